@@ -1,0 +1,40 @@
+# Two commands do all set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+PORT ?= 5000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint replay clean
+
+help:
+	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
+	@echo "make test            the whole test suite"
+	@echo "make lint            ruff, mypy --strict, import contracts"
+	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
+	@echo "                     ARGS=--check-only compares what an earlier run left"
+
+# One environment for all; made again when the dependencies change.
+$(VENV)/ready: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[examples,test,lint]'
+	@touch $@
+
+demo: $(VENV)/ready
+	@exec $(BIN)/python -m examples.serve --die-with-parent --data .demo --port $(PORT) 'examples.chat.app:create_app()'
+
+test: $(VENV)/ready
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+replay: $(VENV)/ready
+	@test -n "$(FILE)" || { echo 'Name a file: make replay FILE=conversations.jsonl' >&2; exit 2; }
+	@exec $(BIN)/python -m examples.replay.run $(ARGS) '$(FILE)'
+
+clean:
+	rm -rf $(VENV) .demo .replay build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,318 @@
+"""What changed: a session's content against what the store is known to hold, as a ``Save`` command.
+
+Content is encoded and its JSON texts are compared with those that were loaded: what is equal was not changed, however deep
+a change may lie, and only the difference travels. Appending messages and dropping the oldest become an ``Extend``, which
+merges with what others write; any other change of the history is a ``Rewrite``, which conflicts if it moved meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import codecs
+from .errors import InvalidInput, NotSerializable, TooLarge
+from .models import (
+    Extend,
+    FieldChange,
+    Message,
+    Owner,
+    Receipt,
+    Rewrite,
+    Save,
+    Shape,
+    Snapshot,
+    bodies_of,
+    join_element,
+    with_body,
+)
+
+Content = Mapping[str, Any] | Sequence[Any]
+"""A dict of fields, with the history under its key if it has one, or a bare list of messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How content is given: the key of the history in a dict, and the limits in bytes of JSON text."""
+
+    history_key: str
+    max_message_bytes: int
+    max_data_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What the store is known to hold: the ground that changes are measured from.
+
+    ``seqs`` numbers ``elements``; ``moved`` is the version at the last change of the history that is known whole;
+    ``history_key`` is where the messages lie, for error texts.
+    """
+
+    session_id: str
+    version: int
+    created_at_ms: int
+    updated_at_ms: int
+    expires_at_ms: int
+    title: str | None = None
+    shape: Shape
+    fields: Mapping[str, bytes]
+    elements: Sequence[bytes]
+    seqs: Sequence[int]
+    count: int
+    moved: int
+    history_key: str = ""
+
+
+def base_of(snapshot: Snapshot) -> Base:
+    """What was just read."""
+    return Base(
+        session_id=snapshot.session_id,
+        version=snapshot.version,
+        created_at_ms=snapshot.created_at_ms,
+        updated_at_ms=snapshot.updated_at_ms,
+        expires_at_ms=snapshot.expires_at_ms,
+        title=snapshot.title,
+        shape=snapshot.shape,
+        fields=snapshot.fields,
+        elements=snapshot.elements,
+        seqs=range(snapshot.next_seq - len(snapshot.elements), snapshot.next_seq),
+        count=snapshot.count,
+        moved=snapshot.moved,
+        history_key=snapshot.history_key,
+    )
+
+
+def replacement(session_id: str, content: Content, form: Form, owner: Owner, ttl_ms: int | None) -> Save:
+    """The command that makes *content* the whole session, whatever was there.
+
+    Raises:
+        InvalidInput: *content* cannot be saved; the error says where and why.
+    """
+    shape, fields, history = _texts(content, form)
+    check_data_size(fields.items(), form)
+    return Save(
+        session_id=session_id,
+        owner=owner,
+        merge=False,
+        shape=shape,
+        fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
+        history=Rewrite(0, None if history is None else tuple(_elements(history, form))),
+        ttl_ms=ttl_ms,
+    )
+
+
+def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: int | None) -> Save | None:
+    """The command that merges what differs between *base* and *content*; None if nothing does.
+
+    Raises:
+        InvalidInput: *content* cannot be saved; the error says where and why.
+    """
+    shape, fields, history = _texts(content, form)
+    changes = tuple(
+        FieldChange(name, base.fields.get(name), fields.get(name))
+        for name in {**fields, **base.fields}
+        if base.fields.get(name) != fields.get(name)
+    )
+    check_data_size(((name, text) for name, _, text in changes), form)
+    history_change = _history_change(base, history, form)
+    if not changes and history_change is None:
+        return None
+    return Save(
+        session_id=base.session_id,
+        owner=owner,
+        merge=True,
+        shape=None if shape == base.shape else shape,
+        fields=changes,
+        history=history_change,
+        loaded_version=base.version,
+        ttl_ms=ttl_ms,
+    )
+
+
+def base_created(save: Save, receipt: Receipt) -> Base:
+    """What a replacing *save* left in the store."""
+    elements = save.history.elements or () if save.history else ()
+    return Base(
+        session_id=save.session_id,
+        version=receipt.version,
+        created_at_ms=receipt.created_at_ms,
+        updated_at_ms=receipt.updated_at_ms,
+        expires_at_ms=receipt.expires_at_ms,
+        shape=save.shape or "full",
+        fields={name: text for name, _, text in save.fields if text is not None},
+        elements=elements,
+        seqs=_numbers(elements, receipt),
+        count=len(elements),
+        moved=receipt.version,
+    )
+
+
+def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
+    """*base* with what a merging *save* changed, and nothing of what others wrote meanwhile.
+
+    Where others changed the history, ``moved`` stays behind: a later rewrite, which would undo their change, conflicts.
+    """
+    fields = {**base.fields, **{name: text for name, _, text in save.fields if text is not None}}
+    for name, _, text in save.fields:
+        if text is None:
+            fields.pop(name, None)
+    base = replace(
+        base,
+        version=receipt.version,
+        updated_at_ms=receipt.updated_at_ms,
+        expires_at_ms=receipt.expires_at_ms,
+        shape=save.shape or base.shape,
+        fields=fields,
+    )
+    if save.history is None:
+        return base
+    given = save.history.elements or ()
+    kept: list[tuple[int, bytes]] = []
+    moved = receipt.version
+    if isinstance(save.history, Extend):
+        kept = [pair for pair in zip(base.seqs, base.elements, strict=True) if pair[0] >= save.history.drop_below]
+        moved = receipt.version if receipt.moved == base.moved else base.moved
+    elements = [*(element for _, element in kept), *given]
+    seqs = [*(seq for seq, _ in kept), *_numbers(given, receipt)]
+    count = base.count + len(elements) - len(base.elements)
+    return replace(base, elements=elements, seqs=seqs, count=count, moved=moved)
+
+
+def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[str, bytes]:
+    """The JSON text of each field; *path* is where *data* lies, for errors.
+
+    Raises:
+        NotSerializable: A name is no text, or JSON cannot hold a value.
+        InvalidInput: A field has the name of the history.
+    """
+    fields = {}
+    for name, value in data.items():
+        if not isinstance(name, str):
+            raise NotSerializable(f"the key {name!r} is no text; nothing was written", path)
+        place = f"{path}.{name}" if path else name
+        if name == form.history_key:
+            raise InvalidInput("this is the key of the history, not of a field; nothing was written", place)
+        codecs.encode(name, path)
+        fields[name] = codecs.encode(value, place)
+    return fields
+
+
+def check_data_size(fields: Iterable[tuple[str, bytes | None]], form: Form) -> None:
+    """TooLarge if the names and texts of *fields* are over the limit."""
+    size = sum(len(name.encode()) + len(text) for name, text in fields if text is not None)
+    if size > form.max_data_bytes:
+        reason = "the data is too large in bytes of JSON"
+        raise TooLarge(reason, limit=form.max_data_bytes, size=size)
+
+
+def new_elements(messages: Sequence[Any], form: Form) -> tuple[bytes, ...]:
+    """Bodies, or ``Message`` objects with metadata, accepted now, as the history keeps them.
+
+    Raises:
+        NotSerializable: JSON cannot hold one; the error says which.
+        TooLarge: One is over the limit.
+    """
+    return tuple(_elements(_given(messages, form), form))
+
+
+_Given = tuple[bytes, dict[str, Any] | None]
+"""A message as given: the JSON text of its body, and its metadata."""
+
+
+def _texts(content: Content, form: Form) -> tuple[Shape, dict[str, bytes], list[_Given] | None]:
+    """The shape of *content*, the JSON texts of its fields, and its messages."""
+    if not isinstance(content, Mapping):
+        return "list", {}, _given(content, form)
+    fields = encoded_fields({name: value for name, value in content.items() if name != form.history_key}, form)
+    if form.history_key not in content:
+        return "data", fields, None
+    return "full", fields, _given(content[form.history_key], form)
+
+
+def _given(history: object, form: Form) -> list[_Given]:
+    if not isinstance(history, (list, tuple)):
+        kind = type(history).__name__
+        raise InvalidInput(f"a history is a list of messages, not a {kind}; nothing was written", form.history_key)
+    messages = (message if isinstance(message, Message) else Message(message) for message in history)
+    return [
+        (codecs.encode(message.body, f"{form.history_key}[{index}]"), message.metadata)
+        for index, message in enumerate(messages)
+    ]
+
+
+def _history_change(base: Base, history: list[_Given] | None, form: Form) -> Extend | Rewrite | None:
+    """How the messages of *base* become *history*; None if they are the same."""
+    had_history = base.shape != "data"
+    if history is None:
+        return Rewrite(base.moved, None) if had_history else None
+    before = bodies_of(base.elements)
+    after = [body for body, _ in history]
+    if before == after and had_history:
+        return None
+    kept_from = _oldest_kept(before, after)
+    if kept_from is None:
+        return Rewrite(base.moved, tuple(_rewritten(base.elements, before, history, form)))
+    overlap = len(before) - kept_from
+    drop_below = 0 if kept_from == 0 else base.seqs[kept_from] if overlap else base.seqs[-1] + 1
+    return Extend(drop_below, tuple(_elements(history[overlap:], form, overlap)))
+
+
+def _oldest_kept(before: list[bytes], after: list[bytes]) -> int | None:
+    """The index of the first of the messages *before* that *after* begins with; None if it does not begin so.
+
+    ``len(before)`` where all were dropped and none added. All dropped and others added is a rewrite, not this.
+    """
+    if not after:
+        return len(before)
+    for index in range(len(before)):
+        if before[index] == after[0] and before[index:] == after[: len(before) - index]:
+            return index
+    return None if before else 0
+
+
+def _rewritten(
+    elements: Sequence[bytes], before: list[bytes], history: list[_Given], form: Form
+) -> Iterator[bytes]:
+    """The elements of *history*. Unchanged messages at both ends keep their envelopes; all do where none came or went."""
+    after = [body for body, _ in history]
+    shorter = min(len(before), len(after))
+    head = next((index for index in range(shorter) if before[index] != after[index]), shorter)
+    rest = shorter - head
+    tail = next((index for index in range(rest) if before[-1 - index] != after[-1 - index]), rest)
+    middle = range(head, len(after) - tail)
+    yield from elements[:head]
+    if len(before) == len(after):
+        for index in middle:
+            element = with_body(elements[index], after[index])
+            _check_message_size(element, form, index)
+            yield element
+    else:
+        yield from _elements(history[head : len(after) - tail], form, head)
+    yield from elements[len(before) - tail :]
+
+
+def _elements(history: list[_Given], form: Form, first_index: int = 0) -> Iterator[bytes]:
+    """New messages as the history keeps them; *first_index* is the place of the first one, for errors."""
+    now = _now()
+    for index, (body, metadata) in enumerate(history, first_index):
+        element = join_element(now, body, metadata)
+        _check_message_size(element, form, index)
+        yield element
+
+
+def _check_message_size(element: bytes, form: Form, index: int) -> None:
+    if len(element) > form.max_message_bytes:
+        path = f"{form.history_key}[{index}]"
+        reason = "the message is too large in bytes of JSON"
+        raise TooLarge(reason, path, limit=form.max_message_bytes, size=len(element))
+
+
+def _numbers(elements: Sequence[bytes], receipt: Receipt) -> Sequence[int]:
+    first = receipt.first_seq or 1
+    return range(first, first + len(elements))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,200 @@
+"""The settings: one declaration each gives name, type, default, bounds and document.
+
+A setting is ``CONVSTORE_<NAME>`` in ``app.config``, else in the environment, else (URL and TTL) what the environment says
+in the names that apps already use (``REDIS_URL``, ``REDIS_HOST``, …), else its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from .errors import ConfigurationError
+
+_log = logging.getLogger("flask_convstore")
+
+DAY = 86_400
+SCHEMES = ("redis", "rediss", "unix", "memory")
+
+_NAMES = "names, separated by commas"
+_KINDS: dict[str, str] = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple[str, ...]": _NAMES,
+    "bool | tuple[str, ...]": f"true, false, or {_NAMES}",
+}
+
+
+def _setting(default: Any, document: str, *, minimum: float | None = None, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"document": document, "minimum": minimum, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting, validated. The attribute ``ttl`` is ``CONVSTORE_TTL``; times are seconds, sizes bytes of JSON text."""
+
+    url: str = _setting(
+        "redis://localhost:6379/0",
+        "Where sessions are kept: `redis://`, `rediss://` (TLS), `unix://`, or `memory://` (this process only).",
+        secret=True,
+    )
+    prefix: str = _setting("chat:session:", "What every key begins with. No braces, no control characters.")
+    ttl: float = _setting(3600, "How long a session lives from its last interaction.", minimum=1)
+    ttl_complete: float = _setting(DAY, 'The same once `data["complete"]` is true.', minimum=1)
+    max_ttl: float = _setting(365 * DAY, "The longest lifetime that a session can be given of its own.", minimum=1)
+    history_key: str = _setting("history", "The key of a saved dict that holds its messages.")
+    max_message_bytes: int = _setting(1_048_576, "The largest message, metadata included.", minimum=1)
+    max_data_bytes: int = _setting(1_048_576, "The largest data of one write, all fields together.", minimum=1)
+    max_tokens: int = _setting(1000, "How many of a session's last writes can be repeated harmlessly.", minimum=1)
+    connect_timeout: float = _setting(2.0, "How long to wait for a connection.", minimum=0.001)
+    command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001)
+    retries: int = _setting(3, "How often a call is repeated when no answer came; exponential, with jitter.", minimum=0)
+    client_roles: tuple[str, ...] = _setting(("user",), "The roles that HTTP clients may write.")
+    client_data: bool | tuple[str, ...] = _setting(True, "The data fields that HTTP clients may set: all, none, or these.")
+    client_ttl: bool = _setting(False, "Whether HTTP clients may give a session its lifetime.")
+    visible_roles: tuple[str, ...] = _setting(
+        ("user", "assistant", "tool"), "The roles whose messages HTTP clients see. A message without a role is seen."
+    )
+
+    def __post_init__(self) -> None:
+        problems = [problem for name in fields(self) for problem in _problems(name, getattr(self, name.name))]
+        if any(not character.isprintable() or character in "{}" for character in self.prefix):
+            problems.append("PREFIX holds a brace or a control character: choose plain text, such as 'chat:session:'")
+        problems += _url_problems(self.url)
+        if not self.history_key:
+            problems.append("HISTORY_KEY is empty: name the key that holds the messages, such as 'history'")
+        if problems:
+            raise ConfigurationError(problems)
+
+
+def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix: str = "CONVSTORE") -> Settings:
+    """The settings of an app whose names begin with *prefix*.
+
+    Raises:
+        ConfigurationError: Unknown names in *config* and bad values, all of them together. An unknown name in the
+            environment is only warned of: others write there too.
+    """
+    declared = {f"{prefix}_{setting.name.upper()}": setting for setting in fields(Settings)}
+    problems = [_unknown(key, declared) for key in config if key.startswith(f"{prefix}_") and key not in declared]
+    for key in environ:
+        if key.startswith(f"{prefix}_") and key not in declared:
+            _log.warning("in the environment, %s", _unknown(key, declared))
+
+    values = _common_names(environ)
+    for key, setting in declared.items():
+        try:
+            if config.get(key) is not None:
+                values[setting.name] = _converted(config[key], setting)
+            elif environ.get(key):
+                values[setting.name] = _parsed(environ[key], setting)
+            elif isinstance(values.get(setting.name), str):
+                values[setting.name] = _parsed(values[setting.name], setting)
+        except ValueError:
+            shown = "" if setting.metadata["secret"] else f", not {config.get(key, environ.get(key))!r}"
+            problems.append(f"{key} must be {_KINDS[str(setting.type)]}{shown}")
+            values.pop(setting.name, None)
+    try:
+        settings = Settings(**values)
+    except ConfigurationError as error:
+        problems += [f"{prefix}_{problem}" for problem in error.problems]
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _unknown(key: str, declared: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(key, declared, n=1, cutoff=0.7)
+    return f"{key} is no setting" + (f": did you mean {near[0]}?" if near else "")
+
+
+def _common_names(environ: Mapping[str, str]) -> dict[str, Any]:
+    """URL and TTL from the names that apps without this package use."""
+    values: dict[str, Any] = {}
+    if environ.get("REDIS_URL"):
+        values["url"] = environ["REDIS_URL"]
+    elif any(environ.get(f"REDIS_{part}") for part in ("HOST", "PORT", "PASSWORD", "DB")):
+        host = environ.get("REDIS_HOST") or "localhost"
+        host = f"[{host}]" if ":" in host else host
+        port = environ.get("REDIS_PORT") or "6379"
+        # Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379 beside a service named redis.
+        port = port.rpartition(":")[2]
+        password = quote(environ.get("REDIS_PASSWORD", ""), safe="")
+        credentials = f":{password}@" if password else ""
+        values["url"] = f"redis://{credentials}{host}:{port}/{environ.get('REDIS_DB') or 0}"
+    if environ.get("REDIS_CONVERSATION_TTL"):
+        values["ttl"] = environ["REDIS_CONVERSATION_TTL"]
+    return values
+
+
+def _converted(value: object, setting: Field[Any]) -> Any:
+    """*value* from app.config as the setting's type; ValueError if it is of another one."""
+    if isinstance(value, str):
+        return _parsed(value, setting)
+    kind = str(setting.type)
+    if isinstance(value, bool):
+        if "bool" in kind:
+            return value
+    elif isinstance(value, int) and kind in ("int", "float"):
+        return value
+    elif isinstance(value, float) and kind == "float":
+        return value
+    elif isinstance(value, (list, tuple, set, frozenset)) and "tuple" in kind:
+        if all(isinstance(name, str) for name in value):
+            return tuple(value)
+    raise ValueError
+
+
+def _parsed(text: str, setting: Field[Any]) -> Any:
+    """*text* as the setting's type; ValueError if it is none."""
+    kind = str(setting.type)
+    if kind == "str":
+        return text
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        return float(text)
+    if "bool" in kind:
+        word = text.strip().lower()
+        if word in ("1", "true", "yes", "on"):
+            return True
+        if word in ("0", "false", "no", "off"):
+            return False
+        if kind == "bool":
+            raise ValueError
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _problems(setting: Field[Any], value: Any) -> list[str]:
+    minimum = setting.metadata["minimum"]
+    if minimum is not None and not minimum <= value < float("inf"):
+        return [f"{setting.name.upper()} must be at least {minimum:g}, not {value!r}"]
+    return []
+
+
+def _url_problems(url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  reading it is the check
+    except ValueError:
+        return ["URL cannot be read: a port is no number, or a bracket is missing"]
+    if parts.scheme not in SCHEMES:
+        return [f"URL begins with {parts.scheme!r}: choose one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"]
+    return []
+
+
+def masked(url: str) -> str:
+    """*url* without its password and query, fit for a log."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an unreadable URL"
+    user = f"{parts.username or ''}:***@" if parts.password else f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{host}{port}{parts.path}"

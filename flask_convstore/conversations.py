@@ -1,0 +1,270 @@
+"""Every operation on sessions: values in, one command or one read to the store, values out. Knows neither Flask nor Redis.
+
+All doors (the extension's helpers, the blueprint) come through here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import changes
+from .changes import Content, Form
+from .config import Settings
+from .errors import InvalidInput, InvalidSessionId, SessionNotFound, StoreUnavailable
+from .models import CALLER, Append, Delete, Health, Lifetimes, Message, Owner, Receipt, Scope, Touch, message_of, new_token
+from .sessions import AnySession, base_under, based, loaded, on_base
+from .store import Store
+
+TOMBSTONE_MS = 24 * 3600 * 1000
+"""How long the tokens of a deleted or expired session are kept: within this time a repeated or late write is known."""
+
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json"})
+"""Names of routes beside ``/<session_id>``."""
+
+MAX_NAME = 200
+"""The longest session id, owner or token, in characters."""
+
+
+def lifetimes(settings: Settings) -> Lifetimes:
+    """What *settings* say about how long things live."""
+    return Lifetimes(
+        ttl_ms=round(settings.ttl * 1000),
+        ttl_complete_ms=round(settings.ttl_complete * 1000),
+        tombstone_ms=TOMBSTONE_MS,
+        max_tokens=settings.max_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One application's settings and its store."""
+
+    settings: Settings
+    store: Store
+
+    @property
+    def form(self) -> Form:
+        """How content is given here."""
+        return Form(self.settings.history_key, self.settings.max_message_bytes, self.settings.max_data_bytes)
+
+
+class Conversations(abc.ABC):
+    """The operations. Each takes ``owner=``: a name, None (sessions without owner), ``ANY``, or by default the caller.
+
+    Every operation raises ``StoreUnavailable`` when no answer comes in time, ``StoreMisconfigured`` when the server
+    refuses us, and ``CorruptValue`` when the stored session is not whole; each error says whether anything was written.
+    """
+
+    @property
+    @abc.abstractmethod
+    def backend(self) -> Backend:
+        """The settings and the store to work on now."""
+
+    @abc.abstractmethod
+    def caller(self) -> Owner:
+        """The owner that the default ``owner=CALLER`` stands for now."""
+
+    def save_session(
+        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession:
+        """Save a session; what comes back is *data* as a session.
+
+        A session that came from ``get_session`` or ``save_session`` is merged: only what was changed in it is written,
+        beside what others wrote meanwhile, and it is itself what comes back. A plain dict or list replaces the session or
+        creates it.
+
+        Args:
+            data: A dict of fields, with the messages under the history's key if there are any, or a bare list of messages.
+            ttl: Seconds that the session lives from each interaction, from now on; None keeps what it has.
+
+        Raises:
+            NotSerializable: JSON cannot hold a value; the error has its path. Nothing was written.
+            TooLarge: A limit is passed; nothing was written.
+            ConflictError: A field that was changed here, or a history that was rewritten here, was changed by another
+                write since it was loaded. Nothing was written.
+            SessionNotFound: The loaded session was deleted or has expired: it is not brought back. Or the id is another
+                owner's.
+        """
+        backend, whose = self._for(session_id, owner)
+        if not isinstance(data, (Mapping, list)):
+            raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
+        ttl_ms = self._ttl_ms(ttl)
+        base = base_under(data, session_id)
+        if base is None:
+            save = changes.replacement(session_id, data, backend.form, whose, ttl_ms)
+            return based(data, changes.base_created(save, backend.store.apply(save)))
+        difference = changes.difference(base, data, backend.form, whose, ttl_ms)
+        if difference is None:
+            receipt = backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=ttl_ms))
+            return on_base(data, replace(base, expires_at_ms=receipt.expires_at_ms))  # type: ignore[type-var]
+        return on_base(data, changes.base_merged(base, difference, backend.store.apply(difference)))  # type: ignore[type-var]
+
+    def get_session(
+        self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession | None:
+        """The session, exactly as it was saved, or None if there is none for this owner. Moves the lifetime.
+
+        Args:
+            last: Only so many of its newest messages; default all. Such a session may be changed and saved like any other.
+        """
+        backend, whose = self._for(session_id, owner)
+        if last is not None and last < 0:
+            raise InvalidInput("it is a number of messages, 0 or more", "last")
+        snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
+        return loaded(snapshot, backend.settings.history_key) if snapshot else None
+
+    def history_of(self, session: AnySession) -> list[Any]:
+        """The bodies of a session's messages, oldest first; [] where it has no history."""
+        if isinstance(session, dict):
+            return list(session.get(self.backend.settings.history_key, ()))
+        return list(session)
+
+    def data_of(self, session: AnySession) -> dict[str, Any]:
+        """A session's fields without the history; {} for a bare list."""
+        if isinstance(session, dict):
+            return {name: value for name, value in session.items() if name != self.backend.settings.history_key}
+        return {}
+
+    def delete_session(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the session for good; whether there was one."""
+        backend, whose = self._for(session_id, owner)
+        try:
+            backend.store.apply(Delete(session_id=session_id, owner=whose))
+        except SessionNotFound:
+            return False
+        return True
+
+    def append(
+        self,
+        session_id: str,
+        *messages: Any,
+        data: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        expected_version: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip at any length.
+
+        Repeating a call with the same *token* changes nothing and returns the first receipt.
+
+        Args:
+            messages: Bodies, any JSON value, or ``Message`` objects with metadata.
+            data: Fields to set, whatever they were before.
+            token: Your own name for this write, 1 to 200 characters; None makes one.
+            expected_version: Write only if the session has this version.
+
+        Raises:
+            SessionNotFound: No such session for this owner, or it has expired.
+            ConflictError: It has not the expected version; nothing was written.
+            TokenReused: The token came before with other messages or data; nothing was written.
+            NotSerializable, TooLarge: A value cannot be stored; nothing was written.
+        """
+        backend, whose = self._for(session_id, owner)
+        if not messages and not data:
+            raise InvalidInput("append needs a message or data; nothing was written")
+        elements = changes.new_elements(messages, backend.form)
+        fields = tuple(changes.encoded_fields(data or {}, backend.form, "data").items())
+        changes.check_data_size(fields, backend.form)
+        return backend.store.apply(
+            Append(
+                session_id=session_id,
+                owner=whose,
+                elements=elements,
+                fields=fields,
+                expected_version=expected_version,
+                token=new_token() if token is None else _checked_name(token, "token"),
+                digest="" if token is None else _digest(elements, fields),
+            )
+        )
+
+    def append_message(
+        self, session_id: str, given: Any, *, owner: Owner | Scope = CALLER
+    ) -> tuple[Message, Receipt]:
+        """Add one message, and give it back with its number."""
+        backend, whose = self._for(session_id, owner)
+        elements = changes.new_elements([given], backend.form)
+        receipt = backend.store.apply(Append(session_id=session_id, owner=whose, elements=elements))
+        return message_of(elements[0], receipt.first_seq or 0), receipt
+
+    def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
+        """Move the lifetime, and change it if *ttl* (seconds) is given; whether there is such a session."""
+        backend, whose = self._for(session_id, owner)
+        try:
+            backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=self._ttl_ms(ttl)))
+        except SessionNotFound:
+            return False
+        return True
+
+    def exists(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Whether there is such a session. Asking is an interaction: it moves the lifetime."""
+        return self.touch(session_id, owner=owner)
+
+    def health(self) -> Health:
+        """Whether the store answers, and how fast. Raises nothing for an absent one."""
+        try:
+            return Health(connected=True, latency_ms=round(self.backend.store.ping(), 3))
+        except StoreUnavailable:
+            return Health(connected=False, latency_ms=None)
+
+    def close(self) -> None:
+        """Give up the connections; the next call opens new ones."""
+        self.backend.store.close()
+
+    def _for(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
+        """What to work on, for whom, once both names are checked."""
+        check_session_id(session_id)
+        whose = self.caller() if owner is CALLER else owner
+        if isinstance(whose, str):
+            _checked_name(whose, "owner")
+        return self.backend, whose  # type: ignore[return-value]  # CALLER is resolved
+
+    def _ttl_ms(self, ttl: float | None) -> int | None:
+        if ttl is None:
+            return None
+        longest = self.backend.settings.max_ttl
+        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= longest:
+            raise InvalidInput(f"a lifetime is 1 to {longest:,g} seconds, not {ttl!r}; nothing was written", "ttl")
+        return round(ttl * 1000)
+
+
+def check_session_id(session_id: object) -> None:
+    """InvalidSessionId unless it is a text of 1 to 200 characters, without control characters, that is not reserved."""
+    reason = _name_problem(session_id)
+    if session_id in RESERVED_IDS:
+        reason = f"{session_id!r} is reserved for a route"
+    if reason:
+        raise InvalidSessionId(f"{reason}; nothing was written", "session_id")
+
+
+def _checked_name(name: str, path: str) -> str:
+    reason = _name_problem(name)
+    if reason:
+        raise InvalidInput(f"{reason}; nothing was written", path)
+    return name
+
+
+def _name_problem(name: object) -> str | None:
+    if not isinstance(name, str):
+        return f"it must be a text, not a {type(name).__name__}"
+    if not 1 <= len(name) <= MAX_NAME:
+        return f"it must have 1 to {MAX_NAME} characters, not {len(name)}"
+    if any(character < " " or "\x7f" <= character <= "\x9f" for character in name):
+        return "it must not hold control characters"
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return "it must not hold lone surrogates"
+    return None
+
+
+def _digest(elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...]) -> str:
+    """Tells apart the requests that one token may come with. The time of acceptance is not part of a request."""
+    digest = hashlib.blake2b(digest_size=8)
+    for element in elements:
+        envelope, _, body = element.partition(b"\n")
+        digest.update(b"%b\n%b\n" % (envelope.partition(b",")[2], body))
+    for name, text in fields:
+        digest.update(b"%b\n%b\n" % (name.encode(), text))
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""The errors: one tree, and each says whether anything was written.
+
+ConvstoreError
+├── ConfigurationError        the settings do not fit; raised by init_app
+├── InvalidInput              a value that is not accepted as it is
+│   ├── InvalidSessionId
+│   ├── NotSerializable       JSON cannot hold it
+│   │   └── TooDeep           nested too deep, or containing itself
+│   ├── TokenReused           the token came before, with another request
+│   └── TooLarge              over a limit
+├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
+├── ConflictError             somebody else wrote first
+├── ReplyFailed               the reply handler raised; the user's message is stored
+└── StoreError
+    ├── StoreUnavailable      no answer in time; the call may be repeated
+    ├── StoreMisconfigured    refused: password, permissions, not a Redis
+    └── CorruptValue          what is stored is not what we wrote
+"""
+
+from __future__ import annotations
+
+
+class ConvstoreError(Exception):
+    """The root.
+
+    Attributes:
+        written: False, nothing was written; True, it was; None, it cannot be known.
+    """
+
+    written: bool | None = False
+
+
+class ConfigurationError(ConvstoreError):
+    """One or more settings are unknown or bad; lists them all.
+
+    Attributes:
+        problems: One sentence for each.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class InvalidInput(ConvstoreError, ValueError):
+    """A value is not accepted.
+
+    Attributes:
+        path: Where in the value, as in ``data.profile[3]``; empty for the whole.
+    """
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        self.reason = reason
+        self.path = path
+        super().__init__(f"{path}: {reason}" if path else reason)
+
+
+class InvalidSessionId(InvalidInput):
+    """A session id is 1 to 200 characters, none of them a control character, and not a reserved word."""
+
+
+class NotSerializable(InvalidInput, TypeError):
+    """JSON cannot hold a value; *path* says where it is. Nothing was written."""
+
+
+class TooDeep(NotSerializable):
+    """A value is nested too deep, or contains itself. Nothing was written."""
+
+
+class TokenReused(InvalidInput):
+    """The token belongs to an earlier, different write of this session. Nothing was written."""
+
+
+class TooLarge(InvalidInput):
+    """A limit is passed. Nothing was written.
+
+    Attributes:
+        limit: The limit.
+        size: What was given, in the same unit.
+    """
+
+    def __init__(self, reason: str, path: str = "", *, limit: int, size: int) -> None:
+        self.limit = limit
+        self.size = size
+        super().__init__(f"{reason}: {size:,} are given, {limit:,} are allowed", path)
+
+
+class SessionNotFound(ConvstoreError, LookupError):
+    """No such session for this owner, or it has expired."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"no session {session_id!r}; nothing was written")
+
+
+class ConflictError(ConvstoreError):
+    """Somebody else changed the same thing meanwhile. Nothing was written; load the session again and repeat the change.
+
+    Attributes:
+        what: ``version``, ``history``, or the name of a data field.
+        expected: The version this write was made for; None if it named none.
+        actual: The version the session has.
+    """
+
+    def __init__(self, session_id: str, what: str, *, expected: int | None, actual: int) -> None:
+        self.session_id = session_id
+        self.what = what
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"session {session_id!r}: {what} was changed by another write "
+            f"(version {expected} expected, {actual} found); nothing was written: load it again and repeat the change"
+        )
+
+
+class ReplyFailed(ConvstoreError):
+    """The reply handler raised, or returned what is no reply. The user's message is stored."""
+
+    written = True
+
+
+class StoreError(ConvstoreError):
+    """The store itself failed."""
+
+
+class StoreUnavailable(StoreError):
+    """No answer in time, or the server refuses work for now. A write may have happened: repeat it with the same token."""
+
+    written = None
+
+
+class StoreMisconfigured(StoreError):
+    """The server refuses us: a wrong password, a missing permission, or it is no Redis. Repeating does not help."""
+
+
+class CorruptValue(StoreError):
+    """A stored value is not what we write; only this session is affected.
+
+    Attributes:
+        key: Where it lies in the store.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(f"{key}: {reason}; nothing was written: restore the key or delete the session")

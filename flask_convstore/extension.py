@@ -1,0 +1,164 @@
+"""ConversationStore: settings > client > store > blueprint, per application. Only this room knows every other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+import redis
+from flask import Blueprint, Flask, current_app, has_request_context
+
+from .blueprint import make_blueprint
+from .changes import Content
+from .clients import connect
+from .config import load_settings
+from .conversations import Backend, Conversations, lifetimes
+from .errors import ConfigurationError
+from .memory_store import MemoryStore
+from .models import ANY, CALLER, Owner, Scope
+from .redis_store import RedisStore
+from .sessions import AnySession
+from .store import Store
+from .turns import Handler, Turn
+
+_KEY = "convstore"
+"""Where an application's stores are found: ``app.extensions["convstore"][name]``."""
+
+_H = TypeVar("_H", bound=Callable[[Turn], Any])
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """One store in one application.
+
+    Attributes:
+        convstore: The extension object; ``current_app`` tells it which state is meant.
+        backend: The settings and the store.
+        client: The Redis client; None for ``memory://``.
+    """
+
+    convstore: ConversationStore
+    backend: Backend
+    client: redis.Redis | None
+
+
+class ConversationStore(Conversations):
+    """Conversations of a Flask app, kept in Redis or Valkey.
+
+    One object serves any number of applications; its operations work on the store of ``current_app``.
+
+    Args:
+        app: Calls ``init_app(app)``.
+        name: Under which the store and its blueprint are registered; a second store in an application needs another one.
+        config_prefix: What the names of its settings begin with.
+        client: A redis-py client to use instead of ``CONVSTORE_URL``. It must not decode responses.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        name: str = "convstore",
+        config_prefix: str = "CONVSTORE",
+        client: redis.Redis | None = None,
+    ) -> None:
+        if config_prefix.startswith("CONVSTORE_"):
+            raise ConfigurationError(
+                [f"config_prefix {config_prefix!r} would make its settings look like unknown ones of CONVSTORE: choose another"]
+            )
+        self.name = name
+        self._config_prefix = config_prefix
+        self._client = client
+        self._handler: Handler | None = None
+        self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._handler)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the settings and register client and store with *app*. Opens no connection.
+
+        Raises:
+            ConfigurationError: Settings are unknown or bad (all of them are listed), or the name is taken.
+        """
+        states: dict[str, AppState] = app.extensions.setdefault(_KEY, {})
+        if self.name in states and states[self.name].convstore is not self:
+            raise ConfigurationError(
+                [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
+            )
+        settings = load_settings(app.config, os.environ, self._config_prefix)
+        client = self._client
+        if client is None and not settings.url.startswith("memory:"):
+            client = connect(settings)
+        store: Store
+        if client is None:
+            store = MemoryStore(lifetimes(settings))
+        else:
+            if client.get_encoder().decode_responses:
+                raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
+            store = RedisStore(client, settings.prefix, lifetimes(settings))
+        states[self.name] = AppState(self, Backend(settings, store), client)
+
+    @property
+    def backend(self) -> Backend:
+        return self._state().backend
+
+    @property
+    def client(self) -> redis.Redis | None:
+        """The Redis client of the current app; None for ``memory://``."""
+        return self._state().client
+
+    def caller(self) -> Owner:
+        """In a request nobody in particular, who sees sessions without an owner; outside one the server, who sees all."""
+        return None if has_request_context() else ANY
+
+    @overload
+    def reply(self, handler: _H) -> _H: ...
+
+    @overload
+    def reply(self) -> Callable[[_H], _H]: ...
+
+    def reply(self, handler: _H | None = None) -> _H | Callable[[_H], _H]:
+        """Register what answers a user's message: a function from a ``Turn`` to a text, a message dict or None.
+
+        It runs when the message is stored already. If it raises, the message stays and the client gets a 502.
+        """
+        if handler is None:
+            return self.reply
+        self._handler = handler
+        return handler
+
+    def _state(self) -> AppState:
+        try:
+            return current_app.extensions[_KEY][self.name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
+
+
+def _default() -> ConversationStore:
+    """The current app's store named ``convstore``, or its only one."""
+    states: dict[str, AppState] = current_app.extensions.get(_KEY, {})
+    if _KEY in states:
+        return states[_KEY].convstore
+    if len(states) == 1:
+        return next(iter(states.values())).convstore
+    names = ", ".join(sorted(states)) or "none"
+    raise RuntimeError(f"this app has no store named {_KEY!r} (it has: {names}): call the method of the one you mean")
+
+
+def save_session(
+    session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+) -> AnySession:
+    """``ConversationStore.save_session`` of the current app's store."""
+    return _default().save_session(session_id, data, ttl=ttl, owner=owner)
+
+
+def get_session(session_id: str, *, owner: Owner | Scope = CALLER) -> AnySession | None:
+    """``ConversationStore.get_session`` of the current app's store."""
+    return _default().get_session(session_id, owner=owner)
+
+
+def delete_session(session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
+    """``ConversationStore.delete_session`` of the current app's store."""
+    return _default().delete_session(session_id, owner=owner)

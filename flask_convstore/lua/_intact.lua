@@ -1,0 +1,7 @@
+-- _intact: refuse a session that is not whole: a hash that is not ours, or a history that was evicted or cut by others.
+if not (version and created and first and count and moved and shape) then
+    return {"corrupt", nonce, "session"}
+end
+if redis.call("LLEN", history) ~= count then
+    return {"corrupt", nonce, "history"}
+end

@@ -1,0 +1,9 @@
+-- _set_field: set the data field name to value, or remove it where value is "".
+if value == "" then
+    redis.call("HDEL", session, "d:" .. name)
+else
+    redis.call("HSET", session, "d:" .. name, value)
+end
+if name == "complete" then
+    complete = value
+end

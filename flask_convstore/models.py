@@ -1,0 +1,287 @@
+"""The words as values: what is written (commands), what comes back (receipts, snapshots), a message, health.
+
+Values of the app travel as JSON text (bytes), made and read above; no store looks into them. Times are milliseconds since
+1970, lifetimes milliseconds. Nothing here knows Redis, Flask or HTTP.
+
+A message is one *element* of the history: a version byte, its envelope as JSON, a newline, its body as JSON.
+"""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from . import codecs
+
+
+class Scope(enum.Enum):
+    """Owners that are no name."""
+
+    ANY = "any"
+    CALLER = "caller"
+
+
+ANY: Final = Scope.ANY
+"""``owner=ANY``: server access, whoever the owner is."""
+CALLER: Final = Scope.CALLER
+"""The default: in a request whoever is calling, outside one ``ANY``."""
+
+Owner = str | None | Literal[Scope.ANY]
+"""An owner's name, None for nobody (ownerless sessions only), or ``ANY``."""
+
+Shape = Literal["full", "data", "list"]
+"""A dict with a history, a dict without one, a bare list."""
+
+
+def new_token() -> str:
+    """A token that no other write has."""
+    return uuid.uuid4().hex
+
+
+# ---- commands: every write is one of these values
+
+
+class FieldChange(NamedTuple):
+    """A data field: its JSON text as loaded and as it shall be; None where there is none."""
+
+    name: str
+    loaded: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Drop the messages with a seq below *drop_below*, add *elements* at the end. Merges with other writes."""
+
+    drop_below: int
+    elements: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Put *elements* (None: no history at all) in the place of all messages.
+
+    A merge conflicts unless the history's last change was at version *moved*.
+    """
+
+    moved: int
+    elements: tuple[bytes, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """Create or replace a session (``merge=False``), or merge changes into one that exists."""
+
+    session_id: str
+    owner: Owner
+    merge: bool
+    shape: Shape | None
+    fields: tuple[FieldChange, ...]
+    history: Extend | Rewrite | None
+    loaded_version: int | None = None
+    ttl_ms: int | None = None
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were."""
+
+    session_id: str
+    owner: Owner
+    elements: tuple[bytes, ...]
+    fields: tuple[tuple[str, bytes | None], ...] = ()
+    expected_version: int | None = None
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Remove a session; its tokens stay as a tombstone."""
+
+    session_id: str
+    owner: Owner
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """Move a session's lifetime, and give it one of its own if *ttl_ms* is given. Repeating it is harmless: no token."""
+
+    session_id: str
+    owner: Owner
+    ttl_ms: int | None = None
+
+
+Command = Save | Append | Delete | Touch
+
+
+# ---- what comes back
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a write did.
+
+    Attributes:
+        version: The session's version after it.
+        first_seq: The seq of the first message it added; None if it added none.
+        repeated: The token was known: nothing was written now, this is the first answer.
+        level: What the acknowledgement is worth: ``primary`` (the server has it), ``memory`` (this process has it).
+        created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone.
+        moved: The version at the history's last change before this write; None for a touch.
+    """
+
+    version: int
+    first_seq: int | None
+    repeated: bool
+    level: str
+    created_at_ms: int
+    updated_at_ms: int
+    expires_at_ms: int
+    moved: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long a store keeps what it is given, in milliseconds, and how many tokens of a session.
+
+    A session lives *ttl_ms* from its last interaction, *ttl_complete_ms* once its field ``complete`` is true, unless it
+    was saved with a lifetime of its own. Tokens live *tombstone_ms* longer than their session.
+    """
+
+    ttl_ms: int
+    ttl_complete_ms: int
+    tombstone_ms: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A session as a store holds it: its data fields and its last messages as text, and what is known about it.
+
+    Attributes:
+        elements: The last messages asked for, oldest first; the last has the seq ``next_seq - 1``.
+        count: How many messages the session has in all.
+        moved: The version at the history's last change.
+        key, history_key: Where the fields and the messages lie, for error texts.
+    """
+
+    session_id: str
+    version: int
+    shape: Shape
+    created_at_ms: int
+    updated_at_ms: int
+    expires_at_ms: int
+    title: str | None
+    fields: dict[str, bytes]
+    elements: list[bytes]
+    next_seq: int
+    count: int
+    moved: int
+    key: str
+    history_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What ``health()`` answers.
+
+    Attributes:
+        connected: The store answered.
+        latency_ms: How long that took; None if it did not.
+        degraded: Something other than the store is serving.
+        pending: Writes that wait to reach the store.
+    """
+
+    connected: bool
+    latency_ms: float | None
+    degraded: bool = False
+    pending: int = 0
+
+
+# ---- messages
+
+_ELEMENT_VERSION = b"1"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A body, the app's JSON, in its envelope. ``message["content"]`` and ``message.get("name")`` read the body.
+
+    ``Message(body, metadata={…})`` may be appended instead of a bare body.
+
+    Attributes:
+        seq: Its number in the session, from 1, never used again; 0 before it is stored.
+        created_at_ms: When the app accepted it, by that host's clock.
+    """
+
+    body: Any
+    metadata: dict[str, Any] | None = None
+    seq: int = 0
+    created_at_ms: int = 0
+    status: str | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        return self.body[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The body's *key*; *default* if it has none, or is no dict."""
+        return self.body.get(key, default) if isinstance(self.body, dict) else default
+
+    @property
+    def id(self) -> str:
+        """``msg-<seq>``: unique in its session."""
+        return f"msg-{self.seq}"
+
+    @property
+    def created_at(self) -> datetime:
+        """When the app accepted it, UTC."""
+        return as_datetime(self.created_at_ms)
+
+
+def as_datetime(milliseconds: int) -> datetime:
+    """A time in UTC, to the millisecond."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+
+
+def join_element(created_at_ms: int, body: bytes, metadata: dict[str, Any] | None = None) -> bytes:
+    """A new message as the history keeps it; *body* is JSON text."""
+    if metadata is None:
+        return b'%b{"at":%d}\n%b' % (_ELEMENT_VERSION, created_at_ms, body)
+    envelope = codecs.encode({"at": created_at_ms, "metadata": metadata})
+    return b"%b%b\n%b" % (_ELEMENT_VERSION, envelope, body)
+
+
+def with_body(element: bytes, body: bytes) -> bytes:
+    """*element* with another body in the same envelope."""
+    return element[: element.index(b"\n") + 1] + body
+
+
+def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
+    """The JSON texts of the messages' bodies.
+
+    Raises:
+        ValueError: An element is none of ours; its index is the second argument.
+    """
+    bodies = []
+    for index, element in enumerate(elements):
+        head, newline, body = element.partition(b"\n")
+        if not newline or not head.startswith(_ELEMENT_VERSION):
+            raise ValueError("not a message of flask-convstore", index)
+        bodies.append(body)
+    return bodies
+
+
+def message_of(element: bytes, seq: int) -> Message:
+    """The message that *element* holds; ValueError if it is none."""
+    head, _, body = element.partition(b"\n")
+    envelope = codecs.decode(head[len(_ELEMENT_VERSION) :])
+    return Message(codecs.decode(body), envelope.get("metadata"), seq, envelope["at"], envelope.get("status"))

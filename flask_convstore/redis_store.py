@@ -1,0 +1,281 @@
+"""Sessions in Redis or Valkey: keys, bytes <> values, Redis errors > ours.
+
+| key                     | type | holds                                                                                   |
+| ----------------------- | ---- | --------------------------------------------------------------------------------------- |
+| {prefix}{<id>}          | hash | version, count, first (seq), moved, shape, created, updated, owner, title, ttl;         |
+|                         |      | d:<field> = JSON text of a data field                                                   |
+| {prefix}{<id>}:history  | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index      |
+| {prefix}{<id>}:tokens   | hash | t:<token> = receipt; outlives the session as its tombstone                              |
+
+``moved`` is the version at the history's last change. The id stands in braces in the real key: one session is one
+Cluster slot. It is percent-encoded there, so that no id reaches into another's keys.
+
+A write is one script, one round trip. A read is one MULTI/EXEC of the touch script, HGETALL and LRANGE, one round trip
+too: a list is sent as it is instead of being converted twice by Lua.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from redis import exceptions
+
+from .errors import (
+    ConflictError,
+    ConvstoreError,
+    CorruptValue,
+    SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
+    TokenReused,
+)
+from .models import ANY, Append, Command, Delete, Extend, Lifetimes, Owner, Receipt, Rewrite, Save, Snapshot, Touch
+
+Argument = bytes | str | int
+
+_MISCONFIGURED = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.AuthenticationWrongNumberOfArgsError,
+    exceptions.NoPermissionError,
+)
+
+
+class RedisStore:
+    """A ``Store`` on a redis-py client that gives back bytes.
+
+    Args:
+        client: Connects when it is first used.
+        prefix: What every key begins with.
+        lifetimes: How long things live.
+    """
+
+    def __init__(self, client: redis.Redis, prefix: str, lifetimes: Lifetimes) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._times = (lifetimes.ttl_ms, lifetimes.ttl_complete_ms, lifetimes.tombstone_ms)
+        self._max_tokens = lifetimes.max_tokens
+
+    def apply(self, command: Command) -> Receipt:
+        if isinstance(command, Touch):
+            reply = self._run("touch", command, [*self._times, command.ttl_ms or ""])
+            version, created, updated, expires = reply[2:6]
+            return Receipt(version, None, False, "primary", created, updated, expires, None)
+        name, arguments = _arguments(command)
+        reply = self._run(name, command, [command.token, command.digest, *self._times, self._max_tokens, *arguments])
+        if reply[0] == b"repeated":
+            return _first_receipt(reply, command.digest)
+        version, first_seq, created, updated, expires, moved = reply[2:8]
+        return Receipt(version, first_seq or None, False, "primary", created, updated, expires, moved)
+
+    def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
+        keys = self._keys(session_id)
+        newest = ("LRANGE", keys[1], 0, -1) if last is None else ("LRANGE", keys[1], -last, -1)
+        queries: list[Sequence[Argument]] = [("HGETALL", keys[0])]
+        if last != 0:  # LRANGE -0 -1 would be everything
+            queries.append(newest)
+        touched, fields, *elements = self._call("touch", keys, owner, [*self._times, ""], queries)
+        if touched[0] == b"missing":
+            return None
+        self._refuse_corrupt(touched, keys)
+        return _snapshot(session_id, keys, touched, fields, elements[0] if elements else [], last)
+
+    def ping(self) -> float:
+        started = time.perf_counter()
+        try:
+            self._client.execute_command("PING")
+        except exceptions.RedisError as error:
+            raise _translated(error, "PING") from error
+        return (time.perf_counter() - started) * 1000
+
+    def close(self) -> None:
+        self._client.close()
+        self._client.connection_pool.disconnect()
+
+    def _keys(self, session_id: str) -> tuple[str, str, str]:
+        key = f"{self._prefix}{{{_in_key(session_id)}}}"
+        return key, f"{key}:history", f"{key}:tokens"
+
+    def _run(self, name: str, command: Command, arguments: Sequence[Argument]) -> list[Any]:
+        """One script for *command*; its reply, if it did what was asked."""
+        keys = self._keys(command.session_id)
+        reply: list[Any] = self._call(name, keys, command.owner, arguments)
+        if reply[0] == b"missing":
+            raise SessionNotFound(command.session_id)
+        if reply[0] == b"conflict":
+            raise _conflict(command, reply)
+        self._refuse_corrupt(reply, keys)
+        return reply
+
+    def _call(
+        self,
+        name: str,
+        keys: tuple[str, str, str],
+        owner: Owner,
+        arguments: Sequence[Argument],
+        queries: Sequence[Sequence[Argument]] = (),
+    ) -> Any:
+        """The reply of script *name*, followed by those of *queries*, all in one round trip.
+
+        A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
+        """
+        nonce = os.urandom(8)
+        script, digest = _script(name)
+        rest = (3, *keys, nonce, _owner_argument(owner), *arguments)
+        try:
+            try:
+                replies = self._send(("EVALSHA", digest, *rest), queries)
+            except exceptions.NoScriptError:
+                replies = self._send(("EVAL", script, *rest), queries)
+        except exceptions.RedisError as error:
+            raise _translated(error, keys[0]) from error
+        reply = replies[0] if queries else replies
+        if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
+            self._client.connection_pool.disconnect()
+            raise StoreUnavailable("the server's reply belongs to another call; the connections were closed")
+        return replies
+
+    def _send(self, call: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> Any:
+        if not queries:
+            return self._client.execute_command(*call)
+        transaction = self._client.pipeline(transaction=True)
+        for command in (call, *queries):
+            transaction.execute_command(*command)
+        # redis-py would add the arguments of the command to the text of its error.
+        replies = transaction.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def _refuse_corrupt(self, reply: list[Any], keys: tuple[str, str, str]) -> None:
+        if reply[0] == b"corrupt":
+            if reply[2] == b"history":
+                raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
+            raise CorruptValue(keys[0], "it is not a session of flask-convstore")
+
+
+def _arguments(command: Save | Append | Delete) -> tuple[str, list[Argument]]:
+    """The script for *command* and what it gets after the arguments that every write has."""
+    if isinstance(command, Append):
+        expected = "" if command.expected_version is None else command.expected_version
+        pairs: list[Argument] = [part for name, value in command.fields for part in (name, value or b"")]
+        return "append", [expected, len(command.fields), *pairs, *command.elements]
+    if isinstance(command, Save):
+        change, bound, elements = _history_arguments(command.history)
+        mode = "merge" if command.merge else "replace"
+        triples: list[Argument] = [
+            part for name, loaded, value in command.fields for part in (name, loaded or b"", value or b"")
+        ]
+        head = [mode, command.shape or "", command.ttl_ms or "", change, bound, len(command.fields)]
+        return "save", [*head, *triples, *elements]
+    return "delete", []
+
+
+def _history_arguments(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ...]]:
+    if change is None:
+        return "keep", 0, ()
+    if isinstance(change, Extend):
+        return "extend", change.drop_below, change.elements
+    if change.elements is None:
+        return "remove", change.moved, ()
+    return "rewrite", change.moved, change.elements
+
+
+def _first_receipt(reply: list[Any], digest: str) -> Receipt:
+    """The receipt that was kept under a token: ``version first_seq at moved digest``."""
+    version, first_seq, at, moved, first_digest = reply[2].decode().split(" ")
+    if first_digest != digest:
+        raise TokenReused("this token came before with another request; nothing was written", "token")
+    created, _, expires = reply[3:6]
+    return Receipt(int(version), int(first_seq) or None, True, "primary", created, int(at), expires, int(moved))
+
+
+def _conflict(command: Command, reply: list[Any]) -> ConflictError:
+    expected = command.expected_version if isinstance(command, Append) else getattr(command, "loaded_version", None)
+    what = reply[3].decode().removeprefix("d:")
+    return ConflictError(command.session_id, what, expected=expected, actual=reply[2])
+
+
+def _snapshot(
+    session_id: str,
+    keys: tuple[str, str, str],
+    touched: list[Any],
+    flat: Any,
+    elements: list[bytes],
+    last: int | None,
+) -> Snapshot:
+    # A pipeline gives a dict, unless its reply came through a connection with other callbacks.
+    stored = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        count, first, moved = (int(stored[name]) for name in (b"count", b"first", b"moved"))
+        shape = stored[b"shape"].decode()
+        fields = {name[2:].decode(): text for name, text in stored.items() if name.startswith(b"d:")}
+    except (KeyError, ValueError):
+        raise CorruptValue(keys[0], "it is not a session of flask-convstore") from None
+    if shape not in ("full", "data", "list"):
+        raise CorruptValue(keys[0], f"it has the unknown shape {shape!r}")
+    if len(elements) != (count if last is None else min(count, last)):
+        raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
+    title = stored.get(b"title")
+    return Snapshot(
+        session_id=session_id,
+        version=touched[2],
+        shape=shape,
+        created_at_ms=touched[3],
+        updated_at_ms=touched[4],
+        expires_at_ms=touched[5],
+        title=title.decode() if title is not None else None,
+        fields=fields,
+        elements=elements,
+        next_seq=first + count,
+        count=count,
+        moved=moved,
+        key=keys[0],
+        history_key=keys[1],
+    )
+
+
+def _owner_argument(owner: Owner) -> str:
+    return "*" if owner is ANY else "" if owner is None else f"={owner}"
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~:/@+=,-]+").fullmatch
+
+
+def _in_key(name: str) -> str:
+    return name if _PLAIN(name) else quote(name, safe=":/@+=,")
+
+
+_INCLUDE = re.compile(r"^[ \t]*--#include (\S+)$", re.MULTILINE)
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """A script's text, with what it includes, and its SHA-1."""
+
+    def text_of(file: str) -> str:
+        text = resources.files(__package__).joinpath("lua", file).read_text("utf-8")
+        return _INCLUDE.sub(lambda include: text_of(include[1]), text)
+
+    text = text_of(f"{name}.lua")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _translated(error: exceptions.RedisError, key: str) -> ConvstoreError:
+    """Redis's error as ours."""
+    text = str(error)
+    if "WRONGTYPE" in text:
+        return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
+    if isinstance(error, _MISCONFIGURED):
+        return StoreMisconfigured(f"the server refuses us ({text}): check the password and the permissions in the URL")
+    return StoreUnavailable(f"no answer from the server ({text}); a write may have happened: repeat it with the same token")

@@ -1,0 +1,143 @@
+"""Session: exactly what was saved, as a dict or a list, which knows its id, version, times and messages.
+
+Get it, change it in any depth, save it: ``changes`` finds the difference to the base that each session carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from . import codecs
+from .changes import Base, Content, base_of
+from .errors import CorruptValue
+from .models import Message, Snapshot, as_datetime, bodies_of, message_of
+
+
+class Stored:
+    """What a session knows beside its content. One that was never loaded or saved knows nothing: AttributeError."""
+
+    __slots__ = ()
+
+    _base: Base
+
+    @property
+    def session_id(self) -> str:
+        """The id it was loaded or saved under."""
+        return self._base.session_id
+
+    @property
+    def version(self) -> int:
+        """How many writes the session has had: 1 when created."""
+        return self._base.version
+
+    @property
+    def created_at_ms(self) -> int:
+        """The same time in milliseconds since 1970."""
+        return self._base.created_at_ms
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC, by the server's clock."""
+        return as_datetime(self._base.created_at_ms)
+
+    @property
+    def updated_at(self) -> datetime:
+        """Last write, UTC, by the server's clock."""
+        return as_datetime(self._base.updated_at_ms)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it expires unless somebody interacts, UTC, by the server's clock."""
+        return as_datetime(self._base.expires_at_ms)
+
+    @property
+    def title(self) -> str | None:
+        """Its title; None if it has none."""
+        return self._base.title
+
+    @property
+    def message_count(self) -> int:
+        """How many messages were stored when it was loaded, and by this object since."""
+        return self._base.count
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the newest message that was loaded or saved; 0 if there is none."""
+        return self._base.seqs[-1] if self._base.seqs else 0
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages with their envelopes, as they were loaded or saved, oldest first.
+
+        Raises:
+            CorruptValue: An envelope is not what we write.
+        """
+        messages = []
+        for element, seq in zip(self._base.elements, self._base.seqs, strict=True):
+            try:
+                messages.append(message_of(element, seq))
+            except (ValueError, TypeError, LookupError) as error:
+                reason = f"the envelope of its message with seq {seq} is corrupt ({error!r})"
+                raise CorruptValue(self._base.history_key, reason) from None
+        return messages
+
+
+class Session(Stored, dict[str, Any]):
+    """A session that was saved as a dict: exactly what was saved, the history included."""
+
+    __slots__ = ("_base",)
+
+
+class ListSession(Stored, list[Any]):
+    """A session that was saved as a bare list of messages: it has no data fields."""
+
+    __slots__ = ("_base",)
+
+
+AnySession = Session | ListSession
+
+_S = TypeVar("_S", Session, ListSession)
+
+
+def on_base(session: _S, base: Base) -> _S:
+    """*session* itself, measured from *base* from now on."""
+    session._base = base
+    return session
+
+
+def based(content: Content, base: Base) -> AnySession:
+    """A new session with *content*."""
+    return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
+
+
+def base_under(content: object, session_id: str) -> Base | None:
+    """The base of *content* if it is a session of that id: saving it merges. Anything else is saved as a whole."""
+    base = getattr(content, "_base", None) if isinstance(content, Stored) else None
+    return base if base and base.session_id == session_id else None
+
+
+def loaded(snapshot: Snapshot, history_key: str) -> AnySession:
+    """The session that *snapshot* holds.
+
+    Raises:
+        CorruptValue: A field or a message is not what we write.
+    """
+    content: dict[str, Any] = {}
+    for name, text in snapshot.fields.items():
+        try:
+            content[name] = codecs.decode(text)
+        except ValueError as error:
+            raise CorruptValue(snapshot.key, f"its field d:{name} is not JSON ({error})") from None
+    try:
+        history = codecs.decode_many(bodies_of(snapshot.elements))
+    except ValueError as error:
+        reason, index = error.args
+        seq = snapshot.next_seq - len(snapshot.elements) + index
+        raise CorruptValue(snapshot.history_key, f"its message with seq {seq} is corrupt ({reason})") from None
+    if snapshot.shape == "list":
+        return based(history, base_of(snapshot))
+    if snapshot.shape == "full":
+        content[history_key] = history
+    return based(content, base_of(snapshot))

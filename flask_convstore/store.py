@@ -1,0 +1,42 @@
+"""What every store does, in the domain's words.
+
+A store keeps sessions as text it never looks into. The readable reference is ``MemoryStore``; every other store answers
+as it does, and a store may stand around another one (measuring, a circuit, a journal).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .models import Command, Owner, Receipt, Snapshot
+
+
+class Store(Protocol):
+    """Sessions of one application. Safe to use from several threads."""
+
+    def apply(self, command: Command) -> Receipt:
+        """Do one write, all or nothing, and once: a known token changes nothing and gets the first receipt.
+
+        Raises:
+            SessionNotFound: None for this owner; only a replacing ``Save`` creates one.
+            ConflictError: What the command relies on has changed; nothing was written.
+            TokenReused: The token came before with another digest; nothing was written.
+            CorruptValue: The stored session is not whole; nothing was written.
+            StoreUnavailable: No answer in time; the command may be applied again as it is.
+        """
+        ...
+
+    def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
+        """The session with its *last* messages (None: all), read at one moment; None if there is none for this owner.
+
+        Moves the lifetime.
+        """
+        ...
+
+    def ping(self) -> float:
+        """How many milliseconds an answer takes; StoreUnavailable if none comes."""
+        ...
+
+    def close(self) -> None:
+        """Give up connections. The store may be used again and opens new ones."""
+        ...
