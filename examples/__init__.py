@@ -1,0 +1,1 @@
+"""Small real apps on flask-convstore."""

@@ -1,0 +1,1 @@
+"""A web chat: the start page talks to the blueprint."""

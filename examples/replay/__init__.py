@@ -1,0 +1,1 @@
+"""Play recorded conversations through the HTTP endpoints and compare what is stored."""
