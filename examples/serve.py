@@ -133,15 +133,23 @@ def main() -> None:
     parser.add_argument("app", help="the application, as gunicorn takes it")
     parser.add_argument("--data", type=Path, required=True, help="the folder for the conversations")
     parser.add_argument("--port", type=int, default=5000)
-    parser.add_argument("--die-with-parent", action="store_true", help="stop when the process that started this is gone")
+    parser.add_argument(
+        "--die-with-parent", action="store_true", help="stop when the process that started this is gone"
+    )
     arguments = parser.parse_args()
     if arguments.die_with_parent:
         die_with_parent()
     stop_on_signals()
-    with contextlib.suppress(Stopped), valkey(arguments.data) as url:
-        with gunicorn(arguments.app, arguments.port, {"CONVSTORE_URL": url}) as server:
-            print(f"Open http://127.0.0.1:{arguments.port} (Ctrl-C stops; conversations stay in {arguments.data})", flush=True)
-            sys.exit(server.wait())
+    with (
+        contextlib.suppress(Stopped),
+        valkey(arguments.data) as url,
+        gunicorn(arguments.app, arguments.port, {"CONVSTORE_URL": url}) as server,
+    ):
+        print(
+            f"Open http://127.0.0.1:{arguments.port} (Ctrl-C stops; conversations stay in {arguments.data})",
+            flush=True,
+        )
+        sys.exit(server.wait())
 
 
 if __name__ == "__main__":

@@ -155,7 +155,9 @@ class _Views:
 
     def _session_json(self, session: AnySession) -> dict[str, Any]:
         settings = self._settings
-        history = [schemas.message_json(message) for message in session.messages if schemas.is_visible(message, settings)]
+        history = [
+            schemas.message_json(message) for message in session.messages if schemas.is_visible(message, settings)
+        ]
         return schemas.session_json(session, history, self._conversations.data_of(session))
 
 

@@ -65,7 +65,7 @@ class Base:
     history_key: str = ""
 
 
-def base_of(snapshot: Snapshot) -> Base:
+def base_read(snapshot: Snapshot) -> Base:
     """What was just read."""
     return Base(
         session_id=snapshot.session_id,
@@ -272,9 +272,7 @@ def _oldest_kept(before: list[bytes], after: list[bytes]) -> int | None:
     return None if before else 0
 
 
-def _rewritten(
-    elements: Sequence[bytes], before: list[bytes], history: list[_Given], form: Form
-) -> Iterator[bytes]:
+def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[_Given], form: Form) -> Iterator[bytes]:
     """The elements of *history*. Unchanged messages at both ends keep their envelopes; all do where none came or went."""
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))

@@ -32,7 +32,9 @@ _KINDS: dict[str, str] = {
 
 
 def _setting(default: Any, document: str, *, minimum: float | None = None, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"document": document, "minimum": minimum, "secret": secret})
+    return field(
+        default=default, repr=not secret, metadata={"document": document, "minimum": minimum, "secret": secret}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,9 @@ class Settings:
     command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001)
     retries: int = _setting(3, "How often a call is repeated when no answer came; exponential, with jitter.", minimum=0)
     client_roles: tuple[str, ...] = _setting(("user",), "The roles that HTTP clients may write.")
-    client_data: bool | tuple[str, ...] = _setting(True, "The data fields that HTTP clients may set: all, none, or these.")
+    client_data: bool | tuple[str, ...] = _setting(
+        True, "The data fields that HTTP clients may set: all, none, or these."
+    )
     client_ttl: bool = _setting(False, "Whether HTTP clients may give a session its lifetime.")
     visible_roles: tuple[str, ...] = _setting(
         ("user", "assistant", "tool"), "The roles whose messages HTTP clients see. A message without a role is seen."
@@ -140,13 +144,10 @@ def _converted(value: object, setting: Field[Any]) -> Any:
     if isinstance(value, bool):
         if "bool" in kind:
             return value
-    elif isinstance(value, int) and kind in ("int", "float"):
+    elif (isinstance(value, int) and kind in ("int", "float")) or (isinstance(value, float) and kind == "float"):
         return value
-    elif isinstance(value, float) and kind == "float":
-        return value
-    elif isinstance(value, (list, tuple, set, frozenset)) and "tuple" in kind:
-        if all(isinstance(name, str) for name in value):
-            return tuple(value)
+    elif "tuple" in kind and isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
+        return tuple(value)
     raise ValueError
 
 

@@ -15,8 +15,21 @@ from . import changes
 from .changes import Content, Form
 from .config import Settings
 from .errors import InvalidInput, InvalidSessionId, SessionNotFound, StoreUnavailable
-from .models import CALLER, Append, Delete, Health, Lifetimes, Message, Owner, Receipt, Scope, Touch, message_of, new_token
-from .sessions import AnySession, base_under, based, loaded, on_base
+from .models import (
+    CALLER,
+    Append,
+    Delete,
+    Health,
+    Lifetimes,
+    Message,
+    Owner,
+    Receipt,
+    Scope,
+    Touch,
+    message_of,
+    new_token,
+)
+from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store
 
 TOMBSTONE_MS = 24 * 3600 * 1000
@@ -93,15 +106,16 @@ class Conversations(abc.ABC):
         if not isinstance(data, (Mapping, list)):
             raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
         ttl_ms = self._ttl_ms(ttl)
-        base = base_under(data, session_id)
-        if base is None:
+        session = as_session(data, session_id)
+        if session is None:
             save = changes.replacement(session_id, data, backend.form, whose, ttl_ms)
             return based(data, changes.base_created(save, backend.store.apply(save)))
+        base = base_of(session)
         difference = changes.difference(base, data, backend.form, whose, ttl_ms)
         if difference is None:
             receipt = backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=ttl_ms))
-            return on_base(data, replace(base, expires_at_ms=receipt.expires_at_ms))  # type: ignore[type-var]
-        return on_base(data, changes.base_merged(base, difference, backend.store.apply(difference)))  # type: ignore[type-var]
+            return on_base(session, replace(base, expires_at_ms=receipt.expires_at_ms))
+        return on_base(session, changes.base_merged(base, difference, backend.store.apply(difference)))
 
     def get_session(
         self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
@@ -181,9 +195,7 @@ class Conversations(abc.ABC):
             )
         )
 
-    def append_message(
-        self, session_id: str, given: Any, *, owner: Owner | Scope = CALLER
-    ) -> tuple[Message, Receipt]:
+    def append_message(self, session_id: str, given: Any, *, owner: Owner | Scope = CALLER) -> tuple[Message, Receipt]:
         """Add one message, and give it back with its number."""
         backend, whose = self._for(session_id, owner)
         elements = changes.new_elements([given], backend.form)
@@ -220,7 +232,7 @@ class Conversations(abc.ABC):
         whose = self.caller() if owner is CALLER else owner
         if isinstance(whose, str):
             _checked_name(whose, "owner")
-        return self.backend, whose  # type: ignore[return-value]  # CALLER is resolved
+        return self.backend, whose
 
     def _ttl_ms(self, ttl: float | None) -> int | None:
         if ttl is None:

@@ -175,7 +175,7 @@ class MemoryStore:
         session.updated = now
         for name, value in command.fields:
             _set_field(session, name, value)
-        if command.elements and session.shape == "data" or command.fields and session.shape == "list":
+        if (command.elements and session.shape == "data") or (command.fields and session.shape == "list"):
             session.shape = "full"
         return _change_history(session, Extend(0, command.elements)) if command.elements else None
 

@@ -53,7 +53,11 @@ class RequestParser(FlaskParser):
         except RecursionError:
             raise BadJson("the body is nested too deep") from None
         except ValueError as error:
-            reason = f"line {error.lineno} column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else error
+            reason = (
+                f"line {error.lineno} column {error.colno}: {error.msg}"
+                if isinstance(error, json.JSONDecodeError)
+                else error
+            )
             raise BadJson(f"the body is no JSON: {reason}") from None
         codecs.encode(value)
         return value

@@ -20,7 +20,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -61,6 +61,7 @@ class RedisStore:
 
     def __init__(self, client: redis.Redis, prefix: str, lifetimes: Lifetimes) -> None:
         self._client = client
+        self._execute: Callable[..., Any] = client.execute_command
         self._prefix = prefix
         self._times = (lifetimes.ttl_ms, lifetimes.ttl_complete_ms, lifetimes.tombstone_ms)
         self._max_tokens = lifetimes.max_tokens
@@ -92,7 +93,7 @@ class RedisStore:
     def ping(self) -> float:
         started = time.perf_counter()
         try:
-            self._client.execute_command("PING")
+            self._execute("PING")
         except exceptions.RedisError as error:
             raise _translated(error, "PING") from error
         return (time.perf_counter() - started) * 1000
@@ -146,10 +147,11 @@ class RedisStore:
 
     def _send(self, call: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> Any:
         if not queries:
-            return self._client.execute_command(*call)
+            return self._execute(*call)
         transaction = self._client.pipeline(transaction=True)
+        queue: Callable[..., Any] = transaction.execute_command
         for command in (call, *queries):
-            transaction.execute_command(*command)
+            queue(*command)
         # redis-py would add the arguments of the command to the text of its error.
         replies = transaction.execute(raise_on_error=False)
         for reply in replies:
@@ -278,4 +280,6 @@ def _translated(error: exceptions.RedisError, key: str) -> ConvstoreError:
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
     if isinstance(error, _MISCONFIGURED):
         return StoreMisconfigured(f"the server refuses us ({text}): check the password and the permissions in the URL")
-    return StoreUnavailable(f"no answer from the server ({text}); a write may have happened: repeat it with the same token")
+    return StoreUnavailable(
+        f"no answer from the server ({text}); a write may have happened: repeat it with the same token"
+    )

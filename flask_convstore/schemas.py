@@ -58,7 +58,7 @@ def _check_names(settings: Settings) -> Callable[[dict[str, Any]], None]:
         refused = {
             name: ["Clients may not set this field."]
             for name in data
-            if name == settings.history_key or not (allowed is True or allowed and name in allowed)
+            if name == settings.history_key or not (allowed is True or (allowed and name in allowed))
         }
         if refused:
             raise ValidationError(refused)

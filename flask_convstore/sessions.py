@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from . import codecs
-from .changes import Base, Content, base_of
+from .changes import Base, Content, base_read
 from .errors import CorruptValue
 from .models import Message, Snapshot, as_datetime, bodies_of, message_of
 
@@ -98,7 +98,7 @@ class ListSession(Stored, list[Any]):
 
 AnySession = Session | ListSession
 
-_S = TypeVar("_S", Session, ListSession)
+_S = TypeVar("_S", bound=AnySession)
 
 
 def on_base(session: _S, base: Base) -> _S:
@@ -112,10 +112,16 @@ def based(content: Content, base: Base) -> AnySession:
     return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
 
 
-def base_under(content: object, session_id: str) -> Base | None:
-    """The base of *content* if it is a session of that id: saving it merges. Anything else is saved as a whole."""
-    base = getattr(content, "_base", None) if isinstance(content, Stored) else None
-    return base if base and base.session_id == session_id else None
+def as_session(content: object, session_id: str) -> AnySession | None:
+    """*content* if it was loaded or saved under that id: saving it merges. Anything else is saved as a whole: None."""
+    if isinstance(content, (Session, ListSession)) and hasattr(content, "_base") and content.session_id == session_id:
+        return content
+    return None
+
+
+def base_of(session: AnySession) -> Base:
+    """What *session* is measured from."""
+    return session._base
 
 
 def loaded(snapshot: Snapshot, history_key: str) -> AnySession:
@@ -137,7 +143,7 @@ def loaded(snapshot: Snapshot, history_key: str) -> AnySession:
         seq = snapshot.next_seq - len(snapshot.elements) + index
         raise CorruptValue(snapshot.history_key, f"its message with seq {seq} is corrupt ({reason})") from None
     if snapshot.shape == "list":
-        return based(history, base_of(snapshot))
+        return based(history, base_read(snapshot))
     if snapshot.shape == "full":
         content[history_key] = history
-    return based(content, base_of(snapshot))
+    return based(content, base_read(snapshot))

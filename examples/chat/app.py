@@ -55,7 +55,9 @@ def reply_by_model(history: list[dict[str, Any]]) -> str:
 
 def reply_by_rule(history: list[dict[str, Any]]) -> str:
     """A small talk that shows what is remembered."""
-    said = [message["content"] for message in history if message["role"] == "user" and isinstance(message["content"], str)]
+    said = [
+        message["content"] for message in history if message["role"] == "user" and isinstance(message["content"], str)
+    ]
     text = said[-1] if said else ""
     names = [found[1] for line in said if (found := re.search(r"(?i)\b(?:my name is|i am|i'm|call me) (\w+)", line))]
     if re.search(r"(?i)\bwho am i\b|\bmy name\b.*\?|\bremember me\b", text):
@@ -63,7 +65,9 @@ def reply_by_rule(history: list[dict[str, Any]]) -> str:
     if re.search(r"(?i)\b(?:my name is|i am|i'm|call me) \w+", text):
         return f"Nice to meet you, {names[-1]}. Reload the page, or restart the server, and ask me who you are."
     if re.search(r"(?i)\b(what|everything)\b.*\bsaid\b|\bfirst\b.*\bsay\b", text):
-        return "You said: " + "; ".join(f"“{line}”" for line in said[:-1]) + "." if said[:-1] else "Nothing before this."
+        return (
+            "You said: " + "; ".join(f"“{line}”" for line in said[:-1]) + "." if said[:-1] else "Nothing before this."
+        )
     if re.search(r"(?i)\b(hello|hi|hey|good (morning|evening|day))\b", text):
         return "Hello! What is your name?"
     if text.rstrip().endswith("?"):

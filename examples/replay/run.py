@@ -142,7 +142,9 @@ def replay(client: Client, recordings: list[dict[str, Any]], kept: Path) -> list
     return [f"line {line}: {result}" for line, result in enumerate(results) if isinstance(result, Exception)]
 
 
-def read_back(client: Client, recordings: list[dict[str, Any]], session_ids: list[str | None]) -> tuple[int, int, list[str]]:
+def read_back(
+    client: Client, recordings: list[dict[str, Any]], session_ids: list[str | None]
+) -> tuple[int, int, list[str]]:
     """How many sessions and messages are stored, and what differs from the recordings."""
     pairs = zip(recordings, session_ids, strict=True)
     jobs = [partial(compare, client, line, recorded, sid) for line, (recorded, sid) in enumerate(pairs) if sid]

@@ -1,0 +1,80 @@
+"""Fixtures. ``harness`` gives every kind of store in turn; after each test every key left in a server has a lifetime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+import redis
+
+from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
+from .servers import Server, programs, running
+
+SERVERS = sorted(programs(), reverse=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("CONVSTORE_", "REDIS_", "OPENAI_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[dict[str, Server]]:
+    started: dict[str, Server] = {}
+    yield started
+    for server in started.values():
+        server.stop()
+
+
+def _server(kind: str, servers: dict[str, Server]) -> Iterator[Server]:
+    if kind not in servers:
+        servers[kind] = Server(programs()[kind])
+    server = servers[kind]
+    yield server
+    check_lifetimes(server.client)
+    server.client.flushall()
+
+
+def check_lifetimes(client: redis.Redis) -> None:
+    """No key is ever without a lifetime."""
+    immortal = [key for key in client.scan_iter() if client.pttl(key) == -1]
+    assert not immortal, f"keys without a lifetime: {immortal}"
+
+
+@pytest.fixture
+def valkey(_servers: dict[str, Server]) -> Iterator[Server]:
+    """A real Valkey, empty."""
+    yield from _server("valkey", _servers)
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Iterator[Server]:
+    """Every real server this machine has, empty."""
+    yield from _server(request.param, _servers)
+
+
+@pytest.fixture(params=["memory", "fakeredis", *SERVERS])
+def harness(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Iterator[Harness]:
+    """Every kind of store, empty."""
+    if request.param == "memory":
+        yield MemoryHarness()
+    elif request.param == "fakeredis":
+        client = fakeredis.FakeRedis()
+        yield RedisHarness(client)
+        check_lifetimes(client)
+    else:
+        for server in _server(request.param, _servers):
+            yield RedisHarness(server.client)
+
+
+@pytest.fixture
+def conversations(harness: Harness) -> PlainConversations:
+    """The operations on every kind of store."""
+    return PlainConversations(harness.store)
+
+
+__all__ = ["running"]

