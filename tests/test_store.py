@@ -12,6 +12,7 @@ from flask_convstore.errors import ConflictError, SessionNotFound, TokenReused
 from flask_convstore.models import (
     ANY,
     Append,
+    Command,
     Delete,
     Extend,
     FieldChange,
@@ -257,7 +258,7 @@ def test_an_expected_version_is_checked(harness: Harness) -> None:
 # ---- once
 
 
-COMMANDS: dict[str, Callable[[], Save | Append | Delete]] = {
+COMMANDS: dict[str, Callable[[], Command]] = {
     "save": lambda: save("s", b"x", a=b"2"),
     "merge": lambda: merge("s", ("a", b"1", b"2"), history=Extend(0, (b"x",))),
     "append": lambda: append("s", b"x", a=b"2"),
@@ -312,7 +313,7 @@ def test_a_token_comes_with_one_request_only(harness: Harness) -> None:
 
 
 def test_only_the_last_tokens_are_kept(harness: Harness) -> None:
-    commands = [save("s"), *(append("s", b"m") for _ in range(SETTINGS.max_tokens))]
+    commands: list[Command] = [save("s"), *(append("s", b"m") for _ in range(SETTINGS.max_tokens))]
     for command in commands:
         harness.store.apply(command)
     assert all(harness.store.apply(command).repeated for command in commands[1:])
@@ -337,7 +338,7 @@ def test_a_stranger_sees_and_changes_nothing(harness: Harness) -> None:
     harness.store.apply(save("s", b"m1", owner="alice", a=b"1"))
     for stranger in ("bob", None, "", "*", "alic"):
         assert harness.store.load("s", stranger) is None
-        commands: list[Save | Append | Delete | Touch] = [
+        commands: list[Command] = [
             save("s", b"x", owner=stranger),
             append("s", b"x", owner=stranger),
             merge("s", ("a", b"1", b"2"), owner=stranger),

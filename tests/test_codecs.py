@@ -1,0 +1,133 @@
+"""JSON text for values: what is written, what is refused, and that text comes back as the same text."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import uuid
+from collections import OrderedDict
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_convstore import codecs
+from flask_convstore.errors import NotSerializable, TooDeep
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Any = None
+
+
+@given(JSON)
+def test_a_text_decoded_and_encoded_is_the_same_text(value: object) -> None:
+    """How an unchanged value is known."""
+    text = codecs.encode(value)
+    assert codecs.decode(text) == value
+    assert codecs.encode(codecs.decode(text)) == text
+    assert b"\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC), b'"2026-01-02T03:04:05+00:00"'),
+        (dt.date(2026, 1, 2), b'"2026-01-02"'),
+        (uuid.UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'),
+        (Decimal("1.10"), b'"1.10"'),
+        (Color.RED, b'"red"'),
+        (Point(1, [Decimal(2)]), b'{"x":1,"y":["2"]}'),
+        ((1, 2), b"[1,2]"),
+        (OrderedDict(b=1, a=2), b'{"b":1,"a":2}'),
+        (True, b"true"),
+        (-0.0, b"-0.0"),
+    ],
+)
+def test_standard_text_forms(value: object, text: bytes) -> None:
+    assert codecs.encode(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "reason"),
+    [
+        ({"a": [1, {"b": object()}]}, "a[1].b", "object"),
+        ({"a": {1, 2}}, "a", "set"),
+        ([b"x"], "[0]", "bytes"),
+        ({"a": {1: 2}}, "a", "key 1"),
+        ({"a": {"\ud800": 2}}, "a", "surrogate"),
+        ({"a": ["x", "\udfff"]}, "a[1]", "surrogate"),
+        ({"n": 2**64}, "n", "64 bits"),
+        ({"n": -(2**63) - 1}, "n", "64 bits"),
+        ({"n": [None, float("nan")]}, "n[1]", "nan"),
+        ([float("inf")], "[0]", "inf"),
+        (Point(1, float("-inf")), "y", "inf"),
+        (Point(1, object()), "y", "object"),
+        (object, "", "type"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_with_its_path(value: object, path: str, reason: str) -> None:
+    with pytest.raises(NotSerializable) as caught:
+        codecs.encode(value)
+    assert caught.value.path == path
+    assert reason in caught.value.reason
+    with pytest.raises(NotSerializable) as caught:
+        codecs.encode(value, "data.field")
+    assert caught.value.path.startswith("data.field")
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def test_depth_is_bounded() -> None:
+    assert codecs.decode(codecs.encode(nested(codecs.MAX_DEPTH))) == nested(codecs.MAX_DEPTH)
+    for depth in (codecs.MAX_DEPTH + 1, 300, 100_000):
+        with pytest.raises(TooDeep):
+            codecs.encode(nested(depth))
+    flat = [[0]] * (codecs.MAX_DEPTH + 1)
+    assert codecs.decode(codecs.encode(flat)) == flat, "many brackets are not deep"
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    value: dict[str, Any] = {}
+    value["me"] = [value]
+    with pytest.raises(TooDeep):
+        codecs.encode(value)
+
+
+@given(st.lists(JSON, max_size=5))
+def test_many_are_decoded_as_one_by_one(values: list[object]) -> None:
+    texts = [codecs.encode(value) for value in values]
+    assert codecs.decode_many(texts) == values
+
+
+@pytest.mark.parametrize("bad", [b"", b"1,2", b"1],[2", b"{", b"\xff", b"nan"])
+def test_a_bad_text_among_many_is_found(bad: bytes) -> None:
+    with pytest.raises(ValueError) as caught:
+        codecs.decode_many([b"1", bad, b"2"])
+    assert caught.value.args[1] == 1

@@ -1,0 +1,149 @@
+"""Settings: found in their order, converted, bounded, all problems at once, no secret shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import pytest
+
+from flask_convstore.config import Settings, load_settings, masked
+from flask_convstore.errors import ConfigurationError
+
+
+def test_defaults() -> None:
+    settings = load_settings({}, {})
+    assert settings == Settings()
+    assert (settings.url, settings.prefix, settings.ttl, settings.ttl_complete) == (
+        "redis://localhost:6379/0",
+        "chat:session:",
+        3600,
+        86400,
+    )
+
+
+def test_config_wins_over_environment() -> None:
+    environ = {"CONVSTORE_TTL": "10", "CONVSTORE_RETRIES": "7"}
+    settings = load_settings({"CONVSTORE_TTL": 20, "CONVSTORE_PREFIX": None}, environ)
+    assert (settings.ttl, settings.retries, settings.prefix) == (20, 7, "chat:session:")
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"CONVSTORE_URL": "redis://a/1", "REDIS_URL": "redis://b"}, "redis://a/1"),
+        ({"REDIS_URL": "rediss://b/2", "REDIS_HOST": "c"}, "rediss://b/2"),
+        ({"REDIS_HOST": "c"}, "redis://c:6379/0"),
+        (
+            {"REDIS_HOST": "c", "REDIS_PORT": "7", "REDIS_PASSWORD": "p@s/s:w", "REDIS_DB": "3"},
+            "redis://:p%40s%2Fs%3Aw@c:7/3",
+        ),
+        ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0"),
+        ({"REDIS_DB": "4"}, "redis://localhost:6379/4"),
+        ({"REDIS_HOST": "c", "REDIS_PORT": "tcp://10.0.0.1:6380"}, "redis://c:6380/0"),
+        ({"REDIS_URL": ""}, "redis://localhost:6379/0"),
+    ],
+)
+def test_the_url_from_the_environment(environ: dict[str, str], url: str) -> None:
+    assert load_settings({}, environ).url == url
+
+
+def test_the_lifetime_from_the_environment() -> None:
+    assert load_settings({}, {"REDIS_CONVERSATION_TTL": "120"}).ttl == 120
+    assert load_settings({}, {"REDIS_CONVERSATION_TTL": "120", "CONVSTORE_TTL": "60.5"}).ttl == 60.5
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("CLIENT_TTL", "yes", True),
+        ("CLIENT_TTL", "0", False),
+        ("CLIENT_TTL", True, True),
+        ("CLIENT_DATA", "off", False),
+        ("CLIENT_DATA", "name, goal", ("name", "goal")),
+        ("CLIENT_DATA", ["name"], ("name",)),
+        ("CLIENT_ROLES", "user,tool", ("user", "tool")),
+        ("TTL", 1, 1),
+        ("TTL", 1.5, 1.5),
+        ("RETRIES", "0", 0),
+    ],
+)
+def test_values_are_converted(name: str, given: Any, value: Any) -> None:
+    assert getattr(load_settings({f"CONVSTORE_{name}": given}, {}), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("TTL", "soon", "a number, not 'soon'"),
+        ("TTL", 0, "at least 1"),
+        ("TTL", float("nan"), "at least 1"),
+        ("TTL", float("inf"), "at least 1"),
+        ("TTL", True, "a number"),
+        ("RETRIES", 1.5, "a whole number"),
+        ("RETRIES", -1, "at least 0"),
+        ("CLIENT_TTL", "maybe", "true or false"),
+        ("CLIENT_TTL", 1, "true or false"),
+        ("CLIENT_ROLES", [1], "names"),
+        ("PREFIX", "a{b}", "brace"),
+        ("PREFIX", "a\n", "control"),
+        ("HISTORY_KEY", "", "empty"),
+        ("URL", "http://host", "'http'"),
+        ("URL", "redis://host:port", "port"),
+        ("URL", 5, "a text"),
+    ],
+)
+def test_bad_values_are_refused_by_name(name: str, given: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({f"CONVSTORE_{name}": given}, {})
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith(f"CONVSTORE_{name}")
+    assert said in str(caught.value)
+
+
+def test_all_problems_come_together() -> None:
+    config = {"CONVSTORE_TLL": 1, "CONVSTORE_NONSENSE": 2, "CONVSTORE_TTL": "x", "CONVSTORE_MAX_TOKENS": 0}
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config, {})
+    assert len(caught.value.problems) == 4
+    assert "did you mean CONVSTORE_TTL?" in str(caught.value)
+
+
+def test_another_prefix_is_another_store() -> None:
+    config = {"NOTES_TTL": 5, "CONVSTORE_TTL": 6, "OTHER": 1}
+    assert load_settings(config, {"NOTES_PREFIX": "n:"}, "NOTES") == Settings(ttl=5, prefix="n:")
+
+
+def test_an_unknown_name_in_the_environment_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Kubernetes writes CONVSTORE_PORT and the like beside a service of that name."""
+    with caplog.at_level(logging.WARNING):
+        assert load_settings({}, {"CONVSTORE_PORT": "tcp://10.0.0.1:80"}) == Settings()
+    assert "CONVSTORE_PORT is no setting" in caplog.text
+
+
+@pytest.mark.parametrize("given", ["redis://:hunter2@host:x", "hunter2://host", 5])
+def test_no_secret_is_shown(given: Any) -> None:
+    assert "hunter2" not in repr(Settings(url="redis://:hunter2@host"))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"CONVSTORE_URL": given}, {})
+    assert ":hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:pw@host:6379/1?password=pw", "redis://user:***@host:6379/1"),
+        ("rediss://:pw@host", "rediss://:***@host"),
+        ("redis://user@host/0", "redis://user@host/0"),
+        ("unix:///tmp/s?password=pw", "unix:///tmp/s"),
+        ("redis://host:x", "an unreadable URL"),
+    ],
+)
+def test_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_every_setting_is_documented() -> None:
+    for setting in dataclasses.fields(Settings):
+        assert setting.metadata["document"].endswith("."), setting.name

@@ -1,0 +1,207 @@
+"""The extension in applications: factory, several apps, several stores, the helpers, the settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+from flask import Flask
+
+import flask_convstore
+from flask_convstore import ConversationStore, delete_session, get_session, save_session
+from flask_convstore.errors import ConfigurationError
+from flask_convstore.memory_store import MemoryStore
+from flask_convstore.redis_store import RedisStore
+
+from .servers import Server
+
+
+def make_app(**config: Any) -> Flask:
+    app = Flask("app")
+    app.config.update(CONVSTORE_URL="memory://")
+    app.config.update(config)
+    return app
+
+
+def test_two_lines_and_it_works() -> None:
+    app = make_app()
+    convstore = ConversationStore(app)
+    app.register_blueprint(convstore.blueprint)
+    with app.app_context():
+        assert save_session("s", {"history": []}).version == 1
+        session = get_session("s")
+        assert session == {"history": []}
+        assert convstore.get_session("s") == session
+        assert delete_session("s") is True
+        assert delete_session("s") is False
+
+
+def test_init_app_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(self: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(redis.Connection, "connect", connect)
+    app = make_app(CONVSTORE_URL="redis://127.0.0.1:1/0")
+    convstore = ConversationStore(app)
+    app.register_blueprint(convstore.blueprint)
+    state = app.extensions["convstore"]["convstore"]
+    assert isinstance(state.client, redis.Redis)
+    assert isinstance(state.backend.store, RedisStore)
+    with app.app_context():
+        assert convstore.client is state.client
+
+
+def test_one_object_on_several_apps() -> None:
+    convstore = ConversationStore()
+    apps = [make_app(CONVSTORE_TTL=ttl) for ttl in (100, 200)]
+    for app in apps:
+        convstore.init_app(app)
+        app.register_blueprint(convstore.blueprint)
+    for number, app in enumerate(apps):
+        with app.app_context():
+            assert get_session("s") is None
+            save_session("s", {"n": number})
+            assert convstore.backend.settings.ttl == (100, 200)[number]
+    for number, app in enumerate(apps):
+        assert app.test_client().get("/sessions/s").json["data"] == {"n": number}  # type: ignore[index]
+
+
+def test_several_stores_in_one_app() -> None:
+    app = make_app(NOTES_URL="memory://", NOTES_TTL=50)
+    chats, notes = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")
+    app.register_blueprint(chats.blueprint)
+    app.register_blueprint(notes.blueprint, url_prefix="/notes")
+    assert set(app.extensions["convstore"]) == {"convstore", "notes"}
+    with app.app_context():
+        notes.save_session("s", {"note": 1})
+        assert chats.get_session("s") is None
+        assert get_session("s") is None, "the helpers mean the store named convstore"
+    client = app.test_client()
+    assert client.get("/sessions/s").status_code == 404
+    assert client.get("/notes/s").status_code == 200
+    started = client.post("/notes")
+    assert started.headers["Location"] == f"/notes/{started.json['session_id']}"  # type: ignore[index]
+
+
+def test_the_helpers_find_an_only_store_by_any_name() -> None:
+    app = make_app(NOTES_URL="memory://")
+    ConversationStore(app, name="notes", config_prefix="NOTES")
+    with app.app_context():
+        assert save_session("s", {}).version == 1
+
+
+def test_a_missing_store_is_explained() -> None:
+    convstore = ConversationStore()
+    with make_app().app_context():
+        with pytest.raises(RuntimeError, match="init_app"):
+            convstore.get_session("s")
+        with pytest.raises(RuntimeError, match="no store named"):
+            get_session("s")
+    with pytest.raises(RuntimeError, match="application context"):
+        get_session("s")
+
+
+def test_a_taken_name_is_refused() -> None:
+    app = make_app()
+    convstore = ConversationStore(app)
+    convstore.init_app(app)
+    with pytest.raises(ConfigurationError, match="name"):
+        ConversationStore(app)
+
+
+def test_settings_are_refused_together_at_init_app() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ConversationStore(make_app(CONVSTORE_TTL=-1, CONVSTORE_TLL=5))
+    assert len(caught.value.problems) == 2
+    with pytest.raises(ConfigurationError, match="another word"):
+        ConversationStore(config_prefix="CONVSTORE_NOTES")
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, valkey: Server) -> None:
+    monkeypatch.setenv("REDIS_HOST", "127.0.0.1")
+    monkeypatch.setenv("REDIS_PORT", str(valkey.port))
+    monkeypatch.setenv("CONVSTORE_PREFIX", "env:")
+    app = Flask("app")
+    ConversationStore(app)
+    with app.app_context():
+        save_session("s", {"a": 1})
+    assert set(valkey.client.scan_iter()) == {b"env:{s}", b"env:{s}:tokens"}
+
+
+def test_a_client_of_ones_own() -> None:
+    client = fakeredis.FakeRedis()
+    app = make_app()
+    convstore = ConversationStore(app, client=client)
+    with app.app_context():
+        save_session("s", {"a": 1})
+        assert convstore.client is client
+    assert client.exists("chat:session:{s}")
+    with pytest.raises(ConfigurationError, match="decode_responses"):
+        ConversationStore(make_app(), client=fakeredis.FakeRedis(decode_responses=True))
+
+
+def test_owners_in_and_outside_a_request() -> None:
+    """Without a loader a request is nobody's: it sees sessions without an owner only."""
+    app = make_app()
+    convstore = ConversationStore(app)
+    app.register_blueprint(convstore.blueprint)
+    with app.app_context():
+        save_session("hers", {"a": 1}, owner="alice")
+        save_session("free", {"a": 2})
+        assert get_session("hers") == {"a": 1}
+    with app.test_request_context():
+        assert get_session("hers") is None
+        assert get_session("free") == {"a": 2}
+        assert get_session("hers", owner=flask_convstore.ANY) == {"a": 1}
+    client = app.test_client()
+    assert client.get("/sessions/free").status_code == 200
+    stranger, absent = client.get("/sessions/hers"), client.get("/sessions/none")
+    assert (stranger.status_code, stranger.data) == (absent.status_code, absent.data)
+    assert stranger.status_code == 404
+
+
+def test_health_and_close() -> None:
+    app = make_app()
+    convstore = ConversationStore(app)
+    with app.app_context():
+        assert isinstance(convstore.backend.store, MemoryStore)
+        assert convstore.client is None
+        assert convstore.health().connected
+        convstore.close()
+        assert convstore.health().connected
+
+
+def test_a_store_made_before_a_fork_serves_the_child(valkey: Server) -> None:
+    """gunicorn --preload: connections and nonces are not shared."""
+    app = make_app(CONVSTORE_URL=valkey.url)
+    ConversationStore(app)
+    with app.app_context():
+        save_session("s", {"history": []})
+        children = []
+        for number in range(4):
+            child = os.fork()
+            if child == 0:
+                try:
+                    for turn in range(50):
+                        app.extensions["convstore"]["convstore"].convstore.append("s", f"{number}:{turn}")
+                finally:
+                    os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        session = get_session("s")
+        assert session is not None
+        assert sorted(session["history"]) == sorted(f"{n}:{t}" for n in range(4) for t in range(50))  # type: ignore[call-overload]
+
+
+def test_the_public_names() -> None:
+    names = flask_convstore.__all__
+    assert names == sorted(names)
+    public = {
+        name for name, value in vars(flask_convstore).items() if name[0] != "_" and not hasattr(value, "__path__")
+    }
+    modules = {name for name in public if type(getattr(flask_convstore, name)).__name__ == "module"}
+    assert set(names) == public - modules

@@ -1,0 +1,375 @@
+"""What only a server can show: the keys, the scripts, the wire, corrupt values, a full or forgetful server."""
+
+from __future__ import annotations
+
+import re
+import threading
+from importlib import resources
+from typing import Any
+
+import pytest
+import redis
+
+from flask_convstore.clients import connect
+from flask_convstore.config import Settings
+from flask_convstore.conversations import lifetimes
+from flask_convstore.errors import CorruptValue, StoreMisconfigured, StoreUnavailable
+from flask_convstore.models import ANY
+from flask_convstore.redis_store import RedisStore, _script
+
+from .harness import SETTINGS, PlainConversations, RedisHarness
+from .servers import Server, running
+from .wire import CountingProxy
+
+USER = {"role": "user", "content": "u" * 200}
+BOT = {"role": "assistant", "content": "a" * 800}
+
+
+def on(client: redis.Redis, settings: Settings = SETTINGS) -> PlainConversations:
+    return PlainConversations(RedisStore(client, settings.prefix, lifetimes(settings)), settings)
+
+
+# ---- the layout
+
+
+def test_the_keys_are_those_of_the_map(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("a:b c}", {"name": "Ada", "history": [USER]}, owner="alice", ttl=60)
+    conversations.append("a:b c}", BOT)
+    key = b"chat:session:{a:b%20c%7D}"
+    assert sorted(server.client.scan_iter()) == [key, key + b":history", key + b":tokens"]
+    stored: Any = server.client.hgetall(key)
+    assert {name: stored[name] for name in (b"version", b"count", b"first", b"shape", b"owner", b"ttl", b"d:name")} == {
+        b"version": b"2",
+        b"count": b"2",
+        b"first": b"1",
+        b"shape": b"full",
+        b"owner": b"=alice",
+        b"ttl": b"60000",
+        b"d:name": b'"Ada"',
+    }
+    first: Any = server.client.lindex(key.decode() + ":history", 0)
+    assert re.fullmatch(rb'1\{"at":\d{13}\}\n\{"role":"user","content":"u+"\}', first)
+
+
+def test_hash_and_history_expire_in_the_same_millisecond_and_tokens_later(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    for action in (
+        lambda: conversations.append("s", BOT),
+        lambda: conversations.get_session("s"),
+        lambda: conversations.touch("s", ttl=50),
+        lambda: conversations.save_session("s", {"history": [BOT]}),
+    ):
+        action()
+        hash_ends, history_ends, tokens_end = (
+            server.client.pexpiretime(f"chat:session:{{s}}{part}") for part in ("", ":history", ":tokens")
+        )
+        assert hash_ends == history_ends
+        assert tokens_end == hash_ends + 24 * 3600 * 1000
+
+
+def test_a_tombstone_is_all_that_stays(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    conversations.delete_session("s")
+    assert list(server.client.scan_iter()) == [b"chat:session:{s}:tokens"]
+    assert 0 < server.client.pttl("chat:session:{s}:tokens") <= 24 * 3600 * 1000
+
+
+def test_tokens_are_bounded(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {})
+    for _ in range(3 * SETTINGS.max_tokens):
+        conversations.append("s", "m")
+    names: Any = server.client.hkeys("chat:session:{s}:tokens")
+    assert sum(name.startswith(b"t:") for name in names) == SETTINGS.max_tokens
+    assert len(names) == 2 * SETTINGS.max_tokens + 2
+
+
+# ---- the wire
+
+
+@pytest.mark.parametrize("length", [10, 10_000])
+def test_a_turn_is_one_round_trip_at_any_length(server: Server, length: int) -> None:
+    on(server.client).save_session("s", {"history": [USER, BOT] * (length // 2)})
+    with CountingProxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
+        conversations = on(client)
+        conversations.append("s", USER, BOT)  # connects, and teaches the server the script
+        proxy.reset()
+        conversations.append("s", USER, BOT)
+        assert proxy.round_trips == 1
+        assert 1_000 < proxy.sent < 1_700, "the two messages, and less than 500 bytes beside them"
+        assert proxy.received < 200
+
+
+@pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete"])
+def test_every_other_call_is_one_round_trip(server: Server, call: str) -> None:
+    with CountingProxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
+        conversations = on(client)
+        session = conversations.save_session("s", {"a": 1, "history": [USER]})
+        calls: dict[str, Any] = {
+            "save": lambda: conversations.save_session("s", {"b": 1}),
+            "merge": lambda: conversations.save_session("s", session),
+            "get": lambda: conversations.get_session("s", last=5),
+            "touch": lambda: conversations.touch("s"),
+            "delete": lambda: conversations.delete_session("s"),
+        }
+        for _ in range(2):
+            session = conversations.save_session("s", {"a": 1})
+            session["a"] = 2  # type: ignore[call-overload]
+            proxy.reset()
+            calls[call]()
+        assert proxy.round_trips == 1
+
+
+# ---- the scripts
+
+
+SCRIPTS = sorted(path.name for path in (resources.files("flask_convstore") / "lua").iterdir() if path.name[0] != "_")
+
+
+@pytest.mark.parametrize("file", SCRIPTS)
+def test_a_scripts_header_is_its_contract(file: str) -> None:
+    text, _ = _script(file.removesuffix(".lua"))
+    header, code = text.split("]]\n", 1)
+    assert header.startswith(f"--[[\n{file.removesuffix('.lua')}: ")
+    assert "Cost " in header
+    described = set(re.findall(r'\{"(\w+)"', header))
+    returned = set(re.findall(r'return \{"(\w+)"', code))
+    assert described == returned
+    numbers = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", code)}
+    first = max((int(end) for end in re.findall(r"ARGV\[1\.\.(\d+)\]", header)), default=0)
+    named = {int(number) for number in re.findall(r"^ARGV\[(\d+)(?:\.\.)?\]", header, re.MULTILINE)}
+    assert numbers <= set(range(1, first + 1)) | named
+    assert "#include" not in text
+
+
+@pytest.mark.parametrize("file", SCRIPTS)
+def test_a_script_sets_no_global(file: str, server: Server) -> None:
+    """A global outlives its call, and fakeredis forbids all later scripts."""
+    text, _ = _script(file.removesuffix(".lua"))
+    keywords = {"local", "return", "if", "elseif", "for", "end", "else"}
+    names = set(re.findall(r"^\s*local ([\w, ]+)", text, re.MULTILINE))
+    local = {name.strip() for group in names for name in group.split(",")} | set(re.findall(r"for (\w+)", text))
+    assigned = {
+        name.strip()
+        for group in re.findall(r"^\s*([a-z_][\w, ]*) = ", text.split("]]\n", 1)[1], re.MULTILINE)
+        for name in group.split(",")
+        if group.split()[0] not in keywords
+    }
+    assert assigned <= local
+
+
+def test_a_server_that_forgot_its_scripts_is_taught_again(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    for call in (
+        lambda: conversations.append("s", BOT),
+        lambda: conversations.get_session("s"),
+        lambda: conversations.touch("s"),
+        lambda: conversations.save_session("t", {}),
+        lambda: conversations.delete_session("t"),
+    ):
+        server.client.script_flush()
+        call()
+    session = conversations.get_session("s")
+    assert session is not None
+    assert session.version == 2
+
+
+# ---- what goes wrong
+
+
+def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = on(valkey.client)
+    conversations.save_session("s", {})
+    store = conversations.backend.store
+    replies: list[Any] = []
+    original = store._execute  # type: ignore[attr-defined]
+
+    def stale(*command: Any) -> Any:
+        replies.append(original(*command))
+        return replies[0]
+
+    monkeypatch.setattr(store, "_execute", stale)
+    conversations.append("s", "one")
+    with pytest.raises(StoreUnavailable) as caught:
+        conversations.append("s", "two")
+    assert caught.value.written is None
+
+
+BROKEN: dict[str, tuple[list[list[Any]], str]] = {
+    "a field that is not JSON": ([["HSET", "{}", "d:a", "{broken"]], ""),
+    "a body that is not JSON": ([["LSET", "{}:history", 1, b'1{"at":1}\n{broken']], ":history"),
+    "an element that is not ours": ([["LSET", "{}:history", 0, "hello"]], ":history"),
+    "a version that is no number": ([["HSET", "{}", "version", "x"]], ""),
+    "a hash without a version": ([["HDEL", "{}", "version"]], ""),
+    "an unknown shape": ([["HSET", "{}", "shape", "square"]], ""),
+    "a count that is no number": ([["HSET", "{}", "count", "x"]], ""),
+    "a history that was evicted": ([["DEL", "{}:history"]], ":history"),
+    "a history that was cut": ([["LPOP", "{}:history"]], ":history"),
+    "another type": ([["DEL", "{}"], ["SET", "{}", "x"], ["EXPIRE", "{}", 60]], ""),
+    "a history of another type": (
+        [["DEL", "{}:history"], ["SET", "{}:history", "x"], ["EXPIRE", "{}:history", 60]],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_corrupt_value_is_named_and_spoils_no_other(server: Server, broken: str) -> None:
+    conversations = on(server.client)
+    for name in ("s", "other"):
+        conversations.save_session(name, {"a": 1, "history": [USER, BOT]})
+    commands, part = BROKEN[broken]
+    key = "chat:session:{s}"
+    for name, target, *rest in commands:
+        server.client.execute_command(name, target.replace("{}", key), *rest)  # type: ignore[no-untyped-call]
+    with pytest.raises(CorruptValue) as caught:
+        conversations.get_session("s")
+    assert caught.value.key == key + part
+    assert conversations.get_session("other") == {"a": 1, "history": [USER, BOT]}
+
+
+def test_a_corrupt_envelope_is_named(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    for envelope in ("{broken", "{}", "[]", "5", '{"at":"x"}'):
+        server.client.lset("chat:session:{s}:history", 0, f'1{envelope}\n"x"')
+        session = conversations.get_session("s")
+        assert session == {"history": ["x"]}
+        with pytest.raises(CorruptValue) as caught:
+            _ = session.messages
+        assert caught.value.key == "chat:session:{s}:history"
+
+
+@pytest.mark.parametrize(
+    "broken", ["a version that is no number", "a hash without a version", "a history that was cut", "another type"]
+)
+def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"a": 1, "history": [USER, BOT]})
+    session = conversations.get_session("s")
+    assert session is not None
+    session["a"] = 2  # type: ignore[call-overload]
+    for name, target, *rest in BROKEN[broken][0]:
+        server.client.execute_command(name, target.replace("{}", "chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
+    before = {key: server.client.dump(key) for key in server.client.scan_iter()}
+    for call in (
+        lambda: conversations.append("s", "x"),
+        lambda: conversations.save_session("s", {}),
+        lambda: conversations.save_session("s", session),
+    ):
+        with pytest.raises(CorruptValue) as caught:
+            call()
+        assert caught.value.written is False
+    assert {key: server.client.dump(key) for key in server.client.scan_iter()} == before
+
+
+def test_a_corrupt_session_can_be_deleted(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"a": 1, "history": [USER, BOT]})
+    server.client.hdel("chat:session:{s}", "version", "created", "moved")
+    assert conversations.delete_session("s")
+    assert conversations.get_session("s") is None
+
+
+def test_the_rest_of_an_evicted_session_is_not_part_of_its_successor(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    server.client.delete("chat:session:{s}")
+    assert conversations.get_session("s") is None
+    conversations.save_session("s", {"history": ["new"]})
+    assert conversations.get_session("s") == {"history": ["new"]}
+
+
+@pytest.mark.parametrize("kind", ["valkey"])
+def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
+    with running(kind, "--maxmemory-policy", "noeviction") as server:
+        conversations = on(server.client)
+        conversations.save_session("s", {"a": 1, "history": ["one"]})
+        session = conversations.get_session("s")
+        assert session is not None
+        server.client.config_set("maxmemory", "1mb")
+        session["a"] = 2  # type: ignore[call-overload]
+        session["history"].append("two")  # type: ignore[call-overload]
+        before = server.client.dump("chat:session:{s}"), server.client.dump("chat:session:{s}:history")
+        for call in (
+            lambda: conversations.append("s", "x", data={"b": 1}),
+            lambda: conversations.save_session("s", {"history": ["y"]}),
+            lambda: conversations.save_session("s", session),
+            lambda: conversations.save_session("new", {"c": 1}),
+        ):
+            with pytest.raises(StoreUnavailable):
+                call()
+        assert (server.client.dump("chat:session:{s}"), server.client.dump("chat:session:{s}:history")) == before
+        assert conversations.get_session("s") == {"a": 1, "history": ["one"]}, "a full server still reads"
+        assert conversations.delete_session("s"), "and deletes"
+        assert [key for key in server.client.scan_iter() if b"new" in key] == []
+
+
+def test_a_replica_still_reads() -> None:
+    """Where only writes are refused, the lifetime stays as it is and reads answer."""
+    with (
+        running("valkey", "--repl-diskless-sync-delay", "0") as primary,
+        running("valkey", "--replicaof", f"127.0.0.1 {primary.port}") as replica,
+    ):
+        on(primary.client).save_session("s", {"a": 1})
+        primary.client.wait(1, 5000)
+        conversations = on(replica.client)
+        session = conversations.get_session("s")
+        assert session == {"a": 1}
+        assert 0 < replica.client.pttl("chat:session:{s}") <= 3_600_000
+        with pytest.raises(StoreUnavailable):
+            conversations.append("s", "x")
+        with pytest.raises(StoreUnavailable):
+            conversations.touch("s", ttl=60)
+
+
+def test_a_wrong_password_is_loud() -> None:
+    with running("valkey", "--requirepass", "right") as server:
+        conversations = on(connect(Settings(url=f"unix://:wrong@{server.socket}", retries=0)))
+        for call in (lambda: conversations.get_session("s"), conversations.health):
+            with pytest.raises(StoreMisconfigured) as caught:
+                call()
+            assert "wrong" not in str(caught.value).replace("WRONGPASS", "")
+        assert caught.value.written is False
+
+
+def test_a_stopped_server_is_unavailable() -> None:
+    with running("valkey") as server:
+        conversations = on(connect(Settings(url=server.url, retries=0)))
+        conversations.save_session("s", {})
+        server.process.terminate()
+        server.process.wait(10)
+        for call in (lambda: conversations.get_session("s"), lambda: conversations.append("s", "x")):
+            with pytest.raises(StoreUnavailable):
+                call()
+        health = conversations.health()
+        assert (health.connected, health.latency_ms) == (False, None)
+
+
+def test_reads_are_of_one_moment(server: Server) -> None:
+    """A reader beside a writer never sees a history without the field that came with it."""
+    harness = RedisHarness(server.client)
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", {"n": 0, "history": []})
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            conversations.append("s", number, data={"n": number})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(300):
+            session = conversations.get_session("s", owner=ANY)
+            assert isinstance(session, dict)
+            assert session["history"] == list(range(1, session["n"] + 1))
+    finally:
+        stop.set()
+        writer.join()

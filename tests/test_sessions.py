@@ -1,0 +1,557 @@
+"""Sessions as users have them: exactly what was saved comes back, and only what changed is written, merged with others."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flask_convstore.config import Settings
+from flask_convstore.errors import (
+    ConflictError,
+    InvalidInput,
+    InvalidSessionId,
+    NotSerializable,
+    SessionNotFound,
+    TokenReused,
+    TooLarge,
+)
+from flask_convstore.models import ANY, Command, Message, Owner, Save, Snapshot, Touch
+from flask_convstore.sessions import ListSession, Session
+from flask_convstore.store import Store
+
+from .harness import Harness, MemoryHarness, PlainConversations
+from .test_codecs import JSON
+
+USER = {"role": "user", "content": "hello"}
+BOT = {"role": "assistant", "content": "hi"}
+
+
+def get(conversations: PlainConversations, session_id: str = "s", **options: Any) -> Any:
+    session = conversations.get_session(session_id, **options)
+    assert session is not None
+    return session
+
+
+class Recorder:
+    """A store around a store that keeps the commands it is given."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.commands: list[Command] = []
+
+    def apply(self, command: Command) -> Any:
+        self.commands.append(command)
+        return self._store.apply(command)
+
+    def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
+        return self._store.load(session_id, owner, last)
+
+    def ping(self) -> float:
+        return self._store.ping()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+# ---- what was saved comes back
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"history": []},
+        {"a": None, "b": [], "c": {}, "d": 0, "e": "", "f": False},
+        {"history": [USER, BOT], "state": {"deep": [{"x": 1}]}},
+        {"history": ["User: hi", 3, None, ["x"], {"query": "q", "response": "r"}, {"role": "user", "parts": [{}]}]},
+        {"": "empty name", "d:x": 1, "version": 7, "ä ö": "☃"},
+        {"history": [{"role": "user", "content": "line\nbreak \u0000 \u2028 🎉", "id": 5, "seq": "own"}]},
+        [],
+        [USER, BOT],
+        ["plain", 1, None],
+    ],
+)
+def test_exactly_what_was_saved(conversations: PlainConversations, content: Any) -> None:
+    saved = conversations.save_session("s", copy.deepcopy(content))
+    loaded = get(conversations)
+    assert saved == loaded == content
+    assert type(loaded) is type(saved) is (ListSession if isinstance(content, list) else Session)
+    assert ("history" in loaded) == ("history" in content)
+
+
+def test_a_session_knows_itself(conversations: PlainConversations) -> None:
+    before = datetime.now(UTC)
+    saved = conversations.save_session("s", {"history": [USER]}, ttl=600)
+    conversations.append("s", BOT)
+    for session in (saved, get(conversations)):
+        assert session.session_id == "s"
+        assert session.title is None
+        assert timedelta(seconds=599) < session.expires_at - session.updated_at <= timedelta(seconds=601)
+    assert (saved.version, get(conversations).version) == (1, 2)
+    assert saved.created_at == get(conversations).created_at
+    if not isinstance(conversations.backend.store, MemoryHarness):
+        assert before.tzinfo == saved.created_at.tzinfo
+    [first, second] = get(conversations).messages
+    assert (first.seq, first.id, first.body, first["content"], first.get("x", 1)) == (1, "msg-1", USER, "hello", 1)
+    assert (second.seq, second.body, second.metadata, second.status) == (2, BOT, None, None)
+    assert abs(first.created_at - before) < timedelta(seconds=5)
+
+
+def test_a_session_that_was_never_saved_knows_nothing() -> None:
+    with pytest.raises(AttributeError):
+        _ = Session({"a": 1}).version
+
+
+def test_sessions_can_be_copied_and_pickled(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [USER]})
+    session = get(conversations)
+    for twin in (copy.copy(session), copy.deepcopy(session), pickle.loads(pickle.dumps(session))):
+        assert twin == session
+        assert twin.version == 1
+    copied = copy.deepcopy(session)
+    copied["history"].append(BOT)
+    conversations.save_session("s", copied)
+    assert get(conversations)["history"] == [USER, BOT]
+    assert session["history"] == [USER]
+
+
+def test_text_forms(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"at": datetime(2026, 1, 2, tzinfo=UTC), "price": Decimal("1.10"), "t": (1, 2)})
+    assert get(conversations) == {"at": "2026-01-02T00:00:00+00:00", "price": "1.10", "t": [1, 2]}
+
+
+def test_the_history_key_can_be_named(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(history_key="messages"))
+    conversations.save_session("s", {"messages": [USER], "history": "a field"})
+    conversations.append("s", BOT, data={"history": "changed"})
+    assert get(conversations) == {"messages": [USER, BOT], "history": "changed"}
+
+
+# ---- merging
+
+
+def test_different_fields_of_two_readers_both_land(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": {"x": 1}, "b": [1], "c": 1})
+    one, two = get(conversations), get(conversations)
+    one["a"]["x"] = 2
+    one["new"] = True
+    del two["c"]
+    two["b"].append(2)
+    conversations.save_session("s", one)
+    assert conversations.save_session("s", two) is two
+    assert get(conversations) == {"a": {"x": 2}, "b": [1, 2], "new": True}
+
+
+def test_a_collision_changes_nothing(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "b": 1, "history": [USER]})
+    one, two = get(conversations), get(conversations)
+    one["a"] = 2
+    conversations.save_session("s", one)
+    two["a"], two["b"] = 3, 3
+    two["history"].append(BOT)
+    with pytest.raises(ConflictError) as caught:
+        conversations.save_session("s", two)
+    assert (caught.value.what, caught.value.expected, caught.value.actual, caught.value.written) == ("a", 1, 2, False)
+    assert get(conversations) == {"a": 2, "b": 1, "history": [USER]}
+    two["a"] = 2
+    conversations.save_session("s", two)
+    assert get(conversations) == {"a": 2, "b": 3, "history": [USER, BOT]}
+
+
+def test_true_and_one_are_different(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"flag": 1, "n": 1})
+    session = get(conversations)
+    session["flag"], session["n"] = True, 1.0
+    conversations.save_session("s", session)
+    assert [repr(value) for value in get(conversations).values()] == ["True", "1.0"]
+
+
+def test_appends_of_two_readers_both_land(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [USER]})
+    one, two = get(conversations), get(conversations)
+    one["history"].append("one")
+    two["history"] += ["two", "three"]
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations)["history"] == [USER, "one", "two", "three"]
+    assert [message.seq for message in two.messages] == [1, 3, 4]
+
+
+def test_dropping_the_oldest_merges(conversations: PlainConversations) -> None:
+    conversations.save_session("s", list(range(20)))
+    one, two = get(conversations), get(conversations)
+    one.extend(["one", "one"])
+    one[:] = one[-20:]
+    two.pop(0)
+    two.append("two")
+    conversations.append("s", "three")
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations) == [*range(2, 20), "three", "one", "one", "two"]
+    assert get(conversations).messages[0].seq == 3
+
+
+def test_dropping_all_merges(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["a", "b"])
+    session = get(conversations)
+    conversations.append("s", "c")
+    session.clear()
+    conversations.save_session("s", session)
+    assert get(conversations) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [["A", "b"], ["a"], ["x", "a", "b"], ["x", "y"], ["c"], ["a", "B"]],
+)
+def test_a_rewrite_lands_unless_the_history_moved(conversations: PlainConversations, rewritten: list[str]) -> None:
+    conversations.save_session("s", ["a", "b"])
+    one, two = get(conversations), get(conversations)
+    one[:] = rewritten
+    two[:] = rewritten
+    conversations.save_session("s", one)
+    assert get(conversations) == rewritten
+    with pytest.raises(ConflictError) as caught:
+        conversations.save_session("s", two)
+    assert caught.value.what == "history"
+    assert get(conversations) == rewritten
+
+
+def test_a_rewrite_keeps_the_envelopes_of_what_stays(conversations: PlainConversations) -> None:
+    messages = [Message(f"m{number}", {"n": number}) for number in range(5)]
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", *messages)
+    session = get(conversations)
+    session["history"][2] = "edited"
+    conversations.save_session("s", session)
+    assert [message.metadata for message in get(conversations).messages] == [{"n": number} for number in range(5)]
+    del session["history"][2]
+    conversations.save_session("s", session)
+    stored = get(conversations).messages
+    assert [(message.body, message.metadata) for message in stored] == [(f"m{n}", {"n": n}) for n in (0, 1, 3, 4)]
+    assert [message.seq for message in stored] == [11, 12, 13, 14], "a seq is never used again"
+
+
+def test_rewrites_one_after_the_other(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": ["a"]})
+    session = get(conversations)
+    for text in ("b", "c"):
+        session["history"][0] = text
+        conversations.save_session("s", session)
+        session["history"].append(text)
+        conversations.save_session("s", session)
+    assert get(conversations)["history"] == ["c", "b", "c"]
+
+
+def test_what_others_appended_is_not_rewritten_unseen(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["a"])
+    session = get(conversations)
+    conversations.append("s", "theirs")
+    session.append("mine")
+    conversations.save_session("s", session)
+    session[0] = "A"
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", session)
+    assert get(conversations) == ["a", "theirs", "mine"]
+
+
+def test_the_history_comes_and_goes(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1})
+    session = get(conversations)
+    for history in ([], None, ["x"], ["x", "y"], [], None):
+        if history is None:
+            del session["history"]
+        else:
+            session["history"] = history
+        conversations.save_session("s", session)
+        assert get(conversations) == session == ({"a": 1} if history is None else {"a": 1, "history": history})
+
+
+def test_two_first_messages_merge(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1})
+    one, two = get(conversations), get(conversations)
+    one["history"], two["history"] = ["one"], ["two"]
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations)["history"] == ["one", "two"]
+
+
+def test_only_the_difference_is_written(harness: Harness) -> None:
+    recorder = Recorder(harness.store)
+    conversations = PlainConversations(recorder)
+    conversations.save_session("s", {"a": [1] * 1000, "b": 1, "history": [USER] * 1000})
+    session = get(conversations)
+    session["b"] = 2
+    session["history"].append(BOT)
+    conversations.save_session("s", session)
+    command = recorder.commands[-1]
+    assert isinstance(command, Save)
+    assert [(change.name, change.loaded, change.value) for change in command.fields] == [("b", b"1", b"2")]
+    assert command.history
+    assert len(command.history.elements or ()) == 1
+
+
+def test_an_unchanged_session_is_only_touched(harness: Harness) -> None:
+    recorder = Recorder(harness.store)
+    conversations = PlainConversations(recorder)
+    conversations.save_session("s", {"a": 1, "history": [USER]})
+    session = conversations.save_session("s", get(conversations), ttl=50)
+    assert isinstance(recorder.commands[-1], Touch)
+    assert get(conversations).version == session.version == 1
+    assert session.expires_at - get(conversations).expires_at < timedelta(seconds=5)
+
+
+def test_a_session_never_revives_what_was_deleted(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1})
+    changed, unchanged = get(conversations), get(conversations)
+    changed["a"] = 2
+    conversations.delete_session("s")
+    for session in (changed, unchanged):
+        with pytest.raises(SessionNotFound):
+            conversations.save_session("s", session)
+    assert conversations.get_session("s") is None
+
+
+def test_a_session_under_another_id_is_a_plain_dict(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "history": [USER]})
+    copied = conversations.save_session("t", get(conversations))
+    assert (copied.session_id, copied.version) == ("t", 1)
+    conversations.delete_session("s")
+    assert get(conversations, "t") == {"a": 1, "history": [USER]}
+
+
+def test_a_plain_dict_replaces(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "history": [USER]})
+    conversations.append("s", BOT)
+    assert conversations.save_session("s", {"b": 2}).version == 3
+    assert get(conversations) == {"b": 2}
+    conversations.save_session("s", [USER])
+    assert get(conversations) == [USER]
+
+
+def test_the_last_messages_can_be_changed_too(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "history": list(range(10))})
+    session = get(conversations, last=3)
+    assert session["history"] == [7, 8, 9]
+    assert session.message_count == 10
+    session["history"].append(10)
+    session["a"] = 2
+    conversations.save_session("s", session)
+    assert get(conversations) == {"a": 2, "history": list(range(11))}
+    session["history"][0] = "x"
+    with pytest.raises(InvalidInput, match="load all"):
+        conversations.save_session("s", session)
+    session["history"] = session["history"][-2:]
+    conversations.save_session("s", session)
+    assert get(conversations)["history"] == [9, 10]
+    assert session.message_count == 2
+
+
+CONTENT = st.one_of(
+    st.dictionaries(st.sampled_from(["a", "b", "complete"]), JSON, max_size=3),
+    st.builds(
+        lambda fields, history: {**fields, "history": history},
+        st.dictionaries(st.sampled_from(["a", "b"]), JSON, max_size=2),
+        st.lists(st.sampled_from(["x", "y", 1, {"role": "user"}]), max_size=6),
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(CONTENT, min_size=2, max_size=4))
+def test_any_change_of_a_session_is_saved(conversations: PlainConversations, contents: list[dict[str, Any]]) -> None:
+    session = conversations.save_session("s", contents[0])
+    assert isinstance(session, Session)
+    for content in contents[1:]:
+        session.clear()
+        session.update(copy.deepcopy(content))
+        conversations.save_session("s", session)
+        assert get(conversations) == content
+        assert [message.body for message in session.messages] == content.get("history", [])
+        assert [m.seq for m in session.messages] == [m.seq for m in get(conversations).messages]
+        assert session.message_count == get(conversations).message_count
+
+
+def test_threads_that_append_and_change_fields_lose_nothing(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    failures: list[Exception] = []
+
+    def work(name: str) -> None:
+        try:
+            for number in range(10):
+                session = get(conversations)
+                session["history"].append(f"{name}{number}")
+                session[name] = number
+                conversations.save_session("s", session)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    session = get(conversations)
+    assert sorted(session.pop("history")) == sorted(f"{name}{number}" for name in "abcdefgh" for number in range(10))
+    assert session == dict.fromkeys("abcdefgh", 9)
+
+
+# ---- append, touch, exists
+
+
+def test_append_returns_a_receipt(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [USER]})
+    receipt = conversations.append("s", BOT, Message({"role": "user"}, {"tokens": 3}), data={"a": 1, "n": None})
+    assert (receipt.version, receipt.first_seq, receipt.repeated) == (2, 2, False)
+    assert receipt.level in ("memory", "primary")
+    assert get(conversations) == {"a": 1, "n": None, "history": [USER, BOT, {"role": "user"}]}
+    assert get(conversations).messages[2].metadata == {"tokens": 3}
+
+
+def test_append_with_a_token_happens_once(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    first = conversations.append("s", USER, data={"a": 1}, token="T")
+    again = conversations.append("s", USER, data={"a": 1}, token="T")
+    assert (again.version, again.first_seq, again.repeated) == (first.version, first.first_seq, True)
+    for other in ({"data": {"a": 2}}, {"data": None}):
+        with pytest.raises(TokenReused):
+            conversations.append("s", USER, token="T", **other)
+    with pytest.raises(TokenReused):
+        conversations.append("s", Message(USER, {"m": 1}), data={"a": 1}, token="T")
+    assert get(conversations) == {"a": 1, "history": [USER]}
+
+
+def test_append_needs_something(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {})
+    with pytest.raises(InvalidInput):
+        conversations.append("s")
+
+
+def test_append_to_nothing(conversations: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound):
+        conversations.append("s", USER)
+
+
+def test_touch_and_exists(conversations: PlainConversations, harness: Harness) -> None:
+    assert not conversations.exists("s")
+    assert not conversations.touch("s")
+    conversations.save_session("s", {})
+    assert conversations.exists("s")
+    assert conversations.touch("s", ttl=50)
+    assert 49_000 < max(harness.lifetimes("s")) <= 50_000
+    assert conversations.delete_session("s")
+    assert not conversations.delete_session("s")
+    assert not conversations.exists("s")
+
+
+def test_owners(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1}, owner="alice")
+    assert conversations.get_session("s", owner="bob") is None
+    assert conversations.get_session("s", owner=None) is None
+    assert conversations.get_session("s", owner="alice") == {"a": 1}
+    assert conversations.get_session("s", owner=ANY) == conversations.get_session("s") == {"a": 1}
+    assert not conversations.exists("s", owner="bob")
+    assert not conversations.delete_session("s", owner="bob")
+    with pytest.raises(SessionNotFound):
+        conversations.append("s", USER, owner="bob")
+    with pytest.raises(SessionNotFound):
+        conversations.save_session("s", {"a": 2}, owner="bob")
+    assert conversations.delete_session("s", owner="alice")
+
+
+# ---- refused, and nothing is written
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "path"),
+    [
+        ({"a": {"b": [object()]}}, NotSerializable, "a.b[0]"),
+        ({"history": [USER, {"x": {1}}]}, NotSerializable, "history[1].x"),
+        ({1: "a"}, NotSerializable, ""),
+        ({"history": "no list"}, InvalidInput, "history"),
+        ({"history": None}, InvalidInput, "history"),
+        ("text", InvalidInput, ""),
+        (None, InvalidInput, ""),
+        ((USER,), InvalidInput, ""),
+        ({"a": "x" * 2000}, TooLarge, ""),
+        ({"history": ["ok", "x" * 2000]}, TooLarge, "history[1]"),
+        ([float("nan")], NotSerializable, "history[0]"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_whole(
+    harness: Harness, content: Any, error: type[InvalidInput], path: str
+) -> None:
+    conversations = PlainConversations(harness.store, Settings(max_message_bytes=1000, max_data_bytes=1000))
+    conversations.save_session("s", {"kept": 1, "history": [BOT]})
+    with pytest.raises(error) as caught:
+        conversations.save_session("s", content)
+    assert caught.value.path == path
+    assert caught.value.written is False
+    with pytest.raises(error):
+        conversations.save_session("new", content)
+    if isinstance(content, dict):
+        session = get(conversations)
+        session["kept"] = 2
+        session.update(content)
+        with pytest.raises(error):
+            conversations.save_session("s", session)
+    assert get(conversations) == {"kept": 1, "history": [BOT]}
+    assert not conversations.exists("new")
+
+
+def test_too_large_names_limit_and_size(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(max_message_bytes=100))
+    conversations.save_session("s", {})
+    with pytest.raises(TooLarge) as caught:
+        conversations.append("s", "ok", Message("short", {"m": "x" * 200}))
+    assert (caught.value.limit, caught.value.path) == (100, "history[1]")
+    assert caught.value.size > 200
+    assert get(conversations).version == 1
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 201, "a\nb", "a\x00", "\x7f", "\ud800", "health", "openapi.json", 5, None])
+def test_bad_ids_are_refused(conversations: PlainConversations, bad: Any) -> None:
+    for call in (
+        lambda: conversations.save_session(bad, {}),
+        lambda: conversations.get_session(bad),
+        lambda: conversations.append(bad, USER),
+        lambda: conversations.exists(bad),
+        lambda: conversations.delete_session(bad),
+    ):
+        with pytest.raises(InvalidSessionId):
+            call()
+
+
+@pytest.mark.parametrize("good", ["x" * 200, "telegram:123", "ä/ö?#", "a b", "{curly}", "健"])
+def test_good_ids(conversations: PlainConversations, good: str) -> None:
+    conversations.save_session(good, {"id": good})
+    assert get(conversations, good) == {"id": good}
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 0.5, 10**9, float("nan"), "60", True])
+def test_bad_lifetimes_are_refused(conversations: PlainConversations, ttl: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        conversations.save_session("s", {}, ttl=ttl)
+    assert caught.value.path == "ttl"
+    assert not conversations.exists("s")
+
+
+@pytest.mark.parametrize("options", [{"owner": ""}, {"owner": "x" * 201}, {"token": ""}, {"token": "\n"}])
+def test_bad_names_are_refused(conversations: PlainConversations, options: dict[str, Any]) -> None:
+    conversations.save_session("s", {})
+    with pytest.raises(InvalidInput):
+        conversations.append("s", USER, **options)
+
+
+def test_a_negative_last_is_refused(conversations: PlainConversations) -> None:
+    with pytest.raises(InvalidInput):
+        conversations.get_session("s", last=-1)
