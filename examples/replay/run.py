@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -101,18 +102,20 @@ def service(file: Path, data: Path) -> Iterator[Client]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with valkey(data) as url, gunicorn("examples.replay.app:create_app()", port, environment(url, file)) as server:
-        client = Client(port)
-        deadline = time.monotonic() + SECONDS_TO_START
-        while True:
-            try:
-                client.call("GET", "/sessions/health")
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    sys.exit("the app does not come up; see above")
-                client = Client(port)
-                time.sleep(0.05)
-        yield client
+        _wait_until_open(port, server)
+        yield Client(port)
+
+
+def _wait_until_open(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                sys.exit("the app does not come up; see above")
+            time.sleep(0.05)
 
 
 def environment(url: str, file: Path) -> dict[str, str]:
