@@ -126,6 +126,12 @@ def test_many_are_decoded_as_one_by_one(values: list[object]) -> None:
     assert codecs.decode_many(texts) == values
 
 
+def test_a_deep_text_among_many_is_decoded_too() -> None:
+    """One level more, that of the array of all, is over orjson's limit."""
+    deep = b"[" * 1024 + b"]" * 1024
+    assert codecs.decode_many([deep, b"1"])[1] == 1
+
+
 @pytest.mark.parametrize("bad", [b"", b"1,2", b"1],[2", b"{", b"\xff", b"nan"])
 def test_a_bad_text_among_many_is_found(bad: bytes) -> None:
     with pytest.raises(ValueError) as caught:
