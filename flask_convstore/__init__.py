@@ -1,5 +1,6 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
+from .blueprint import problem
 from .errors import (
     ConfigurationError,
     ConflictError,
@@ -9,6 +10,7 @@ from .errors import (
     InvalidSessionId,
     NotSerializable,
     ReplyFailed,
+    SessionExists,
     SessionNotFound,
     StoreError,
     StoreMisconfigured,
@@ -38,6 +40,7 @@ __all__ = [
     "Receipt",
     "ReplyFailed",
     "Session",
+    "SessionExists",
     "SessionNotFound",
     "StoreError",
     "StoreMisconfigured",
@@ -48,5 +51,6 @@ __all__ = [
     "Turn",
     "delete_session",
     "get_session",
+    "problem",
     "save_session",
 ]

@@ -32,6 +32,7 @@ from .errors import (
     InvalidInput,
     InvalidSessionId,
     ReplyFailed,
+    SessionExists,
     SessionNotFound,
     StoreMisconfigured,
     StoreUnavailable,
@@ -56,11 +57,17 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
     TooDeep: (400, "too-deep", "The body is nested too deep", None),
     SessionNotFound: (404, "not-found", "No such session", "There is no such session, or it has expired."),
     InvalidSessionId: (404, "not-found", "No such session", "There is no such session, or it has expired."),
+    SessionExists: (409, "exists", "There is such a session", None),
     ConflictError: (409, "conflict", "The session was changed meanwhile", None),
     TooLarge: (413, "too-large", "A limit is passed", None),
     UnsupportedMediaType: (415, "unsupported-media-type", "The body must be JSON", None),
     InvalidInput: (422, "invalid", "The request is not valid", None),
-    ReplyFailed: (502, "reply-failed", "No reply", "The reply could not be made. The message is stored."),
+    ReplyFailed: (
+        502,
+        "reply-failed",
+        "No reply",
+        "The reply could not be made; the server's log says why. The message is stored.",
+    ),
     StoreUnavailable: (503, "unavailable", "The store does not answer", "The store does not answer. Try again later."),
     StoreMisconfigured: (503, "misconfigured", "The store does not answer", "The store cannot be used at present."),
     CorruptValue: (500, "corrupt", "The session cannot be read", "What is stored of this session cannot be read."),
@@ -77,7 +84,7 @@ def make_blueprint(name: str, conversations: Conversations, handler: Callable[[]
     blueprint.add_url_rule("/<session_id>", view_func=views.get_session)
     blueprint.add_url_rule("/<session_id>", view_func=views.delete_session, methods=["DELETE"])
     blueprint.add_url_rule("/<session_id>/messages", view_func=views.continue_session, methods=["POST"])
-    blueprint.register_error_handler(ConvstoreError, _problem)
+    blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
 
@@ -183,10 +190,13 @@ def _etag(state: AnySession | Receipt) -> str:
     return f"{state.created_at_ms}-{state.version}"
 
 
-def _problem(error: ConvstoreError) -> Response:
-    """An error as RFC 9457 has it."""
+def problem(error: ConvstoreError) -> Response:
+    """An error as ``application/problem+json`` (RFC 9457).
+
+    The blueprint answers so by itself; for your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
+    """
     status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    problem: dict[str, Any] = {
+    body: dict[str, Any] = {
         "type": f"urn:convstore:{slug}",
         "title": title,
         "status": status,
@@ -194,14 +204,14 @@ def _problem(error: ConvstoreError) -> Response:
         "written": error.written,
     }
     if isinstance(error, InvalidRequest):
-        problem["errors"] = error.errors
+        body["errors"] = error.errors
     elif status == 422 and isinstance(error, InvalidInput):
-        problem["errors"] = {error.path or "body": [error.reason]}
+        body["errors"] = {error.path or "body": [error.reason]}
     elif isinstance(error, TooLarge):
-        problem.update(limit=error.limit, size=error.size)
+        body.update(limit=error.limit, size=error.size)
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.endpoint, error)
-    response = Response(codecs.dump(problem), status, mimetype="application/problem+json")
+    response = Response(codecs.dump(body), status, mimetype="application/problem+json")
     if isinstance(error, StoreUnavailable):
         response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from . import codecs
 from .errors import InvalidInput, NotSerializable, TooLarge
@@ -84,8 +84,15 @@ def base_read(snapshot: Snapshot) -> Base:
     )
 
 
-def replacement(session_id: str, content: Content, form: Form, owner: Owner, ttl_ms: int | None) -> Save:
-    """The command that makes *content* the whole session, whatever was there.
+def whole(
+    session_id: str,
+    content: Content,
+    form: Form,
+    owner: Owner,
+    ttl_ms: int | None,
+    mode: Literal["replace", "create"] = "replace",
+) -> Save:
+    """The command that makes *content* the whole session, whatever was there, or only if nothing was.
 
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
@@ -95,7 +102,7 @@ def replacement(session_id: str, content: Content, form: Form, owner: Owner, ttl
     return Save(
         session_id=session_id,
         owner=owner,
-        merge=False,
+        mode=mode,
         shape=shape,
         fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
         history=Rewrite(0, None if history is None else tuple(_elements(history, form))),
@@ -122,7 +129,7 @@ def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: i
     return Save(
         session_id=base.session_id,
         owner=owner,
-        merge=True,
+        mode="merge",
         shape=None if shape == base.shape else shape,
         fields=changes,
         history=history_change,
@@ -132,7 +139,7 @@ def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: i
 
 
 def base_created(save: Save, receipt: Receipt) -> Base:
-    """What a replacing *save* left in the store."""
+    """What a *save* of the whole left in the store."""
     elements = save.history.elements or () if save.history else ()
     return Base(
         session_id=save.session_id,

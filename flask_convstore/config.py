@@ -185,7 +185,10 @@ def _url_problems(url: str) -> list[str]:
     except ValueError:
         return ["URL cannot be read: a port is no number, or a bracket is missing"]
     if parts.scheme not in SCHEMES:
-        return [f"URL begins with {parts.scheme!r}: choose one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"]
+        schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        return [f"URL begins with {parts.scheme!r}, not with one of {schemes}"]
+    if parts.scheme == "unix" and (parts.hostname or not parts.path):
+        return ["URL unix:// names no absolute path: write three slashes, unix:///run/redis.sock"]
     return []
 
 

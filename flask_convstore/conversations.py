@@ -14,7 +14,7 @@ from typing import Any
 from . import changes
 from .changes import Content, Form
 from .config import Settings
-from .errors import InvalidInput, InvalidSessionId, SessionNotFound, StoreUnavailable
+from .errors import InvalidInput, InvalidSessionId, SessionExists, SessionNotFound, StoreUnavailable
 from .models import (
     CALLER,
     Append,
@@ -103,12 +103,11 @@ class Conversations(abc.ABC):
                 owner's.
         """
         backend, whose = self._for(session_id, owner)
-        if not isinstance(data, (Mapping, list)):
-            raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
+        _check_content(data)
         ttl_ms = self._ttl_ms(ttl)
         session = as_session(data, session_id)
         if session is None:
-            save = changes.replacement(session_id, data, backend.form, whose, ttl_ms)
+            save = changes.whole(session_id, data, backend.form, whose, ttl_ms)
             return based(data, changes.base_created(save, backend.store.apply(save)))
         base = base_of(session)
         difference = changes.difference(base, data, backend.form, whose, ttl_ms)
@@ -130,6 +129,27 @@ class Conversations(abc.ABC):
             raise InvalidInput("it is a number of messages, 0 or more", "last")
         snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
         return loaded(snapshot, backend.settings.history_key) if snapshot else None
+
+    def setdefault(
+        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession:
+        """The session; if there is none, *data* as a new one. As with a dict, whoever comes first creates it.
+
+        Raises:
+            InvalidInput: As ``save_session`` does.
+            SessionNotFound: The id is another owner's.
+        """
+        backend, whose = self._for(session_id, owner)
+        _check_content(data)
+        while True:
+            session = self.get_session(session_id, owner=whose)
+            if session is not None:
+                return session
+            save = changes.whole(session_id, data, backend.form, whose, self._ttl_ms(ttl), mode="create")
+            try:
+                return based(data, changes.base_created(save, backend.store.apply(save)))
+            except SessionExists:
+                continue  # somebody was faster
 
     def history_of(self, session: AnySession) -> list[Any]:
         """The bodies of a session's messages, oldest first; [] where it has no history."""
@@ -239,14 +259,19 @@ class Conversations(abc.ABC):
             return None
         longest = self.backend.settings.max_ttl
         if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= longest:
-            raise InvalidInput(f"a lifetime is 1 to {longest:,g} seconds, not {ttl!r}; nothing was written", "ttl")
+            raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {ttl!r}; nothing was written", "ttl")
         return round(ttl * 1000)
+
+
+def _check_content(data: object) -> None:
+    if not isinstance(data, (Mapping, list)):
+        raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
 
 
 def check_session_id(session_id: object) -> None:
     """InvalidSessionId unless it is a text of 1 to 200 characters, without control characters, that is not reserved."""
     reason = _name_problem(session_id)
-    if session_id in RESERVED_IDS:
+    if not reason and session_id in RESERVED_IDS:
         reason = f"{session_id!r} is reserved for a route"
     if reason:
         raise InvalidSessionId(f"{reason}; nothing was written", "session_id")
@@ -261,7 +286,7 @@ def _checked_name(name: str, path: str) -> str:
 
 def _name_problem(name: object) -> str | None:
     if not isinstance(name, str):
-        return f"it must be a text, not a {type(name).__name__}"
+        return f"it must be a text, not {type(name).__name__}: use str()"
     if not 1 <= len(name) <= MAX_NAME:
         return f"it must have 1 to {MAX_NAME} characters, not {len(name)}"
     if any(character < " " or "\x7f" <= character <= "\x9f" for character in name):

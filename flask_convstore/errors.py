@@ -9,6 +9,7 @@ ConvstoreError
 │   ├── TokenReused           the token came before, with another request
 │   └── TooLarge              over a limit
 ├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
+├── SessionExists             there is one already, where only a new one was wanted
 ├── ConflictError             somebody else wrote first
 ├── ReplyFailed               the reply handler raised; the user's message is stored
 └── StoreError
@@ -90,7 +91,17 @@ class SessionNotFound(ConvstoreError, LookupError):
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"no session {session_id!r}; nothing was written")
+        super().__init__(
+            f"no session {session_id!r}, or it was deleted or has expired; nothing was written (a plain dict starts it anew)"
+        )
+
+
+class SessionExists(ConvstoreError):
+    """There is such a session already. Nothing was written."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"session {session_id!r} exists already; nothing was written")
 
 
 class ConflictError(ConvstoreError):
@@ -124,9 +135,14 @@ class StoreError(ConvstoreError):
 
 
 class StoreUnavailable(StoreError):
-    """No answer in time, or the server refuses work for now. A write may have happened: repeat it with the same token."""
+    """No answer in time, or the server refuses work for now. The call may be repeated, a write with the same token."""
 
-    written = None
+    def __init__(self, reason: str, *, written: bool | None) -> None:
+        self.written = written
+        effect = (
+            "nothing was written" if written is False else "a write may have happened: repeat it with the same token"
+        )
+        super().__init__(f"{reason}; {effect}")
 
 
 class StoreMisconfigured(StoreError):

@@ -143,8 +143,10 @@ def _default() -> ConversationStore:
         return states[_KEY].convstore
     if len(states) == 1:
         return next(iter(states.values())).convstore
-    names = ", ".join(sorted(states)) or "none"
-    raise RuntimeError(f"this app has no store named {_KEY!r} (it has: {names}): call the method of the one you mean")
+    if not states:
+        raise RuntimeError("this app has no ConversationStore: call ConversationStore(app), or init_app(app), first")
+    names = ", ".join(sorted(states))
+    raise RuntimeError(f"this app has no store named {_KEY!r} but {names}: call the method of the one you mean")
 
 
 def save_session(

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from .errors import ConflictError, SessionNotFound, TokenReused
+from .errors import ConflictError, SessionExists, SessionNotFound, TokenReused
 from .models import (
     ANY,
     Append,
@@ -139,10 +139,12 @@ class MemoryStore:
         return receipt
 
     def _save(self, command: Save, session: _Session | None, now: int) -> tuple[_Session, int | None]:
-        if command.merge:
+        if command.mode == "merge":
             if not session:
                 raise SessionNotFound(command.session_id)
             _refuse_collisions(command, session)
+        elif session and command.mode == "create":
+            raise SessionExists(command.session_id)
         elif session:
             session.fields.clear()
         else:
@@ -245,8 +247,14 @@ def _refuse_collisions(command: Save, session: _Session) -> None:
     if isinstance(command.history, Rewrite) and command.history.moved != session.moved:
         raise conflict("history")
     for change in command.fields:
-        if session.fields.get(change.name) not in (change.loaded, change.value):
+        stored = session.fields.get(change.name)
+        if stored != change.loaded and (stored != change.value or is_number(stored)):
             raise conflict(change.name)
+
+
+def is_number(text: bytes | None) -> bool:
+    """Whether a JSON text is a number. Two writers that made the same of it may both have counted: one would be lost."""
+    return text is not None and text[:1] in b"-0123456789"
 
 
 def _change_history(session: _Session, change: Extend | Rewrite) -> int | None:

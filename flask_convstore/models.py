@@ -74,11 +74,15 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Save:
-    """Create or replace a session (``merge=False``), or merge changes into one that exists."""
+    """Write a session.
+
+    ``replace`` makes the given fields and messages all of it, whether it exists or not; ``create`` does the same unless
+    it exists; ``merge`` writes only changes, into one that exists.
+    """
 
     session_id: str
     owner: Owner
-    merge: bool
+    mode: Literal["replace", "create", "merge"]
     shape: Shape | None
     fields: tuple[FieldChange, ...]
     history: Extend | Rewrite | None

@@ -33,6 +33,7 @@ from .errors import (
     ConflictError,
     ConvstoreError,
     CorruptValue,
+    SessionExists,
     SessionNotFound,
     StoreMisconfigured,
     StoreUnavailable,
@@ -95,7 +96,7 @@ class RedisStore:
         try:
             self._execute("PING")
         except exceptions.RedisError as error:
-            raise _translated(error, "PING") from error
+            raise _translated(error, "PING", writes=False) from error
         return (time.perf_counter() - started) * 1000
 
     def close(self) -> None:
@@ -112,6 +113,8 @@ class RedisStore:
         reply: list[Any] = self._call(name, keys, command.owner, arguments)
         if reply[0] == b"missing":
             raise SessionNotFound(command.session_id)
+        if reply[0] == b"exists":
+            raise SessionExists(command.session_id)
         if reply[0] == b"conflict":
             raise _conflict(command, reply)
         self._refuse_corrupt(reply, keys)
@@ -138,11 +141,12 @@ class RedisStore:
             except exceptions.NoScriptError:
                 replies = self._send(("EVAL", script, *rest), queries)
         except exceptions.RedisError as error:
-            raise _translated(error, keys[0]) from error
+            raise _translated(error, keys[0], writes=not queries) from error
         reply = replies[0] if queries else replies
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
             self._client.connection_pool.disconnect()
-            raise StoreUnavailable("the server's reply belongs to another call; the connections were closed")
+            reason = "the server's reply belongs to another call; the connections were closed"
+            raise StoreUnavailable(reason, written=False if queries else None)
         return replies
 
     def _send(self, call: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> Any:
@@ -174,11 +178,10 @@ def _arguments(command: Save | Append | Delete) -> tuple[str, list[Argument]]:
         return "append", [expected, len(command.fields), *pairs, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
-        mode = "merge" if command.merge else "replace"
         triples: list[Argument] = [
             part for name, loaded, value in command.fields for part in (name, loaded or b"", value or b"")
         ]
-        head = [mode, command.shape or "", command.ttl_ms or "", change, bound, len(command.fields)]
+        head = [command.mode, command.shape or "", command.ttl_ms or "", change, bound, len(command.fields)]
         return "save", [*head, *triples, *elements]
     return "delete", []
 
@@ -273,13 +276,14 @@ def _script(name: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _translated(error: exceptions.RedisError, key: str) -> ConvstoreError:
+def _translated(error: exceptions.RedisError, key: str, writes: bool) -> ConvstoreError:
     """Redis's error as ours."""
     text = str(error)
     if "WRONGTYPE" in text:
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
     if isinstance(error, _MISCONFIGURED):
         return StoreMisconfigured(f"the server refuses us ({text}): check the password and the permissions in the URL")
-    return StoreUnavailable(
-        f"no answer from the server ({text}); a write may have happened: repeat it with the same token"
-    )
+    reason = f"no answer from the server ({text})"
+    if isinstance(error, exceptions.ConnectionError) and "connecting to" in text:
+        reason = f"cannot reach the server ({text}): is it running, and is the URL right? (memory:// needs no server)"
+    return StoreUnavailable(reason, written=None if writes else False)

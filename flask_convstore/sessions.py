@@ -85,15 +85,40 @@ class Stored:
 
 
 class Session(Stored, dict[str, Any]):
-    """A session that was saved as a dict: exactly what was saved, the history included."""
+    """A session that was saved as a dict: exactly what was saved, the history included.
+
+    Its copies, and what ``|`` makes of it, are the same session: saving one merges too.
+    """
 
     __slots__ = ("_base",)
+
+    def copy(self) -> Session:
+        return _like(self, Session(self))
+
+    def __or__(self, other: Any) -> Any:
+        merged = super().__or__(other)
+        return merged if merged is NotImplemented else _like(self, Session(merged))
 
 
 class ListSession(Stored, list[Any]):
-    """A session that was saved as a bare list of messages: it has no data fields."""
+    """A session that was saved as a bare list of messages: it has no data fields.
+
+    Its copies and slices, and what ``+`` makes of it, are the same session: ``session = session[-20:]`` can be saved, and
+    merges.
+    """
 
     __slots__ = ("_base",)
+
+    def copy(self) -> ListSession:
+        return _like(self, ListSession(self))
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return _like(self, ListSession(found)) if isinstance(index, slice) else found
+
+    def __add__(self, other: Any) -> Any:
+        longer = super().__add__(other)
+        return longer if longer is NotImplemented else _like(self, ListSession(longer))
 
 
 AnySession = Session | ListSession
@@ -105,6 +130,10 @@ def on_base(session: _S, base: Base) -> _S:
     """*session* itself, measured from *base* from now on."""
     session._base = base
     return session
+
+
+def _like(original: AnySession, session: _S) -> _S:
+    return on_base(session, original._base) if hasattr(original, "_base") else session
 
 
 def based(content: Content, base: Base) -> AnySession:

@@ -91,6 +91,8 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
         ("HISTORY_KEY", "", "empty"),
         ("URL", "http://host", "'http'"),
         ("URL", "redis://host:port", "port"),
+        ("URL", "memory", "not with one of"),
+        ("URL", "unix://redis.sock", "three slashes"),
         ("URL", 5, "a text"),
     ],
 )

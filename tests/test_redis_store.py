@@ -293,7 +293,7 @@ def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
         assert session is not None
         server.client.config_set("maxmemory", "1mb")
         session["a"] = 2  # type: ignore[call-overload]
-        session["history"].append("two")  # type: ignore[call-overload]
+        session["history"].append("two")
         before = server.client.dump("chat:session:{s}"), server.client.dump("chat:session:{s}:history")
         for call in (
             lambda: conversations.append("s", "x", data={"b": 1}),

@@ -161,9 +161,12 @@ def test_a_collision_changes_nothing(conversations: PlainConversations) -> None:
         conversations.save_session("s", two)
     assert (caught.value.what, caught.value.expected, caught.value.actual, caught.value.written) == ("a", 1, 2, False)
     assert get(conversations) == {"a": 2, "b": 1, "history": [USER]}
-    two["a"] = 2
-    conversations.save_session("s", two)
-    assert get(conversations) == {"a": 2, "b": 3, "history": [USER, BOT]}
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", two)
+    latest = get(conversations)
+    latest["b"] = 3
+    conversations.save_session("s", latest)
+    assert get(conversations) == {"a": 2, "b": 3, "history": [USER]}
 
 
 def test_true_and_one_are_different(conversations: PlainConversations) -> None:
@@ -197,6 +200,24 @@ def test_dropping_the_oldest_merges(conversations: PlainConversations) -> None:
     conversations.save_session("s", two)
     assert get(conversations) == [*range(2, 20), "three", "one", "one", "two"]
     assert get(conversations).messages[0].seq == 3
+
+
+def test_slices_copies_and_sums_are_the_session(conversations: PlainConversations) -> None:
+    """``session = session[-20:]`` is how half of the apps trim."""
+    conversations.save_session("s", list(range(20)))
+    one, two = get(conversations), get(conversations)
+    conversations.save_session("s", (one + ["one"])[-20:])  # noqa: RUF005
+    two = two.copy()[5:]
+    two.append("two")
+    conversations.save_session("s", two)
+    assert get(conversations) == [*range(5, 20), "one", "two"]
+    assert one[0] == 0
+    conversations.save_session("d", {"a": 1})
+    mine, theirs = get(conversations, "d"), get(conversations, "d")
+    conversations.save_session("d", theirs | {"theirs": 1})
+    conversations.save_session("d", mine.copy() | {"mine": 1})
+    assert get(conversations, "d") == {"a": 1, "theirs": 1, "mine": 1}
+    assert (Session(a=1) | {"b": 2}) == {"a": 1, "b": 2}
 
 
 def test_dropping_all_merges(conversations: PlainConversations) -> None:
@@ -451,6 +472,41 @@ def test_touch_and_exists(conversations: PlainConversations, harness: Harness) -
     assert conversations.delete_session("s")
     assert not conversations.delete_session("s")
     assert not conversations.exists("s")
+
+
+def test_setdefault(conversations: PlainConversations) -> None:
+    first = conversations.setdefault("s", {"history": []}, ttl=50)
+    assert (first, first.version) == ({"history": []}, 1)
+    conversations.append("s", USER)
+    assert conversations.setdefault("s", {"history": []}) == {"history": [USER]}
+    conversations.save_session("hers", {}, owner="alice")
+    with pytest.raises(SessionNotFound):
+        conversations.setdefault("hers", {}, owner="bob")
+    with pytest.raises(InvalidInput):
+        conversations.setdefault("new", "text")
+
+
+def test_first_messages_at_once_all_land(conversations: PlainConversations) -> None:
+    failures: list[Exception] = []
+
+    def work(session_id: str, name: str) -> None:
+        try:
+            session = conversations.setdefault(session_id, {"history": []})
+            session["history"] += [name, name]  # type: ignore[call-overload]
+            conversations.save_session(session_id, session)
+        except Exception as error:
+            failures.append(error)
+
+    for number in range(20):
+        threads = [threading.Thread(target=work, args=(f"s{number}", name)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        history = get(conversations, f"s{number}")["history"]
+        assert sorted(history) == list("aabbccdd")
+        assert history[::2] == history[1::2], "torn"
 
 
 def test_owners(conversations: PlainConversations) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from flask_convstore.errors import ConflictError, SessionNotFound, TokenReused
+from flask_convstore.errors import ConflictError, SessionExists, SessionNotFound, TokenReused
 from flask_convstore.models import (
     ANY,
     Append,
@@ -34,7 +34,7 @@ def save(
     return Save(
         session_id=session_id,
         owner=owner,
-        merge=False,
+        mode="replace",
         shape="full",
         fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
         history=Rewrite(0, elements),
@@ -50,7 +50,7 @@ def merge(
     shape: Shape | None = None,
 ) -> Save:
     changes = tuple(FieldChange(*field) for field in fields)
-    return Save(session_id=session_id, owner=owner, merge=True, shape=shape, fields=changes, history=history)
+    return Save(session_id=session_id, owner=owner, mode="merge", shape=shape, fields=changes, history=history)
 
 
 def append(session_id: str = "s", *elements: bytes, owner: Owner = ANY, **fields: bytes | None) -> Append:
@@ -194,6 +194,17 @@ def test_different_fields_both_land(harness: Harness) -> None:
     assert load(harness).fields == {"a": b"2", "c": b"3"}
 
 
+def test_create_leaves_what_exists(harness: Harness) -> None:
+    harness.store.apply(replace(save("s", b"m1", a=b"1"), mode="create"))
+    with pytest.raises(SessionExists):
+        harness.store.apply(replace(save("s", b"m2"), mode="create"))
+    with pytest.raises(SessionNotFound):
+        harness.store.apply(replace(save("s", b"m2", owner="alice"), mode="create"))
+    assert contents(load(harness)) == ({"a": b"1"}, [b"m1"], 1, 2)
+    harness.expire("s")
+    assert harness.store.apply(replace(save("s", b"m2"), mode="create")).version == 1
+
+
 @pytest.mark.parametrize("value", [b"3", None])
 def test_the_same_field_collides(harness: Harness, value: bytes | None) -> None:
     harness.store.apply(save("s", b"m1", a=b"1", b=b"1"))
@@ -205,10 +216,19 @@ def test_the_same_field_collides(harness: Harness, value: bytes | None) -> None:
 
 
 def test_the_same_value_is_no_collision(harness: Harness) -> None:
-    harness.store.apply(save("s", a=b"1", b=b"1"))
+    harness.store.apply(save("s", a=b"false", b=b"1"))
     for _ in range(2):
-        harness.store.apply(merge("s", ("a", b"1", b"2"), ("b", b"1", None)))
-    assert load(harness).fields == {"a": b"2"}
+        harness.store.apply(merge("s", ("a", b"false", b"true"), ("b", b"1", None)))
+    assert load(harness).fields == {"a": b"true"}
+
+
+@pytest.mark.parametrize(("loaded", "value"), [(b"0", b"1"), (None, b"-1"), (b"1", b"2.5")])
+def test_the_same_number_collides(harness: Harness, loaded: bytes | None, value: bytes) -> None:
+    """Two that count from the same number: one would be lost."""
+    harness.store.apply(save("s", n=loaded) if loaded else save("s"))
+    harness.store.apply(merge("s", ("n", loaded, value)))
+    with pytest.raises(ConflictError):
+        harness.store.apply(merge("s", ("n", loaded, value)))
 
 
 def test_appends_and_drops_merge(harness: Harness) -> None:

@@ -2,7 +2,8 @@
 save: create a session, replace it, or merge into it what its reader changed, once.
 
 KEYS[1..3]  session, history, tokens; ARGV[1..8] as in _begin.lua, then
-ARGV[9]     mode         "replace" creates or replaces all; "merge" writes the given changes, all or none
+ARGV[9]     mode         "replace" creates or replaces all; "create" only creates; "merge" writes the given changes into a
+                         session that exists, all or none
 ARGV[10]    shape        "full" data and history, "data" no history, "list" bare history; "" as it is
 ARGV[11]    own_ttl      milliseconds, kept with the session; "" as it is
 ARGV[12]    change       of the history: "keep", "extend", "rewrite", "remove"
@@ -17,6 +18,7 @@ Returns  {"ok", nonce, version, first_seq, created, now, expires, moved}
              first_seq: of the first message given, 0 for none; moved: version at the history's last change before
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"missing", nonce}                   the session is another owner's, or there is none to merge into
+         {"exists", nonce}                    the session to create exists
          {"conflict", nonce, version, what}   "d:<field>" or "history" changed meanwhile; nothing was written
          {"corrupt", nonce, part}             "session" or "history" is not whole; nothing was written
 Cost     O(messages + fields given); a replace also O(fields and messages before)
@@ -27,6 +29,9 @@ local first_element = 15 + 3 * ARGV[14]
 local added = #ARGV - first_element + 1
 
 if exists then
+    if ARGV[9] == "create" then
+        return {"exists", nonce}
+    end
     --#include _intact.lua
 elseif merge then
     return {"missing", nonce}
@@ -48,8 +53,9 @@ if merge then
     end
     for at = 15, first_element - 1, 3 do
         local field = "d:" .. ARGV[at]
-        local stored = redis.call("HGET", session, field) or ""
-        if stored ~= ARGV[at + 1] and stored ~= ARGV[at + 2] then
+        local stored, loaded, value = redis.call("HGET", session, field) or "", ARGV[at + 1], ARGV[at + 2]
+        -- What two writers made the same is no collision, but for a number: both may have counted.
+        if stored ~= loaded and (stored ~= value or string.find(stored, "^[-%d]")) then
             return {"conflict", nonce, version, field}
         end
     end
