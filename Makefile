@@ -17,7 +17,7 @@ help:
 $(VENV)/ready: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[examples,test,lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,examples,test,lint]'
 	@touch $@
 
 demo: $(VENV)/ready

@@ -1,12 +1,16 @@
-"""URL > client: a Redis client for ``redis://``, ``rediss://`` and ``unix://``. It connects at the first command."""
+"""URL > client: a Redis client for every scheme but ``memory://``. It connects at the first command."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
+from . import embedded
 from .config import Settings, masked
 from .errors import ConfigurationError
 
@@ -14,26 +18,29 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
 
-def connect(settings: Settings) -> redis.Redis:
+def connect(settings: Settings, instance_path: Path) -> redis.Redis:
     """A client with every timeout and the retries stated: redis-py's own defaults contradict each other.
 
-    Retrying writes is safe here, because each carries a token that its script checks.
+    Retrying writes is safe here, because each carries a token that its script checks. A relative folder of an embedded
+    server lies in *instance_path*.
     """
-    tcp_only = {} if settings.url.startswith("unix:") else {"socket_keepalive": True}
+    options: dict[str, Any] = {
+        "decode_responses": False,
+        "protocol": 2,  # RESP3 would turn on maintenance pushes, which switch off the pool's check for stale replies
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_timeout": settings.command_timeout,
+        "health_check_interval": 0,
+        "retry": Retry(
+            ExponentialWithJitterBackoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE),
+            settings.retries,
+            supported_errors=(ConnectionError, TimeoutError),
+        ),
+    }
+    if settings.url.startswith("embedded:"):
+        return embedded.connect(settings.url, instance_path, options)
+    if not settings.url.startswith("unix:"):
+        options["socket_keepalive"] = True
     try:
-        return redis.Redis.from_url(
-            settings.url,
-            decode_responses=False,
-            protocol=2,  # RESP3 would turn on maintenance pushes, which switch off the pool's check for stale replies
-            socket_connect_timeout=settings.connect_timeout,
-            socket_timeout=settings.command_timeout,
-            health_check_interval=0,
-            retry=Retry(
-                ExponentialWithJitterBackoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE),
-                settings.retries,
-                supported_errors=(ConnectionError, TimeoutError),
-            ),
-            **tcp_only,
-        )
+        return redis.Redis.from_url(settings.url, **options)
     except ValueError as error:
         raise ConfigurationError([f"URL {masked(settings.url)} is refused by redis-py: {error}"]) from None

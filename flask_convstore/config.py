@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 _log = logging.getLogger("flask_convstore")
 
 DAY = 86_400
-SCHEMES = ("redis", "rediss", "unix", "memory")
+SCHEMES = ("redis", "rediss", "unix", "embedded", "memory")
 
 _NAMES = "names, separated by commas"
 _KINDS: dict[str, str] = {
@@ -43,7 +43,7 @@ class Settings:
 
     url: str = _setting(
         "redis://localhost:6379/0",
-        "Where sessions are kept: `redis://`, `rediss://` (TLS), `unix://`, or `memory://` (this process only).",
+        "Where sessions are: `redis://`, `rediss://` (TLS), `unix://`, `embedded:///folder`, `memory://` (this process).",
         secret=True,
     )
     prefix: str = _setting("chat:session:", "What every key begins with. No braces, no control characters.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import redis
@@ -90,7 +91,7 @@ class ConversationStore(Conversations):
         settings = load_settings(app.config, os.environ, self._config_prefix)
         client = self._client
         if client is None and not settings.url.startswith("memory:"):
-            client = connect(settings)
+            client = connect(settings, Path(app.instance_path))
         store: Store
         if client is None:
             store = MemoryStore(lifetimes(settings))

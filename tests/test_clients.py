@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from flask_convstore.errors import ConfigurationError
 
 from .servers import running
 
+HERE = Path()
+
 
 def options(url: str, **settings: Any) -> dict[str, Any]:
-    return dict(connect(Settings(url=url, **settings)).connection_pool.connection_kwargs)
+    return dict(connect(Settings(url=url, **settings), HERE).connection_pool.connection_kwargs)
 
 
 @pytest.mark.parametrize("url", ["redis://host", "rediss://host", "unix:///tmp/none"])
@@ -37,18 +40,18 @@ def test_what_the_url_says_reaches_the_client() -> None:
         "username": "user",
         "password": "p@w",
     }
-    assert connect(Settings(url="rediss://host")).connection_pool.connection_class is redis.SSLConnection
+    assert connect(Settings(url="rediss://host"), HERE).connection_pool.connection_class is redis.SSLConnection
     assert options("unix:///run/redis.sock?db=2")["path"] == "/run/redis.sock"
 
 
 def test_a_url_that_redis_refuses_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        connect(Settings(url="redis://:hunter2@host/0?socket_timeout=soon"))
+        connect(Settings(url="redis://:hunter2@host/0?socket_timeout=soon"), HERE)
     assert "redis://:***@host/0" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_unix_socket_and_a_password_work() -> None:
     with running("valkey", "--requirepass", "right") as server:
-        assert connect(Settings(url=f"unix://:right@{server.socket}")).ping()
-        assert connect(Settings(url=server.url.replace("//", "//:right@"))).ping()
+        assert connect(Settings(url=f"unix://:right@{server.socket}"), HERE).ping()
+        assert connect(Settings(url=server.url.replace("//", "//:right@")), HERE).ping()

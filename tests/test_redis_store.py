@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,7 +330,7 @@ def test_a_replica_still_reads() -> None:
 
 def test_a_wrong_password_is_loud() -> None:
     with running("valkey", "--requirepass", "right") as server:
-        conversations = on(connect(Settings(url=f"unix://:wrong@{server.socket}", retries=0)))
+        conversations = on(connect(Settings(url=f"unix://:wrong@{server.socket}", retries=0), Path()))
         for call in (lambda: conversations.get_session("s"), conversations.health):
             with pytest.raises(StoreMisconfigured) as caught:
                 call()
@@ -339,7 +340,7 @@ def test_a_wrong_password_is_loud() -> None:
 
 def test_a_stopped_server_is_unavailable() -> None:
     with running("valkey") as server:
-        conversations = on(connect(Settings(url=server.url, retries=0)))
+        conversations = on(connect(Settings(url=server.url, retries=0), Path()))
         conversations.save_session("s", {})
         server.process.terminate()
         server.process.wait(10)

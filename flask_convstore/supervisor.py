@@ -1,0 +1,119 @@
+"""Keeps one embedded server alive while anyone uses its folder. Run as a script by ``embedded``; standard library only.
+
+    python supervisor.py FOLDER IDLE_SECONDS SERVER [OPTION ...]
+
+It takes the server's lock, leaves its caller (exit 0: the server is being started; 3: another one lives), starts the
+server, and stops it when the folder has had no user for a while. The server inherits the descriptor with the lock, which
+is therefore held exactly while a server lives. If the supervisor itself dies, the kernel ends the server (Linux).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+START_LOCK = "start.lock"
+"""Held while somebody decides to start or to stop the server."""
+SERVER_LOCK = "server.lock"
+"""Held by the server itself, exactly while it lives."""
+USERS_LOCK = "users.lock"
+"""Held, shared, by every process that uses the folder."""
+
+ANOTHER_LIVES = 3
+_LOOK_EVERY = 0.2
+_SECONDS_TO_STOP = 30.0
+_PR_SET_PDEATHSIG = 1
+
+
+def open_lock(folder: str, name: str) -> int:
+    """A descriptor of a lock file, not yet locked; not inherited by programs that are executed."""
+    return os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def try_lock(descriptor: int, exclusive: bool) -> bool:
+    """Lock at once or not at all."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give up a lock, also for processes that were forked meanwhile and hold the same descriptor."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def main(folder: str, idle_seconds: float, command: list[str]) -> int:
+    """Start the server and watch over it; returns in the caller's process only."""
+    server_lock = open_lock(folder, SERVER_LOCK)
+    if not try_lock(server_lock, exclusive=True):
+        return ANOTHER_LIVES
+    if os.fork():
+        return 0
+    server = _start(command, server_lock)
+    os.close(server_lock)
+    _watch(server, open_lock(folder, START_LOCK), open_lock(folder, USERS_LOCK), idle_seconds)
+    os._exit(0)
+
+
+def _start(command: list[str], server_lock: int) -> int:
+    supervisor = os.getpid()
+    set_death_signal: Callable[..., object] | None = None
+    if sys.platform == "linux":
+        set_death_signal = ctypes.CDLL(None).prctl
+    server = os.fork()
+    if server:
+        return server
+    try:
+        if set_death_signal:
+            set_death_signal(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != supervisor:
+                os._exit(1)  # it died before the kernel was told
+        os.set_inheritable(server_lock, True)
+        os.execv(command[0], command)  # noqa: S606  no shell is wanted
+    except OSError as error:
+        os.write(2, f"{command[0]} cannot be executed: {error}\n".encode())
+    os._exit(127)
+
+
+def _watch(server: int, start_lock: int, users_lock: int, idle_seconds: float) -> None:
+    """Return when the server is gone: by itself, or stopped because nobody has used the folder for so long."""
+    last_use = time.monotonic()
+    while not _has_ended(server):
+        if not try_lock(users_lock, exclusive=True):
+            last_use = time.monotonic()
+        else:
+            unlock(users_lock)
+            if time.monotonic() - last_use >= idle_seconds and _stop_unused(server, start_lock, users_lock):
+                return
+        time.sleep(_LOOK_EVERY)
+
+
+def _stop_unused(server: int, start_lock: int, users_lock: int) -> bool:
+    """Stop the server unless somebody has just come. Both locks stay held until this process ends: who comes now waits."""
+    if not try_lock(start_lock, exclusive=True):
+        return False
+    if not try_lock(users_lock, exclusive=True):
+        unlock(start_lock)
+        return False
+    os.kill(server, signal.SIGTERM)
+    deadline = time.monotonic() + _SECONDS_TO_STOP
+    while not _has_ended(server):
+        if time.monotonic() > deadline:
+            os.kill(server, signal.SIGKILL)
+        time.sleep(0.01)
+    return True
+
+
+def _has_ended(server: int) -> bool:
+    return os.waitpid(server, os.WNOHANG)[0] != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], float(sys.argv[2]), sys.argv[3:]))
