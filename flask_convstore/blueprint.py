@@ -39,7 +39,7 @@ from .errors import (
     TooDeep,
     TooLarge,
 )
-from .models import Message, Receipt, as_datetime
+from .models import Message, Receipt, as_datetime, as_milliseconds
 from .parsing import BadJson, InvalidRequest, UnsupportedMediaType, limit_body, parser
 from .sessions import AnySession
 from .turns import Handler, Turn, answer
@@ -100,7 +100,8 @@ class _Views:
         first = [_message(body["message"])] if body["message"] else []
         content = {**body["data"], self._settings.history_key: first}
         session = self._conversations.save_session(session_id, content, ttl=body.get("ttl"))
-        if first and self._answer(session_id, session.messages[-1]):
+        created_at_ms = as_milliseconds(session.created_at)
+        if first and self._answer(session_id, session.messages[-1], created_at_ms):
             session = self._loaded(session_id)
         response = _json(self._session_json(session), 201, session)
         response.headers["Location"] = url_for(".get_session", session_id=session_id)
@@ -110,13 +111,12 @@ class _Views:
         """Add a user's message, and the reply to it."""
         body = self._body(schemas.continue_body)
         message, receipt = self._conversations.append_message(session_id, _message(body))
-        answered = self._answer(session_id, message)
-        reply, receipt = answered or (None, receipt)
+        reply, receipt = self._answer(session_id, message, receipt.created_at_ms) or (None, receipt)
         shown = {
             "session_id": session_id,
             "version": receipt.version,
             "message": schemas.message_json(message),
-            "reply": schemas.message_json(reply) if reply else None,
+            "reply": schemas.message_json(reply) if reply and schemas.is_visible(reply, self._settings) else None,
         }
         return _json(shown, 201, receipt)
 
@@ -157,8 +157,9 @@ class _Views:
             raise SessionNotFound(session_id)
         return session
 
-    def _answer(self, session_id: str, message: Message) -> tuple[Message, Receipt] | None:
-        return answer(Turn(self._conversations, session_id, self._conversations.caller(), message), self._handler())
+    def _answer(self, session_id: str, message: Message, created_at_ms: int) -> tuple[Message, Receipt] | None:
+        owner = self._conversations.caller()
+        return answer(Turn(self._conversations, session_id, owner, message, created_at_ms), self._handler())
 
     def _session_json(self, session: AnySession) -> dict[str, Any]:
         settings = self._settings
@@ -180,6 +181,7 @@ def _json(value: object, status: int, state: AnySession | Receipt | None = None)
 def _tagged(response: Response, state: AnySession | Receipt) -> Response:
     """*response* with the headers that name a session's state and its end."""
     response.set_etag(_etag(state))
+    response.headers["Cache-Control"] = "private, no-cache"  # one person's; to be asked for again each time
     expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
     response.headers["Convstore-Expires-At"] = schemas.timestamp(expires_at)
     return response
@@ -187,7 +189,8 @@ def _tagged(response: Response, state: AnySession | Receipt) -> Response:
 
 def _etag(state: AnySession | Receipt) -> str:
     """Names one state of one session; the time of creation tells it from a deleted one of the same id."""
-    return f"{state.created_at_ms}-{state.version}"
+    created_at_ms = state.created_at_ms if isinstance(state, Receipt) else as_milliseconds(state.created_at)
+    return f"{created_at_ms}-{state.version}"
 
 
 def problem(error: ConvstoreError) -> Response:
@@ -207,6 +210,8 @@ def problem(error: ConvstoreError) -> Response:
         body["errors"] = error.errors
     elif status == 422 and isinstance(error, InvalidInput):
         body["errors"] = {error.path or "body": [error.reason]}
+    elif isinstance(error, ReplyFailed):
+        body["session_id"] = error.session_id
     elif isinstance(error, TooLarge):
         body.update(limit=error.limit, size=error.size)
     if status >= 500:

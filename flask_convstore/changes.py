@@ -29,6 +29,9 @@ from .models import (
     with_body,
 )
 
+MAX_FIELDS = 1000
+"""Data fields of one write. Each costs the server about a microsecond, during which it serves nobody else."""
+
 Content = Mapping[str, Any] | Sequence[Any]
 """A dict of fields, with the history under its key if it has one, or a bare list of messages."""
 
@@ -46,9 +49,17 @@ class Form:
 class Base:
     """What the store is known to hold: the ground that changes are measured from.
 
-    ``seqs`` numbers ``elements``; ``moved`` is the version at the last change of the history that is known whole;
-    ``history_key`` is where the messages lie, for error texts.
+    Attributes:
+        origin: The store it lies in.
+        seqs: The numbers of *elements*; there are gaps where others wrote between.
+        first_seq: The seq of the oldest message in the store, loaded or not.
+        count: How many messages the store has, loaded or not.
+        history_version: The version at the last change of the messages that is known whole.
+        history_key: Where the messages lie, for error texts.
+        pending: A ``Save`` whose answer never came; it is repeated, with its token, before the next one.
     """
+
+    origin: str
 
     session_id: str
     version: int
@@ -60,14 +71,22 @@ class Base:
     fields: Mapping[str, bytes]
     elements: Sequence[bytes]
     seqs: Sequence[int]
+    first_seq: int
     count: int
-    moved: int
+    history_version: int
     history_key: str = ""
+    pending: Save | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only the last messages were loaded."""
+        return self.count > len(self.elements)
 
 
-def base_read(snapshot: Snapshot) -> Base:
+def base_read(snapshot: Snapshot, origin: str) -> Base:
     """What was just read."""
     return Base(
+        origin=origin,
         session_id=snapshot.session_id,
         version=snapshot.version,
         created_at_ms=snapshot.created_at_ms,
@@ -78,8 +97,9 @@ def base_read(snapshot: Snapshot) -> Base:
         fields=snapshot.fields,
         elements=snapshot.elements,
         seqs=range(snapshot.next_seq - len(snapshot.elements), snapshot.next_seq),
+        first_seq=snapshot.next_seq - snapshot.count,
         count=snapshot.count,
-        moved=snapshot.moved,
+        history_version=snapshot.history_version,
         history_key=snapshot.history_key,
     )
 
@@ -133,15 +153,17 @@ def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: i
         shape=None if shape == base.shape else shape,
         fields=changes,
         history=history_change,
+        created_at_ms=base.created_at_ms,
         loaded_version=base.version,
         ttl_ms=ttl_ms,
     )
 
 
-def base_created(save: Save, receipt: Receipt) -> Base:
+def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
     """What a *save* of the whole left in the store."""
     elements = save.history.elements or () if save.history else ()
     return Base(
+        origin=origin,
         session_id=save.session_id,
         version=receipt.version,
         created_at_ms=receipt.created_at_ms,
@@ -151,15 +173,18 @@ def base_created(save: Save, receipt: Receipt) -> Base:
         fields={name: text for name, _, text in save.fields if text is not None},
         elements=elements,
         seqs=_numbers(elements, receipt),
+        # An empty history says nothing of where the next one begins: dropping from it later is a rewrite, if need be.
+        first_seq=receipt.first_seq or 1,
         count=len(elements),
-        moved=receipt.version,
+        history_version=receipt.version,
     )
 
 
 def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
     """*base* with what a merging *save* changed, and nothing of what others wrote meanwhile.
 
-    Where others changed the history, ``moved`` stays behind: a later rewrite, which would undo their change, conflicts.
+    Where others changed the history, ``history_version`` stays behind: a later rewrite, which would undo their change,
+    conflicts.
     """
     fields = {**base.fields, **{name: text for name, _, text in save.fields if text is not None}}
     for name, _, text in save.fields:
@@ -172,20 +197,34 @@ def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
         expires_at_ms=receipt.expires_at_ms,
         shape=save.shape or base.shape,
         fields=fields,
+        pending=None,
     )
-    if save.history is None:
-        return base
-    given = save.history.elements or ()
-    kept: list[tuple[int, bytes]] = []
-    moved = receipt.version
     if isinstance(save.history, Extend):
-        kept = [pair for pair in zip(base.seqs, base.elements, strict=True) if pair[0] >= save.history.drop_below]
-        moved = receipt.version if receipt.moved == base.moved else base.moved
-    elements = [*(element for _, element in kept), *given]
-    seqs = [*(seq for seq, _ in kept), *_numbers(given, receipt)]
-    # What was dropped took all before it along, loaded or not.
-    count = base.count + len(given) if len(kept) == len(base.elements) else len(elements)
-    return replace(base, elements=elements, seqs=seqs, count=count, moved=moved)
+        return _extended(base, save.history, receipt)
+    if isinstance(save.history, Rewrite):
+        elements = save.history.elements or ()
+        return replace(
+            base,
+            elements=elements,
+            seqs=_numbers(elements, receipt),
+            first_seq=receipt.first_seq or base.first_seq + base.count,
+            count=len(elements),
+            history_version=receipt.version,
+        )
+    return base
+
+
+def _extended(base: Base, change: Extend, receipt: Receipt) -> Base:
+    dropped = sum(seq < change.drop_below for seq in base.seqs)
+    nobody_else = receipt.history_version_before == base.history_version
+    return replace(
+        base,
+        elements=[*base.elements[dropped:], *change.elements],
+        seqs=[*base.seqs[dropped:], *_numbers(change.elements, receipt)],
+        first_seq=max(base.first_seq, change.drop_below),
+        count=base.count - dropped + len(change.elements),
+        history_version=receipt.version if nobody_else else base.history_version,
+    )
 
 
 def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[str, bytes]:
@@ -208,8 +247,11 @@ def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[
 
 
 def check_data_size(fields: Iterable[tuple[str, bytes | None]], form: Form) -> None:
-    """TooLarge if the names and texts of *fields* are over the limit."""
-    size = sum(len(name.encode()) + len(text) for name, text in fields if text is not None)
+    """TooLarge if *fields* are too many, or their names and texts are over the limit."""
+    given = [(name, text) for name, text in fields if text is not None]
+    if len(given) > MAX_FIELDS:
+        raise TooLarge("there are too many data fields", limit=MAX_FIELDS, size=len(given))
+    size = sum(len(name.encode()) + len(text) for name, text in given)
     if size > form.max_data_bytes:
         reason = "the data is too large in bytes of JSON"
         raise TooLarge(reason, limit=form.max_data_bytes, size=size)
@@ -259,25 +301,18 @@ def _history_change(base: Base, history: list[_Given] | None, form: Form) -> Ext
     after = [body for body, _ in history]
     if before == after and had_history:
         return None
-    kept_from = _oldest_kept(before, after)
-    if kept_from is None:
-        return _rewrite(base, tuple(_rewritten(base.elements, before, history, form)), form)
-    overlap = len(before) - kept_from
-    drop_below = 0 if kept_from == 0 else base.seqs[kept_from] if overlap else base.seqs[-1] + 1
-    return Extend(drop_below, tuple(_elements(history[overlap:], form, overlap)))
+    dropped = _dropped(before, after)
+    if dropped == 0 or (dropped is not None and _known_whole(base, dropped)):
+        kept = len(before) - dropped
+        added = tuple(_elements(history[kept:], form, kept))
+        return Extend(base.first_seq + dropped if dropped else 0, added)
+    return _rewrite(base, tuple(_rewritten(base.elements, before, history, form)), form)
 
 
-def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: Form) -> Rewrite:
-    if base.count > len(base.elements):
-        reason = f"only its last {len(base.elements)} messages were loaded: load all to rewrite it; nothing was written"
-        raise InvalidInput(reason, form.history_key)
-    return Rewrite(base.moved, elements)
+def _dropped(before: list[bytes], after: list[bytes]) -> int | None:
+    """How many of the oldest messages are missing in *after*, which goes on from the others; None if it does not.
 
-
-def _oldest_kept(before: list[bytes], after: list[bytes]) -> int | None:
-    """The index of the first of the messages *before* that *after* begins with; None if it does not begin so.
-
-    ``len(before)`` where all were dropped and none added. All dropped and others added is a rewrite, not this.
+    All dropped and others added is a rewrite: what looks like it may as well be an edit.
     """
     if not after:
         return len(before)
@@ -287,20 +322,30 @@ def _oldest_kept(before: list[bytes], after: list[bytes]) -> int | None:
     return None if before else 0
 
 
+def _known_whole(base: Base, dropped: int) -> bool:
+    """Whether the *dropped* oldest messages are the oldest in the store, and nothing unseen lies between them."""
+    return list(base.seqs[:dropped]) == list(range(base.first_seq, base.first_seq + dropped))
+
+
+def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: Form) -> Rewrite:
+    if base.is_partial:
+        loaded = f"only its last {len(base.elements)} messages were loaded"
+        raise InvalidInput(f"{loaded}: load all to drop or rewrite any; nothing was written", form.history_key)
+    return Rewrite(base.history_version, elements)
+
+
 def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[_Given], form: Form) -> Iterator[bytes]:
-    """The elements of *history*. Unchanged messages at both ends keep their envelopes; all do where none came or went."""
+    """The elements of *history*. Unchanged messages at both ends keep their envelopes, and so does a single edited one."""
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
     head = next((index for index in range(shorter) if before[index] != after[index]), shorter)
     rest = shorter - head
     tail = next((index for index in range(rest) if before[-1 - index] != after[-1 - index]), rest)
-    middle = range(head, len(after) - tail)
     yield from elements[:head]
-    if len(before) == len(after):
-        for index in middle:
-            element = with_body(elements[index], after[index])
-            _check_message_size(element, form, index)
-            yield element
+    if len(before) == len(after) == head + 1 + tail:
+        element = with_body(elements[head], after[head])
+        _check_message_size(element, form, head)
+        yield element
     else:
         yield from _elements(history[head : len(after) - tail], form, head)
     yield from elements[len(before) - tail :]

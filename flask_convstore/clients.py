@@ -16,6 +16,8 @@ from .errors import ConfigurationError
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_MOST_CONNECTIONS = 10_000
+"""One for each thread that calls at the same moment. redis-py 8 would refuse the 101st."""
 
 
 def connect(settings: Settings, instance_path: Path) -> redis.Redis:
@@ -30,6 +32,7 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
         "socket_connect_timeout": settings.connect_timeout,
         "socket_timeout": settings.command_timeout,
         "health_check_interval": 0,
+        "max_connections": _MOST_CONNECTIONS,
         "retry": Retry(
             ExponentialWithJitterBackoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE),
             settings.retries,
@@ -41,6 +44,9 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
     if not settings.url.startswith("unix:"):
         options["socket_keepalive"] = True
     try:
-        return redis.Redis.from_url(settings.url, **options)
-    except ValueError as error:
+        client = redis.Redis.from_url(settings.url, **options)
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # it connects nowhere yet, but refuses unknown options
+    except (ValueError, TypeError) as error:
         raise ConfigurationError([f"URL {masked(settings.url)} is refused by redis-py: {error}"]) from None
+    return client

@@ -52,14 +52,15 @@ def decode(text: bytes) -> Any:
 
 def decode_many(texts: list[bytes]) -> list[Any]:
     """The values of several JSON texts; ValueError, with the index of the first bad one as its second argument."""
-    # One array decodes in a fraction of the time of many small texts.
-    try:
-        values: list[Any] = orjson.loads(b"[" + b",".join(texts) + b"]")
-        if len(values) == len(texts):
-            return values
-    except ValueError:
-        pass  # found again below, with its index
-    values = []
+    # One array decodes in a fraction of the time of many small texts. Objects only: "[1" and "2],3" would make a fine pair.
+    if all(text[:1] == b"{" and text[-1:] == b"}" for text in texts):
+        try:
+            together: list[Any] = orjson.loads(b"[" + b",".join(texts) + b"]")
+            if len(together) == len(texts):
+                return together
+        except ValueError:
+            pass  # found again below, with its index
+    values: list[Any] = []
     for index, text in enumerate(texts):
         try:
             values.append(orjson.loads(text))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -18,6 +19,7 @@ from .errors import ConfigurationError
 _log = logging.getLogger("flask_convstore")
 
 DAY = 86_400
+YEARS = 10 * 365 * DAY
 SCHEMES = ("redis", "rediss", "unix", "embedded", "memory")
 
 _NAMES = "names, separated by commas"
@@ -31,9 +33,13 @@ _KINDS: dict[str, str] = {
 }
 
 
-def _setting(default: Any, document: str, *, minimum: float | None = None, secret: bool = False) -> Any:
+def _setting(
+    default: Any, document: str, *, minimum: float = 0, maximum: float = float("inf"), secret: bool = False
+) -> Any:
     return field(
-        default=default, repr=not secret, metadata={"document": document, "minimum": minimum, "secret": secret}
+        default=default,
+        repr=not secret,
+        metadata={"document": document, "minimum": minimum, "maximum": maximum, "secret": secret},
     )
 
 
@@ -47,16 +53,24 @@ class Settings:
         secret=True,
     )
     prefix: str = _setting("chat:session:", "What every key begins with. No braces, no control characters.")
-    ttl: float = _setting(3600, "How long a session lives from its last interaction.", minimum=1)
-    ttl_complete: float = _setting(DAY, 'The same once `data["complete"]` is true.', minimum=1)
-    max_ttl: float = _setting(365 * DAY, "The longest lifetime that a session can be given of its own.", minimum=1)
+    ttl: float = _setting(3600, "How long a session lives from its last interaction.", minimum=1, maximum=YEARS)
+    ttl_complete: float = _setting(DAY, 'The same once `data["complete"]` is true.', minimum=1, maximum=YEARS)
+    max_ttl: float = _setting(
+        365 * DAY, "The longest lifetime that a session can be given of its own.", minimum=1, maximum=YEARS
+    )
     history_key: str = _setting("history", "The key of a saved dict that holds its messages.")
-    max_message_bytes: int = _setting(1_048_576, "The largest message, metadata included.", minimum=1)
-    max_data_bytes: int = _setting(1_048_576, "The largest data of one write, all fields together.", minimum=1)
-    max_tokens: int = _setting(1000, "How many of a session's last writes can be repeated harmlessly.", minimum=1)
-    connect_timeout: float = _setting(2.0, "How long to wait for a connection.", minimum=0.001)
-    command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001)
-    retries: int = _setting(3, "How often a call is repeated when no answer came; exponential, with jitter.", minimum=0)
+    max_message_bytes: int = _setting(1_048_576, "The largest message, metadata included.", minimum=1, maximum=2**29)
+    max_data_bytes: int = _setting(
+        1_048_576, "The largest data of one write, all fields together.", minimum=1, maximum=2**29
+    )
+    max_tokens: int = _setting(
+        1000, "How many of a session's last writes can be repeated harmlessly.", minimum=1, maximum=1e6
+    )
+    connect_timeout: float = _setting(2.0, "How long to wait for a connection.", minimum=0.001, maximum=3600)
+    command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001, maximum=3600)
+    retries: int = _setting(
+        3, "How often a call is repeated when no answer came; exponential, with jitter.", maximum=100
+    )
     client_roles: tuple[str, ...] = _setting(("user",), "The roles that HTTP clients may write.")
     client_data: bool | tuple[str, ...] = _setting(
         True, "The data fields that HTTP clients may set: all, none, or these."
@@ -71,6 +85,8 @@ class Settings:
         if any(not character.isprintable() or character in "{}" for character in self.prefix):
             problems.append("PREFIX holds a brace or a control character: choose plain text, such as 'chat:session:'")
         problems += _url_problems(self.url)
+        if not self.client_roles:
+            problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
         if not self.history_key:
             problems.append("HISTORY_KEY is empty: name the key that holds the messages, such as 'history'")
         if problems:
@@ -90,17 +106,16 @@ def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix:
         if key.startswith(f"{prefix}_") and key not in declared:
             _log.warning("in the environment, %s", _unknown(key, declared))
 
-    values = _common_names(environ)
+    values, common_problems = _common_names(environ)
+    problems += common_problems
     for key, setting in declared.items():
         try:
             if config.get(key) is not None:
                 values[setting.name] = _converted(config[key], setting)
             elif environ.get(key):
                 values[setting.name] = _parsed(environ[key], setting)
-            elif isinstance(values.get(setting.name), str):
-                values[setting.name] = _parsed(values[setting.name], setting)
         except ValueError:
-            shown = "" if setting.metadata["secret"] else f", not {config.get(key, environ.get(key))!r}"
+            shown = "" if setting.metadata["secret"] else f", not {config.get(key) or environ.get(key)!r}"
             problems.append(f"{key} must be {_KINDS[str(setting.type)]}{shown}")
             values.pop(setting.name, None)
     try:
@@ -117,9 +132,10 @@ def _unknown(key: str, declared: Mapping[str, Any]) -> str:
     return f"{key} is no setting" + (f": did you mean {near[0]}?" if near else "")
 
 
-def _common_names(environ: Mapping[str, str]) -> dict[str, Any]:
-    """URL and TTL from the names that apps without this package use."""
+def _common_names(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """URL and TTL from the names that apps without this package use, and what is wrong with them."""
     values: dict[str, Any] = {}
+    problems = []
     if environ.get("REDIS_URL"):
         values["url"] = environ["REDIS_URL"]
     elif any(environ.get(f"REDIS_{part}") for part in ("HOST", "PORT", "PASSWORD", "DB")):
@@ -132,8 +148,11 @@ def _common_names(environ: Mapping[str, str]) -> dict[str, Any]:
         credentials = f":{password}@" if password else ""
         values["url"] = f"redis://{credentials}{host}:{port}/{environ.get('REDIS_DB') or 0}"
     if environ.get("REDIS_CONVERSATION_TTL"):
-        values["ttl"] = environ["REDIS_CONVERSATION_TTL"]
-    return values
+        try:
+            values["ttl"] = float(environ["REDIS_CONVERSATION_TTL"])
+        except ValueError:
+            problems.append(f"REDIS_CONVERSATION_TTL must be a number, not {environ['REDIS_CONVERSATION_TTL']!r}")
+    return values, problems
 
 
 def _converted(value: object, setting: Field[Any]) -> Any:
@@ -172,10 +191,12 @@ def _parsed(text: str, setting: Field[Any]) -> Any:
 
 
 def _problems(setting: Field[Any], value: Any) -> list[str]:
-    minimum = setting.metadata["minimum"]
-    if minimum is not None and not minimum <= value < float("inf"):
-        return [f"{setting.name.upper()} must be at least {minimum:g}, not {value!r}"]
-    return []
+    if setting.type not in ("int", "float"):
+        return []
+    minimum, maximum = setting.metadata["minimum"], setting.metadata["maximum"]
+    if minimum <= value <= maximum:
+        return []
+    return [f"{setting.name.upper()} must be {minimum:.12g} to {maximum:.12g}, not {value!r}"]
 
 
 def _url_problems(url: str) -> list[str]:
@@ -187,6 +208,8 @@ def _url_problems(url: str) -> list[str]:
     if parts.scheme not in SCHEMES:
         schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         return [f"URL begins with {parts.scheme!r}, not with one of {schemes}"]
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
+        return [f"URL ends with {parts.path!r}, which is no database number"]
     if parts.scheme == "unix" and (parts.hostname or not parts.path):
         return ["URL unix:// names no absolute path: write three slashes, unix:///run/redis.sock"]
     return []
@@ -200,5 +223,7 @@ def masked(url: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "an unreadable URL"
+    if "@" in parts.path:  # a slash in a password that should have been %2F
+        return f"{parts.scheme}://***"
     user = f"{parts.username or ''}:***@" if parts.password else f"{parts.username}@" if parts.username else ""
     return f"{parts.scheme}://{user}{host}{port}{parts.path}"

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import changes
 from .changes import Content, Form
-from .config import Settings
-from .errors import InvalidInput, InvalidSessionId, SessionExists, SessionNotFound, StoreUnavailable
+from .config import Settings, masked
+from .errors import (
+    ConflictError,
+    InvalidInput,
+    InvalidSessionId,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+    StoreUnavailable,
+)
 from .models import (
     CALLER,
     Append,
@@ -24,6 +33,7 @@ from .models import (
     Message,
     Owner,
     Receipt,
+    Save,
     Scope,
     Touch,
     message_of,
@@ -31,6 +41,8 @@ from .models import (
 )
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store
+
+_log = logging.getLogger("flask_convstore")
 
 TOMBSTONE_MS = 24 * 3600 * 1000
 """How long the tokens of a deleted or expired session are kept: within this time a repeated or late write is known."""
@@ -58,6 +70,11 @@ class Backend:
 
     settings: Settings
     store: Store
+
+    @property
+    def origin(self) -> str:
+        """Names the place of the sessions: a session of another place is no session here."""
+        return f"{masked(self.settings.url)} {self.settings.prefix}"
 
     @property
     def form(self) -> Form:
@@ -105,16 +122,18 @@ class Conversations(abc.ABC):
         backend, whose = self._for(session_id, owner)
         _check_content(data)
         ttl_ms = self._ttl_ms(ttl)
-        session = as_session(data, session_id)
+        session = as_session(data, session_id, backend.origin)
         if session is None:
             save = changes.whole(session_id, data, backend.form, whose, ttl_ms)
-            return based(data, changes.base_created(save, backend.store.apply(save)))
+            return based(data, changes.base_created(save, backend.store.apply(save), backend.origin))
+        self._finish_pending(session, backend)
         base = base_of(session)
         difference = changes.difference(base, data, backend.form, whose, ttl_ms)
         if difference is None:
-            receipt = backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=ttl_ms))
+            touch = Touch(session_id=session_id, owner=whose, created_at_ms=base.created_at_ms, ttl_ms=ttl_ms)
+            receipt = backend.store.apply(touch)
             return on_base(session, replace(base, expires_at_ms=receipt.expires_at_ms))
-        return on_base(session, changes.base_merged(base, difference, backend.store.apply(difference)))
+        return self._merge(session, difference, backend)
 
     def get_session(
         self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
@@ -122,13 +141,14 @@ class Conversations(abc.ABC):
         """The session, exactly as it was saved, or None if there is none for this owner. Moves the lifetime.
 
         Args:
-            last: Only so many of its newest messages; default all. Such a session may be changed and saved like any other.
+            last: Only so many of its newest messages; default all. Messages can be added to such a session and its fields
+                changed, but to drop or rewrite messages load all.
         """
         backend, whose = self._for(session_id, owner)
-        if last is not None and last < 0:
-            raise InvalidInput("it is a number of messages, 0 or more", "last")
+        if last is not None and (not _is_whole(last) or last < 0):
+            raise InvalidInput(f"it is a number of messages, 0 or more, not {last!r}", "last")
         snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
-        return loaded(snapshot, backend.settings.history_key) if snapshot else None
+        return loaded(snapshot, backend.settings.history_key, backend.origin) if snapshot else None
 
     def setdefault(
         self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
@@ -147,7 +167,7 @@ class Conversations(abc.ABC):
                 return session
             save = changes.whole(session_id, data, backend.form, whose, self._ttl_ms(ttl), mode="create")
             try:
-                return based(data, changes.base_created(save, backend.store.apply(save)))
+                return based(data, changes.base_created(save, backend.store.apply(save), backend.origin))
             except SessionExists:
                 continue  # somebody was faster
 
@@ -200,6 +220,8 @@ class Conversations(abc.ABC):
         backend, whose = self._for(session_id, owner)
         if not messages and not data:
             raise InvalidInput("append needs a message or data; nothing was written")
+        if expected_version is not None and not _is_whole(expected_version):
+            raise InvalidInput(f"a version is a whole number, not {expected_version!r}", "expected_version")
         elements = changes.new_elements(messages, backend.form)
         fields = tuple(changes.encoded_fields(data or {}, backend.form, "data").items())
         changes.check_data_size(fields, backend.form)
@@ -215,11 +237,14 @@ class Conversations(abc.ABC):
             )
         )
 
-    def append_message(self, session_id: str, given: Any, *, owner: Owner | Scope = CALLER) -> tuple[Message, Receipt]:
-        """Add one message, and give it back with its number."""
+    def append_message(
+        self, session_id: str, given: Any, *, owner: Owner | Scope = CALLER, created_at_ms: int | None = None
+    ) -> tuple[Message, Receipt]:
+        """Add one message, and give it back with its number; only to the session that was created then, if that is given."""
         backend, whose = self._for(session_id, owner)
         elements = changes.new_elements([given], backend.form)
-        receipt = backend.store.apply(Append(session_id=session_id, owner=whose, elements=elements))
+        append = Append(session_id=session_id, owner=whose, elements=elements, created_at_ms=created_at_ms)
+        receipt = backend.store.apply(append)
         return message_of(elements[0], receipt.first_seq or 0), receipt
 
     def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
@@ -236,21 +261,45 @@ class Conversations(abc.ABC):
         return self.touch(session_id, owner=owner)
 
     def health(self) -> Health:
-        """Whether the store answers, and how fast. Raises nothing for an absent one."""
+        """Whether the store answers, and how fast. Raises nothing: a store that refuses us is logged."""
         try:
             return Health(connected=True, latency_ms=round(self.backend.store.ping(), 3))
         except StoreUnavailable:
+            return Health(connected=False, latency_ms=None)
+        except StoreError as error:
+            _log.error("health: %s", error)
             return Health(connected=False, latency_ms=None)
 
     def close(self) -> None:
         """Give up the connections; the next call opens new ones."""
         self.backend.store.close()
 
+    def _merge(self, session: AnySession, save: Save, backend: Backend) -> AnySession:
+        """Write *save*, and measure *session* from what it left. If no answer comes it stays pending: it may have landed."""
+        try:
+            receipt = backend.store.apply(save)
+        except StoreUnavailable as error:
+            if error.written is None:
+                on_base(session, replace(base_of(session), pending=save))
+            raise
+        return on_base(session, changes.base_merged(base_of(session), save, receipt))
+
+    def _finish_pending(self, session: AnySession, backend: Backend) -> None:
+        """Repeat a save whose answer never came, with its token: only then is it known what the session differs from."""
+        pending = base_of(session).pending
+        if pending:
+            try:
+                self._merge(session, pending, backend)
+            except (
+                ConflictError
+            ):  # it had not landed, and does not fit any more: the next difference starts from before
+                on_base(session, replace(base_of(session), pending=None))
+
     def _for(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
         """What to work on, for whom, once both names are checked."""
         check_session_id(session_id)
         whose = self.caller() if owner is CALLER else owner
-        if isinstance(whose, str):
+        if whose is not None and not isinstance(whose, Scope):
             _checked_name(whose, "owner")
         return self.backend, whose
 
@@ -266,6 +315,10 @@ class Conversations(abc.ABC):
 def _check_content(data: object) -> None:
     if not isinstance(data, (Mapping, list)):
         raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def check_session_id(session_id: object) -> None:
@@ -301,7 +354,7 @@ def _digest(elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...]) 
     digest = hashlib.blake2b(digest_size=8)
     for element in elements:
         envelope, _, body = element.partition(b"\n")
-        digest.update(b"%b\n%b\n" % (envelope.partition(b",")[2], body))
+        digest.update(b"message %b\n%b\n" % (envelope.partition(b",")[2], body))
     for name, text in fields:
-        digest.update(b"%b\n%b\n" % (name.encode(), text))
+        digest.update(b"field %b\n%b\n" % (name.encode(), text))
     return digest.hexdigest()

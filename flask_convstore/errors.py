@@ -129,6 +129,10 @@ class ReplyFailed(ConvstoreError):
 
     written = True
 
+    def __init__(self, session_id: str, reason: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"session {session_id!r}: {reason}; the user's message is stored")
+
 
 class StoreError(ConvstoreError):
     """The store itself failed."""
@@ -139,9 +143,11 @@ class StoreUnavailable(StoreError):
 
     def __init__(self, reason: str, *, written: bool | None) -> None:
         self.written = written
-        effect = (
-            "nothing was written" if written is False else "a write may have happened: repeat it with the same token"
-        )
+        effect = "nothing was written"
+        if written is None:
+            effect = (
+                "a write may have happened: to repeat it, append with the same token or save the same session again"
+            )
         super().__init__(f"{reason}; {effect}")
 
 
@@ -158,4 +164,4 @@ class CorruptValue(StoreError):
 
     def __init__(self, key: str, reason: str) -> None:
         self.key = key
-        super().__init__(f"{key}: {reason}; nothing was written: restore the key or delete the session")
+        super().__init__(f"{key}: {reason}; nothing was written: restore or remove the key")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -42,7 +42,7 @@ class AppState:
 
     convstore: ConversationStore
     backend: Backend
-    client: redis.Redis | None
+    client: redis.Redis | None = field(repr=False)  # redis-py 7 shows the password
 
 
 class ConversationStore(Conversations):
@@ -99,7 +99,13 @@ class ConversationStore(Conversations):
             if client.get_encoder().decode_responses:
                 raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
             store = RedisStore(client, settings.prefix, lifetimes(settings))
-        states[self.name] = AppState(self, Backend(settings, store), client)
+        backend = Backend(settings, store)
+        for name, state in states.items():
+            if name != self.name and client and state.client and state.backend.origin == backend.origin:
+                raise ConfigurationError(
+                    [f"the stores {name!r} and {self.name!r} would share their keys: set {self._config_prefix}_PREFIX"]
+                )
+        states[self.name] = AppState(self, backend, client)
 
     @property
     def backend(self) -> Backend:

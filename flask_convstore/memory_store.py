@@ -30,6 +30,8 @@ from .models import (
 
 _Write = Save | Append | Delete
 
+_SWEEP_EVERY_MS = 60_000
+
 
 def _wall_clock() -> int:
     return time.time_ns() // 1_000_000
@@ -44,7 +46,7 @@ class _Session:
     expires: int = 0
     version: int = 0
     ttl: int | None = None
-    moved: int = 0
+    history_version: int = 0
     first_seq: int = 1
     elements: list[bytes] = field(default_factory=list)
     fields: dict[str, bytes] = field(default_factory=dict)
@@ -75,6 +77,7 @@ class MemoryStore:
         self._sessions: dict[str, _Session] = {}
         self._tokens: dict[str, _Tokens] = {}
         self._sweep_at = 64
+        self._sweep_time = 0
 
     def apply(self, command: Command) -> Receipt:
         with self._lock:
@@ -82,11 +85,11 @@ class MemoryStore:
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
             if isinstance(command, Touch):
-                if not session:
+                if not session or _is_another(command, session):
                     raise SessionNotFound(command.session_id)
                 session.ttl = command.ttl_ms or session.ttl
                 self._move_lifetime(command.session_id, session, now)
-                return self._receipt(session, None, session.moved)
+                return self._receipt(session, None, None)
             return self._repeated(command, session, now) or self._write(command, session, now)
 
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
@@ -109,7 +112,7 @@ class MemoryStore:
                 elements=session.elements[count - min(count, last) :] if last is not None else list(session.elements),
                 next_seq=session.first_seq + count,
                 count=count,
-                moved=session.moved,
+                history_version=session.history_version,
                 key=f"memory://{session_id}",
                 history_key=f"memory://{session_id}:history",
             )
@@ -121,26 +124,26 @@ class MemoryStore:
         """Nothing to give up: the sessions stay."""
 
     def _write(self, command: _Write, session: _Session | None, now: int) -> Receipt:
-        moved = session.moved if session else 0
+        before = session.history_version if session else 0
         first_seq = None
         if isinstance(command, Save):
             session, first_seq = self._save(command, session, now)
-        elif not session:
+        elif not session or (isinstance(command, Append) and _is_another(command, session)):
             raise SessionNotFound(command.session_id)
         elif isinstance(command, Append):
             first_seq = self._append(command, session, now)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
-            receipt = replace(self._receipt(session, None, moved), updated_at_ms=now, expires_at_ms=now)
+            receipt = replace(self._receipt(session, None, before), updated_at_ms=now, expires_at_ms=now)
         else:
             self._move_lifetime(command.session_id, session, now)
-            receipt = self._receipt(session, first_seq, moved)
+            receipt = self._receipt(session, first_seq, before)
         self._remember(command, session, receipt, now)
         return receipt
 
     def _save(self, command: Save, session: _Session | None, now: int) -> tuple[_Session, int | None]:
         if command.mode == "merge":
-            if not session:
+            if not session or _is_another(command, session):
                 raise SessionNotFound(command.session_id)
             _refuse_collisions(command, session)
         elif session and command.mode == "create":
@@ -152,6 +155,8 @@ class MemoryStore:
         for change in command.fields:
             _set_field(session, change.name, change.value)
         session.shape = command.shape or session.shape
+        elements = command.history.elements if command.history else None
+        _fit_shape(session, bool(elements), any(change.value is not None for change in command.fields))
         session.ttl = command.ttl_ms or session.ttl
         session.version += 1
         session.updated = max(now, session.created)
@@ -162,10 +167,13 @@ class MemoryStore:
     def _create(self, command: Save, now: int) -> _Session:
         if command.session_id in self._sessions:
             raise SessionNotFound(command.session_id)  # another owner's
-        tokens = self._tokens.setdefault(command.session_id, _Tokens())
-        tokens.owner = None if command.owner is ANY else command.owner
+        owner = None if command.owner is ANY else command.owner
+        tokens = self._tokens.setdefault(command.session_id, _Tokens(owner))
+        if tokens.owner != owner:
+            tokens.owner = owner
+            tokens.receipts.clear()
         created = max(now, tokens.ended + 1)
-        session = self._sessions[command.session_id] = _Session(tokens.owner, "full", created)
+        session = self._sessions[command.session_id] = _Session(owner, "full", created)
         return session
 
     def _append(self, command: Append, session: _Session, now: int) -> int | None:
@@ -202,13 +210,13 @@ class MemoryStore:
             return None
         if not session and (command.session_id in self._sessions or command.owner not in (ANY, tokens.owner)):
             return None
+        if session:
+            self._move_lifetime(command.session_id, session, now)
         receipt, digest = known
         if digest != command.digest:
             raise TokenReused("this token came before with another request; nothing was written", "token")
-        if not session:
-            return replace(receipt, repeated=True, created_at_ms=0, expires_at_ms=0)
-        self._move_lifetime(command.session_id, session, now)
-        return replace(receipt, repeated=True, expires_at_ms=session.expires)
+        created, expires = (session.created, session.expires) if session else (0, 0)
+        return replace(receipt, repeated=True, created_at_ms=created, expires_at_ms=expires)
 
     def _remember(self, command: _Write, session: _Session, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
@@ -219,7 +227,7 @@ class MemoryStore:
         if len(tokens.receipts) > self._lifetimes.max_tokens:
             tokens.receipts.popitem(last=False)
 
-    def _receipt(self, session: _Session, first_seq: int | None, moved: int) -> Receipt:
+    def _receipt(self, session: _Session, first_seq: int | None, before: int | None) -> Receipt:
         return Receipt(
             version=session.version,
             first_seq=first_seq,
@@ -228,13 +236,14 @@ class MemoryStore:
             created_at_ms=session.created,
             updated_at_ms=session.updated,
             expires_at_ms=session.expires,
-            moved=moved,
+            history_version_before=before,
         )
 
     def _sweep(self, now: int) -> None:
-        """Forget what has expired, each time the number of entries has doubled: a constant cost per write."""
-        if len(self._tokens) < self._sweep_at:
+        """Forget what has expired: every minute, and each time the number of entries has doubled."""
+        if now < self._sweep_time and len(self._tokens) < self._sweep_at:
             return
+        self._sweep_time = now + _SWEEP_EVERY_MS
         self._sessions = {key: session for key, session in self._sessions.items() if session.expires > now}
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
@@ -244,17 +253,28 @@ def _refuse_collisions(command: Save, session: _Session) -> None:
     def conflict(what: str) -> ConflictError:
         return ConflictError(command.session_id, what, expected=command.loaded_version, actual=session.version)
 
-    if isinstance(command.history, Rewrite) and command.history.moved != session.moved:
+    if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
         raise conflict("history")
     for change in command.fields:
         stored = session.fields.get(change.name)
-        if stored != change.loaded and (stored != change.value or is_number(stored)):
+        if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
             raise conflict(change.name)
 
 
-def is_number(text: bytes | None) -> bool:
-    """Whether a JSON text is a number. Two writers that made the same of it may both have counted: one would be lost."""
-    return text is not None and text[:1] in b"-0123456789"
+def _may_hide_changes(text: bytes | None) -> bool:
+    """Whether two changes may be hidden in one value that two writers made the same: both may have counted, or appended."""
+    return text is not None and text[:1] in b"-0123456789[{"
+
+
+def _is_another(command: Save | Append | Touch, session: _Session) -> bool:
+    """Whether *session* is not the one that is meant, but its successor."""
+    return command.created_at_ms not in (None, session.created)
+
+
+def _fit_shape(session: _Session, messages_given: bool, fields_set: bool) -> None:
+    """A session without a history has one with its first message; a bare list is a dict with its first field."""
+    if (session.shape == "data" and messages_given) or (session.shape == "list" and fields_set):
+        session.shape = "full"
 
 
 def _change_history(session: _Session, change: Extend | Rewrite) -> int | None:
@@ -265,7 +285,7 @@ def _change_history(session: _Session, change: Extend | Rewrite) -> int | None:
     dropped = max(0, min(oldest - session.first_seq, len(session.elements)))
     session.elements = [*session.elements[dropped:], *given]
     session.first_seq += dropped
-    session.moved = session.version
+    session.history_version = session.version
     return first_given if given else None
 
 

@@ -65,10 +65,10 @@ class Extend:
 class Rewrite:
     """Put *elements* (None: no history at all) in the place of all messages.
 
-    A merge conflicts unless the history's last change was at version *moved*.
+    A merge conflicts unless the session has this *history_version*.
     """
 
-    moved: int
+    history_version: int
     elements: tuple[bytes, ...] | None
 
 
@@ -77,7 +77,7 @@ class Save:
     """Write a session.
 
     ``replace`` makes the given fields and messages all of it, whether it exists or not; ``create`` does the same unless
-    it exists; ``merge`` writes only changes, into one that exists.
+    it exists; ``merge`` writes only changes, into one that exists and was created at *created_at_ms* (None: any).
     """
 
     session_id: str
@@ -86,6 +86,7 @@ class Save:
     shape: Shape | None
     fields: tuple[FieldChange, ...]
     history: Extend | Rewrite | None
+    created_at_ms: int | None = None
     loaded_version: int | None = None
     ttl_ms: int | None = None
     token: str = field(default_factory=new_token)
@@ -94,13 +95,17 @@ class Save:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
-    """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were."""
+    """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were.
+
+    Only if it has the *expected_version* and was created at *created_at_ms*; None: any.
+    """
 
     session_id: str
     owner: Owner
     elements: tuple[bytes, ...]
     fields: tuple[tuple[str, bytes | None], ...] = ()
     expected_version: int | None = None
+    created_at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -117,10 +122,14 @@ class Delete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touch:
-    """Move a session's lifetime, and give it one of its own if *ttl_ms* is given. Repeating it is harmless: no token."""
+    """Move a session's lifetime, and give it one of its own if *ttl_ms* is given. Repeating it is harmless: no token.
+
+    Only if it was created at *created_at_ms*; None: any.
+    """
 
     session_id: str
     owner: Owner
+    created_at_ms: int | None = None
     ttl_ms: int | None = None
 
 
@@ -140,7 +149,7 @@ class Receipt:
         repeated: The token was known: nothing was written now, this is the first answer.
         level: What the acknowledgement is worth: ``primary`` (the server has it), ``memory`` (this process has it).
         created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone.
-        moved: The version at the history's last change before this write; None for a touch.
+        history_version_before: The session's ``history_version`` before this write; None for a touch.
     """
 
     version: int
@@ -150,7 +159,7 @@ class Receipt:
     created_at_ms: int
     updated_at_ms: int
     expires_at_ms: int
-    moved: int | None
+    history_version_before: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +183,7 @@ class Snapshot:
     Attributes:
         elements: The last messages asked for, oldest first; the last has the seq ``next_seq - 1``.
         count: How many messages the session has in all.
-        moved: The version at the history's last change.
+        history_version: The version at the last change of the messages.
         key, history_key: Where the fields and the messages lie, for error texts.
     """
 
@@ -189,7 +198,7 @@ class Snapshot:
     elements: list[bytes]
     next_seq: int
     count: int
-    moved: int
+    history_version: int
     key: str
     history_key: str
 
@@ -254,6 +263,11 @@ class Message:
 def as_datetime(milliseconds: int) -> datetime:
     """A time in UTC, to the millisecond."""
     return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+
+
+def as_milliseconds(time: datetime) -> int:
+    """Milliseconds since 1970."""
+    return int(time.timestamp()) * 1000 + time.microsecond // 1000
 
 
 def join_element(created_at_ms: int, body: bytes, metadata: dict[str, Any] | None = None) -> bytes:

@@ -44,7 +44,7 @@ class RequestParser(FlaskParser):
     def load_json(self, req: flask.Request, schema: Schema) -> Any:
         """The body as a value that can be stored; ``missing`` if there is none."""
         text = _body(req)
-        if not text:
+        if not text and not req.content_length:
             return missing
         if not req.is_json:
             raise UnsupportedMediaType(f"the body must be application/json, not {req.mimetype or 'of no type'}")

@@ -1,14 +1,14 @@
 """Sessions in Redis or Valkey: keys, bytes <> values, Redis errors > ours.
 
-| key                     | type | holds                                                                                   |
-| ----------------------- | ---- | --------------------------------------------------------------------------------------- |
-| {prefix}{<id>}          | hash | version, count, first (seq), moved, shape, created, updated, owner, title, ttl;         |
-|                         |      | d:<field> = JSON text of a data field                                                   |
-| {prefix}{<id>}:history  | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index      |
-| {prefix}{<id>}:tokens   | hash | t:<token> = receipt; outlives the session as its tombstone                              |
+| key                    | type | holds                                                                                     |
+| ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
+| {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl; |
+|                        |      | d:<field> = JSON text of a data field                                                     |
+| {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
+| {prefix}{<id>}:tokens  | hash | t:<token> = receipt; outlives the session as its tombstone                                |
 
-``moved`` is the version at the history's last change. The id stands in braces in the real key: one session is one
-Cluster slot. It is percent-encoded there, so that no id reaches into another's keys.
+``history_version`` is the version at the last change of the messages. The id stands in braces in the real key: one session
+is one Cluster slot. It is percent-encoded there, so that no id reaches into another's keys.
 
 A write is one script, one round trip. A read is one MULTI/EXEC of the touch script, HGETALL and LRANGE, one round trip
 too: a list is sent as it is instead of being converted twice by Lua.
@@ -43,12 +43,24 @@ from .models import ANY, Append, Command, Delete, Extend, Lifetimes, Owner, Rece
 
 Argument = bytes | str | int
 
+_LATEST_MS = 253_402_300_799_000
+"""The year 9999: what datetime can hold."""
+
+# redis-py has classes for some of the server's errors, and cuts off their first word; the others are known by theirs.
 _MISCONFIGURED = (
     exceptions.AuthenticationError,
     exceptions.AuthorizationError,
     exceptions.AuthenticationWrongNumberOfArgsError,
     exceptions.NoPermissionError,
 )
+_REFUSED = (
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+)
+_REFUSED_WORDS = ("MISCONF", "NOREPLICAS", "BUSY")
 
 
 class RedisStore:
@@ -69,15 +81,15 @@ class RedisStore:
 
     def apply(self, command: Command) -> Receipt:
         if isinstance(command, Touch):
-            reply = self._run("touch", command, [*self._times, command.ttl_ms or ""])
+            reply = self._run("touch", command, [*self._times, command.created_at_ms or "", command.ttl_ms or ""])
             version, created, updated, expires = reply[2:6]
             return Receipt(version, None, False, "primary", created, updated, expires, None)
         name, arguments = _arguments(command)
-        reply = self._run(name, command, [command.token, command.digest, *self._times, self._max_tokens, *arguments])
+        reply = self._run(name, command, [*self._times, command.token, command.digest, self._max_tokens, *arguments])
         if reply[0] == b"repeated":
-            return _first_receipt(reply, command.digest)
-        version, first_seq, created, updated, expires, moved = reply[2:8]
-        return Receipt(version, first_seq or None, False, "primary", created, updated, expires, moved)
+            return _first_receipt(reply, command.digest, self._keys(command.session_id)[2])
+        version, first_seq, created, updated, expires, history_version = reply[2:8]
+        return Receipt(version, first_seq or None, False, "primary", created, updated, expires, history_version)
 
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
         keys = self._keys(session_id)
@@ -85,7 +97,7 @@ class RedisStore:
         queries: list[Sequence[Argument]] = [("HGETALL", keys[0])]
         if last != 0:  # LRANGE -0 -1 would be everything
             queries.append(newest)
-        touched, fields, *elements = self._call("touch", keys, owner, [*self._times, ""], queries)
+        touched, fields, *elements = self._call("touch", keys, owner, [*self._times, "", ""], queries)
         if touched[0] == b"missing":
             return None
         self._refuse_corrupt(touched, keys)
@@ -174,15 +186,16 @@ def _arguments(command: Save | Append | Delete) -> tuple[str, list[Argument]]:
     """The script for *command* and what it gets after the arguments that every write has."""
     if isinstance(command, Append):
         expected = "" if command.expected_version is None else command.expected_version
+        created = command.created_at_ms or ""
         pairs: list[Argument] = [part for name, value in command.fields for part in (name, value or b"")]
-        return "append", [expected, len(command.fields), *pairs, *command.elements]
+        return "append", [created, expected, len(command.fields), *pairs, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
         triples: list[Argument] = [
             part for name, loaded, value in command.fields for part in (name, loaded or b"", value or b"")
         ]
-        head = [command.mode, command.shape or "", command.ttl_ms or "", change, bound, len(command.fields)]
-        return "save", [*head, *triples, *elements]
+        head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
+        return "save", [*head, len(command.fields), *triples, *elements]
     return "delete", []
 
 
@@ -192,17 +205,21 @@ def _history_arguments(change: Extend | Rewrite | None) -> tuple[str, int, tuple
     if isinstance(change, Extend):
         return "extend", change.drop_below, change.elements
     if change.elements is None:
-        return "remove", change.moved, ()
-    return "rewrite", change.moved, change.elements
+        return "remove", change.history_version, ()
+    return "rewrite", change.history_version, change.elements
 
 
-def _first_receipt(reply: list[Any], digest: str) -> Receipt:
-    """The receipt that was kept under a token: ``version first_seq at moved digest``."""
-    version, first_seq, at, moved, first_digest = reply[2].decode().split(" ")
+def _first_receipt(reply: list[Any], digest: str, key: str) -> Receipt:
+    """The receipt that was kept under a token: ``version first_seq at history_version_before digest``."""
+    try:
+        *numbers, first_digest = reply[2].decode().split(" ")
+        version, first_seq, at, history_version = map(int, numbers)
+    except ValueError:
+        raise CorruptValue(key, "it holds a receipt that is not ours") from None
     if first_digest != digest:
         raise TokenReused("this token came before with another request; nothing was written", "token")
     created, _, expires = reply[3:6]
-    return Receipt(int(version), int(first_seq) or None, True, "primary", created, int(at), expires, int(moved))
+    return Receipt(version, first_seq or None, True, "primary", created, at, expires, history_version)
 
 
 def _conflict(command: Command, reply: list[Any]) -> ConflictError:
@@ -222,29 +239,30 @@ def _snapshot(
     # A pipeline gives a dict, unless its reply came through a connection with other callbacks.
     stored = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     try:
-        count, first, moved = (int(stored[name]) for name in (b"count", b"first", b"moved"))
+        count, first, history_version = (int(stored[name]) for name in (b"count", b"first", b"history_version"))
         shape = stored[b"shape"].decode()
+        title = stored[b"title"].decode() if b"title" in stored else None
         fields = {name[2:].decode(): text for name, text in stored.items() if name.startswith(b"d:")}
-    except (KeyError, ValueError):
-        raise CorruptValue(keys[0], "it is not a session of flask-convstore") from None
-    if shape not in ("full", "data", "list"):
-        raise CorruptValue(keys[0], f"it has the unknown shape {shape!r}")
+    except (KeyError, ValueError) as error:
+        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
+    version, created, updated, expires = touched[2:6]
+    if shape not in ("full", "data", "list") or not 0 < created < _LATEST_MS > updated:
+        raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
-    title = stored.get(b"title")
     return Snapshot(
         session_id=session_id,
-        version=touched[2],
+        version=version,
         shape=shape,
-        created_at_ms=touched[3],
-        updated_at_ms=touched[4],
-        expires_at_ms=touched[5],
-        title=title.decode() if title is not None else None,
+        created_at_ms=created,
+        updated_at_ms=updated,
+        expires_at_ms=expires,
+        title=title,
         fields=fields,
         elements=elements,
         next_seq=first + count,
         count=count,
-        moved=moved,
+        history_version=history_version,
         key=keys[0],
         history_key=keys[1],
     )
@@ -278,11 +296,14 @@ def _script(name: str) -> tuple[str, str]:
 
 def _translated(error: exceptions.RedisError, key: str, writes: bool) -> ConvstoreError:
     """Redis's error as ours."""
-    text = str(error)
+    text = str(error).rpartition("caused error: ")[2]  # without the command's arguments
     if "WRONGTYPE" in text:
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
-    if isinstance(error, _MISCONFIGURED):
+    if isinstance(error, _MISCONFIGURED) or "The user executing the script" in text:
         return StoreMisconfigured(f"the server refuses us ({text}): check the password and the permissions in the URL")
+    # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
+    if isinstance(error, _REFUSED) or (isinstance(error, exceptions.ResponseError) and text.startswith(_REFUSED_WORDS)):
+        return StoreUnavailable(f"the server refuses work for now ({text})", written=False)
     reason = f"no answer from the server ({text})"
     if isinstance(error, exceptions.ConnectionError) and "connecting to" in text:
         reason = f"cannot reach the server ({text}): is it running, and is the URL right? (memory:// needs no server)"

@@ -22,9 +22,9 @@ GET_QUERY = Schema.from_dict(
 def continue_body(settings: Settings) -> Schema:
     """A user's message: ``{content, role?, metadata?}``."""
     message: dict[str, fields.Field[Any]] = {
-        "role": fields.String(load_default="user", validate=validate.OneOf(settings.client_roles)),
+        "role": fields.String(load_default=_first_role(settings), validate=validate.OneOf(settings.client_roles)),
         "content": fields.Raw(required=True, validate=_check_content),
-        "metadata": fields.Dict(keys=fields.String(), load_default=None),
+        "metadata": fields.Dict(load_default=None),
     }
     return Schema.from_dict(message, name="Continue")()
 
@@ -41,6 +41,10 @@ def start_body(settings: Settings) -> Schema:
     return Schema.from_dict(session, name="Start")()
 
 
+def _first_role(settings: Settings) -> str:
+    return "user" if "user" in settings.client_roles else settings.client_roles[0]
+
+
 def _check_content(content: object) -> None:
     """A text, or the parts of a multimodal message: objects that name their type."""
     if isinstance(content, str):
@@ -54,7 +58,7 @@ class _Data(fields.Dict):
     """Data fields, of those that clients may set."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(keys=fields.String(), load_default=dict)
+        super().__init__(load_default=dict)
         self._settings = settings
 
     def _deserialize(self, *arguments: Any, **options: Any) -> dict[str, Any]:

@@ -29,13 +29,11 @@ class Stored:
 
     @property
     def version(self) -> int:
-        """How many writes the session has had: 1 when created."""
-        return self._base.version
+        """How many writes the session has had: 1 when created.
 
-    @property
-    def created_at_ms(self) -> int:
-        """The same time in milliseconds since 1970."""
-        return self._base.created_at_ms
+        After a merge those of others count too, unseen: for ``append(expected_version=…)`` load the session anew.
+        """
+        return self._base.version
 
     @property
     def created_at(self) -> datetime:
@@ -141,10 +139,11 @@ def based(content: Content, base: Base) -> AnySession:
     return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
 
 
-def as_session(content: object, session_id: str) -> AnySession | None:
-    """*content* if it was loaded or saved under that id: saving it merges. Anything else is saved as a whole: None."""
-    if isinstance(content, (Session, ListSession)) and hasattr(content, "_base") and content.session_id == session_id:
-        return content
+def as_session(content: object, session_id: str, origin: str) -> AnySession | None:
+    """*content* if it was loaded from or saved in that store, under that id: saving it merges. None: save it as a whole."""
+    if isinstance(content, (Session, ListSession)) and hasattr(content, "_base"):
+        base = content._base
+        return content if (base.session_id, base.origin) == (session_id, origin) else None
     return None
 
 
@@ -153,8 +152,8 @@ def base_of(session: AnySession) -> Base:
     return session._base
 
 
-def loaded(snapshot: Snapshot, history_key: str) -> AnySession:
-    """The session that *snapshot* holds.
+def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
+    """The session that *snapshot* holds; *origin* names its store.
 
     Raises:
         CorruptValue: A field or a message is not what we write.
@@ -172,7 +171,7 @@ def loaded(snapshot: Snapshot, history_key: str) -> AnySession:
         seq = snapshot.next_seq - len(snapshot.elements) + index
         raise CorruptValue(snapshot.history_key, f"its message with seq {seq} is corrupt ({reason})") from None
     if snapshot.shape == "list":
-        return based(history, base_read(snapshot))
+        return based(history, base_read(snapshot, origin))
     if snapshot.shape == "full":
         content[history_key] = history
-    return based(content, base_read(snapshot))
+    return based(content, base_read(snapshot, origin))

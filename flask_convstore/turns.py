@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from .conversations import Conversations
-from .errors import InvalidInput, ReplyFailed, SessionNotFound, StoreError
+from .errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError
 from .models import Message, Owner, Receipt
 from .sessions import AnySession
 
@@ -24,13 +24,18 @@ class Turn:
     Attributes:
         session_id: Whose turn it is.
         message: The user's message, stored already.
+        owner: Whose session it is.
+        created_at_ms: When the session was created: the reply goes to this one, not to a successor of the same id.
     """
 
-    def __init__(self, conversations: Conversations, session_id: str, owner: Owner, message: Message) -> None:
+    def __init__(
+        self, conversations: Conversations, session_id: str, owner: Owner, message: Message, created_at_ms: int
+    ) -> None:
         self.session_id = session_id
         self.message = message
         self.conversations = conversations
         self.owner = owner
+        self.created_at_ms = created_at_ms
 
     @cached_property
     def _session(self) -> AnySession:
@@ -44,7 +49,7 @@ class Turn:
         """The bodies of all messages, oldest first; the last one is the new message's. Read when first asked for."""
         history = self.conversations.history_of(self._session)
         came_later = self._session.last_seq - self.message.seq
-        return history[: len(history) - came_later]
+        return history[: max(0, len(history) - came_later)]
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -56,16 +61,21 @@ def answer(turn: Turn, handler: Handler | None) -> tuple[Message, Receipt] | Non
     """Ask the handler and store its reply; None where there is no handler or no reply.
 
     Raises:
-        ReplyFailed: The handler raised, or returned what is no reply; the user's message is stored.
+        ReplyFailed: The handler raised, or returned what is no reply. The user's message is stored; whatever else is
+            raised here says so too.
     """
-    body = _asked(handler, turn) if handler else None
-    if body is None:
-        return None
     try:
-        return turn.conversations.append_message(turn.session_id, body, owner=turn.owner)
+        body = _asked(handler, turn) if handler else None
+        if body is None:
+            return None
+        conversations = turn.conversations
+        return conversations.append_message(turn.session_id, body, owner=turn.owner, created_at_ms=turn.created_at_ms)
     except InvalidInput as error:
         _log.error("the reply handler returned what cannot be stored: %s", error)
-        raise ReplyFailed("the reply cannot be stored; the message is stored") from error
+        raise ReplyFailed(turn.session_id, "the reply cannot be stored") from error
+    except ConvstoreError as error:
+        error.written = True
+        raise
 
 
 def _asked(handler: Handler, turn: Turn) -> Any:
@@ -78,7 +88,7 @@ def _asked(handler: Handler, turn: Turn) -> Any:
         if hasattr(error, "get_response"):  # an HTTP answer of the app's own, from abort()
             raise
         _log.exception("the reply handler failed")
-        raise ReplyFailed("the reply handler failed; the message is stored") from error
+        raise ReplyFailed(turn.session_id, "the reply handler failed") from error
 
 
 def as_message(reply: object) -> Any:

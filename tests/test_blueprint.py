@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from flask import Flask, abort
+from flask import Flask, abort, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -162,6 +162,7 @@ def test_continue_without_a_handler(service: Service) -> None:
     }
     assert response.headers["ETag"].endswith('-2"')
     assert RFC3339.fullmatch(response.headers["Convstore-Expires-At"])
+    assert response.headers["Cache-Control"] == "private, no-cache"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,35 @@ def test_a_failing_handler_is_502_and_the_message_stays(service: Service, caplog
     assert [message["content"] for message in service.get(session_id)["history"]] == ["hi", "again", "fine"]
 
 
+def test_a_start_whose_handler_fails_tells_the_id(service: Service) -> None:
+    service.convstore.reply(lambda turn: str(1 / 0))
+    found = problem(service.client.post("/sessions", json={"message": {"content": "hi"}}), 502, "reply-failed")
+    assert [message["content"] for message in service.get(found["session_id"])["history"]] == ["hi"]
+
+
+def test_a_hidden_reply_is_not_shown(service: Service) -> None:
+    service.convstore.reply(lambda turn: {"role": "system", "content": "HIDDEN"})
+    session_id = service.start()
+    assert service.say(session_id)["reply"] is None
+    assert service.get(session_id)["message_count"] == 2
+
+
+def test_a_history_trimmed_by_the_handler(service: Service) -> None:
+    @service.convstore.reply
+    def reply(turn: Turn) -> str:
+        session = service.convstore.get_session(turn.session_id)
+        assert isinstance(session, dict)
+        service.convstore.append(turn.session_id, *(f"later{number}" for number in range(12)))
+        service.convstore.append(turn.session_id, "last")
+        latest = service.convstore.get_session(turn.session_id)
+        assert isinstance(latest, dict)
+        latest["history"] = latest["history"][-11:]
+        service.convstore.save_session(turn.session_id, latest)
+        return str(turn.history)
+
+    assert service.say(service.start())["reply"]["content"] == "[]"
+
+
 @pytest.mark.parametrize("given", [5, ["x"], {"content": object()}, {"content": "\ud800"}, object()])
 def test_what_is_no_reply_is_502(service: Service, given: Any) -> None:
     service.convstore.reply(lambda turn: given)
@@ -253,7 +283,8 @@ def test_a_session_deleted_by_its_handler_is_404(service: Service) -> None:
         return "too late"
 
     session_id = service.start()
-    problem(service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}), 404, "not-found")
+    found = problem(service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}), 404, "not-found")
+    assert found["written"] is True, "the message was stored"
     problem(service.client.get(f"/sessions/{session_id}"), 404, "not-found")
 
 
@@ -493,6 +524,17 @@ def test_client_data(url: str) -> None:
     assert service.start(data={"a": 1})
     found = problem(service.client.post("/sessions", json={"data": {"a": 1, "c": 2}}), 422, "invalid")
     assert set(found["errors"]) == {"data.c"}
+
+
+def test_the_first_role_is_the_default(url: str) -> None:
+    service = Service(url, CLIENT_ROLES=["customer"], VISIBLE_ROLES=["customer"])
+    assert service.say(service.start())["message"]["role"] == "customer"
+
+
+def test_a_body_that_the_host_has_read_is_not_taken_for_none(service: Service) -> None:
+    service.app.before_request(lambda: request.form and None)
+    response = service.client.post("/sessions", data={"message": "hi"})
+    problem(response, 415, "unsupported-media-type")
 
 
 def test_client_ttl(url: str) -> None:

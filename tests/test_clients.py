@@ -49,6 +49,8 @@ def test_a_url_that_redis_refuses_is_a_configuration_error() -> None:
         connect(Settings(url="redis://:hunter2@host/0?socket_timeout=soon"), HERE)
     assert "redis://:***@host/0" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        connect(Settings(url="redis://host?nonsense=1"), HERE)
 
 
 def test_a_unix_socket_and_a_password_work() -> None:

@@ -132,8 +132,11 @@ def test_a_deep_text_among_many_is_decoded_too() -> None:
     assert codecs.decode_many([deep, b"1"])[1] == 1
 
 
-@pytest.mark.parametrize("bad", [b"", b"1,2", b"1],[2", b"{", b"\xff", b"nan"])
+@pytest.mark.parametrize("bad", [b"", b"1,2", b"1],[2", b"{", b"\xff", b"nan", b"[1", b"2],3"])
 def test_a_bad_text_among_many_is_found(bad: bytes) -> None:
-    with pytest.raises(ValueError) as caught:
-        codecs.decode_many([b"1", bad, b"2"])
-    assert caught.value.args[1] == 1
+    for others in (b"1", b"{}"):
+        with pytest.raises(ValueError) as caught:
+            codecs.decode_many([others, bad, others])
+        assert caught.value.args[1] == 1
+    with pytest.raises(ValueError):
+        codecs.decode_many([b"[1", b"2],3"])

@@ -77,12 +77,12 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
     ("name", "given", "said"),
     [
         ("TTL", "soon", "a number, not 'soon'"),
-        ("TTL", 0, "at least 1"),
-        ("TTL", float("nan"), "at least 1"),
-        ("TTL", float("inf"), "at least 1"),
+        ("TTL", 0, "1 to 315360000"),
+        ("TTL", float("nan"), "1 to 315360000"),
+        ("TTL", float("inf"), "1 to 315360000"),
         ("TTL", True, "a number"),
         ("RETRIES", 1.5, "a whole number"),
-        ("RETRIES", -1, "at least 0"),
+        ("RETRIES", -1, "0 to 100"),
         ("CLIENT_TTL", "maybe", "true or false"),
         ("CLIENT_TTL", 1, "true or false"),
         ("CLIENT_ROLES", [1], "names"),
@@ -92,6 +92,8 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
         ("URL", "http://host", "'http'"),
         ("URL", "redis://host:port", "port"),
         ("URL", "memory", "not with one of"),
+        ("URL", "redis://host/abc", "no database number"),
+        ("CLIENT_ROLES", [], "empty"),
         ("URL", "unix://redis.sock", "three slashes"),
         ("URL", 5, "a text"),
     ],
@@ -110,6 +112,13 @@ def test_all_problems_come_together() -> None:
         load_settings(config, {})
     assert len(caught.value.problems) == 4
     assert "did you mean CONVSTORE_TTL?" in str(caught.value)
+
+
+def test_a_bad_value_in_a_common_name_is_told_by_that_name() -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_CONVERSATION_TTL must be a number, not 'soon'"):
+        load_settings({}, {"REDIS_CONVERSATION_TTL": "soon"})
+    with pytest.raises(ConfigurationError, match="database number"):
+        load_settings({}, {"REDIS_DB": "abc"})
 
 
 def test_another_prefix_is_another_store() -> None:
@@ -140,6 +149,7 @@ def test_no_secret_is_shown(given: Any) -> None:
         ("redis://user@host/0", "redis://user@host/0"),
         ("unix:///tmp/s?password=pw", "unix:///tmp/s"),
         ("redis://host:x", "an unreadable URL"),
+        ("redis://:12/secret@host", "redis://***"),
     ],
 )
 def test_masked(url: str, shown: str) -> None:

@@ -86,6 +86,27 @@ def test_several_stores_in_one_app() -> None:
     assert started.headers["Location"] == f"/notes/{started.json['session_id']}"  # type: ignore[index]
 
 
+def test_two_stores_never_share_their_keys() -> None:
+    app = make_app(CONVSTORE_URL="redis://:secret@host/1", NOTES_URL="redis://:secret@host/1")
+    ConversationStore(app)
+    with pytest.raises(ConfigurationError, match="set NOTES_PREFIX"):
+        ConversationStore(app, name="notes", config_prefix="NOTES")
+    app.config["NOTES_PREFIX"] = "notes:"
+    ConversationStore(app, name="notes", config_prefix="NOTES")
+    assert "secret" not in repr(app.extensions)
+
+
+def test_a_session_of_another_store_is_saved_as_a_whole() -> None:
+    app = make_app(NOTES_URL="memory://", NOTES_PREFIX="notes:")
+    chats, notes = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")
+    with app.app_context():
+        session = chats.save_session("s", {"a": 1})
+        assert notes.save_session("s", session) == {"a": 1}
+        assert notes.get_session("s") == {"a": 1}
+        assert chats.delete_session("s")
+        assert notes.get_session("s") == {"a": 1}
+
+
 def test_the_helpers_find_an_only_store_by_any_name() -> None:
     app = make_app(NOTES_URL="memory://")
     ConversationStore(app, name="notes", config_prefix="NOTES")

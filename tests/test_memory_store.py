@@ -20,3 +20,12 @@ def test_what_has_expired_is_forgotten() -> None:
         harness.age(1)
     assert len(harness.store._sessions) == len(harness.store._tokens) == 2_000
     assert not any(name.startswith("s") for name in harness.store._sessions)
+
+
+def test_little_traffic_forgets_too() -> None:
+    harness = MemoryHarness()
+    for number in range(30):
+        harness.store.apply(save(f"s{number}"))
+    harness.age(48 * 3_600_000)
+    harness.store.apply(save("one"))
+    assert list(harness.store._sessions) == list(harness.store._tokens) == ["one"]

@@ -210,6 +210,8 @@ BROKEN: dict[str, tuple[list[list[Any]], str]] = {
     "a count that is no number": ([["HSET", "{}", "count", "x"]], ""),
     "a history that was evicted": ([["DEL", "{}:history"]], ":history"),
     "a history that was cut": ([["LPOP", "{}:history"]], ":history"),
+    "a title that is no text": ([["HSET", "{}", "title", b"\xff"]], ""),
+    "a time that no calendar has": ([["HSET", "{}", "created", "1e30"]], ""),
     "another type": ([["DEL", "{}"], ["SET", "{}", "x"], ["EXPIRE", "{}", 60]], ""),
     "a history of another type": (
         [["DEL", "{}:history"], ["SET", "{}:history", "x"], ["EXPIRE", "{}:history", 60]],
@@ -268,10 +270,29 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
     assert {key: server.client.dump(key) for key in server.client.scan_iter()} == before
 
 
+def test_a_corrupt_receipt_is_named(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {})
+    conversations.append("s", "x", token="T")
+    server.client.hset("chat:session:{s}:tokens", "t:T", "garbage")
+    with pytest.raises(CorruptValue) as caught:
+        conversations.append("s", "x", token="T")
+    assert caught.value.key == "chat:session:{s}:tokens"
+
+
+def test_a_corrupt_lifetime_never_ends_a_session(server: Server) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"a": 1})
+    for ttl in ("-5", "0", "soon"):
+        server.client.hset("chat:session:{s}", "ttl", ttl)
+        assert conversations.get_session("s") == {"a": 1}
+        assert server.client.pttl("chat:session:{s}") > 3_590_000
+
+
 def test_a_corrupt_session_can_be_deleted(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {"a": 1, "history": [USER, BOT]})
-    server.client.hdel("chat:session:{s}", "version", "created", "moved")
+    server.client.hdel("chat:session:{s}", "version", "created", "history_version")
     assert conversations.delete_session("s")
     assert conversations.get_session("s") is None
 
@@ -302,8 +323,9 @@ def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
             lambda: conversations.save_session("s", session),
             lambda: conversations.save_session("new", {"c": 1}),
         ):
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match="maxmemory") as caught:
                 call()
+            assert caught.value.written is False
         assert (server.client.dump("chat:session:{s}"), server.client.dump("chat:session:{s}:history")) == before
         assert conversations.get_session("s") == {"a": 1, "history": ["one"]}, "a full server still reads"
         assert conversations.delete_session("s"), "and deletes"
@@ -328,14 +350,27 @@ def test_a_replica_still_reads() -> None:
             conversations.touch("s", ttl=60)
 
 
-def test_a_wrong_password_is_loud() -> None:
+def test_a_wrong_password_is_loud(caplog: pytest.LogCaptureFixture) -> None:
     with running("valkey", "--requirepass", "right") as server:
         conversations = on(connect(Settings(url=f"unix://:wrong@{server.socket}", retries=0), Path()))
-        for call in (lambda: conversations.get_session("s"), conversations.health):
-            with pytest.raises(StoreMisconfigured) as caught:
-                call()
-            assert "wrong" not in str(caught.value).replace("WRONGPASS", "")
+        with pytest.raises(StoreMisconfigured) as caught:
+            conversations.get_session("s")
+        assert "wrong" not in str(caught.value).replace("WRONGPASS", "")
         assert caught.value.written is False
+        assert not conversations.health().connected
+        assert "invalid username-password" in caplog.text
+
+
+def test_a_missing_permission_is_loud(server: Server) -> None:
+    server.client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-hset")  # type: ignore[no-untyped-call]
+    conversations = on(connect(Settings(url=f"unix://reader:pw@{server.socket}", retries=0), Path()))
+    with pytest.raises(StoreMisconfigured):
+        conversations.save_session("s", {})
+    server.client.execute_command("ACL", "SETUSER", "reader", "-evalsha", "-eval")  # type: ignore[no-untyped-call]
+    with pytest.raises(StoreMisconfigured) as caught:
+        conversations.get_session("s", owner="alice")
+    assert "alice" not in str(caught.value)
+    server.client.execute_command("ACL", "DELUSER", "reader")  # type: ignore[no-untyped-call]
 
 
 def test_a_stopped_server_is_unavailable() -> None:

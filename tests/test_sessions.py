@@ -20,6 +20,7 @@ from flask_convstore.errors import (
     InvalidSessionId,
     NotSerializable,
     SessionNotFound,
+    StoreUnavailable,
     TokenReused,
     TooLarge,
 )
@@ -284,6 +285,113 @@ def test_what_others_appended_is_not_rewritten_unseen(conversations: PlainConver
     assert get(conversations) == ["a", "theirs", "mine"]
 
 
+def test_dropping_never_reaches_what_was_not_seen(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["m1"])
+    one, two = get(conversations), get(conversations)
+    one.append("one")
+    conversations.save_session("s", one)
+    two.append("two")
+    conversations.save_session("s", two)
+    two.pop(0)
+    conversations.save_session("s", two)
+    assert get(conversations) == ["one", "two"], "m1 was seen, and dropped"
+    two.clear()
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", two)
+    assert get(conversations) == ["one", "two"], "one was not seen"
+
+
+def test_dropping_from_what_was_loaded_empty(conversations: PlainConversations) -> None:
+    conversations.save_session("s", [])
+    session = get(conversations)
+    conversations.append("s", "theirs")
+    session.append("mine")
+    conversations.save_session("s", session)
+    session.pop()
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", session)
+    assert get(conversations) == ["theirs", "mine"]
+
+
+def test_a_stale_session_does_not_reach_the_successor(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["old1", "old2"])
+    stale, unchanged = get(conversations), get(conversations)
+    conversations.delete_session("s")
+    conversations.save_session("s", ["new1", "new2"])
+    stale[0] = "edited"
+    for session in (stale, unchanged):
+        with pytest.raises(SessionNotFound):
+            conversations.save_session("s", session)
+    assert get(conversations) == ["new1", "new2"]
+
+
+def test_a_message_to_a_session_without_history_is_seen(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"x": 1, "history": ["m"]})
+    one, two = get(conversations), get(conversations)
+    del one["history"]
+    conversations.save_session("s", one)
+    two["history"].append("two")
+    conversations.save_session("s", two)
+    assert get(conversations) == {"x": 1, "history": ["two"]}
+
+
+class LosesReplies(Recorder):
+    """A store whose writes happen, and whose answers are lost as often as asked."""
+
+    lose = 0
+
+    def apply(self, command: Command) -> Any:
+        receipt = super().apply(command)
+        if self.lose:
+            self.lose -= 1
+            raise StoreUnavailable("the reply was lost", written=None)
+        return receipt
+
+
+def test_a_save_repeated_after_a_lost_reply_happens_once(harness: Harness) -> None:
+    store = LosesReplies(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0, "history": []})
+    session = get(conversations)
+    session["n"] += 1
+    session["history"].append("one")
+    store.lose = 2
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            conversations.save_session("s", session)
+    session["history"].append("two")  # changed again before the repeat
+    session["n"] += 1
+    conversations.save_session("s", session)
+    assert get(conversations) == {"n": 2, "history": ["one", "two"]}
+    conversations.save_session("s", session)
+    assert get(conversations).version == 3
+
+
+def test_a_save_that_did_not_land_gives_way(harness: Harness) -> None:
+    class Away(Recorder):
+        away = False
+
+        def apply(self, command: Command) -> Any:
+            if self.away:
+                raise StoreUnavailable("away", written=None)
+            return super().apply(command)
+
+    store = Away(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0})
+    session = get(conversations)
+    session["n"] = 1
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        conversations.save_session("s", session)
+    store.away = False
+    conversations.append("s", data={"n": 5})
+    session["n"] = 0
+    session["other"] = 1
+    conversations.save_session("s", session)
+    assert get(conversations) == {"n": 5, "other": 1}
+
+
 def test_the_history_comes_and_goes(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"a": 1})
     session = get(conversations)
@@ -370,10 +478,11 @@ def test_the_last_messages_can_be_changed_too(conversations: PlainConversations)
     session["history"][0] = "x"
     with pytest.raises(InvalidInput, match="load all"):
         conversations.save_session("s", session)
-    session["history"] = session["history"][-2:]
-    conversations.save_session("s", session)
-    assert get(conversations)["history"] == [9, 10]
-    assert session.message_count == 2
+    for kept in (2, 0):
+        session["history"] = session["history"][11 - kept :]
+        with pytest.raises(InvalidInput, match="load all"):
+            conversations.save_session("s", session)
+    assert get(conversations)["history"] == list(range(11))
 
 
 CONTENT = st.one_of(
@@ -539,6 +648,7 @@ def test_owners(conversations: PlainConversations) -> None:
         (None, InvalidInput, ""),
         ((USER,), InvalidInput, ""),
         ({"a": "x" * 2000}, TooLarge, ""),
+        ({f"f{number}": 1 for number in range(1001)}, TooLarge, ""),
         ({"history": ["ok", "x" * 2000]}, TooLarge, "history[1]"),
         ([float("nan")], NotSerializable, "history[0]"),
     ],
@@ -574,7 +684,9 @@ def test_too_large_names_limit_and_size(harness: Harness) -> None:
     assert get(conversations).version == 1
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 201, "a\nb", "a\x00", "\x7f", "\ud800", "health", "openapi.json", 5, None])
+@pytest.mark.parametrize(
+    "bad", ["", "x" * 201, "a\nb", "a\x00", "\x7f", "\ud800", "health", "openapi.json", 5, None, []]
+)
 def test_bad_ids_are_refused(conversations: PlainConversations, bad: Any) -> None:
     for call in (
         lambda: conversations.save_session(bad, {}),
@@ -601,7 +713,18 @@ def test_bad_lifetimes_are_refused(conversations: PlainConversations, ttl: Any) 
     assert not conversations.exists("s")
 
 
-@pytest.mark.parametrize("options", [{"owner": ""}, {"owner": "x" * 201}, {"token": ""}, {"token": "\n"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"owner": 5},
+        {"owner": object()},
+        {"expected_version": True},
+        {"owner": ""},
+        {"owner": "x" * 201},
+        {"token": ""},
+        {"token": "\n"},
+    ],
+)
 def test_bad_names_are_refused(conversations: PlainConversations, options: dict[str, Any]) -> None:
     conversations.save_session("s", {})
     with pytest.raises(InvalidInput):
@@ -609,5 +732,6 @@ def test_bad_names_are_refused(conversations: PlainConversations, options: dict[
 
 
 def test_a_negative_last_is_refused(conversations: PlainConversations) -> None:
-    with pytest.raises(InvalidInput):
-        conversations.get_session("s", last=-1)
+    for last in (-1, 1.5, "5", True):
+        with pytest.raises(InvalidInput):
+            conversations.get_session("s", last=last)  # type: ignore[arg-type]

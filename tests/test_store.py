@@ -75,7 +75,7 @@ def test_what_was_saved_is_loaded(harness: Harness) -> None:
     snapshot = load(harness)
     assert (receipt.version, receipt.first_seq, receipt.repeated) == (1, 1, False)
     assert contents(snapshot) == ({"a": b"1", "b": b"null"}, [b"m1", b"m2"], 1, 3)
-    assert (snapshot.shape, snapshot.count, snapshot.moved, snapshot.title) == ("full", 2, 1, None)
+    assert (snapshot.shape, snapshot.count, snapshot.history_version, snapshot.title) == ("full", 2, 1, None)
     assert snapshot.created_at_ms == snapshot.updated_at_ms == receipt.created_at_ms
 
 
@@ -231,11 +231,51 @@ def test_the_same_number_collides(harness: Harness, loaded: bytes | None, value:
         harness.store.apply(merge("s", ("n", loaded, value)))
 
 
+@pytest.mark.parametrize("value", [b"[1]", b'{"n":1}'])
+def test_the_same_array_or_object_collides(harness: Harness, value: bytes) -> None:
+    """Both may have appended the same to it."""
+    harness.store.apply(save("s"))
+    harness.store.apply(merge("s", ("a", None, value)))
+    with pytest.raises(ConflictError):
+        harness.store.apply(merge("s", ("a", None, value)))
+
+
+def test_a_merge_into_another_shape_hides_nothing(harness: Harness) -> None:
+    harness.store.apply(replace(save("s", a=b"1"), shape="data", history=Rewrite(0, None)))
+    harness.store.apply(merge("s", history=Extend(0, (b"m1",))))
+    assert load(harness).shape == "full"
+    harness.store.apply(replace(save("s", b"m1"), shape="list"))
+    harness.store.apply(merge("s", ("a", None, b"1")))
+    assert load(harness).shape == "full"
+
+
+def test_a_late_write_does_not_reach_the_successor(harness: Harness) -> None:
+    """Version, seqs and history version start anew: only the time of creation tells them apart."""
+    first = harness.store.apply(save("s", b"m1", a=b"1")).created_at_ms
+    harness.store.apply(Delete(session_id="s", owner=ANY))
+    second = harness.store.apply(save("s", b"m1", a=b"1")).created_at_ms
+    late: list[Save | Append | Touch] = [
+        replace(merge("s", ("a", b"1", b"2"), history=Rewrite(1, (b"x",))), created_at_ms=first),
+        replace(merge("s", history=Extend(2, (b"x",))), created_at_ms=first),
+        replace(append("s", b"x"), created_at_ms=first),
+        Touch(session_id="s", owner=ANY, created_at_ms=first, ttl_ms=5_000),
+    ]
+    for command in late:
+        with pytest.raises(SessionNotFound):
+            harness.store.apply(command)
+    assert contents(load(harness)) == ({"a": b"1"}, [b"m1"], 1, 2)
+    assert max(harness.lifetimes("s")) > TTL - 1000
+    for command in late:
+        harness.store.apply(replace(command, created_at_ms=None if isinstance(command, Save) else second))
+        if isinstance(command, Save) and isinstance(command.history, Rewrite):
+            assert load(harness).elements == [b"x"]
+
+
 def test_appends_and_drops_merge(harness: Harness) -> None:
     harness.store.apply(save("s", b"m1", b"m2", b"m3"))
     harness.store.apply(append("s", b"m4"))
     receipt = harness.store.apply(merge("s", history=Extend(3, (b"m5",))))
-    assert (receipt.first_seq, receipt.moved) == (5, 2)
+    assert (receipt.first_seq, receipt.history_version_before) == (5, 2)
     harness.store.apply(merge("s", history=Extend(2, (b"m6",))))
     snapshot = load(harness)
     assert (snapshot.elements, snapshot.next_seq, snapshot.count) == ([b"m3", b"m4", b"m5", b"m6"], 7, 4)
@@ -295,7 +335,11 @@ def test_a_repeat_changes_nothing_and_gets_the_first_receipt(harness: Harness, k
     for _ in range(3):
         again = harness.store.apply(command)
         assert again.repeated
-        assert (again.version, again.first_seq, again.moved) == (first.version, first.first_seq, first.moved)
+        assert (again.version, again.first_seq, again.history_version_before) == (
+            first.version,
+            first.first_seq,
+            first.history_version_before,
+        )
     after = harness.store.load("s", ANY)
     assert (after and contents(after)) == (state and contents(state))
 
@@ -396,6 +440,18 @@ def test_a_strangers_token_tells_nothing(harness: Harness) -> None:
     with pytest.raises(SessionNotFound):
         harness.store.apply(theirs)
     assert harness.store.apply(command).repeated
+
+
+def test_tokens_do_not_cross_owners(harness: Harness) -> None:
+    hers = replace(append("s", b"hers", owner="alice"), token="T", digest="d1")
+    harness.store.apply(save("s", owner="alice"))
+    harness.store.apply(hers)
+    harness.store.apply(Delete(session_id="s", owner="alice"))
+    harness.store.apply(replace(save("s", owner="bob"), token="T"))
+    harness.store.apply(replace(append("s", b"his", owner="bob"), token="U", digest="d2"))
+    assert load(harness).elements == [b"his"]
+    with pytest.raises(SessionNotFound):
+        harness.store.apply(hers)
 
 
 # ---- lifetimes

@@ -1,5 +1,5 @@
--- _lifetime: move the one lifetime of a session's keys. Needs own_ttl and complete; gives lifetime.
-local lifetime = tonumber(own_ttl) or (complete == "true" and tonumber(ARGV[6])) or tonumber(ARGV[5])
-redis.call("PEXPIRE", session, lifetime)
-redis.call("PEXPIRE", history, lifetime)
-redis.call("PEXPIRE", tokens, lifetime + ARGV[7])
+-- _lifetime: how many milliseconds a session lives from now. Needs own_ttl and complete.
+local lifetime = tonumber(own_ttl)
+if not lifetime or lifetime <= 0 then
+    lifetime = tonumber(complete == "true" and ARGV[4] or ARGV[3])
+end

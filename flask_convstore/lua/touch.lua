@@ -7,15 +7,16 @@ ARGV[2]  owner          "*" anyone's, "" nobody's, "=name" that owner's
 ARGV[3]  ttl            milliseconds a session lives from now
 ARGV[4]  ttl_complete   the same once its field "complete" is true
 ARGV[5]  tombstone      milliseconds the tokens outlive the session
-ARGV[6]  own_ttl        milliseconds, kept with the session from now on; "" as it is
+ARGV[6]  created        milliseconds since 1970: the time of creation of the session that is meant; "" any
+ARGV[7]  new_ttl        milliseconds, kept with the session from now on; "" as it is
 
 Returns  {"ok", nonce, version, created, updated, expires}   times in milliseconds since 1970
-         {"missing", nonce}        no such session for this owner
+         {"missing", nonce}              no such session for this owner
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 
 Where only writes are refused (a replica, a failing disk) a read still answers, with the lifetime as it is: hence pcall.
-A touch that sets own_ttl fails there.
+A touch that sets new_ttl fails there.
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner = ARGV[1], ARGV[2]
@@ -23,23 +24,26 @@ local nonce, owner = ARGV[1], ARGV[2]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete")
-if redis.call("EXISTS", session) == 0 or (owner ~= "*" and owner ~= (meta[2] or "")) then
+local exists = meta[1] and true or redis.call("EXISTS", session) == 1
+if not exists or (owner ~= "*" and owner ~= (meta[2] or "")) then
     return {"missing", nonce}
 end
 local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4])
 if not (version and created and updated) then
     return {"corrupt", nonce, "session"}
 end
+if ARGV[6] ~= "" and created ~= tonumber(ARGV[6]) then
+    return {"missing", nonce}
+end
 local own_ttl, complete = meta[5], meta[6]
-if ARGV[6] ~= "" then
-    own_ttl = ARGV[6]
+if ARGV[7] ~= "" then
+    own_ttl = ARGV[7]
     redis.call("HSET", session, "ttl", own_ttl)
 end
-local lifetime = tonumber(own_ttl) or (complete == "true" and tonumber(ARGV[4])) or tonumber(ARGV[3])
+--#include _lifetime.lua
 local moved = redis.pcall("PEXPIRE", session, lifetime)
 if type(moved) == "table" and moved.err then
     return {"ok", nonce, version, created, updated, now + redis.call("PTTL", session)}
 end
-redis.call("PEXPIRE", history, lifetime)
-redis.call("PEXPIRE", tokens, lifetime + ARGV[5])
+--#include _expire.lua
 return {"ok", nonce, version, created, updated, now + lifetime}
