@@ -21,7 +21,7 @@ $(VENV)/ready: setup.cfg pyproject.toml
 	@touch $@
 
 demo: $(VENV)/ready
-	@exec $(BIN)/python -m examples.serve --die-with-parent --data .demo --port $(PORT) 'examples.chat.app:create_app()'
+	@CONVSTORE_URL=embedded://$(CURDIR)/.demo PORT=$(PORT) exec $(BIN)/gunicorn -c examples/gunicorn.py 'examples.chat.app:create_app()'
 
 test: $(VENV)/ready
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)

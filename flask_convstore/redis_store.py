@@ -53,6 +53,7 @@ _MISCONFIGURED = (
     exceptions.AuthenticationWrongNumberOfArgsError,
     exceptions.NoPermissionError,
 )
+_MISCONFIGURED_WORDS = ("The user executing the script", "ACL failure in script")  # Redis's and Valkey's
 _REFUSED = (
     exceptions.OutOfMemoryError,
     exceptions.ReadOnlyError,
@@ -299,7 +300,7 @@ def _translated(error: exceptions.RedisError, key: str, writes: bool) -> Convsto
     text = str(error).rpartition("caused error: ")[2]  # without the command's arguments
     if "WRONGTYPE" in text:
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
-    if isinstance(error, _MISCONFIGURED) or "The user executing the script" in text:
+    if isinstance(error, _MISCONFIGURED) or text.startswith(_MISCONFIGURED_WORDS):
         return StoreMisconfigured(f"the server refuses us ({text}): check the password and the permissions in the URL")
     # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
     if isinstance(error, _REFUSED) or (isinstance(error, exceptions.ResponseError) and text.startswith(_REFUSED_WORDS)):

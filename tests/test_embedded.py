@@ -25,6 +25,7 @@ from flask_convstore.clients import connect
 from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError, StoreMisconfigured, StoreUnavailable
 
+from .processes import children, servers, supervisors, wait_for
 from .servers import free_port, programs, running
 from .test_redis_store import on
 
@@ -32,39 +33,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are w
 
 ROOT = Path(__file__).parent.parent
 IDLE = "0.3"
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return found
-
-
-def servers(folder: Path) -> list[int]:
-    """The Valkey servers that live in *folder*."""
-    return [pid for pid in _pids() if _read(pid, "comm").startswith("valkey-server") and _cwd(pid) == str(folder)]
-
-
-def supervisors(folder: Path) -> list[int]:
-    return [pid for pid in _pids() if f"supervisor.py\0{folder}\0" in _read(pid, "cmdline")]
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _read(pid: int, name: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/{name}").read_text()
-    return ""
-
-
-def _cwd(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/cwd")
-    return ""
 
 
 @pytest.fixture
@@ -281,21 +249,17 @@ def test_the_flask_reloader(folder: Path, tmp_path: Path) -> None:
     command = (sys.executable, "-m", "flask", "--app", str(tmp_path / "reloaded.py"), "run", "--debug")
     with serving(folder, *command) as (process, port):
         session_id = call(port, "POST", "/sessions", {})["session_id"]
-        workers = _children(process.pid)
+        workers = children(process.pid)
         os.utime(tmp_path / "reloaded.py", (time.time() + 5, time.time() + 5))
-        wait_for(lambda: _children(process.pid) not in ([], workers) and _answers(port), "it does not reload")
+        wait_for(lambda: children(process.pid) not in ([], workers) and _answers(port), "it does not reload")
         assert call(port, "GET", f"/sessions/{session_id}")["message_count"] == 0
         assert len(servers(folder)) == 1
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
 
 
 def test_every_user_is_killed(folder: Path) -> None:
     with serving(folder, *GUNICORN) as (process, port):
         session_id = call(port, "POST", "/sessions", {})["session_id"]
-        for pid in [process.pid, *_children(process.pid)]:
+        for pid in [process.pid, *children(process.pid)]:
             os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not servers(folder) and not supervisors(folder), "it outlives its users")
     with store(folder) as conversations:

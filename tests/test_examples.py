@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 
 from examples.chat.app import create_app
 
+from .processes import children, is_alive, servers, supervisors, wait_for
 from .servers import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -87,49 +87,21 @@ def test_the_chat_asks_a_model_if_there_is_one(monkeypatch: pytest.MonkeyPatch) 
 # ---- the demo, as processes
 
 
-def descendants(pid: int) -> set[int]:
-    """The processes below *pid*."""
-    found: set[int] = set()
-    with contextlib.suppress(FileNotFoundError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found |= {int(child), *descendants(int(child))}
-    return found
-
-
-def alive(pids: set[int]) -> set[int]:
-    states = {}
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            states[pid] = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    return {pid for pid, state in states.items() if state != "Z"}
-
-
-def wait_until_gone(pids: set[int]) -> None:
-    deadline = time.monotonic() + 20
-    while alive(pids):
-        assert time.monotonic() < deadline, f"left behind: {alive(pids)}"
-        time.sleep(0.05)
-
-
 class Demo:
     """A running ``make demo``, without make."""
 
     def __init__(self, data: Path) -> None:
         self.port = free_port()
-        command = [sys.executable, "-m", "examples.serve", "--data", str(data), "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [*command, "examples.chat.app:create_app()"], cwd=ROOT, stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError):
-                assert self.call("GET", "/sessions/health")["connected"]
-                break
-            assert self.process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        self.children = descendants(self.process.pid)
-        assert len(self.children) >= 4, "Valkey, gunicorn and its two workers"
+        self.data = data
+        command = [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.py", "examples.chat.app:create_app()"]
+        environment = {**os.environ, "CONVSTORE_URL": f"embedded://{data}", "PORT": str(self.port), "QUIET": "1"}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        wait_for(lambda: self.process.poll() is not None or self.answers(), "the demo does not come up")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.call("GET", "/sessions/health")["connected"])
+        return False
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         sent = None if body is None else json.dumps(body).encode()
@@ -139,9 +111,13 @@ class Demo:
             return json.load(answer)
 
     def end(self, number: int) -> None:
+        workers = children(self.process.pid)
         self.process.send_signal(number)
         self.process.wait(20)
-        wait_until_gone(self.children)
+        wait_for(lambda: not any(map(is_alive, workers)), "a worker is left behind")
+
+    def wait_until_nothing_is_left(self) -> None:
+        wait_for(lambda: not servers(self.data) and not supervisors(self.data), "a process is left behind")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
@@ -160,19 +136,30 @@ def test_conversations_survive_the_demo_and_no_process_does(tmp_path: Path) -> N
             expected += 6
         finally:
             demo.end(number)
+    demo.wait_until_nothing_is_left()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
-def test_two_demos_on_one_folder_are_refused(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
-    try:
-        command = [sys.executable, "-m", "examples.serve", "--data", str(tmp_path), "--port", str(free_port()), "x:y"]
-        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-        assert second.returncode != 0
-        assert "in use" in second.stderr
-        assert demo.call("GET", "/sessions/health")["connected"]
-    finally:
+def test_two_demos_on_one_folder_share_it(tmp_path: Path) -> None:
+    one, two = Demo(tmp_path / "data"), Demo(tmp_path / "data")
+    session_id = one.call("POST", "/sessions", {})["session_id"]
+    assert two.call("GET", f"/sessions/{session_id}")["session_id"] == session_id
+    for demo in (one, two):
         demo.end(signal.SIGTERM)
+    one.wait_until_nothing_is_left()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
+def test_the_demo_goes_with_what_started_it(tmp_path: Path) -> None:
+    """kill -9 of make: the kernel ends gunicorn, and the server follows its last user."""
+    port = free_port()
+    command = f"CONVSTORE_URL=embedded://{tmp_path} PORT={port} {sys.executable} -m gunicorn -c examples/gunicorn.py"
+    make = subprocess.Popen(["sh", "-c", f"{command} 'examples.chat.app:create_app()'; true"], cwd=ROOT)
+    [gunicorn] = wait_for(lambda: children(make.pid), "gunicorn is not started")
+    wait_for(lambda: len(children(gunicorn)) == 2, "the workers are not started")
+    make.kill()
+    make.wait()
+    wait_for(lambda: not is_alive(gunicorn), "gunicorn is left behind")
 
 
 # ---- the replay

@@ -10,6 +10,8 @@ import argparse
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,15 +22,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import click
 
-from ..serve import SECONDS_TO_START, Stopped, gunicorn, stop_on_signals, valkey
+from ..gunicorn import die_with_parent
 from .app import RECORDING, is_reply, read
 
 T = TypeVar("T")
 
 AT_A_TIME = 8
+SECONDS_TO_START = 20
 _ENVELOPE = ("id", "seq", "created_at", "metadata", "status")
 
 
@@ -97,13 +101,26 @@ def compare(client: Client, line: int, recorded: dict[str, Any], session_id: str
 
 @contextlib.contextmanager
 def service(file: Path, data: Path) -> Iterator[Client]:
-    """A client of the app, which runs under gunicorn on a Valkey with the folder *data*."""
+    """A client of the app, which runs under gunicorn on an embedded Valkey in the folder *data*."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with valkey(data) as url, gunicorn("examples.replay.app:create_app()", port, environment(url, file)) as server:
+    url = f"embedded://{quote(str(data.resolve()))}"
+    environment = {
+        **os.environ,
+        "CONVSTORE_URL": url,
+        "REPLAY_FILE": str(file.resolve()),
+        "PORT": str(port),
+        "QUIET": "1",
+    }
+    command = [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.py", "examples.replay.app:create_app()"]
+    server = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent, start_new_session=True)
+    try:
         _wait_until_open(port, server)
         yield Client(port)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def _wait_until_open(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -116,11 +133,6 @@ def _wait_until_open(port: int, server: subprocess.Popen[bytes]) -> None:
             if server.poll() is not None or time.monotonic() > deadline:
                 sys.exit("the app does not come up; see above")
             time.sleep(0.05)
-
-
-def environment(url: str, file: Path) -> dict[str, str]:
-    """What the app is told."""
-    return {"CONVSTORE_URL": url, "REPLAY_FILE": str(file.resolve())}
 
 
 def run(label: str, jobs: Sequence[Callable[[], T]]) -> list[T | Exception]:
@@ -168,16 +180,16 @@ def main() -> None:
     kept = arguments.data / f"{arguments.file.stem}.sessions.json"
     if arguments.check_only and not kept.exists():
         sys.exit(f"{kept} is not there: play the file first, without --check-only")
-    stop_on_signals()
-    with contextlib.suppress(Stopped), service(arguments.file, arguments.data) as client:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: end the app first
+    arguments.data.mkdir(parents=True, exist_ok=True)
+    with service(arguments.file, arguments.data / "valkey") as client:
         differences = [] if arguments.check_only else replay(client, recordings, kept)
         sessions, messages, found = read_back(client, recordings, json.loads(kept.read_text()))
-        differences += found
-        for difference in differences[:20]:
-            print(difference)
-        print(f"{sessions:,} sessions, {messages:,} messages, {len(differences):,} differences")
-        sys.exit(1 if differences or sessions != len(recordings) else 0)
-    sys.exit(130)
+    differences += found
+    for difference in differences[:20]:
+        print(difference)
+    print(f"{sessions:,} sessions, {messages:,} messages, {len(differences):,} differences")
+    sys.exit(1 if differences or sessions != len(recordings) else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""What lives on this machine, seen through /proc, and waiting for it to change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+    return found
+
+
+def servers(folder: Path) -> list[int]:
+    """The Valkey servers that live in *folder*."""
+    return [pid for pid in _pids() if _read(pid, "comm").startswith("valkey-server") and _cwd(pid) == str(folder)]
+
+
+def supervisors(folder: Path) -> list[int]:
+    return [pid for pid in _pids() if f"supervisor.py\0{folder}\0" in _read(pid, "cmdline")]
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _read(pid: int, name: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/{name}").read_text()
+    return ""
+
+
+def _cwd(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/cwd")
+    return ""
+
+
+def children(pid: int) -> list[int]:
+    """The processes that *pid* has started and not yet buried."""
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether *pid* runs; a zombie does not."""
+    state = _read(pid, "stat").rpartition(") ")[2][:1]
+    return state not in ("", "Z")
