@@ -40,7 +40,9 @@ def main() -> None:
     for _ in range(RUNS):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             cold.append(first_answer(f"embedded://{folder}/data?idle=0"))
-    print(f"cold start, first answer: median {statistics.median(cold) * 1000:.0f} ms, longest {max(cold) * 1000:.0f} ms")
+    print(
+        f"cold start, first answer: median {statistics.median(cold) * 1000:.0f} ms, longest {max(cold) * 1000:.0f} ms"
+    )
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         embedded, unix = f"embedded://{folder}?idle=0", f"unix://{folder}/valkey.sock"
