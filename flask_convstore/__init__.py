@@ -18,6 +18,8 @@ from .errors import (
     TokenReused,
     TooDeep,
     TooLarge,
+    TurnInProgress,
+    TurnLost,
 )
 from .extension import ConversationStore, delete_session, get_session, save_session
 from .models import ANY, Health, Message, Receipt
@@ -49,6 +51,8 @@ __all__ = [
     "TooDeep",
     "TooLarge",
     "Turn",
+    "TurnInProgress",
+    "TurnLost",
     "delete_session",
     "get_session",
     "problem",

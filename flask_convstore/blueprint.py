@@ -14,7 +14,9 @@ What goes wrong is an exception; one table gives its status, and every error is 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +26,7 @@ from marshmallow import Schema
 
 from . import codecs, schemas
 from .config import Settings
-from .conversations import Conversations
+from .conversations import Conversations, check_name
 from .errors import (
     ConflictError,
     ConvstoreError,
@@ -38,11 +40,13 @@ from .errors import (
     StoreUnavailable,
     TooDeep,
     TooLarge,
+    TurnInProgress,
+    TurnLost,
 )
 from .models import Message, Receipt, as_datetime, as_milliseconds
 from .parsing import BadJson, InvalidRequest, UnsupportedMediaType, limit_body, parser
 from .sessions import AnySession
-from .turns import Handler, Turn, answer
+from .turns import Replier, converse
 
 _log = logging.getLogger("flask_convstore")
 
@@ -59,6 +63,8 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
     InvalidSessionId: (404, "not-found", "No such session", "There is no such session, or it has expired."),
     SessionExists: (409, "exists", "There is such a session", None),
     ConflictError: (409, "conflict", "The session was changed meanwhile", None),
+    TurnInProgress: (409, "turn-in-progress", "A turn is in progress", None),
+    TurnLost: (409, "turn-lost", "The turn was taken over", None),
     TooLarge: (413, "too-large", "A limit is passed", None),
     UnsupportedMediaType: (415, "unsupported-media-type", "The body must be JSON", None),
     InvalidInput: (422, "invalid", "The request is not valid", None),
@@ -75,9 +81,9 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
 _RETRY_AFTER_SECONDS = 1
 
 
-def make_blueprint(name: str, conversations: Conversations, handler: Callable[[], Handler | None]) -> Blueprint:
-    """The blueprint of one store; *handler* gives what replies, if anything does."""
-    views = _Views(conversations, handler)
+def make_blueprint(name: str, conversations: Conversations, replier: Callable[[], Replier | None]) -> Blueprint:
+    """The blueprint of one store; *replier* gives what replies, if anything does."""
+    views = _Views(conversations, replier)
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.add_url_rule("", view_func=views.start_session, methods=["POST"])
     blueprint.add_url_rule("/health", view_func=views.health)
@@ -89,48 +95,65 @@ def make_blueprint(name: str, conversations: Conversations, handler: Callable[[]
 
 
 class _Views:
-    def __init__(self, conversations: Conversations, handler: Callable[[], Handler | None]) -> None:
+    def __init__(self, conversations: Conversations, replier: Callable[[], Replier | None]) -> None:
         self._conversations = conversations
-        self._handler = handler
+        self._replier = replier
 
     def start_session(self) -> Response:
         """Start a session; with a message, answer it too."""
         body = self._body(schemas.start_body)
-        session_id = str(uuid.uuid4())
-        first = [_message(body["message"])] if body["message"] else []
-        content = {**body["data"], self._settings.history_key: first}
-        session = self._conversations.save_session(session_id, content, ttl=body.get("ttl"))
-        created_at_ms = as_milliseconds(session.created_at)
-        if first and self._answer(session_id, session.messages[-1], created_at_ms):
+        key = self._idempotency_key("start")
+        session_id = str(
+            uuid.UUID(hex=key, version=4) if key else uuid.uuid4()
+        )  # the same key leads to the same session
+        message = _message(body["message"]) if body["message"] else None
+        replier = self._replier() if message else None
+        content = {**body["data"], self._settings.history_key: [message] if message and not replier else []}
+        digest = hashlib.blake2b(codecs.dump(body), digest_size=8).hexdigest()
+        create = self._conversations.create
+        session, receipt = create(session_id, content, message, ttl=body.get("ttl"), token=key, digest=digest)
+        last_seq = 1 if message else 0
+        if message and replier:
+            exchange = converse(self._conversations, session_id, message, replier, token=key)
+            receipt = exchange.receipt
+            last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
+        if replier or receipt.repeated:
             session = self._loaded(session_id)
-        response = _json(self._session_json(session), 201, session)
+        response = _json(self._started_json(session, receipt, last_seq), 201, receipt)
         response.headers["Location"] = url_for(".get_session", session_id=session_id)
         return response
 
     def continue_session(self, session_id: str) -> Response:
         """Add a user's message, and the reply to it."""
         body = self._body(schemas.continue_body)
-        message, receipt = self._conversations.append_message(session_id, _message(body))
-        reply, receipt = self._answer(session_id, message, receipt.created_at_ms) or (None, receipt)
+        token = self._idempotency_key("continue")
+        replier = self._replier()
+        exchange = converse(
+            self._conversations, session_id, _message(body), replier, token=token, expected=self._expected()
+        )
         shown = {
             "session_id": session_id,
-            "version": receipt.version,
-            "message": schemas.message_json(message),
-            "reply": schemas.message_json(reply) if reply and schemas.is_visible(reply, self._settings) else None,
+            "version": exchange.receipt.version,
+            "message": self._shown(exchange.message),
+            "reply": self._shown(exchange.reply),
         }
-        return _json(shown, 201, receipt)
+        if exchange.previous:
+            shown["previous"] = self._shown(exchange.previous)
+        return _json(shown, 201, exchange.receipt)
 
     def get_session(self, session_id: str) -> Response:
         """The session; 304 if the client has this state of it."""
         query = parser.parse(schemas.GET_QUERY, request, location="query")
         session = self._loaded(session_id, query["last"])
+        if request.if_match and not request.if_match.contains(_etag(session)):
+            raise ConflictError(session_id, "version", expected=None, actual=session.version)
         if request.if_none_match.contains_weak(_etag(session)):
             return _tagged(Response(status=304), session)
         return _json(self._session_json(session), 200, session)
 
     def delete_session(self, session_id: str) -> Response:
         """Delete the session."""
-        if not self._conversations.delete_session(session_id):
+        if not self._conversations.delete_session(session_id, expected=self._expected()):
             raise SessionNotFound(session_id)
         return _json({"status": "deleted"}, 200)
 
@@ -157,9 +180,42 @@ class _Views:
             raise SessionNotFound(session_id)
         return session
 
-    def _answer(self, session_id: str, message: Message, created_at_ms: int) -> tuple[Message, Receipt] | None:
+    def _idempotency_key(self, route: str) -> str | None:
+        """A token for what the client calls by a key of its own: 32 hexadecimal digits, for this route and owner only."""
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
         owner = self._conversations.caller()
-        return answer(Turn(self._conversations, session_id, owner, message, created_at_ms), self._handler())
+        check_name(key, "Idempotency-Key")
+        if route == "start" and not isinstance(owner, str) and not _is_uuid(key):
+            # The session's id is made from it, and without an owner the id is all that protects the session.
+            raise InvalidInput("without an owner it must be a UUID; nothing was written", "Idempotency-Key")
+        scope = f"{route}\n{owner if isinstance(owner, str) else ''}\n{key}"
+        return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
+
+    def _expected(self) -> str:
+        """The state that If-Match asks for; "" any."""
+        tags = list(request.if_match)
+        if request.if_match.star_tag or not request.headers.get("If-Match"):
+            return ""
+        if len(tags) != 1 or not re.fullmatch(r"\d+-\d+", tags[0]):
+            return "0-0"  # none of ours, weak, or several: no state is this
+        return tags[0]
+
+    def _shown(self, message: Message | None) -> dict[str, Any] | None:
+        return schemas.message_json(message) if message and schemas.is_visible(message, self._settings) else None
+
+    def _started_json(self, session: AnySession, receipt: Receipt, last_seq: int) -> dict[str, Any]:
+        """A session as its start left it, whatever came since: a repeated start gets the first answer."""
+        shown = self._session_json(session)
+        shown.update(
+            version=receipt.version,
+            updated_at=schemas.timestamp(as_datetime(receipt.updated_at_ms)),
+            expires_at=schemas.timestamp(as_datetime(receipt.updated_at_ms + receipt.lifetime_ms)),
+            message_count=last_seq,
+            history=[message for message in shown["history"] if message["seq"] <= last_seq],
+        )
+        return shown
 
     def _session_json(self, session: AnySession) -> dict[str, Any]:
         settings = self._settings
@@ -167,6 +223,14 @@ class _Views:
             schemas.message_json(message) for message in session.messages if schemas.is_visible(message, settings)
         ]
         return schemas.session_json(session, history, self._conversations.data_of(session))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _message(body: dict[str, Any]) -> Message:
@@ -199,6 +263,8 @@ def problem(error: ConvstoreError) -> Response:
     The blueprint answers so by itself; for your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
     """
     status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
+    if isinstance(error, ConflictError) and error.what == "version" and request.if_match:
+        status, slug, title = 412, "precondition-failed", "The session is not in the state that If-Match names"
     body: dict[str, Any] = {
         "type": f"urn:convstore:{slug}",
         "title": title,
@@ -217,6 +283,8 @@ def problem(error: ConvstoreError) -> Response:
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.endpoint, error)
     response = Response(codecs.dump(body), status, mimetype="application/problem+json")
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, TurnInProgress):
+        response.headers["Retry-After"] = str(max(1, error.retry_after_ms // 1000))
+    elif isinstance(error, StoreUnavailable):
         response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response

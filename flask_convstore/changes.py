@@ -38,11 +38,12 @@ Content = Mapping[str, Any] | Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How content is given: the key of the history in a dict, and the limits in bytes of JSON text."""
+    """How content is given: the key of the history in a dict, and the limits: bytes of JSON text, levels of nesting."""
 
     history_key: str
     max_message_bytes: int
     max_data_bytes: int
+    max_metadata_depth: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +138,7 @@ def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: i
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
     shape, fields, history = _texts(content, form)
-    changes = tuple(
-        FieldChange(name, base.fields.get(name), fields.get(name))
-        for name in {**fields, **base.fields}
-        if base.fields.get(name) != fields.get(name)
-    )
-    check_data_size(((name, text) for name, _, text in changes), form)
+    changes = _compared(base.fields, fields, form)
     history_change = _history_change(base, history, form)
     if not changes and history_change is None:
         return None
@@ -157,6 +153,25 @@ def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: i
         loaded_version=base.version,
         ttl_ms=ttl_ms,
     )
+
+
+def changed_fields(loaded: Mapping[str, bytes], data: Mapping[str, Any], form: Form) -> tuple[FieldChange, ...]:
+    """What differs between the fields as they were *loaded* and *data*.
+
+    Raises:
+        InvalidInput: A field cannot be saved; the error says where and why.
+    """
+    return _compared(loaded, encoded_fields(data, form, "data"), form)
+
+
+def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: Form) -> tuple[FieldChange, ...]:
+    changes = tuple(
+        FieldChange(name, before.get(name), after.get(name))
+        for name in {**after, **before}
+        if before.get(name) != after.get(name)
+    )
+    check_data_size(((name, text) for name, _, text in changes), form)
+    return changes
 
 
 def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
@@ -355,6 +370,8 @@ def _elements(history: list[_Given], form: Form, first_index: int = 0) -> Iterat
     """New messages as the history keeps them; *first_index* is the place of the first one, for errors."""
     now = _now()
     for index, (body, metadata) in enumerate(history, first_index):
+        if metadata is not None:
+            codecs.check_depth(metadata, f"{form.history_key}[{index}].metadata", form.max_metadata_depth)
         element = join_element(now, body, metadata)
         _check_message_size(element, form, index)
         yield element

@@ -40,6 +40,12 @@ def encode(value: object, path: str = "") -> bytes:
     return text
 
 
+def check_depth(value: object, path: str, deepest: int) -> None:
+    """TooDeep if *value* nests deeper than so many levels."""
+    for _ in _parts(value, path, deepest):
+        pass
+
+
 def dump(value: object) -> bytes:
     """JSON text of what was encoded or decoded before: nothing is checked again."""
     return orjson.dumps(value, default=_as_text)
@@ -93,7 +99,7 @@ def _look_closely(value: object, path: str) -> None:
             raise NotSerializable(f"JSON has no {part!r}; nothing was written", place)
 
 
-def _parts(value: object, path: str) -> Iterator[tuple[str, object]]:
+def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple[str, object]]:
     """Every part of *value* with its path, itself first.
 
     Raises:
@@ -106,8 +112,8 @@ def _parts(value: object, path: str) -> Iterator[tuple[str, object]]:
         children = _children(part, place)
         if children is None:
             continue
-        if depth > MAX_DEPTH:
-            raise TooDeep(f"nested deeper than {MAX_DEPTH} levels, or contains itself; nothing was written", path)
+        if depth > deepest:
+            raise TooDeep(f"nested deeper than {deepest} levels, or contains itself; nothing was written", path)
         stack.extend((place, child, depth + 1) for place, child in reversed(children))
 
 

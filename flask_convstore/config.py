@@ -34,12 +34,18 @@ _KINDS: dict[str, str] = {
 
 
 def _setting(
-    default: Any, document: str, *, minimum: float = 0, maximum: float = float("inf"), secret: bool = False
+    default: Any,
+    document: str,
+    *,
+    minimum: float = 0,
+    maximum: float = float("inf"),
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
 ) -> Any:
     return field(
         default=default,
         repr=not secret,
-        metadata={"document": document, "minimum": minimum, "maximum": maximum, "secret": secret},
+        metadata={"document": document, "minimum": minimum, "maximum": maximum, "choices": choices, "secret": secret},
     )
 
 
@@ -58,11 +64,27 @@ class Settings:
     max_ttl: float = _setting(
         365 * DAY, "The longest lifetime that a session can be given of its own.", minimum=1, maximum=YEARS
     )
+    max_age: float = _setting(YEARS, "The longest time from a session's creation to its end.", minimum=1, maximum=YEARS)
     history_key: str = _setting("history", "The key of a saved dict that holds its messages.")
     max_message_bytes: int = _setting(1_048_576, "The largest message, metadata included.", minimum=1, maximum=2**29)
     max_data_bytes: int = _setting(
         1_048_576, "The largest data of one write, all fields together.", minimum=1, maximum=2**29
     )
+    max_session_bytes: int = _setting(2**26, "The largest session, data and messages.", minimum=1, maximum=2**32)
+    max_history: int = _setting(100_000, "The most messages of a session.", minimum=1, maximum=1e7)
+    history_policy: str = _setting(
+        "reject",
+        "What happens to a write over it: `reject` refuses it, `trim` drops the oldest.",
+        choices=("reject", "trim"),
+    )
+    max_metadata_depth: int = _setting(8, "The deepest nesting of a message's metadata.", minimum=1, maximum=90)
+    turn_policy: str = _setting(
+        "reject",
+        "A turn while another is in progress: `reject` answers 409, `wait` waits its turn, `supersede` takes over.",
+        choices=("reject", "wait", "supersede"),
+    )
+    turn_wait: float = _setting(30.0, "How long `wait` waits; it occupies its worker.", maximum=3600)
+    turn_lease: float = _setting(30.0, "How long the turn of a dead worker stays taken.", minimum=0.1, maximum=3600)
     max_tokens: int = _setting(
         1000, "How many of a session's last writes can be repeated harmlessly.", minimum=1, maximum=1e6
     )
@@ -191,6 +213,9 @@ def _parsed(text: str, setting: Field[Any]) -> Any:
 
 
 def _problems(setting: Field[Any], value: Any) -> list[str]:
+    choices = setting.metadata["choices"]
+    if choices and value not in choices:
+        return [f"{setting.name.upper()} must be one of {', '.join(choices)}, not {value!r}"]
     if setting.type not in ("int", "float"):
         return []
     minimum, maximum = setting.metadata["minimum"], setting.metadata["maximum"]

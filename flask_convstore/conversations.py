@@ -29,14 +29,13 @@ from .models import (
     Append,
     Delete,
     Health,
-    Lifetimes,
+    Limits,
     Message,
     Owner,
     Receipt,
     Save,
     Scope,
     Touch,
-    message_of,
     new_token,
 )
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
@@ -54,13 +53,18 @@ MAX_NAME = 200
 """The longest session id, owner or token, in characters."""
 
 
-def lifetimes(settings: Settings) -> Lifetimes:
-    """What *settings* say about how long things live."""
-    return Lifetimes(
+def limits_of(settings: Settings) -> Limits:
+    """What *settings* say about how long sessions live, and how large they may get."""
+    return Limits(
         ttl_ms=round(settings.ttl * 1000),
         ttl_complete_ms=round(settings.ttl_complete * 1000),
+        max_age_ms=round(settings.max_age * 1000),
         tombstone_ms=TOMBSTONE_MS,
         max_tokens=settings.max_tokens,
+        max_history=settings.max_history,
+        trim=settings.history_policy == "trim",
+        max_data_bytes=settings.max_data_bytes,
+        max_session_bytes=settings.max_session_bytes,
     )
 
 
@@ -79,7 +83,10 @@ class Backend:
     @property
     def form(self) -> Form:
         """How content is given here."""
-        return Form(self.settings.history_key, self.settings.max_message_bytes, self.settings.max_data_bytes)
+        settings = self.settings
+        return Form(
+            settings.history_key, settings.max_message_bytes, settings.max_data_bytes, settings.max_metadata_depth
+        )
 
 
 class Conversations(abc.ABC):
@@ -119,7 +126,7 @@ class Conversations(abc.ABC):
             SessionNotFound: The loaded session was deleted or has expired: it is not brought back. Or the id is another
                 owner's.
         """
-        backend, whose = self._for(session_id, owner)
+        backend, whose = self.resolved(session_id, owner)
         _check_content(data)
         ttl_ms = self._ttl_ms(ttl)
         session = as_session(data, session_id, backend.origin)
@@ -144,7 +151,7 @@ class Conversations(abc.ABC):
             last: Only so many of its newest messages; default all. Messages can be added to such a session and its fields
                 changed, but to drop or rewrite messages load all.
         """
-        backend, whose = self._for(session_id, owner)
+        backend, whose = self.resolved(session_id, owner)
         if last is not None and (not _is_whole(last) or last < 0):
             raise InvalidInput(f"it is a number of messages, 0 or more, not {last!r}", "last")
         snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
@@ -159,17 +166,42 @@ class Conversations(abc.ABC):
             InvalidInput: As ``save_session`` does.
             SessionNotFound: The id is another owner's.
         """
-        backend, whose = self._for(session_id, owner)
+        _, whose = self.resolved(session_id, owner)
         _check_content(data)
         while True:
             session = self.get_session(session_id, owner=whose)
             if session is not None:
                 return session
-            save = changes.whole(session_id, data, backend.form, whose, self._ttl_ms(ttl), mode="create")
             try:
-                return based(data, changes.base_created(save, backend.store.apply(save), backend.origin))
+                return self.create(session_id, data, ttl=ttl, owner=whose)[0]
             except SessionExists:
                 continue  # somebody was faster
+
+    def create(
+        self,
+        session_id: str,
+        data: Content,
+        message: Message | None = None,
+        *,
+        ttl: float | None = None,
+        token: str | None = None,
+        digest: str = "",
+        owner: Owner | Scope = CALLER,
+    ) -> tuple[AnySession, Receipt]:
+        """A new session, once, and the receipt. *message*, which will follow, is checked before anything is written.
+
+        Raises:
+            SessionExists: There is such a session, and this *token* did not make it.
+            As ``save_session``.
+        """
+        backend, whose = self.resolved(session_id, owner)
+        if message:
+            changes.new_elements([message], backend.form)
+        save = changes.whole(session_id, data, backend.form, whose, self._ttl_ms(ttl), mode="create")
+        if token:
+            save = replace(save, token=token, digest=digest)
+        receipt = backend.store.apply(save)
+        return based(data, changes.base_created(save, receipt, backend.origin)), receipt
 
     def history_of(self, session: AnySession) -> list[Any]:
         """The bodies of a session's messages, oldest first; [] where it has no history."""
@@ -183,11 +215,18 @@ class Conversations(abc.ABC):
             return {name: value for name, value in session.items() if name != self.backend.settings.history_key}
         return {}
 
-    def delete_session(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
-        """Delete the session for good; whether there was one."""
-        backend, whose = self._for(session_id, owner)
+    def delete_session(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
+        """Delete the session for good; whether there was one.
+
+        Args:
+            expected: Only if it has this version, or is in this state (an ETag, ``<created_ms>-<version>``).
+
+        Raises:
+            ConflictError: It has another version; nothing was written.
+        """
+        backend, whose = self.resolved(session_id, owner)
         try:
-            backend.store.apply(Delete(session_id=session_id, owner=whose))
+            backend.store.apply(Delete(session_id=session_id, owner=whose, expected=expected))
         except SessionNotFound:
             return False
         return True
@@ -217,7 +256,7 @@ class Conversations(abc.ABC):
             TokenReused: The token came before with other messages or data; nothing was written.
             NotSerializable, TooLarge: A value cannot be stored; nothing was written.
         """
-        backend, whose = self._for(session_id, owner)
+        backend, whose = self.resolved(session_id, owner)
         if not messages and not data:
             raise InvalidInput("append needs a message or data; nothing was written")
         if expected_version is not None and not _is_whole(expected_version):
@@ -231,25 +270,15 @@ class Conversations(abc.ABC):
                 owner=whose,
                 elements=elements,
                 fields=fields,
-                expected_version=expected_version,
-                token=new_token() if token is None else _checked_name(token, "token"),
-                digest="" if token is None else _digest(elements, fields),
+                expected="" if expected_version is None else str(expected_version),
+                token=new_token() if token is None else check_name(token, "token"),
+                digest="" if token is None else digest_of(elements, fields),
             )
         )
 
-    def append_message(
-        self, session_id: str, given: Any, *, owner: Owner | Scope = CALLER, created_at_ms: int | None = None
-    ) -> tuple[Message, Receipt]:
-        """Add one message, and give it back with its number; only to the session that was created then, if that is given."""
-        backend, whose = self._for(session_id, owner)
-        elements = changes.new_elements([given], backend.form)
-        append = Append(session_id=session_id, owner=whose, elements=elements, created_at_ms=created_at_ms)
-        receipt = backend.store.apply(append)
-        return message_of(elements[0], receipt.first_seq or 0), receipt
-
     def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
         """Move the lifetime, and change it if *ttl* (seconds) is given; whether there is such a session."""
-        backend, whose = self._for(session_id, owner)
+        backend, whose = self.resolved(session_id, owner)
         try:
             backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=self._ttl_ms(ttl)))
         except SessionNotFound:
@@ -295,12 +324,12 @@ class Conversations(abc.ABC):
             ):  # it had not landed, and does not fit any more: the next difference starts from before
                 on_base(session, replace(base_of(session), pending=None))
 
-    def _for(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
+    def resolved(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
         """What to work on, for whom, once both names are checked."""
         check_session_id(session_id)
         whose = self.caller() if owner is CALLER else owner
         if whose is not None and not isinstance(whose, Scope):
-            _checked_name(whose, "owner")
+            check_name(whose, "owner")
         return self.backend, whose
 
     def _ttl_ms(self, ttl: float | None) -> int | None:
@@ -330,7 +359,8 @@ def check_session_id(session_id: object) -> None:
         raise InvalidSessionId(f"{reason}; nothing was written", "session_id")
 
 
-def _checked_name(name: str, path: str) -> str:
+def check_name(name: str, path: str) -> str:
+    """*name* itself; InvalidInput unless it is a text of 1 to 200 characters without control characters."""
     reason = _name_problem(name)
     if reason:
         raise InvalidInput(f"{reason}; nothing was written", path)
@@ -349,7 +379,7 @@ def _name_problem(name: object) -> str | None:
     return None
 
 
-def _digest(elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...]) -> str:
+def digest_of(elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
     """Tells apart the requests that one token may come with. The time of acceptance is not part of a request."""
     digest = hashlib.blake2b(digest_size=8)
     for element in elements:

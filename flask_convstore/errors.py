@@ -11,6 +11,8 @@ ConvstoreError
 ├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
 ├── SessionExists             there is one already, where only a new one was wanted
 ├── ConflictError             somebody else wrote first
+├── TurnInProgress            another turn of the session is in progress
+├── TurnLost                  another turn has taken over; the reply was not written
 ├── ReplyFailed               the reply handler raised; the user's message is stored
 └── StoreError
     ├── StoreUnavailable      no answer in time; the call may be repeated
@@ -77,7 +79,7 @@ class TooLarge(InvalidInput):
 
     Attributes:
         limit: The limit.
-        size: What was given, in the same unit.
+        size: What was given, or what it would have become, in the same unit.
     """
 
     def __init__(self, reason: str, path: str = "", *, limit: int, size: int) -> None:
@@ -122,6 +124,27 @@ class ConflictError(ConvstoreError):
             f"session {session_id!r}: {what} was changed by another write "
             f"(version {expected} expected, {actual} found); nothing was written: load it again and repeat the change"
         )
+
+
+class TurnInProgress(ConvstoreError):
+    """Another turn of this session is in progress, or the first attempt at this one. Nothing was written.
+
+    Attributes:
+        retry_after_ms: When its lease ends if nobody renews it.
+    """
+
+    def __init__(self, session_id: str, retry_after_ms: int) -> None:
+        self.session_id = session_id
+        self.retry_after_ms = retry_after_ms
+        super().__init__(f"session {session_id!r}: a turn is in progress; nothing was written: try again later")
+
+
+class TurnLost(ConvstoreError):
+    """The turn is not ours any more: another one has taken over, or written behind its message. Nothing was written."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"session {session_id!r}: another turn has taken over; this reply was not written")
 
 
 class ReplyFailed(ConvstoreError):

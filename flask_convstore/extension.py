@@ -15,14 +15,14 @@ from .blueprint import make_blueprint
 from .changes import Content
 from .clients import connect
 from .config import load_settings
-from .conversations import Backend, Conversations, lifetimes
-from .errors import ConfigurationError
+from .conversations import Backend, Conversations, limits_of
+from .errors import ConfigurationError, TurnLost
 from .memory_store import MemoryStore
 from .models import ANY, CALLER, Owner, Scope
 from .redis_store import RedisStore
 from .sessions import AnySession
 from .store import Store
-from .turns import Handler, Turn
+from .turns import Policy, Replier, Turn, begin
 
 _KEY = "convstore"
 """Where an application's stores are found: ``app.extensions["convstore"][name]``."""
@@ -72,8 +72,8 @@ class ConversationStore(Conversations):
         self.name = name
         self._config_prefix = config_prefix
         self._client = client
-        self._handler: Handler | None = None
-        self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._handler)
+        self._replier: Replier | None = None
+        self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier)
         if app is not None:
             self.init_app(app)
 
@@ -94,11 +94,11 @@ class ConversationStore(Conversations):
             client = connect(settings, Path(app.instance_path))
         store: Store
         if client is None:
-            store = MemoryStore(lifetimes(settings))
+            store = MemoryStore(limits_of(settings))
         else:
             if client.get_encoder().decode_responses:
                 raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
-            store = RedisStore(client, settings.prefix, lifetimes(settings))
+            store = RedisStore(client, settings.prefix, limits_of(settings))
         backend = Backend(settings, store)
         for name, state in states.items():
             if name != self.name and client and state.client and state.backend.origin == backend.origin:
@@ -124,17 +124,52 @@ class ConversationStore(Conversations):
     def reply(self, handler: _H) -> _H: ...
 
     @overload
-    def reply(self) -> Callable[[_H], _H]: ...
+    def reply(self, *, last: int | None = None) -> Callable[[_H], _H]: ...
 
-    def reply(self, handler: _H | None = None) -> _H | Callable[[_H], _H]:
+    def reply(self, handler: _H | None = None, *, last: int | None = None) -> _H | Callable[[_H], _H]:
         """Register what answers a user's message: a function from a ``Turn`` to a text, a message dict or None.
 
-        It runs when the message is stored already. If it raises, the message stays and the client gets a 502.
+        It runs when the message is stored already. If it raises, the message stays, marked ``failed``, and the client
+        gets a 502. It may be ``async def``.
+
+        Args:
+            last: How many messages ``turn.history`` shall have, the new one included; None: all.
         """
-        if handler is None:
-            return self.reply
-        self._handler = handler
-        return handler
+
+        def register(handler: _H) -> _H:
+            self._replier = Replier(handler, last)
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def turn(
+        self,
+        session_id: str,
+        message: Any,
+        *,
+        last: int | None = None,
+        token: str | None = None,
+        policy: Policy | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Turn:
+        """Store *message* and take the turn: ``with convstore.turn(sid, message) as turn: turn.reply(llm(turn.history))``.
+
+        Args:
+            last: How many messages ``turn.history`` shall have, the new one included; None: all.
+            token: Your own name for this turn. One that died or failed can be taken again with it, if nobody has written
+                since.
+            policy: What to do while another turn is in progress: ``reject``, ``wait`` (it occupies its worker) or
+                ``supersede``; None: what ``CONVSTORE_TURN_POLICY`` says.
+
+        Raises:
+            TurnInProgress: Another turn is in progress; nothing was written.
+            TurnLost: The token's turn was ended already, or others have written since; nothing was written.
+            SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
+        """
+        turn, _ = begin(self, session_id, message, last=last, token=token, policy=policy, owner=owner)
+        if turn is None:
+            raise TurnLost(session_id)
+        return turn
 
     def _state(self) -> AppState:
         try:

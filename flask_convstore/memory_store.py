@@ -8,33 +8,54 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
-from .errors import ConflictError, SessionExists, SessionNotFound, TokenReused
+from .errors import (
+    ConflictError,
+    SessionExists,
+    SessionNotFound,
+    TokenReused,
+    TooLarge,
+    TurnInProgress,
+    TurnLost,
+)
 from .models import (
     ANY,
     Append,
+    BeginTurn,
+    Begun,
     Command,
+    CommitTurn,
     Delete,
     Extend,
-    Lifetimes,
+    Limits,
     Owner,
     Receipt,
+    RenewTurn,
     Rewrite,
     Save,
     Shape,
     Snapshot,
     Touch,
+    with_status,
 )
 
-_Write = Save | Append | Delete
+_Write = Save | Append | Delete | CommitTurn | BeginTurn
 
 _SWEEP_EVERY_MS = 60_000
 
 
 def _wall_clock() -> int:
     return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class _Turn:
+    token: str
+    until: int
+    seq: int
 
 
 @dataclass(slots=True)
@@ -50,6 +71,19 @@ class _Session:
     first_seq: int = 1
     elements: list[bytes] = field(default_factory=list)
     fields: dict[str, bytes] = field(default_factory=dict)
+    turn: _Turn | None = None
+
+    @property
+    def next_seq(self) -> int:
+        return self.first_seq + len(self.elements)
+
+    @property
+    def data_bytes(self) -> int:
+        return sum(len(name.encode()) + len(text) for name, text in self.fields.items())
+
+    @property
+    def bytes(self) -> int:
+        return self.data_bytes + sum(map(len, self.elements))
 
 
 @dataclass(slots=True)
@@ -65,13 +99,15 @@ class _Tokens:
 class MemoryStore:
     """A ``Store`` in a dict, under one lock.
 
+    A write changes a copy of the session, which takes its place when all went well.
+
     Args:
-        lifetimes: How long things live.
+        limits: How long sessions live, and how large they may get.
         clock: The time in milliseconds since 1970.
     """
 
-    def __init__(self, lifetimes: Lifetimes, clock: Callable[[], int] = _wall_clock) -> None:
-        self._lifetimes = lifetimes
+    def __init__(self, limits: Limits, clock: Callable[[], int] = _wall_clock) -> None:
+        self._limits = limits
         self._clock = clock
         self._lock = threading.RLock()
         self._sessions: dict[str, _Session] = {}
@@ -84,13 +120,22 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
-            if isinstance(command, Touch):
-                if not session or _is_another(command, session):
-                    raise SessionNotFound(command.session_id)
-                session.ttl = command.ttl_ms or session.ttl
-                self._move_lifetime(command.session_id, session, now)
-                return self._receipt(session, None, None)
+            if isinstance(command, (Touch, RenewTurn)):
+                return self._keep(command, session, now)
             return self._repeated(command, session, now) or self._write(command, session, now)
+
+    def begin(self, command: BeginTurn) -> Begun:
+        with self._lock:
+            now = self._clock()
+            self._sweep(now)
+            session = self._visible(command.session_id, command.owner, now)
+            receipt = self._repeated(command, session, now)
+            if receipt:
+                return self._begin_again(command, receipt, session, now)
+            previous = session.turn if session else None
+            receipt = self._write(command, session, now)
+            snapshot = self._snapshot(command.session_id, command.last)
+            return Begun(receipt, snapshot, previous_seq=previous.seq if previous else None)
 
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
         with self._lock:
@@ -99,23 +144,7 @@ class MemoryStore:
             if not session:
                 return None
             self._move_lifetime(session_id, session, now)
-            count = len(session.elements)
-            return Snapshot(
-                session_id=session_id,
-                version=session.version,
-                shape=session.shape,
-                created_at_ms=session.created,
-                updated_at_ms=session.updated,
-                expires_at_ms=session.expires,
-                title=None,
-                fields=dict(session.fields),
-                elements=session.elements[count - min(count, last) :] if last is not None else list(session.elements),
-                next_seq=session.first_seq + count,
-                count=count,
-                history_version=session.history_version,
-                key=f"memory://{session_id}",
-                history_key=f"memory://{session_id}:history",
-            )
+            return self._snapshot(session_id, last)
 
     def ping(self) -> float:
         return 0.0
@@ -123,71 +152,166 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to give up: the sessions stay."""
 
-    def _write(self, command: _Write, session: _Session | None, now: int) -> Receipt:
-        before = session.history_version if session else 0
-        first_seq = None
-        if isinstance(command, Save):
-            session, first_seq = self._save(command, session, now)
-        elif not session or (isinstance(command, Append) and _is_another(command, session)):
+    def _keep(self, command: Touch | RenewTurn, session: _Session | None, now: int) -> Receipt:
+        if not session:
             raise SessionNotFound(command.session_id)
-        elif isinstance(command, Append):
-            first_seq = self._append(command, session, now)
+        if isinstance(command, RenewTurn):
+            if not session.turn or session.turn.token != command.turn:
+                raise TurnLost(command.session_id)
+            session.turn.until = now + command.lease_ms
+        else:
+            _refuse_another(command.session_id, command.created_at_ms, session)
+            session.ttl = command.ttl_ms or session.ttl
+        self._move_lifetime(command.session_id, session, now)
+        return self._receipt(session, None, None, now)
+
+    def _write(self, command: _Write, before: _Session | None, now: int) -> Receipt:
+        if isinstance(command, Save) and not before:
+            session = self._create(command, now)
+        elif not before:
+            raise SessionNotFound(command.session_id)
+        else:
+            session = replace(before, elements=list(before.elements), fields=dict(before.fields))
+        history_version = session.history_version
+        first_seq = self._change(command, session, now)
+        if before or not isinstance(command, Delete):
+            self._refuse_too_large(session, before)
+        session.updated = max(now, session.created)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
-            receipt = replace(self._receipt(session, None, before), updated_at_ms=now, expires_at_ms=now)
+            session.expires = now
         else:
+            self._sessions[command.session_id] = session
             self._move_lifetime(command.session_id, session, now)
-            receipt = self._receipt(session, first_seq, before)
+        receipt = self._receipt(session, first_seq, history_version, now)
         self._remember(command, session, receipt, now)
         return receipt
 
-    def _save(self, command: Save, session: _Session | None, now: int) -> tuple[_Session, int | None]:
-        if command.mode == "merge":
-            if not session or _is_another(command, session):
-                raise SessionNotFound(command.session_id)
-            _refuse_collisions(command, session)
-        elif session and command.mode == "create":
-            raise SessionExists(command.session_id)
-        elif session:
-            session.fields.clear()
-        else:
-            session = self._create(command, now)
-        for change in command.fields:
-            _set_field(session, change.name, change.value)
-        session.shape = command.shape or session.shape
-        elements = command.history.elements if command.history else None
-        _fit_shape(session, bool(elements), any(change.value is not None for change in command.fields))
-        session.ttl = command.ttl_ms or session.ttl
-        session.version += 1
-        session.updated = max(now, session.created)
-        if not command.history:
-            return session, None
-        return session, _change_history(session, command.history)
+    def _change(self, command: _Write, session: _Session, now: int) -> int | None:
+        """What *command* does to *session*; the seq of the first message it adds."""
+        if isinstance(command, Save):
+            return self._save(command, session)
+        if isinstance(command, Append):
+            _refuse_another(command.session_id, command.created_at_ms, session)
+            _refuse_unexpected(command, session)
+            session.version += 1
+            return self._add(session, command.elements, command.fields)
+        if isinstance(command, BeginTurn):
+            return self._begin(command, session, now)
+        if isinstance(command, CommitTurn):
+            return self._commit(command, session)
+        _refuse_unexpected(command, session)
+        return None
 
     def _create(self, command: Save, now: int) -> _Session:
-        if command.session_id in self._sessions:
-            raise SessionNotFound(command.session_id)  # another owner's
+        if command.mode == "merge" or command.session_id in self._sessions:
+            raise SessionNotFound(command.session_id)  # there is none, or it is another owner's
         owner = None if command.owner is ANY else command.owner
-        tokens = self._tokens.setdefault(command.session_id, _Tokens(owner))
-        if tokens.owner != owner:
-            tokens.owner = owner
-            tokens.receipts.clear()
-        created = max(now, tokens.ended + 1)
-        session = self._sessions[command.session_id] = _Session(owner, "full", created)
-        return session
+        tokens = self._tokens.get(command.session_id)
+        return _Session(owner, "full", max(now, tokens.ended + 1) if tokens else now)
 
-    def _append(self, command: Append, session: _Session, now: int) -> int | None:
-        if command.expected_version not in (None, session.version):
-            raise ConflictError(
-                command.session_id, "version", expected=command.expected_version, actual=session.version
-            )
+    def _save(self, command: Save, session: _Session) -> int | None:
+        if command.mode == "merge":
+            _refuse_another(command.session_id, command.created_at_ms, session)
+            if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
+                _refuse_conflict(command, "history", session)
+            _refuse_collisions(command, session)
+        elif command.mode == "create" and session.version:
+            raise SessionExists(command.session_id)
+        else:
+            session.fields.clear()
         session.version += 1
-        session.updated = now
-        for name, value in command.fields:
-            _set_field(session, name, value)
-        if (command.elements and session.shape == "data") or (command.fields and session.shape == "list"):
-            session.shape = "full"
-        return _change_history(session, Extend(0, command.elements)) if command.elements else None
+        session.shape = command.shape or session.shape
+        session.ttl = command.ttl_ms or session.ttl
+        fields = [(change.name, change.value) for change in command.fields]
+        if command.history is None:
+            return self._add(session, (), fields)
+        oldest = command.history.drop_below if isinstance(command.history, Extend) else session.next_seq
+        _drop(session, oldest - session.first_seq)
+        session.history_version = session.version
+        return self._add(session, command.history.elements or (), fields)
+
+    def _begin(self, command: BeginTurn, session: _Session, now: int) -> int | None:
+        _refuse_unexpected(command, session)
+        previous = session.turn
+        if previous and previous.until > now and not command.supersede:
+            raise TurnInProgress(command.session_id, previous.until - now)
+        session.version += 1
+        session.turn = _Turn(command.token, now + command.lease_ms, session.next_seq)
+        first_seq = self._add(session, (command.element,), ())
+        if previous:
+            _mark(session, previous.seq, "superseded" if previous.until > now else "interrupted")
+        return first_seq
+
+    def _begin_again(self, command: BeginTurn, receipt: Receipt, session: _Session | None, now: int) -> Begun:
+        """The turn that was begun with this token before: it was ended, it is in progress, or it is taken anew."""
+        tokens = self._tokens[command.session_id]
+        ended, _ = tokens.receipts.get(f"{command.token}/reply", (None, ""))
+        if not session:
+            return Begun(receipt, None, reply=ended)
+        if not ended:
+            turn = session.turn
+            if turn and turn.until > now:
+                raise TurnInProgress(command.session_id, turn.until - now)
+            if receipt.first_seq != session.next_seq - 1:
+                raise TurnLost(command.session_id)
+            session.turn = _Turn(command.token, now + command.lease_ms, session.next_seq - 1)
+        reply = ended and replace(
+            ended,
+            repeated=True,
+            created_at_ms=session.created,
+            expires_at_ms=session.expires,
+            lifetime_ms=receipt.lifetime_ms,
+        )
+        return Begun(receipt, self._snapshot(command.session_id, command.last), reply=reply)
+
+    def _commit(self, command: CommitTurn, session: _Session) -> int | None:
+        turn = session.turn
+        if not turn or turn.token != command.turn:
+            raise TurnLost(command.session_id)
+        _refuse_collisions(command, session)
+        session.version += 1
+        session.turn = None
+        fields = [(change.name, change.value) for change in command.fields]
+        first_seq = self._add(session, command.elements, fields)
+        _mark(session, turn.seq, command.status)
+        return first_seq
+
+    def _add(
+        self, session: _Session, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]
+    ) -> int | None:
+        """Add messages and set fields; the seq of the first message."""
+        first_seq, count = session.next_seq, len(session.elements)
+        session.elements += elements
+        added = len(session.elements) - count
+        for name, value in fields:
+            if value is None:
+                session.fields.pop(name, None)
+            else:
+                session.fields[name] = value
+                # A bare list is a dict with its first field.
+                session.shape = "full" if session.shape == "list" else session.shape
+        if not added:
+            return None
+        # A session without a history has one with its first message.
+        session.shape = "full" if session.shape == "data" else session.shape
+        session.history_version = session.version
+        if self._limits.trim and added <= self._limits.max_history:
+            _drop(session, len(session.elements) - self._limits.max_history)
+        return first_seq
+
+    def _refuse_too_large(self, session: _Session, before: _Session | None) -> None:
+        limits = self._limits
+        count, data, size = len(session.elements), session.data_bytes, session.bytes
+        added = session.next_seq > (before.next_seq if before else 1)
+        if count > limits.max_history and added:
+            raise TooLarge("the session would have too many messages", limit=limits.max_history, size=count)
+        if data > limits.max_data_bytes and data > (before.data_bytes if before else 0):
+            reason = "the data would be too large in bytes of JSON"
+            raise TooLarge(reason, limit=limits.max_data_bytes, size=data)
+        if size > limits.max_session_bytes and size > (before.bytes if before else 0):
+            reason = "the session would be too large in bytes of JSON"
+            raise TooLarge(reason, limit=limits.max_session_bytes, size=size)
 
     def _visible(self, session_id: str, owner: Owner, now: int) -> _Session | None:
         session = self._sessions.get(session_id)
@@ -197,10 +321,15 @@ class MemoryStore:
         return session if session and owner in (ANY, session.owner) else None
 
     def _move_lifetime(self, session_id: str, session: _Session, now: int) -> None:
+        limits = self._limits
         complete = session.fields.get("complete") == b"true"
-        default = self._lifetimes.ttl_complete_ms if complete else self._lifetimes.ttl_ms
-        session.expires = now + (session.ttl or default)
-        self._tokens[session_id].expires = session.expires + self._lifetimes.tombstone_ms
+        lifetime = session.ttl or (limits.ttl_complete_ms if complete else limits.ttl_ms)
+        session.expires = min(now + lifetime, session.created + limits.max_age_ms)
+        tokens = self._tokens.setdefault(session_id, _Tokens(session.owner))
+        if tokens.owner != session.owner:  # a successor of another owner's session
+            tokens.owner = session.owner
+            tokens.receipts.clear()
+        tokens.expires = session.expires + limits.tombstone_ms
 
     def _repeated(self, command: _Write, session: _Session | None, now: int) -> Receipt | None:
         """The first receipt of a write whose token is known."""
@@ -216,18 +345,19 @@ class MemoryStore:
         if digest != command.digest:
             raise TokenReused("this token came before with another request; nothing was written", "token")
         created, expires = (session.created, session.expires) if session else (0, 0)
-        return replace(receipt, repeated=True, created_at_ms=created, expires_at_ms=expires)
+        lifetime = expires - now if session else 0
+        return replace(receipt, repeated=True, created_at_ms=created, expires_at_ms=expires, lifetime_ms=lifetime)
 
     def _remember(self, command: _Write, session: _Session, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
         if isinstance(command, Delete):
             tokens.ended = max(now, session.created)
-            tokens.expires = now + self._lifetimes.tombstone_ms
+            tokens.expires = now + self._limits.tombstone_ms
         tokens.receipts[command.token] = receipt, command.digest
-        if len(tokens.receipts) > self._lifetimes.max_tokens:
+        if len(tokens.receipts) > self._limits.max_tokens:
             tokens.receipts.popitem(last=False)
 
-    def _receipt(self, session: _Session, first_seq: int | None, before: int | None) -> Receipt:
+    def _receipt(self, session: _Session, first_seq: int | None, history_version: int | None, now: int) -> Receipt:
         return Receipt(
             version=session.version,
             first_seq=first_seq,
@@ -236,7 +366,28 @@ class MemoryStore:
             created_at_ms=session.created,
             updated_at_ms=session.updated,
             expires_at_ms=session.expires,
-            history_version_before=before,
+            lifetime_ms=session.expires - now,
+            history_version_before=history_version,
+        )
+
+    def _snapshot(self, session_id: str, last: int | None) -> Snapshot:
+        session = self._sessions[session_id]
+        count = len(session.elements)
+        return Snapshot(
+            session_id=session_id,
+            version=session.version,
+            shape=session.shape,
+            created_at_ms=session.created,
+            updated_at_ms=session.updated,
+            expires_at_ms=session.expires,
+            title=None,
+            fields=dict(session.fields),
+            elements=session.elements[count - min(count, last) :] if last is not None else list(session.elements),
+            next_seq=session.next_seq,
+            count=count,
+            history_version=session.history_version,
+            key=f"memory://{session_id}",
+            history_key=f"memory://{session_id}:history",
         )
 
     def _sweep(self, now: int) -> None:
@@ -249,16 +400,28 @@ class MemoryStore:
         self._sweep_at = max(64, 2 * len(self._tokens))
 
 
-def _refuse_collisions(command: Save, session: _Session) -> None:
-    def conflict(what: str) -> ConflictError:
-        return ConflictError(command.session_id, what, expected=command.loaded_version, actual=session.version)
+def _refuse_another(session_id: str, created_at_ms: int | None, session: _Session) -> None:
+    """Refuse a session that is not the one that is meant, but its successor."""
+    if created_at_ms not in (None, session.created):
+        raise SessionNotFound(session_id)
 
-    if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
-        raise conflict("history")
+
+def _refuse_unexpected(command: Append | Delete | BeginTurn, session: _Session) -> None:
+    if command.expected not in ("", str(session.version), f"{session.created}-{session.version}"):
+        expected = int(command.expected.rpartition("-")[2])
+        raise ConflictError(command.session_id, "version", expected=expected, actual=session.version)
+
+
+def _refuse_collisions(command: Save | CommitTurn, session: _Session) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
         if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
-            raise conflict(change.name)
+            _refuse_conflict(command, change.name, session)
+
+
+def _refuse_conflict(command: Save | CommitTurn, what: str, session: _Session) -> NoReturn:
+    expected = command.loaded_version if isinstance(command, Save) else None
+    raise ConflictError(command.session_id, what, expected=expected, actual=session.version)
 
 
 def _may_hide_changes(text: bytes | None) -> bool:
@@ -266,31 +429,15 @@ def _may_hide_changes(text: bytes | None) -> bool:
     return text is not None and text[:1] in b"-0123456789[{"
 
 
-def _is_another(command: Save | Append | Touch, session: _Session) -> bool:
-    """Whether *session* is not the one that is meant, but its successor."""
-    return command.created_at_ms not in (None, session.created)
+def _drop(session: _Session, count: int) -> None:
+    """Drop the oldest *count* messages, as far as there are any."""
+    count = max(0, min(count, len(session.elements)))
+    del session.elements[:count]
+    session.first_seq += count
 
 
-def _fit_shape(session: _Session, messages_given: bool, fields_set: bool) -> None:
-    """A session without a history has one with its first message; a bare list is a dict with its first field."""
-    if (session.shape == "data" and messages_given) or (session.shape == "list" and fields_set):
-        session.shape = "full"
-
-
-def _change_history(session: _Session, change: Extend | Rewrite) -> int | None:
-    """Change the messages; the seq of the first one given."""
-    given: Sequence[bytes] = change.elements or ()
-    first_given = session.first_seq + len(session.elements)
-    oldest = change.drop_below if isinstance(change, Extend) else first_given
-    dropped = max(0, min(oldest - session.first_seq, len(session.elements)))
-    session.elements = [*session.elements[dropped:], *given]
-    session.first_seq += dropped
-    session.history_version = session.version
-    return first_given if given else None
-
-
-def _set_field(session: _Session, name: str, value: bytes | None) -> None:
-    if value is None:
-        session.fields.pop(name, None)
-    else:
-        session.fields[name] = value
+def _mark(session: _Session, seq: int, status: str) -> None:
+    """Write a status into a message's envelope, if the message is still there; "" takes it out."""
+    index = seq - session.first_seq
+    if 0 <= index < len(session.elements):
+        session.elements[index] = with_status(session.elements[index], status)

@@ -9,6 +9,7 @@ A message is one *element* of the history: a version byte, its envelope as JSON,
 from __future__ import annotations
 
 import enum
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -97,14 +98,14 @@ class Save:
 class Append:
     """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were.
 
-    Only if it has the *expected_version* and was created at *created_at_ms*; None: any.
+    Only if it has the *expected* version ("" any, or ``<created>-<version>``) and was created at *created_at_ms* (None any).
     """
 
     session_id: str
     owner: Owner
     elements: tuple[bytes, ...]
     fields: tuple[tuple[str, bytes | None], ...] = ()
-    expected_version: int | None = None
+    expected: str = ""
     created_at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
@@ -112,10 +113,11 @@ class Append:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Remove a session; its tokens stay as a tombstone."""
+    """Remove a session if it has the *expected* version; its tokens stay as a tombstone."""
 
     session_id: str
     owner: Owner
+    expected: str = ""
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -133,7 +135,52 @@ class Touch:
     ttl_ms: int | None = None
 
 
-Command = Save | Append | Delete | Touch
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginTurn:
+    """Add a user's message and take the turn for *lease_ms*; with *supersede* from whoever has it.
+
+    The *last* messages, this one included, come back with it (None: all).
+    """
+
+    session_id: str
+    owner: Owner
+    element: bytes
+    lease_ms: int
+    supersede: bool = False
+    last: int | None = None
+    expected: str = ""
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitTurn:
+    """End the turn that was begun with the token *turn*: add the reply's *elements*, merge *fields*, mark its message.
+
+    *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``.
+    """
+
+    session_id: str
+    owner: Owner
+    turn: str
+    elements: tuple[bytes, ...] = ()
+    fields: tuple[FieldChange, ...] = ()
+    status: Literal["", "unanswered", "failed"] = ""
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewTurn:
+    """Keep the turn that was begun with the token *turn* for another *lease_ms*. No write: it needs no token."""
+
+    session_id: str
+    owner: Owner
+    turn: str
+    lease_ms: int
+
+
+Command = Save | Append | Delete | CommitTurn | Touch | RenewTurn
 
 
 # ---- what comes back
@@ -148,7 +195,9 @@ class Receipt:
         first_seq: The seq of the first message it added; None if it added none.
         repeated: The token was known: nothing was written now, this is the first answer.
         level: What the acknowledgement is worth: ``primary`` (the server has it), ``memory`` (this process has it).
-        created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone.
+        created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone. Of a repeat: ``updated_at_ms`` is
+            that of the first time, ``expires_at_ms`` has moved.
+        lifetime_ms: From this interaction to ``expires_at_ms``; 0 if it is gone.
         history_version_before: The session's ``history_version`` before this write; None for a touch.
     """
 
@@ -159,21 +208,28 @@ class Receipt:
     created_at_ms: int
     updated_at_ms: int
     expires_at_ms: int
+    lifetime_ms: int
     history_version_before: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long a store keeps what it is given, in milliseconds, and how many tokens of a session.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a store keeps what it is given, and how much of it.
 
     A session lives *ttl_ms* from its last interaction, *ttl_complete_ms* once its field ``complete`` is true, unless it
-    was saved with a lifetime of its own. Tokens live *tombstone_ms* longer than their session.
+    was saved with a lifetime of its own; never longer than *max_age_ms* from its creation. Tokens live *tombstone_ms*
+    longer than their session. Over *max_history* messages the oldest go if *trim*, else the write is refused.
     """
 
     ttl_ms: int
     ttl_complete_ms: int
+    max_age_ms: int
     tombstone_ms: int
     max_tokens: int
+    max_history: int
+    trim: bool
+    max_data_bytes: int
+    max_session_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +257,23 @@ class Snapshot:
     history_version: int
     key: str
     history_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What beginning a turn gave.
+
+    Attributes:
+        receipt: Of the message. Repeated, with no *reply*: an earlier attempt died or failed, and the turn is taken anew.
+        snapshot: The session with the messages asked for; None if it is gone (repeated only).
+        previous_seq: The message whose turn was interrupted, or superseded by this one; None if there is none.
+        reply: Of the end of the turn, if it was ended before (repeated); its ``first_seq`` is that of the reply.
+    """
+
+    receipt: Receipt
+    snapshot: Snapshot | None
+    previous_seq: int | None = None
+    reply: Receipt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +354,16 @@ def join_element(created_at_ms: int, body: bytes, metadata: dict[str, Any] | Non
 def with_body(element: bytes, body: bytes) -> bytes:
     """*element* with another body in the same envelope."""
     return element[: element.index(b"\n") + 1] + body
+
+
+_STATUS = re.compile(rb',"status":"[a-z]+"$')
+
+
+def with_status(element: bytes, status: str) -> bytes:
+    """*element* with another status; "" takes it out. It stands last in the envelope, where scripts can write it too."""
+    head, _, body = element.partition(b"\n")
+    envelope = _STATUS.sub(b"", head[:-1])
+    return b'%b,"status":"%b"}\n%b' % (envelope, status.encode(), body) if status else b"%b}\n%b" % (envelope, body)
 
 
 def bodies_of(elements: Sequence[bytes]) -> list[bytes]:

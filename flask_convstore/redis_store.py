@@ -3,6 +3,7 @@
 | key                    | type | holds                                                                                     |
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl; |
+|                        |      | history_bytes, data_bytes; turn (token), turn_until, turn_seq while one is in progress;   |
 |                        |      | d:<field> = JSON text of a data field                                                     |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
 | {prefix}{<id>}:tokens  | hash | t:<token> = receipt; outlives the session as its tombstone                                |
@@ -38,10 +39,33 @@ from .errors import (
     StoreMisconfigured,
     StoreUnavailable,
     TokenReused,
+    TooLarge,
+    TurnInProgress,
+    TurnLost,
 )
-from .models import ANY, Append, Command, Delete, Extend, Lifetimes, Owner, Receipt, Rewrite, Save, Snapshot, Touch
+from .models import (
+    ANY,
+    Append,
+    BeginTurn,
+    Begun,
+    Command,
+    CommitTurn,
+    Delete,
+    Extend,
+    FieldChange,
+    Limits,
+    Owner,
+    Receipt,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Snapshot,
+    Touch,
+)
 
 Argument = bytes | str | int
+
+_NUMBERS = (b"version", b"created", b"updated", b"count", b"first", b"history_version")
 
 _LATEST_MS = 253_402_300_799_000
 """The year 9999: what datetime can hold."""
@@ -70,39 +94,60 @@ class RedisStore:
     Args:
         client: Connects when it is first used.
         prefix: What every key begins with.
-        lifetimes: How long things live.
+        limits: How long sessions live, and how large they may get.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str, lifetimes: Lifetimes) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, limits: Limits) -> None:
         self._client = client
         self._execute: Callable[..., Any] = client.execute_command
         self._prefix = prefix
-        self._times = (lifetimes.ttl_ms, lifetimes.ttl_complete_ms, lifetimes.tombstone_ms)
-        self._max_tokens = lifetimes.max_tokens
+        self._times = (limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
+        self._bounds = (
+            limits.max_tokens,
+            limits.max_history,
+            int(limits.trim),
+            limits.max_data_bytes,
+            limits.max_session_bytes,
+        )
 
     def apply(self, command: Command) -> Receipt:
-        if isinstance(command, Touch):
-            reply = self._run("touch", command, [*self._times, command.created_at_ms or "", command.ttl_ms or ""])
-            version, created, updated, expires = reply[2:6]
-            return Receipt(version, None, False, "primary", created, updated, expires, None)
-        name, arguments = _arguments(command)
-        reply = self._run(name, command, [*self._times, command.token, command.digest, self._max_tokens, *arguments])
-        if reply[0] == b"repeated":
-            return _first_receipt(reply, command.digest, self._keys(command.session_id)[2])
-        version, first_seq, created, updated, expires, history_version = reply[2:8]
-        return Receipt(version, first_seq or None, False, "primary", created, updated, expires, history_version)
+        keys = self._keys(command.session_id)
+        if isinstance(command, (Touch, RenewTurn)):
+            name, arguments = _keeping(command)
+            reply = self._call(name, keys, command.owner, [*self._times, *arguments])
+            _refuse(command, reply, keys)
+            version, created, updated, expires, lifetime = reply[2:7]
+            return Receipt(version, None, False, "primary", created, updated, expires, lifetime, None)
+        name, arguments = _writing(command)
+        reply = self._call(name, keys, command.owner, self._head(command) + arguments)
+        _refuse(command, reply, keys)
+        return _receipt(reply) if reply[0] == b"ok" else _first_receipt(reply, reply[2], command.digest, keys[2])
+
+    def begin(self, command: BeginTurn) -> Begun:
+        keys = self._keys(command.session_id)
+        arguments: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.element]
+        queries = _reading(keys, command.last)
+        reply, *found = self._call("begin_turn", keys, command.owner, self._head(command) + arguments, queries)
+        _refuse(command, reply, keys)
+        if reply[0] == b"ok":
+            now_begun = _snapshot(command.session_id, keys, found, command.last, reply[6])
+            return Begun(_receipt(reply), now_begun, previous_seq=reply[8] or None)
+        receipt = _first_receipt(reply, reply[2], command.digest, keys[2])
+        ended = _first_receipt(reply, reply[6], "", keys[2]) if len(reply) > 6 and reply[6] else None
+        gone = not receipt.expires_at_ms
+        return Begun(
+            receipt,
+            snapshot=None if gone else _snapshot(command.session_id, keys, found, command.last, reply[5]),
+            reply=ended,
+        )
 
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
         keys = self._keys(session_id)
-        newest = ("LRANGE", keys[1], 0, -1) if last is None else ("LRANGE", keys[1], -last, -1)
-        queries: list[Sequence[Argument]] = [("HGETALL", keys[0])]
-        if last != 0:  # LRANGE -0 -1 would be everything
-            queries.append(newest)
-        touched, fields, *elements = self._call("touch", keys, owner, [*self._times, "", ""], queries)
-        if touched[0] == b"missing":
+        reply, *found = self._call("touch", keys, owner, [*self._times, "", ""], _reading(keys, last))
+        if reply[0] == b"missing":
             return None
-        self._refuse_corrupt(touched, keys)
-        return _snapshot(session_id, keys, touched, fields, elements[0] if elements else [], last)
+        _refuse(None, reply, keys)
+        return _snapshot(session_id, keys, found, last, reply[5])
 
     def ping(self) -> float:
         started = time.perf_counter()
@@ -120,18 +165,9 @@ class RedisStore:
         key = f"{self._prefix}{{{_in_key(session_id)}}}"
         return key, f"{key}:history", f"{key}:tokens"
 
-    def _run(self, name: str, command: Command, arguments: Sequence[Argument]) -> list[Any]:
-        """One script for *command*; its reply, if it did what was asked."""
-        keys = self._keys(command.session_id)
-        reply: list[Any] = self._call(name, keys, command.owner, arguments)
-        if reply[0] == b"missing":
-            raise SessionNotFound(command.session_id)
-        if reply[0] == b"exists":
-            raise SessionExists(command.session_id)
-        if reply[0] == b"conflict":
-            raise _conflict(command, reply)
-        self._refuse_corrupt(reply, keys)
-        return reply
+    def _head(self, command: Save | Append | Delete | BeginTurn | CommitTurn) -> list[Argument]:
+        """The arguments that every write has, after nonce and owner."""
+        return [*self._times, command.token, command.digest, *self._bounds]
 
     def _call(
         self,
@@ -146,6 +182,7 @@ class RedisStore:
         A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
         """
         nonce = os.urandom(8)
+        writes = name not in ("touch", "renew_turn")
         script, digest = _script(name)
         rest = (3, *keys, nonce, _owner_argument(owner), *arguments)
         try:
@@ -154,12 +191,12 @@ class RedisStore:
             except exceptions.NoScriptError:
                 replies = self._send(("EVAL", script, *rest), queries)
         except exceptions.RedisError as error:
-            raise _translated(error, keys[0], writes=not queries) from error
+            raise _translated(error, keys[0], writes) from error
         reply = replies[0] if queries else replies
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
             self._client.connection_pool.disconnect()
             reason = "the server's reply belongs to another call; the connections were closed"
-            raise StoreUnavailable(reason, written=False if queries else None)
+            raise StoreUnavailable(reason, written=None if writes else False)
         return replies
 
     def _send(self, call: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> Any:
@@ -176,28 +213,39 @@ class RedisStore:
                 raise reply
         return replies
 
-    def _refuse_corrupt(self, reply: list[Any], keys: tuple[str, str, str]) -> None:
-        if reply[0] == b"corrupt":
-            if reply[2] == b"history":
-                raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
-            raise CorruptValue(keys[0], "it is not a session of flask-convstore")
+
+def _reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
+    """What is read of a session, besides what its script replies."""
+    if last == 0:  # LRANGE -0 -1 would be everything
+        return [("HGETALL", keys[0])]
+    return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
 
 
-def _arguments(command: Save | Append | Delete) -> tuple[str, list[Argument]]:
-    """The script for *command* and what it gets after the arguments that every write has."""
+def _keeping(command: Touch | RenewTurn) -> tuple[str, list[Argument]]:
+    """The script that only keeps something alive, and what it gets after the lifetimes."""
+    if isinstance(command, Touch):
+        return "touch", [command.created_at_ms or "", command.ttl_ms or ""]
+    return "renew_turn", [command.turn, command.lease_ms]
+
+
+def _writing(command: Save | Append | Delete | CommitTurn) -> tuple[str, list[Argument]]:
+    """The script for a write, and what it gets after the arguments that every write has."""
     if isinstance(command, Append):
-        expected = "" if command.expected_version is None else command.expected_version
+        pairs = [part for name, value in command.fields for part in (name, value or b"")]
         created = command.created_at_ms or ""
-        pairs: list[Argument] = [part for name, value in command.fields for part in (name, value or b"")]
-        return "append", [created, expected, len(command.fields), *pairs, *command.elements]
+        return "append", [created, command.expected, len(command.fields), *pairs, *command.elements]
+    if isinstance(command, CommitTurn):
+        fields = _triples(command.fields)
+        return "commit_turn", [command.turn, command.status, len(command.fields), *fields, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
-        triples: list[Argument] = [
-            part for name, loaded, value in command.fields for part in (name, loaded or b"", value or b"")
-        ]
         head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
-        return "save", [*head, len(command.fields), *triples, *elements]
-    return "delete", []
+        return "save", [*head, len(command.fields), *_triples(command.fields), *elements]
+    return "delete", [command.expected]
+
+
+def _triples(fields: Sequence[FieldChange]) -> list[Argument]:
+    return [part for name, loaded, value in fields for part in (name, loaded or b"", value or b"")]
 
 
 def _history_arguments(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ...]]:
@@ -210,43 +258,73 @@ def _history_arguments(change: Extend | Rewrite | None) -> tuple[str, int, tuple
     return "rewrite", change.history_version, change.elements
 
 
-def _first_receipt(reply: list[Any], digest: str, key: str) -> Receipt:
-    """The receipt that was kept under a token: ``version first_seq at history_version_before digest``."""
+def _receipt(reply: list[Any]) -> Receipt:
+    version, first_seq, created, updated, expires, history_version = reply[2:8]
+    lifetime = expires - updated
+    return Receipt(version, first_seq or None, False, "primary", created, updated, expires, lifetime, history_version)
+
+
+def _first_receipt(reply: list[Any], kept: bytes, digest: str, key: str) -> Receipt:
+    """The receipt *kept* under a token: ``version first_seq at history_version_before digest``."""
     try:
-        *numbers, first_digest = reply[2].decode().split(" ")
+        *numbers, first_digest = kept.decode().split(" ")
         version, first_seq, at, history_version = map(int, numbers)
     except ValueError:
         raise CorruptValue(key, "it holds a receipt that is not ours") from None
     if first_digest != digest:
         raise TokenReused("this token came before with another request; nothing was written", "token")
-    created, _, expires = reply[3:6]
-    return Receipt(version, first_seq or None, True, "primary", created, at, expires, history_version)
+    created, now, expires = reply[3:6]
+    return Receipt(version, first_seq or None, True, "primary", created, at, expires, expires - now, history_version)
 
 
-def _conflict(command: Command, reply: list[Any]) -> ConflictError:
-    expected = command.expected_version if isinstance(command, Append) else getattr(command, "loaded_version", None)
+_TOO_LARGE = {
+    b"history": "the session would have too many messages",
+    b"data": "the data would be too large in bytes of JSON",
+    b"session": "the session would be too large in bytes of JSON",
+}
+
+
+def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[str, str, str]) -> None:
+    """Raise what a script's *reply* to *command* refuses."""
+    word = reply[0]
+    if word in (b"ok", b"repeated", b"resumed"):
+        return
+    if word == b"corrupt" and reply[2] == b"history":
+        raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
+    if word == b"corrupt" or command is None:
+        raise CorruptValue(keys[0], "it is not a session of flask-convstore")
+    if word == b"conflict":
+        raise _conflict(command, reply)
+    if word == b"too_large":
+        raise TooLarge(_TOO_LARGE[reply[2]], limit=reply[3], size=reply[4])
+    if word == b"busy":
+        raise TurnInProgress(command.session_id, reply[2])
+    raise {b"missing": SessionNotFound, b"exists": SessionExists, b"lost": TurnLost}[word](command.session_id)
+
+
+def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
+    expected = getattr(command, "loaded_version", None)
+    if isinstance(command, (Append, Delete, BeginTurn)):
+        expected = int(command.expected.rpartition("-")[2])
     what = reply[3].decode().removeprefix("d:")
     return ConflictError(command.session_id, what, expected=expected, actual=reply[2])
 
 
 def _snapshot(
-    session_id: str,
-    keys: tuple[str, str, str],
-    touched: list[Any],
-    flat: Any,
-    elements: list[bytes],
-    last: int | None,
+    session_id: str, keys: tuple[str, str, str], found: list[Any], last: int | None, expires_at_ms: int
 ) -> Snapshot:
+    """A session from the replies to ``_reading``."""
+    flat, *lists = found
+    elements = lists[0] if lists else []
     # A pipeline gives a dict, unless its reply came through a connection with other callbacks.
     stored = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     try:
-        count, first, history_version = (int(stored[name]) for name in (b"count", b"first", b"history_version"))
+        version, created, updated, count, first, history_version = (int(stored[name]) for name in _NUMBERS)
         shape = stored[b"shape"].decode()
         title = stored[b"title"].decode() if b"title" in stored else None
         fields = {name[2:].decode(): text for name, text in stored.items() if name.startswith(b"d:")}
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
-    version, created, updated, expires = touched[2:6]
     if shape not in ("full", "data", "list") or not 0 < created < _LATEST_MS > updated:
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
@@ -257,7 +335,7 @@ def _snapshot(
         shape=shape,
         created_at_ms=created,
         updated_at_ms=updated,
-        expires_at_ms=expires,
+        expires_at_ms=expires_at_ms,
         title=title,
         fields=fields,
         elements=elements,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .models import Command, Owner, Receipt, Snapshot
+from .models import BeginTurn, Begun, Command, Owner, Receipt, Snapshot
 
 
 class Store(Protocol):
@@ -21,8 +21,20 @@ class Store(Protocol):
             SessionNotFound: None for this owner; only a replacing ``Save`` creates one.
             ConflictError: What the command relies on has changed; nothing was written.
             TokenReused: The token came before with another digest; nothing was written.
+            TooLarge: A limit would be passed; nothing was written.
+            TurnLost: The turn to commit or to renew has been taken over; nothing was written.
             CorruptValue: The stored session is not whole; nothing was written.
             StoreUnavailable: No answer in time; the command may be applied again as it is.
+        """
+        ...
+
+    def begin(self, command: BeginTurn) -> Begun:
+        """Add a message, take the turn, and read the session, all at one moment and once.
+
+        Raises:
+            TurnInProgress: Somebody has the turn; nothing was written.
+            TurnLost: The token is known, its turn was not ended, and others have written since.
+            SessionNotFound, ConflictError, TokenReused, TooLarge, CorruptValue, StoreUnavailable: As ``apply``.
         """
         ...
 

@@ -1,87 +1,326 @@
-"""One turn: the user's message is stored, the handler sees it with all before it, its reply is stored behind it."""
+"""One turn: the user's message is stored, the reply is made, the reply is stored behind it. Two round trips at any length.
+
+From its beginning to its end a session's turn is somebody's: no other turn can begin between, and a reply that comes too
+late is not written. The turn is held by a lease, which is renewed while the reply is made, and ends by itself when the
+process dies.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal
 
-from .conversations import Conversations
-from .errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError
-from .models import Message, Owner, Receipt
-from .sessions import AnySession
+from . import changes
+from .conversations import Conversations, check_name, digest_of
+from .errors import (
+    ConvstoreError,
+    InvalidInput,
+    ReplyFailed,
+    SessionNotFound,
+    StoreError,
+    TurnInProgress,
+    TurnLost,
+)
+from .models import (
+    CALLER,
+    Append,
+    BeginTurn,
+    Begun,
+    CommitTurn,
+    FieldChange,
+    Message,
+    Owner,
+    Receipt,
+    RenewTurn,
+    Scope,
+    message_of,
+    new_token,
+)
+from .sessions import loaded
 
 _log = logging.getLogger("flask_convstore")
+
+Policy = Literal["reject", "wait", "supersede"]
+"""What happens to a turn while another is in progress: TurnInProgress, waiting, taking over."""
 
 Handler = Callable[["Turn"], Any]
 """Gets the turn; returns the reply: a text, a message dict, a ``Message``, an iterator of chunks of text, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Replier:
+    """What replies: the handler, and how many messages it wants to see (None: all)."""
+
+    handler: Handler
+    last: int | None = None
+
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+"""Seconds between two attempts of a turn that waits, jittered so that those who wait do not come in step."""
+
+
 class Turn:
-    """What a reply handler gets.
+    """A turn in progress; a context manager, made by ``convstore.turn()``.
+
+    Leaving the block without ``reply()`` ends the turn ``unanswered``; leaving it by an exception, ``failed``.
 
     Attributes:
         session_id: Whose turn it is.
-        message: The user's message, stored already.
-        owner: Whose session it is.
-        created_at_ms: When the session was created: the reply goes to this one, not to a successor of the same id.
+        message: The user's message, stored already. ``turn.message["content"]`` reads its body.
+        history: The bodies of the messages asked for, oldest first; the last one is the new message's.
+        data: The session's fields. What is changed in it is written with the reply.
+        token: Makes the turn repeatable.
+        previous: The message before, if its turn was interrupted (its process died) or superseded (by this one); else None.
     """
 
     def __init__(
-        self, conversations: Conversations, session_id: str, owner: Owner, message: Message, created_at_ms: int
+        self, conversations: Conversations, owner: Owner, command: BeginTurn, begun: Begun, last: int | None
     ) -> None:
-        self.session_id = session_id
-        self.message = message
-        self.conversations = conversations
-        self.owner = owner
-        self.created_at_ms = created_at_ms
-
-    @cached_property
-    def _session(self) -> AnySession:
-        session = self.conversations.get_session(self.session_id, owner=self.owner)
-        if session is None:
-            raise SessionNotFound(self.session_id)
-        return session
+        assert begun.snapshot
+        self._conversations = conversations
+        self._owner = owner
+        self._last = last
+        self._lease_ms = command.lease_ms
+        self._begun = begun
+        self._session = loaded(begun.snapshot, conversations.backend.settings.history_key, conversations.backend.origin)
+        self._ended = False
+        self.session_id = command.session_id
+        self.token = command.token
+        self.message = message_of(command.element, begun.receipt.first_seq or 0)
+        if begun.receipt.repeated and self._session.messages:
+            self.message = replace(self._session.messages[-1], status=None)  # as it was accepted the first time
 
     @cached_property
     def history(self) -> list[Any]:
-        """The bodies of all messages, oldest first; the last one is the new message's. Read when first asked for."""
-        history = self.conversations.history_of(self._session)
-        came_later = self._session.last_seq - self.message.seq
-        return history[: max(0, len(history) - came_later)]
+        history = self._conversations.history_of(self._session)
+        return history if self._last is None else history[-self._last :]
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """The session's fields, read when first asked for. Change them by ``append(session_id, data={…})``."""
-        return self.conversations.data_of(self._session)
+        return self._conversations.data_of(self._session)
+
+    @cached_property
+    def previous(self) -> Message | None:
+        return left_behind(self._session.messages, self.message.seq)
+
+    def reply(self, reply: Any) -> Message | None:
+        """Store a reply behind the message and end the turn; the reply as stored, None where there was none to store.
+
+        Args:
+            reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
+
+        Raises:
+            TurnLost: Another turn has taken over; nothing was written.
+            ConflictError: A field that was changed in ``data`` was changed by others too; nothing was written.
+            NotSerializable, TooLarge: The reply or a field cannot be stored; nothing was written.
+            SessionNotFound: The session was deleted meanwhile.
+        """
+        message, _ = self.end(reply)
+        return message
+
+    def end(self, reply: Any) -> tuple[Message | None, Receipt]:
+        """The same, with the receipt."""
+        body = as_message(reply)
+        form = self._conversations.backend.form
+        elements = () if body is None else changes.new_elements([body], form)
+        fields = changes.changed_fields(self._begun.snapshot.fields, self.data, form) if self._begun.snapshot else ()
+        receipt = self._commit(elements, fields, "unanswered" if body is None else "", f"{self.token}/reply")
+        self._ended = True
+        return (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
+
+    def _commit(
+        self,
+        elements: tuple[bytes, ...],
+        fields: tuple[FieldChange, ...],
+        status: Literal["", "unanswered", "failed"],
+        token: str,
+    ) -> Receipt:
+        return self._conversations.backend.store.apply(
+            CommitTurn(
+                session_id=self.session_id,
+                owner=self._owner,
+                turn=self.token,
+                elements=elements,
+                fields=fields,
+                status=status,
+                token=token,
+            )
+        )
+
+    def __enter__(self) -> Turn:
+        store = self._conversations.backend.store
+        command = RenewTurn(session_id=self.session_id, owner=self._owner, turn=self.token, lease_ms=self._lease_ms)
+        _renewer().add(self, lambda: store.apply(command), self._lease_ms / 3000)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _renewer().remove(self)
+        if self._ended:
+            return
+        if error is None:
+            self.end(None)
+            return
+        try:
+            self._commit((), (), "failed", new_token())
+        except (TurnLost, SessionNotFound):
+            pass  # it is another's now, or gone: there is nothing to mark
+        except StoreError as store_error:
+            _log.warning("a failed turn could not be marked, its lease will end by itself: %s", store_error)
 
 
-def answer(turn: Turn, handler: Handler | None) -> tuple[Message, Receipt] | None:
-    """Ask the handler and store its reply; None where there is no handler or no reply.
+def begin(
+    conversations: Conversations,
+    session_id: str,
+    message: Any,
+    *,
+    last: int | None = None,
+    token: str | None = None,
+    expected: str = "",
+    policy: Policy | None = None,
+    owner: Owner | Scope = CALLER,
+) -> tuple[Turn | None, Begun]:
+    """Store *message* and take the turn. No turn, if one was begun with this *token* before, and ended.
 
     Raises:
-        ReplyFailed: The handler raised, or returned what is no reply. The user's message is stored; whatever else is
-            raised here says so too.
+        TurnInProgress: Somebody has the turn, and the policy is to reject, or the waiting took too long.
+        TurnLost: The token is known, its turn was not ended, and others have written since.
+        SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
+    backend, whose = conversations.resolved(session_id, owner)
+    settings = backend.settings
+    policy = policy or settings.turn_policy  # type: ignore[assignment]
+    if last is not None and last < 1:
+        raise InvalidInput(f"a window has 1 message at least, the new one, not {last!r}", "last")
+    (element,) = changes.new_elements([message], backend.form)
+    command = BeginTurn(
+        session_id=session_id,
+        owner=whose,
+        element=element,
+        lease_ms=round(settings.turn_lease * 1000),
+        supersede=policy == "supersede",
+        last=None if last is None else max(last, 2),  # the one before tells what became of its turn
+        expected=expected,
+        token=new_token() if token is None else check_name(token, "token"),
+        digest="" if token is None else digest_of((element,)),
+    )
+    deadline = time.monotonic() + (settings.turn_wait if policy == "wait" else 0)
+    pause = _SHORTEST_PAUSE
+    while True:
+        try:
+            begun = backend.store.begin(command)
+            break
+        except TurnInProgress:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  no secret
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    if begun.reply or begun.snapshot is None:
+        return None, begun
+    return Turn(conversations, whose, command, begun, last), begun
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A message and the reply to it, as stored.
+
+    Attributes:
+        message, reply: None where there was none, or it is there no more (repeated only).
+        receipt: Of the last write.
+        previous: The message before, if its turn was interrupted or superseded.
+    """
+
+    message: Message | None
+    reply: Message | None
+    receipt: Receipt
+    previous: Message | None = None
+
+
+def converse(
+    conversations: Conversations,
+    session_id: str,
+    message: Message,
+    replier: Replier | None,
+    *,
+    token: str | None = None,
+    expected: str = "",
+) -> Exchange:
+    """Store a user's message, ask the handler, store its reply; all once, if it has a *token*.
+
+    Raises:
+        ReplyFailed: The handler raised, or returned what is no reply. The message is stored, and marked.
+        As ``begin`` and ``Turn.reply``; what is raised when the message is stored already says so.
+    """
+    if replier is None:
+        return _only_store(conversations, session_id, message, token, expected)
+    turn, begun = begin(conversations, session_id, message, last=replier.last, token=token, expected=expected)
+    if turn is None:
+        return _first_exchange(conversations, session_id, begun.receipt, begun.reply)
     try:
-        body = _asked(handler, turn) if handler else None
-        if body is None:
-            return None
-        conversations = turn.conversations
-        return conversations.append_message(turn.session_id, body, owner=turn.owner, created_at_ms=turn.created_at_ms)
+        with turn:
+            reply, receipt = turn.end(_asked(replier.handler, turn))
     except InvalidInput as error:
         _log.error("the reply handler returned what cannot be stored: %s", error)
-        raise ReplyFailed(turn.session_id, "the reply cannot be stored") from error
+        raise ReplyFailed(session_id, "the reply cannot be stored") from error
     except ConvstoreError as error:
         error.written = True
         raise
+    answered = turn.message if reply else replace(turn.message, status="unanswered")
+    return Exchange(answered, reply, receipt, turn.previous)
+
+
+def _only_store(
+    conversations: Conversations, session_id: str, message: Message, token: str | None, expected: str
+) -> Exchange:
+    """The message of an app that replies in its own way."""
+    backend, whose = conversations.resolved(session_id, CALLER)
+    elements = changes.new_elements([message], backend.form)
+    command = Append(
+        session_id=session_id,
+        owner=whose,
+        elements=elements,
+        expected=expected,
+        token=new_token() if token is None else check_name(token, "token"),
+        digest="" if token is None else digest_of(elements),
+    )
+    receipt = backend.store.apply(command)
+    if receipt.repeated:
+        return _first_exchange(conversations, session_id, receipt, None)
+    return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
+
+
+def _first_exchange(conversations: Conversations, session_id: str, begun: Receipt, reply: Receipt | None) -> Exchange:
+    """What was exchanged when the token came first, read again."""
+    session = conversations.get_session(session_id)
+    if session is None:
+        raise SessionNotFound(session_id)
+    stored = {message.seq: message for message in session.messages}
+    replied = stored.get(reply.first_seq) if reply and reply.first_seq else None
+    seq = begun.first_seq or 0
+    return Exchange(stored.get(seq), replied, reply or begun, left_behind(session.messages, seq))
+
+
+def left_behind(messages: Iterable[Message], seq: int) -> Message | None:
+    """The message before *seq*, if its turn was interrupted or superseded."""
+    return next((m for m in messages if m.seq == seq - 1 and m.status in ("interrupted", "superseded")), None)
 
 
 def _asked(handler: Handler, turn: Turn) -> Any:
-    """The handler's reply as a message, or None."""
+    """What the handler replies, as a message or None."""
     try:
-        return as_message(handler(turn))
+        reply = handler(turn)
+        return as_message(asyncio.run(_awaited(reply)) if inspect.isawaitable(reply) else reply)
     except StoreError:
         raise
     except Exception as error:
@@ -89,6 +328,10 @@ def _asked(handler: Handler, turn: Turn) -> Any:
             raise
         _log.exception("the reply handler failed")
         raise ReplyFailed(turn.session_id, "the reply handler failed") from error
+
+
+async def _awaited(reply: Any) -> Any:
+    return await reply
 
 
 def as_message(reply: object) -> Any:
@@ -99,6 +342,66 @@ def as_message(reply: object) -> Any:
         return {"role": "assistant", "content": reply}
     if isinstance(reply, Mapping):
         return dict(reply) if "role" in reply else {"role": "assistant", **reply}
+    if isinstance(reply, AsyncIterator):
+        return {"role": "assistant", "content": asyncio.run(_joined(reply))}
     if isinstance(reply, Iterable) and not isinstance(reply, (bytes, list, tuple)):
         return {"role": "assistant", "content": "".join(reply)}
     raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {type(reply).__name__}")
+
+
+async def _joined(chunks: AsyncIterator[str]) -> str:
+    return "".join([chunk async for chunk in chunks])
+
+
+class _Renewer:
+    """Renews the leases of all turns of one process, in one thread that is started with the first of them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._turns: dict[Turn, tuple[float, float, Callable[[], object]]] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, turn: Turn, renew: Callable[[], object], every_seconds: float) -> None:
+        with self._changed:
+            self._turns[turn] = (time.monotonic() + every_seconds, every_seconds, renew)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
+                self._thread.start()
+            elif len(self._turns) == 1:
+                self._changed.notify()
+
+    def remove(self, turn: Turn) -> None:
+        with self._changed:
+            self._turns.pop(turn, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                due = [turn for turn, (at, _, _) in self._turns.items() if at <= now]
+                if not due:
+                    self._changed.wait(min((at for at, _, _ in self._turns.values()), default=now + 3600) - now)
+                    continue
+                calls = []
+                for turn in due:
+                    _, every_seconds, renew = self._turns[turn]
+                    self._turns[turn] = (now + every_seconds, every_seconds, renew)
+                    calls.append((turn, renew))
+            for turn, renew in calls:
+                self._renew(turn, renew)
+
+    def _renew(self, turn: Turn, renew: Callable[[], object]) -> None:
+        try:
+            renew()
+        except (TurnLost, SessionNotFound):
+            self.remove(turn)  # its end will be told so
+        except Exception as error:
+            _log.warning("a turn's lease could not be renewed, it is tried again: %s", error)
+
+
+_renewers: dict[int, _Renewer] = {}
+
+
+def _renewer() -> _Renewer:
+    """This process's: after a fork there is no thread, and perhaps a lock that nobody will ever give back."""
+    return _renewers.get(os.getpid()) or _renewers.setdefault(os.getpid(), _Renewer())

@@ -7,7 +7,7 @@ from typing import Protocol
 import redis
 
 from flask_convstore.config import Settings
-from flask_convstore.conversations import Backend, Conversations, lifetimes
+from flask_convstore.conversations import Backend, Conversations, limits_of
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.models import ANY, Owner
 from flask_convstore.redis_store import RedisStore
@@ -52,7 +52,7 @@ class MemoryHarness:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.store = MemoryStore(lifetimes(SETTINGS), self.clock)
+        self.store = MemoryStore(limits_of(SETTINGS), self.clock)
 
     def expire(self, session_id: str) -> None:
         self.store._sessions[session_id].expires = self.clock.now
@@ -70,7 +70,7 @@ class RedisHarness:
 
     def __init__(self, client: redis.Redis, settings: Settings = SETTINGS) -> None:
         self.client = client
-        self.store = RedisStore(client, settings.prefix, lifetimes(settings))
+        self.store = RedisStore(client, settings.prefix, limits_of(settings))
 
     def keys(self, session_id: str) -> tuple[str, str, str]:
         return self.store._keys(session_id)

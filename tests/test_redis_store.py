@@ -13,7 +13,7 @@ import redis
 
 from flask_convstore.clients import connect
 from flask_convstore.config import Settings
-from flask_convstore.conversations import lifetimes
+from flask_convstore.conversations import limits_of
 from flask_convstore.errors import CorruptValue, StoreMisconfigured, StoreUnavailable
 from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore, _script
@@ -27,7 +27,7 @@ BOT = {"role": "assistant", "content": "a" * 800}
 
 
 def on(client: redis.Redis, settings: Settings = SETTINGS) -> PlainConversations:
-    return PlainConversations(RedisStore(client, settings.prefix, lifetimes(settings)), settings)
+    return PlainConversations(RedisStore(client, settings.prefix, limits_of(settings)), settings)
 
 
 # ---- the layout

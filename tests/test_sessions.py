@@ -24,7 +24,7 @@ from flask_convstore.errors import (
     TokenReused,
     TooLarge,
 )
-from flask_convstore.models import ANY, Command, Message, Owner, Save, Snapshot, Touch
+from flask_convstore.models import ANY, BeginTurn, Begun, Command, Message, Owner, Save, Snapshot, Touch
 from flask_convstore.sessions import ListSession, Session
 from flask_convstore.store import Store
 
@@ -51,6 +51,9 @@ class Recorder:
     def apply(self, command: Command) -> Any:
         self.commands.append(command)
         return self._store.apply(command)
+
+    def begin(self, command: BeginTurn) -> Begun:
+        return self._store.begin(command)
 
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
         return self._store.load(session_id, owner, last)

@@ -308,9 +308,9 @@ def test_the_history_can_be_removed(harness: Harness) -> None:
 
 def test_an_expected_version_is_checked(harness: Harness) -> None:
     harness.store.apply(save("s"))
-    harness.store.apply(replace(append("s", b"m1"), expected_version=1))
+    harness.store.apply(replace(append("s", b"m1"), expected="1"))
     with pytest.raises(ConflictError) as caught:
-        harness.store.apply(replace(append("s", b"m2"), expected_version=1))
+        harness.store.apply(replace(append("s", b"m2"), expected="1"))
     assert (caught.value.expected, caught.value.actual) == (1, 2)
     assert load(harness).elements == [b"m1"]
 

@@ -1,4 +1,4 @@
 -- _expire: move the one lifetime of a session's keys; its tokens live longer.
 redis.call("PEXPIRE", session, lifetime)
 redis.call("PEXPIRE", history, lifetime)
-redis.call("PEXPIRE", tokens, lifetime + ARGV[5])
+redis.call("PEXPIRE", tokens, math.max(lifetime, 0) + ARGV[6])

@@ -1,5 +1,6 @@
--- _lifetime: how many milliseconds a session lives from now. Needs own_ttl and complete.
+-- _lifetime: how many milliseconds a session lives from now. Needs own_ttl, complete and created.
 local lifetime = tonumber(own_ttl)
 if not lifetime or lifetime <= 0 then
     lifetime = tonumber(complete == "true" and ARGV[4] or ARGV[3])
 end
+lifetime = math.min(lifetime, (created or now) + ARGV[5] - now)

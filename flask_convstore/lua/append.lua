@@ -1,50 +1,52 @@
 --[[
 append: add messages to the end of a session and set data fields, once.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..8] as in _begin.lua, then
-ARGV[9]     created           milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[10]    expected_version  the version it must have; "" any
-ARGV[11]    field_count       data fields that follow
-ARGV[12..]  name, value       a pair per field: its JSON text; "" removes the field
-ARGV[..]    element           an opaque message each
+KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+ARGV[14]    created      milliseconds since 1970: the time of creation of the session that is meant; "" any
+ARGV[15]    expected     the version it must have, or "<created>-<version>"; "" any
+ARGV[16]    field_count  data fields that follow
+ARGV[17..]  name, value  a pair per field: its JSON text; "" removes the field
+ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
              first_seq: of the first message added, 0 for none; history_version: as it was before
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"missing", nonce}                        no such session for this owner
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
          {"corrupt", nonce, part}                  "session" or "history" is not whole; nothing was written
 Cost     O(messages + fields added), whatever the length of the history
 ]]
---#include _begin.lua
-if not exists or (ARGV[9] ~= "" and created ~= tonumber(ARGV[9])) then
+--#include _open.lua
+--#include _repeated.lua
+local expected = ARGV[15]
+if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
     return {"missing", nonce}
 end
 --#include _intact.lua
-if ARGV[10] ~= "" and version ~= tonumber(ARGV[10]) then
-    return {"conflict", nonce, version, "version"}
-end
+--#include _expected.lua
 
-local first_element = 12 + 2 * ARGV[11]
+local first_element = 17 + 2 * ARGV[16]
 local added = #ARGV - first_element + 1
-local fields_set = first_element > 12
-local first_seq = 0
+local fields_set = first_element > 17
+local first_seq = added > 0 and first + count or 0
+local drop, data_after = 0, data_bytes
+for at = 17, first_element - 1, 2 do
+    local stored = redis.call("HSTRLEN", session, "d:" .. ARGV[at])
+    data_after = data_after - (stored > 0 and #ARGV[at] + stored or 0) + (ARGV[at + 1] ~= "" and #ARGV[at] + #ARGV[at + 1] or 0)
+end
+--#include _fit.lua
+--#include _shape.lua
+
 version = version + 1
 -- The first write is one that a full server refuses: then nothing is written.
-if added > 0 then
-    first_seq = first + count
-    --#include _push.lua
-    redis.call("HSET", session, "version", version, "updated", now, "count", count + added, "history_version", version)
-else
-    redis.call("HSET", session, "version", version, "updated", now)
-end
-for at = 12, first_element - 1, 2 do
+redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
+    "history_version", added > 0 and version or history_version, "shape", shape, "history_bytes", history_after,
+    "data_bytes", data_after)
+--#include _push.lua
+for at = 17, first_element - 1, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
     --#include _set_field.lua
-end
-if shape ~= "full" then
-    --#include _shape.lua
-    redis.call("HSET", session, "shape", shape)
 end
 --#include _remember.lua
 --#include _lifetime.lua

@@ -6,11 +6,12 @@ ARGV[1]  nonce          echoed in the reply
 ARGV[2]  owner          "*" anyone's, "" nobody's, "=name" that owner's
 ARGV[3]  ttl            milliseconds a session lives from now
 ARGV[4]  ttl_complete   the same once its field "complete" is true
-ARGV[5]  tombstone      milliseconds the tokens outlive the session
-ARGV[6]  created        milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[7]  new_ttl        milliseconds, kept with the session from now on; "" as it is
+ARGV[5]  max_age        milliseconds a session lives from its creation at most
+ARGV[6]  tombstone      milliseconds the tokens outlive the session
+ARGV[7]  created        milliseconds since 1970: the time of creation of the session that is meant; "" any
+ARGV[8]  new_ttl        milliseconds, kept with the session from now on; "" as it is
 
-Returns  {"ok", nonce, version, created, updated, expires}   times in milliseconds since 1970
+Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
          {"missing", nonce}              no such session for this owner
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
@@ -32,18 +33,19 @@ local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber
 if not (version and created and updated) then
     return {"corrupt", nonce, "session"}
 end
-if ARGV[6] ~= "" and created ~= tonumber(ARGV[6]) then
+if ARGV[7] ~= "" and created ~= tonumber(ARGV[7]) then
     return {"missing", nonce}
 end
 local own_ttl, complete = meta[5], meta[6]
-if ARGV[7] ~= "" then
-    own_ttl = ARGV[7]
+if ARGV[8] ~= "" then
+    own_ttl = ARGV[8]
     redis.call("HSET", session, "ttl", own_ttl)
 end
 --#include _lifetime.lua
 local moved = redis.pcall("PEXPIRE", session, lifetime)
 if type(moved) == "table" and moved.err then
-    return {"ok", nonce, version, created, updated, now + redis.call("PTTL", session)}
+    lifetime = redis.call("PTTL", session)
+    return {"ok", nonce, version, created, updated, now + lifetime, lifetime}
 end
 --#include _expire.lua
-return {"ok", nonce, version, created, updated, now + lifetime}
+return {"ok", nonce, version, created, updated, now + lifetime, lifetime}

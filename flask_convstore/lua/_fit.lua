@@ -1,0 +1,28 @@
+-- _fit: refuse what passes a limit, before the first write. Needs added (messages), drop (oldest messages that go),
+-- first_element (of the messages in ARGV, to its end) and data_after (bytes of data). Gives history_after (bytes) and may
+-- raise drop, where the oldest go.
+local history_after = history_bytes
+for at = first_element, #ARGV do
+    history_after = history_after + #ARGV[at]
+end
+local over = count + added - drop - ARGV[10]
+if added > 0 and over > 0 then
+    if ARGV[11] ~= "1" or added > tonumber(ARGV[10]) then
+        return {"too_large", nonce, "history", tonumber(ARGV[10]), count + added - drop}
+    end
+    drop = drop + over
+end
+if drop == count then
+    history_after = history_after - history_bytes
+elseif drop > 0 then
+    for _, element in ipairs(redis.call("LRANGE", history, 0, drop - 1)) do
+        history_after = history_after - #element
+    end
+end
+if data_after > data_bytes and data_after > tonumber(ARGV[12]) then
+    return {"too_large", nonce, "data", tonumber(ARGV[12]), data_after}
+end
+local before, after = history_bytes + data_bytes, history_after + data_after
+if after > before and after > tonumber(ARGV[13]) then
+    return {"too_large", nonce, "session", tonumber(ARGV[13]), after}
+end

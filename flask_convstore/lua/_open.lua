@@ -1,0 +1,40 @@
+-- _open: how every write begins. Included as text: shared closures would cost each call.
+--
+-- KEYS[1]   session  hash
+-- KEYS[2]   history  list, oldest first
+-- KEYS[3]   tokens   hash, outlives the session
+-- ARGV[1]   nonce              echoed in the reply
+-- ARGV[2]   owner              "*" anyone's, "" nobody's, "=name" that owner's
+-- ARGV[3]   ttl                milliseconds a session lives from now
+-- ARGV[4]   ttl_complete       the same once its field "complete" is true
+-- ARGV[5]   max_age            milliseconds a session lives from its creation at most
+-- ARGV[6]   tombstone          milliseconds the tokens outlive the session
+-- ARGV[7]   token              makes the write repeatable; never empty
+-- ARGV[8]   digest             of the request, or "" where the token cannot come with another one
+-- ARGV[9]   max_tokens         how many tokens are kept
+-- ARGV[10]  max_history        messages a session may have
+-- ARGV[11]  trim               "1": over max_history the oldest go; "0": the write is refused
+-- ARGV[12]  max_data_bytes     names and values of all data fields
+-- ARGV[13]  max_session_bytes  data and messages
+local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
+local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
+
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "history_version", "shape",
+    "history_bytes", "data_bytes", "ttl", "d:complete")
+local known = redis.call("HMGET", tokens, "t:" .. token, "writes", "owner")
+local exists = meta[1] and true or redis.call("EXISTS", session) == 1
+local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4]), tonumber(meta[5])
+local history_version, shape = tonumber(meta[6]), meta[7]
+local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
+local own_ttl, complete = meta[10], meta[11]
+local receipt, tokens_owner = known[1], known[3] or ""
+
+if exists and owner ~= "*" and owner ~= (meta[2] or "") then
+    return {"missing", nonce}
+end
+-- What another owner left behind here is not known to this one.
+if receipt and not exists and owner ~= "*" and owner ~= tokens_owner then
+    receipt = false
+end

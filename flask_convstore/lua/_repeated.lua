@@ -1,0 +1,9 @@
+-- _repeated: a known token: answer with its receipt; only the lifetime moves.
+if receipt and not exists then
+    return {"repeated", nonce, receipt, 0, 0, 0}
+end
+if receipt then
+    --#include _lifetime.lua
+    --#include _expire.lua
+    return {"repeated", nonce, receipt, created or 0, now, now + lifetime}
+end

@@ -1,0 +1,58 @@
+--[[
+commit_turn: end a turn, once: add the reply behind its message, change data fields, give the turn back.
+
+KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+ARGV[14]    turn         the token that the turn was begun with
+ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
+ARGV[16]    field_count  data fields that follow
+ARGV[17..]  name, loaded, value   three per field, as save.lua has them
+ARGV[..]    element      the reply, opaque; none where there is none
+
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
+             first_seq: of the reply, 0 for none; history_version: as it was before
+         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"missing", nonce}                        no such session for this owner
+         {"lost", nonce}                           another turn has taken over; nothing was written
+         {"conflict", nonce, version, what}        "d:<field>" changed meanwhile; nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
+         {"corrupt", nonce, part}                  "session" or "history" is not whole; nothing was written
+Cost     O(fields given), whatever the length of the history
+
+A lease past its deadline that nobody has taken still commits: what counts is whose the turn is.
+]]
+--#include _open.lua
+--#include _repeated.lua
+if not exists then
+    return {"missing", nonce}
+end
+--#include _intact.lua
+local turn = redis.call("HMGET", session, "turn", "turn_seq")
+if turn[1] ~= ARGV[14] then
+    return {"lost", nonce}
+end
+
+local first_field, first_element = 17, 17 + 3 * ARGV[16]
+local added = #ARGV - first_element + 1
+local first_seq = added > 0 and first + count or 0
+local drop, data_after, fields_set = 0, data_bytes, false
+--#include _merge_fields.lua
+--#include _fit.lua
+--#include _shape.lua
+version = version + 1
+-- The first write is one that a full server refuses: then nothing is written.
+redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
+    "history_version", added > 0 and version or history_version, "shape", shape, "history_bytes", history_after,
+    "data_bytes", data_after)
+redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+--#include _push.lua
+for at = first_field, first_element - 1, 3 do
+    local name, value = ARGV[at], ARGV[at + 2]
+    --#include _set_field.lua
+end
+first = first + drop
+local mark_seq, mark_status = tonumber(turn[2]), ARGV[15]
+--#include _mark.lua
+--#include _remember.lua
+--#include _lifetime.lua
+--#include _expire.lua
+return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}

@@ -1,0 +1,30 @@
+--[[
+renew_turn: keep a turn while its handler runs.
+
+KEYS[1..3]  session, history, tokens
+ARGV[1..6]  as in touch.lua
+ARGV[7]     turn   the token that the turn was begun with
+ARGV[8]     lease  milliseconds the turn is ours from now, without being renewed
+
+Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
+         {"missing", nonce}   no such session for this owner
+         {"lost", nonce}      the turn was ended, or another one has taken over
+Cost     O(1)
+]]
+local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
+local nonce, owner = ARGV[1], ARGV[2]
+
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "turn")
+if not meta[1] or (owner ~= "*" and owner ~= (meta[2] or "")) then
+    return {"missing", nonce}
+end
+if meta[7] ~= ARGV[7] then
+    return {"lost", nonce}
+end
+local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
+redis.call("HSET", session, "turn_until", now + ARGV[8])
+--#include _lifetime.lua
+--#include _expire.lua
+return {"ok", nonce, tonumber(meta[1]), created, tonumber(meta[4]), now + lifetime, lifetime}

@@ -1,0 +1,590 @@
+"""Turns: once, in order, never torn, on every kind of store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from flask_convstore import turns
+from flask_convstore.config import Settings
+from flask_convstore.conversations import limits_of
+from flask_convstore.errors import (
+    ConflictError,
+    InvalidInput,
+    NotSerializable,
+    ReplyFailed,
+    SessionNotFound,
+    StoreUnavailable,
+    TokenReused,
+    TooDeep,
+    TooLarge,
+    TurnInProgress,
+    TurnLost,
+)
+from flask_convstore.memory_store import MemoryStore
+from flask_convstore.models import ANY, BeginTurn, CommitTurn, Message, RenewTurn, join_element
+from flask_convstore.redis_store import RedisStore
+from flask_convstore.turns import Replier, Turn, begin, converse
+
+from .harness import Harness, PlainConversations
+from .test_sessions import BOT, USER, Recorder, get
+
+
+def take(conversations: PlainConversations, message: Any = USER, session_id: str = "s", **options: Any) -> Turn:
+    turn, _ = begin(conversations, session_id, message, **options)
+    assert turn
+    return turn
+
+
+def statuses(conversations: PlainConversations, session_id: str = "s") -> list[str | None]:
+    return [message.status for message in get(conversations, session_id).messages]
+
+
+@pytest.fixture
+def started(conversations: PlainConversations) -> PlainConversations:
+    conversations.save_session("s", {"name": "Ada", "history": []})
+    return conversations
+
+
+# ---- one turn
+
+
+def test_a_turn(started: PlainConversations) -> None:
+    with take(started) as turn:
+        assert turn.session_id == "s"
+        assert turn.history == [USER]
+        assert turn.data == {"name": "Ada"}
+        assert (turn.message.seq, turn.message["content"], turn.previous) == (1, "hello", None)
+        assert get(started)["history"] == [USER], "stored before the reply is made"
+        reply = turn.reply("hi")
+    assert reply
+    assert (reply.seq, reply.body) == (2, BOT)
+    session = get(started)
+    assert (session["history"], session.version) == ([USER, BOT], 3)
+    assert statuses(started) == [None, None]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(None, [0, 1, 2, 3, USER]), (1, [USER]), (3, [2, 3, USER]), (99, None)])
+def test_the_window(started: PlainConversations, last: int | None, expected: list[Any] | None) -> None:
+    started.append("s", *range(4))
+    with take(started, last=last) as turn:
+        assert turn.history == ([0, 1, 2, 3, USER] if expected is None else expected)
+        turn.reply("x")
+    with pytest.raises(InvalidInput):
+        begin(started, "s", USER, last=0)
+
+
+def test_a_turn_without_a_reply_is_unanswered(started: PlainConversations) -> None:
+    with take(started):
+        pass
+    with take(started) as turn:
+        turn.reply(None)
+    assert statuses(started) == ["unanswered", "unanswered"]
+    assert get(started).version == 5
+
+
+def test_a_turn_that_raises_is_failed_and_the_next_works(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started) as turn:
+        turn.data["name"] = "never written"
+        raise ZeroDivisionError
+    assert statuses(started) == ["failed"]
+    assert get(started)["name"] == "Ada"
+    with take(started) as turn:
+        turn.reply("hi")
+    assert statuses(started) == ["failed", None, None]
+
+
+def test_data_changed_in_a_turn_are_written_with_its_reply(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.data["goals"] = ["a"]
+        del turn.data["name"]
+        turn.reply("hi")
+    assert get(started) == {"goals": ["a"], "history": [USER, BOT]}
+
+
+def test_data_that_others_changed_too_collide(started: PlainConversations) -> None:
+    with pytest.raises(ConflictError), take(started) as turn:
+        turn.data["name"] = "mine"
+        started.append("s", data={"name": "theirs"})
+        turn.reply("hi")
+    assert get(started) == {"name": "theirs", "history": [USER]}
+    assert statuses(started) == ["failed"]
+
+
+def test_a_reply_that_cannot_be_stored(started: PlainConversations) -> None:
+    with pytest.raises(NotSerializable), take(started) as turn:
+        turn.reply({"content": object()})
+    assert statuses(started) == ["failed"]
+
+
+def test_a_list_session_has_turns_too(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["x"])
+    with take(conversations) as turn:
+        assert turn.history == ["x", USER]
+        turn.reply("hi")
+    assert get(conversations) == ["x", USER, BOT]
+
+
+def test_a_session_deleted_during_its_turn(started: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound), take(started) as turn:
+        started.delete_session("s")
+        started.save_session("s", {"history": ["successor"]})
+        started.delete_session("s")
+        turn.reply("too late")
+    with pytest.raises(TurnLost), take(started_again(started)) as turn:
+        started.delete_session("s")
+        started_again(started)
+        turn.reply("too late")
+    assert get(started)["history"] == []
+
+
+def started_again(conversations: PlainConversations) -> PlainConversations:
+    conversations.save_session("s", {"history": []})
+    return conversations
+
+
+def test_no_turn_of_nothing(conversations: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound):
+        begin(conversations, "s", USER)
+
+
+def test_owners(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []}, owner="alice")
+    with pytest.raises(SessionNotFound):
+        begin(conversations, "s", USER, owner="bob")
+    with take(conversations, owner="alice") as turn:
+        turn.reply("hi")
+    assert get(conversations)["history"] == [USER, BOT]
+
+
+# ---- two turns
+
+
+def test_a_turn_in_progress_rejects_another(started: PlainConversations) -> None:
+    with take(started) as turn:
+        with pytest.raises(TurnInProgress) as caught:
+            begin(started, "s", "other")
+        assert 29_000 < caught.value.retry_after_ms <= 30_000
+        assert get(started)["history"] == [USER]
+        turn.reply("hi")
+
+
+def test_a_turn_can_wait(started: PlainConversations) -> None:
+    done: list[Any] = []
+
+    def other() -> None:
+        with take(started, "other", policy="wait") as turn:
+            done.append(turn.history)
+            turn.reply("second")
+
+    with take(started) as turn:
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        waiting.join(0.1)
+        assert not done
+        turn.reply("hi")
+    waiting.join(10)
+    assert done == [[USER, BOT, "other"]]
+
+
+def test_waiting_has_an_end(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(turn_wait=0.05))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        with pytest.raises(TurnInProgress):
+            begin(conversations, "s", "other", policy="wait")
+        turn.reply("hi")
+
+
+def test_a_turn_can_be_superseded(started: PlainConversations) -> None:
+    first = take(started)
+    with take(started, "newer", policy="supersede") as second:
+        assert second.previous
+        assert (second.previous.seq, second.previous.status) == (1, "superseded")
+        with pytest.raises(TurnLost), first:
+            first.reply("late")
+        second.reply("hi")
+    assert get(started)["history"] == [USER, "newer", BOT]
+    assert statuses(started) == ["superseded", None, None]
+
+
+def test_the_turn_of_a_dead_worker_is_taken_over(started: PlainConversations, harness: Harness) -> None:
+    dead = take(started)  # its lease is never renewed: nobody entered the block
+    end_lease(harness)
+    with take(started, "next", last=1) as turn:
+        assert turn.previous
+        assert (turn.previous.body, turn.previous.status) == (USER, "interrupted")
+        assert turn.history == ["next"]
+        with pytest.raises(TurnLost):
+            dead.reply("late")
+        turn.reply("hi")
+    assert statuses(started) == ["interrupted", None, None]
+
+
+def test_a_lease_past_its_deadline_that_nobody_took_still_commits(
+    started: PlainConversations, harness: Harness
+) -> None:
+    turn = take(started)
+    end_lease(harness)
+    turn.reply("hi")
+    assert get(started)["history"] == [USER, BOT]
+
+
+def end_lease(harness: Harness, session_id: str = "s") -> None:
+    """Let the lease of the turn in progress end, as time would."""
+    store = harness.store
+    if isinstance(store, MemoryStore):
+        turn = store._sessions[session_id].turn
+        assert turn
+        turn.until = 0
+    else:
+        assert isinstance(store, RedisStore)
+        store._client.hset(store._keys(session_id)[0], "turn_until", 1)
+
+
+def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness) -> None:
+    renewed = threading.Event()
+
+    class Watching(Recorder):
+        def apply(self, command: Any) -> Any:
+            receipt = super().apply(command)
+            if isinstance(command, RenewTurn) and sum(isinstance(c, RenewTurn) for c in self.commands) == 3:
+                renewed.set()
+            return receipt
+
+    conversations = PlainConversations(Watching(harness.store), Settings(turn_lease=0.3))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        assert renewed.wait(10)
+        with pytest.raises(TurnInProgress):
+            begin(conversations, "s", "other")
+        turn.reply("hi")
+    with pytest.raises(TurnLost):
+        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn.token, lease_ms=1))
+
+
+def test_a_renewal_that_fails_is_tried_again(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    renewed = threading.Event()
+
+    class Flaky(Recorder):
+        failures = 2
+
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, RenewTurn):
+                if self.failures:
+                    self.failures -= 1
+                    raise StoreUnavailable("away", written=None)
+                renewed.set()
+            return super().apply(command)
+
+    conversations = PlainConversations(Flaky(harness.store), Settings(turn_lease=0.3))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        assert renewed.wait(10)
+        turn.reply("hi")
+    assert caplog.text.count("could not be renewed") == 2
+
+
+@pytest.mark.parametrize("policy", ["wait", "supersede"])
+def test_turns_of_many_are_never_torn(started: PlainConversations, policy: Any) -> None:
+    failures: list[Exception] = []
+    lost = 0
+
+    def work(name: str) -> None:
+        nonlocal lost
+        for number in range(8):
+            try:
+                with take(started, f"{name}{number}", policy=policy) as turn:
+                    turn.reply(f"re:{turn.history[-1]}")
+            except TurnLost:
+                lost += 1
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    messages = get(started).messages
+    replies = 0
+    for before, message in zip([None, *messages], messages, strict=False):
+        if isinstance(message.body, dict):
+            assert before
+            assert message.body["content"] == f"re:{before.body}", "torn"
+            replies += 1
+    users = [message.body for message in messages if isinstance(message.body, str)]
+    assert len(users) == 64
+    assert replies == 64 - lost
+    assert lost == 0 or policy == "supersede"
+    for name in "abcdefgh":
+        assert [user for user in users if user[0] == name] == [f"{name}{number}" for number in range(8)]
+
+
+# ---- once
+
+
+def test_a_token_makes_a_turn_once(started: PlainConversations) -> None:
+    with take(started, token="T") as turn:
+        with pytest.raises(TurnInProgress):
+            begin(started, "s", USER, token="T")
+        turn.reply("hi")
+    again, begun = begin(started, "s", USER, token="T")
+    assert again is None
+    assert begun.reply
+    assert (begun.receipt.first_seq, begun.reply.first_seq, begun.reply.version) == (1, 2, 3)
+    with pytest.raises(TokenReused):
+        begin(started, "s", "another", token="T")
+    assert get(started)["history"] == [USER, BOT]
+
+
+def test_a_failed_turn_can_be_taken_again(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started, token="T"):
+        raise ZeroDivisionError
+    with take(started, token="T") as turn:
+        assert turn.history == [USER]
+        assert (turn.message.seq, turn.message.status) == (1, None)
+        turn.reply("hi")
+    assert get(started)["history"] == [USER, BOT]
+    assert statuses(started) == [None, None]
+
+
+def test_the_turn_of_a_dead_worker_can_be_taken_again(started: PlainConversations, harness: Harness) -> None:
+    take(started, token="T")
+    with pytest.raises(TurnInProgress):
+        begin(started, "s", USER, token="T")
+    end_lease(harness)
+    with take(started, token="T") as turn:
+        turn.reply("hi")
+    assert get(started)["history"] == [USER, BOT]
+
+
+def test_a_turn_that_others_wrote_behind_is_lost(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started, token="T"):
+        raise ZeroDivisionError
+    started.append("s", "somebody else")
+    with pytest.raises(TurnLost):
+        begin(started, "s", USER, token="T")
+    assert get(started)["history"] == [USER, "somebody else"]
+
+
+def test_a_repeat_after_a_delete_never_revives(started: PlainConversations) -> None:
+    with take(started, token="T") as turn:
+        turn.reply("hi")
+    started.delete_session("s")
+    again, begun = begin(started, "s", USER, token="T")
+    assert (again, begun.snapshot) == (None, None)
+    assert begun.reply
+    assert not started.exists("s")
+
+
+@pytest.mark.parametrize("lose", [1, 2, 3])
+def test_every_reply_of_the_store_lost_leaves_one_copy(
+    started: PlainConversations, harness: Harness, lose: int
+) -> None:
+    element = join_element(1, b'"m"')
+    command = BeginTurn(session_id="s", owner=ANY, element=element, lease_ms=0, token="T")
+    for _ in range(lose + 1):
+        begun = harness.store.begin(command)
+    assert begun.receipt.first_seq == 1
+    commit = CommitTurn(session_id="s", owner=ANY, turn="T", elements=(element,), token="T/reply")
+    for _ in range(lose + 1):
+        receipt = harness.store.apply(commit)
+    assert (receipt.first_seq, receipt.version) == (2, 3)
+    assert get(started)["history"] == ["m", "m"]
+
+
+# ---- conversing
+
+
+async def async_handler(turn: Turn) -> str:
+    return f"async {len(turn.history)}"
+
+
+async def async_chunks(turn: Turn) -> AsyncIterator[str]:
+    yield "one "
+    yield "two"
+
+
+@pytest.mark.parametrize(
+    ("handler", "content"), [(lambda turn: "plain", "plain"), (async_handler, "async 1"), (async_chunks, "one two")]
+)
+def test_handlers(started: PlainConversations, handler: Any, content: str) -> None:
+    exchange = converse(started, "s", Message(USER), Replier(handler))
+    assert exchange.reply
+    assert exchange.reply["content"] == content
+
+
+def test_conversing_is_repeatable(started: PlainConversations) -> None:
+    calls: list[int] = []
+
+    def handler(turn: Turn) -> str | None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError
+        return "hi"
+
+    with pytest.raises(ReplyFailed):
+        converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    first = converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    assert len(calls) == 2
+    started.append("s", "later")
+    again = converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    assert len(calls) == 2
+    assert (again.message, again.reply) == (first.message, first.reply)
+    assert again.receipt.version == first.receipt.version
+
+
+def test_conversing_without_a_handler_is_repeatable(started: PlainConversations) -> None:
+    first = converse(started, "s", Message(USER), None, token="T")
+    started.append("s", "later")
+    again = converse(started, "s", Message(USER), None, token="T")
+    assert (again.message, again.reply, again.receipt.version) == (first.message, None, first.receipt.version)
+
+
+# ---- limits
+
+
+def limited(harness: Harness, **settings: Any) -> PlainConversations:
+    """The operations on a store of the same kind with other limits."""
+    chosen = Settings(**settings)
+    if isinstance(harness.store, MemoryStore):
+        return PlainConversations(MemoryStore(limits_of(chosen)), chosen)
+    assert isinstance(harness.store, RedisStore)
+    return PlainConversations(RedisStore(harness.store._client, chosen.prefix, limits_of(chosen)), chosen)
+
+
+def test_too_many_messages_are_refused(harness: Harness) -> None:
+    conversations = limited(harness, max_history=3)
+    conversations.save_session("s", {"history": [1, 2]})
+    for call in (
+        lambda: conversations.append("s", 3, 4, data={"a": 1}),
+        lambda: conversations.save_session("s", {"history": [1, 2, 3, 4]}),
+        lambda: conversations.save_session("t", [1, 2, 3, 4]),
+    ):
+        with pytest.raises(TooLarge) as caught:
+            call()
+        assert (caught.value.limit, caught.value.size, caught.value.written) == (3, 4, False)
+    assert not conversations.exists("t")
+    with pytest.raises(TooLarge), take(conversations) as turn:
+        turn.reply("the fourth")
+    assert get(conversations) == {"history": [1, 2, USER]}
+    assert statuses(conversations) == [None, None, "failed"]
+    with pytest.raises(TooLarge):
+        begin(conversations, "s", "the fourth")
+    conversations.append("s", data={"a": 1})
+    session = get(conversations)
+    session["history"] = session["history"][-1:]
+    conversations.save_session("s", session)
+    conversations.append("s", 4, 5)
+    assert get(conversations)["history"] == [USER, 4, 5]
+
+
+def test_a_history_can_be_trimmed(harness: Harness) -> None:
+    conversations = limited(harness, max_history=4, history_policy="trim")
+    conversations.save_session("s", {"history": [1, 2, 3]})
+    assert conversations.append("s", 4, 5).first_seq == 4
+    assert get(conversations)["history"] == [2, 3, 4, 5]
+    with take(conversations) as turn:
+        assert turn.history == [3, 4, 5, USER]
+        turn.reply("hi")
+    assert get(conversations)["history"] == [4, 5, USER, BOT]
+    assert [message.seq for message in get(conversations).messages] == [4, 5, 6, 7]
+    session = get(conversations)
+    session["history"] += [8, 9]
+    conversations.save_session("s", session)
+    assert get(conversations)["history"] == [USER, BOT, 8, 9]
+    with pytest.raises(TooLarge):
+        conversations.append("s", *range(5))
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), take(conversations):
+            raise ZeroDivisionError
+    assert statuses(conversations) == [None, "failed", "failed", "failed"]
+
+
+def test_large_sessions_are_refused(harness: Harness) -> None:
+    conversations = limited(harness, max_session_bytes=2_000, max_data_bytes=500)
+    conversations.save_session("s", {"a": "x" * 300, "history": ["m" * 500]})
+    with pytest.raises(TooLarge, match="data") as caught:
+        conversations.append("s", data={"b": "x" * 300})
+    assert (caught.value.limit, caught.value.size) == (500, 301 + 2 + 301 + 2)
+    with pytest.raises(TooLarge, match="session"):
+        conversations.append("s", "m" * 1_200)
+    session = get(conversations)
+    session["b"] = "x" * 300
+    with pytest.raises(TooLarge, match="data"):
+        conversations.save_session("s", session)
+    del session["b"]
+    session["a"] = "x" * 200
+    session["history"].append("m" * 1_000)
+    conversations.save_session("s", session)
+    with pytest.raises(TooLarge, match="session"):
+        begin(conversations, "s", "m" * 400)
+    session["history"].pop(0)
+    conversations.save_session("s", session)
+    conversations.append("s", "m" * 500, data={"a": "y" * 250})
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", "m" * 1_900)
+
+
+def test_bytes_are_counted_exactly(harness: Harness) -> None:
+    """What is counted step by step is what there is: the limit is met to the byte, whatever came before."""
+    conversations = limited(harness, max_session_bytes=3_000, max_history=20, history_policy="trim")
+    conversations.save_session("s", {"a": 1, "history": ["x"] * 15})
+    for number in range(6):
+        with pytest.raises(ZeroDivisionError), take(conversations, f"ü{number}"):
+            raise ZeroDivisionError
+        with take(conversations, f"ü{number}") as turn:
+            turn.data["n"] = number
+            turn.reply("é" * number)
+        session = get(conversations)
+        session["history"] = session["history"][2:]
+        session["history"][0] = "edited"
+        session["b"] = ["y"] * number
+        conversations.save_session("s", session)
+    snapshot = harness_load(conversations)
+    used = sum(map(len, snapshot.elements)) + sum(len(k.encode()) + len(v) for k, v in snapshot.fields.items())
+    envelope = len(join_element(1_800_000_000_000, b'""'))
+    room = 3_000 - used - envelope
+    if snapshot.count == 20:
+        room += len(snapshot.elements[0])
+    with pytest.raises(TooLarge):
+        conversations.append("s", "z" * (room + 1))
+    conversations.append("s", "z" * room)
+
+
+def harness_load(conversations: PlainConversations) -> Any:
+    snapshot = conversations.backend.store.load("s", ANY)
+    assert snapshot
+    return snapshot
+
+
+def test_metadata_depth_is_limited(harness: Harness) -> None:
+    conversations = limited(harness, max_metadata_depth=2)
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", Message("x", {"a": [1]}))
+    with pytest.raises(TooDeep):
+        conversations.append("s", Message("x", {"a": [[1]]}))
+    assert get(conversations).message_count == 1
+
+
+def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
+    conversations = limited(harness, ttl=100, max_age=150)
+    receipt_of = conversations.backend.store.load
+    session = conversations.save_session("s", {"complete": True, "history": []}, ttl=5_000)
+    assert (session.expires_at - session.created_at).total_seconds() == 150
+    conversations.append("s", "x")
+    snapshot = receipt_of("s", ANY)
+    assert snapshot
+    assert snapshot.expires_at_ms - snapshot.created_at_ms == 150_000
+    conversations.save_session("t", {})
+    short = get(conversations, "t")
+    assert 99 <= (short.expires_at - short.created_at).total_seconds() <= 101
+
+
+def test_the_renewer_is_one_per_process() -> None:
+    assert turns._renewer() is turns._renewer()
