@@ -114,7 +114,8 @@ class _Views:
         session, receipt = create(session_id, content, message, ttl=body.get("ttl"), token=key, digest=digest)
         last_seq = 1 if message else 0
         if message and replier:
-            exchange = converse(self._conversations, session_id, message, replier, token=key)
+            turn = f"{key}/turn" if key else None
+            exchange = converse(self._conversations, session_id, message, replier, token=turn)
             receipt = exchange.receipt
             last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
         if replier or receipt.repeated:

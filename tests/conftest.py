@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
-from .servers import Server, programs, running
+from .servers import Server, programs
+from .service import Service
 
 SERVERS = sorted(programs(), reverse=True)
 
@@ -77,4 +78,17 @@ def conversations(harness: Harness) -> PlainConversations:
     return PlainConversations(harness.store)
 
 
-__all__ = ["running"]
+@pytest.fixture(params=["memory", "valkey"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a store is, for apps: in memory, and on a real server."""
+    if request.param == "memory":
+        yield "memory://"
+    else:
+        server: Server = request.getfixturevalue("valkey")
+        yield server.url
+
+
+@pytest.fixture
+def service(url: str) -> Service:
+    """An app with the blueprint."""
+    return Service(url)

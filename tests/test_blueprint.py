@@ -6,74 +6,20 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask, abort, request
-from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 import flask_convstore
 from flask_convstore import ConversationStore, ConvstoreError, CorruptValue, Message, Turn
 from flask_convstore.errors import StoreMisconfigured
 
 from .servers import Server
+from .service import Service, problem
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-
-
-class Service:
-    """An app with the blueprint, and a client of it."""
-
-    def __init__(self, url: str, **config: Any) -> None:
-        self.app = Flask("service")
-        self.app.config.update(CONVSTORE_URL=url, **{f"CONVSTORE_{name}": value for name, value in config.items()})
-        self.convstore = ConversationStore(self.app)
-        self.app.register_blueprint(self.convstore.blueprint)
-        self.client: FlaskClient = self.app.test_client()
-
-    def start(self, **body: Any) -> str:
-        session_id: str = self.json(self.client.post("/sessions", json=body), 201)["session_id"]
-        return session_id
-
-    def say(self, session_id: str, content: Any = "hello", **more: Any) -> Any:
-        return self.json(self.client.post(f"/sessions/{session_id}/messages", json={"content": content, **more}), 201)
-
-    def get(self, session_id: str, query: str = "") -> Any:
-        return self.json(self.client.get(f"/sessions/{session_id}{query}"), 200)
-
-    @staticmethod
-    def json(response: TestResponse, status: int) -> Any:
-        assert response.status_code == status, response.data
-        assert response.mimetype == "application/json"
-        return response.json
-
-
-@pytest.fixture(params=["memory", "valkey"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "memory":
-        yield "memory://"
-    else:
-        server: Server = request.getfixturevalue("valkey")
-        yield server.url
-
-
-@pytest.fixture
-def service(url: str) -> Service:
-    return Service(url)
-
-
-def problem(response: TestResponse, status: int, slug: str) -> Any:
-    assert response.status_code == status, response.data
-    assert response.mimetype == "application/problem+json"
-    found = response.json
-    assert found
-    assert (found["type"], found["status"]) == (f"urn:convstore:{slug}", status)
-    assert found["title"]
-    assert found["detail"]
-    return found
 
 
 # ---- start

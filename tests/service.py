@@ -1,0 +1,49 @@
+"""An app with the blueprint, as HTTP tests need it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from flask_convstore import ConversationStore
+
+
+class Service:
+    """An app with the blueprint, and a client of it."""
+
+    def __init__(self, url: str, **config: Any) -> None:
+        self.app = Flask("service")
+        self.app.config.update(CONVSTORE_URL=url, **{f"CONVSTORE_{name}": value for name, value in config.items()})
+        self.convstore = ConversationStore(self.app)
+        self.app.register_blueprint(self.convstore.blueprint)
+        self.client: FlaskClient = self.app.test_client()
+
+    def start(self, **body: Any) -> str:
+        session_id: str = self.json(self.client.post("/sessions", json=body), 201)["session_id"]
+        return session_id
+
+    def say(self, session_id: str, content: Any = "hello", **more: Any) -> Any:
+        return self.json(self.client.post(f"/sessions/{session_id}/messages", json={"content": content, **more}), 201)
+
+    def get(self, session_id: str, query: str = "") -> Any:
+        return self.json(self.client.get(f"/sessions/{session_id}{query}"), 200)
+
+    @staticmethod
+    def json(response: TestResponse, status: int) -> Any:
+        assert response.status_code == status, response.data
+        assert response.mimetype == "application/json"
+        return response.json
+
+
+def problem(response: TestResponse, status: int, slug: str) -> Any:
+    assert response.status_code == status, response.data
+    assert response.mimetype == "application/problem+json"
+    found = response.json
+    assert found
+    assert (found["type"], found["status"]) == (f"urn:convstore:{slug}", status)
+    assert found["title"]
+    assert found["detail"]
+    return found
