@@ -272,7 +272,7 @@ class Conversations(abc.ABC):
                 fields=fields,
                 expected="" if expected_version is None else str(expected_version),
                 token=new_token() if token is None else check_name(token, "token"),
-                digest="" if token is None else digest_of(elements, fields),
+                digest="" if token is None else digest_of("append", elements, fields),
             )
         )
 
@@ -379,9 +379,9 @@ def _name_problem(name: object) -> str | None:
     return None
 
 
-def digest_of(elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
+def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
     """Tells apart the requests that one token may come with. The time of acceptance is not part of a request."""
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(kind.encode() + b"\n", digest_size=8)
     for element in elements:
         envelope, _, body = element.partition(b"\n")
         digest.update(b"message %b\n%b\n" % (envelope.partition(b",")[2], body))

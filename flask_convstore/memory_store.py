@@ -53,7 +53,7 @@ def _wall_clock() -> int:
 
 @dataclass(slots=True)
 class _Turn:
-    token: str
+    attempt: str
     until: int
     seq: int
 
@@ -156,7 +156,7 @@ class MemoryStore:
         if not session:
             raise SessionNotFound(command.session_id)
         if isinstance(command, RenewTurn):
-            if not session.turn or session.turn.token != command.turn:
+            if not session.turn or session.turn.attempt != command.turn:
                 raise TurnLost(command.session_id)
             session.turn.until = now + command.lease_ms
         else:
@@ -237,7 +237,7 @@ class MemoryStore:
         if previous and previous.until > now and not command.supersede:
             raise TurnInProgress(command.session_id, previous.until - now)
         session.version += 1
-        session.turn = _Turn(command.token, now + command.lease_ms, session.next_seq)
+        session.turn = _Turn(command.attempt, now + command.lease_ms, session.next_seq)
         first_seq = self._add(session, (command.element,), ())
         if previous:
             _mark(session, previous.seq, "superseded" if previous.until > now else "interrupted")
@@ -251,11 +251,12 @@ class MemoryStore:
             return Begun(receipt, None, reply=ended)
         if not ended:
             turn = session.turn
-            if turn and turn.until > now:
-                raise TurnInProgress(command.session_id, turn.until - now)
-            if receipt.first_seq != session.next_seq - 1:
-                raise TurnLost(command.session_id)
-            session.turn = _Turn(command.token, now + command.lease_ms, session.next_seq - 1)
+            if not turn or turn.attempt != command.attempt:
+                if turn and turn.until > now:
+                    raise TurnInProgress(command.session_id, turn.until - now)
+                if receipt.first_seq != session.next_seq - 1:
+                    raise TurnLost(command.session_id)
+            session.turn = _Turn(command.attempt, now + command.lease_ms, receipt.first_seq or 0)
         reply = ended and replace(
             ended,
             repeated=True,
@@ -267,7 +268,7 @@ class MemoryStore:
 
     def _commit(self, command: CommitTurn, session: _Session) -> int | None:
         turn = session.turn
-        if not turn or turn.token != command.turn:
+        if not turn or turn.attempt != command.turn:
             raise TurnLost(command.session_id)
         _refuse_collisions(command, session)
         session.version += 1
@@ -339,11 +340,11 @@ class MemoryStore:
             return None
         if not session and (command.session_id in self._sessions or command.owner not in (ANY, tokens.owner)):
             return None
-        if session:
-            self._move_lifetime(command.session_id, session, now)
         receipt, digest = known
         if digest != command.digest:
             raise TokenReused("this token came before with another request; nothing was written", "token")
+        if session:
+            self._move_lifetime(command.session_id, session, now)
         created, expires = (session.created, session.expires) if session else (0, 0)
         lifetime = expires - now if session else 0
         return replace(receipt, repeated=True, created_at_ms=created, expires_at_ms=expires, lifetime_ms=lifetime)

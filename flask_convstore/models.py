@@ -139,7 +139,8 @@ class Touch:
 class BeginTurn:
     """Add a user's message and take the turn for *lease_ms*; with *supersede* from whoever has it.
 
-    The *last* messages, this one included, come back with it (None: all).
+    The *last* messages, this one included, come back with it (None: all). The *token* names the turn, however often it is
+    tried; *attempt* names this one try of it, whose lease it is: the same try repeated has the turn already.
     """
 
     session_id: str
@@ -149,13 +150,14 @@ class BeginTurn:
     supersede: bool = False
     last: int | None = None
     expected: str = ""
+    attempt: str = field(default_factory=new_token)
     token: str = field(default_factory=new_token)
     digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitTurn:
-    """End the turn that was begun with the token *turn*: add the reply's *elements*, merge *fields*, mark its message.
+    """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark its message.
 
     *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``.
     """
@@ -172,7 +174,7 @@ class CommitTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewTurn:
-    """Keep the turn that was begun with the token *turn* for another *lease_ms*. No write: it needs no token."""
+    """Keep the turn that the attempt *turn* has for another *lease_ms*. No write: it needs no token."""
 
     session_id: str
     owner: Owner

@@ -3,7 +3,7 @@
 | key                    | type | holds                                                                                     |
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl; |
-|                        |      | history_bytes, data_bytes; turn (token), turn_until, turn_seq while one is in progress;   |
+|                        |      | history_bytes, data_bytes; turn (whose attempt has it), turn_until, turn_seq;             |
 |                        |      | d:<field> = JSON text of a data field                                                     |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
 | {prefix}{<id>}:tokens  | hash | t:<token> = receipt; outlives the session as its tombstone                                |
@@ -121,19 +121,21 @@ class RedisStore:
         name, arguments = _writing(command)
         reply = self._call(name, keys, command.owner, self._head(command) + arguments)
         _refuse(command, reply, keys)
-        return _receipt(reply) if reply[0] == b"ok" else _first_receipt(reply, reply[2], command.digest, keys[2])
+        return _receipt(reply) if reply[0] == b"ok" else _first_receipt(reply, reply[2], keys[2])
 
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
-        arguments: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.element]
+        arguments: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.attempt]
         queries = _reading(keys, command.last)
-        reply, *found = self._call("begin_turn", keys, command.owner, self._head(command) + arguments, queries)
+        reply, *found = self._call(
+            "begin_turn", keys, command.owner, [*self._head(command), *arguments, command.element], queries
+        )
         _refuse(command, reply, keys)
         if reply[0] == b"ok":
             now_begun = _snapshot(command.session_id, keys, found, command.last, reply[6])
             return Begun(_receipt(reply), now_begun, previous_seq=reply[8] or None)
-        receipt = _first_receipt(reply, reply[2], command.digest, keys[2])
-        ended = _first_receipt(reply, reply[6], "", keys[2]) if len(reply) > 6 and reply[6] else None
+        receipt = _first_receipt(reply, reply[2], keys[2])
+        ended = _first_receipt(reply, reply[6], keys[2]) if len(reply) > 6 and reply[6] else None
         gone = not receipt.expires_at_ms
         return Begun(
             receipt,
@@ -264,15 +266,12 @@ def _receipt(reply: list[Any]) -> Receipt:
     return Receipt(version, first_seq or None, False, "primary", created, updated, expires, lifetime, history_version)
 
 
-def _first_receipt(reply: list[Any], kept: bytes, digest: str, key: str) -> Receipt:
+def _first_receipt(reply: list[Any], kept: bytes, key: str) -> Receipt:
     """The receipt *kept* under a token: ``version first_seq at history_version_before digest``."""
     try:
-        *numbers, first_digest = kept.decode().split(" ")
-        version, first_seq, at, history_version = map(int, numbers)
+        version, first_seq, at, history_version = map(int, kept.split(b" ", 4)[:4])
     except ValueError:
         raise CorruptValue(key, "it holds a receipt that is not ours") from None
-    if first_digest != digest:
-        raise TokenReused("this token came before with another request; nothing was written", "token")
     created, now, expires = reply[3:6]
     return Receipt(version, first_seq or None, True, "primary", created, at, expires, expires - now, history_version)
 
@@ -291,10 +290,14 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
         return
     if word == b"corrupt" and reply[2] == b"history":
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
+    if word == b"corrupt" and reply[2] == b"tokens":
+        raise CorruptValue(keys[2], "it holds a receipt that is not ours")
     if word == b"corrupt" or command is None:
         raise CorruptValue(keys[0], "it is not a session of flask-convstore")
     if word == b"conflict":
         raise _conflict(command, reply)
+    if word == b"reused":
+        raise TokenReused("this token came before with another request; nothing was written", "token")
     if word == b"too_large":
         raise TooLarge(_TOO_LARGE[reply[2]], limit=reply[3], size=reply[4])
     if word == b"busy":

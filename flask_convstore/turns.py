@@ -90,6 +90,7 @@ class Turn:
         self._conversations = conversations
         self._owner = owner
         self._last = last
+        self._attempt = command.attempt
         self._lease_ms = command.lease_ms
         self._begun = begun
         self._session = loaded(begun.snapshot, conversations.backend.settings.history_key, conversations.backend.origin)
@@ -97,12 +98,15 @@ class Turn:
         self.session_id = command.session_id
         self.token = command.token
         self.message = message_of(command.element, begun.receipt.first_seq or 0)
-        if begun.receipt.repeated and self._session.messages:
-            self.message = replace(self._session.messages[-1], status=None)  # as it was accepted the first time
+        if begun.receipt.repeated:  # as it was accepted the first time
+            stored = (replace(found, status=None) for found in self._session.messages if found.seq == self.message.seq)
+            self.message = next(stored, self.message)
 
     @cached_property
     def history(self) -> list[Any]:
         history = self._conversations.history_of(self._session)
+        came_later = self._session.last_seq - self.message.seq
+        history = history[: max(0, len(history) - came_later)]
         return history if self._last is None else history[-self._last :]
 
     @cached_property
@@ -149,7 +153,7 @@ class Turn:
             CommitTurn(
                 session_id=self.session_id,
                 owner=self._owner,
-                turn=self.token,
+                turn=self._attempt,
                 elements=elements,
                 fields=fields,
                 status=status,
@@ -159,7 +163,7 @@ class Turn:
 
     def __enter__(self) -> Turn:
         store = self._conversations.backend.store
-        command = RenewTurn(session_id=self.session_id, owner=self._owner, turn=self.token, lease_ms=self._lease_ms)
+        command = RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=self._lease_ms)
         _renewer().add(self, lambda: store.apply(command), self._lease_ms / 3000)
         return self
 
@@ -213,7 +217,7 @@ def begin(
         last=None if last is None else max(last, 2),  # the one before tells what became of its turn
         expected=expected,
         token=new_token() if token is None else check_name(token, "token"),
-        digest="" if token is None else digest_of((element,)),
+        digest="" if token is None else digest_of("turn", (element,)),
     )
     deadline = time.monotonic() + (settings.turn_wait if policy == "wait" else 0)
     pause = _SHORTEST_PAUSE
@@ -292,7 +296,7 @@ def _only_store(
         elements=elements,
         expected=expected,
         token=new_token() if token is None else check_name(token, "token"),
-        digest="" if token is None else digest_of(elements),
+        digest="" if token is None else digest_of("append", elements),
     )
     receipt = backend.store.apply(command)
     if receipt.repeated:

@@ -20,7 +20,7 @@ from flask_convstore.redis_store import RedisStore, _script
 
 from .harness import SETTINGS, PlainConversations, RedisHarness
 from .servers import Server, running
-from .wire import CountingProxy
+from .wire import Proxy
 
 USER = {"role": "user", "content": "u" * 200}
 BOT = {"role": "assistant", "content": "a" * 800}
@@ -94,7 +94,7 @@ def test_tokens_are_bounded(server: Server) -> None:
 @pytest.mark.parametrize("length", [10, 10_000])
 def test_a_turn_is_one_round_trip_at_any_length(server: Server, length: int) -> None:
     on(server.client).save_session("s", {"history": [USER, BOT] * (length // 2)})
-    with CountingProxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
+    with Proxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
         conversations = on(client)
         conversations.append("s", USER, BOT)  # connects, and teaches the server the script
         proxy.reset()
@@ -106,7 +106,7 @@ def test_a_turn_is_one_round_trip_at_any_length(server: Server, length: int) -> 
 
 @pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete"])
 def test_every_other_call_is_one_round_trip(server: Server, call: str) -> None:
-    with CountingProxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
+    with Proxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
         conversations = on(client)
         session = conversations.save_session("s", {"a": 1, "history": [USER]})
         calls: dict[str, Any] = {

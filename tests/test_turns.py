@@ -263,7 +263,7 @@ def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness) -> None:
             begin(conversations, "s", "other")
         turn.reply("hi")
     with pytest.raises(TurnLost):
-        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn.token, lease_ms=1))
+        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1))
 
 
 def test_a_renewal_that_fails_is_tried_again(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
@@ -387,11 +387,11 @@ def test_every_reply_of_the_store_lost_leaves_one_copy(
     started: PlainConversations, harness: Harness, lose: int
 ) -> None:
     element = join_element(1, b'"m"')
-    command = BeginTurn(session_id="s", owner=ANY, element=element, lease_ms=0, token="T")
+    command = BeginTurn(session_id="s", owner=ANY, element=element, lease_ms=0, token="T", attempt="A")
     for _ in range(lose + 1):
         begun = harness.store.begin(command)
     assert begun.receipt.first_seq == 1
-    commit = CommitTurn(session_id="s", owner=ANY, turn="T", elements=(element,), token="T/reply")
+    commit = CommitTurn(session_id="s", owner=ANY, turn="A", elements=(element,), token="T/reply")
     for _ in range(lose + 1):
         receipt = harness.store.apply(commit)
     assert (receipt.first_seq, receipt.version) == (2, 3)

@@ -1,18 +1,23 @@
-"""A proxy between a client and a server that counts what goes over the wire."""
+"""A proxy between a client and a server: counts what goes over the wire, and breaks it where it is told to."""
 
 from __future__ import annotations
 
 import socket
 import threading
 from types import TracebackType
+from typing import Literal
+
+Fault = Literal["lost request", "lost reply", "half reply", "black hole"]
 
 
-class CountingProxy:
-    """Forwards 127.0.0.1:port to a server, and counts.
+class Proxy:
+    """Forwards 127.0.0.1:port to a server.
 
     Attributes:
         round_trips: How often the client spoke after the server had spoken last.
         sent, received: Bytes from and to the client.
+        faults: What happens to the next scripts that are called, one after the other. A connection ends with a fault, but
+            for a black hole, which only never answers.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -20,8 +25,13 @@ class CountingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
+        self.faults: list[Fault] = []
         self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def reset(self) -> None:
         self.round_trips = self.sent = self.received = 0
@@ -35,28 +45,9 @@ class CountingProxy:
                 return
             server = socket.create_connection(self._target)
             self._sockets += [client, server]
-            for source, sink, from_client in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._forward, args=(source, sink, from_client), daemon=True).start()
+            Link(self, client, server)
 
-    def _forward(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
-        while True:
-            try:
-                chunk = source.recv(1 << 20)
-            except OSError:
-                chunk = b""
-            if not chunk:
-                sink.close()
-                return
-            if from_client:
-                self.round_trips += self._server_spoke_last
-                self._server_spoke_last = False
-                self.sent += len(chunk)
-            else:
-                self._server_spoke_last = True
-                self.received += len(chunk)
-            sink.sendall(chunk)
-
-    def __enter__(self) -> CountingProxy:
+    def __enter__(self) -> Proxy:
         return self
 
     def __exit__(
@@ -65,3 +56,63 @@ class CountingProxy:
         self._listener.close()
         for end in self._sockets:
             end.close()
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._fault: Fault | None = None
+        for forward in (self._from_client, self._from_server):
+            threading.Thread(target=forward, daemon=True).start()
+
+    def _from_client(self) -> None:
+        proxy = self._proxy
+        for chunk in _chunks(self._client):
+            proxy.round_trips += proxy._server_spoke_last
+            proxy._server_spoke_last = False
+            proxy.sent += len(chunk)
+            if b"EVAL" in chunk and proxy.faults and not self._fault:
+                self._fault = proxy.faults.pop(0)
+            if self._fault == "lost request":
+                break
+            if self._fault != "black hole":
+                self._server.sendall(chunk)
+        self._end()
+
+    def _from_server(self) -> None:
+        proxy = self._proxy
+        for chunk in _chunks(self._server):
+            if self._fault == "lost reply":
+                break
+            if self._fault == "half reply":
+                self._client.sendall(chunk[: len(chunk) // 2])
+                break
+            proxy._server_spoke_last = True
+            proxy.received += len(chunk)
+            try:
+                self._client.sendall(chunk)
+            except OSError:
+                break
+        self._end()
+
+    def _end(self) -> None:
+        for end in (self._client, self._server):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                end.close()
+
+
+def _chunks(source: socket.socket):  # type: ignore[no-untyped-def]
+    while True:
+        try:
+            chunk = source.recv(1 << 20)
+        except OSError:
+            return
+        if not chunk:
+            return
+        yield chunk

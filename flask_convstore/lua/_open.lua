@@ -38,3 +38,12 @@ end
 if receipt and not exists and owner ~= "*" and owner ~= tokens_owner then
     receipt = false
 end
+if receipt then
+    local first_digest = string.match(receipt, "^%d+ %d+ %d+ %d+ (.*)$")
+    if not first_digest then
+        return {"corrupt", nonce, "tokens"}
+    end
+    if first_digest ~= ARGV[8] then
+        return {"reused", nonce}
+    end
+end

@@ -11,10 +11,11 @@ ARGV[..]    element      an opaque message each
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
              first_seq: of the first message added, 0 for none; history_version: as it was before
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session" or "history" is not whole; nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(messages + fields added), whatever the length of the history
 ]]
 --#include _open.lua
@@ -28,12 +29,13 @@ end
 
 local first_element = 17 + 2 * ARGV[16]
 local added = #ARGV - first_element + 1
-local fields_set = first_element > 17
 local first_seq = added > 0 and first + count or 0
-local drop, data_after = 0, data_bytes
+local drop, data_after, fields_set = 0, data_bytes, false
 for at = 17, first_element - 1, 2 do
-    local stored = redis.call("HSTRLEN", session, "d:" .. ARGV[at])
-    data_after = data_after - (stored > 0 and #ARGV[at] + stored or 0) + (ARGV[at + 1] ~= "" and #ARGV[at] + #ARGV[at + 1] or 0)
+    local name, value = ARGV[at], ARGV[at + 1]
+    local stored = redis.call("HSTRLEN", session, "d:" .. name)
+    data_after = data_after - (stored > 0 and #name + stored or 0) + (value ~= "" and #name + #value or 0)
+    fields_set = fields_set or value ~= ""
 end
 --#include _fit.lua
 --#include _shape.lua

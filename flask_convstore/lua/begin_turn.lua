@@ -6,23 +6,26 @@ KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
 ARGV[14]    expected   the version it must have, or "<created>-<version>"; "" any
 ARGV[15]    lease      milliseconds the turn is ours without being renewed
 ARGV[16]    supersede  "1": take the turn from whoever has it; "0": refuse
-ARGV[17]    element    the message, opaque
+ARGV[17]    attempt    whose the turn shall be; the same attempt repeated has it already
+ARGV[18]    element    the message, opaque
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, previous_seq}
              first_seq: of the message; previous_seq: of the message whose turn was interrupted or superseded by this, or 0
-         {"resumed", nonce, receipt, created, now, expires}          this token is known, and the turn is taken anew
+         {"resumed", nonce, receipt, created, now, expires}          this token is known, and the turn is this attempt's: it
+             was before, or the earlier one died or failed, its message is still the last, and the turn is taken anew
          {"repeated", nonce, receipt, created, now, expires, reply}  it is known and was ended; reply: the receipt of its end;
              "" where the session is gone
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
+         {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session" or "history" is not whole; nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(1), whatever the length of the history
 ]]
 --#include _open.lua
-local expected = ARGV[14]
+local expected, attempt = ARGV[14], ARGV[17]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
 local remaining = turn[1] and tonumber(turn[2]) - now or 0
 
@@ -36,14 +39,17 @@ if receipt then
     if reply ~= "" then
         return {"repeated", nonce, receipt, created or 0, now, now + lifetime, reply}
     end
-    if remaining > 0 then
-        return {"busy", nonce, remaining}
-    end
     --#include _intact.lua
-    if tonumber(string.match(receipt, "^%d+ (%d+)")) ~= first + count - 1 then
-        return {"lost", nonce}
+    local message_seq = tonumber(string.match(receipt, "^%d+ (%d+)"))
+    if turn[1] ~= attempt then
+        if remaining > 0 then
+            return {"busy", nonce, remaining}
+        end
+        if message_seq ~= first + count - 1 then
+            return {"lost", nonce}
+        end
     end
-    redis.call("HSET", session, "turn", token, "turn_until", now + ARGV[15], "turn_seq", first + count - 1)
+    redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", message_seq)
     return {"resumed", nonce, receipt, created, now, now + lifetime}
 end
 if not exists then
@@ -55,7 +61,7 @@ if remaining > 0 and ARGV[16] ~= "1" then
     return {"busy", nonce, remaining}
 end
 
-local first_element, added, drop, data_after, fields_set = 17, 1, 0, data_bytes, false
+local first_element, added, drop, data_after, fields_set = 18, 1, 0, data_bytes, false
 --#include _fit.lua
 --#include _shape.lua
 local first_seq = first + count
@@ -64,7 +70,7 @@ version = version + 1
 -- The first write is one that a full server refuses: then nothing is written.
 redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
     "history_version", version, "shape", shape, "history_bytes", history_after, "data_bytes", data_after,
-    "turn", token, "turn_until", now + ARGV[15], "turn_seq", first_seq)
+    "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
 --#include _push.lua
 if turn[1] then
     previous_seq = tonumber(turn[3])

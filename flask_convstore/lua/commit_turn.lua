@@ -2,7 +2,7 @@
 commit_turn: end a turn, once: add the reply behind its message, change data fields, give the turn back.
 
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    turn         the token that the turn was begun with
+ARGV[14]    turn         the attempt that has the turn
 ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
 ARGV[16]    field_count  data fields that follow
 ARGV[17..]  name, loaded, value   three per field, as save.lua has them
@@ -11,11 +11,12 @@ ARGV[..]    element      the reply, opaque; none where there is none
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
              first_seq: of the reply, 0 for none; history_version: as it was before
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"lost", nonce}                           another turn has taken over; nothing was written
          {"conflict", nonce, version, what}        "d:<field>" changed meanwhile; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session" or "history" is not whole; nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(fields given), whatever the length of the history
 
 A lease past its deadline that nobody has taken still commits: what counts is whose the turn is.

@@ -6,8 +6,10 @@ ARGV[14]    expected  the version it must have, or "<created>-<version>"; "" any
 
 Returns  {"ok", nonce, version, first_seq, created, now, now, history_version}   as save does; version: the last it had
          {"repeated", nonce, receipt, created, now, expires}   this token is known
+         {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}   no such session for this owner
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
+         {"corrupt", nonce, "tokens"}   the receipt under this token is not ours; nothing was written
 Cost     O(messages + fields), freed by the server in the background
 
 Neither a full server nor a session that is not whole keeps it from being deleted.

@@ -3,7 +3,7 @@ renew_turn: keep a turn while its handler runs.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..6]  as in touch.lua
-ARGV[7]     turn   the token that the turn was begun with
+ARGV[7]     turn   the attempt that has the turn
 ARGV[8]     lease  milliseconds the turn is ours from now, without being renewed
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now

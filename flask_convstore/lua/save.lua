@@ -18,11 +18,12 @@ ARGV[..]    element      an opaque message each, for extend and rewrite
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
              first_seq: of the first message given, 0 for none; history_version: as it was before
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        the session is another owner's, or there is none to merge into
          {"exists", nonce}                         the session to create exists
          {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session" or "history" is not whole; nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(messages + fields given); a replace also O(fields and messages before)
 ]]
 --#include _open.lua

@@ -1,0 +1,252 @@
+"""Any sequence of commands has the same effect and the same answers in memory and on a real server.
+
+``MemoryStore`` is the specification: what differs from it is a fault of one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from flask_convstore.config import Settings
+from flask_convstore.conversations import limits_of
+from flask_convstore.errors import ConvstoreError
+from flask_convstore.memory_store import MemoryStore
+from flask_convstore.models import (
+    ANY,
+    Append,
+    BeginTurn,
+    CommitTurn,
+    Delete,
+    Extend,
+    FieldChange,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Touch,
+    join_element,
+)
+from flask_convstore.redis_store import RedisStore
+
+from .servers import Server
+
+IDS = st.sampled_from(["s", "t"])
+OWNERS = st.sampled_from([ANY, ANY, ANY, None, "alice", "bob"])
+TOKENS = st.none() | st.sampled_from(["T1", "T2", "T3"])
+DIGESTS = st.sampled_from(["d1", "d1", "d1", "d2"])
+BODIES = st.sampled_from([b'"a"', b'{"role":"user"}', b'"%b"' % (b"x" * 40), b"1"])
+ELEMENTS = st.lists(BODIES.map(lambda body: join_element(1, body)), max_size=3).map(tuple)
+TEXTS = st.none() | st.sampled_from([b"1", b"2", b"true", b'"x"', b"[1]", b'"%b"' % (b"y" * 30)])
+NAMES = st.sampled_from(["a", "b", "complete"])
+VERSIONS = st.integers(0, 6)
+SHAPES = st.sampled_from(["full", "data", "list"])
+CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
+INCARNATIONS = st.none() | st.integers(0, 2)
+EXPECTED = st.just("") | VERSIONS.map(str)
+TTLS = st.none() | st.sampled_from([50_000, 90_000_000])
+
+
+class Machine(RuleBasedStateMachine):
+    """The same commands to both stores."""
+
+    server: Server
+
+    @initialize(policy=st.sampled_from(["reject", "trim"]))
+    def start(self, policy: str) -> None:
+        limits = limits_of(
+            Settings(max_tokens=6, max_history=6, history_policy=policy, max_data_bytes=60, max_session_bytes=300)
+        )
+        self.client = self.server.client
+        self.client.flushall()
+        self.memory = MemoryStore(limits)
+        self.redis = RedisStore(self.client, "m:", limits)
+        # When each session was created, as often as it was: the times differ between the stores.
+        self.created: dict[str, list[tuple[int, int]]] = {"s": [], "t": []}
+
+    def both(self, command: Any, call: str = "apply", incarnation: int | None = None) -> None:
+        outcomes = []
+        for number, store in enumerate((self.memory, self.redis)):
+            meant = command
+            if incarnation is not None:
+                times = self.created[command.session_id]
+                when = times[incarnation % len(times)][number] if times else 1
+                meant = replace(command, created_at_ms=when)
+            outcomes.append(outcome(lambda store=store, meant=meant: getattr(store, call)(meant)))  # type: ignore[misc]
+        memory, redis = outcomes
+        assert memory == redis, command
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        mode=st.sampled_from(["replace", "create", "merge", "merge", "merge"]),
+        shape=SHAPES,
+        changes=CHANGES,
+        change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
+        elements=ELEMENTS,
+        bound=VERSIONS,
+        ttl_ms=TTLS,
+        incarnation=INCARNATIONS,
+    )
+    def save(self, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any) -> None:
+        merge = given["mode"] == "merge"
+        history: Extend | Rewrite | None = {
+            "keep": None,
+            "extend": Extend(bound, elements),
+            "rewrite": Rewrite(bound, elements),
+            "remove": Rewrite(bound, None),
+        }[change]
+        if not merge:
+            history = Rewrite(0, None if given["shape"] == "data" else elements)
+            changes = [] if given["shape"] == "list" else [(n, None, value) for n, _, value in changes if value]
+        elif history is None or isinstance(history, Extend) or history.elements is not None:
+            given["shape"] = None
+        else:
+            given["shape"] = "data"
+        incarnation = given.pop("incarnation") if merge else given.pop("incarnation") and None
+        command = Save(fields=tuple(FieldChange(*found) for found in changes), history=history, **given)
+        self.both(with_token(command, token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        elements=ELEMENTS,
+        fields=st.lists(st.tuples(NAMES, TEXTS), max_size=2, unique_by=lambda field: field[0]).map(tuple),
+        expected=EXPECTED,
+        incarnation=INCARNATIONS,
+    )
+    def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
+        self.both(with_token(Append(**given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        element=BODIES.map(lambda body: join_element(1, body)),
+        attempt=st.sampled_from(["A1", "A2", "A3"]),
+        supersede=st.booleans(),
+        last=st.none() | st.integers(1, 3),
+        expected=EXPECTED,
+    )
+    def begin(self, token: str | None, **given: Any) -> None:
+        self.both(with_token(BeginTurn(lease_ms=1_000_000, **given), token), "begin")
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        turn=st.sampled_from(["A1", "A2", "A3"]),
+        token=st.sampled_from([None, "T1/reply", "T2/reply", "T3/reply"]),
+        elements=ELEMENTS.map(lambda elements: elements[:1]),
+        changes=CHANGES,
+        status=st.sampled_from(["", "", "unanswered", "failed"]),
+    )
+    def commit(self, token: str | None, changes: Any, **given: Any) -> None:
+        self.both(with_token(CommitTurn(fields=tuple(FieldChange(*found) for found in changes), **given), token))
+
+    @rule(session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]))
+    def renew(self, **given: Any) -> None:
+        self.both(RenewTurn(lease_ms=1_000_000, **given))
+
+    @rule(session_id=IDS, owner=OWNERS, token=TOKENS, digest=DIGESTS, expected=EXPECTED)
+    def delete(self, token: str | None, **given: Any) -> None:
+        self.both(with_token(Delete(**given), token))
+
+    @rule(session_id=IDS, owner=OWNERS, ttl_ms=TTLS, incarnation=INCARNATIONS)
+    def touch(self, incarnation: int | None, **given: Any) -> None:
+        self.both(Touch(**given), incarnation=incarnation)
+
+    @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4))
+    def load(self, session_id: str, owner: Any, last: int | None) -> None:
+        snapshots = [store.load(session_id, owner, last) for store in (self.memory, self.redis)]
+        assert content(snapshots[0]) == content(snapshots[1])
+
+    @rule(session_id=IDS)
+    def expire(self, session_id: str) -> None:
+        if session_id in self.memory._sessions:
+            self.memory._sessions[session_id].expires = 0
+        self.client.delete(*self.redis._keys(session_id)[:2])
+
+    @rule(session_id=IDS)
+    def end_lease(self, session_id: str) -> None:
+        session = self.memory._sessions.get(session_id)
+        if session and session.turn:
+            session.turn.until = 0
+            self.client.hset(self.redis._keys(session_id)[0], "turn_until", 0)
+
+    @invariant()
+    def the_same_is_stored(self) -> None:
+        for session_id, times in self.created.items():
+            memory, redis = (store.load(session_id, ANY, None) for store in (self.memory, self.redis))
+            assert content(memory) == content(redis)
+            if memory and redis and (memory.created_at_ms, redis.created_at_ms) not in times:
+                times.append((memory.created_at_ms, redis.created_at_ms))
+            keys = self.redis._keys(session_id)
+            ends = [self.client.pexpiretime(key) for key in keys[:2] if self.client.exists(key)]
+            assert len(set(ends)) <= 1
+            assert all(self.client.pttl(key) > 0 for key in keys if self.client.exists(key))
+
+
+def with_token(command: Any, token: str | None) -> Any:
+    """A token of the pool; else a fresh one, the same for both stores."""
+    if token is None:
+        return replace(command, digest="")
+    digest = command.digest and f"{type(command).__name__} {command.digest}"
+    return replace(command, token=token, digest=digest)
+
+
+def outcome(call: Callable[[], Any]) -> dict[str, Any]:
+    """What a call gave or raised, without what differs between two clocks."""
+    try:
+        given = asdict(call())
+    except ConvstoreError as error:
+        facts = {name: value for name, value in vars(error).items() if name not in ("retry_after_ms", "key")}
+        return {"error": type(error).__name__, **facts}
+    receipts = [given, given.get("receipt"), given.get("reply")]
+    for receipt in receipts:
+        if receipt and "level" in receipt:
+            gone = not receipt["expires_at_ms"]
+            for name in ("created_at_ms", "updated_at_ms", "expires_at_ms", "level"):
+                del receipt[name]
+            receipt["lifetime_ms"] = 0 if gone else round(receipt["lifetime_ms"], -4)
+    if given.get("snapshot"):
+        given["snapshot"] = {name: given["snapshot"][name] for name in COMPARED}
+    return given
+
+
+COMPARED = (
+    "session_id",
+    "version",
+    "shape",
+    "title",
+    "fields",
+    "elements",
+    "next_seq",
+    "count",
+    "history_version",
+)
+
+
+def content(snapshot: Any) -> dict[str, Any] | None:
+    return snapshot and {name: getattr(snapshot, name) for name in COMPARED}
+
+
+def test_the_same_commands_have_the_same_effect(server: Server) -> None:
+    class On(Machine):
+        pass
+
+    On.server = server
+    run_state_machine_as_test(
+        On,
+        settings=settings(
+            max_examples=500, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,29 @@
+"""An app with a handler that tests can hold: ``CONVSTORE_URL`` says where its sessions are."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flask import Flask
+
+from flask_convstore import ConversationStore, Turn
+
+convstore = ConversationStore()
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    convstore.init_app(app)
+    app.register_blueprint(convstore.blueprint)
+    return app
+
+
+@convstore.reply(last=4)
+def reply(turn: Turn) -> str:
+    """Echo; where it is asked to hang, tell its process id by a field and wait for its end."""
+    text = turn.message["content"]
+    if text.startswith("hang"):
+        convstore.append(turn.session_id, data={"pid": os.getpid()})
+        time.sleep(60)
+    return f"re: {text}"
