@@ -13,6 +13,7 @@ from flask_convstore.config import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 
 
 def shown(value: Any) -> str:
@@ -23,13 +24,17 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def test_every_setting_stands_in_the_readme_and_back() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \| (.*) \|$", README, re.MULTILINE)
+ROW = re.compile(r"^\| `([A-Z_]+)` \| `(.*?)` \| (.*) \|$", re.MULTILINE)
+
+
+def test_every_setting_stands_in_the_docs_and_back() -> None:
     declared = [
         (setting.name.upper(), shown(setting.default), setting.metadata["document"])
         for setting in dataclasses.fields(Settings)
     ]
-    assert rows == declared
+    assert ROW.findall(SETTINGS) == declared
+    for name, default, _ in ROW.findall(README):
+        assert (name, default) in [row[:2] for row in declared]
 
 
 def test_every_make_target_exists() -> None:

@@ -17,6 +17,7 @@ from flask_convstore.conversations import limits_of
 from flask_convstore.errors import CorruptValue, StoreMisconfigured, StoreUnavailable
 from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore, _script
+from flask_convstore.turns import begin
 
 from .harness import SETTINGS, PlainConversations, RedisHarness
 from .servers import Server, running
@@ -102,6 +103,23 @@ def test_a_turn_is_one_round_trip_at_any_length(server: Server, length: int) -> 
         assert proxy.round_trips == 1
         assert 1_000 < proxy.sent < 1_700, "the two messages, and less than 500 bytes beside them"
         assert proxy.received < 200
+
+
+@pytest.mark.parametrize("length", [10, 10_000])
+def test_a_turn_with_a_reply_is_two_round_trips_at_any_length(server: Server, length: int) -> None:
+    on(server.client, Settings()).save_session("s", {"history": [USER, BOT] * (length // 2)})
+    with Proxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
+        conversations = on(client, Settings())
+        for _ in range(2):
+            proxy.reset()
+            turn, _ = begin(conversations, "s", USER, last=10)
+            assert turn
+            with turn:
+                assert len(turn.history) == 10
+                turn.reply(BOT)
+        assert proxy.round_trips == 2
+        assert 2_000 < proxy.sent < 3_500
+        assert proxy.received < 10 * 1_000
 
 
 @pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete"])
