@@ -1,4 +1,5 @@
--- _expire: move the one lifetime of a session's keys; its tokens live longer.
-redis.call("PEXPIRE", session, lifetime)
-redis.call("PEXPIRE", history, lifetime)
-redis.call("PEXPIRE", tokens, math.max(lifetime, 0) + ARGV[6])
+-- _expire: move the one lifetime of a session's keys; its tokens live longer. By one point in time: in Redis 7.0 the clock
+-- goes on while a script runs, and two PEXPIRE can end a millisecond apart.
+redis.call("PEXPIREAT", session, now + lifetime)
+redis.call("PEXPIREAT", history, now + lifetime)
+redis.call("PEXPIREAT", tokens, now + math.max(lifetime, 0) + ARGV[6])

@@ -42,7 +42,7 @@ if ARGV[8] ~= "" then
     redis.call("HSET", session, "ttl", own_ttl)
 end
 --#include _lifetime.lua
-local moved = redis.pcall("PEXPIRE", session, lifetime)
+local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
 if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
     return {"ok", nonce, version, created, updated, now + lifetime, lifetime}
