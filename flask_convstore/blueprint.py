@@ -112,15 +112,24 @@ class _Views:
         digest = hashlib.blake2b(codecs.dump(body), digest_size=8).hexdigest()
         create = self._conversations.create
         session, receipt = create(session_id, content, message, ttl=body.get("ttl"), token=key, digest=digest)
+        if receipt.repeated and not receipt.expires_at_ms:
+            raise SessionNotFound(session_id)
         last_seq = 1 if message else 0
-        if message and replier:
-            turn = f"{key}/turn" if key else None
-            exchange = converse(self._conversations, session_id, message, replier, token=turn)
-            receipt = exchange.receipt
-            last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
-        if replier or receipt.repeated:
-            session = self._loaded(session_id)
-        response = _json(self._started_json(session, receipt, last_seq), 201, receipt)
+        try:
+            if message and replier:
+                turn = f"{key}/turn" if key else None
+                exchange = converse(self._conversations, session_id, message, replier, token=turn)
+                receipt = exchange.receipt
+                last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
+            if replier or receipt.repeated:
+                session = self._loaded(session_id)
+        except ConvstoreError as error:
+            error.written = True  # the session is
+            raise
+        shown = self._started_json(session, receipt, last_seq)
+        if key:  # what was asked for, whatever has changed since
+            shown["data"] = body["data"]
+        response = _json(shown, 201, receipt)
         response.headers["Location"] = url_for(".get_session", session_id=session_id)
         return response
 
@@ -199,7 +208,7 @@ class _Views:
         tags = list(request.if_match)
         if request.if_match.star_tag or not request.headers.get("If-Match"):
             return ""
-        if len(tags) != 1 or not re.fullmatch(r"\d+-\d+", tags[0]):
+        if len(tags) != 1 or not re.fullmatch(r"\d{1,16}-\d{1,16}", tags[0]):
             return "0-0"  # none of ours, weak, or several: no state is this
         return tags[0]
 
@@ -264,7 +273,7 @@ def problem(error: ConvstoreError) -> Response:
     The blueprint answers so by itself; for your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
     """
     status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    if isinstance(error, ConflictError) and error.what == "version" and request.if_match:
+    if isinstance(error, ConflictError) and error.what == "version" and not error.is_field and request.if_match:
         status, slug, title = 412, "precondition-failed", "The session is not in the state that If-Match names"
     body: dict[str, Any] = {
         "type": f"urn:convstore:{slug}",

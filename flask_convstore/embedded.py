@@ -149,7 +149,7 @@ class EmbeddedServer:
         options += ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", "no", "--save", ""]
         options += ["--maxmemory", self._maxmemory, "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         options += ["--logfile", str(self._log)]
-        script = [_python(), "-I", "-S", supervisor.__file__, str(self._folder), str(self._idle_seconds)]
+        script = [_python(), "-I", "-S", supervisor.__file__, str(self._folder), str(self._idle_seconds), path]
         if self._log.exists() and self._log.stat().st_size > _LARGEST_LOG:
             self._log.replace(self._log.with_suffix(".log.old"))
         with self._log.open("ab") as log:
@@ -251,14 +251,14 @@ def connect(url: str, base: Path, options: dict[str, Any]) -> redis.Redis:
     if unknown:
         raise ConfigurationError([f"URL embedded:// knows no option {unknown[0]!r}: there are {', '.join(_OPTIONS)}"])
     chosen = {**_OPTIONS, **given}
-    try:
-        idle_seconds = float(chosen["idle"])
-    except ValueError:
-        raise ConfigurationError([f"URL embedded://: idle is a number of seconds, not {chosen['idle']!r}"]) from None
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", chosen["idle"]):
+        raise ConfigurationError([f"URL embedded://: idle is a number of seconds, not {chosen['idle']!r}"])
+    if not re.fullmatch(r"\d{1,15}([kmg]b?)?", chosen["maxmemory"], re.IGNORECASE):
+        raise ConfigurationError([f"URL embedded://: maxmemory is a size, such as 512mb, not {chosen['maxmemory']!r}"])
     path = unquote(f"{parts.netloc}{parts.path}")
     if not path:
         raise ConfigurationError(["URL embedded:// names no folder: embedded:///var/lib/myapp"])
-    server = EmbeddedServer((base / path).absolute(), _program(), chosen["maxmemory"], idle_seconds)
+    server = EmbeddedServer((base / path).absolute(), _program(), chosen["maxmemory"], float(chosen["idle"]))
     return redis.Redis(connection_pool=_Pool(server=server, **options))
 
 
@@ -270,13 +270,17 @@ def check_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.stat().st_uid
+        status = folder.stat()
     except OSError as error:
         raise StoreMisconfigured(f"{folder} cannot be used for embedded data: {error}") from error
-    if owner != os.geteuid():
+    if status.st_uid != os.geteuid():
         raise StoreMisconfigured(
-            f"{folder} belongs to the user with id {owner}, and this process runs as {os.geteuid()}: "
+            f"{folder} belongs to the user with id {status.st_uid}, and this process runs as {os.geteuid()}: "
             "run every process of the app as one user, or name a folder of this user's"
+        )
+    if status.st_mode & 0o022:
+        raise StoreMisconfigured(
+            f"others can write into {folder}, and could put a socket of theirs there: chmod go-w it"
         )
     kind = file_system(folder)
     if _NETWORK_FILE_SYSTEMS.fullmatch(kind):

@@ -111,13 +111,17 @@ class ConflictError(ConvstoreError):
 
     Attributes:
         what: ``version``, ``history``, or the name of a data field.
+        is_field: It is a data field, whatever its name.
         expected: The version this write was made for; None if it named none.
         actual: The version the session has.
     """
 
-    def __init__(self, session_id: str, what: str, *, expected: int | None, actual: int) -> None:
+    def __init__(
+        self, session_id: str, what: str, *, expected: int | None, actual: int, is_field: bool = False
+    ) -> None:
         self.session_id = session_id
         self.what = what
+        self.is_field = is_field
         self.expected = expected
         self.actual = actual
         super().__init__(

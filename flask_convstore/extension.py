@@ -22,7 +22,7 @@ from .models import ANY, CALLER, Owner, Scope
 from .redis_store import RedisStore
 from .sessions import AnySession
 from .store import Store
-from .turns import Policy, Replier, Turn, begin
+from .turns import Policy, Replier, Turn, begin, check_window
 
 _KEY = "convstore"
 """Where an application's stores are found: ``app.extensions["convstore"][name]``."""
@@ -135,6 +135,7 @@ class ConversationStore(Conversations):
         Args:
             last: How many messages ``turn.history`` shall have, the new one included; None: all.
         """
+        check_window(last)
 
         def register(handler: _H) -> _H:
             self._replier = Replier(handler, last)

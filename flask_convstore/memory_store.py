@@ -131,7 +131,7 @@ class MemoryStore:
             session = self._visible(command.session_id, command.owner, now)
             receipt = self._repeated(command, session, now)
             if receipt:
-                return self._begin_again(command, receipt, session, now)
+                return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
             previous = session.turn if session else None
             receipt = self._write(command, session, now)
             snapshot = self._snapshot(command.session_id, command.last)
@@ -175,7 +175,7 @@ class MemoryStore:
         history_version = session.history_version
         first_seq = self._change(command, session, now)
         if before or not isinstance(command, Delete):
-            self._refuse_too_large(session, before)
+            self._refuse_too_large(session, before, reserved=int(isinstance(command, BeginTurn)))
         session.updated = max(now, session.created)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
@@ -246,7 +246,7 @@ class MemoryStore:
     def _begin_again(self, command: BeginTurn, receipt: Receipt, session: _Session | None, now: int) -> Begun:
         """The turn that was begun with this token before: it was ended, it is in progress, or it is taken anew."""
         tokens = self._tokens[command.session_id]
-        ended, _ = tokens.receipts.get(f"{command.token}/reply", (None, ""))
+        ended, _ = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None, ""))
         if not session:
             return Begun(receipt, None, reply=ended)
         if not ended:
@@ -257,13 +257,7 @@ class MemoryStore:
                 if receipt.first_seq != session.next_seq - 1:
                     raise TurnLost(command.session_id)
             session.turn = _Turn(command.attempt, now + command.lease_ms, receipt.first_seq or 0)
-        reply = ended and replace(
-            ended,
-            repeated=True,
-            created_at_ms=session.created,
-            expires_at_ms=session.expires,
-            lifetime_ms=receipt.lifetime_ms,
-        )
+        reply = ended and replace(ended, repeated=True, created_at_ms=session.created, expires_at_ms=session.expires)
         return Begun(receipt, self._snapshot(command.session_id, command.last), reply=reply)
 
     def _commit(self, command: CommitTurn, session: _Session) -> int | None:
@@ -301,12 +295,13 @@ class MemoryStore:
             _drop(session, len(session.elements) - self._limits.max_history)
         return first_seq
 
-    def _refuse_too_large(self, session: _Session, before: _Session | None) -> None:
+    def _refuse_too_large(self, session: _Session, before: _Session | None, reserved: int) -> None:
         limits = self._limits
         count, data, size = len(session.elements), session.data_bytes, session.bytes
         added = session.next_seq > (before.next_seq if before else 1)
-        if count > limits.max_history and added:
-            raise TooLarge("the session would have too many messages", limit=limits.max_history, size=count)
+        room = limits.max_history - (0 if limits.trim else reserved)
+        if count > room and added:
+            raise TooLarge("the session would have too many messages", limit=limits.max_history, size=count + reserved)
         if data > limits.max_data_bytes and data > (before.data_bytes if before else 0):
             reason = "the data would be too large in bytes of JSON"
             raise TooLarge(reason, limit=limits.max_data_bytes, size=data)
@@ -316,7 +311,7 @@ class MemoryStore:
 
     def _visible(self, session_id: str, owner: Owner, now: int) -> _Session | None:
         session = self._sessions.get(session_id)
-        if session and session.expires <= now:
+        if session and (session.expires <= now or session.created + self._limits.max_age_ms <= now):
             del self._sessions[session_id]
             return None
         return session if session and owner in (ANY, session.owner) else None
@@ -341,13 +336,14 @@ class MemoryStore:
         if not session and (command.session_id in self._sessions or command.owner not in (ANY, tokens.owner)):
             return None
         receipt, digest = known
+        if digest != command.digest and isinstance(command, CommitTurn):
+            raise TurnLost(command.session_id)  # another attempt has ended this turn
         if digest != command.digest:
             raise TokenReused("this token came before with another request; nothing was written", "token")
-        if session:
-            self._move_lifetime(command.session_id, session, now)
-        created, expires = (session.created, session.expires) if session else (0, 0)
-        lifetime = expires - now if session else 0
-        return replace(receipt, repeated=True, created_at_ms=created, expires_at_ms=expires, lifetime_ms=lifetime)
+        if not session or receipt.updated_at_ms < session.created:  # gone, or written to a predecessor of this session
+            return replace(receipt, repeated=True, created_at_ms=0, expires_at_ms=0)
+        self._move_lifetime(command.session_id, session, now)
+        return replace(receipt, repeated=True, created_at_ms=session.created, expires_at_ms=session.expires)
 
     def _remember(self, command: _Write, session: _Session, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
@@ -417,12 +413,12 @@ def _refuse_collisions(command: Save | CommitTurn, session: _Session) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
         if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
-            _refuse_conflict(command, change.name, session)
+            _refuse_conflict(command, change.name, session, is_field=True)
 
 
-def _refuse_conflict(command: Save | CommitTurn, what: str, session: _Session) -> NoReturn:
+def _refuse_conflict(command: Save | CommitTurn, what: str, session: _Session, is_field: bool = False) -> NoReturn:
     expected = command.loaded_version if isinstance(command, Save) else None
-    raise ConflictError(command.session_id, what, expected=expected, actual=session.version)
+    raise ConflictError(command.session_id, what, expected=expected, actual=session.version, is_field=is_field)
 
 
 def _may_hide_changes(text: bytes | None) -> bool:
@@ -442,3 +438,5 @@ def _mark(session: _Session, seq: int, status: str) -> None:
     index = seq - session.first_seq
     if 0 <= index < len(session.elements):
         session.elements[index] = with_status(session.elements[index], status)
+    if status:
+        session.history_version = session.version

@@ -159,7 +159,8 @@ class BeginTurn:
 class CommitTurn:
     """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark its message.
 
-    *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``.
+    *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``. A begun turn finds its
+    end under the token ``<its token>\\n<version of its message>``. The digest is the attempt: another's end is no repeat.
     """
 
     session_id: str
@@ -199,7 +200,7 @@ class Receipt:
         level: What the acknowledgement is worth: ``primary`` (the server has it), ``memory`` (this process has it).
         created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone. Of a repeat: ``updated_at_ms`` is
             that of the first time, ``expires_at_ms`` has moved.
-        lifetime_ms: From this interaction to ``expires_at_ms``; 0 if it is gone.
+        lifetime_ms: From the interaction to ``expires_at_ms`` as it was then; of a repeat, the first time's.
         history_version_before: The session's ``history_version`` before this write; None for a touch.
     """
 

@@ -267,13 +267,13 @@ def _receipt(reply: list[Any]) -> Receipt:
 
 
 def _first_receipt(reply: list[Any], kept: bytes, key: str) -> Receipt:
-    """The receipt *kept* under a token: ``version first_seq at history_version_before digest``."""
+    """The receipt *kept* under a token: ``version first_seq at history_version_before lifetime digest``."""
     try:
-        version, first_seq, at, history_version = map(int, kept.split(b" ", 4)[:4])
+        version, first_seq, at, history_version, lifetime = map(int, kept.split(b" ", 5)[:5])
     except ValueError:
         raise CorruptValue(key, "it holds a receipt that is not ours") from None
-    created, now, expires = reply[3:6]
-    return Receipt(version, first_seq or None, True, "primary", created, at, expires, expires - now, history_version)
+    created, _, expires = reply[3:6]
+    return Receipt(version, first_seq or None, True, "primary", created, at, expires, lifetime, history_version)
 
 
 _TOO_LARGE = {
@@ -296,6 +296,8 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
         raise CorruptValue(keys[0], "it is not a session of flask-convstore")
     if word == b"conflict":
         raise _conflict(command, reply)
+    if word == b"reused" and isinstance(command, CommitTurn):
+        raise TurnLost(command.session_id)  # another attempt has ended this turn
     if word == b"reused":
         raise TokenReused("this token came before with another request; nothing was written", "token")
     if word == b"too_large":
@@ -309,8 +311,11 @@ def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
     expected = getattr(command, "loaded_version", None)
     if isinstance(command, (Append, Delete, BeginTurn)):
         expected = int(command.expected.rpartition("-")[2])
-    what = reply[3].decode().removeprefix("d:")
-    return ConflictError(command.session_id, what, expected=expected, actual=reply[2])
+    what = reply[3].decode()
+    field = what.removeprefix("d:") if what.startswith("d:") else None
+    return ConflictError(
+        command.session_id, field or what, expected=expected, actual=reply[2], is_field=field is not None
+    )
 
 
 def _snapshot(

@@ -1,6 +1,6 @@
 """Keeps one embedded server alive while anyone uses its folder. Run as a script by ``embedded``; standard library only.
 
-    python supervisor.py FOLDER IDLE_SECONDS SERVER [OPTION ...]
+    python supervisor.py FOLDER IDLE_SECONDS SOCKET SERVER [OPTION ...]
 
 It takes the server's lock, leaves its caller (exit 0: the server is being started; 3: another one lives), starts the
 server, and stops it when the folder has had no user for a while. The server inherits the descriptor with the lock, which
@@ -27,6 +27,7 @@ USERS_LOCK = "users.lock"
 ANOTHER_LIVES = 3
 _LOOK_EVERY = 0.2
 _SECONDS_TO_STOP = 30.0
+_SECONDS_TO_LISTEN = 5.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -49,8 +50,12 @@ def unlock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def main(folder: str, idle_seconds: float, command: list[str]) -> int:
+def main(folder: str, idle_seconds: float, socket: str, command: list[str]) -> int:
     """Start the server and watch over it; returns in the caller's process only."""
+    # Whoever started us may have blocked or ignored signals: that is inherited.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     server_lock = open_lock(folder, SERVER_LOCK)
     if not try_lock(server_lock, exclusive=True):
         return ANOTHER_LIVES
@@ -58,7 +63,7 @@ def main(folder: str, idle_seconds: float, command: list[str]) -> int:
         return 0
     server = _start(command, server_lock)
     os.close(server_lock)
-    _watch(server, open_lock(folder, START_LOCK), open_lock(folder, USERS_LOCK), idle_seconds)
+    _watch(server, socket, open_lock(folder, START_LOCK), open_lock(folder, USERS_LOCK), idle_seconds)
     os._exit(0)
 
 
@@ -82,10 +87,16 @@ def _start(command: list[str], server_lock: int) -> int:
     os._exit(127)
 
 
-def _watch(server: int, start_lock: int, users_lock: int, idle_seconds: float) -> None:
+def _watch(server: int, socket: str, start_lock: int, users_lock: int, idle_seconds: float) -> None:
     """Return when the server is gone: by itself, or stopped because nobody has used the folder for so long."""
-    last_use = time.monotonic()
+    last_use = started = time.monotonic()
+    has_listened = False
     while not _has_ended(server):
+        if os.path.exists(socket):
+            has_listened = True
+        elif has_listened or time.monotonic() - started > _SECONDS_TO_LISTEN:
+            # Somebody removed it: nobody can come to this server any more.
+            os.kill(server, signal.SIGTERM)
         if not try_lock(users_lock, exclusive=True):
             last_use = time.monotonic()
         else:
@@ -116,4 +127,4 @@ def _has_ended(server: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], float(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(sys.argv[1], float(sys.argv[2]), sys.argv[3], sys.argv[4:]))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from . import changes
 from .conversations import Conversations, check_name, digest_of
@@ -47,6 +48,7 @@ from .models import (
     new_token,
 )
 from .sessions import loaded
+from .store import Store
 
 _log = logging.getLogger("flask_convstore")
 
@@ -65,8 +67,9 @@ class Replier:
     last: int | None = None
 
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
-"""Seconds between two attempts of a turn that waits, jittered so that those who wait do not come in step."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.03
+"""Seconds between two attempts of a turn that waits, jittered so that those who wait do not come in step. The longest is
+short: who has waited long must not come less often than who has just begun."""
 
 
 class Turn:
@@ -94,7 +97,8 @@ class Turn:
         self._lease_ms = command.lease_ms
         self._begun = begun
         self._session = loaded(begun.snapshot, conversations.backend.settings.history_key, conversations.backend.origin)
-        self._ended = False
+        self._fields = begun.snapshot.fields
+        self._end: tuple[Message | None, Receipt] | None = None
         self.session_id = command.session_id
         self.token = command.token
         self.message = message_of(command.element, begun.receipt.first_seq or 0)
@@ -128,19 +132,27 @@ class Turn:
             ConflictError: A field that was changed in ``data`` was changed by others too; nothing was written.
             NotSerializable, TooLarge: The reply or a field cannot be stored; nothing was written.
             SessionNotFound: The session was deleted meanwhile.
+            InvalidInput: The turn has a reply already.
         """
         message, _ = self.end(reply)
         return message
 
     def end(self, reply: Any) -> tuple[Message | None, Receipt]:
-        """The same, with the receipt."""
+        """The same, with the receipt. Nothing more to say (None) after a reply gives that one."""
+        if self._end and reply is None:
+            return self._end
+        if self._end:
+            raise InvalidInput("the turn has a reply already; nothing was written", "reply")
+        if not isinstance(self.data, Mapping):
+            raise InvalidInput("turn.data is a dict of fields: change it instead of replacing it", "data")
         body = as_message(reply)
         form = self._conversations.backend.form
         elements = () if body is None else changes.new_elements([body], form)
-        fields = changes.changed_fields(self._begun.snapshot.fields, self.data, form) if self._begun.snapshot else ()
-        receipt = self._commit(elements, fields, "unanswered" if body is None else "", f"{self.token}/reply")
-        self._ended = True
-        return (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
+        fields = changes.changed_fields(self._fields, self.data, form)
+        token = f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
+        receipt = self._commit(elements, fields, "unanswered" if body is None else "", token)
+        self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
+        return self._end
 
     def _commit(
         self,
@@ -158,30 +170,44 @@ class Turn:
                 fields=fields,
                 status=status,
                 token=token,
+                digest=self._attempt,
             )
         )
 
     def __enter__(self) -> Turn:
         store = self._conversations.backend.store
         command = RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=self._lease_ms)
-        _renewer().add(self, lambda: store.apply(command), self._lease_ms / 3000)
+        try:
+            self._renewer = _renewer(store)
+            self._renewer.add(self, lambda: store.apply(command), self._lease_ms / 3000)
+        except BaseException:
+            self._fail()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _renewer().remove(self)
-        if self._ended:
+        self._renewer.remove(self)
+        if self._end:
             return
-        if error is None:
-            self.end(None)
-            return
+        try:
+            if error is None:
+                self.end(None)
+        except ConvstoreError:
+            self._fail()
+            raise
+        if error is not None:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Mark the message and give the turn back, as far as it is still ours."""
         try:
             self._commit((), (), "failed", new_token())
         except (TurnLost, SessionNotFound):
             pass  # it is another's now, or gone: there is nothing to mark
-        except StoreError as store_error:
-            _log.warning("a failed turn could not be marked, its lease will end by itself: %s", store_error)
+        except StoreError as error:
+            _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
 
 
 def begin(
@@ -205,8 +231,9 @@ def begin(
     backend, whose = conversations.resolved(session_id, owner)
     settings = backend.settings
     policy = policy or settings.turn_policy  # type: ignore[assignment]
-    if last is not None and last < 1:
-        raise InvalidInput(f"a window has 1 message at least, the new one, not {last!r}", "last")
+    if policy not in ("reject", "wait", "supersede"):
+        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}", "policy")
+    check_window(last)
     (element,) = changes.new_elements([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
@@ -214,7 +241,9 @@ def begin(
         element=element,
         lease_ms=round(settings.turn_lease * 1000),
         supersede=policy == "supersede",
-        last=None if last is None else max(last, 2),  # the one before tells what became of its turn
+        last=None
+        if last is None
+        else min(max(last, 2), _LARGEST_WINDOW),  # the one before tells what became of its turn
         expected=expected,
         token=new_token() if token is None else check_name(token, "token"),
         digest="" if token is None else digest_of("turn", (element,)),
@@ -233,6 +262,15 @@ def begin(
     if begun.reply or begun.snapshot is None:
         return None, begun
     return Turn(conversations, whose, command, begun, last), begun
+
+
+_LARGEST_WINDOW = 2**31
+
+
+def check_window(last: object) -> None:
+    """InvalidInput unless *last* is None or a number of messages, the new one included."""
+    if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
+        raise InvalidInput(f"a window is a number of messages, the new one included, not {last!r}", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +307,8 @@ def converse(
     if replier is None:
         return _only_store(conversations, session_id, message, token, expected)
     turn, begun = begin(conversations, session_id, message, last=replier.last, token=token, expected=expected)
+    if turn is None and begun.snapshot is None:
+        raise SessionNotFound(session_id)
     if turn is None:
         return _first_exchange(conversations, session_id, begun.receipt, begun.reply)
     try:
@@ -299,6 +339,8 @@ def _only_store(
         digest="" if token is None else digest_of("append", elements),
     )
     receipt = backend.store.apply(command)
+    if receipt.repeated and not receipt.expires_at_ms:
+        raise SessionNotFound(session_id)
     if receipt.repeated:
         return _first_exchange(conversations, session_id, receipt, None)
     return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
@@ -324,10 +366,12 @@ def _asked(handler: Handler, turn: Turn) -> Any:
     """What the handler replies, as a message or None."""
     try:
         reply = handler(turn)
-        return as_message(asyncio.run(_awaited(reply)) if inspect.isawaitable(reply) else reply)
+        if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
+            reply = asyncio.run(_awaited(reply))
+        return as_message(reply)
     except StoreError:
         raise
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         if hasattr(error, "get_response"):  # an HTTP answer of the app's own, from abort()
             raise
         _log.exception("the reply handler failed")
@@ -335,7 +379,10 @@ def _asked(handler: Handler, turn: Turn) -> Any:
 
 
 async def _awaited(reply: Any) -> Any:
-    return await reply
+    """What an async handler gives in the end, its chunks joined."""
+    if inspect.isawaitable(reply):
+        reply = await reply
+    return "".join([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply
 
 
 def as_message(reply: object) -> Any:
@@ -346,33 +393,31 @@ def as_message(reply: object) -> Any:
         return {"role": "assistant", "content": reply}
     if isinstance(reply, Mapping):
         return dict(reply) if "role" in reply else {"role": "assistant", **reply}
-    if isinstance(reply, AsyncIterator):
-        return {"role": "assistant", "content": asyncio.run(_joined(reply))}
     if isinstance(reply, Iterable) and not isinstance(reply, (bytes, list, tuple)):
         return {"role": "assistant", "content": "".join(reply)}
     raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {type(reply).__name__}")
 
 
-async def _joined(chunks: AsyncIterator[str]) -> str:
-    return "".join([chunk async for chunk in chunks])
-
-
 class _Renewer:
-    """Renews the leases of all turns of one process, in one thread that is started with the first of them."""
+    """Renews the leases of all turns of one store in one process, in a thread that lives while there are any.
+
+    One for each store: a store that hangs must not hold up the others.
+    """
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self._changed = threading.Condition()
         self._turns: dict[Turn, tuple[float, float, Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, turn: Turn, renew: Callable[[], object], every_seconds: float) -> None:
         with self._changed:
-            self._turns[turn] = (time.monotonic() + every_seconds, every_seconds, renew)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
-                self._thread.start()
-            elif len(self._turns) == 1:
-                self._changed.notify()
+                thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._turns[turn] = (time.monotonic() + every_seconds, every_seconds, renew)
+            self._changed.notify()
 
     def remove(self, turn: Turn) -> None:
         with self._changed:
@@ -382,10 +427,12 @@ class _Renewer:
         while True:
             with self._changed:
                 now = time.monotonic()
+                if not self._turns and not self._changed.wait(_IDLE_SECONDS) and not self._turns:
+                    self._thread = None
+                    return
                 due = [turn for turn, (at, _, _) in self._turns.items() if at <= now]
-                if not due:
-                    self._changed.wait(min((at for at, _, _ in self._turns.values()), default=now + 3600) - now)
-                    continue
+                if self._turns and not due:
+                    self._changed.wait(min(at for at, _, _ in self._turns.values()) - now)
                 calls = []
                 for turn in due:
                     _, every_seconds, renew = self._turns[turn]
@@ -403,9 +450,18 @@ class _Renewer:
             _log.warning("a turn's lease could not be renewed, it is tried again: %s", error)
 
 
-_renewers: dict[int, _Renewer] = {}
+_IDLE_SECONDS = 60
+"""How long a thread without a turn waits for one."""
+
+_renewers: WeakKeyDictionary[Store, _Renewer] = WeakKeyDictionary()
+_renewers_lock = threading.Lock()
+os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.Lock()))
 
 
-def _renewer() -> _Renewer:
-    """This process's: after a fork there is no thread, and perhaps a lock that nobody will ever give back."""
-    return _renewers.get(os.getpid()) or _renewers.setdefault(os.getpid(), _Renewer())
+def _renewer(store: Store) -> _Renewer:
+    """That of this store in this process: after a fork there is no thread, and perhaps a lock that is never given back."""
+    with _renewers_lock:
+        renewer = _renewers.get(store)
+        if renewer is None or renewer.pid != os.getpid():
+            renewer = _renewers[store] = _Renewer()
+        return renewer

@@ -361,6 +361,27 @@ def test_a_stale_socket(folder: Path) -> None:
         assert conversations.get_session("s") == {"a": 1}
 
 
+def test_a_socket_that_was_removed(folder: Path) -> None:
+    """As cleaners of temporary folders do. Nobody can come to that server any more; the next one is started."""
+    with store(folder) as conversations:
+        conversations.save_session("s", {"a": 1})
+        [first] = servers(folder)
+        (folder / "valkey.sock").unlink()
+        wait_for(lambda: servers(folder) != [first], "the server that nobody reaches is not stopped")
+        assert conversations.get_session("s") == {"a": 1}
+
+
+def test_signals_blocked_by_the_starter(folder: Path) -> None:
+    code = (
+        "import signal, sys; from tests.test_embedded import *\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "with store(Path(sys.argv[1])) as conversations: conversations.save_session('s', {})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True, timeout=30)
+    wait_for(lambda: not servers(folder) and not supervisors(folder), "it is not stopped", seconds=10)
+
+
 def test_users_that_come_in_the_moment_of_the_stop(folder: Path) -> None:
     """The supervisor holds the lock to start while it stops the server: who comes then waits, and starts the next one."""
     conversations = on(connect(Settings(url=url(folder)), Path()))
@@ -383,7 +404,7 @@ def test_users_that_come_in_the_moment_of_the_stop(folder: Path) -> None:
 def test_a_full_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", str(disk)], check=True)
     try:
         with store(disk, retries=1) as conversations:
             with Load(conversations, threads=1) as load:
@@ -406,9 +427,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_come_up(folder: Path) -> None:
-    client = connect(Settings(url=f"embedded://{folder}?maxmemory=banana"), Path())
-    with pytest.raises(StoreUnavailable, match=r"(?s)does not come up.*maxmemory.*banana"):
-        on(client).exists("s")
+    folder.mkdir(mode=0o700)
+    (folder / "appendonlydir").write_text("no folder")
+    with store(folder) as conversations, pytest.raises(StoreUnavailable, match=r"(?s)does not come up.*appendonlydir"):
+        conversations.exists("s")
 
 
 def test_a_program_that_cannot_be_executed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,7 +440,7 @@ def test_a_program_that_cannot_be_executed(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_another_users_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(folder, 12345, 12345)
     else:
@@ -426,6 +448,13 @@ def test_another_users_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with store(folder) as conversations, pytest.raises(StoreMisconfigured, match="belongs to the user"):
         conversations.exists("s")
     assert not list(folder.iterdir())
+
+
+def test_a_folder_that_others_can_write_into(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    with store(folder) as conversations, pytest.raises(StoreMisconfigured, match="chmod go-w"):
+        conversations.exists("s")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -455,7 +484,13 @@ def test_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("embedded://", "no folder"), ("embedded:///x?idle=soon", "seconds"), ("embedded:///x?memory=1gb", "'memory'")],
+    [
+        ("embedded://", "no folder"),
+        ("embedded:///x?idle=soon", "seconds"),
+        ("embedded:///x?idle=nan", "seconds"),
+        ("embedded:///x?maxmemory=banana", "512mb"),
+        ("embedded:///x?memory=1gb", "'memory'"),
+    ],
 )
 def test_bad_urls(given: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from flask_convstore import Turn
+from flask_convstore import InvalidInput, Turn
 
 from .servers import Server
 from .service import Service, problem
@@ -157,6 +157,8 @@ def test_a_repeated_start_gets_the_first_answer(service: Service, body: Any, han
     first = service.client.post("/sessions", json=body, headers=KEY)
     session_id = service.json(first, 201)["session_id"]
     service.say(session_id, "later")
+    with service.app.app_context():
+        service.convstore.append(session_id, data={"a": "changed", "complete": True})
     again = service.client.post("/sessions", json=body, headers=KEY)
     assert (again.status_code, again.data) == (201, first.data)
     assert again.headers["Location"] == first.headers["Location"]
@@ -197,6 +199,30 @@ def test_an_ownerless_start_key_is_a_uuid(service: Service) -> None:
     assert all(uuid.UUID(session_id).version == 4 for session_id in ids)
 
 
+def test_a_start_that_broke_off_says_what_is_written(url: str) -> None:
+    service = Service(url, MAX_SESSION_BYTES=100)
+    counting(service)
+    found = problem(service.client.post("/sessions", json={"message": {"content": "x" * 200}}), 413, "too-large")
+    assert found["written"] is True, "the session is there, empty"
+
+
+def test_a_conflict_of_a_field_named_version_is_409(service: Service) -> None:
+    @service.convstore.reply
+    def reply(turn: Turn) -> str:
+        turn.data["version"] = 1
+        service.convstore.append(turn.session_id, data={"version": 2})
+        return "x"
+
+    session_id = service.start()
+    etag = service.client.get(f"/sessions/{session_id}").headers["ETag"]
+    problem(say(service, session_id, headers={"If-Match": etag}), 409, "conflict")
+
+
+def test_a_window_is_checked_when_the_handler_is_registered(service: Service) -> None:
+    with pytest.raises(InvalidInput):
+        service.convstore.reply(last=0)
+
+
 def test_a_start_whose_message_is_too_large_starts_nothing(valkey: Server) -> None:
     service = Service(valkey.url, MAX_MESSAGE_BYTES=100)
     counting(service)
@@ -212,7 +238,7 @@ def test_if_match(service: Service) -> None:
     session_id = service.start()
     etag = service.client.get(f"/sessions/{session_id}").headers["ETag"]
     stale = '"1-1"'
-    for header in (stale, f"W/{etag}", f'{etag}, "other"', '"nonsense"'):
+    for header in (stale, f"W/{etag}", f'{etag}, "other"', '"nonsense"', f'"1-{"9" * 5000}"'):
         wrong = {"If-Match": header}
         for response in (
             say(service, session_id, headers=wrong),

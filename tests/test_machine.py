@@ -144,13 +144,14 @@ class Machine(RuleBasedStateMachine):
         session_id=IDS,
         owner=OWNERS,
         turn=st.sampled_from(["A1", "A2", "A3"]),
-        token=st.sampled_from([None, "T1/reply", "T2/reply", "T3/reply"]),
+        token=st.none() | st.tuples(st.sampled_from(["T1", "T2"]), VERSIONS).map(lambda end: f"{end[0]}\n{end[1]}"),
         elements=ELEMENTS.map(lambda elements: elements[:1]),
         changes=CHANGES,
         status=st.sampled_from(["", "", "unanswered", "failed"]),
     )
     def commit(self, token: str | None, changes: Any, **given: Any) -> None:
-        self.both(with_token(CommitTurn(fields=tuple(FieldChange(*found) for found in changes), **given), token))
+        command = CommitTurn(fields=tuple(FieldChange(*found) for found in changes), digest=given["turn"], **given)
+        self.both(command if token is None else replace(command, token=token))
 
     @rule(session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]))
     def renew(self, **given: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -372,6 +373,122 @@ def test_a_turn_that_others_wrote_behind_is_lost(started: PlainConversations) ->
     assert get(started)["history"] == [USER, "somebody else"]
 
 
+def test_only_one_of_two_attempts_ends_a_turn(started: PlainConversations, harness: Harness) -> None:
+    """The first was thought dead and was only slow: its reply is refused, not acknowledged as if it were the other's."""
+    slow = take(started, token="T")
+    end_lease(harness)
+    with take(started, token="T") as quick:
+        quick.reply("quick")
+    with pytest.raises(TurnLost):
+        slow.reply("slow")
+    assert [message.body for message in get(started).messages] == [USER, {"role": "assistant", "content": "quick"}]
+
+
+def test_a_token_that_was_forgotten_begins_anew(harness: Harness) -> None:
+    conversations = limited(harness, max_tokens=3)
+    conversations.save_session("s", {"history": []})
+    with take(conversations, token="T") as turn:
+        conversations.append("s", data={"a": 1})
+        conversations.append("s", data={"a": 2})
+        turn.reply("first")
+    with take(conversations, token="T") as turn:
+        turn.reply("second")
+    texts = [m.get("content") for m in get(conversations).messages]
+    assert texts == ["hello", "first", "hello", "second"]
+    take(conversations)  # the turn was given back
+
+
+def test_a_predecessors_token_leads_nowhere(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started, token="T"):
+        raise ZeroDivisionError
+    started.append("s", "x", token="A")
+    started.delete_session("s")
+    started.save_session("s", {"history": ["the successor's"]})
+    with pytest.raises(SessionNotFound):
+        converse(started, "s", Message(USER), Replier(lambda turn: "hi"), token="T")
+    with pytest.raises(SessionNotFound):
+        converse(started, "s", Message("x"), None, token="A")
+    assert started.append("s", "x", token="A").repeated
+    assert get(started)["history"] == ["the successor's"]
+
+
+def test_a_turn_has_one_reply(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.reply("a")
+        with pytest.raises(InvalidInput):
+            turn.reply("b")
+        again = turn.reply(None)
+        assert again
+        assert again["content"] == "a"
+    exchange = converse(started, "s", Message(USER), Replier(lambda turn: turn.reply("x") and None), token="T")
+    assert exchange.reply
+    assert exchange.reply["content"] == "x"
+
+
+@pytest.mark.parametrize("spoil", [lambda turn: turn.data.update(x=object()), lambda turn: setattr(turn, "data", 5)])
+def test_a_turn_whose_data_cannot_be_written_is_given_back(started: PlainConversations, spoil: Any) -> None:
+    with pytest.raises(InvalidInput), take(started) as turn:
+        spoil(turn)
+    assert statuses(started) == ["failed"]
+    take(started)
+
+
+def test_a_status_is_a_change_of_the_history(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started):
+        stale = get(started)
+        raise ZeroDivisionError
+    stale["history"][0] = "edited"
+    with pytest.raises(ConflictError):
+        started.save_session("s", stale)
+    assert statuses(started) == ["failed"]
+
+
+@pytest.mark.parametrize("options", [{"last": "3"}, {"last": 1.5}, {"last": True}, {"policy": "wiat"}])
+def test_bad_options_are_refused(started: PlainConversations, options: Any) -> None:
+    with pytest.raises(InvalidInput):
+        begin(started, "s", USER, **options)
+    assert get(started)["history"] == []
+
+
+def test_an_endless_window(started: PlainConversations) -> None:
+    with take(started, last=2**64) as turn:
+        assert turn.history == [USER]
+        turn.reply("hi")
+
+
+def test_a_short_lease_beside_a_long_one(harness: Harness) -> None:
+    renewed = threading.Event()
+
+    class Watching(Recorder):
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, RenewTurn) and command.session_id == "short":
+                renewed.set()
+            return super().apply(command)
+
+    store = Watching(harness.store)
+    long, short = (
+        PlainConversations(store, Settings(turn_lease=60)),
+        PlainConversations(store, Settings(turn_lease=0.2)),
+    )
+    for session_id in ("long", "short"):
+        long.save_session(session_id, {"history": []})
+    with take(long, session_id="long") as first, take(short, session_id="short") as second:
+        assert renewed.wait(10)
+        first.reply("hi")
+        second.reply("hi")
+
+
+def test_a_thread_that_cannot_start_locks_nothing(started: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns._renewers.pop(started.backend.store, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda thread: (_ for _ in ()).throw(RuntimeError("no thread")))
+        with pytest.raises(RuntimeError), take(started):
+            raise AssertionError("not reached")
+    assert statuses(started) == ["failed"]
+    with take(started) as turn:
+        turn.reply("hi")
+
+
 def test_a_repeat_after_a_delete_never_revives(started: PlainConversations) -> None:
     with take(started, token="T") as turn:
         turn.reply("hi")
@@ -391,7 +508,7 @@ def test_every_reply_of_the_store_lost_leaves_one_copy(
     for _ in range(lose + 1):
         begun = harness.store.begin(command)
     assert begun.receipt.first_seq == 1
-    commit = CommitTurn(session_id="s", owner=ANY, turn="A", elements=(element,), token="T/reply")
+    commit = CommitTurn(session_id="s", owner=ANY, turn="A", elements=(element,), token="T\n2", digest="A")
     for _ in range(lose + 1):
         receipt = harness.store.apply(commit)
     assert (receipt.first_seq, receipt.version) == (2, 3)
@@ -410,8 +527,35 @@ async def async_chunks(turn: Turn) -> AsyncIterator[str]:
     yield "two"
 
 
+async def async_chunks_of_a_task(turn: Turn) -> AsyncIterator[str]:
+    task = asyncio.create_task(asyncio.sleep(0, "late"))
+
+    async def chunks() -> AsyncIterator[str]:
+        yield await task
+
+    return chunks()
+
+
+async def cancelled(turn: Turn) -> None:
+    task = asyncio.create_task(asyncio.sleep(5))
+    task.cancel()
+    await task
+
+
+def test_a_cancelled_handler_is_a_failed_one(started: PlainConversations) -> None:
+    with pytest.raises(ReplyFailed):
+        converse(started, "s", Message(USER), Replier(cancelled))
+    assert statuses(started) == ["failed"]
+
+
 @pytest.mark.parametrize(
-    ("handler", "content"), [(lambda turn: "plain", "plain"), (async_handler, "async 1"), (async_chunks, "one two")]
+    ("handler", "content"),
+    [
+        (lambda turn: "plain", "plain"),
+        (async_handler, "async 1"),
+        (async_chunks, "one two"),
+        (async_chunks_of_a_task, "late"),
+    ],
 )
 def test_handlers(started: PlainConversations, handler: Any, content: str) -> None:
     exchange = converse(started, "s", Message(USER), Replier(handler))
@@ -470,18 +614,17 @@ def test_too_many_messages_are_refused(harness: Harness) -> None:
             call()
         assert (caught.value.limit, caught.value.size, caught.value.written) == (3, 4, False)
     assert not conversations.exists("t")
-    with pytest.raises(TooLarge), take(conversations) as turn:
-        turn.reply("the fourth")
-    assert get(conversations) == {"history": [1, 2, USER]}
-    assert statuses(conversations) == [None, None, "failed"]
-    with pytest.raises(TooLarge):
-        begin(conversations, "s", "the fourth")
+    with pytest.raises(TooLarge) as caught:
+        begin(conversations, "s", "the third, and there is no room for its reply")
+    assert (caught.value.limit, caught.value.size) == (3, 4)
+    assert get(conversations) == {"history": [1, 2]}
     conversations.append("s", data={"a": 1})
     session = get(conversations)
     session["history"] = session["history"][-1:]
     conversations.save_session("s", session)
-    conversations.append("s", 4, 5)
-    assert get(conversations)["history"] == [USER, 4, 5]
+    with take(conversations) as turn:
+        turn.reply("hi")
+    assert get(conversations)["history"] == [2, USER, BOT]
 
 
 def test_a_history_can_be_trimmed(harness: Harness) -> None:
@@ -584,7 +727,26 @@ def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
     conversations.save_session("t", {})
     short = get(conversations, "t")
     assert 99 <= (short.expires_at - short.created_at).total_seconds() <= 101
+    if isinstance(conversations.backend.store, MemoryStore):
+        return
+    outlived = limited(harness, ttl=100, max_age=1)
+    age(conversations, harness)
+    assert outlived.get_session("s") is None
+    for call in (lambda: outlived.append("s", "x"), lambda: begin(outlived, "s", USER)):
+        with pytest.raises(SessionNotFound):
+            call()
+    assert not outlived.exists("s")
 
 
-def test_the_renewer_is_one_per_process() -> None:
-    assert turns._renewer() is turns._renewer()
+def age(conversations: PlainConversations, harness: Harness) -> None:
+    """Let a session be two seconds old."""
+    store = conversations.backend.store
+    if isinstance(store, RedisStore):
+        created = int(store._client.hget(store._keys("s")[0], "created") or 0)
+        store._client.hset(store._keys("s")[0], "created", created - 2000)
+
+
+def test_the_renewer_is_one_per_store() -> None:
+    store = MemoryStore(limits_of(Settings()))
+    assert turns._renewer(store) is turns._renewer(store)
+    assert turns._renewer(MemoryStore(limits_of(Settings()))) is not turns._renewer(store)

@@ -1,16 +1,16 @@
 -- _fit: refuse what passes a limit, before the first write. Needs added (messages), drop (oldest messages that go),
--- first_element (of the messages in ARGV, to its end) and data_after (bytes of data). Gives history_after (bytes) and may
--- raise drop, where the oldest go.
+-- first_element (of the messages in ARGV, to its end), data_after (bytes of data) and reserved (messages that there must be
+-- room for, beside them). Gives history_after (bytes) and may raise drop, where the oldest go.
 local history_after = history_bytes
 for at = first_element, #ARGV do
     history_after = history_after + #ARGV[at]
 end
-local over = count + added - drop - ARGV[10]
-if added > 0 and over > 0 then
-    if ARGV[11] ~= "1" or added > tonumber(ARGV[10]) then
-        return {"too_large", nonce, "history", tonumber(ARGV[10]), count + added - drop}
-    end
-    drop = drop + over
+local count_after = count + added - drop
+if added > 0 and ARGV[11] ~= "1" and count_after + reserved > tonumber(ARGV[10]) or added > tonumber(ARGV[10]) then
+    return {"too_large", nonce, "history", tonumber(ARGV[10]), count_after + reserved}
+end
+if added > 0 then
+    drop = drop + math.max(0, count_after - ARGV[10])
 end
 if drop == count then
     history_after = history_after - history_bytes

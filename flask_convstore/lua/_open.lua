@@ -31,6 +31,11 @@ local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
 local own_ttl, complete = meta[10], meta[11]
 local receipt, tokens_owner = known[1], known[3] or ""
 
+-- A session past its greatest age is none, also before the server has noticed.
+local outlived = exists and created and created + ARGV[5] <= now
+if outlived then
+    exists = false
+end
 if exists and owner ~= "*" and owner ~= (meta[2] or "") then
     return {"missing", nonce}
 end
@@ -38,12 +43,15 @@ end
 if receipt and not exists and owner ~= "*" and owner ~= tokens_owner then
     receipt = false
 end
+local gone = not exists
 if receipt then
-    local first_digest = string.match(receipt, "^%d+ %d+ %d+ %d+ (.*)$")
-    if not first_digest then
+    local at, first_digest = string.match(receipt, "^%d+ %d+ (%d+) %d+ %d+ (.*)$")
+    if not at then
         return {"corrupt", nonce, "tokens"}
     end
     if first_digest ~= ARGV[8] then
         return {"reused", nonce}
     end
+    -- The receipt of a write to a predecessor of this session, which was deleted or has expired.
+    gone = gone or created and tonumber(at) < created
 end

@@ -1,5 +1,5 @@
 -- _repeated: a known token: answer with its receipt; only the lifetime moves.
-if receipt and not exists then
+if receipt and gone then
     return {"repeated", nonce, receipt, 0, 0, 0}
 end
 if receipt then

@@ -37,6 +37,7 @@ for at = 17, first_element - 1, 2 do
     data_after = data_after - (stored > 0 and #name + stored or 0) + (value ~= "" and #name + #value or 0)
     fields_set = fields_set or value ~= ""
 end
+local reserved = 0
 --#include _fit.lua
 --#include _shape.lua
 
@@ -50,7 +51,7 @@ for at = 17, first_element - 1, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
     --#include _set_field.lua
 end
---#include _remember.lua
 --#include _lifetime.lua
+--#include _remember.lua
 --#include _expire.lua
 return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}

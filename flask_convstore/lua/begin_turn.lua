@@ -30,8 +30,9 @@ local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
 local remaining = turn[1] and tonumber(turn[2]) - now or 0
 
 if receipt then
-    local reply = redis.call("HGET", tokens, "t:" .. token .. "/reply") or ""
-    if not exists then
+    -- The turn's end is kept under its token and the version that its message made.
+    local reply = redis.call("HGET", tokens, "t:" .. token .. "\n" .. string.match(receipt, "^%d+")) or ""
+    if gone then
         return {"repeated", nonce, receipt, 0, 0, 0, reply}
     end
     --#include _lifetime.lua
@@ -62,6 +63,7 @@ if remaining > 0 and ARGV[16] ~= "1" then
 end
 
 local first_element, added, drop, data_after, fields_set = 18, 1, 0, data_bytes, false
+local reserved = 1 -- for the reply
 --#include _fit.lua
 --#include _shape.lua
 local first_seq = first + count
@@ -78,7 +80,7 @@ if turn[1] then
     local mark_seq, mark_status = previous_seq, remaining > 0 and "superseded" or "interrupted"
     --#include _mark.lua
 end
---#include _remember.lua
 --#include _lifetime.lua
+--#include _remember.lua
 --#include _expire.lua
 return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, previous_seq}

@@ -37,12 +37,13 @@ local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
 --#include _merge_fields.lua
+local reserved = 0
 --#include _fit.lua
 --#include _shape.lua
 version = version + 1
 -- The first write is one that a full server refuses: then nothing is written.
 redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
-    "history_version", added > 0 and version or history_version, "shape", shape, "history_bytes", history_after,
+    "history_version", (added > 0 or ARGV[15] ~= "") and version or history_version, "shape", shape, "history_bytes", history_after,
     "data_bytes", data_after)
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
 --#include _push.lua
@@ -53,7 +54,7 @@ end
 first = first + drop
 local mark_seq, mark_status = tonumber(turn[2]), ARGV[15]
 --#include _mark.lua
---#include _remember.lua
 --#include _lifetime.lua
+--#include _remember.lua
 --#include _expire.lua
 return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}

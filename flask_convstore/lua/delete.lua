@@ -23,7 +23,7 @@ end
 version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 --#include _expected.lua
 created, history_version = created or 0, history_version or 0
-local first_seq = 0
+local first_seq, lifetime = 0, 0
 redis.call("UNLINK", session, history)
 redis.call("HSET", tokens, "ended", math.max(now, created), "owner", meta[2] or "")
 --#include _remember.lua

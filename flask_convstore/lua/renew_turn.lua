@@ -24,6 +24,9 @@ if meta[7] ~= ARGV[7] then
     return {"lost", nonce}
 end
 local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
+if created + ARGV[5] <= now then
+    return {"missing", nonce}
+end
 redis.call("HSET", session, "turn_until", now + ARGV[8])
 --#include _lifetime.lua
 --#include _expire.lua

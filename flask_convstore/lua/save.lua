@@ -43,6 +43,7 @@ if exists then
     --#include _intact.lua
 else
     version, first, count, history_version, created, history_bytes, data_bytes = 0, 1, 0, 0, now, 0, 0
+    own_ttl, complete = false, false
     -- The ETag names the time of creation: the successor of a deleted session starts a millisecond later at least.
     local ended = tonumber(redis.call("HGET", tokens, "ended"))
     if ended and ended >= now then
@@ -71,10 +72,14 @@ if change == "extend" then
 elseif change ~= "keep" then
     drop = count
 end
+local reserved = 0
 --#include _fit.lua
 shape = ARGV[16] ~= "" and ARGV[16] or shape
 --#include _shape.lua
 
+if outlived then
+    redis.call("UNLINK", session)
+end
 -- The first write is one that a full server refuses: then nothing is written.
 version = version + 1
 redis.call("HSET", session, "version", version, "created", created, "updated", updated, "first", first + drop,
@@ -110,7 +115,7 @@ if ARGV[17] ~= "" then
     own_ttl = ARGV[17]
     redis.call("HSET", session, "ttl", own_ttl)
 end
---#include _remember.lua
 --#include _lifetime.lua
+--#include _remember.lua
 --#include _expire.lua
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version}

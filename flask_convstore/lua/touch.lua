@@ -33,7 +33,7 @@ local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber
 if not (version and created and updated) then
     return {"corrupt", nonce, "session"}
 end
-if ARGV[7] ~= "" and created ~= tonumber(ARGV[7]) then
+if created + ARGV[5] <= now or (ARGV[7] ~= "" and created ~= tonumber(ARGV[7])) then
     return {"missing", nonce}
 end
 local own_ttl, complete = meta[5], meta[6]
