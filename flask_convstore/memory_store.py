@@ -146,6 +146,14 @@ class MemoryStore:
             self._move_lifetime(session_id, session, now)
             return self._snapshot(session_id, last)
 
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        with self._lock:
+            now = self._clock()
+            session = self._visible(session_id, owner, now)
+            if not session:
+                raise SessionNotFound(session_id)
+            return session.turn.until - now if session.turn else 0
+
     def ping(self) -> float:
         return 0.0
 

@@ -151,6 +151,12 @@ class RedisStore:
         _refuse(None, reply, keys)
         return _snapshot(session_id, keys, found, last, reply[5])
 
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        reply = self._call("turn_state", self._keys(session_id), owner, ())
+        if reply[0] == b"missing":
+            raise SessionNotFound(session_id)
+        return int(reply[2])
+
     def ping(self) -> float:
         started = time.perf_counter()
         try:
@@ -184,7 +190,7 @@ class RedisStore:
         A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
         """
         nonce = os.urandom(8)
-        writes = name not in ("touch", "renew_turn")
+        writes = name not in ("touch", "renew_turn", "turn_state")
         script, digest = _script(name)
         rest = (3, *keys, nonce, _owner_argument(owner), *arguments)
         try:

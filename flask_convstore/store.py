@@ -45,6 +45,14 @@ class Store(Protocol):
         """
         ...
 
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        """How long the turn in progress is leased from now; 0 or less if there is none.
+
+        Raises:
+            SessionNotFound: None for this owner.
+        """
+        ...
+
     def ping(self) -> float:
         """How many milliseconds an answer takes; StoreUnavailable if none comes."""
         ...

@@ -67,9 +67,9 @@ class Replier:
     last: int | None = None
 
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.03
-"""Seconds between two attempts of a turn that waits, jittered so that those who wait do not come in step. The longest is
-short: who has waited long must not come less often than who has just begun."""
+_LONGEST_PAUSE = 0.03
+"""Seconds between two looks at a turn that is waited for. It does not grow: who has waited long must not come less often
+than who has just begun."""
 
 
 class Turn:
@@ -249,19 +249,26 @@ def begin(
         digest="" if token is None else digest_of("turn", (element,)),
     )
     deadline = time.monotonic() + (settings.turn_wait if policy == "wait" else 0)
-    pause = _SHORTEST_PAUSE
     while True:
         try:
             begun = backend.store.begin(command)
             break
         except TurnInProgress:
-            if time.monotonic() + pause > deadline:
+            if not _wait_until_free(backend.store, command, deadline):
                 raise
-        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  no secret
-        pause = min(2 * pause, _LONGEST_PAUSE)
     if begun.reply or begun.snapshot is None:
         return None, begun
     return Turn(conversations, whose, command, begun, last), begun
+
+
+def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
+    """Wait until nobody has the turn; False if that takes too long."""
+    while time.monotonic() + _LONGEST_PAUSE < deadline:
+        # Jittered, so that those who wait do not come in step.
+        time.sleep(random.uniform(_LONGEST_PAUSE / 3, _LONGEST_PAUSE))  # noqa: S311  no secret
+        if store.turn_remaining_ms(command.session_id, command.owner) <= 0:
+            return True
+    return False
 
 
 _LARGEST_WINDOW = 2**31

@@ -170,6 +170,16 @@ class Machine(RuleBasedStateMachine):
         snapshots = [store.load(session_id, owner, last) for store in (self.memory, self.redis)]
         assert content(snapshots[0]) == content(snapshots[1])
 
+    @rule(session_id=IDS, owner=OWNERS)
+    def look_at_the_turn(self, session_id: str, owner: Any) -> None:
+        def is_free(store: Any) -> Any:
+            try:
+                return store.turn_remaining_ms(session_id, owner) <= 0
+            except ConvstoreError as error:
+                return type(error)
+
+        assert is_free(self.memory) == is_free(self.redis)
+
     @rule(session_id=IDS)
     def expire(self, session_id: str) -> None:
         if session_id in self.memory._sessions:

@@ -14,7 +14,13 @@ import redis
 from flask_convstore.clients import connect
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
-from flask_convstore.errors import CorruptValue, StoreMisconfigured, StoreUnavailable
+from flask_convstore.errors import (
+    CorruptValue,
+    SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
+    TurnInProgress,
+)
 from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore, _script
 from flask_convstore.turns import begin
@@ -120,6 +126,21 @@ def test_a_turn_with_a_reply_is_two_round_trips_at_any_length(server: Server, le
         assert proxy.round_trips == 2
         assert 2_000 < proxy.sent < 3_500
         assert proxy.received < 10 * 1_000
+
+
+def test_waiting_for_a_turn_costs_nothing_at_any_length(server: Server) -> None:
+    conversations = on(server.client, Settings())
+    conversations.save_session("s", {"history": [BOT] * 2_000})
+    turn, _ = begin(conversations, "s", USER)
+    assert turn
+    with Proxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
+        waiting = on(client, Settings(turn_wait=1.5))
+        with pytest.raises(TurnInProgress):
+            begin(waiting, "s", USER, last=1, policy="wait")
+        assert proxy.round_trips > 20
+        assert proxy.received < 10_000
+    with pytest.raises(SessionNotFound):
+        conversations.backend.store.turn_remaining_ms("none", ANY)
 
 
 @pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete"])

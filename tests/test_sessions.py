@@ -58,6 +58,9 @@ class Recorder:
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
         return self._store.load(session_id, owner, last)
 
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        return self._store.turn_remaining_ms(session_id, owner)
+
     def ping(self) -> float:
         return self._store.ping()
 

@@ -1,0 +1,20 @@
+--[[
+turn_state: how long the turn in progress is still leased. What waits for a turn asks this, which costs nothing whatever the
+length of the history, and begins when it is free.
+
+KEYS[1]  session  hash
+ARGV[1]  nonce    echoed in the reply
+ARGV[2]  owner    "*" anyone's, "" nobody's, "=name" that owner's
+
+Returns  {"ok", nonce, remaining}   milliseconds; 0 or less if no turn is in progress
+         {"missing", nonce}         no such session for this owner
+Cost     O(1)
+]]
+local nonce, owner = ARGV[1], ARGV[2]
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local meta = redis.call("HMGET", KEYS[1], "version", "owner", "turn_until")
+if not meta[1] or (owner ~= "*" and owner ~= (meta[2] or "")) then
+    return {"missing", nonce}
+end
+return {"ok", nonce, (tonumber(meta[3]) or now) - now}
