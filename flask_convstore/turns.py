@@ -233,7 +233,6 @@ def begin(
     policy = policy or settings.turn_policy  # type: ignore[assignment]
     if policy not in ("reject", "wait", "supersede"):
         raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}", "policy")
-    check_window(last)
     (element,) = changes.new_elements([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
@@ -241,24 +240,24 @@ def begin(
         element=element,
         lease_ms=round(settings.turn_lease * 1000),
         supersede=policy == "supersede",
-        last=None
-        if last is None
-        else min(max(last, 2), _LARGEST_WINDOW),  # the one before tells what became of its turn
+        last=_window(last),
         expected=expected,
         token=new_token() if token is None else check_name(token, "token"),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    deadline = time.monotonic() + (settings.turn_wait if policy == "wait" else 0)
-    while True:
-        try:
-            begun = backend.store.begin(command)
-            break
-        except TurnInProgress:
-            if not _wait_until_free(backend.store, command, deadline):
-                raise
+    begun = _begun(backend.store, command, time.monotonic() + (settings.turn_wait if policy == "wait" else 0))
     if begun.reply or begun.snapshot is None:
         return None, begun
     return Turn(conversations, whose, command, begun, last), begun
+
+
+def _begun(store: Store, command: BeginTurn, deadline: float) -> Begun:
+    while True:
+        try:
+            return store.begin(command)
+        except TurnInProgress:
+            if not _wait_until_free(store, command, deadline):
+                raise
 
 
 def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
@@ -278,6 +277,12 @@ def check_window(last: object) -> None:
     """InvalidInput unless *last* is None or a number of messages, the new one included."""
     if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
         raise InvalidInput(f"a window is a number of messages, the new one included, not {last!r}", "last")
+
+
+def _window(last: int | None) -> int | None:
+    """How many messages to read: those asked for, and the one before, which tells what became of its turn."""
+    check_window(last)
+    return None if last is None else min(max(last, 2), _LARGEST_WINDOW)
 
 
 @dataclass(frozen=True, slots=True)

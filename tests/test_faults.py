@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,21 +218,12 @@ def calls(server: Server) -> int:
 
 
 def write_from_threads(conversations: PlainConversations, writers: int, count: int, start: int = 0) -> None:
-    failures: list[Exception] = []
-
     def write(writer: int) -> None:
-        try:
-            for number in range(start, start + count):
-                conversations.append("s", f"{writer}:{number}:a", f"{writer}:{number}:b")
-        except Exception as error:
-            failures.append(error)
+        for number in range(start, start + count):
+            conversations.append("s", f"{writer}:{number}:a", f"{writer}:{number}:b")
 
-    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(writers)))
 
 
 def check_appends(conversations: PlainConversations, writers: int, count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -518,24 +518,16 @@ def test_any_change_of_a_session_is_saved(conversations: PlainConversations, con
 
 def test_threads_that_append_and_change_fields_lose_nothing(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"history": []})
-    failures: list[Exception] = []
 
     def work(name: str) -> None:
-        try:
-            for number in range(10):
-                session = get(conversations)
-                session["history"].append(f"{name}{number}")
-                session[name] = number
-                conversations.save_session("s", session)
-        except Exception as error:
-            failures.append(error)
+        for number in range(10):
+            session = get(conversations)
+            session["history"].append(f"{name}{number}")
+            session[name] = number
+            conversations.save_session("s", session)
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, "abcdefgh"))
     session = get(conversations)
     assert sorted(session.pop("history")) == sorted(f"{name}{number}" for name in "abcdefgh" for number in range(10))
     assert session == dict.fromkeys("abcdefgh", 9)
@@ -602,23 +594,14 @@ def test_setdefault(conversations: PlainConversations) -> None:
 
 
 def test_first_messages_at_once_all_land(conversations: PlainConversations) -> None:
-    failures: list[Exception] = []
-
-    def work(session_id: str, name: str) -> None:
-        try:
-            session = conversations.setdefault(session_id, {"history": []})
-            session["history"] += [name, name]  # type: ignore[call-overload]
-            conversations.save_session(session_id, session)
-        except Exception as error:
-            failures.append(error)
+    def work(name: str) -> None:
+        session = conversations.setdefault(f"s{number}", {"history": []})
+        session["history"] += [name, name]  # type: ignore[call-overload]
+        conversations.save_session(f"s{number}", session)
 
     for number in range(20):
-        threads = [threading.Thread(target=work, args=(f"s{number}", name)) for name in "abcd"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert not failures
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, "abcd"))
         history = get(conversations, f"s{number}")["history"]
         assert sorted(history) == list("aabbccdd")
         assert history[::2] == history[1::2], "torn"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -511,21 +511,13 @@ def test_a_lifetime_of_its_own_wins_and_stays(harness: Harness) -> None:
 
 def test_concurrent_appends_all_land_in_one_piece(harness: Harness) -> None:
     harness.store.apply(save("s"))
-    failures: list[Exception] = []
 
     def write(writer: int) -> None:
-        try:
-            for number in range(25):
-                harness.store.apply(append("s", b"%d:%d:a" % (writer, number), b"%d:%d:b" % (writer, number)))
-        except Exception as error:
-            failures.append(error)
+        for number in range(25):
+            harness.store.apply(append("s", b"%d:%d:a" % (writer, number), b"%d:%d:b" % (writer, number)))
 
-    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
     elements = load(harness).elements
     assert len(elements) == 400
     for first, second in zip(elements[::2], elements[1::2], strict=True):
