@@ -361,6 +361,25 @@ def test_a_stale_socket(folder: Path) -> None:
         assert conversations.get_session("s") == {"a": 1}
 
 
+def test_a_user_that_comes_at_the_last_moment(tmp_path: Path) -> None:
+    """The supervisor has seen nobody for long enough, and looks once more before it stops the server."""
+    locks = [supervisor.open_lock(str(tmp_path), name) for name in (supervisor.START_LOCK, supervisor.USERS_LOCK)]
+    user = supervisor.open_lock(str(tmp_path), supervisor.USERS_LOCK)
+    assert supervisor.try_lock(user, exclusive=False)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
+        assert not supervisor._stop_unused(server.pid, *locks)
+        assert server.poll() is None
+        starting = supervisor.open_lock(str(tmp_path), supervisor.START_LOCK)
+        assert supervisor.try_lock(starting, exclusive=True), "who comes can start"
+        supervisor.unlock(user)
+        assert not supervisor._stop_unused(server.pid, *locks), "somebody is starting"
+        supervisor.unlock(starting)
+        assert server.stdin
+        server.stdin.close()
+    for descriptor in (*locks, user, starting):
+        os.close(descriptor)
+
+
 def test_a_socket_that_was_removed(folder: Path) -> None:
     """As cleaners of temporary folders do. Nobody can come to that server any more; the next one is started."""
     with store(folder) as conversations:

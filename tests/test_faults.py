@@ -77,7 +77,7 @@ def commands() -> dict[str, Any]:
         ),
         "merge": Save(mode="merge", shape=None, fields=(change,), history=Extend(2, (ELEMENT,)), **whose),
         "append": Append(elements=(ELEMENT, ELEMENT), fields=(("n", b"2"),), **whose),
-        "begin": BeginTurn(element=ELEMENT, lease_ms=0, supersede=True, **whose),
+        "begin": BeginTurn(element=ELEMENT, lease_ms=60_000, supersede=True, **whose),
         "commit": CommitTurn(turn="turn", elements=(ELEMENT,), fields=(change,), **whose),
         "fail": CommitTurn(turn="turn", status="failed", **whose),
         "delete": Delete(**whose),

@@ -95,6 +95,22 @@ def test_tokens_are_bounded(server: Server) -> None:
     assert len(names) == 2 * SETTINGS.max_tokens + 2
 
 
+def test_bytes_are_counted_as_they_are(server: Server) -> None:
+    conversations = on(server.client, Settings(max_history=6, history_policy="trim"))
+    conversations.save_session("s", {"a": "é", "history": []})
+    for number in range(5):
+        turn, _ = begin(conversations, "s", f"ü{number}")
+        assert turn
+        with pytest.raises(ZeroDivisionError), turn:
+            raise ZeroDivisionError
+        conversations.append("s", "x", data={"a": "y" * number, f"b{number}": 1})
+        stored: Any = server.client.hgetall("chat:session:{s}")
+        elements: Any = server.client.lrange("chat:session:{s}:history", 0, -1)
+        data = {name[2:]: text for name, text in stored.items() if name.startswith(b"d:")}
+        assert int(stored[b"history_bytes"]) == sum(map(len, elements))
+        assert int(stored[b"data_bytes"]) == sum(len(name) + len(text) for name, text in data.items())
+
+
 # ---- the wire
 
 
