@@ -103,9 +103,8 @@ class _Views:
         """Start a session; with a message, answer it too."""
         body = self._body(schemas.start_body)
         key = self._idempotency_key("start")
-        session_id = str(
-            uuid.UUID(hex=key, version=4) if key else uuid.uuid4()
-        )  # the same key leads to the same session
+        # The same key leads to the same session.
+        session_id = str(uuid.UUID(hex=key, version=4) if key else uuid.uuid4())
         message = _message(body["message"]) if body["message"] else None
         replier = self._replier() if message else None
         content = {**body["data"], self._settings.history_key: [message] if message and not replier else []}

@@ -23,6 +23,7 @@ from .errors import (
     SessionNotFound,
     StoreError,
     StoreUnavailable,
+    TooLarge,
 )
 from .models import (
     CALLER,
@@ -319,9 +320,8 @@ class Conversations(abc.ABC):
         if pending:
             try:
                 self._merge(session, pending, backend)
-            except (
-                ConflictError
-            ):  # it had not landed, and does not fit any more: the next difference starts from before
+            except (ConflictError, TooLarge):
+                # It had not landed, and does not fit any more: the next difference starts from before it.
                 on_base(session, replace(base_of(session), pending=None))
 
     def resolved(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:

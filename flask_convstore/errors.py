@@ -85,7 +85,7 @@ class TooLarge(InvalidInput):
     def __init__(self, reason: str, path: str = "", *, limit: int, size: int) -> None:
         self.limit = limit
         self.size = size
-        super().__init__(f"{reason}: {size:,} are given, {limit:,} are allowed", path)
+        super().__init__(f"{reason}: {size:,} instead of {limit:,} at most; nothing was written", path)
 
 
 class SessionNotFound(ConvstoreError, LookupError):

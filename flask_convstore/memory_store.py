@@ -97,7 +97,7 @@ class _Tokens:
 
 
 class MemoryStore:
-    """A ``Store`` in a dict, under one lock.
+    """A ``Store`` in a dict, under one lock; its methods are those of ``Store``.
 
     A write changes a copy of the session, which takes its place when all went well.
 
@@ -132,10 +132,8 @@ class MemoryStore:
             receipt = self._repeated(command, session, now)
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
-            previous = session.turn if session else None
             receipt = self._write(command, session, now)
-            snapshot = self._snapshot(command.session_id, command.last)
-            return Begun(receipt, snapshot, previous_seq=previous.seq if previous else None)
+            return Begun(receipt, self._snapshot(command.session_id, command.last))
 
     def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
         with self._lock:

@@ -269,13 +269,11 @@ class Begun:
     Attributes:
         receipt: Of the message. Repeated, with no *reply*: an earlier attempt died or failed, and the turn is taken anew.
         snapshot: The session with the messages asked for; None if it is gone (repeated only).
-        previous_seq: The message whose turn was interrupted, or superseded by this one; None if there is none.
         reply: Of the end of the turn, if it was ended before (repeated); its ``first_seq`` is that of the reply.
     """
 
     receipt: Receipt
     snapshot: Snapshot | None
-    previous_seq: int | None = None
     reply: Receipt | None = None
 
 

@@ -89,7 +89,7 @@ _REFUSED_WORDS = ("MISCONF", "NOREPLICAS", "BUSY")
 
 
 class RedisStore:
-    """A ``Store`` on a redis-py client that gives back bytes.
+    """A ``Store`` on a redis-py client that gives back bytes; its methods are those of ``Store``.
 
     Args:
         client: Connects when it is first used.
@@ -133,7 +133,7 @@ class RedisStore:
         _refuse(command, reply, keys)
         if reply[0] == b"ok":
             now_begun = _snapshot(command.session_id, keys, found, command.last, reply[6])
-            return Begun(_receipt(reply), now_begun, previous_seq=reply[8] or None)
+            return Begun(_receipt(reply), now_begun)
         receipt = _first_receipt(reply, reply[2], keys[2])
         ended = _first_receipt(reply, reply[6], keys[2]) if len(reply) > 6 and reply[6] else None
         gone = not receipt.expires_at_ms
@@ -393,7 +393,12 @@ def _translated(error: exceptions.RedisError, key: str, writes: bool) -> Convsto
     if "WRONGTYPE" in text:
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
     if isinstance(error, _MISCONFIGURED) or text.startswith(_MISCONFIGURED_WORDS):
-        return StoreMisconfigured(f"the server refuses us ({text}): check the password and the permissions in the URL")
+        refused = StoreMisconfigured(
+            f"the server refuses us ({text}): check the password and the permissions in the URL"
+        )
+        if writes and text.startswith(_MISCONFIGURED_WORDS):
+            refused.written = None  # what the script did before the command that is not permitted stays done
+        return refused
     # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
     if isinstance(error, _REFUSED) or (isinstance(error, exceptions.ResponseError) and text.startswith(_REFUSED_WORDS)):
         return StoreUnavailable(f"the server refuses work for now ({text})", written=False)

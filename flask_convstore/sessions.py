@@ -72,14 +72,26 @@ class Stored:
         Raises:
             CorruptValue: An envelope is not what we write.
         """
-        messages = []
-        for element, seq in zip(self._base.elements, self._base.seqs, strict=True):
-            try:
-                messages.append(message_of(element, seq))
-            except (ValueError, TypeError, LookupError) as error:
-                reason = f"the envelope of its message with seq {seq} is corrupt ({error!r})"
-                raise CorruptValue(self._base.history_key, reason) from None
-        return messages
+        return [self._message(element, seq) for element, seq in zip(self._base.elements, self._base.seqs, strict=True)]
+
+    def message(self, seq: int) -> Message | None:
+        """The message with that number; None if it was not loaded or saved here.
+
+        Raises:
+            CorruptValue: Its envelope is not what we write.
+        """
+        try:
+            index = self._base.seqs.index(seq)
+        except ValueError:
+            return None
+        return self._message(self._base.elements[index], seq)
+
+    def _message(self, element: bytes, seq: int) -> Message:
+        try:
+            return message_of(element, seq)
+        except (ValueError, TypeError, LookupError) as error:
+            reason = f"the envelope of its message with seq {seq} is corrupt ({error!r})"
+            raise CorruptValue(self._base.history_key, reason) from None
 
 
 class Session(Stored, dict[str, Any]):

@@ -47,7 +47,7 @@ from .models import (
     message_of,
     new_token,
 )
-from .sessions import loaded
+from .sessions import AnySession, loaded
 from .store import Store
 
 _log = logging.getLogger("flask_convstore")
@@ -103,8 +103,8 @@ class Turn:
         self.token = command.token
         self.message = message_of(command.element, begun.receipt.first_seq or 0)
         if begun.receipt.repeated:  # as it was accepted the first time
-            stored = (replace(found, status=None) for found in self._session.messages if found.seq == self.message.seq)
-            self.message = next(stored, self.message)
+            stored = self._session.message(self.message.seq)
+            self.message = replace(stored, status=None) if stored else self.message
 
     @cached_property
     def history(self) -> list[Any]:
@@ -119,7 +119,7 @@ class Turn:
 
     @cached_property
     def previous(self) -> Message | None:
-        return left_behind(self._session.messages, self.message.seq)
+        return left_behind(self._session, self.message.seq)
 
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message and end the turn; the reply as stored, None where there was none to store.
@@ -144,7 +144,9 @@ class Turn:
         if self._end:
             raise InvalidInput("the turn has a reply already; nothing was written", "reply")
         if not isinstance(self.data, Mapping):
-            raise InvalidInput("turn.data is a dict of fields: change it instead of replacing it", "data")
+            raise InvalidInput(
+                "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
+            )
         body = as_message(reply)
         form = self._conversations.backend.form
         elements = () if body is None else changes.new_elements([body], form)
@@ -232,7 +234,7 @@ def begin(
     settings = backend.settings
     policy = policy or settings.turn_policy  # type: ignore[assignment]
     if policy not in ("reject", "wait", "supersede"):
-        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}", "policy")
+        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
     (element,) = changes.new_elements([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
@@ -276,7 +278,9 @@ _LARGEST_WINDOW = 2**31
 def check_window(last: object) -> None:
     """InvalidInput unless *last* is None or a number of messages, the new one included."""
     if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
-        raise InvalidInput(f"a window is a number of messages, the new one included, not {last!r}", "last")
+        raise InvalidInput(
+            f"a window is a number of messages, the new one included, not {last!r}; nothing was written", "last"
+        )
 
 
 def _window(last: int | None) -> int | None:
@@ -363,15 +367,15 @@ def _first_exchange(conversations: Conversations, session_id: str, begun: Receip
     session = conversations.get_session(session_id)
     if session is None:
         raise SessionNotFound(session_id)
-    stored = {message.seq: message for message in session.messages}
-    replied = stored.get(reply.first_seq) if reply and reply.first_seq else None
     seq = begun.first_seq or 0
-    return Exchange(stored.get(seq), replied, reply or begun, left_behind(session.messages, seq))
+    replied = session.message(reply.first_seq) if reply and reply.first_seq else None
+    return Exchange(session.message(seq), replied, reply or begun, left_behind(session, seq))
 
 
-def left_behind(messages: Iterable[Message], seq: int) -> Message | None:
+def left_behind(session: AnySession, seq: int) -> Message | None:
     """The message before *seq*, if its turn was interrupted or superseded."""
-    return next((m for m in messages if m.seq == seq - 1 and m.status in ("interrupted", "superseded")), None)
+    before = session.message(seq - 1)
+    return before if before and before.status in ("interrupted", "superseded") else None
 
 
 def _asked(handler: Handler, turn: Turn) -> Any:

@@ -419,12 +419,14 @@ def test_a_wrong_password_is_loud(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_missing_permission_is_loud(server: Server) -> None:
     server.client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-hset")  # type: ignore[no-untyped-call]
     conversations = on(connect(Settings(url=f"unix://reader:pw@{server.socket}", retries=0), Path()))
-    with pytest.raises(StoreMisconfigured):
+    with pytest.raises(StoreMisconfigured) as caught:
         conversations.save_session("s", {})
+    assert caught.value.written is None, "a script has no way back"
     server.client.execute_command("ACL", "SETUSER", "reader", "-evalsha", "-eval")  # type: ignore[no-untyped-call]
     with pytest.raises(StoreMisconfigured) as caught:
         conversations.get_session("s", owner="alice")
     assert "alice" not in str(caught.value)
+    assert caught.value.written is False
     server.client.execute_command("ACL", "DELUSER", "reader")  # type: ignore[no-untyped-call]
 
 

@@ -373,15 +373,60 @@ def test_a_save_repeated_after_a_lost_reply_happens_once(harness: Harness) -> No
     assert get(conversations).version == 3
 
 
-def test_a_save_that_did_not_land_gives_way(harness: Harness) -> None:
-    class Away(Recorder):
-        away = False
+class Away(Recorder):
+    """A store whose writes do not happen while it is away, and nobody can tell."""
 
+    away = False
+
+    def apply(self, command: Command) -> Any:
+        if self.away:
+            raise StoreUnavailable("away", written=None)
+        return super().apply(command)
+
+
+def test_a_save_that_does_not_fit_any_more_gives_way(harness: Harness) -> None:
+    class Full(Away):
         def apply(self, command: Command) -> Any:
-            if self.away:
-                raise StoreUnavailable("away", written=None)
+            large = isinstance(command, Save) and any(change.name == "large" for change in command.fields)
+            if large and not self.away:
+                raise TooLarge("the data would be too large", limit=1, size=2)
             return super().apply(command)
 
+    store = Full(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0})
+    session = get(conversations)
+    session["large"] = 1
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        conversations.save_session("s", session)
+    store.away = False
+    with pytest.raises(TooLarge):
+        conversations.save_session("s", session)
+    del session["large"]
+    session["n"] = 1
+    conversations.save_session("s", session)
+    assert get(conversations) == {"n": 1}
+
+
+def test_a_message_is_found_by_its_number(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["a", "b"])
+    session = get(conversations)
+    conversations.append("s", "theirs")
+    session.append("mine")
+    conversations.save_session("s", session)
+    found = [session.message(seq) for seq in range(6)]
+    assert [message and (message.seq, message.body) for message in found] == [
+        None,
+        (1, "a"),
+        (2, "b"),
+        None,
+        (4, "mine"),
+        None,
+    ]
+
+
+def test_a_save_that_did_not_land_gives_way(harness: Harness) -> None:
     store = Away(harness.store)
     conversations = PlainConversations(store)
     conversations.save_session("s", {"n": 0})

@@ -9,8 +9,8 @@ ARGV[16]    supersede  "1": take the turn from whoever has it; "0": refuse
 ARGV[17]    attempt    whose the turn shall be; the same attempt repeated has it already
 ARGV[18]    element    the message, opaque
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, previous_seq}
-             first_seq: of the message; previous_seq: of the message whose turn was interrupted or superseded by this, or 0
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
+             first_seq: of the message
          {"resumed", nonce, receipt, created, now, expires}          this token is known, and the turn is this attempt's: it
              was before, or the earlier one died or failed, its message is still the last, and the turn is taken anew
          {"repeated", nonce, receipt, created, now, expires, reply}  it is known and was ended; reply: the receipt of its end;
@@ -67,7 +67,6 @@ local reserved = 1 -- for the reply
 --#include _fit.lua
 --#include _shape.lua
 local first_seq = first + count
-local previous_seq = 0
 version = version + 1
 -- The first write is one that a full server refuses: then nothing is written.
 redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
@@ -75,12 +74,11 @@ redis.call("HSET", session, "version", version, "updated", now, "first", first +
     "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
 --#include _push.lua
 if turn[1] then
-    previous_seq = tonumber(turn[3])
     first = first + drop
-    local mark_seq, mark_status = previous_seq, remaining > 0 and "superseded" or "interrupted"
+    local mark_seq, mark_status = tonumber(turn[3]), remaining > 0 and "superseded" or "interrupted"
     --#include _mark.lua
 end
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua
-return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, previous_seq}
+return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}
