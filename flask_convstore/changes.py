@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from . import codecs
 from .errors import InvalidInput, NotSerializable, TooLarge
@@ -18,6 +18,7 @@ from .models import (
     Extend,
     FieldChange,
     Message,
+    Mode,
     Owner,
     Receipt,
     Rewrite,
@@ -33,7 +34,8 @@ MAX_FIELDS = 1000
 """Data fields of one write. Each costs the server about a microsecond, during which it serves nobody else."""
 
 Content = Mapping[str, Any] | Sequence[Any]
-"""A dict of fields, with the history under its key if it has one, or a bare list of messages."""
+"""A dict of fields, with the history under its key if it has one, or a bare list of messages. Mappings beside the sessions
+may also hold any other JSON value, as the nameless field of a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,37 +109,43 @@ def base_read(snapshot: Snapshot, origin: str) -> Base:
 
 def whole(
     session_id: str,
-    content: Content,
+    content: Any,
     form: Form,
     owner: Owner,
     ttl_ms: int | None,
-    mode: Literal["replace", "create"] = "replace",
+    mode: Mode = "replace",
 ) -> Save:
     """The command that makes *content* the whole session, whatever was there, or only if nothing was.
+
+    An ``upsert`` adds *content* to what another writer may have put there meanwhile.
 
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
-    shape, fields, history = _texts(content, form)
+    shape, fields, history = texts(content, form)
     check_data_size(fields.items(), form)
+    elements = None if history is None else tuple(_elements(history, form))
+    change: Extend | Rewrite | None = Rewrite(0, elements)
+    if mode == "upsert":
+        change = None if elements is None else Extend(0, elements)
     return Save(
         session_id=session_id,
         owner=owner,
         mode=mode,
         shape=shape,
         fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
-        history=Rewrite(0, None if history is None else tuple(_elements(history, form))),
+        history=change,
         ttl_ms=ttl_ms,
     )
 
 
-def difference(base: Base, content: Content, form: Form, owner: Owner, ttl_ms: int | None) -> Save | None:
+def difference(base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int | None) -> Save | None:
     """The command that merges what differs between *base* and *content*; None if nothing does.
 
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
-    shape, fields, history = _texts(content, form)
+    shape, fields, history = texts(content, form)
     changes = _compared(base.fields, fields, form)
     history_change = _history_change(base, history, form)
     if not changes and history_change is None:
@@ -282,21 +290,27 @@ def new_elements(messages: Sequence[Any], form: Form) -> tuple[bytes, ...]:
     return tuple(_elements(_given(messages, form), form))
 
 
-_Given = tuple[bytes, dict[str, Any] | None]
+Given = tuple[bytes, dict[str, Any] | None]
 """A message as given: the JSON text of its body, and its metadata."""
 
 
-def _texts(content: Content, form: Form) -> tuple[Shape, dict[str, bytes], list[_Given] | None]:
-    """The shape of *content*, the JSON texts of its fields, and its messages."""
-    if not isinstance(content, Mapping):
+def texts(content: Any, form: Form) -> tuple[Shape, dict[str, bytes], list[Given] | None]:
+    """The shape of *content*, the JSON texts of its fields, and its messages; None if it has no history.
+
+    Raises:
+        InvalidInput: It cannot be saved; the error says where and why.
+    """
+    if isinstance(content, (list, tuple)):
         return "list", {}, _given(content, form)
+    if not isinstance(content, Mapping):
+        return "value", {"": codecs.encode(content)}, None
     fields = encoded_fields({name: value for name, value in content.items() if name != form.history_key}, form)
     if form.history_key not in content:
         return "data", fields, None
     return "full", fields, _given(content[form.history_key], form)
 
 
-def _given(history: object, form: Form) -> list[_Given]:
+def _given(history: object, form: Form) -> list[Given]:
     if not isinstance(history, (list, tuple)):
         kind = type(history).__name__
         raise InvalidInput(f"a history is a list of messages, not a {kind}; nothing was written", form.history_key)
@@ -307,16 +321,16 @@ def _given(history: object, form: Form) -> list[_Given]:
     ]
 
 
-def _history_change(base: Base, history: list[_Given] | None, form: Form) -> Extend | Rewrite | None:
+def _history_change(base: Base, history: list[Given] | None, form: Form) -> Extend | Rewrite | None:
     """How the messages of *base* become *history*; None if they are the same."""
-    had_history = base.shape != "data"
+    had_history = base.shape in ("full", "list")
     if history is None:
         return _rewrite(base, None, form) if had_history else None
     before = bodies_of(base.elements)
     after = [body for body, _ in history]
     if before == after and had_history:
         return None
-    dropped = _dropped(before, after)
+    dropped = dropped_of(before, after)
     if dropped == 0 or (dropped is not None and _known_whole(base, dropped)):
         kept = len(before) - dropped
         added = tuple(_elements(history[kept:], form, kept))
@@ -324,7 +338,7 @@ def _history_change(base: Base, history: list[_Given] | None, form: Form) -> Ext
     return _rewrite(base, tuple(_rewritten(base.elements, before, history, form)), form)
 
 
-def _dropped(before: list[bytes], after: list[bytes]) -> int | None:
+def dropped_of(before: list[bytes], after: list[bytes]) -> int | None:
     """How many of the oldest messages are missing in *after*, which goes on from the others; None if it does not.
 
     All dropped and others added is a rewrite: what looks like it may as well be an edit.
@@ -349,7 +363,7 @@ def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: Form) -> Rewr
     return Rewrite(base.history_version, elements)
 
 
-def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[_Given], form: Form) -> Iterator[bytes]:
+def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[Given], form: Form) -> Iterator[bytes]:
     """The elements of *history*. Unchanged messages at both ends keep their envelopes, and so does a single edited one."""
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
@@ -366,7 +380,7 @@ def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[_Gi
     yield from elements[len(before) - tail :]
 
 
-def _elements(history: list[_Given], form: Form, first_index: int = 0) -> Iterator[bytes]:
+def _elements(history: list[Given], form: Form, first_index: int = 0) -> Iterator[bytes]:
     """New messages as the history keeps them; *first_index* is the place of the first one, for errors."""
     now = _now()
     for index, (body, metadata) in enumerate(history, first_index):

@@ -78,6 +78,18 @@ class Settings:
         choices=("reject", "trim"),
     )
     max_metadata_depth: int = _setting(8, "The deepest nesting of a message's metadata.", minimum=1, maximum=90)
+    conflict: str = _setting(
+        "merge",
+        "A field that two requests have changed through a mapping: `merge` adds up whole numbers, else the last wins and a "
+        "signal tells; `raise` answers 409. What collides elsewhere is an error always.",
+        choices=("merge", "raise"),
+    )
+    conversation_prefix: str = _setting(
+        "chat:conversation:", "What the keys of `save_message` begin with; as `PREFIX`, and another."
+    )
+    conversation_ttl: float = _setting(
+        7 * DAY, "How long a conversation of `save_message` lives from its last interaction.", minimum=1, maximum=YEARS
+    )
     turn_policy: str = _setting(
         "reject",
         "A turn while another is in progress: `reject` answers 409, `wait` waits its turn, `supersede` takes over.",
@@ -104,8 +116,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         problems = [problem for name in fields(self) for problem in _problems(name, getattr(self, name.name))]
-        if any(not character.isprintable() or character in "{}" for character in self.prefix):
-            problems.append("PREFIX holds a brace or a control character: choose plain text, such as 'chat:session:'")
+        for name, prefix in (("PREFIX", self.prefix), ("CONVERSATION_PREFIX", self.conversation_prefix)):
+            if any(not character.isprintable() or character in "{}" for character in prefix):
+                problems.append(f"{name} holds a brace or a control character: choose plain text, such as 'chat:session:'")
+        if self.prefix == self.conversation_prefix:
+            problems.append("CONVERSATION_PREFIX is PREFIX: choose another one, or their keys would be the same")
         problems += _url_problems(self.url)
         if not self.client_roles:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")

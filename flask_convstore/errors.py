@@ -11,6 +11,7 @@ ConvstoreError
 ├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
 ├── SessionExists             there is one already, where only a new one was wanted
 ├── ConflictError             somebody else wrote first
+├── SessionMoved              its conversation goes on in another session
 ├── TurnInProgress            another turn of the session is in progress
 ├── TurnLost                  another turn has taken over; the reply was not written
 ├── ReplyFailed               the reply handler raised; the user's message is stored
@@ -104,6 +105,19 @@ class SessionExists(ConvstoreError):
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         super().__init__(f"session {session_id!r} exists already; nothing was written")
+
+
+class SessionMoved(ConvstoreError):
+    """The conversation was compacted and goes on in another session; this one takes no messages. Nothing was written.
+
+    Attributes:
+        moved_to: The id of the session in which it goes on.
+    """
+
+    def __init__(self, session_id: str, moved_to: str) -> None:
+        self.session_id = session_id
+        self.moved_to = moved_to
+        super().__init__(f"session {session_id!r} goes on as {moved_to!r}; nothing was written: use that one")
 
 
 class ConflictError(ConvstoreError):

@@ -15,6 +15,7 @@ from typing import NoReturn
 from .errors import (
     ConflictError,
     SessionExists,
+    SessionMoved,
     SessionNotFound,
     TokenReused,
     TooLarge,
@@ -23,6 +24,7 @@ from .errors import (
 )
 from .models import (
     ANY,
+    Alias,
     Append,
     BeginTurn,
     Begun,
@@ -31,13 +33,16 @@ from .models import (
     Delete,
     Extend,
     Limits,
+    LinkAlias,
     Owner,
+    Page,
     Receipt,
     RenewTurn,
     Rewrite,
     Save,
     Shape,
     Snapshot,
+    Summary,
     Touch,
     with_status,
 )
@@ -65,6 +70,7 @@ class _Session:
     created: int
     updated: int = 0
     expires: int = 0
+    active: int = 0
     version: int = 0
     ttl: int | None = None
     history_version: int = 0
@@ -72,6 +78,8 @@ class _Session:
     elements: list[bytes] = field(default_factory=list)
     fields: dict[str, bytes] = field(default_factory=dict)
     turn: _Turn | None = None
+    moved_to: str | None = None
+    aliases: frozenset[Alias] = frozenset()
 
     @property
     def next_seq(self) -> int:
@@ -112,6 +120,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._sessions: dict[str, _Session] = {}
         self._tokens: dict[str, _Tokens] = {}
+        self._aliases: dict[Alias, tuple[str, int]] = {}
         self._sweep_at = 64
         self._sweep_time = 0
 
@@ -135,14 +144,55 @@ class MemoryStore:
             receipt = self._write(command, session, now)
             return Begun(receipt, self._snapshot(command.session_id, command.last))
 
-    def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
             if not session:
                 return None
-            self._move_lifetime(session_id, session, now)
+            if is_interaction:
+                self._move_lifetime(session_id, session, now)
             return self._snapshot(session_id, last)
+
+    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+        with self._lock:
+            now = self._clock()
+            own = [key for key in list(self._sessions) if self._visible(key, owner, now)]
+            # Those who expired are gone now; the order tells where to go on, whatever has come or gone since.
+            order = sorted(((self._sessions[key].active, key) for key in own), reverse=newest_first)
+            if cursor:
+                active, _, key = cursor.partition(" ")
+                last = int(active), key
+                order = [place for place in order if (place < last if newest_first else place > last)]
+            shown = order[:limit]
+            summaries = [self._summary(key) for _, key in shown]
+            return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(order) > limit else None)
+
+    def link(self, command: LinkAlias) -> str | None:
+        with self._lock:
+            now = self._clock()
+            found = self._led(command.alias, now)
+            if command.expected not in (ANY, found):
+                return found
+            if command.session_id is None:
+                self._aliases.pop(command.alias, None)
+            else:
+                self._aliases[command.alias] = command.session_id, now + command.lifetime_ms
+            return command.session_id
+
+    def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
+        with self._lock:
+            now = self._clock()
+            found = self._led(alias, now)
+            if found is not None:
+                self._aliases[alias] = found, max(self._aliases[alias][1], now + lifetime_ms)
+            return found
+
+    def _led(self, alias: Alias, now: int) -> str | None:
+        session_id, expires = self._aliases.get(alias, (None, 0))
+        return session_id if expires > now else None
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         with self._lock:
@@ -168,6 +218,7 @@ class MemoryStore:
         else:
             _refuse_another(command.session_id, command.created_at_ms, session)
             session.ttl = command.ttl_ms or session.ttl
+            session.aliases = (session.aliases - {command.left_by}) | ({command.led_by} if command.led_by else set())
         self._move_lifetime(command.session_id, session, now)
         return self._receipt(session, None, None, now)
 
@@ -199,6 +250,8 @@ class MemoryStore:
             return self._save(command, session)
         if isinstance(command, Append):
             _refuse_another(command.session_id, command.created_at_ms, session)
+            if command.elements:
+                _refuse_moved(command.session_id, session)
             _refuse_unexpected(command, session)
             session.version += 1
             return self._add(session, command.elements, command.fields)
@@ -214,20 +267,24 @@ class MemoryStore:
             raise SessionNotFound(command.session_id)  # there is none, or it is another owner's
         owner = None if command.owner is ANY else command.owner
         tokens = self._tokens.get(command.session_id)
+        if command.mode == "first" and tokens and tokens.expires > now:
+            raise SessionNotFound(command.session_id)
         return _Session(owner, "full", max(now, tokens.ended + 1) if tokens else now)
 
     def _save(self, command: Save, session: _Session) -> int | None:
-        if command.mode == "merge":
+        shape = command.shape
+        if command.mode == "merge" or (command.mode == "upsert" and session.version):
+            shape = shape if command.mode == "merge" else None
             _refuse_another(command.session_id, command.created_at_ms, session)
             if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
                 _refuse_conflict(command, "history", session)
             _refuse_collisions(command, session)
-        elif command.mode == "create" and session.version:
+        elif command.mode in ("create", "first") and session.version:
             raise SessionExists(command.session_id)
         else:
             session.fields.clear()
         session.version += 1
-        session.shape = command.shape or session.shape
+        session.shape = shape or session.shape
         session.ttl = command.ttl_ms or session.ttl
         fields = [(change.name, change.value) for change in command.fields]
         if command.history is None:
@@ -238,13 +295,15 @@ class MemoryStore:
         return self._add(session, command.history.elements or (), fields)
 
     def _begin(self, command: BeginTurn, session: _Session, now: int) -> int | None:
+        _refuse_moved(command.session_id, session)
         _refuse_unexpected(command, session)
         previous = session.turn
         if previous and previous.until > now and not command.supersede:
             raise TurnInProgress(command.session_id, previous.until - now)
         session.version += 1
-        session.turn = _Turn(command.attempt, now + command.lease_ms, session.next_seq)
-        first_seq = self._add(session, (command.element,), ())
+        seq = session.next_seq if command.element else 0
+        session.turn = _Turn(command.attempt, now + command.lease_ms, seq)
+        first_seq = self._add(session, (command.element,) if command.element else (), ())
         if previous:
             _mark(session, previous.seq, "superseded" if previous.until > now else "interrupted")
         return first_seq
@@ -276,6 +335,7 @@ class MemoryStore:
         fields = [(change.name, change.value) for change in command.fields]
         first_seq = self._add(session, command.elements, fields)
         _mark(session, turn.seq, command.status)
+        session.moved_to = command.moved_to or session.moved_to
         return first_seq
 
     def _add(
@@ -326,6 +386,7 @@ class MemoryStore:
         limits = self._limits
         complete = session.fields.get("complete") == b"true"
         lifetime = session.ttl or (limits.ttl_complete_ms if complete else limits.ttl_ms)
+        session.active = now
         session.expires = min(now + lifetime, session.created + limits.max_age_ms)
         tokens = self._tokens.setdefault(session_id, _Tokens(session.owner))
         if tokens.owner != session.owner:  # a successor of another owner's session
@@ -391,6 +452,24 @@ class MemoryStore:
             history_version=session.history_version,
             key=f"memory://{session_id}",
             history_key=f"memory://{session_id}:history",
+            owner=session.owner,
+            own_ttl_ms=session.ttl,
+            moved_to=session.moved_to,
+            aliases=tuple(sorted(session.aliases, key=Alias.sort_key)),
+        )
+
+    def _summary(self, session_id: str) -> Summary:
+        session = self._sessions[session_id]
+        return Summary(
+            session_id=session_id,
+            owner=session.owner,
+            version=session.version,
+            created_at_ms=session.created,
+            updated_at_ms=session.updated,
+            expires_at_ms=session.expires,
+            active_at_ms=session.active,
+            message_count=len(session.elements),
+            title=None,
         )
 
     def _sweep(self, now: int) -> None:
@@ -400,6 +479,7 @@ class MemoryStore:
         self._sweep_time = now + _SWEEP_EVERY_MS
         self._sessions = {key: session for key, session in self._sessions.items() if session.expires > now}
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
+        self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
 
 
@@ -407,6 +487,11 @@ def _refuse_another(session_id: str, created_at_ms: int | None, session: _Sessio
     """Refuse a session that is not the one that is meant, but its successor."""
     if created_at_ms not in (None, session.created):
         raise SessionNotFound(session_id)
+
+
+def _refuse_moved(session_id: str, session: _Session) -> None:
+    if session.moved_to:
+        raise SessionMoved(session_id, session.moved_to)
 
 
 def _refuse_unexpected(command: Append | Delete | BeginTurn, session: _Session) -> None:

@@ -34,8 +34,11 @@ CALLER: Final = Scope.CALLER
 Owner = str | None | Literal[Scope.ANY]
 """An owner's name, None for nobody (ownerless sessions only), or ``ANY``."""
 
-Shape = Literal["full", "data", "list"]
-"""A dict with a history, a dict without one, a bare list."""
+Shape = Literal["full", "data", "list", "value"]
+"""A dict with a history, a dict without one, a bare list; any other value, which is the text of its one nameless field."""
+
+Mode = Literal["replace", "create", "first", "merge", "upsert"]
+"""What a ``Save`` does to a session that exists, and where there is none."""
 
 
 def new_token() -> str:
@@ -44,6 +47,17 @@ def new_token() -> str:
 
 
 # ---- commands: every write is one of these values
+
+
+class Alias(NamedTuple):
+    """An outside name of a conversation, in the scope of an owner; None: nobody's."""
+
+    owner: str | None
+    name: str
+
+    def sort_key(self) -> tuple[str, str]:
+        """Nobody's first, then by owner and name."""
+        return self.owner or "", self.name
 
 
 class FieldChange(NamedTuple):
@@ -78,18 +92,21 @@ class Save:
     """Write a session.
 
     ``replace`` makes the given fields and messages all of it, whether it exists or not; ``create`` does the same unless
-    it exists; ``merge`` writes only changes, into one that exists and was created at *created_at_ms* (None: any).
+    it exists, ``first`` unless it exists or its tombstone tells that it did. ``merge`` writes only changes, into one that
+    exists and was created at *created_at_ms* (None: any); ``upsert`` merges into one that exists, and creates one otherwise.
+    *overwrites* names fields that others have changed meanwhile, for those who want to know.
     """
 
     session_id: str
     owner: Owner
-    mode: Literal["replace", "create", "merge"]
+    mode: Mode
     shape: Shape | None
     fields: tuple[FieldChange, ...]
     history: Extend | Rewrite | None
     created_at_ms: int | None = None
     loaded_version: int | None = None
     ttl_ms: int | None = None
+    overwrites: tuple[str, ...] = ()
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -126,18 +143,21 @@ class Delete:
 class Touch:
     """Move a session's lifetime, and give it one of its own if *ttl_ms* is given. Repeating it is harmless: no token.
 
-    Only if it was created at *created_at_ms*; None: any.
+    Only if it was created at *created_at_ms*; None: any. *led_by* is an alias that leads to it from now on, *left_by* one
+    that does not any more.
     """
 
     session_id: str
     owner: Owner
     created_at_ms: int | None = None
     ttl_ms: int | None = None
+    led_by: Alias | None = None
+    left_by: Alias | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginTurn:
-    """Add a user's message and take the turn for *lease_ms*; with *supersede* from whoever has it.
+    """Add a user's message (None: none) and take the turn for *lease_ms*; with *supersede* from whoever has it.
 
     The *last* messages, this one included, come back with it (None: all). The *token* names the turn, however often it is
     tried; *attempt* names this one try of it, whose lease it is: the same try repeated has the turn already.
@@ -145,7 +165,7 @@ class BeginTurn:
 
     session_id: str
     owner: Owner
-    element: bytes
+    element: bytes | None
     lease_ms: int
     supersede: bool = False
     last: int | None = None
@@ -161,6 +181,7 @@ class CommitTurn:
 
     *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``. A begun turn finds its
     end under the token ``<its token>\\n<version of its message>``. The digest is the attempt: another's end is no repeat.
+    With *moved_to*, the conversation goes on in that session, and this one takes no messages any more.
     """
 
     session_id: str
@@ -169,6 +190,7 @@ class CommitTurn:
     elements: tuple[bytes, ...] = ()
     fields: tuple[FieldChange, ...] = ()
     status: Literal["", "unanswered", "failed"] = ""
+    moved_to: str = ""
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -184,6 +206,19 @@ class RenewTurn:
 
 
 Command = Save | Append | Delete | CommitTurn | Touch | RenewTurn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkAlias:
+    """Let *alias* lead to *session_id* (None: to nothing) for *lifetime_ms*, if it leads to *expected* now.
+
+    *expected*: a session's id, None (to nothing), or ``ANY``. Repeating it is harmless: no token.
+    """
+
+    alias: Alias
+    session_id: str | None
+    expected: str | Literal[Scope.ANY] | None
+    lifetime_ms: int
 
 
 # ---- what comes back
@@ -243,6 +278,8 @@ class Snapshot:
         elements: The last messages asked for, oldest first; the last has the seq ``next_seq - 1``.
         count: How many messages the session has in all.
         history_version: The version at the last change of the messages.
+        moved_to: The session in which the conversation goes on; None if it does here.
+        aliases: Those that were told to lead here; one may have been led elsewhere since.
         key, history_key: Where the fields and the messages lie, for error texts.
     """
 
@@ -260,6 +297,36 @@ class Snapshot:
     history_version: int
     key: str
     history_key: str
+    owner: str | None = None
+    own_ttl_ms: int | None = None
+    moved_to: str | None = None
+    aliases: tuple[Alias, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What is known about a session without its data and messages.
+
+    Attributes:
+        active_at_ms: Its last interaction, to within a minute.
+    """
+
+    session_id: str
+    owner: str | None
+    version: int
+    created_at_ms: int
+    updated_at_ms: int
+    expires_at_ms: int
+    active_at_ms: int
+    message_count: int
+    title: str | None
+
+
+class Page(NamedTuple):
+    """Some sessions, and where the next ones begin; None: there are no more."""
+
+    sessions: list[Summary]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

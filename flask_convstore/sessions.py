@@ -147,7 +147,7 @@ def _like(original: AnySession, session: _S) -> _S:
 
 
 def based(content: Content, base: Base) -> AnySession:
-    """A new session with *content*."""
+    """A new session with *content*, which measures its changes from *base*."""
     return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
 
 
@@ -170,6 +170,15 @@ def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
     Raises:
         CorruptValue: A field or a message is not what we write.
     """
+    return based(content_of(snapshot, history_key), base_read(snapshot, origin))
+
+
+def content_of(snapshot: Snapshot, history_key: str) -> Any:
+    """What was saved, as it was saved.
+
+    Raises:
+        CorruptValue: A field or a message is not what we write.
+    """
     content: dict[str, Any] = {}
     for name, text in snapshot.fields.items():
         try:
@@ -183,7 +192,9 @@ def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
         seq = snapshot.next_seq - len(snapshot.elements) + index
         raise CorruptValue(snapshot.history_key, f"its message with seq {seq} is corrupt ({reason})") from None
     if snapshot.shape == "list":
-        return based(history, base_read(snapshot, origin))
+        return history
+    if snapshot.shape == "value" and "" in content:
+        return content[""]
     if snapshot.shape == "full":
         content[history_key] = history
-    return based(content, base_read(snapshot, origin))
+    return content

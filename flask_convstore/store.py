@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .models import BeginTurn, Begun, Command, Owner, Receipt, Snapshot
+from .models import Alias, BeginTurn, Begun, Command, LinkAlias, Owner, Page, Receipt, Snapshot
 
 
 class Store(Protocol):
@@ -18,7 +18,9 @@ class Store(Protocol):
         """Do one write, all or nothing, and once: a known token changes nothing and gets the first receipt.
 
         Raises:
-            SessionNotFound: None for this owner; only a replacing ``Save`` creates one.
+            SessionNotFound: None for this owner; only a ``Save`` that does not merge creates one.
+            SessionExists: There is one, where only a new one was wanted.
+            SessionMoved: Messages for one whose conversation goes on elsewhere; nothing was written.
             ConflictError: What the command relies on has changed; nothing was written.
             TokenReused: The token came before with another digest; nothing was written.
             TooLarge: A limit would be passed; nothing was written.
@@ -33,16 +35,35 @@ class Store(Protocol):
 
         Raises:
             TurnInProgress: Somebody has the turn; nothing was written.
+            SessionMoved: The conversation goes on in another session; nothing was written.
             TurnLost: The token is known, its turn was not ended, and others have written since.
             SessionNotFound, ConflictError, TokenReused, TooLarge, CorruptValue, StoreUnavailable: As ``apply``.
         """
         ...
 
-    def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
         """The session with its *last* messages (None: all), read at one moment; None if there is none for this owner.
 
-        Moves the lifetime.
+        Moves the lifetime, if that *is_interaction*.
         """
+        ...
+
+    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+        """Sessions of *owner*, by their last interaction to within a minute, from *cursor* on; ``ANY``: all, in any order.
+
+        What becomes active meanwhile may come twice, and oldest first, at least once. A page may be short of *limit*, or
+        empty, before the last one.
+        """
+        ...
+
+    def link(self, command: LinkAlias) -> str | None:
+        """Do it, or not; where the alias leads now, None: to nothing."""
+        ...
+
+    def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
+        """Where *alias* leads, None: to nothing. It lives for *lifetime_ms* from now, if that is longer than it does."""
         ...
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:

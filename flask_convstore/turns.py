@@ -101,7 +101,7 @@ class Turn:
         self._end: tuple[Message | None, Receipt] | None = None
         self.session_id = command.session_id
         self.token = command.token
-        self.message = message_of(command.element, begun.receipt.first_seq or 0)
+        self.message = message_of(command.element, begun.receipt.first_seq or 0) if command.element else Message(None)
         if begun.receipt.repeated:  # as it was accepted the first time
             stored = self._session.message(self.message.seq)
             self.message = replace(stored, status=None) if stored else self.message

@@ -270,4 +270,4 @@ def test_a_delete_that_races_writes_never_revives(server: Server) -> None:
         for thread in threads:
             thread.join()
         assert conversations.get_session("s") is None
-        assert [key for key in server.client.scan_iter() if not key.endswith(b":tokens")] == []
+        assert [key for key in server.client.scan_iter(match="*{s}*") if not key.endswith(b":tokens")] == []

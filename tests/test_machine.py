@@ -19,12 +19,14 @@ from flask_convstore.errors import ConvstoreError
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.models import (
     ANY,
+    Alias,
     Append,
     BeginTurn,
     CommitTurn,
     Delete,
     Extend,
     FieldChange,
+    LinkAlias,
     RenewTurn,
     Rewrite,
     Save,
@@ -48,6 +50,7 @@ SHAPES = st.sampled_from(["full", "data", "list"])
 CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
 EXPECTED = st.just("") | VERSIONS.map(str)
+ALIASES = st.builds(Alias, st.sampled_from([None, "alice", "a:b"]), st.sampled_from(["x", "b:x", "ä"]))
 TTLS = st.none() | st.sampled_from([50_000, 90_000_000])
 
 
@@ -85,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         token=TOKENS,
         digest=DIGESTS,
-        mode=st.sampled_from(["replace", "create", "merge", "merge", "merge"]),
+        mode=st.sampled_from(["replace", "create", "first", "upsert", "upsert", "merge", "merge", "merge"]),
         shape=SHAPES,
         changes=CHANGES,
         change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
@@ -102,7 +105,10 @@ class Machine(RuleBasedStateMachine):
             "rewrite": Rewrite(bound, elements),
             "remove": Rewrite(bound, None),
         }[change]
-        if not merge:
+        if given["mode"] == "upsert":
+            history = None if given["shape"] == "data" else Extend(0, elements)
+            changes = [] if given["shape"] == "list" else [(n, loaded, value) for n, loaded, value in changes if value]
+        elif not merge:
             history = Rewrite(0, None if given["shape"] == "data" else elements)
             changes = [] if given["shape"] == "list" else [(n, None, value) for n, _, value in changes if value]
         elif history is None or isinstance(history, Extend) or history.elements is not None:
@@ -131,7 +137,7 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         token=TOKENS,
         digest=DIGESTS,
-        element=BODIES.map(lambda body: join_element(1, body)),
+        element=st.none() | BODIES.map(lambda body: join_element(1, body)),
         attempt=st.sampled_from(["A1", "A2", "A3"]),
         supersede=st.booleans(),
         last=st.none() | st.integers(1, 3),
@@ -148,6 +154,7 @@ class Machine(RuleBasedStateMachine):
         elements=ELEMENTS.map(lambda elements: elements[:1]),
         changes=CHANGES,
         status=st.sampled_from(["", "", "unanswered", "failed"]),
+        moved_to=st.sampled_from(["", "", "", "", "u"]),
     )
     def commit(self, token: str | None, changes: Any, **given: Any) -> None:
         command = CommitTurn(fields=tuple(FieldChange(*found) for found in changes), digest=given["turn"], **given)
@@ -161,14 +168,41 @@ class Machine(RuleBasedStateMachine):
     def delete(self, token: str | None, **given: Any) -> None:
         self.both(with_token(Delete(**given), token))
 
-    @rule(session_id=IDS, owner=OWNERS, ttl_ms=TTLS, incarnation=INCARNATIONS)
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        ttl_ms=TTLS,
+        incarnation=INCARNATIONS,
+        led_by=st.none() | ALIASES,
+        left_by=st.none() | ALIASES,
+    )
     def touch(self, incarnation: int | None, **given: Any) -> None:
         self.both(Touch(**given), incarnation=incarnation)
 
-    @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4))
-    def load(self, session_id: str, owner: Any, last: int | None) -> None:
-        snapshots = [store.load(session_id, owner, last) for store in (self.memory, self.redis)]
-        assert content(snapshots[0]) == content(snapshots[1])
+    @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4), is_interaction=st.booleans())
+    def load(self, session_id: str, owner: Any, last: int | None, is_interaction: bool) -> None:
+        memory, redis = (
+            store.load(session_id, owner, last, is_interaction=is_interaction) for store in (self.memory, self.redis)
+        )
+        assert content(memory) == content(redis)
+
+    @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans())
+    def list(self, owner: Any, limit: int, newest_first: bool) -> None:
+        memory, redis = (listed(store, owner, limit, newest_first) for store in (self.memory, self.redis))
+        assert memory == redis
+
+    @rule(
+        alias=ALIASES,
+        session_id=st.none() | IDS,
+        expected=st.none() | IDS | st.just(ANY),
+        lifetime_ms=st.sampled_from([500_000, 900_000]),
+    )
+    def link(self, **given: Any) -> None:
+        assert self.memory.link(LinkAlias(**given)) == self.redis.link(LinkAlias(**given))
+
+    @rule(alias=ALIASES)
+    def follow(self, alias: Alias) -> None:
+        assert self.memory.follow(alias, 700_000) == self.redis.follow(alias, 700_000)
 
     @rule(session_id=IDS, owner=OWNERS)
     def look_at_the_turn(self, session_id: str, owner: Any) -> None:
@@ -203,7 +237,7 @@ class Machine(RuleBasedStateMachine):
             keys = self.redis._keys(session_id)
             ends = [self.client.pexpiretime(key) for key in keys[:2] if self.client.exists(key)]
             assert len(set(ends)) <= 1
-            assert all(self.client.pttl(key) > 0 for key in keys if self.client.exists(key))
+        assert all(self.client.pttl(key) > 0 for key in self.client.scan_iter())
 
 
 def with_token(command: Any, token: str | None) -> Any:
@@ -243,7 +277,25 @@ COMPARED = (
     "next_seq",
     "count",
     "history_version",
+    "owner",
+    "own_ttl_ms",
+    "moved_to",
+    "aliases",
 )
+
+
+def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, Any]:
+    """What a store lists, page by page, without what differs between two clocks."""
+    found = {}
+    cursor = None
+    while True:
+        page = store.page(owner, cursor, limit, newest_first=newest_first)
+        for summary in page.sessions:
+            found[summary.session_id] = (summary.owner, summary.version, summary.message_count)
+            assert summary.created_at_ms <= summary.updated_at_ms < summary.expires_at_ms
+        cursor = page.next
+        if cursor is None:
+            return found
 
 
 def content(snapshot: Any) -> dict[str, Any] | None:

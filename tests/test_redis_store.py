@@ -45,7 +45,9 @@ def test_the_keys_are_those_of_the_map(server: Server) -> None:
     conversations.save_session("a:b c}", {"name": "Ada", "history": [USER]}, owner="alice", ttl=60)
     conversations.append("a:b c}", BOT)
     key = b"chat:session:{a:b%20c%7D}"
-    assert sorted(server.client.scan_iter()) == [key, key + b":history", key + b":tokens"]
+    index = b"chat:session:owner:{alice}"
+    assert sorted(server.client.scan_iter()) == sorted([key, key + b":history", key + b":tokens", index])
+    assert server.client.zrange(index, 0, -1) == [b"a:b c}"]
     stored: Any = server.client.hgetall(key)
     assert {name: stored[name] for name in (b"version", b"count", b"first", b"shape", b"owner", b"ttl", b"d:name")} == {
         b"version": b"2",
@@ -77,11 +79,11 @@ def test_hash_and_history_expire_in_the_same_millisecond_and_tokens_later(server
         assert tokens_end == hash_ends + 24 * 3600 * 1000
 
 
-def test_a_tombstone_is_all_that_stays(server: Server) -> None:
+def test_a_tombstone_is_all_that_stays_beside_the_index(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {"history": [USER]})
     conversations.delete_session("s")
-    assert list(server.client.scan_iter()) == [b"chat:session:{s}:tokens"]
+    assert sorted(server.client.scan_iter()) == [b"chat:session:owner:{}", b"chat:session:{s}:tokens"]
     assert 0 < server.client.pttl("chat:session:{s}:tokens") <= 24 * 3600 * 1000
 
 
@@ -313,7 +315,7 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
     session["a"] = 2  # type: ignore[call-overload]
     for name, target, *rest in BROKEN[broken][0]:
         server.client.execute_command(name, target.replace("{}", "chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
-    before = {key: server.client.dump(key) for key in server.client.scan_iter()}
+    before = {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")}
     for call in (
         lambda: conversations.append("s", "x"),
         lambda: conversations.save_session("s", {}),
@@ -322,7 +324,7 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
         with pytest.raises(CorruptValue) as caught:
             call()
         assert caught.value.written is False
-    assert {key: server.client.dump(key) for key in server.client.scan_iter()} == before
+    assert {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")} == before
 
 
 def test_a_corrupt_receipt_is_named(server: Server) -> None:

@@ -8,11 +8,12 @@ ARGV[16]    field_count  data fields that follow
 ARGV[17..]  name, value  a pair per field: its JSON text; "" removes the field
 ARGV[..]    element      an opaque message each
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
-             first_seq: of the first message added, 0 for none; history_version: as it was before
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
+             first_seq: of the first message added, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
+         {"moved", nonce, session_id}              the conversation goes on there; nothing was written
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
@@ -25,10 +26,13 @@ if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
     return {"missing", nonce}
 end
 --#include _intact.lua
---#include _expected.lua
-
 local first_element = 17 + 2 * ARGV[16]
 local added = #ARGV - first_element + 1
+if added > 0 then
+    --#include _moved.lua
+end
+--#include _expected.lua
+
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
 for at = 17, first_element - 1, 2 do
@@ -54,4 +58,5 @@ end
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua
-return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}
+--#include _due.lua
+return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, due}

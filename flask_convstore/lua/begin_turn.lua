@@ -1,5 +1,5 @@
 --[[
-begin_turn: add a user's message and take the turn, once. With the same token again: tell what became of it, or take the
+begin_turn: add a user's message, or none, and take the turn, once. With the same token again: tell what became of it, or take the
 turn anew if the first attempt died or failed and its message is still the last.
 
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
@@ -7,10 +7,10 @@ ARGV[14]    expected   the version it must have, or "<created>-<version>"; "" an
 ARGV[15]    lease      milliseconds the turn is ours without being renewed
 ARGV[16]    supersede  "1": take the turn from whoever has it; "0": refuse
 ARGV[17]    attempt    whose the turn shall be; the same attempt repeated has it already
-ARGV[18]    element    the message, opaque
+ARGV[18]    element    the message, opaque; absent where there is none
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
-             first_seq: of the message
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
+             first_seq: of the message, 0 for none; due: see _due.lua
          {"resumed", nonce, receipt, created, now, expires}          this token is known, and the turn is this attempt's: it
              was before, or the earlier one died or failed, its message is still the last, and the turn is taken anew
          {"repeated", nonce, receipt, created, now, expires, reply}  it is known and was ended; reply: the receipt of its end;
@@ -19,6 +19,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
+         {"moved", nonce, session_id}              the conversation goes on there; nothing was written
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
@@ -57,20 +58,23 @@ if not exists then
     return {"missing", nonce}
 end
 --#include _intact.lua
+--#include _moved.lua
 --#include _expected.lua
 if remaining > 0 and ARGV[16] ~= "1" then
     return {"busy", nonce, remaining}
 end
 
-local first_element, added, drop, data_after, fields_set = 18, 1, 0, data_bytes, false
+local first_element, drop, data_after, fields_set = 18, 0, data_bytes, false
+local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
 --#include _fit.lua
 --#include _shape.lua
-local first_seq = first + count
+local first_seq = added > 0 and first + count or 0
 version = version + 1
 -- The first write is one that a full server refuses: then nothing is written.
 redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
-    "history_version", version, "shape", shape, "history_bytes", history_after, "data_bytes", data_after,
+    "history_version", (added > 0 or turn[1]) and version or history_version, "shape", shape,
+    "history_bytes", history_after, "data_bytes", data_after,
     "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
 --#include _push.lua
 if turn[1] then
@@ -81,4 +85,5 @@ end
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua
-return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}
+--#include _due.lua
+return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, due}

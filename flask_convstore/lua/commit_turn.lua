@@ -4,12 +4,13 @@ commit_turn: end a turn, once: add the reply behind its message, change data fie
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
 ARGV[14]    turn         the attempt that has the turn
 ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
-ARGV[16]    field_count  data fields that follow
-ARGV[17..]  name, loaded, value   three per field, as save.lua has them
+ARGV[16]    moved_to     the session in which the conversation goes on, "" this one
+ARGV[17]    field_count  data fields that follow
+ARGV[18..]  name, loaded, value   three per field, as save.lua has them
 ARGV[..]    element      the reply, opaque; none where there is none
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
-             first_seq: of the reply, 0 for none; history_version: as it was before
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
+             first_seq: of the reply, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
@@ -32,7 +33,7 @@ if turn[1] ~= ARGV[14] then
     return {"lost", nonce}
 end
 
-local first_field, first_element = 17, 17 + 3 * ARGV[16]
+local first_field, first_element = 18, 18 + 3 * ARGV[17]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
@@ -46,6 +47,9 @@ redis.call("HSET", session, "version", version, "updated", now, "first", first +
     "history_version", (added > 0 or ARGV[15] ~= "") and version or history_version, "shape", shape, "history_bytes", history_after,
     "data_bytes", data_after)
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+if ARGV[16] ~= "" then
+    redis.call("HSET", session, "moved_to", ARGV[16])
+end
 --#include _push.lua
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
@@ -57,4 +61,5 @@ local mark_seq, mark_status = tonumber(turn[2]), ARGV[15]
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua
-return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version}
+--#include _due.lua
+return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, due}

@@ -2,10 +2,12 @@
 save: create a session, replace it, or merge into it what its reader changed, once.
 
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    mode         "replace" creates or replaces all; "create" only creates; "merge" writes the given changes into a
-                         session that exists, all or none
+ARGV[14]    mode         "replace" creates or replaces all; "create" only creates, "first" only where no tombstone is
+                         either; "merge" writes the given changes into a session that exists, all or none; "upsert"
+                         merges into one that exists, and creates one otherwise
 ARGV[15]    created      milliseconds since 1970, merge only: the time of creation of the session that is meant; "" any
-ARGV[16]    shape        "full" data and history, "data" no history, "list" bare history; "" as it is
+ARGV[16]    shape        "full" data and history, "data" no history, "list" bare history, "value" one nameless field;
+                         "" as it is, and so it stays where an upsert merges
 ARGV[17]    own_ttl      milliseconds, kept with the session; "" as it is
 ARGV[18]    change       of the history: "keep", "extend", "rewrite", "remove"
 ARGV[19]    bound        extend: messages below this seq are dropped; rewrite, remove (merge only): the history_version
@@ -15,11 +17,12 @@ ARGV[21..]  name, loaded, value   three per field: the JSON text that the writer
                          the new one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version}
-             first_seq: of the first message given, 0 for none; history_version: as it was before
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
+             first_seq: of the first message given, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
-         {"missing", nonce}                        the session is another owner's, or there is none to merge into
+         {"missing", nonce}                        the session is another owner's, there is none to merge into, or there
+                                                   was one before the first
          {"exists", nonce}                         the session to create exists
          {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
@@ -31,13 +34,16 @@ Cost     O(messages + fields given); a replace also O(fields and messages before
 local mode, change, bound = ARGV[14], ARGV[18], tonumber(ARGV[19])
 local first_field, first_element = 21, 21 + 3 * ARGV[20]
 local added = #ARGV - first_element + 1
-local merge, replace_all = mode == "merge", mode == "replace" and exists
+local merge, replace_all = mode == "merge" or mode == "upsert" and exists, mode == "replace" and exists
 
 if merge and (not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15]))) then
     return {"missing", nonce}
 end
-if mode == "create" and exists then
+if (mode == "create" or mode == "first") and exists then
     return {"exists", nonce}
+end
+if mode == "first" and known[2] then
+    return {"missing", nonce}
 end
 if exists then
     --#include _intact.lua
@@ -74,7 +80,9 @@ elseif change ~= "keep" then
 end
 local reserved = 0
 --#include _fit.lua
-shape = ARGV[16] ~= "" and ARGV[16] or shape
+if ARGV[16] ~= "" and not (mode == "upsert" and exists) then
+    shape = ARGV[16]
+end
 --#include _shape.lua
 
 if outlived then
@@ -97,6 +105,8 @@ if not exists then
         known = {}
     end
     redis.call("HSET", tokens, "owner", new_owner)
+    indexed = now -- its creator has told the owner's index
+    redis.call("HSET", session, "indexed", indexed)
 end
 --#include _push.lua
 if replace_all then
@@ -118,4 +128,5 @@ end
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua
-return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version}
+--#include _due.lua
+return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}

@@ -10,8 +10,12 @@ ARGV[5]  max_age        milliseconds a session lives from its creation at most
 ARGV[6]  tombstone      milliseconds the tokens outlive the session
 ARGV[7]  created        milliseconds since 1970: the time of creation of the session that is meant; "" any
 ARGV[8]  new_ttl        milliseconds, kept with the session from now on; "" as it is
+ARGV[9]  look           "1": this is no interaction, all stays as it is
+ARGV[10] led_by         an alias that leads here from now on; "" none
+ARGV[11] left_by        an alias that does not any more; "" none
 
-Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
+Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
+             milliseconds, since 1970 and from now; due: see _due.lua
          {"missing", nonce}              no such session for this owner
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
@@ -24,7 +28,7 @@ local nonce, owner = ARGV[1], ARGV[2]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete")
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed")
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 if not exists or (owner ~= "*" and owner ~= (meta[2] or "")) then
     return {"missing", nonce}
@@ -36,16 +40,27 @@ end
 if created + ARGV[5] <= now or (ARGV[7] ~= "" and created ~= tonumber(ARGV[7])) then
     return {"missing", nonce}
 end
-local own_ttl, complete = meta[5], meta[6]
+local own_ttl, complete, indexed = meta[5], meta[6], meta[7]
+if ARGV[9] == "1" then
+    local left = redis.call("PTTL", session)
+    return {"ok", nonce, version, created, updated, now + left, left, {}}
+end
 if ARGV[8] ~= "" then
     own_ttl = ARGV[8]
     redis.call("HSET", session, "ttl", own_ttl)
+end
+if ARGV[11] ~= "" then
+    redis.call("HDEL", session, "a:" .. ARGV[11])
+end
+if ARGV[10] ~= "" then
+    redis.call("HSET", session, "a:" .. ARGV[10], 1)
 end
 --#include _lifetime.lua
 local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
 if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
-    return {"ok", nonce, version, created, updated, now + lifetime, lifetime}
+    return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}}
 end
 --#include _expire.lua
-return {"ok", nonce, version, created, updated, now + lifetime, lifetime}
+--#include _due.lua
+return {"ok", nonce, version, created, updated, now + lifetime, lifetime, due}
