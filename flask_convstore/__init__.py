@@ -11,6 +11,7 @@ from .errors import (
     NotSerializable,
     ReplyFailed,
     SessionExists,
+    SessionMoved,
     SessionNotFound,
     StoreError,
     StoreMisconfigured,
@@ -20,9 +21,11 @@ from .errors import (
     TooLarge,
     TurnInProgress,
     TurnLost,
+    Unstorable,
 )
 from .extension import ConversationStore, delete_session, get_session, save_session
-from .models import ANY, Health, Message, Receipt
+from .mapping import SessionMapping
+from .models import ANY, Health, Message, Page, Receipt, Summary
 from .sessions import ListSession, Session
 from .turns import Turn
 
@@ -39,20 +42,25 @@ __all__ = [
     "ListSession",
     "Message",
     "NotSerializable",
+    "Page",
     "Receipt",
     "ReplyFailed",
     "Session",
     "SessionExists",
+    "SessionMapping",
+    "SessionMoved",
     "SessionNotFound",
     "StoreError",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "Summary",
     "TokenReused",
     "TooDeep",
     "TooLarge",
     "Turn",
     "TurnInProgress",
     "TurnLost",
+    "Unstorable",
     "delete_session",
     "get_session",
     "problem",

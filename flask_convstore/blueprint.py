@@ -35,6 +35,7 @@ from .errors import (
     InvalidSessionId,
     ReplyFailed,
     SessionExists,
+    SessionMoved,
     SessionNotFound,
     StoreMisconfigured,
     StoreUnavailable,
@@ -42,6 +43,7 @@ from .errors import (
     TooLarge,
     TurnInProgress,
     TurnLost,
+    Unstorable,
 )
 from .models import Message, Receipt, as_datetime, as_milliseconds
 from .parsing import BadJson, InvalidRequest, UnsupportedMediaType, limit_body, parser
@@ -65,6 +67,7 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
     ConflictError: (409, "conflict", "The session was changed meanwhile", None),
     TurnInProgress: (409, "turn-in-progress", "A turn is in progress", None),
     TurnLost: (409, "turn-lost", "The turn was taken over", None),
+    SessionMoved: (409, "moved", "The conversation goes on elsewhere", None),
     TooLarge: (413, "too-large", "A limit is passed", None),
     UnsupportedMediaType: (415, "unsupported-media-type", "The body must be JSON", None),
     InvalidInput: (422, "invalid", "The request is not valid", None),
@@ -73,6 +76,12 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
         "reply-failed",
         "No reply",
         "The reply could not be made; the server's log says why. The message is stored.",
+    ),
+    Unstorable: (
+        500,
+        "not-stored",
+        "The session was not saved",
+        "It cannot be stored as it is; the server's log says why.",
     ),
     StoreUnavailable: (503, "unavailable", "The store does not answer", "The store does not answer. Try again later."),
     StoreMisconfigured: (503, "misconfigured", "The store does not answer", "The store cannot be used at present."),
@@ -287,6 +296,8 @@ def problem(error: ConvstoreError) -> Response:
         body["errors"] = {error.path or "body": [error.reason]}
     elif isinstance(error, ReplyFailed):
         body["session_id"] = error.session_id
+    elif isinstance(error, SessionMoved):
+        body["session_id"] = error.moved_to
     elif isinstance(error, TooLarge):
         body.update(limit=error.limit, size=error.size)
     if status >= 500:

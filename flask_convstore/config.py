@@ -118,7 +118,9 @@ class Settings:
         problems = [problem for name in fields(self) for problem in _problems(name, getattr(self, name.name))]
         for name, prefix in (("PREFIX", self.prefix), ("CONVERSATION_PREFIX", self.conversation_prefix)):
             if any(not character.isprintable() or character in "{}" for character in prefix):
-                problems.append(f"{name} holds a brace or a control character: choose plain text, such as 'chat:session:'")
+                problems.append(
+                    f"{name} holds a brace or a control character: choose plain text, such as 'chat:session:'"
+                )
         if self.prefix == self.conversation_prefix:
             problems.append("CONVERSATION_PREFIX is PREFIX: choose another one, or their keys would be the same")
         problems += _url_problems(self.url)

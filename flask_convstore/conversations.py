@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,9 +33,11 @@ from .models import (
     Limits,
     Message,
     Owner,
+    Page,
     Receipt,
     Save,
     Scope,
+    Summary,
     Touch,
     new_token,
 )
@@ -290,6 +292,29 @@ class Conversations(abc.ABC):
         """Whether there is such a session. Asking is an interaction: it moves the lifetime."""
         return self.touch(session_id, owner=owner)
 
+    def list_sessions(self, *, cursor: str | None = None, limit: int = 50, owner: Owner | Scope = CALLER) -> Page:
+        """The owner's sessions without data and messages, by their last interaction, newest first to within a minute.
+
+        Listing is no interaction. With ``owner=ANY`` the server walks through all its keys, and the order is none.
+
+        Args:
+            cursor: ``next`` of the page before; None begins. A page may be shorter than *limit* (1 to 1,000), or empty, and
+                not be the last one: that has ``next`` None.
+        """
+        if not _is_whole(limit) or not 1 <= limit <= 1000:
+            raise InvalidInput(f"it is a number of sessions, 1 to 1,000, not {limit!r}", "limit")
+        return self.backend.store.page(self._whose(owner), cursor, limit, newest_first=True)
+
+    def summaries(self, *, newest_first: bool = False) -> Iterator[Summary]:
+        """The caller's sessions, page by page; one may come twice."""
+        store, whose, cursor = self.backend.store, self.caller(), None
+        while True:
+            page = store.page(whose, cursor, newest_first=newest_first)
+            yield from page.sessions
+            cursor = page.next
+            if cursor is None:
+                return
+
     def health(self) -> Health:
         """Whether the store answers, and how fast. Raises nothing: a store that refuses us is logged."""
         try:
@@ -327,10 +352,13 @@ class Conversations(abc.ABC):
     def resolved(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
         """What to work on, for whom, once both names are checked."""
         check_session_id(session_id)
+        return self.backend, self._whose(owner)
+
+    def _whose(self, owner: Owner | Scope) -> Owner:
         whose = self.caller() if owner is CALLER else owner
         if whose is not None and not isinstance(whose, Scope):
             check_name(whose, "owner")
-        return self.backend, whose
+        return whose
 
     def _ttl_ms(self, ttl: float | None) -> int | None:
         if ttl is None:

@@ -15,6 +15,7 @@ ConvstoreError
 ├── TurnInProgress            another turn of the session is in progress
 ├── TurnLost                  another turn has taken over; the reply was not written
 ├── ReplyFailed               the reply handler raised; the user's message is stored
+├── Unstorable                what the app left in a mapping cannot be stored
 └── StoreError
     ├── StoreUnavailable      no answer in time; the call may be repeated
     ├── StoreMisconfigured    refused: password, permissions, not a Redis
@@ -173,6 +174,10 @@ class ReplyFailed(ConvstoreError):
     def __init__(self, session_id: str, reason: str) -> None:
         self.session_id = session_id
         super().__init__(f"session {session_id!r}: {reason}; the user's message is stored")
+
+
+class Unstorable(ConvstoreError):
+    """What the app has put into a session through a mapping cannot be stored. Only clients are told of it by this error."""
 
 
 class StoreError(ConvstoreError):

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import redis
 from flask import Blueprint, Flask, current_app, has_request_context
 
+from . import per_request, signals
 from .blueprint import make_blueprint
 from .changes import Content
 from .clients import connect
-from .config import load_settings
+from .config import Settings, load_settings
 from .conversations import Backend, Conversations, limits_of
-from .errors import ConfigurationError, TurnLost
+from .converters import converter_of
+from .errors import ConfigurationError, InvalidInput, TurnLost
+from .mapping import SessionMapping
 from .memory_store import MemoryStore
 from .models import ANY, CALLER, Owner, Scope
+from .observed_store import ObservedStore
 from .redis_store import RedisStore
 from .sessions import AnySession
 from .store import Store
 from .turns import Policy, Replier, Turn, begin, check_window
+from .units import units
 
 _KEY = "convstore"
 """Where an application's stores are found: ``app.extensions["convstore"][name]``."""
@@ -36,13 +41,63 @@ class AppState:
 
     Attributes:
         convstore: The extension object; ``current_app`` tells it which state is meant.
-        backend: The settings and the store.
+        app: The application.
+        settings: Those of the sessions.
         client: The Redis client; None for ``memory://``.
+        backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
     """
 
     convstore: ConversationStore
-    backend: Backend
+    app: Flask = field(repr=False)
+    settings: Settings = field(repr=False)
     client: redis.Redis | None = field(repr=False)  # redis-py 7 shows the password
+    backends: dict[str, Backend] = field(default_factory=dict)
+
+    @property
+    def backend(self) -> Backend:
+        """The settings and the store of the sessions."""
+        return self.backend_of("")
+
+    def backend_of(self, namespace: str, **changed: Any) -> Backend:
+        """The settings, *changed* as the namespace has them, and the store of a namespace."""
+        backend = self.backends.get(namespace)
+        if backend is None:
+            settings = replace(self.settings, **changed)
+            backend = self.backends.setdefault(namespace, Backend(settings, self._store(settings, namespace)))
+        return backend
+
+    def _store(self, settings: Settings, namespace: str) -> Store:
+        limits = limits_of(settings)
+        store = RedisStore(self.client, settings.prefix, limits) if self.client else MemoryStore(limits)
+        return ObservedStore(store, self.sender(namespace), _refresh_loaded)
+
+    def sender(self, namespace: str = "") -> signals.Send:
+        """What sends this store's signals."""
+        return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
+
+
+def _refresh_loaded(store: Store, session_id: str) -> None:
+    """What was written through another door is taken over by the mappings that have loaded it."""
+    for unit in units(per_request.request_unit()):
+        unit.refresh(store, session_id)
+
+
+class _Namespace(Conversations):
+    """Conversations beside the sessions, with keys of their own."""
+
+    def __init__(self, convstore: ConversationStore, namespace: str, changed: Callable[[Settings], dict[str, Any]]):
+        self._convstore = convstore
+        self._namespace = namespace
+        self._changed = changed
+
+    @property
+    def backend(self) -> Backend:
+        state = self._convstore._state()
+        known = state.backends.get(self._namespace)
+        return known or state.backend_of(self._namespace, **self._changed(state.settings))
+
+    def caller(self) -> Owner:
+        return self._convstore.caller()
 
 
 class ConversationStore(Conversations):
@@ -73,6 +128,8 @@ class ConversationStore(Conversations):
         self._config_prefix = config_prefix
         self._client = client
         self._replier: Replier | None = None
+        self._namespaces: dict[str, _Namespace] = {}
+        self._sessions = SessionMapping(self, per_request.request_unit)
         self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier)
         if app is not None:
             self.init_app(app)
@@ -92,20 +149,17 @@ class ConversationStore(Conversations):
         client = self._client
         if client is None and not settings.url.startswith("memory:"):
             client = connect(settings, Path(app.instance_path))
-        store: Store
-        if client is None:
-            store = MemoryStore(limits_of(settings))
-        else:
-            if client.get_encoder().decode_responses:
-                raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
-            store = RedisStore(client, settings.prefix, limits_of(settings))
-        backend = Backend(settings, store)
-        for name, state in states.items():
-            if name != self.name and client and state.client and state.backend.origin == backend.origin:
+        if client is not None and client.get_encoder().decode_responses:
+            raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
+        state = AppState(self, app, settings, client)
+        for name, other in states.items():
+            if name != self.name and client and other.client and other.backend.origin == state.backend.origin:
                 raise ConfigurationError(
                     [f"the stores {name!r} and {self.name!r} would share their keys: set {self._config_prefix}_PREFIX"]
                 )
-        states[self.name] = AppState(self, backend, client)
+        if not states:
+            per_request.install(app, state.sender())
+        states[self.name] = state
 
     @property
     def backend(self) -> Backend:
@@ -119,6 +173,51 @@ class ConversationStore(Conversations):
     def caller(self) -> Owner:
         """In a request nobody in particular, who sees sessions without an owner; outside one the server, who sees all."""
         return None if has_request_context() else ANY
+
+    @property
+    def sessions(self) -> SessionMapping:
+        """The sessions as a mapping, the drop-in for ``conversation_sessions = {}``: what is changed in its values during a
+        request is written when the request ends."""
+        return self._sessions
+
+    def mapping(
+        self,
+        name: str,
+        *,
+        default: Callable[[], Any] | None = None,
+        load: Any = None,
+        dump: Callable[[Any], Any] | None = None,
+        ttl: float | None = None,
+        history_key: str | None = None,
+    ) -> SessionMapping:
+        """Another mapping, with keys of its own; the same name is the same mapping. May be called before ``init_app``.
+
+        Args:
+            name: 1 to 100 characters, no braces, no control characters.
+            default: Makes the value of a key that is not there, as in a ``defaultdict``.
+            load: Makes a value from JSON: a function; or a dataclass, attrs class, pydantic model, marshmallow schema.
+            dump: Makes JSON of a value: a dict, a list, or any other JSON value; needed if *load* is a function.
+            ttl: Seconds that its values live from each interaction; None: as sessions do.
+            history_key: The key of a dict, from *dump* too, that holds messages, which merge when they are appended.
+        """
+        if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}"):
+            raise InvalidInput(f"a name is 1 to 100 characters, no braces, no control characters, not {name!r}", "name")
+        return SessionMapping(
+            self._namespace(f"map:{name}", ttl=ttl, history_key=history_key),
+            per_request.request_unit,
+            name=name,
+            default=default,
+            converter=converter_of(load, dump),
+        )
+
+    def _namespace(self, name: str, **options: Any) -> _Namespace:
+        """A namespace with keys of its own; *options* are the settings that it has otherwise, None where it has not."""
+        given = {setting: value for setting, value in options.items() if value is not None}
+
+        def changed(settings: Settings) -> dict[str, Any]:
+            return {"prefix": f"{settings.prefix}{name}:", **given}
+
+        return self._namespaces.setdefault(name, _Namespace(self, name, changed))
 
     @overload
     def reply(self, handler: _H) -> _H: ...

@@ -6,7 +6,8 @@ as it does, and a store may stand around another one (measuring, a circuit, a jo
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from .models import Alias, BeginTurn, Begun, Command, LinkAlias, Owner, Page, Receipt, Snapshot
 
@@ -81,3 +82,45 @@ class Store(Protocol):
     def close(self) -> None:
         """Give up connections. The store may be used again and opens new ones."""
         ...
+
+
+_T = TypeVar("_T")
+
+
+class StoreAround:
+    """A store around a store: every call goes through ``_call``, where others see or stop it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        return method(*arguments, **options)
+
+    def apply(self, command: Command) -> Receipt:
+        return self._call(self._store.apply, command)
+
+    def begin(self, command: BeginTurn) -> Begun:
+        return self._call(self._store.begin, command)
+
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
+        return self._call(self._store.load, session_id, owner, last, is_interaction=is_interaction)
+
+    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+        return self._call(self._store.page, owner, cursor, limit, newest_first=newest_first)
+
+    def link(self, command: LinkAlias) -> str | None:
+        return self._call(self._store.link, command)
+
+    def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
+        return self._call(self._store.follow, alias, lifetime_ms)
+
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        return self._call(self._store.turn_remaining_ms, session_id, owner)
+
+    def ping(self) -> float:
+        return self._call(self._store.ping)
+
+    def close(self) -> None:
+        self._store.close()

