@@ -23,7 +23,15 @@ from .errors import (
     TurnLost,
     Unstorable,
 )
-from .extension import ConversationStore, delete_session, get_session, save_session
+from .extension import (
+    ConversationStore,
+    clear_conversation,
+    delete_session,
+    get_conversation,
+    get_session,
+    save_message,
+    save_session,
+)
 from .mapping import SessionMapping
 from .models import ANY, Health, Message, Page, Receipt, Summary
 from .sessions import ListSession, Session
@@ -61,8 +69,11 @@ __all__ = [
     "TurnInProgress",
     "TurnLost",
     "Unstorable",
+    "clear_conversation",
     "delete_session",
+    "get_conversation",
     "get_session",
     "problem",
+    "save_message",
     "save_session",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 from . import codecs
 from .errors import InvalidInput, NotSerializable, TooLarge
 from .models import (
+    Alias,
     Extend,
     FieldChange,
     Message,
@@ -59,6 +60,9 @@ class Base:
         count: How many messages the store has, loaded or not.
         history_version: The version at the last change of the messages that is known whole.
         history_key: Where the messages lie, for error texts.
+        own_ttl_ms: Its lifetime, if it has one of its own.
+        moved_to: The session in which the conversation goes on.
+        aliases: Those that were led here.
         pending: A ``Save`` whose answer never came; it is repeated, with its token, before the next one.
     """
 
@@ -78,6 +82,9 @@ class Base:
     count: int
     history_version: int
     history_key: str = ""
+    own_ttl_ms: int | None = None
+    moved_to: str | None = None
+    aliases: tuple[Alias, ...] = ()
     pending: Save | None = None
 
     @property
@@ -104,6 +111,9 @@ def base_read(snapshot: Snapshot, origin: str) -> Base:
         count=snapshot.count,
         history_version=snapshot.history_version,
         history_key=snapshot.history_key,
+        own_ttl_ms=snapshot.own_ttl_ms,
+        moved_to=snapshot.moved_to,
+        aliases=snapshot.aliases,
     )
 
 

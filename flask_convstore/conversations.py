@@ -189,18 +189,22 @@ class Conversations(abc.ABC):
         ttl: float | None = None,
         token: str | None = None,
         digest: str = "",
+        is_first: bool = False,
         owner: Owner | Scope = CALLER,
     ) -> tuple[AnySession, Receipt]:
         """A new session, once, and the receipt. *message*, which will follow, is checked before anything is written.
 
         Raises:
             SessionExists: There is such a session, and this *token* did not make it.
+            SessionNotFound: The id is another owner's; or *is_first*, and there was such a session within the last day.
             As ``save_session``.
         """
         backend, whose = self.resolved(session_id, owner)
         if message:
             changes.new_elements([message], backend.form)
-        save = changes.whole(session_id, data, backend.form, whose, self._ttl_ms(ttl), mode="create")
+        save = changes.whole(
+            session_id, data, backend.form, whose, self._ttl_ms(ttl), "first" if is_first else "create"
+        )
         if token:
             save = replace(save, token=token, digest=digest)
         receipt = backend.store.apply(save)
@@ -303,7 +307,7 @@ class Conversations(abc.ABC):
         """
         if not _is_whole(limit) or not 1 <= limit <= 1000:
             raise InvalidInput(f"it is a number of sessions, 1 to 1,000, not {limit!r}", "limit")
-        return self.backend.store.page(self._whose(owner), cursor, limit, newest_first=True)
+        return self.backend.store.page(self.whose(owner), cursor, limit, newest_first=True)
 
     def summaries(self, *, newest_first: bool = False) -> Iterator[Summary]:
         """The caller's sessions, page by page; one may come twice."""
@@ -352,9 +356,10 @@ class Conversations(abc.ABC):
     def resolved(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
         """What to work on, for whom, once both names are checked."""
         check_session_id(session_id)
-        return self.backend, self._whose(owner)
+        return self.backend, self.whose(owner)
 
-    def _whose(self, owner: Owner | Scope) -> Owner:
+    def whose(self, owner: Owner | Scope) -> Owner:
+        """Whom an operation is for, once the name is checked."""
         whose = self.caller() if owner is CALLER else owner
         if whose is not None and not isinstance(whose, Scope):
             check_name(whose, "owner")

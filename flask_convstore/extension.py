@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 import redis
 from flask import Blueprint, Flask, current_app, has_request_context
 
-from . import per_request, signals
+from . import aliases, branches, chats, per_request, signals
 from .blueprint import make_blueprint
 from .changes import Content
 from .clients import connect
@@ -21,7 +21,7 @@ from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput, TurnLost
 from .mapping import SessionMapping
 from .memory_store import MemoryStore
-from .models import ANY, CALLER, Owner, Scope
+from .models import ANY, CALLER, Owner, Receipt, Scope
 from .observed_store import ObservedStore
 from .redis_store import RedisStore
 from .sessions import AnySession
@@ -271,11 +271,129 @@ class ConversationStore(Conversations):
             raise TurnLost(session_id)
         return turn
 
+    def resolve(
+        self,
+        alias: str,
+        *,
+        create: bool = False,
+        data: Content | None = None,
+        ttl: float | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession | None:
+        """The session that an outside conversation id leads to, ``"telegram:123"`` say; None if there is none.
+
+        With *create* there always is one: where the alias leads nowhere, or to a session that was deleted or has expired, a
+        new session is made, one and the same for any number of callers at once. An alias lives for 30 days at least, and a
+        day longer than its session. It is the owner's: another owner's alias of the same name is another one.
+
+        Args:
+            data: What a new session holds, and *ttl* its lifetime in seconds, as in ``save_session``; None: no messages.
+        """
+        return aliases.resolve(self, alias, create=create, data=data, ttl=ttl, owner=owner)
+
+    def link(self, alias: str, session_id: str, *, owner: Owner | Scope = CALLER) -> None:
+        """Let *alias* lead to a session, wherever it led before.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        aliases.link(self, alias, session_id, owner=owner)
+
+    def unlink(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Let *alias* lead nowhere; whether it led anywhere. Its session stays."""
+        return aliases.unlink(self, alias, owner=owner)
+
+    def aliases(self, session_id: str, *, owner: Owner | Scope = CALLER) -> list[str]:
+        """The aliases that lead to a session, sorted; [] if there is no such session."""
+        return aliases.aliases(self, session_id, owner=owner)
+
+    def clear(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the session that *alias* leads to, and the alias; whether there was a session."""
+        return aliases.clear(self, alias, owner=owner)
+
+    def compact(
+        self,
+        session_id: str,
+        summary: branches.Summary,
+        *,
+        keep: int = 10,
+        policy: Policy | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession:
+        """Go on in a new session, which begins with a summary and the last *keep* messages; the new session.
+
+        It has the old one's data, owner, lifetime and aliases. The old one stays readable until it expires, and refuses
+        messages with ``SessionMoved`` (409), which names the new one. While that happens nobody else has the turn.
+
+        Args:
+            summary: A text, which becomes a system message, or a message; or a function that makes one of them from the
+                bodies of the messages that will be left out.
+            policy: What to do while a turn is in progress, as in ``turn()``.
+
+        Raises:
+            TurnInProgress, SessionNotFound, SessionMoved, NotSerializable, TooLarge: All is as it was.
+        """
+        return branches.compact(self, session_id, summary, keep=keep, policy=policy, owner=owner)
+
+    def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> AnySession:
+        """A new session with the same data, and the messages up to *seq* (None: all); the old one and its aliases stay.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return branches.fork(self, session_id, seq, owner=owner)
+
+    def save_message(
+        self,
+        key: Hashable,
+        role: str,
+        content: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        token: str | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Add ``{"role": …, "content": …}`` to the chat of *key*, which begins with it if there is none; one round trip.
+
+        Chats are apart from the sessions: their keys begin with ``CONVSTORE_CONVERSATION_PREFIX``, and they live for
+        ``CONVSTORE_CONVERSATION_TTL``, 7 days, from the last interaction.
+
+        Args:
+            key: Whose chat it is: a text, a number, None, or a tuple of these.
+            token: Your own name for this message: repeating the call with it changes nothing.
+
+        Raises:
+            NotSerializable, TooLarge, TokenReused: Nothing was written.
+        """
+        return chats.save_message(self._chats, key, role, content, metadata=metadata, token=token, owner=owner)
+
+    def get_conversation(self, key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
+        """The messages of the chat of *key*, its *last* ones or all, oldest first; [] if there is none. One round trip."""
+        return chats.get_conversation(self._chats, key, last=last, owner=owner)
+
+    def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the chat of *key*; whether there was one. One round trip."""
+        return chats.clear_conversation(self._chats, key, owner=owner)
+
+    @property
+    def _chats(self) -> _Namespace:
+        return self._namespaces.setdefault("conversations", _Namespace(self, "conversations", _of_chats))
+
     def _state(self) -> AppState:
         try:
             return current_app.extensions[_KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
+
+
+def _of_chats(settings: Settings) -> dict[str, Any]:
+    """The settings that chats have otherwise."""
+    return {
+        "prefix": settings.conversation_prefix,
+        "conversation_prefix": settings.prefix,  # the two are never the same
+        "ttl": settings.conversation_ttl,
+        "ttl_complete": settings.conversation_ttl,
+    }
 
 
 def _default() -> ConversationStore:
@@ -306,3 +424,18 @@ def get_session(session_id: str, *, owner: Owner | Scope = CALLER) -> AnySession
 def delete_session(session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
     """``ConversationStore.delete_session`` of the current app's store."""
     return _default().delete_session(session_id, owner=owner)
+
+
+def save_message(key: Hashable, role: str, content: Any, *, owner: Owner | Scope = CALLER) -> Receipt:
+    """``ConversationStore.save_message`` of the current app's store."""
+    return _default().save_message(key, role, content, owner=owner)
+
+
+def get_conversation(key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
+    """``ConversationStore.get_conversation`` of the current app's store."""
+    return _default().get_conversation(key, last=last, owner=owner)
+
+
+def clear_conversation(key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
+    """``ConversationStore.clear_conversation`` of the current app's store."""
+    return _default().clear_conversation(key, owner=owner)

@@ -8,63 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
-from collections.abc import Callable, Hashable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any, NoReturn
 
-from .conversations import Conversations, check_session_id
+from .conversations import Conversations
 from .converters import Converter
-from .errors import InvalidInput, InvalidSessionId, NotSerializable
+from .errors import InvalidInput, NotSerializable
+from .keys import id_of, key_of
 from .models import CALLER
 from .units import NO_VALUE, Place, Unit, scoped, units
-
-# ---- keys of the app's > session ids
-
-_ENCODED = "json:"
-
-
-def id_of(key: Hashable) -> str:
-    """The session id of a mapping's key: a text as it is; what is no id, and any other key, as JSON.
-
-    Raises:
-        TypeError: It is not hashable.
-        NotSerializable: It is no text, whole number, None, or tuple of these.
-        InvalidSessionId: It is too long.
-    """
-    hash(key)
-    if isinstance(key, str):
-        key = str.__str__(key)
-        if not key.startswith(_ENCODED):
-            with contextlib.suppress(InvalidSessionId):
-                check_session_id(key)
-                return key
-    session_id = _ENCODED + json.dumps(_plain(key), separators=(",", ":")).replace("\x7f", "\\u007f")
-    check_session_id(session_id)
-    return session_id
-
-
-def key_of(session_id: str) -> Hashable:
-    """The key that has that id."""
-    return _hashable(json.loads(session_id[len(_ENCODED) :])) if session_id.startswith(_ENCODED) else session_id
-
-
-def _plain(key: object) -> object:
-    if isinstance(key, tuple):
-        return [_plain(part) for part in key]
-    if isinstance(key, float) and key.is_integer():
-        return int(key)  # 1.0 and True are the key 1, as in a dict
-    if key is None or isinstance(key, (str, int)):
-        return int(key) if isinstance(key, int) else key
-    raise NotSerializable(
-        f"a key is a text, a whole number, None, or a tuple of these, not a {type(key).__name__}; nothing was written"
-    )
-
-
-def _hashable(plain: Any) -> Hashable:
-    return tuple(_hashable(part) for part in plain) if isinstance(plain, list) else plain
-
-
-# ---- the mapping
 
 
 class SessionMapping(MutableMapping[Any, Any]):

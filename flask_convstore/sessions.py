@@ -56,6 +56,11 @@ class Stored:
         return self._base.title
 
     @property
+    def moved_to(self) -> str | None:
+        """The id of the session in which the conversation goes on, if it was compacted; else None."""
+        return self._base.moved_to
+
+    @property
     def message_count(self) -> int:
         """How many messages were stored when it was loaded, and by this object since."""
         return self._base.count

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from . import changes
-from .conversations import Conversations, check_name, digest_of
+from .conversations import Backend, Conversations, check_name, digest_of
 from .errors import (
     ConvstoreError,
     InvalidInput,
@@ -44,6 +44,7 @@ from .models import (
     Receipt,
     RenewTurn,
     Scope,
+    Snapshot,
     message_of,
     new_token,
 )
@@ -156,12 +157,23 @@ class Turn:
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
         return self._end
 
+    def move_to(self, session_id: str) -> None:
+        """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
+
+        Raises:
+            TurnLost: Another turn has taken over; nothing was written.
+            SessionNotFound: The session was deleted meanwhile.
+        """
+        token = f"{self.token}\n{self._begun.receipt.version}"
+        self._end = None, self._commit((), (), "", token, moved_to=session_id)
+
     def _commit(
         self,
         elements: tuple[bytes, ...],
         fields: tuple[FieldChange, ...],
         status: Literal["", "unanswered", "failed"],
         token: str,
+        moved_to: str = "",
     ) -> Receipt:
         return self._conversations.backend.store.apply(
             CommitTurn(
@@ -171,6 +183,7 @@ class Turn:
                 elements=elements,
                 fields=fields,
                 status=status,
+                moved_to=moved_to,
                 token=token,
                 digest=self._attempt,
             )
@@ -231,34 +244,51 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
-    settings = backend.settings
-    policy = policy or settings.turn_policy  # type: ignore[assignment]
-    if policy not in ("reject", "wait", "supersede"):
-        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
     (element,) = changes.new_elements([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
         owner=whose,
         element=element,
-        lease_ms=round(settings.turn_lease * 1000),
-        supersede=policy == "supersede",
+        lease_ms=round(backend.settings.turn_lease * 1000),
         last=_window(last),
         expected=expected,
         token=new_token() if token is None else check_name(token, "token"),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    begun = _begun(backend.store, command, time.monotonic() + (settings.turn_wait if policy == "wait" else 0))
+    begun = _begun(backend, command, policy)
     if begun.reply or begun.snapshot is None:
         return None, begun
     return Turn(conversations, whose, command, begun, last), begun
 
 
-def _begun(store: Store, command: BeginTurn, deadline: float) -> Begun:
+def hold(
+    conversations: Conversations, session_id: str, *, policy: Policy | None = None, owner: Owner | Scope = CALLER
+) -> tuple[Turn, Snapshot]:
+    """Take a session's turn without a message, and read the session: nobody else writes messages until it ends.
+
+    Raises:
+        TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
+    """
+    backend, whose = conversations.resolved(session_id, owner)
+    lease_ms = round(backend.settings.turn_lease * 1000)
+    command = BeginTurn(session_id=session_id, owner=whose, element=None, lease_ms=lease_ms)
+    begun = _begun(backend, command, policy)
+    if begun.snapshot is None:
+        raise SessionNotFound(session_id)
+    return Turn(conversations, whose, command, begun, None), begun.snapshot
+
+
+def _begun(backend: Backend, command: BeginTurn, policy: Policy | None) -> Begun:
+    chosen = policy or backend.settings.turn_policy
+    if chosen not in ("reject", "wait", "supersede"):
+        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
+    command = replace(command, supersede=chosen == "supersede")
+    deadline = time.monotonic() + (backend.settings.turn_wait if chosen == "wait" else 0)
     while True:
         try:
-            return store.begin(command)
+            return backend.store.begin(command)
         except TurnInProgress:
-            if not _wait_until_free(store, command, deadline):
+            if not _wait_until_free(backend.store, command, deadline):
                 raise
 
 

@@ -1,0 +1,102 @@
+"""Sessions made from sessions: a conversation that goes on shortened (compact), or twice (fork)."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import aliases, changes, codecs
+from .conversations import Backend, Conversations
+from .errors import ConvstoreError, InvalidInput, SessionNotFound
+from .models import CALLER, Delete, FieldChange, Owner, Rewrite, Save, Scope, Snapshot, Touch, bodies_of
+from .sessions import AnySession
+from .turns import Policy, hold
+
+Summary = str | Mapping[str, Any] | Callable[[list[Any]], Any]
+"""A text (a system message), a message; or a function that makes one of them from the bodies that will be left out."""
+
+
+def compact(
+    conversations: Conversations,
+    session_id: str,
+    summary: Summary,
+    *,
+    keep: int = 10,
+    policy: Policy | None = None,
+    owner: Owner | Scope = CALLER,
+) -> AnySession:
+    """See ``ConversationStore.compact``."""
+    _check_count(keep, "keep")
+    backend = conversations.backend
+    whose = conversations.whose(owner)
+    turn, snapshot = hold(conversations, session_id, policy=policy, owner=whose)
+    with turn:
+        start = max(0, len(snapshot.elements) - keep)
+        left_out = [codecs.decode(body) for body in bodies_of(snapshot.elements[:start])]
+        message = _message(summary(left_out) if callable(summary) else summary)
+        elements = changes.new_elements([message], backend.form) + tuple(snapshot.elements[start:])
+        new_id = _create(backend, snapshot, elements)
+        for alias in snapshot.aliases:
+            backend.store.apply(Touch(session_id=new_id, owner=snapshot.owner, led_by=alias))
+        try:
+            turn.move_to(new_id)
+        except ConvstoreError as error:
+            if error.written is False:
+                with contextlib.suppress(ConvstoreError):
+                    backend.store.apply(Delete(session_id=new_id, owner=snapshot.owner))
+            raise
+    for alias in snapshot.aliases:  # until then resolve() finds the way
+        aliases.move(conversations, alias, session_id, new_id)
+    return _found(conversations, new_id, whose)
+
+
+def fork(
+    conversations: Conversations, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER
+) -> AnySession:
+    """See ``ConversationStore.fork``."""
+    if seq is not None:
+        _check_count(seq, "seq")
+    backend, whose = conversations.resolved(session_id, owner)
+    snapshot = backend.store.load(session_id, whose)
+    if snapshot is None:
+        raise SessionNotFound(session_id)
+    first_seq = snapshot.next_seq - len(snapshot.elements)
+    kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
+    return _found(conversations, _create(backend, snapshot, tuple(kept)), whose)
+
+
+def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...]) -> str:
+    """A new session with the fields, the owner and the lifetime of *snapshot*, and these messages; its id."""
+    command = Save(
+        session_id=str(uuid.uuid4()),
+        owner=snapshot.owner,
+        mode="create",
+        shape="full" if snapshot.shape == "data" and elements else snapshot.shape,
+        fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
+        history=Rewrite(0, None if snapshot.shape == "data" and not elements else elements),
+        ttl_ms=snapshot.own_ttl_ms,
+    )
+    backend.store.apply(command)
+    return command.session_id
+
+
+def _found(conversations: Conversations, session_id: str, owner: Owner) -> AnySession:
+    session = conversations.get_session(session_id, owner=owner)
+    if session is None:
+        raise SessionNotFound(session_id)
+    return session
+
+
+def _message(summary: Any) -> Any:
+    if isinstance(summary, str):
+        return {"role": "system", "content": summary}
+    if isinstance(summary, Mapping):
+        return dict(summary)
+    raise InvalidInput(f"it is a text or a message, not a {type(summary).__name__}; nothing was written", "summary")
+
+
+def _check_count(count: object, name: str) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise InvalidInput(f"it is a whole number, 0 or more, not {count!r}; nothing was written", name)

@@ -1,0 +1,54 @@
+"""Chats by a key of the app's, a user's id say: a message is added in one round trip, whether there is a chat yet or not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from . import changes
+from .conversations import Conversations, check_name, digest_of
+from .errors import InvalidInput
+from .keys import id_of
+from .models import CALLER, Extend, Message, Owner, Receipt, Save, Scope, new_token
+
+
+def save_message(
+    conversations: Conversations,
+    key: Hashable,
+    role: str,
+    content: Any,
+    *,
+    metadata: dict[str, Any] | None = None,
+    token: str | None = None,
+    owner: Owner | Scope = CALLER,
+) -> Receipt:
+    """See ``ConversationStore.save_message``."""
+    if not isinstance(role, str) or not role:
+        raise InvalidInput(f"it is a text such as 'user', not {role!r}; nothing was written", "role")
+    backend, whose = conversations.resolved(id_of(key), owner)
+    elements = changes.new_elements([Message({"role": role, "content": content}, metadata)], backend.form)
+    return backend.store.apply(
+        Save(
+            session_id=id_of(key),
+            owner=whose,
+            mode="upsert",
+            shape="full",
+            fields=(),
+            history=Extend(0, elements),
+            token=new_token() if token is None else check_name(token, "token"),
+            digest="" if token is None else digest_of("message", elements),
+        )
+    )
+
+
+def get_conversation(
+    conversations: Conversations, key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER
+) -> list[Any]:
+    """See ``ConversationStore.get_conversation``."""
+    session = conversations.get_session(id_of(key), last=last, owner=owner)
+    return [] if session is None else conversations.history_of(session)
+
+
+def clear_conversation(conversations: Conversations, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
+    """See ``ConversationStore.clear_conversation``."""
+    return conversations.delete_session(id_of(key), owner=owner)

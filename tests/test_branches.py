@@ -1,0 +1,194 @@
+"""compact and fork: sessions made from sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flask_convstore import (
+    InvalidInput,
+    Message,
+    NotSerializable,
+    SessionMoved,
+    SessionNotFound,
+    TurnInProgress,
+    TurnLost,
+    aliases,
+    branches,
+)
+from flask_convstore.turns import begin
+
+from .harness import Harness, PlainConversations
+from .service import Service, problem
+
+TALK = [{"role": "user" if number % 2 == 0 else "assistant", "content": str(number)} for number in range(8)]
+
+
+@pytest.fixture
+def talk(conversations: PlainConversations) -> PlainConversations:
+    conversations.save_session("s", {"name": "Ada", "history": TALK}, owner="alice", ttl=5000)
+    return conversations
+
+
+def get(conversations: PlainConversations, session_id: str, **options: Any) -> Any:
+    session = conversations.get_session(session_id, **options)
+    assert session is not None
+    return session
+
+
+def test_compact_goes_on_with_a_summary_and_the_last_messages(talk: PlainConversations) -> None:
+    aliases.link(talk, "web:1", "s", owner="alice")
+    new = branches.compact(talk, "s", "They counted.", keep=3, owner="alice")
+    assert new == {"name": "Ada", "history": [{"role": "system", "content": "They counted."}, *TALK[-3:]]}
+    assert new.session_id != "s"
+    assert talk.get_session(new.session_id, owner="bob") is None
+    assert round((new.expires_at - new.updated_at).total_seconds(), -1) == 5000
+    assert aliases.aliases(talk, new.session_id, owner="alice") == ["web:1"]
+    led = aliases.resolve(talk, "web:1", owner="alice")
+    assert led is not None
+    assert led.session_id == new.session_id
+
+
+def test_the_old_session_stays_readable_and_refuses_messages(talk: PlainConversations) -> None:
+    new = branches.compact(talk, "s", "They counted.", keep=2)
+    old = get(talk, "s")
+    assert old["history"] == TALK
+    assert old.moved_to == new.session_id
+    for call in (
+        lambda: talk.append("s", "x"),
+        lambda: begin(talk, "s", "x"),
+        lambda: branches.compact(talk, "s", "again"),
+    ):
+        with pytest.raises(SessionMoved) as caught:
+            call()
+        assert (caught.value.moved_to, caught.value.written) == (new.session_id, False)
+    assert get(talk, "s")["history"] == TALK
+    talk.append("s", data={"read": True})
+    assert talk.delete_session("s")
+
+
+def test_messages_keep_their_envelopes(conversations: PlainConversations) -> None:
+    conversations.save_session("s", [])
+    for number in range(3):
+        conversations.append("s", Message(f"m{number}", {"n": number}))
+    before = get(conversations, "s").messages
+    new = branches.compact(conversations, "s", {"role": "user", "content": "so far"}, keep=1)
+    assert new == [{"role": "user", "content": "so far"}, "m2"]
+    kept = get(conversations, new.session_id).messages[1]
+    assert (kept.metadata, kept.created_at, kept.seq) == ({"n": 2}, before[2].created_at, 2)
+
+
+def test_a_function_makes_the_summary_of_what_is_left_out(talk: PlainConversations) -> None:
+    seen = []
+
+    def summary(history: list[Any]) -> str:
+        seen.append(history)
+        with pytest.raises(TurnInProgress):  # nobody can say anything that would be lost
+            begin(talk, "s", "meanwhile")
+        return f"{len(history)} messages"
+
+    assert branches.compact(talk, "s", summary, keep=0)["history"] == [{"role": "system", "content": "8 messages"}]
+    assert seen == [TALK]
+
+
+def test_a_summary_that_fails_leaves_all_as_it_was(talk: PlainConversations) -> None:
+    def fails(history: list[Any]) -> str:
+        raise RuntimeError("no model")
+
+    for summary, error in ((fails, RuntimeError), (7, InvalidInput), ({"role": {1}}, NotSerializable)):
+        with pytest.raises(error):
+            branches.compact(talk, "s", summary)  # type: ignore[arg-type]
+    old = get(talk, "s")
+    assert (old["history"], old.moved_to) == (TALK, None)
+    turn, _ = begin(talk, "s", "goes on")
+    assert turn
+
+
+def test_a_turn_in_progress_is_not_compacted(talk: PlainConversations) -> None:
+    turn, _ = begin(talk, "s", "thinking")
+    assert turn
+    with turn:
+        with pytest.raises(TurnInProgress):
+            branches.compact(talk, "s", "x")
+        turn.reply("done")
+    assert branches.compact(talk, "s", "x", keep=1)["history"][-1]["content"] == "done"
+
+
+def test_a_compaction_that_lost_its_turn_leaves_nothing_behind(talk: PlainConversations) -> None:
+    before = {summary.session_id for summary in talk.summaries()}
+
+    def slow(history: list[Any]) -> str:
+        turn, _ = begin(talk, "s", "impatient", policy="supersede")
+        assert turn
+        turn.reply("hi")
+        return "late"
+
+    with pytest.raises(TurnLost):
+        branches.compact(talk, "s", slow)
+    assert {summary.session_id for summary in talk.summaries()} == before
+    assert get(talk, "s").moved_to is None
+
+
+@pytest.mark.parametrize("shape", [{"a": 1}, {"a": 1, "history": []}, []])
+def test_what_has_no_messages_can_be_compacted_and_forked(conversations: PlainConversations, shape: Any) -> None:
+    conversations.save_session("s", shape)
+    assert branches.fork(conversations, "s") == shape
+    new = branches.compact(conversations, "s", "x")
+    said = [{"role": "system", "content": "x"}]
+    assert new == (said if shape == [] else {"a": 1, "history": said})
+
+
+def test_fork_goes_on_twice(talk: PlainConversations) -> None:
+    aliases.link(talk, "web:1", "s", owner="alice")
+    whole, part = branches.fork(talk, "s"), branches.fork(talk, "s", 3)
+    assert whole == {"name": "Ada", "history": TALK}
+    assert part == {"name": "Ada", "history": TALK[:3]}
+    assert len({"s", whole.session_id, part.session_id}) == 3
+    talk.append(part.session_id, "another way")
+    assert get(talk, "s")["history"] == TALK
+    assert aliases.aliases(talk, whole.session_id) == []
+    assert talk.get_session(part.session_id, owner="bob") is None
+    assert branches.fork(talk, "s", 0)["history"] == []
+
+
+def test_nobody_forks_or_compacts_what_is_anothers(talk: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound):
+        branches.fork(talk, "s", owner="bob")
+    with pytest.raises(SessionNotFound):
+        branches.compact(talk, "s", "x", owner="bob")
+    with pytest.raises(InvalidInput):
+        branches.fork(talk, "s", -1)
+    with pytest.raises(InvalidInput):
+        branches.compact(talk, "s", "x", keep=1.5)  # type: ignore[arg-type]
+
+
+def test_fork_counts_by_seq_after_a_drop(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["1", "2", "3", "4"])
+    conversations.save_session("s", get(conversations, "s")[-2:])
+    assert branches.fork(conversations, "s", 3) == ["3"]
+    assert branches.fork(conversations, "s", 1) == []
+
+
+@pytest.mark.parametrize("replies", [True, False])
+def test_http_names_the_new_session(url: str, replies: bool) -> None:
+    service = Service(url)
+    if replies:
+        service.convstore.reply(lambda turn: "hi")
+    session_id = service.start()
+    service.say(session_id)
+    with service.app.app_context():
+        new = service.convstore.compact(session_id, "x")
+    refused = problem(service.client.post(f"/sessions/{session_id}/messages", json={"content": "x"}), 409, "moved")
+    assert (refused["session_id"], refused["written"]) == (new.session_id, False)
+    assert service.say(new.session_id)["message"]["seq"] == len(new["history"]) + 1
+
+
+def test_a_lease_without_a_message_writes_none(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", {"history": ["a"]})
+    conversations.get_session("s")
+    branches.compact(conversations, "s", "x")
+    old = get(conversations, "s")
+    assert [message.status for message in old.messages] == [None]
+    assert old["history"] == ["a"]
