@@ -24,7 +24,8 @@ demo: $(VENV)/ready
 	@CONVSTORE_URL=embedded://$(CURDIR)/.demo PORT=$(PORT) exec $(BIN)/gunicorn -c examples/gunicorn.py 'examples.chat.app:create_app()'
 
 test: $(VENV)/ready
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report --skip-covered
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

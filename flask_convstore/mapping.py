@@ -16,6 +16,7 @@ from .converters import Converter
 from .errors import InvalidInput, NotSerializable
 from .keys import id_of, key_of
 from .models import CALLER
+from .sessions import plain
 from .units import NO_VALUE, Place, Unit, scoped, units
 
 
@@ -218,7 +219,9 @@ class SessionMapping(MutableMapping[Any, Any]):
             entry = unit.entry(place)
             if entry.value is NO_VALUE:
                 raise KeyError(key)
-            return entry.remove()
+            value = entry.remove()
+        # What is deleted already is no session any more, but may be set anew.
+        return plain(value) if self._current() is None else value
 
     def _check(self, value: Any) -> None:
         """Refuse at once what can never be written: the error shall come from the line that is wrong."""

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from .errors import (
     ConflictError,
+    InvalidInput,
     SessionExists,
     SessionMoved,
     SessionNotFound,
@@ -164,6 +165,8 @@ class MemoryStore:
             order = sorted(((self._sessions[key].active, key) for key in own), reverse=newest_first)
             if cursor:
                 active, _, key = cursor.partition(" ")
+                if not active.isdecimal():
+                    raise InvalidInput("this is no cursor of ours", "cursor")
                 last = int(active), key
                 order = [place for place in order if (place < last if newest_first else place > last)]
             shown = order[:limit]

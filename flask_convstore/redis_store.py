@@ -205,10 +205,14 @@ class RedisStore:
             index = self._index(owner)
             entries, following = self._indexed(index, cursor, limit, newest_first)
             found = self._summaries([(name.decode(), active) for name, active in entries])
-            gone = [entry for entry, (exists, _) in zip(entries, found, strict=True) if not exists]
+            # An entry may be older than its session, which is another owner's now.
+            gone = [
+                entry
+                for entry, (exists, summary) in zip(entries, found, strict=True)
+                if not exists or (summary and summary.owner != owner)
+            ]
             if gone:
                 self._unindex(index, gone)
-        # An entry may be older than its session, which is another owner's now.
         return Page([summary for _, summary in found if summary and summary.owner == owner], following)
 
     def link(self, command: LinkAlias) -> str | None:

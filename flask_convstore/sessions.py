@@ -169,6 +169,17 @@ def base_of(session: AnySession) -> Base:
     return session._base
 
 
+def plain(content: Any) -> Any:
+    """*content* as a dict or list that belongs to no session; any other value as it is."""
+    return (
+        dict(content)
+        if isinstance(content, Session)
+        else list(content)
+        if isinstance(content, ListSession)
+        else content
+    )
+
+
 def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
     """The session that *snapshot* holds; *origin* names its store.
 

@@ -124,6 +124,7 @@ end
 if ARGV[17] ~= "" then
     own_ttl = ARGV[17]
     redis.call("HSET", session, "ttl", own_ttl)
+    indexed = not merge and indexed -- whoever lives as long as the session shall hear of it at once
 end
 --#include _lifetime.lua
 --#include _remember.lua

@@ -46,7 +46,7 @@ if ARGV[9] == "1" then
     return {"ok", nonce, version, created, updated, now + left, left, {}}
 end
 if ARGV[8] ~= "" then
-    own_ttl = ARGV[8]
+    own_ttl, indexed = ARGV[8], false -- whoever lives as long as the session shall hear of it at once
     redis.call("HSET", session, "ttl", own_ttl)
 end
 if ARGV[11] ~= "" then
