@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore import ANY, InvalidInput, redis_store
+from flask_convstore import ANY, InvalidInput, redis_index
 from flask_convstore.redis_store import RedisStore
 
 from .harness import SETTINGS, Harness, PlainConversations, RedisHarness
@@ -205,7 +205,7 @@ def test_a_lost_index_comes_back_with_activity(server: Server) -> None:
 
 def test_an_index_does_not_grow_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those who come and go without anybody ever listing them, samples take out what is gone."""
-    monkeypatch.setattr(redis_store, "_PRUNE_EVERY", 10)
+    monkeypatch.setattr(redis_index, "_PRUNE_EVERY", 10)
     conversations = on(server.client)
     stay = [f"stays {number}" for number in range(20)]
     for name in stay:

@@ -22,7 +22,8 @@ from flask_convstore.errors import (
     TurnInProgress,
 )
 from flask_convstore.models import ANY
-from flask_convstore.redis_store import RedisStore, _script
+from flask_convstore.redis_calls import script
+from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import begin
 
 from .harness import SETTINGS, PlainConversations, RedisHarness
@@ -189,7 +190,7 @@ SCRIPTS = sorted(path.name for path in (resources.files("flask_convstore") / "lu
 
 @pytest.mark.parametrize("file", SCRIPTS)
 def test_a_scripts_header_is_its_contract(file: str) -> None:
-    text, _ = _script(file.removesuffix(".lua"))
+    text, _ = script(file.removesuffix(".lua"))
     header, code = text.split("]]\n", 1)
     assert header.startswith(f"--[[\n{file.removesuffix('.lua')}: ")
     assert "Cost " in header
@@ -206,7 +207,7 @@ def test_a_scripts_header_is_its_contract(file: str) -> None:
 @pytest.mark.parametrize("file", SCRIPTS)
 def test_a_script_sets_no_global(file: str, server: Server) -> None:
     """A global outlives its call, and fakeredis forbids all later scripts."""
-    text, _ = _script(file.removesuffix(".lua"))
+    text, _ = script(file.removesuffix(".lua"))
     keywords = {"local", "return", "if", "elseif", "for", "end", "else"}
     names = set(re.findall(r"^\s*local ([\w, ]+)", text, re.MULTILINE))
     local = {name.strip() for group in names for name in group.split(",")} | set(re.findall(r"for (\w+)", text))
@@ -242,15 +243,15 @@ def test_a_server_that_forgot_its_scripts_is_taught_again(server: Server) -> Non
 def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     conversations = on(valkey.client)
     conversations.save_session("s", {})
-    store = conversations.backend.store
+    calls = conversations.backend.store._calls  # type: ignore[attr-defined]
     replies: list[Any] = []
-    original = store._execute  # type: ignore[attr-defined]
+    original = calls._execute
 
     def stale(*command: Any) -> Any:
         replies.append(original(*command))
         return replies[0]
 
-    monkeypatch.setattr(store, "_execute", stale)
+    monkeypatch.setattr(calls, "_execute", stale)
     conversations.append("s", "one")
     with pytest.raises(StoreUnavailable) as caught:
         conversations.append("s", "two")

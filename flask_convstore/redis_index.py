@@ -1,0 +1,164 @@
+"""The owner's index in Redis: which sessions there are, by their last interaction.
+
+| key                     | type | holds                                                                              |
+| ----------------------- | ---- | ---------------------------------------------------------------------------------- |
+| {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
+
+It is told before a session is created, in the same round trip, and once a minute of its activity: an entry may lack its
+session, for a minute or longer, but no session its entry. A page takes out what is gone, and so do samples.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from .errors import ConvstoreError, InvalidInput
+from .models import ANY, Owner, Page, Summary
+from .redis_calls import Argument, Call, Calls
+
+_log = logging.getLogger("flask_convstore")
+
+_FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed")
+
+_GRACE_MS = 60_000
+"""A younger entry stays, though its session is not there: it may be about to be created."""
+_PRUNE_EVERY = 50
+_PRUNE_SAMPLE = 100
+"""Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
+
+
+class RedisIndex:
+    """The indexes of all owners under one prefix.
+
+    Args:
+        key_of: The key of a session's hash.
+        in_key: How a name stands in a key.
+    """
+
+    def __init__(self, calls: Calls, prefix: str, key_of: Callable[[str], str], in_key: Callable[[str], str]) -> None:
+        self._calls = calls
+        self._prefix = prefix
+        self._key_of = key_of
+        self._in_key = in_key
+        self._creations = 0
+
+    def entry(self, owner: str | None, session_id: str, lifetime_ms: int) -> Call:
+        """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer."""
+        return Call("index", (self._key(owner),), (session_id, lifetime_ms))
+
+    def create(self, entry: Call, call: Call) -> Any:
+        """The reply of *call*, which may create a session, done behind its *entry* in the same round trip."""
+        reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
+        self._creations += 1
+        if self._creations % _PRUNE_EVERY == 0:
+            self._prune(entry.keys[0])
+        return reply
+
+    def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
+        """See ``Store.page``."""
+        if cursor is not None and not cursor.isdecimal():
+            raise InvalidInput("this is no cursor of ours", "cursor")
+        if owner is ANY:
+            return self._scanned(cursor, limit)
+        index = self._key(owner)
+        entries, following = self._indexed(index, cursor, limit, newest_first)
+        found = self._summaries([(name.decode(), active) for name, active in entries])
+        # An entry may be older than its session, which is another owner's now.
+        gone = [
+            entry
+            for entry, (exists, summary) in zip(entries, found, strict=True)
+            if not exists or (summary and summary.owner != owner)
+        ]
+        if gone:
+            self._unindex(index, gone)
+        return Page([summary for _, summary in found if summary and summary.owner == owner], following)
+
+    def _key(self, owner: str | None) -> str:
+        return f"{self._prefix}owner:{{{self._in_key(owner or '')}}}"
+
+    def _indexed(
+        self, index: str, cursor: str | None, limit: int, newest_first: bool
+    ) -> tuple[list[tuple[bytes, int]], str | None]:
+        """Entries of an index, and the cursor of the next ones. Those of one millisecond are never parted."""
+        command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
+        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor}"
+        found = self._scored(command, index, first, last, "WITHSCORES", "LIMIT", 0, limit + 1)
+        if len(found) <= limit:
+            return found, None
+        beyond = found[limit][1]
+        whole = [entry for entry in found if entry[1] != beyond]
+        if not whole:
+            whole = self._scored("ZRANGEBYSCORE", index, beyond, beyond, "WITHSCORES")
+        return whole, str(whole[-1][1])
+
+    def _scored(self, *command: Argument) -> list[tuple[bytes, int]]:
+        return [(name, int(score)) for name, score in self._calls.command(*command, withscores=True)]
+
+    def _scanned(self, cursor: str | None, limit: int) -> Page:
+        """All sessions there are: the server walks through its keys."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
+        following, keys = self._calls.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", limit)
+        start = len(self._prefix) + 1
+        found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
+        return Page([summary for _, summary in found if summary], str(following) if following else None)
+
+    def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
+        """Whether each session exists, and what is known of it; None if it is gone, or none of ours."""
+        if not entries:
+            return []
+        keys = [self._key_of(session_id) for session_id, _ in entries]
+        commands: list[Sequence[Argument]] = [c for key in keys for c in (("HMGET", key, *_FIELDS), ("PTTL", key))]
+        replies = self._calls.commands(commands)
+        now = time.time_ns() // 1_000_000
+        found: list[tuple[bool, Summary | None]] = []
+        for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
+            summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
+            found.append((left != -2, summary))
+        return found
+
+    def _prune(self, index: str) -> None:
+        """Take what is gone out of a sample of an index. Done now and then, this keeps most of it alive."""
+        try:
+            sample = self._sample(index)
+            found = self._summaries([(name.decode(), active) for name, active in sample])
+            gone = [entry for entry, (exists, _) in zip(sample, found, strict=True) if not exists]
+            if gone:
+                self._unindex(index, gone)
+        except ConvstoreError as error:
+            _log.warning("the index %s was not pruned: %s", index, error)
+
+    def _sample(self, index: str) -> list[tuple[bytes, int]]:
+        flat = self._calls.command("ZRANDMEMBER", index, _PRUNE_SAMPLE, "WITHSCORES")
+        if flat and isinstance(flat[0], (list, tuple)):
+            return [(name, int(float(score))) for name, score in flat]
+        return [(name, int(float(score))) for name, score in zip(flat[::2], flat[1::2], strict=True)]
+
+    def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]]) -> None:
+        members = [part for entry in gone for part in entry]
+        self._calls.call(Call("unindex", (index,), (_GRACE_MS, *members)))
+
+
+def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:
+    """A session from its fields named ``_FIELDS``; None if it is gone, or none of ours."""
+    *numbers, owner, title, indexed = stored
+    try:
+        version, created, updated, count = (int(number or "") for number in numbers)
+        last_active = int(indexed or updated) if active is None else active
+    except ValueError:
+        return None
+    return Summary(
+        session_id=session_id,
+        owner=owner.decode()[1:] if owner else None,
+        version=version,
+        created_at_ms=created,
+        updated_at_ms=updated,
+        expires_at_ms=expires_at_ms,
+        active_at_ms=max(last_active, updated),
+        message_count=count,
+        title=title.decode() if title else None,
+    )
