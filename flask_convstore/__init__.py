@@ -35,7 +35,7 @@ from .extension import (
 from .mapping import SessionMapping
 from .models import ANY, Health, Message, Page, Receipt, Summary
 from .sessions import ListSession, Session
-from .turns import Turn
+from .turns import Turn, TurnEnded
 
 __all__ = [
     "ANY",
@@ -66,6 +66,7 @@ __all__ = [
     "TooDeep",
     "TooLarge",
     "Turn",
+    "TurnEnded",
     "TurnInProgress",
     "TurnLost",
     "Unstorable",

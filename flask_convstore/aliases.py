@@ -29,6 +29,7 @@ def resolve(
     create: bool = False,
     data: Content | None = None,
     ttl: float | None = None,
+    last: int | None = None,
     owner: Owner | Scope = CALLER,
 ) -> AnySession | None:
     """See ``ConversationStore.resolve``."""
@@ -40,7 +41,7 @@ def resolve(
             if not create:
                 return None
             session_id = store.link(_led(name, None, _new_id(), life_ms)) or ""
-        session = conversations.get_session(session_id, owner=whose)
+        session = conversations.get_session(session_id, last=last, owner=whose)
         if session is not None and session.moved_to:
             session_id = store.link(_led(name, session_id, session.moved_to, life_ms))
             continue
@@ -95,7 +96,7 @@ def clear(conversations: Conversations, alias: str, *, owner: Owner | Scope = CA
     """See ``ConversationStore.clear``."""
     name, whose, life_ms = _named(conversations, alias, owner)
     store = conversations.backend.store
-    session = resolve(conversations, alias, owner=whose)
+    session = resolve(conversations, alias, last=0, owner=whose)
     was_there = session is not None and conversations.delete_session(session.session_id, owner=whose)
     led_to = session.session_id if session is not None else store.follow(name, life_ms)
     if led_to is not None:

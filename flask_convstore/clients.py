@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
         ),
     }
     if settings.url.startswith("embedded:"):
-        return embedded.connect(settings.url, instance_path, options)
+        return _disconnecting(embedded.connect(settings.url, instance_path, options))
     if not settings.url.startswith("unix:"):
         options["socket_keepalive"] = True
     try:
@@ -49,4 +50,13 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
         pool.connection_class(**pool.connection_kwargs)  # it connects nowhere yet, but refuses unknown options
     except (ValueError, TypeError) as error:
         raise ConfigurationError([f"URL {masked(settings.url)} is refused by redis-py: {error}"]) from None
+    return _disconnecting(client)
+
+
+def _disconnecting(client: redis.Redis) -> redis.Redis:
+    """*client*, whose connections are closed when it is dropped with its app.
+
+    An app is garbage in circles, in which sockets may be found before those who would close them.
+    """
+    weakref.finalize(client, client.connection_pool.disconnect).atexit = False
     return client

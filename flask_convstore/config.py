@@ -85,7 +85,7 @@ class Settings:
         choices=("merge", "raise"),
     )
     conversation_prefix: str = _setting(
-        "chat:conversation:", "What the keys of `save_message` begin with; as `PREFIX`, and another."
+        "", "What the keys of `save_message` begin with, as `PREFIX`, and another; empty: `PREFIX` and `conversation:`."
     )
     conversation_ttl: float = _setting(
         7 * DAY, "How long a conversation of `save_message` lives from its last interaction.", minimum=1, maximum=YEARS
@@ -121,8 +121,8 @@ class Settings:
                 problems.append(
                     f"{name} holds a brace or a control character: choose plain text, such as 'chat:session:'"
                 )
-        if self.prefix == self.conversation_prefix:
-            problems.append("CONVERSATION_PREFIX is PREFIX: choose another one, or their keys would be the same")
+        if _overlap(self.prefix, self.conversation_prefix):
+            problems.append("CONVERSATION_PREFIX and PREFIX would share keys: choose another one")
         problems += _url_problems(self.url)
         if not self.client_roles:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
@@ -130,6 +130,27 @@ class Settings:
             problems.append("HISTORY_KEY is empty: name the key that holds the messages, such as 'history'")
         if problems:
             raise ConfigurationError(problems)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What keys begin with, in all."""
+        return (self.prefix, self.conversation_prefix) if self.conversation_prefix else (self.prefix,)
+
+
+BESIDE = ("owner:", "alias:", "map:", "conversation:")
+"""What follows a prefix where something lies beside its sessions."""
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether keys that begin with the one prefix may be those of the other."""
+    return one == other or any(
+        long.startswith(short + word) for long, short in ((one, other), (other, one)) for word in BESIDE if short
+    )
+
+
+def share_keys(one: Settings, other: Settings) -> bool:
+    """Whether two stores on one server would share keys."""
+    return any(_overlap(first, second) for first in one.prefixes for second in other.prefixes)
 
 
 def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix: str = "CONVSTORE") -> Settings:
@@ -146,6 +167,9 @@ def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix:
             _log.warning("in the environment, %s", _unknown(key, declared))
 
     values, common_problems = _common_names(environ)
+    if prefix != "CONVSTORE":  # a second store lies beside the first one, unless it is told otherwise
+        url = config.get("CONVSTORE_URL") or environ.get("CONVSTORE_URL")
+        values.update({"url": url} if isinstance(url, str) else {})
     problems += common_problems
     for key, setting in declared.items():
         try:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import redis
 from flask import Blueprint, Flask, current_app, has_request_context
@@ -15,10 +15,10 @@ from . import aliases, branches, chats, per_request, signals
 from .blueprint import make_blueprint
 from .changes import Content
 from .clients import connect
-from .config import Settings, load_settings
+from .config import Settings, load_settings, masked, share_keys
 from .conversations import Backend, Conversations, limits_of
 from .converters import converter_of
-from .errors import ConfigurationError, InvalidInput, TurnLost
+from .errors import ConfigurationError, InvalidInput
 from .mapping import SessionMapping
 from .memory_store import MemoryStore
 from .models import ANY, CALLER, Owner, Receipt, Scope
@@ -26,7 +26,7 @@ from .observed_store import ObservedStore
 from .redis_store import RedisStore
 from .sessions import AnySession
 from .store import Store
-from .turns import Policy, Replier, Turn, begin, check_window
+from .turns import Policy, Replier, Turn, TurnEnded, begin, check_window, first_exchange
 from .units import units
 
 _KEY = "convstore"
@@ -153,10 +153,10 @@ class ConversationStore(Conversations):
             raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
         state = AppState(self, app, settings, client)
         for name, other in states.items():
-            if name != self.name and client and other.client and other.backend.origin == state.backend.origin:
-                raise ConfigurationError(
-                    [f"the stores {name!r} and {self.name!r} would share their keys: set {self._config_prefix}_PREFIX"]
-                )
+            same_server = client and other.client and masked(settings.url) == masked(other.settings.url)
+            if name != self.name and same_server and share_keys(settings, other.settings):
+                names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
+                raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
         if not states:
             per_request.install(app, state.sender())
         states[self.name] = state
@@ -189,6 +189,7 @@ class ConversationStore(Conversations):
         dump: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
         history_key: str | None = None,
+        conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping:
         """Another mapping, with keys of its own; the same name is the same mapping. May be called before ``init_app``.
 
@@ -199,11 +200,12 @@ class ConversationStore(Conversations):
             dump: Makes JSON of a value: a dict, a list, or any other JSON value; needed if *load* is a function.
             ttl: Seconds that its values live from each interaction; None: as sessions do.
             history_key: The key of a dict, from *dump* too, that holds messages, which merge when they are appended.
+            conflict: What happens to a field that two requests have changed; None: what ``CONVSTORE_CONFLICT`` says.
         """
         if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}"):
             raise InvalidInput(f"a name is 1 to 100 characters, no braces, no control characters, not {name!r}", "name")
         return SessionMapping(
-            self._namespace(f"map:{name}", ttl=ttl, history_key=history_key),
+            self._namespace(f"map:{name}", ttl=ttl, ttl_complete=ttl, history_key=history_key, conflict=conflict),
             per_request.request_unit,
             name=name,
             default=default,
@@ -215,7 +217,7 @@ class ConversationStore(Conversations):
         given = {setting: value for setting, value in options.items() if value is not None}
 
         def changed(settings: Settings) -> dict[str, Any]:
-            return {"prefix": f"{settings.prefix}{name}:", **given}
+            return {"prefix": f"{settings.prefix}{name}:", "conversation_prefix": "", **given}
 
         return self._namespaces.setdefault(name, _Namespace(self, name, changed))
 
@@ -263,13 +265,38 @@ class ConversationStore(Conversations):
 
         Raises:
             TurnInProgress: Another turn is in progress; nothing was written.
-            TurnLost: The token's turn was ended already, or others have written since; nothing was written.
+            TurnEnded: The token's turn was ended already; the error has the message and the reply. Nothing was written.
+            TurnLost: The token's turn was not ended, and others have written since; nothing was written.
             SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
         """
-        turn, _ = begin(self, session_id, message, last=last, token=token, policy=policy, owner=owner)
+        turn, begun = begin(self, session_id, message, last=last, token=token, policy=policy, owner=owner)
         if turn is None:
-            raise TurnLost(session_id)
+            raise TurnEnded(session_id, first_exchange(self, session_id, begun, owner))
         return turn
+
+    @overload
+    def resolve(
+        self,
+        alias: str,
+        *,
+        create: Literal[True],
+        data: Content | None = None,
+        ttl: float | None = None,
+        last: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession: ...
+
+    @overload
+    def resolve(
+        self,
+        alias: str,
+        *,
+        create: bool = False,
+        data: Content | None = None,
+        ttl: float | None = None,
+        last: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession | None: ...
 
     def resolve(
         self,
@@ -278,6 +305,7 @@ class ConversationStore(Conversations):
         create: bool = False,
         data: Content | None = None,
         ttl: float | None = None,
+        last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> AnySession | None:
         """The session that an outside conversation id leads to, ``"telegram:123"`` say; None if there is none.
@@ -288,8 +316,9 @@ class ConversationStore(Conversations):
 
         Args:
             data: What a new session holds, and *ttl* its lifetime in seconds, as in ``save_session``; None: no messages.
+            last: Only so many of its newest messages, as in ``get_session``: 0 for a turn, which reads them itself.
         """
-        return aliases.resolve(self, alias, create=create, data=data, ttl=ttl, owner=owner)
+        return aliases.resolve(self, alias, create=create, data=data, ttl=ttl, last=last, owner=owner)
 
     def link(self, alias: str, session_id: str, *, owner: Owner | Scope = CALLER) -> None:
         """Let *alias* lead to a session, wherever it led before.
@@ -327,7 +356,7 @@ class ConversationStore(Conversations):
 
         Args:
             summary: A text, which becomes a system message, or a message; or a function that makes one of them from the
-                bodies of the messages that will be left out.
+                bodies of the messages that will be left out: perhaps none, and an earlier summary among them.
             policy: What to do while a turn is in progress, as in ``turn()``.
 
         Raises:
@@ -389,8 +418,8 @@ class ConversationStore(Conversations):
 def _of_chats(settings: Settings) -> dict[str, Any]:
     """The settings that chats have otherwise."""
     return {
-        "prefix": settings.conversation_prefix,
-        "conversation_prefix": settings.prefix,  # the two are never the same
+        "prefix": settings.conversation_prefix or f"{settings.prefix}conversation:",
+        "conversation_prefix": "",
         "ttl": settings.conversation_ttl,
         "ttl_complete": settings.conversation_ttl,
     }

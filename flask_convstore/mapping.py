@@ -207,7 +207,7 @@ class SessionMapping(MutableMapping[Any, Any]):
             if entry.value is NO_VALUE:
                 value = default()
                 self._check(value)
-                entry.value = value
+                entry.assign(value)
             return entry.value
 
     def _taken(self, key: Any) -> Any:

@@ -209,6 +209,8 @@ class Turn:
         try:
             if error is None:
                 self.end(None)
+        except SessionNotFound:
+            return  # deleted, in the block or by somebody else: there is nothing to end
         except ConvstoreError:
             self._fail()
             raise
@@ -356,7 +358,7 @@ def converse(
     if turn is None and begun.snapshot is None:
         raise SessionNotFound(session_id)
     if turn is None:
-        return _first_exchange(conversations, session_id, begun.receipt, begun.reply)
+        return first_exchange(conversations, session_id, begun)
     try:
         with turn:
             reply, receipt = turn.end(_asked(replier.handler, turn))
@@ -388,18 +390,38 @@ def _only_store(
     if receipt.repeated and not receipt.expires_at_ms:
         raise SessionNotFound(session_id)
     if receipt.repeated:
-        return _first_exchange(conversations, session_id, receipt, None)
+        return first_exchange(conversations, session_id, Begun(receipt, None))
     return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
 
 
-def _first_exchange(conversations: Conversations, session_id: str, begun: Receipt, reply: Receipt | None) -> Exchange:
-    """What was exchanged when the token came first, read again."""
-    session = conversations.get_session(session_id)
+def first_exchange(
+    conversations: Conversations, session_id: str, begun: Begun, owner: Owner | Scope = CALLER
+) -> Exchange:
+    """What was exchanged when the token came first, read again.
+
+    Raises:
+        SessionNotFound: The session is gone.
+    """
+    session = conversations.get_session(session_id, owner=owner)
     if session is None:
         raise SessionNotFound(session_id)
-    seq = begun.first_seq or 0
+    seq, reply = begun.receipt.first_seq or 0, begun.reply
     replied = session.message(reply.first_seq) if reply and reply.first_seq else None
-    return Exchange(session.message(seq), replied, reply or begun, left_behind(session, seq))
+    return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))
+
+
+class TurnEnded(TurnLost):
+    """The turn of this token has come to its end before: here is what was said. Nothing was written.
+
+    Attributes:
+        message, reply: As they are stored; None if there is none, or none any more.
+    """
+
+    def __init__(self, session_id: str, exchange: Exchange) -> None:
+        super().__init__(session_id)
+        self.message = exchange.message
+        self.reply = exchange.reply
+        self.args = (f"session {session_id!r}: the turn of this token was ended before; nothing was written",)
 
 
 def left_behind(session: AnySession, seq: int) -> Message | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +52,7 @@ class Entry:
         value: What the app holds; ``NO_VALUE`` if there is none, or no longer.
         base: What was loaded or written last; None if nothing is known, or nothing is there.
         is_absent: It is known that nothing is there.
+        default: The fields of what was set where nothing was: two requests may set the same, and go on from it.
     """
 
     def __init__(self, place: Place, *, is_absent: bool = False) -> None:
@@ -59,6 +60,8 @@ class Entry:
         self.value: Any = NO_VALUE
         self.base: Base | None = None
         self.is_absent = is_absent
+        self.default: Mapping[str, bytes] = {}
+        self._removed: Base | None = None
 
     def load(self, *, is_interaction: bool = True) -> None:
         place = self.place
@@ -74,8 +77,19 @@ class Entry:
         else:
             self.value = based(content, self.base) if isinstance(content, (dict, list)) else content
 
+    def assign(self, value: Any) -> None:
+        """Put *value* there.
+
+        Raises:
+            InvalidInput: It is to be set where nothing was, and cannot be saved.
+        """
+        self.value = value
+        if self.is_absent:
+            _, self.default, _ = changes.texts(self._content(), self.place.backend.form)
+
     def remove(self) -> Any:
         """Take the value out; what it was."""
+        self._removed = self.known()
         value, self.value, self.base = self.value, NO_VALUE, None
         return value
 
@@ -92,7 +106,7 @@ class Entry:
         """
         place = self.place
         if self.value is NO_VALUE:
-            return None if self.is_absent else Delete(session_id=place.session_id, owner=place.owner)
+            return None if self.is_absent else self._delete()
         base, content = self.known(), self._content()
         if base:
             return changes.difference(base, content, place.backend.form, place.owner, None)
@@ -103,11 +117,11 @@ class Entry:
         """Write it; from then on the value is compared with what was written."""
         store, origin = self.place.backend.store, self.place.backend.origin
         if isinstance(command, Delete):
-            with contextlib.suppress(SessionNotFound):
+            with contextlib.suppress(*(() if command.expected else (SessionNotFound,))):
                 store.apply(command)
             self.is_absent = True
             return
-        receipt = _merged(self.place.backend, command)
+        receipt = _merged(self.place.backend, command, self.default)
         before = self.known()
         self.is_absent = False
         if command.mode == "merge" and before:
@@ -132,6 +146,13 @@ class Entry:
                 self._rebase(_take_over(self.value, before, base, content, place.backend))
             elif isinstance(self.value, list) and isinstance(content, list):
                 self._rebase(_take_over_history(self.value, before, base, content, place.backend))
+
+    def _delete(self) -> Delete:
+        """Where conflicts are errors, only what was seen is deleted, and only by one."""
+        place, seen = self.place, self._removed
+        strict = seen and place.backend.settings.conflict == "raise"
+        expected = f"{seen.created_at_ms}-{seen.version}" if strict and seen else ""
+        return Delete(session_id=place.session_id, owner=place.owner, expected=expected)
 
     def _content(self) -> Any:
         """The value as JSON can hold it."""
@@ -181,7 +202,7 @@ class Unit:
         entry = self._entries.get(place.identity)
         if entry is None:
             entry = self._entries[place.identity] = Entry(place)
-        entry.value = value
+        entry.assign(value)
 
     def remove(self, place: Place) -> None:
         """Leave nothing there, whatever is there."""
@@ -262,21 +283,30 @@ def units(request_unit: Unit | None) -> list[Unit]:
 # ---- merging
 
 
-def _merged(backend: Backend, save: Save) -> Receipt:
-    """Write *save*. Where a field was changed by others too: equal is equal, whole numbers add up, else the last wins."""
+def _merged(backend: Backend, save: Save, default: Mapping[str, bytes]) -> Receipt:
+    """Write *save*. Where a field was changed by others too: equal is equal, whole numbers add up, else the last wins.
+
+    Where nothing was, all began with *default*: what is still that was not changed.
+    """
     store = backend.store
     command = save
     for _ in range(_ATTEMPTS):
         try:
             return store.apply(command)
         except ConflictError as error:
-            if backend.settings.conflict != "merge" or not error.is_field:
+            if not error.is_field:
                 raise
             conflict = error
         snapshot = store.load(save.session_id, save.owner, last=0)
         if snapshot is None:
             raise SessionNotFound(save.session_id)
-        settled = [_settled(change, snapshot.fields.get(change.name)) for change in save.fields]
+        settled = []
+        for change in save.fields:
+            stored = snapshot.fields.get(change.name)
+            began = default.get(change.name) if change.loaded is None else change.loaded
+            if backend.settings.conflict == "raise" and stored not in (change.loaded, began) and change.value != began:
+                raise conflict
+            settled.append(_settled(change, began, stored))
         command = replace(
             save,
             fields=tuple(change for change, _ in settled),
@@ -286,15 +316,17 @@ def _merged(backend: Backend, save: Save) -> Receipt:
     raise conflict
 
 
-def _settled(change: FieldChange, stored: bytes | None) -> tuple[FieldChange, bool]:
+def _settled(change: FieldChange, began: bytes | None, stored: bytes | None) -> tuple[FieldChange, bool]:
     """*change* as it must be now that others have *stored* something; and whether that is overwritten."""
     if stored == change.loaded:
         return change, False
-    numbers = [_whole_number(text) for text in (change.loaded, change.value, stored)]
+    if change.value == began:  # it was others who changed it
+        return FieldChange(change.name, stored, stored), False
+    numbers = [_whole_number(text) for text in (began, change.value, stored)]
     if None not in numbers:
         loaded, mine, theirs = numbers
         return FieldChange(change.name, stored, codecs.encode(theirs + mine - loaded, change.name)), False  # type: ignore[operator]
-    return FieldChange(change.name, stored, change.value), stored != change.value
+    return FieldChange(change.name, stored, change.value), stored not in (change.value, began)
 
 
 def _whole_number(text: bytes | None) -> int | None:

@@ -67,9 +67,9 @@ def test_keys_and_lifetime_are_their_own(server: Server) -> None:
     service = Service(server.url, TTL=60)
     with service.app.app_context():
         service.convstore.save_message("ada", "user", "hi")
-        key = "chat:conversation:{ada}"
+        key = "chat:session:conversation:{ada}"
         assert set(server.client.scan_iter()) >= {key.encode(), f"{key}:history".encode()}
-        assert not list(server.client.scan_iter(match="chat:session:*"))
+        assert not list(server.client.scan_iter(match="chat:session:{*"))
         assert 604_790_000 < server.client.pttl(key) <= 604_800_000
     service = Service(server.url, CONVERSATION_TTL=100, CONVERSATION_PREFIX="talk:")
     with service.app.app_context():
@@ -79,7 +79,7 @@ def test_keys_and_lifetime_are_their_own(server: Server) -> None:
 
 def test_prefixes_of_their_own_are_asked_for() -> None:
     app = Flask("app")
-    app.config.update(CONVSTORE_URL="memory://", CONVSTORE_PREFIX="a:", CONVSTORE_CONVERSATION_PREFIX="a:")
+    app.config.update(CONVSTORE_URL="memory://", CONVSTORE_PREFIX="a:", CONVSTORE_CONVERSATION_PREFIX="a:map:x:")
     with pytest.raises(ConfigurationError, match="CONVERSATION_PREFIX"):
         ConversationStore(app)
 

@@ -102,7 +102,7 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "--workers", "3", "--threads", "2"
 def test_the_server_is_private_durable_and_bounded(folder: Path) -> None:
     with store(folder) as conversations:
         conversations.save_session("s", {"a": 1})
-        client = conversations.backend.store._client
+        client = conversations.backend.store._calls._client
         expected = {
             "port": "0",
             "appendonly": "yes",
@@ -135,7 +135,7 @@ def test_eight_processes_that_race_start_one_server(folder: Path) -> None:
         "    sys.stdin.readline()\n"
         "    conversations.setdefault('s', {'history': []})\n"
         "    conversations.append('s', sys.argv[2])\n"
-        "    print(conversations.backend.store._client.info('server')['process_id'], flush=True)\n"
+        "    print(conversations.backend.store._calls._client.info('server')['process_id'], flush=True)\n"
         "    sys.stdin.readline()\n"
     )
     racers = [
@@ -553,7 +553,7 @@ def test_data_move_to_a_server_of_ones_own(folder: Path, kind: str) -> None:
             conversations.save_session(f"s{number}", {"n": number, "history": ["x", "é", number]}, ttl=5000)
             conversations.append(f"s{number}", "y", token="T")
         conversations.delete_session("s0")
-        conversations.backend.store._client.bgrewriteaof()
+        conversations.backend.store._calls._client.bgrewriteaof()
         conversations.append("s1", "z")
         expected = {f"s{number}": conversations.get_session(f"s{number}") for number in range(50)}
     wait_for(lambda: not servers(folder), "the server is not stopped")

@@ -95,6 +95,37 @@ def test_two_stores_never_share_their_keys() -> None:
     assert "secret" not in repr(app.extensions)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PREFIX": "chat:session:map:notes:"},
+        {"PREFIX": "chat:session:conversation:"},
+        {"PREFIX": "talk:", "CONVERSATION_PREFIX": "chat:session:"},
+        {"PREFIX": "chat:session:owner:"},
+    ],
+)
+def test_what_lies_beside_the_sessions_is_shared_neither(other: dict[str, str]) -> None:
+    app = Flask("app")
+    app.config.update(CONVSTORE_URL="redis://127.0.0.1:1/0", **{f"OTHER_{name}": text for name, text in other.items()})
+    ConversationStore(app)
+    with pytest.raises(ConfigurationError, match="OTHER_PREFIX"):
+        ConversationStore(app, name="other", config_prefix="OTHER")
+
+
+def test_a_second_store_lies_beside_the_first(valkey: Server) -> None:
+    """Its URL is the first one's, unless it has its own; so are no keys."""
+    app = Flask("app")
+    app.config.update(CONVSTORE_URL=valkey.url, NOTES_PREFIX="notes:")
+    one, two = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")
+    with app.app_context():
+        one.save_message("u", "user", "secret of one")
+        two.save_session("s", {})
+        assert two.get_conversation("u") == []
+        assert not two.clear_conversation("u")
+        assert valkey.client.exists("notes:{s}")
+        assert one.get_session("s") is None
+
+
 def test_a_session_of_another_store_is_saved_as_a_whole() -> None:
     app = make_app(NOTES_URL="memory://", NOTES_PREFIX="notes:")
     chats, notes = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore import turns
+from flask_convstore import TurnEnded, turns
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.errors import (
@@ -32,6 +32,7 @@ from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import Replier, Turn, begin, converse
 
 from .harness import Harness, PlainConversations
+from .service import Service
 from .test_sessions import BOT, USER, Recorder, get
 
 
@@ -244,7 +245,7 @@ def end_lease(harness: Harness, session_id: str = "s") -> None:
         turn.until = 0
     else:
         assert isinstance(store, RedisStore)
-        store._client.hset(store._keys(session_id)[0], "turn_until", 1)
+        store._calls._client.hset(store._keys(session_id)[0], "turn_until", 1)
 
 
 def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness) -> None:
@@ -356,6 +357,33 @@ def test_the_turn_of_a_dead_worker_can_be_taken_again(started: PlainConversation
     with take(started, token="T") as turn:
         turn.reply("hi")
     assert get(started)["history"] == [USER, BOT]
+
+
+def test_a_block_that_deletes_its_session_ends_well(started: PlainConversations) -> None:
+    with take(started):
+        started.delete_session("s")
+    assert started.get_session("s") is None
+
+
+def test_a_turn_that_was_ended_gives_what_was_said(url: str) -> None:
+    service = Service(url)
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": []})
+        for reply in ({"role": "assistant", "content": "hi"}, None):
+            token = f"update {reply}"
+            with service.convstore.turn("s", USER, token=token) as turn:
+                turn.reply(reply)
+            with pytest.raises(TurnEnded) as caught:
+                service.convstore.turn("s", USER, token=token)
+            ended = caught.value
+            assert ended.message is not None
+            assert (ended.message.body, ended.message.seq) == (USER, turn.message.seq)
+            assert (ended.reply and ended.reply.body) == reply
+            assert ended.written is False
+            assert "ended before" in str(ended)
+        session = service.convstore.get_session("s")
+        assert session is not None
+        assert session.message_count == 3
 
 
 def test_a_turn_that_others_wrote_behind_is_lost(started: PlainConversations) -> None:
@@ -593,7 +621,7 @@ def limited(harness: Harness, **settings: Any) -> PlainConversations:
     if isinstance(harness.store, MemoryStore):
         return PlainConversations(MemoryStore(limits_of(chosen)), chosen)
     assert isinstance(harness.store, RedisStore)
-    return PlainConversations(RedisStore(harness.store._client, chosen.prefix, limits_of(chosen)), chosen)
+    return PlainConversations(RedisStore(harness.store._calls._client, chosen.prefix, limits_of(chosen)), chosen)
 
 
 def test_too_many_messages_are_refused(harness: Harness) -> None:
@@ -736,8 +764,8 @@ def age(conversations: PlainConversations, harness: Harness) -> None:
     """Let a session be two seconds old."""
     store = conversations.backend.store
     if isinstance(store, RedisStore):
-        created = int(store._client.hget(store._keys("s")[0], "created") or 0)
-        store._client.hset(store._keys("s")[0], "created", created - 2000)
+        created = int(store._calls._client.hget(store._keys("s")[0], "created") or 0)
+        store._calls._client.hset(store._keys("s")[0], "created", created - 2000)
 
 
 def test_the_renewer_is_one_per_store() -> None:

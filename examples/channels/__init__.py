@@ -1,0 +1,1 @@
+"""One chat for Telegram, Slack and the like: their conversations are aliases of sessions."""

@@ -1,0 +1,1 @@
+"""A product assistant with an analysis step: a dict of sessions, and three lines instead of it."""

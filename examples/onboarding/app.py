@@ -1,0 +1,114 @@
+"""An onboarding agent: it asks for name, role and goals, resumes after a restart, and forgets when all is told.
+
+Its state is a dataclass in a mapping with keys and a lifetime of its own. What a view changes in it is written when the
+request ends; of two answers to one question at the same time one is taken, the other one gets a 409.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flask import Flask, abort, request
+from werkzeug.exceptions import HTTPException
+
+from flask_convstore import ConversationStore, ConvstoreError, SessionMapping, problem
+
+QUESTIONS = {
+    "name": "What is your name?",
+    "role": "What is your role?",
+    "goals": "What do you want to achieve? Separate your goals by commas.",
+}
+
+
+@dataclass
+class State:
+    """What a user has told so far; None: not yet."""
+
+    name: str | None = None
+    role: str | None = None
+    goals: list[str] | None = None
+
+    def missing(self) -> str | None:
+        """What is to be asked next; None if all is told."""
+        return next((topic for topic in QUESTIONS if getattr(self, topic) is None), None)
+
+
+class OnboardingAgent:
+    """Asks, and keeps what it is told in *states*."""
+
+    def __init__(self, states: SessionMapping) -> None:
+        self._states = states
+
+    def begin(self, user_id: str) -> dict[str, Any]:
+        """The first question, or the one that is open since the user left."""
+        return self._next(self._states.setdefault(user_id, State()))
+
+    def resume(self, user_id: str) -> dict[str, Any] | None:
+        """The open question; None for a user who has not begun, or is done."""
+        state: State | None = self._states.get(user_id)
+        return None if state is None else self._next(state)
+
+    def hear(self, user_id: str, answer: str) -> dict[str, Any] | None:
+        """Take an answer to the open question; the next one, or after the last one the profile."""
+        state: State | None = self._states.get(user_id)
+        if state is None:
+            return None
+        topic = state.missing()
+        if topic == "goals":
+            state.goals = [goal.strip() for goal in answer.split(",") if goal.strip()]
+        elif topic:
+            setattr(state, topic, answer)
+        if state.missing():
+            return self._next(state)
+        self._states.flush()  # of two last answers at once, one stops here with a 409
+        del self._states[user_id]
+        return self._next(state)
+
+    def _next(self, state: State) -> dict[str, Any]:
+        topic = state.missing()
+        return {"complete": topic is None, "question": QUESTIONS[topic] if topic else None, "profile": asdict(state)}
+
+
+convstore = ConversationStore()
+agent = OnboardingAgent(convstore.mapping("onboarding", load=State, ttl=7 * 86_400))
+
+
+def create_app() -> Flask:
+    """The application; its states lie where ``CONVSTORE_URL`` says."""
+    app = Flask(__name__)
+    app.config["CONVSTORE_CONFLICT"] = "raise"
+    convstore.init_app(app)
+    app.register_error_handler(ConvstoreError, problem)
+    app.register_error_handler(HTTPException, as_problem)
+    app.add_url_rule("/onboarding", view_func=begin, methods=["POST"])
+    app.add_url_rule("/onboarding/<user_id>", view_func=resume)
+    app.add_url_rule("/onboarding/<user_id>", view_func=hear, methods=["POST"])
+    return app
+
+
+def begin() -> Any:
+    return agent.begin(text("user_id"))
+
+
+def resume(user_id: str) -> Any:
+    return agent.resume(user_id) or abort(404, "nothing is asked of this user")
+
+
+def hear(user_id: str) -> Any:
+    return agent.hear(user_id, text("answer")) or abort(404, "nothing is asked of this user")
+
+
+def text(name: str) -> str:
+    """A text from the request's JSON."""
+    body = request.get_json(silent=True)
+    value = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(value, str) or not value.strip(" ,"):
+        abort(400, f"{name} must be a text in a JSON object")
+    return value.strip()
+
+
+def as_problem(error: HTTPException) -> Any:
+    """The app's own errors in the shape that those of the store have (RFC 9457)."""
+    body = {"title": error.name, "status": error.code, "detail": error.description}
+    return body, error.code or 500, {"Content-Type": "application/problem+json"}

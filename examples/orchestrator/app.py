@@ -1,0 +1,122 @@
+"""An orchestrating agent: it plans, researches and writes, a step for each call, and keeps all that it knows in a store.
+
+The store is its own: another prefix and another lifetime than those of the chats that the same app may have. Any worker
+can take the next step, also after a restart; two can never take the same one, because a step is a turn.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict
+from typing import Any
+from uuid import uuid4
+
+from flask import Flask, abort, request
+from werkzeug.exceptions import HTTPException
+
+from flask_convstore import ConversationStore, ConvstoreError, problem
+
+DAY = 86_400
+
+FACTS = {
+    "flask": "Flask is a small framework for the web.",
+    "redis": "Redis keeps data in memory and serves them to many processes.",
+    "valkey": "Valkey is the free continuation of Redis.",
+}
+"""What the research finds; a real one asks a search engine, or a model."""
+
+
+class Orchestrator:
+    """Works on tasks: a task is a session with ``topic``, ``plan``, ``results`` and ``complete``, and what was said."""
+
+    def __init__(self) -> None:
+        self.store = ConversationStore(name="orchestrator", config_prefix="ORCHESTRATOR")
+        self.steps = {"plan": self.plan, "research": self.research, "write": self.write}
+
+    def start(self, topic: str) -> str:
+        """A new task; its id."""
+        task_id = str(uuid4())
+        task = {"topic": topic, "plan": [], "results": {}, "complete": False, "history": []}
+        self.store.save_session(task_id, task)
+        return task_id
+
+    def step(self, task_id: str) -> dict[str, Any]:
+        """Do what is next; the task as it is then."""
+        with self.store.turn(task_id, {"role": "user", "content": "Go on."}) as turn:
+            task = turn.data
+            left = [name for name in self.steps if name not in task["results"]]
+            if left:
+                task["results"][left[0]] = self.steps[left[0]](task)
+                task["complete"] = len(left) == 1
+            turn.reply(f"Done: {left[0]}." if left else "Nothing is left to do.")
+        return task
+
+    def plan(self, task: dict[str, Any]) -> list[str]:
+        words = sorted(set(re.findall(r"\w+", task["topic"].lower())) & FACTS.keys())
+        task["plan"] = [f"What is {word}?" for word in words]
+        return list(task["plan"])
+
+    def research(self, task: dict[str, Any]) -> dict[str, str]:
+        return {question: FACTS[question[len("What is ") : -1]] for question in task["plan"]}
+
+    def write(self, task: dict[str, Any]) -> str:
+        return f"{task['topic']}: {' '.join(task['results']['research'].values()) or 'I know nothing about it.'}"
+
+    def health(self) -> dict[str, Any]:
+        """Whether it can work: it cannot without its store."""
+        store = self.store.health()
+        status = "ok" if store.connected else "unavailable"
+        return {"status": status, "agent": {"name": "orchestrator", "steps": list(self.steps)}, "store": asdict(store)}
+
+
+orchestrator = Orchestrator()
+
+
+def create_app() -> Flask:
+    """The application. The agent's store is where ``ORCHESTRATOR_URL``, else ``CONVSTORE_URL`` says."""
+    app = Flask(__name__)
+    url = os.environ.get("ORCHESTRATOR_URL") or os.environ.get("CONVSTORE_URL")
+    app.config.update(ORCHESTRATOR_URL=url, ORCHESTRATOR_PREFIX="orchestrator:")
+    app.config.update(ORCHESTRATOR_TTL=DAY, ORCHESTRATOR_TTL_COMPLETE=7 * DAY)
+    orchestrator.store.init_app(app)
+    app.register_error_handler(ConvstoreError, problem)
+    app.register_error_handler(HTTPException, as_problem)
+    app.add_url_rule("/health", view_func=health)
+    app.add_url_rule("/tasks", view_func=start, methods=["POST"])
+    app.add_url_rule("/tasks/<task_id>", view_func=show)
+    app.add_url_rule("/tasks/<task_id>", view_func=forget, methods=["DELETE"])
+    app.add_url_rule("/tasks/<task_id>/step", view_func=step, methods=["POST"])
+    return app
+
+
+def health() -> Any:
+    report = orchestrator.health()
+    return report, 200 if report["status"] == "ok" else 503
+
+
+def start() -> Any:
+    body = request.get_json(silent=True)
+    topic = body.get("topic") if isinstance(body, dict) else None
+    if not isinstance(topic, str) or not topic.strip():
+        abort(400, "topic must be a text in a JSON object")
+    return {"task_id": orchestrator.start(topic.strip())}, 201
+
+
+def show(task_id: str) -> Any:
+    return orchestrator.store.get_session(task_id) or abort(404, "no such task, or it has expired")
+
+
+def step(task_id: str) -> Any:
+    task = orchestrator.step(task_id)
+    return {name: task[name] for name in ("plan", "results", "complete")}
+
+
+def forget(task_id: str) -> Any:
+    return {"status": "deleted"} if orchestrator.store.delete_session(task_id) else abort(404, "no such task")
+
+
+def as_problem(error: HTTPException) -> Any:
+    """The app's own errors in the shape that those of the store have (RFC 9457)."""
+    body = {"title": error.name, "status": error.code, "detail": error.description}
+    return body, error.code or 500, {"Content-Type": "application/problem+json"}
