@@ -158,7 +158,7 @@ def difference(base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int |
     shape, fields, history = texts(content, form)
     changes = _compared(base.fields, fields, form)
     history_change = _history_change(base, history, form)
-    if not changes and history_change is None:
+    if not changes and history_change is None and shape == base.shape:
         return None
     return Save(
         session_id=base.session_id,
@@ -323,7 +323,10 @@ def texts(content: Any, form: Form) -> tuple[Shape, dict[str, bytes], list[Given
 def _given(history: object, form: Form) -> list[Given]:
     if not isinstance(history, (list, tuple)):
         kind = type(history).__name__
-        raise InvalidInput(f"a history is a list of messages, not a {kind}; nothing was written", form.history_key)
+        cure = "use another key for it, or name that of the messages by history_key= or CONVSTORE_HISTORY_KEY"
+        raise InvalidInput(
+            f"a history is a list of messages, not a {kind}: {cure}; nothing was written", form.history_key
+        )
     messages = (message if isinstance(message, Message) else Message(message) for message in history)
     return [
         (codecs.encode(message.body, f"{form.history_key}[{index}]"), message.metadata)

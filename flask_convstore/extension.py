@@ -172,7 +172,10 @@ class ConversationStore(Conversations):
 
     def caller(self) -> Owner:
         """In a request nobody in particular, who sees sessions without an owner; outside one the server, who sees all."""
-        return None if has_request_context() else ANY
+        if has_request_context():
+            return None
+        stream = per_request.stream()
+        return stream.callers[self] if stream else ANY
 
     @property
     def sessions(self) -> SessionMapping:
@@ -410,7 +413,7 @@ class ConversationStore(Conversations):
 
     def _state(self) -> AppState:
         try:
-            return current_app.extensions[_KEY][self.name]  # type: ignore[no-any-return]
+            return per_request.app().extensions[_KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
 

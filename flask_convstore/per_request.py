@@ -1,15 +1,18 @@
 """When a request ends: what its mappings have changed is written before the response leaves.
 
 A request whose view raised writes nothing. A write that fails turns the response into a problem response. A streamed
-response may go on changing things: that is written when it closes, and a failure there is logged and signalled.
+response may go on changing things, with or without a context of Flask's: that is written before its end is sent, or when it
+is closed, and a failure there is logged and signalled.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
-from flask import Flask, Response, has_request_context, request
+from flask import Flask, Response, current_app, has_app_context, has_request_context, request
 from flask.signals import got_request_exception
 
 from . import signals
@@ -25,10 +28,26 @@ _OF_THE_BODY = ("Cache-Control", "ETag", "Expires", "Last-Modified", "Location")
 """Headers of a response that say what its body is, beside ``Content-…``: the problem that takes its place is another."""
 
 
+_streaming: ContextVar[Stream | None] = ContextVar("flask_convstore_stream", default=None)
+"""The stream whose next part is being made."""
+
+
+def app() -> Flask:
+    """The application that the running code belongs to; RuntimeError if it belongs to none."""
+    stream = None if has_app_context() else _streaming.get()
+    return stream.app if stream else current_app._get_current_object()  # type: ignore[attr-defined]
+
+
+def stream() -> Stream | None:
+    """The stream whose next part is being made without a request of Flask's, though it belongs to one; else None."""
+    return None if has_request_context() else _streaming.get()
+
+
 def request_unit() -> Unit | None:
     """What the current request has loaded and changed; None outside of one."""
     if not has_request_context():
-        return None
+        streamed = _streaming.get()
+        return streamed.unit if streamed else None
     unit: Unit | None = request.environ.get(_KEY)
     if unit is None:
         unit = request.environ[_KEY] = Unit()
@@ -68,15 +87,58 @@ def _write(response: Response, send: signals.Send) -> Response:
     except Exception as error:
         return _in_place_of(response, _told(error))
     if response.is_streamed:
+        # What is passed through, a file say, runs no code of the app's.
+        if not response.direct_passthrough:
+            response.response = Stream(response.response, unit, send)
         response.call_on_close(lambda: _write_late(unit, send))
     return response
+
+
+class Stream:
+    """The parts of a streamed response. Who has read it to its end finds what it has changed.
+
+    Attributes:
+        app: The application.
+        unit: What its request, and it, has loaded and changed.
+        callers: Whom each store was called by in its request.
+    """
+
+    def __init__(self, parts: Iterable[Any], unit: Unit, send: signals.Send) -> None:
+        self._parts = parts
+        self._next = iter(parts).__next__
+        self._send = send
+        self.app = app()
+        self.unit = unit
+        self.callers = {
+            state.convstore: state.convstore.caller() for state in self.app.extensions["convstore"].values()
+        }
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        before = _streaming.set(self)
+        try:
+            return self._next()
+        except StopIteration:
+            _write_late(self.unit, self._send)
+            raise
+        finally:
+            _streaming.reset(before)
+
+    def close(self) -> None:
+        before = _streaming.set(self)
+        try:
+            getattr(self._parts, "close", lambda: None)()
+        finally:
+            _streaming.reset(before)
 
 
 def _write_late(unit: Unit, send: signals.Send) -> None:
     try:
         unit.flush()
     except Exception as error:
-        _log.exception("a streamed response has closed, and what it changed was not written")
+        _log.exception("a streamed response has ended, and what it changed was not written")
         send(signals.changes_lost, error=error)
 
 
