@@ -149,15 +149,33 @@ def whole(
     )
 
 
-def difference(base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int | None) -> Save | None:
+Given = tuple[bytes, dict[str, Any] | None]
+"""A message as given: the JSON text of its body, and its metadata."""
+
+Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
+"""The shape of a content, the JSON texts of its fields, and its messages; None if it has no history."""
+
+
+def difference(
+    base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
+) -> Save | None:
     """The command that merges what differs between *base* and *content*; None if nothing does.
+
+    Args:
+        given: What the app was *given* of what is stored: only what differs from that was changed. None: all of it.
 
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
     shape, fields, history = texts(content, form)
+    history_is_same = False
+    if given is not None:
+        given_shape, given_fields, given_history = given
+        shape = base.shape if shape == given_shape else shape
+        fields = _moved(base.fields, given_fields, fields)
+        history_is_same = _bodies(history) == _bodies(given_history)
     changes = _compared(base.fields, fields, form)
-    history_change = _history_change(base, history, form)
+    history_change = None if history_is_same else _history_change(base, history, form)
     if not changes and history_change is None and shape == base.shape:
         return None
     return Save(
@@ -171,6 +189,16 @@ def difference(base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int |
         loaded_version=base.version,
         ttl_ms=ttl_ms,
     )
+
+
+def _moved(stored: Mapping[str, bytes], given: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The *stored* fields with what has changed from *given* to *now*."""
+    fields = {name: text for name, text in stored.items() if given.get(name) == now.get(name)}
+    return fields | {name: text for name, text in now.items() if given.get(name) != text}
+
+
+def _bodies(history: list[Given] | None) -> list[bytes] | None:
+    return None if history is None else [body for body, _ in history]
 
 
 def changed_fields(loaded: Mapping[str, bytes], data: Mapping[str, Any], form: Form) -> tuple[FieldChange, ...]:
@@ -209,7 +237,7 @@ def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
         # An empty history says nothing of where the next one begins: dropping from it later is a rewrite, if need be.
         first_seq=receipt.first_seq or 1,
         count=len(elements),
-        history_version=receipt.version,
+        history_version=0 if save.history is None else receipt.version,
     )
 
 
@@ -300,12 +328,8 @@ def new_elements(messages: Sequence[Any], form: Form) -> tuple[bytes, ...]:
     return tuple(_elements(_given(messages, form), form))
 
 
-Given = tuple[bytes, dict[str, Any] | None]
-"""A message as given: the JSON text of its body, and its metadata."""
-
-
-def texts(content: Any, form: Form) -> tuple[Shape, dict[str, bytes], list[Given] | None]:
-    """The shape of *content*, the JSON texts of its fields, and its messages; None if it has no history.
+def texts(content: Any, form: Form) -> Texts:
+    """What *content* is made of.
 
     Raises:
         InvalidInput: It cannot be saved; the error says where and why.

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, NamedTuple, Union, get_args, get_origin
@@ -43,7 +43,7 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     if isinstance(load, Schema):
         return Converter(load.load, dump or load.dump)
     if isinstance(load, type) and hasattr(load, "model_validate"):
-        return Converter(load.model_validate, dump or (lambda value: value.model_dump(mode="json")))
+        return Converter(load.model_validate, dump or (lambda value: value.model_dump(mode="json", by_alias=True)))
     if _fields(load) is not None:
         return Converter(lambda plain: _built(load, plain), dump or _unbuilt)
     if load is None or dump is None:
@@ -51,14 +51,18 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     return Converter(load, dump)
 
 
-def _fields(kind: Any) -> list[str] | None:
-    """The names of what a dataclass or attrs class is made of, without what its ``__init__`` does not take."""
+def _fields(kind: Any) -> dict[str, str] | None:
+    """What a dataclass or attrs class is made of, with the name that its ``__init__`` takes it by."""
     if not isinstance(kind, type):
         return None
     if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind) if field.init]
+        return {field.name: field.name for field in dataclasses.fields(kind) if field.init}
     attributes = getattr(kind, "__attrs_attrs__", None)
-    return None if attributes is None else [attribute.name for attribute in attributes if attribute.init]
+    return (
+        None
+        if attributes is None
+        else {one.name: getattr(one, "alias", None) or one.name.lstrip("_") for one in attributes if one.init}
+    )
 
 
 def _unbuilt(value: Any) -> Any:
@@ -88,23 +92,22 @@ def _built(kind: Any, plain: Any) -> Any:
     Raises:
         TypeError, ValueError: It does not fit.
     """
+    kind = getattr(kind, "__supertype__", kind)  # of a NewType
     names = _fields(kind)
     if names is not None and isinstance(plain, Mapping):
         hints = typing.get_type_hints(kind)
-        # attrs takes a private attribute without its underscore; a dataclass with it
-        strip = not dataclasses.is_dataclass(kind)
-        return kind(
-            **{
-                name.lstrip("_") if strip else name: _built(hints.get(name), plain[name])
-                for name in names
-                if name in plain
-            }
-        )
+        given = {names[name]: _built(hints.get(name), plain[name]) for name in names if name in plain}
+        return kind(**given)
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields") and isinstance(plain, list):
+        hints = typing.get_type_hints(kind)  # a NamedTuple
+        return kind(*(_built(hints.get(name), part) for name, part in zip(kind._fields, plain, strict=False)))
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return _built_as_one_of(arguments, plain)
     if origin in (list, set, frozenset) and isinstance(plain, list):
         return origin(_built(arguments[0], part) for part in plain)
+    if origin in (Sequence, MutableSequence, Iterable, Collection) and isinstance(plain, list):
+        return [_built(arguments[0], part) for part in plain]
     if origin is tuple and isinstance(plain, list):
         kinds = [arguments[0]] * len(plain) if arguments[1:] == (...,) else arguments
         return tuple(_built(part_kind, part) for part_kind, part in zip(kinds, plain, strict=True))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Hashable
 from typing import Any
 
-from .conversations import check_session_id
+from .conversations import MAX_NAME, check_session_id
 from .errors import InvalidSessionId, NotSerializable
 
 _ENCODED = "json:"
@@ -38,11 +38,23 @@ def key_of(session_id: str) -> Hashable:
     return _hashable(json.loads(session_id[len(_ENCODED) :])) if session_id.startswith(_ENCODED) else session_id
 
 
+def is_key(session_id: str) -> bool:
+    """Whether a key has that id. Others can give sessions ids that look like one of ours, and are none."""
+    if not session_id.startswith(_ENCODED):
+        return True
+    try:
+        return id_of(key_of(session_id)) == session_id
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
 def _plain(key: object) -> object:
     if isinstance(key, tuple):
         return [_plain(part) for part in key]
     if isinstance(key, float) and key.is_integer():
         return int(key)  # 1.0 and True are the key 1, as in a dict
+    if isinstance(key, int) and abs(key) >= 10**MAX_NAME:
+        raise InvalidSessionId(f"a key has at most {MAX_NAME} characters; nothing was written", "session_id")
     if key is None or isinstance(key, (str, int)):
         return int(key) if isinstance(key, int) else key
     raise NotSerializable(

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from .conversations import Conversations
 from .converters import Converter
 from .errors import InvalidInput, NotSerializable
-from .keys import id_of, key_of
+from .keys import id_of, is_key, key_of
 from .models import CALLER
 from .sessions import plain
 from .units import NO_VALUE, Place, Unit, scoped, units
@@ -207,7 +207,7 @@ class SessionMapping(MutableMapping[Any, Any]):
             if entry.value is NO_VALUE:
                 value = default()
                 self._check(value)
-                entry.assign(value)
+                entry.assign(value, is_default=True)
             return entry.value
 
     def _taken(self, key: Any) -> Any:
@@ -239,7 +239,7 @@ class SessionMapping(MutableMapping[Any, Any]):
             yield from reversed(list(self._added(unit, seen)))
         for summary in self._conversations.summaries(newest_first=newest_first):
             session_id = summary.session_id
-            if session_id in seen:
+            if session_id in seen or not is_key(session_id):
                 continue
             seen.add(session_id)
             entry = unit.found(self._place_of(session_id)) if unit else None
@@ -252,11 +252,8 @@ class SessionMapping(MutableMapping[Any, Any]):
         """What this unit has assigned and not yet written."""
         if unit is None:
             return
-        backend, owner = self._conversations.backend, self._conversations.caller()
-        entries = unit.entries(backend.store, owner)
-        for entry in entries:
-            session_id = entry.place.session_id
-            if entry.value is not NO_VALUE and entry.base is None and session_id not in seen:
+        for session_id in unit.added(self._conversations.backend.store, self._conversations.caller()):
+            if session_id not in seen:
                 seen.add(session_id)
                 yield session_id
 

@@ -24,7 +24,7 @@ _log = logging.getLogger("flask_convstore")
 
 _KEY = "flask_convstore.unit"
 
-_OF_THE_BODY = ("Cache-Control", "ETag", "Expires", "Last-Modified", "Location")
+_OF_THE_BODY = {"cache-control", "etag", "expires", "last-modified", "location"}
 """Headers of a response that say what its body is, beside ``Content-…``: the problem that takes its place is another."""
 
 
@@ -68,7 +68,8 @@ def install(app: Flask, send: signals.Send) -> None:
     # Flask tells of exceptions that no handler of the app's takes, and calls this for each.
     app.handle_user_exception = note_exception  # type: ignore[method-assign,assignment]
     got_request_exception.connect(_void, app)
-    app.after_request(write)
+    # The first one runs last: what others change is written too, and none can fail behind it.
+    app.after_request_funcs.setdefault(None, []).insert(0, write)
 
 
 def _void(*_: Any, **__: Any) -> None:
@@ -138,7 +139,9 @@ def _write_late(unit: Unit, send: signals.Send) -> None:
     try:
         unit.flush()
     except Exception as error:
-        _log.exception("a streamed response has ended, and what it changed was not written")
+        unit.is_void = True  # it is told once
+        reason = error if isinstance(error, ConvstoreError) else type(error).__name__
+        _log.error("a streamed response has ended, and what it changed was not written: %s", reason)
         send(signals.changes_lost, error=error)
 
 
@@ -157,8 +160,9 @@ def _told(error: Exception) -> ConvstoreError:
 def _in_place_of(response: Response, error: ConvstoreError) -> Response:
     """A problem response, with the headers of *response* that are not about its body: CORS, cookies."""
     told = problem(error)
+    own = {name.lower() for name, _ in told.headers} | _OF_THE_BODY
     for name, value in response.headers:
-        if not name.startswith("Content-") and name not in _OF_THE_BODY and name not in told.headers:
+        if not name.lower().startswith("content-") and name.lower() not in own:
             told.headers.add(name, value)
     response.close()
     return told

@@ -1,0 +1,90 @@
+"""Bring a loaded value up to what others wrote since, in place: the app holds on to its parts.
+
+What was changed in it stays, and is still known to be changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from . import changes
+from .changes import Base, Form
+from .models import bodies_of
+
+
+def whole_number(text: bytes | None) -> int | None:
+    """The whole number that a JSON text is; None if it is something else."""
+    return int(text) if text is not None and text.removeprefix(b"-").isdigit() else None
+
+
+def take_over(
+    value: dict[str, Any] | list[Any], before: Base, base: Base, content: dict[str, Any] | list[Any], form: Form
+) -> Base:
+    """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
+
+    What *value* is to be compared with from now on: where it was changed, still with *before*.
+    """
+    if isinstance(value, list):
+        assert isinstance(content, list)
+        return _take_over_history(value, before, base, content, form)
+    assert isinstance(content, dict)
+    _, fields, given = changes.texts(value, form)
+    known = dict(base.fields)
+    for name in {**before.fields, **base.fields, **fields}:
+        was, theirs, mine = before.fields.get(name), base.fields.get(name), fields.get(name)
+        if mine == was != theirs:
+            if name in content:
+                value[name] = content[name]
+            else:
+                value.pop(name, None)
+        elif mine not in (was, theirs) or (mine != was and whole_number(mine) is not None):
+            # Equal numbers may both have been counted.
+            known.pop(name, None)
+            known.update({name: was} if was is not None else {})
+    base = replace(base, fields=known)
+    theirs_history, key = content.get(form.history_key), form.history_key
+    if theirs_history is not None and key in value:
+        return _take_over_history(value[key], before, base, theirs_history, form)
+    if theirs_history is not None and before.shape == "data":
+        value[key] = theirs_history
+    elif theirs_history is None and given is not None:
+        if [body for body, _ in given] != bodies_of(before.elements):
+            return _with_history_of(before, base)
+        del value[key]
+    elif theirs_history is not None:  # it was taken away here
+        return _with_history_of(before, base)
+    return base
+
+
+def _take_over_history(mine: list[Any], before: Base, base: Base, theirs: list[Any], form: Form) -> Base:
+    """The same for a history. One that was rewritten here stays so, and conflicts in the end if theirs has changed."""
+    _, _, given = changes.texts(list(mine), form)
+    was = bodies_of(before.elements)
+    dropped = changes.dropped_of(was, [body for body, _ in given or ()])
+    if dropped is None:
+        return _with_history_of(before, base)
+    gone = set(before.seqs[:dropped])
+    places = {seq: place for place, seq in enumerate(before.seqs[dropped:])}
+    taken: list[Any] = []
+    for seq, body, message in zip(base.seqs, bodies_of(base.elements), theirs, strict=True):
+        if seq not in gone:
+            # The same message stays the same object; one that was written anew is known by its place.
+            place = places.get(seq, len(taken))
+            is_held = place < len(was) - dropped and was[dropped + place] == body
+            taken.append(mine[place] if is_held else message)
+    mine[:] = taken + mine[len(was) - dropped :]
+    return base
+
+
+def _with_history_of(before: Base, base: Base) -> Base:
+    """*base*, but for the messages: those are still compared with what they were *before*."""
+    return replace(
+        base,
+        shape=before.shape,
+        elements=before.elements,
+        seqs=before.seqs,
+        first_seq=before.first_seq,
+        count=before.count,
+        history_version=before.history_version,
+    )
