@@ -12,7 +12,7 @@ import uuid
 from .changes import Content
 from .conversations import TOMBSTONE_MS, Conversations, check_name
 from .errors import SessionExists, SessionNotFound, StoreUnavailable
-from .models import CALLER, Alias, LinkAlias, Owner, Scope, Touch
+from .models import ANY, CALLER, Alias, LinkAlias, Owner, Scope, Touch
 from .sessions import AnySession, base_of
 
 _SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000
@@ -55,6 +55,9 @@ def resolve(
         except SessionExists:
             pass  # somebody was faster
         except SessionNotFound:  # it was there and is gone, or is another owner's
+            if name.owner is None and store.load(session_id, ANY, last=0, is_interaction=False):
+                # The server has led it to somebody's session: nobody in particular takes it away.
+                raise SessionNotFound(alias) from None
             session_id = store.link(_led(name, session_id, _new_id(), life_ms))
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere too often", written=False)
 
@@ -76,7 +79,8 @@ def unlink(conversations: Conversations, alias: str, *, owner: Owner | Scope = C
     session_id = store.follow(name, life_ms)
     if session_id is None:
         return False
-    store.link(_led(name, session_id, None, life_ms))
+    while (led_to := store.link(_led(name, session_id, None, life_ms))) is not None:
+        session_id = led_to  # it was led elsewhere meanwhile
     with contextlib.suppress(SessionNotFound):  # it led to nothing
         store.apply(Touch(session_id=session_id, owner=whose, left_by=name))
     return True

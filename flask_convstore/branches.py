@@ -9,10 +9,23 @@ from typing import Any
 
 from . import aliases, changes, codecs
 from .conversations import Backend, Conversations
-from .errors import ConvstoreError, InvalidInput, SessionNotFound
-from .models import CALLER, Delete, FieldChange, Owner, Rewrite, Save, Scope, Snapshot, Touch, bodies_of
+from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound
+from .models import (
+    ANY,
+    CALLER,
+    Append,
+    Delete,
+    FieldChange,
+    Owner,
+    Rewrite,
+    Save,
+    Scope,
+    Snapshot,
+    Touch,
+    bodies_of,
+)
 from .sessions import AnySession
-from .turns import Policy, hold
+from .turns import Policy, Turn, hold
 
 Summary = str | Mapping[str, Any] | Callable[[list[Any]], Any]
 """A text (a system message), a message; or a function that makes one of them from the bodies that will be left out."""
@@ -38,10 +51,8 @@ def compact(
         message = _message(summary(left_out) if callable(summary) else summary)
         elements = changes.new_elements([message], backend.form) + tuple(snapshot.elements[start:])
         new_id = _create(backend, snapshot, elements)
-        for alias in snapshot.aliases:
-            backend.store.apply(Touch(session_id=new_id, owner=snapshot.owner, led_by=alias))
         try:
-            turn.move_to(new_id)
+            snapshot = _moved(backend, turn, snapshot, new_id)
         except ConvstoreError as error:
             if error.written is False:
                 with contextlib.suppress(ConvstoreError):
@@ -50,6 +61,46 @@ def compact(
     for alias in snapshot.aliases:  # until then resolve() finds the way
         aliases.move(conversations, alias, session_id, new_id)
     return _found(conversations, new_id, whose)
+
+
+_ATTEMPTS = 20
+"""How often what others wrote meanwhile is taken along: the turn keeps out turns only."""
+
+
+def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, new_id: str) -> Snapshot:
+    """End *turn* by moving the conversation to *new_id*, with what was added since *snapshot*; how the old one was then.
+
+    Raises:
+        ConflictError: Its messages were dropped or rewritten meanwhile; nothing was written to it.
+        TurnLost, SessionNotFound: Nothing was written to it.
+    """
+    for _ in range(_ATTEMPTS):
+        for alias in snapshot.aliases:
+            backend.store.apply(Touch(session_id=new_id, owner=snapshot.owner, led_by=alias))
+        try:
+            turn.move_to(new_id, snapshot.version)
+            return snapshot
+        except ConflictError as error:
+            conflict = error
+        now = backend.store.load(turn.session_id, ANY)
+        if now is None or now.created_at_ms != snapshot.created_at_ms:
+            raise SessionNotFound(turn.session_id)
+        known = len(snapshot.elements)
+        if now.elements[:known] != snapshot.elements or now.next_seq - now.count != snapshot.next_seq - snapshot.count:
+            raise conflict
+        names = {**snapshot.fields, **now.fields}
+        changed = [(name, now.fields.get(name)) for name in names if snapshot.fields.get(name) != now.fields.get(name)]
+        if changed or now.elements[known:]:
+            backend.store.apply(
+                Append(
+                    session_id=new_id,
+                    owner=snapshot.owner,
+                    elements=tuple(now.elements[known:]),
+                    fields=tuple(changed),
+                )
+            )
+        snapshot = now
+    raise conflict
 
 
 def fork(

@@ -176,6 +176,8 @@ def difference(
         history_is_same = _bodies(history) == _bodies(given_history)
     changes = _compared(base.fields, fields, form)
     history_change = None if history_is_same else _history_change(base, history, form)
+    if given is not None and given[2] is not None and history and not history_is_same:
+        history_change = _given_change(base, given[2], history, history_change, form)
     if not changes and history_change is None and shape == base.shape:
         return None
     return Save(
@@ -189,6 +191,18 @@ def difference(
         loaded_version=base.version,
         ttl_ms=ttl_ms,
     )
+
+
+def _given_change(
+    base: Base, given: list[Given], now: list[Given], change: Extend | Rewrite | None, form: Form
+) -> Extend | Rewrite | None:
+    """How a history became *now* that was *given* to the app, and may not be all that is stored."""
+    before = [body for body, _ in given]
+    if before == bodies_of(base.elements):
+        return change
+    if dropped_of(before, [body for body, _ in now]) == 0:
+        return Extend(0, tuple(_elements(now[len(before) :], form, len(before))))
+    return Rewrite(-1, tuple(_elements(now, form)))  # conflicts: others' messages lie between
 
 
 def _moved(stored: Mapping[str, bytes], given: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -238,6 +252,7 @@ def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
         first_seq=receipt.first_seq or 1,
         count=len(elements),
         history_version=0 if save.history is None else receipt.version,
+        own_ttl_ms=save.ttl_ms,
     )
 
 
@@ -258,6 +273,7 @@ def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
         expires_at_ms=receipt.expires_at_ms,
         shape=save.shape or base.shape,
         fields=fields,
+        own_ttl_ms=save.ttl_ms or base.own_ttl_ms,
         pending=None,
     )
     if isinstance(save.history, Extend):

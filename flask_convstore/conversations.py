@@ -41,6 +41,7 @@ from .models import (
     Touch,
     new_token,
 )
+from .observed_store import told_after
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store
 
@@ -129,6 +130,10 @@ class Conversations(abc.ABC):
             SessionNotFound: The loaded session was deleted or has expired: it is not brought back. Or the id is another
                 owner's.
         """
+        with told_after():  # those who have loaded it are told when *data* knows what is stored
+            return self._save(session_id, data, ttl, owner)
+
+    def _save(self, session_id: str, data: Content, ttl: float | None, owner: Owner | Scope) -> AnySession:
         backend, whose = self.resolved(session_id, owner)
         _check_content(data)
         ttl_ms = self._ttl_ms(ttl)

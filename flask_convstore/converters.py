@@ -19,10 +19,11 @@ from marshmallow import Schema
 
 
 class Converter(NamedTuple):
-    """What turns a value into JSON's types (or what ``codecs`` knows as text), and back."""
+    """What turns a value into JSON's types (or what ``codecs`` knows as text), and back; *source* is what it was made of."""
 
     load: Callable[[Any], Any]
     dump: Callable[[Any], Any]
+    source: tuple[Any, Any]
 
 
 def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | None:
@@ -38,17 +39,20 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     """
     if load is None and dump is None:
         return None
+    source = (load, dump)
     if isinstance(load, type) and issubclass(load, Schema):
         load = load()
     if isinstance(load, Schema):
-        return Converter(load.load, dump or load.dump)
+        return Converter(load.load, dump or load.dump, source)
     if isinstance(load, type) and hasattr(load, "model_validate"):
-        return Converter(load.model_validate, dump or (lambda value: value.model_dump(mode="json", by_alias=True)))
+        return Converter(
+            load.model_validate, dump or (lambda value: value.model_dump(mode="json", by_alias=True)), source
+        )
     if _fields(load) is not None:
-        return Converter(lambda plain: _built(load, plain), dump or _unbuilt)
+        return Converter(lambda plain: _built(load, plain), dump or _unbuilt, source)
     if load is None or dump is None:
         raise TypeError("a mapping needs load= and dump= both, or load= a dataclass, attrs class, model or schema")
-    return Converter(load, dump)
+    return Converter(load, dump, source)
 
 
 def _fields(kind: Any) -> dict[str, str] | None:

@@ -15,7 +15,7 @@ from . import aliases, branches, chats, per_request, signals
 from .blueprint import make_blueprint
 from .changes import Content
 from .clients import connect
-from .config import Settings, load_settings, masked, share_keys
+from .config import YEARS, Settings, load_settings, masked, share_keys
 from .conversations import Backend, Conversations, limits_of
 from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
@@ -76,10 +76,10 @@ class AppState:
         return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
 
 
-def _refresh_loaded(store: Store, session_id: str) -> None:
+def _refresh_loaded(store: Store, command: Any, receipt: Receipt) -> None:
     """What was written through another door is taken over by the mappings that have loaded it."""
     for unit in units(per_request.request_unit()):
-        unit.refresh(store, session_id)
+        unit.refresh(store, command, receipt)
 
 
 class _Namespace(Conversations):
@@ -129,6 +129,7 @@ class ConversationStore(Conversations):
         self._client = client
         self._replier: Replier | None = None
         self._namespaces: dict[str, _Namespace] = {}
+        self._options: dict[str, dict[str, Any]] = {}
         self._sessions = SessionMapping(self, per_request.request_unit)
         self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier)
         if app is not None:
@@ -197,7 +198,7 @@ class ConversationStore(Conversations):
         """Another mapping, with keys of its own; the same name is the same mapping. May be called before ``init_app``.
 
         Args:
-            name: 1 to 100 characters, no braces, no control characters.
+            name: 1 to 100 characters, no braces, no colons, no control characters.
             default: Makes the value of a key that is not there, as in a ``defaultdict``.
             load: Makes a value from JSON: a function; or a dataclass, attrs class, pydantic model, marshmallow schema.
             dump: Makes JSON of a value: a dict, a list, or any other JSON value; needed if *load* is a function.
@@ -205,8 +206,21 @@ class ConversationStore(Conversations):
             history_key: The key of a dict, from *dump* too, that holds messages, which merge when they are appended.
             conflict: What happens to a field that two requests have changed; None: what ``CONVSTORE_CONFLICT`` says.
         """
-        if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}"):
-            raise InvalidInput(f"a name is 1 to 100 characters, no braces, no control characters, not {name!r}", "name")
+        if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}:"):
+            raise InvalidInput(
+                f"a name is 1 to 100 characters, without braces, colons, control ones, not {name!r}", "name"
+            )
+        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= YEARS):
+            raise InvalidInput(f"a lifetime is 1 to {YEARS} seconds, not {ttl!r}", "ttl")
+        if conflict not in (None, "merge", "raise"):
+            raise InvalidInput(f"it is 'merge' or 'raise', not {conflict!r}", "conflict")
+        given = {"ttl": ttl, "history_key": history_key, "conflict": conflict}
+        known = self._options.setdefault(name, given)
+        for option, value in given.items():
+            if value not in (None, known[option]):
+                raise InvalidInput(
+                    f"the mapping {name!r} has another {option}, {known[option]!r}: choose another name", option
+                )
         return SessionMapping(
             self._namespace(f"map:{name}", ttl=ttl, ttl_complete=ttl, history_key=history_key, conflict=conflict),
             per_request.request_unit,
@@ -363,8 +377,10 @@ class ConversationStore(Conversations):
             policy: What to do while a turn is in progress, as in ``turn()``.
 
         Raises:
+            ConflictError: Its messages were rewritten or dropped meanwhile. All is as it was.
             TurnInProgress, SessionNotFound, SessionMoved, NotSerializable, TooLarge: All is as it was.
         """
+        self.sessions.flush()  # what this request has changed goes along
         return branches.compact(self, session_id, summary, keep=keep, policy=policy, owner=owner)
 
     def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> AnySession:
@@ -373,6 +389,7 @@ class ConversationStore(Conversations):
         Raises:
             SessionNotFound: No such session for this owner.
         """
+        self.sessions.flush()  # what this request has changed goes along
         return branches.fork(self, session_id, seq, owner=owner)
 
     def save_message(

@@ -262,6 +262,7 @@ class MemoryStore:
             return self._begin(command, session, now)
         if isinstance(command, CommitTurn):
             return self._commit(command, session)
+        _refuse_another(command.session_id, command.created_at_ms, session)
         _refuse_unexpected(command, session)
         return None
 
@@ -278,6 +279,8 @@ class MemoryStore:
         shape = command.shape
         if command.mode == "merge" or (command.mode == "upsert" and session.version):
             shape = shape if command.mode == "merge" else None
+            if command.history and command.history.elements:
+                _refuse_moved(command.session_id, session)
             _refuse_another(command.session_id, command.created_at_ms, session)
             if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
                 _refuse_conflict(command, "history", session)
@@ -286,6 +289,7 @@ class MemoryStore:
             raise SessionExists(command.session_id)
         else:
             session.fields.clear()
+            session.moved_to = None
         session.version += 1
         session.shape = shape or session.shape
         session.ttl = command.ttl_ms or session.ttl
@@ -332,6 +336,8 @@ class MemoryStore:
         turn = session.turn
         if not turn or turn.attempt != command.turn:
             raise TurnLost(command.session_id)
+        if command.expected not in ("", str(session.version)):
+            raise ConflictError(command.session_id, "version", expected=int(command.expected), actual=session.version)
         _refuse_collisions(command, session)
         session.version += 1
         session.turn = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import changes
 from .changes import Base, Form
-from .models import bodies_of
+from .models import Extend, Receipt, Save, bodies_of
 
 
 def whole_number(text: bytes | None) -> int | None:
@@ -19,11 +19,19 @@ def whole_number(text: bytes | None) -> int | None:
 
 
 def take_over(
-    value: dict[str, Any] | list[Any], before: Base, base: Base, content: dict[str, Any] | list[Any], form: Form
+    value: dict[str, Any] | list[Any],
+    before: Base,
+    base: Base,
+    content: dict[str, Any] | list[Any],
+    form: Form,
+    held: Any = None,
 ) -> Base:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
 
     What *value* is to be compared with from now on: where it was changed, still with *before*.
+
+    Args:
+        held: What *value* was copied from, and is up to date already; they may share their history.
     """
     if isinstance(value, list):
         assert isinstance(content, list)
@@ -35,7 +43,7 @@ def take_over(
         was, theirs, mine = before.fields.get(name), base.fields.get(name), fields.get(name)
         if mine == was != theirs:
             if name in content:
-                value[name] = content[name]
+                value[name] = _into(value.get(name), content[name])
             else:
                 value.pop(name, None)
         elif mine not in (was, theirs) or (mine != was and whole_number(mine) is not None):
@@ -43,9 +51,12 @@ def take_over(
             known.pop(name, None)
             known.update({name: was} if was is not None else {})
     base = replace(base, fields=known)
-    theirs_history, key = content.get(form.history_key), form.history_key
+    key = form.history_key
+    mine_history, theirs_history = value.get(key), content.get(key)
     if theirs_history is not None and key in value:
-        return _take_over_history(value[key], before, base, theirs_history, form)
+        if isinstance(held, dict) and held.get(key) is mine_history:
+            return base
+        return _take_over_history(mine_history, before, base, theirs_history, form)
     if theirs_history is not None and before.shape == "data":
         value[key] = theirs_history
     elif theirs_history is None and given is not None:
@@ -57,8 +68,47 @@ def take_over(
     return base
 
 
-def _take_over_history(mine: list[Any], before: Base, base: Base, theirs: list[Any], form: Form) -> Base:
+def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: Form) -> Base:
+    """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
+    _, fields, history = changes.texts(value, form)
+    known = dict(before.fields)
+    for name, _, text in command.fields:
+        if fields.get(name) == text:
+            known.pop(name, None)
+            known.update({name: text} if text is not None else {})
+    before = replace(before, fields=known)
+    if not isinstance(command.history, Extend) or not command.history.elements or history is None:
+        return before
+    was, mine, written = bodies_of(before.elements), [body for body, _ in history], list(command.history.elements)
+    dropped = changes.dropped_of(was, mine)
+    if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):
+        return before
+    first_seq = receipt.first_seq or 0
+    return replace(
+        before,
+        elements=[*before.elements, *written],
+        seqs=[*before.seqs, *range(first_seq, first_seq + len(written))],
+        count=before.count + len(written),
+    )
+
+
+def _into(old: Any, new: Any) -> Any:
+    """*new*, as the object that *old* is where that can be: the app may hold it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [name for name in old if name not in new]:
+            del old[name]
+        old.update({name: _into(old.get(name), part) for name, part in new.items()})
+        return old
+    if isinstance(old, list) and isinstance(new, list):
+        old[:] = new
+        return old
+    return new
+
+
+def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], form: Form) -> Base:
     """The same for a history. One that was rewritten here stays so, and conflicts in the end if theirs has changed."""
+    if not isinstance(mine, list):
+        return _with_history_of(before, base)
     _, _, given = changes.texts(list(mine), form)
     was = bodies_of(before.elements)
     dropped = changes.dropped_of(was, [body for body, _ in given or ()])

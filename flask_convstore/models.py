@@ -130,11 +130,12 @@ class Append:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Remove a session if it has the *expected* version; its tokens stay as a tombstone."""
+    """Remove a session, if it has the *expected* version, and the time of creation; its tokens stay as a tombstone."""
 
     session_id: str
     owner: Owner
     expected: str = ""
+    created_at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -181,7 +182,8 @@ class CommitTurn:
 
     *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``. A begun turn finds its
     end under the token ``<its token>\\n<version of its message>``. The digest is the attempt: another's end is no repeat.
-    With *moved_to*, the conversation goes on in that session, and this one takes no messages any more.
+    With *moved_to*, the conversation goes on in that session, and this one takes no messages any more; only if it still has
+    the *expected* version.
     """
 
     session_id: str
@@ -191,6 +193,7 @@ class CommitTurn:
     fields: tuple[FieldChange, ...] = ()
     status: Literal["", "unanswered", "failed"] = ""
     moved_to: str = ""
+    expected: str = ""
     token: str = field(default_factory=new_token)
     digest: str = ""
 

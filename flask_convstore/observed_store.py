@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from . import signals
@@ -26,15 +29,37 @@ from .store import Store, StoreAround
 _T = TypeVar("_T")
 
 
+_Write = Save | Append | Delete | CommitTurn | BeginTurn
+Wrote = Callable[[Store, _Write, Receipt], None]
+
+_waiting: ContextVar[list[Callable[[], None]] | None] = ContextVar("flask_convstore_waiting", default=None)
+
+
+@contextlib.contextmanager
+def told_after() -> Iterator[None]:
+    """Who is told of writes in this block is told at its end, when the caller knows of them too."""
+    if _waiting.get() is not None:
+        yield
+        return
+    waiting: list[Callable[[], None]] = []
+    before = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(before)
+        for tell in waiting:
+            tell()
+
+
 class ObservedStore(StoreAround):
     """A ``Store``; its methods are those of ``Store``.
 
     Args:
         send: Sends a signal.
-        wrote: Is told the id of a session that was written to.
+        wrote: Is told of every command that has written something.
     """
 
-    def __init__(self, store: Store, send: signals.Send, wrote: Callable[[Store, str], None]) -> None:
+    def __init__(self, store: Store, send: signals.Send, wrote: Wrote) -> None:
         super().__init__(store)
         self._send = send
         self._wrote = wrote
@@ -42,16 +67,16 @@ class ObservedStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         receipt = super().apply(command)
-        if not receipt.repeated and not isinstance(command, (Touch, RenewTurn)):
-            self._tell(command, receipt)
-            self._wrote(self, command.session_id)
-        return receipt
+        if isinstance(command, (Touch, RenewTurn)):
+            return receipt
+        # A token that nobody else knows is known already when an answer was lost and the write repeated below.
+        is_first = not receipt.repeated or not command.digest
+        self._tell(command, receipt, is_first)
+        return replace(receipt, repeated=False) if is_first and receipt.repeated else receipt
 
     def begin(self, command: BeginTurn) -> Begun:
         begun = super().begin(command)
-        if not begun.receipt.repeated:
-            self._tell(command, begun.receipt)
-            self._wrote(self, command.session_id)
+        self._tell(command, begun.receipt, not begun.receipt.repeated or not command.digest)
         return begun
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
@@ -67,20 +92,30 @@ class ObservedStore(StoreAround):
             self._send(signals.store_recovered)
         return given
 
-    def _tell(self, command: Save | Append | Delete | CommitTurn | BeginTurn, receipt: Receipt) -> None:
-        facts: dict[str, Any] = {"session_id": command.session_id, "owner": command.owner}
+    def _tell(self, command: _Write, receipt: Receipt, is_first: bool) -> None:
+        if is_first:
+            self._signal(command, receipt)
+        waiting = _waiting.get()
+        if waiting is None:
+            self._wrote(self, command, receipt)
+        else:
+            waiting.append(lambda: self._wrote(self, command, receipt))
+
+    def _signal(self, command: _Write, receipt: Receipt) -> None:
+        facts: dict[str, Any] = {"session_id": command.session_id, "owner": command.owner, "receipt": receipt}
         if isinstance(command, Delete):
-            self._send(signals.session_deleted, **facts, receipt=receipt)
+            self._send(signals.session_deleted, **facts)
             return
         if isinstance(command, Save):
             if receipt.version == 1:
-                self._send(signals.session_started, **facts, receipt=receipt)
-            self._send(signals.session_saved, **facts, receipt=receipt)
+                self._send(signals.session_started, **facts)
+            self._send(signals.session_saved, **facts)
             if command.overwrites:
-                self._send(signals.changes_overwritten, **facts, fields=command.overwrites)
+                about = {"session_id": command.session_id, "owner": command.owner}
+                self._send(signals.changes_overwritten, **about, fields=command.overwrites)
         count = _messages_added(command)
         if count:
-            self._send(signals.messages_appended, **facts, receipt=receipt, count=count)
+            self._send(signals.messages_appended, **facts, count=count)
 
 
 def _messages_added(command: Save | Append | CommitTurn | BeginTurn) -> int:

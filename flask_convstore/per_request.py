@@ -22,7 +22,7 @@ from .units import Unit
 
 _log = logging.getLogger("flask_convstore")
 
-_KEY = "flask_convstore.unit"
+_ATTRIBUTE = "_flask_convstore_unit"
 
 _OF_THE_BODY = {"cache-control", "etag", "expires", "last-modified", "location"}
 """Headers of a response that say what its body is, beside ``Content-…``: the problem that takes its place is another."""
@@ -44,13 +44,23 @@ def stream() -> Stream | None:
 
 
 def request_unit() -> Unit | None:
-    """What the current request has loaded and changed; None outside of one."""
-    if not has_request_context():
-        streamed = _streaming.get()
-        return streamed.unit if streamed else None
-    unit: Unit | None = request.environ.get(_KEY)
+    """What the current request has loaded and changed; None outside of one, and when it has been answered."""
+    streamed = _streaming.get()
+    if has_request_context():
+        unit = _unit_of(request._get_current_object())  # type: ignore[attr-defined]
+    elif streamed:
+        unit = streamed.unit
+    else:
+        return None
+    return None if unit.is_over else unit
+
+
+def _unit_of(asked: Any) -> Unit:
+    """That of a request: of the object, since its environment may be used for another one."""
+    unit: Unit | None = getattr(asked, _ATTRIBUTE, None)
     if unit is None:
-        unit = request.environ[_KEY] = Unit()
+        unit = Unit()
+        setattr(asked, _ATTRIBUTE, unit)
     return unit
 
 
@@ -70,6 +80,7 @@ def install(app: Flask, send: signals.Send) -> None:
     got_request_exception.connect(_void, app)
     # The first one runs last: what others change is written too, and none can fail behind it.
     app.after_request_funcs.setdefault(None, []).insert(0, write)
+    app.teardown_request_funcs.setdefault(None, []).insert(0, lambda error: _end(error, send))
 
 
 def _void(*_: Any, **__: Any) -> None:
@@ -86,13 +97,23 @@ def _write(response: Response, send: signals.Send) -> Response:
     try:
         unit.flush()
     except Exception as error:
+        unit.is_over = True
         return _in_place_of(response, _told(error))
-    if response.is_streamed:
-        # What is passed through, a file say, runs no code of the app's.
-        if not response.direct_passthrough:
-            response.response = Stream(response.response, unit, send)
-        response.call_on_close(lambda: _write_late(unit, send))
+    # What is passed through, a file say, runs no code of the app's.
+    if response.is_streamed and not response.direct_passthrough and not unit.is_void:
+        response.response = stream = Stream(response.response, unit, send)
+        response.call_on_close(stream.end)
+    else:
+        unit.is_over = True
     return response
+
+
+def _end(error: BaseException | None, send: signals.Send) -> None:
+    """A request that had no response, in a test or a shell: what it has changed is written too."""
+    unit = request_unit()
+    if unit and not unit.is_streamed:
+        unit.is_void = unit.is_void or error is not None
+        _write_late(unit, send)
 
 
 class Stream:
@@ -113,6 +134,7 @@ class Stream:
         self.callers = {
             state.convstore: state.convstore.caller() for state in self.app.extensions["convstore"].values()
         }
+        unit.is_streamed = True
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -122,7 +144,7 @@ class Stream:
         try:
             return self._next()
         except StopIteration:
-            _write_late(self.unit, self._send)
+            self.end()
             raise
         finally:
             _streaming.reset(before)
@@ -133,16 +155,24 @@ class Stream:
             getattr(self._parts, "close", lambda: None)()
         finally:
             _streaming.reset(before)
+            self.end()
+
+    def end(self) -> None:
+        """Write what was changed since the response began."""
+        if not self.unit.is_over:
+            _write_late(self.unit, self._send)
 
 
 def _write_late(unit: Unit, send: signals.Send) -> None:
     try:
         unit.flush()
     except Exception as error:
-        unit.is_void = True  # it is told once
         reason = error if isinstance(error, ConvstoreError) else type(error).__name__
-        _log.error("a streamed response has ended, and what it changed was not written: %s", reason)
+        ended = "streamed response" if unit.is_streamed else "request"
+        _log.error("a %s has ended, and what it changed was not written: %s", ended, reason)
         send(signals.changes_lost, error=error)
+    finally:
+        unit.is_over = True
 
 
 def _told(error: Exception) -> ConvstoreError:

@@ -96,7 +96,7 @@ class Calls:
             except exceptions.NoScriptError:
                 replies = self._send(call.by_text(nonce), queries)
         except exceptions.RedisError as error:
-            raise _translated(error, call.keys[0], call.writes) from error
+            raise as_ours(error, call.keys[0], writes=call.writes) from error
         self._check_nonce(call, nonce, replies[0] if queries else replies)
         return replies
 
@@ -116,10 +116,13 @@ class Calls:
                 before = self._execute(*first.by_text(nonce))
             if isinstance(reply, exceptions.NoScriptError):
                 reply = self._execute(*call.by_text(nonce))
-            for answer in (reply, before):
-                if isinstance(answer, Exception):
-                    raise answer
+            if isinstance(reply, Exception):
+                raise reply
         self._check_nonce(call, nonce, reply)
+        if isinstance(before, exceptions.RedisError):
+            error = as_ours(before, first.keys[0], writes=True)
+            error.written = True  # but not told
+            raise error from before
         return reply
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
@@ -164,10 +167,10 @@ def our_errors(key: str, writes: bool) -> Iterator[None]:
     try:
         yield
     except exceptions.RedisError as error:
-        raise _translated(error, key, writes) from error
+        raise as_ours(error, key, writes=writes) from error
 
 
-def _translated(error: exceptions.RedisError, key: str, writes: bool) -> ConvstoreError:
+def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> ConvstoreError:
     """Redis's error as ours."""
     text = str(error).rpartition("caused error: ")[2]  # without the command's arguments
     if "WRONGTYPE" in text:

@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from redis.exceptions import RedisError
+
 from .errors import ConvstoreError, InvalidInput
 from .models import ANY, Owner, Page, Summary
-from .redis_calls import Argument, Call, Calls
+from .redis_calls import Argument, Call, Calls, as_ours
 
 _log = logging.getLogger("flask_convstore")
 
@@ -117,6 +119,9 @@ class RedisIndex:
         now = time.time_ns() // 1_000_000
         found: list[tuple[bool, Summary | None]] = []
         for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
+            for reply in (stored, left):
+                if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
+                    raise as_ours(reply, self._key_of(session_id), writes=False) from reply
             summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
             found.append((left != -2, summary))
         return found

@@ -239,13 +239,13 @@ def _writing(command: Save | Append | Delete | CommitTurn) -> tuple[str, list[Ar
         return "append", [created, command.expected, len(command.fields), *pairs, *command.elements]
     if isinstance(command, CommitTurn):
         fields = _triples(command.fields)
-        moved_to, count = command.moved_to, len(command.fields)
-        return "commit_turn", [command.turn, command.status, moved_to, count, *fields, *command.elements]
+        what = (command.turn, command.status, command.moved_to, command.expected, len(command.fields))
+        return "commit_turn", [*what, *fields, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
         head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
         return "save", [*head, len(command.fields), *_triples(command.fields), *elements]
-    return "delete", [command.expected]
+    return "delete", [command.expected, command.created_at_ms or ""]
 
 
 def _triples(fields: Sequence[FieldChange]) -> list[Argument]:
@@ -313,7 +313,7 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
 
 def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
     expected = getattr(command, "loaded_version", None)
-    if isinstance(command, (Append, Delete, BeginTurn)):
+    if isinstance(command, (Append, Delete, BeginTurn, CommitTurn)) and command.expected:
         expected = int(command.expected.rpartition("-")[2])
     what = reply[3].decode()
     field = what.removeprefix("d:") if what.startswith("d:") else None

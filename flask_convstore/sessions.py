@@ -189,6 +189,15 @@ def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
     return based(content_of(snapshot, history_key), base_read(snapshot, origin))
 
 
+def content_of_base(base: Base, history_key: str) -> Any:
+    """What was saved, as *base* knows it."""
+    content: dict[str, Any] = {name: codecs.decode(text) for name, text in base.fields.items()}
+    history = [codecs.decode(body) for body in bodies_of(base.elements)]
+    if base.shape == "list":
+        return history
+    return content | {history_key: history} if base.shape == "full" else content
+
+
 def content_of(snapshot: Snapshot, history_key: str) -> Any:
     """What was saved, as it was saved.
 

@@ -157,15 +157,16 @@ class Turn:
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
         return self._end
 
-    def move_to(self, session_id: str) -> None:
+    def move_to(self, session_id: str, version: int) -> None:
         """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
 
         Raises:
+            ConflictError: This session has not that *version* any more; nothing was written.
             TurnLost: Another turn has taken over; nothing was written.
             SessionNotFound: The session was deleted meanwhile.
         """
         token = f"{self.token}\n{self._begun.receipt.version}"
-        self._end = None, self._commit((), (), "", token, moved_to=session_id)
+        self._end = None, self._commit((), (), "", token, moved_to=session_id, expected=str(version))
 
     def _commit(
         self,
@@ -174,6 +175,7 @@ class Turn:
         status: Literal["", "unanswered", "failed"],
         token: str,
         moved_to: str = "",
+        expected: str = "",
     ) -> Receipt:
         return self._conversations.backend.store.apply(
             CommitTurn(
@@ -184,6 +186,7 @@ class Turn:
                 fields=fields,
                 status=status,
                 moved_to=moved_to,
+                expected=expected,
                 token=token,
                 digest=self._attempt,
             )

@@ -22,12 +22,27 @@ from .errors import (
     ConvstoreError,
     InvalidInput,
     NotSerializable,
+    SessionExists,
+    SessionMoved,
     SessionNotFound,
     StoreUnavailable,
     TooLarge,
 )
-from .models import Delete, FieldChange, Mode, Owner, Receipt, Save, Snapshot, Touch, new_token
-from .sessions import ListSession, Session, as_session, base_of, based, content_of, on_base
+from .models import (
+    Delete,
+    Extend,
+    FieldChange,
+    Mode,
+    Owner,
+    Receipt,
+    Save,
+    Snapshot,
+    Touch,
+    bodies_of,
+    join_element,
+    new_token,
+)
+from .sessions import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
 from .store import Store
 
 _log = logging.getLogger("flask_convstore")
@@ -35,8 +50,11 @@ _log = logging.getLogger("flask_convstore")
 NO_VALUE: Any = object()
 """The value where there is none; None is one."""
 
-_ATTEMPTS = 20
-"""How often a save is merged anew when others were faster each time."""
+_ATTEMPTS = 1000
+"""How often a save is merged anew when others were faster each time: more than can happen by chance."""
+
+_TIMES_FROM = 1_000_000_000
+"""Whole numbers from here on are times, seconds since 1970 (September 2001) or finer: they are set, not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +67,8 @@ class Place:
     owner: Owner
 
     @property
-    def identity(self) -> tuple[Store, Owner, str]:
-        return self.backend.store, self.owner, self.session_id
+    def identity(self) -> tuple[Store, Owner, str, Any]:
+        return self.backend.store, self.owner, self.session_id, self.converter and self.converter.source
 
     @property
     def history_key(self) -> str:
@@ -58,12 +76,14 @@ class Place:
 
 
 class _Began(NamedTuple):
-    """The fields of what was set where nothing was; as a default, another one's would have done as well."""
+    """What was set where nothing was: two requests may set the same at once. A default is only for want of another."""
 
     fields: Mapping[str, bytes] = {}
+    bodies: list[bytes] = []  # noqa: RUF012  nobody changes it
     is_default: bool = False
 
 
+# An initial value that says nothing.
 _EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
 
 
@@ -77,7 +97,7 @@ def _settled(change: FieldChange, began: _Began, stored: bytes | None) -> tuple[
         if start == change.value and (began.is_default or start in _EMPTY):
             return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
     numbers = [merging.whole_number(text) for text in (start, change.value, stored)]
-    if None not in numbers:
+    if None not in numbers and min(map(abs, numbers)) < _TIMES_FROM:  # type: ignore[arg-type]
         loaded, mine, theirs = numbers
         added = codecs.encode(theirs + mine - loaded, change.name)  # type: ignore[operator]
         return FieldChange(change.name, stored, added), "added"
@@ -103,7 +123,8 @@ class Entry:
         self._began = _Began()
         self._given: Texts | None = None
         self._removed: Base | None = None
-        self._pending: tuple[Save | Delete, Save | Delete] | None = None
+        self._refreshed: Base | None = None
+        self._pending: tuple[Save | Delete, Save | Delete, Texts | None] | None = None
 
     # ---- what the app does
 
@@ -128,7 +149,9 @@ class Entry:
             InvalidInput: It is to be set where nothing was, and cannot be saved.
         """
         if self.is_absent and self.value is NO_VALUE:
-            self._began = _Began(self._texts(value)[1], is_default)
+            _, fields, history = self._texts(value)
+            self._began = _Began(fields, [body for body, _ in history or ()], is_default)
+        self._catch_up(value)
         self.value = value
 
     def remove(self) -> Any:
@@ -163,19 +186,24 @@ class Entry:
     def write(self, command: Save | Delete) -> None:
         """Write it; from then on the value is compared with what was written."""
         store = self.place.backend.store
+        given = self._texts(self.value) if self.place.converter and isinstance(command, Save) else None
         if isinstance(command, Delete):
             try:
-                self._noting(command, command)
+                self._noting(command, command, given)
             except SessionNotFound:
                 if command.expected:
                     raise
             self.is_absent = True
             return
-        attempt = command
+        # A history that began the same must not begin twice.
+        attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
         for _ in range(_ATTEMPTS):
             try:
-                self._landed(command, self._noting(command, attempt))
+                self._landed(command, attempt, self._noting(command, attempt, given), given)
                 return
+            except SessionExists:
+                attempt = self._behind_theirs(command)
+                continue
             except ConflictError as error:
                 if not error.is_field:
                     raise
@@ -188,7 +216,7 @@ class Entry:
             if strict and any(kind in ("added", "overwritten") for _, kind in fields):
                 raise conflict
             attempt = replace(
-                command,
+                attempt,
                 fields=tuple(change for change, _ in fields),
                 overwrites=tuple(change.name for change, kind in fields if kind == "overwritten"),
                 token=new_token(),
@@ -199,34 +227,44 @@ class Entry:
         """Repeat a write whose answer never came, with its token: only then is it known what to compare with."""
         if self._pending is None:
             return
-        command, attempt = self._pending
+        command, attempt, given = self._pending
         try:
-            receipt = self._noting(command, attempt)
-        except (ConflictError, TooLarge, SessionNotFound):
+            receipt = self._noting(command, attempt, given)
+        except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
             return  # it had not landed, and does not fit any more
         if isinstance(command, Save):
-            self._landed(command, receipt)
+            assert isinstance(attempt, Save)
+            self._landed(command, attempt, receipt, given)
         else:
             self.is_absent = True
 
     # ---- what others write
 
-    def refresh(self) -> None:
-        """Take over, in place, what others wrote since; what was changed here and not yet written stays changed."""
+    def refresh(self, command: Any, receipt: Receipt) -> None:
+        """Take over, in place, what others wrote since, *command* last; what was changed here and not written stays changed.
+
+        An object of the app's class stays as it is: who holds it holds its parts too. It is merged when it is written.
+        """
         place, before = self.place, self.known()
+        is_replaced = isinstance(command, Save) and command.mode != "merge"
         snapshot = place.backend.store.load(place.session_id, place.owner)
         if snapshot is None:
             self.remove()
             self.is_absent = True
         elif self.value is NO_VALUE:
-            if self.is_absent:
-                self._take(snapshot)
-        elif before:
+            self._take(snapshot)
+        elif before and not place.converter:
             base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
-            same_kind = isinstance(content, dict if isinstance(self.value, dict) else list)
-            if same_kind and isinstance(self.value, (dict, list)) and not place.converter:
+            self._refreshed = base
+            if isinstance(command, Save) and command.mode == "merge":
+                before = merging.with_written(self.value, before, command, receipt, place.backend.form)
+            if is_replaced and changes.difference(base, self.value, place.backend.form, None, None) is None:
+                self._rebase(base)
+            elif (type(content) is dict and isinstance(self.value, dict)) or (
+                type(content) is list and isinstance(self.value, list)
+            ):
                 self._rebase(merging.take_over(self.value, before, base, content, place.backend.form))
-            elif changes.difference(before, self._content(self.value), place.backend.form, None, None) is None:
+            elif changes.difference(before, self.value, place.backend.form, None, None) is None:
                 self._take(snapshot)
 
     # ---- inside
@@ -247,33 +285,76 @@ class Entry:
         with contextlib.suppress(InvalidInput):
             self._given = self._texts(self.value)
 
-    def _noting(self, command: Save | Delete, attempt: Save | Delete) -> Receipt:
+    def _catch_up(self, value: Any) -> None:
+        """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
+        session = as_session(value, self.place.session_id, self.place.backend.origin)
+        if session is None or value is self.value or self._refreshed is None or self._base is None:
+            return
+        base = base_of(session)
+        if base.created_at_ms == self._base.created_at_ms and base.version < self._refreshed.version:
+            content = content_of_base(self._base, self.place.history_key)
+            if isinstance(content, dict if isinstance(session, dict) else list):
+                form = self.place.backend.form
+                self._base = merging.take_over(session, base, self._base, content, form, held=self.value)
+                on_base(session, self._base)
+
+    def _behind_theirs(self, command: Save) -> Save:
+        """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
+        store, began = self.place.backend.store, self._began.bodies
+        snapshot = store.load(command.session_id, command.owner)
+        if snapshot is None:
+            raise SessionNotFound(command.session_id)
+        ours = command.history.elements or () if command.history else ()
+        same = bodies_of(snapshot.elements)[: len(began)] == began == bodies_of(ours)[: len(began)]
+        return replace(command, history=Extend(0, ours[len(began) :])) if same else command
+
+    def _noting(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
         """Write *attempt*; what *command* wants is pending if no answer comes: it may have landed."""
         self._pending = None
         try:
             return self.place.backend.store.apply(attempt)
         except StoreUnavailable as error:
-            self._pending = (command, attempt) if error.written is None else None
+            self._pending = (command, attempt, given) if error.written is None else None
             raise
 
-    def _landed(self, command: Save, receipt: Receipt) -> None:
+    def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
         before = self.known()
-        self.is_absent, self._began = False, _Began()
-        with contextlib.suppress(InvalidInput):
-            self._given = self._texts(self.value) if self.place.converter else None
+        self.is_absent, self._began, self._given = False, _Began(), given
         if command.mode == "merge" and before:
             self._rebase(changes.base_merged(before, command, receipt))
             return
         self._rebase(changes.base_created(command, receipt, self.place.backend.origin))
         if command.mode == "upsert" and receipt.version > 1:
-            self.refresh()  # somebody was faster: what they wrote stands beside ours
+            self._join(receipt.first_seq, attempt)
+
+    def _join(self, first_seq: int | None, attempt: Save) -> None:
+        """Somebody was faster: what they wrote stands beside what we just wrote, and is taken over."""
+        place = self.place
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        if snapshot is None:
+            self.remove()
+            self.is_absent = True
+            return
+        base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        self._given = self._given or self._texts(self.value)
+        if not place.converter and type(content) in (dict, list) and isinstance(self.value, type(content)):
+            _, fields, history = self._given
+            bodies = [body for body, _ in history or ()]
+            count = len(attempt.history.elements or ()) if attempt.history else 0
+            seqs = [*range(base.first_seq, base.first_seq + len(bodies) - count)]
+            seqs += range(first_seq or 0, (first_seq or 0) + count)
+            before = replace(base, fields=fields, elements=[join_element(0, body) for body in bodies], seqs=seqs)
+            base = merging.take_over(self.value, before, base, content, place.backend.form)
+            self._given = None
+        self._rebase(base)
 
     def _delete(self) -> Delete:
-        """Where conflicts are errors, only what was seen is deleted, and only by one."""
+        """Only the session that was seen; where conflicts are errors, only as it was seen, and only by one."""
         place, seen = self.place, self._removed
         strict = seen and place.backend.settings.conflict == "raise"
         expected = f"{seen.created_at_ms}-{seen.version}" if strict and seen else ""
-        return Delete(session_id=place.session_id, owner=place.owner, expected=expected)
+        created = seen.created_at_ms if seen else None
+        return Delete(session_id=place.session_id, owner=place.owner, expected=expected, created_at_ms=created)
 
     def _content(self, value: Any) -> Any:
         """*value* as JSON can hold it."""
@@ -305,12 +386,14 @@ class Unit:
 
     Attributes:
         is_void: Nothing of it shall be written any more.
+        is_streamed: It goes on behind the response's beginning.
+        is_over: What comes now is outside of it.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[Store, Owner, str], Entry] = {}
+        self._entries: dict[tuple[Store, Owner, str, Any], Entry] = {}
         self._is_writing = False
-        self.is_void = False
+        self.is_void = self.is_streamed = self.is_over = False
 
     def entry(self, place: Place, *, is_interaction: bool = True) -> Entry:
         """The entry of a place; loaded if it is not here yet."""
@@ -364,16 +447,17 @@ class Unit:
         finally:
             self._is_writing = False
 
-    def refresh(self, store: Store, session_id: str) -> None:
-        """Others have written to a session: take that over. What fails is logged: merging at the end copes with it too."""
+    def refresh(self, store: Store, command: Any, receipt: Receipt) -> None:
+        """*command* came through another door: take it over. What fails is logged: merging at the end copes with it too."""
         if self._is_writing:
             return
         for entry in list(self._entries.values()):
-            if entry.place.session_id == session_id and entry.place.backend.store is store:
+            if entry.place.session_id == command.session_id and entry.place.backend.store is store:
                 try:
-                    entry.refresh()
-                except ConvstoreError as error:
-                    _log.warning("a loaded session was not brought up to date: %s", error)
+                    entry.refresh(command, receipt)
+                except Exception as error:  # the write is done: nothing may make it look undone
+                    reason = error if isinstance(error, ConvstoreError) else type(error).__name__
+                    _log.warning("a loaded session was not brought up to date: %s", reason)
 
 
 def _command(entry: Entry) -> Save | Delete | None:

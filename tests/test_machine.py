@@ -155,6 +155,7 @@ class Machine(RuleBasedStateMachine):
         changes=CHANGES,
         status=st.sampled_from(["", "", "unanswered", "failed"]),
         moved_to=st.sampled_from(["", "", "", "", "u"]),
+        expected=EXPECTED,
     )
     def commit(self, token: str | None, changes: Any, **given: Any) -> None:
         command = CommitTurn(fields=tuple(FieldChange(*found) for found in changes), digest=given["turn"], **given)

@@ -5,8 +5,9 @@ KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
 ARGV[14]    turn         the attempt that has the turn
 ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
 ARGV[16]    moved_to     the session in which the conversation goes on, "" this one
-ARGV[17]    field_count  data fields that follow
-ARGV[18..]  name, loaded, value   three per field, as save.lua has them
+ARGV[17]    expected     the version it must have; "" any
+ARGV[18]    field_count  data fields that follow
+ARGV[19..]  name, loaded, value   three per field, as save.lua has them
 ARGV[..]    element      the reply, opaque; none where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -15,7 +16,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"lost", nonce}                           another turn has taken over; nothing was written
-         {"conflict", nonce, version, what}        "d:<field>" changed meanwhile; nothing was written
+         {"conflict", nonce, version, what}        "d:<field>" or "version" changed meanwhile; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(fields given), whatever the length of the history
@@ -33,7 +34,10 @@ if turn[1] ~= ARGV[14] then
     return {"lost", nonce}
 end
 
-local first_field, first_element = 18, 18 + 3 * ARGV[17]
+if ARGV[17] ~= "" and ARGV[17] ~= meta[1] then
+    return {"conflict", nonce, version, "version"}
+end
+local first_field, first_element = 19, 19 + 3 * ARGV[18]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false

@@ -3,6 +3,7 @@ delete: remove a session, once; its tokens stay behind as a tombstone.
 
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
 ARGV[14]    expected  the version it must have, or "<created>-<version>"; "" any
+ARGV[15]    created   milliseconds since 1970: the time of creation of the session that is meant; "" any
 
 Returns  {"ok", nonce, version, first_seq, created, now, now, history_version}   as save does; version: the last it had
          {"repeated", nonce, receipt, created, now, expires}   this token is known
@@ -17,7 +18,7 @@ Neither a full server nor a session that is not whole keeps it from being delete
 --#include _open.lua
 --#include _repeated.lua
 local expected = ARGV[14]
-if not exists then
+if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
     return {"missing", nonce}
 end
 version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"

@@ -24,6 +24,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"missing", nonce}                        the session is another owner's, there is none to merge into, or there
                                                    was one before the first
          {"exists", nonce}                         the session to create exists
+         {"moved", nonce, session_id}              messages for a conversation that goes on there; nothing was written
          {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
@@ -47,6 +48,9 @@ if mode == "first" and known[2] then
 end
 if exists then
     --#include _intact.lua
+    if merge and added > 0 then
+        --#include _moved.lua
+    end
 else
     version, first, count, history_version, created, history_bytes, data_bytes = 0, 1, 0, 0, now, 0, 0
     own_ttl, complete = false, false
@@ -110,6 +114,7 @@ if not exists then
 end
 --#include _push.lua
 if replace_all then
+    redis.call("HDEL", session, "moved_to")
     for _, field in ipairs(redis.call("HKEYS", session)) do
         if string.sub(field, 1, 2) == "d:" then
             redis.call("HDEL", session, field)
@@ -124,7 +129,7 @@ end
 if ARGV[17] ~= "" then
     own_ttl = ARGV[17]
     redis.call("HSET", session, "ttl", own_ttl)
-    indexed = not merge and indexed -- whoever lives as long as the session shall hear of it at once
+    indexed = not exists and indexed -- whoever lives as long as the session shall hear of it at once
 end
 --#include _lifetime.lua
 --#include _remember.lua
