@@ -53,8 +53,8 @@ NO_VALUE: Any = object()
 _ATTEMPTS = 1000
 """How often a save is merged anew when others were faster each time: more than can happen by chance."""
 
-_TIMES_FROM = 1_000_000_000
-"""Whole numbers from here on are times, seconds since 1970 (September 2001) or finer: they are set, not counted."""
+_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
+"""Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _settled(change: FieldChange, began: _Began, stored: bytes | None) -> tuple[
         if start == change.value and (began.is_default or start in _EMPTY):
             return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
     numbers = [merging.whole_number(text) for text in (start, change.value, stored)]
-    if None not in numbers and min(map(abs, numbers)) < _TIMES_FROM:  # type: ignore[arg-type]
+    if None not in numbers and not any(all(number in times for number in numbers) for times in _TIMES):
         loaded, mine, theirs = numbers
         added = codecs.encode(theirs + mine - loaded, change.name)  # type: ignore[operator]
         return FieldChange(change.name, stored, added), "added"
