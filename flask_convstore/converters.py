@@ -130,7 +130,10 @@ def _built_as_one_of(kinds: tuple[Any, ...], plain: Any) -> Any:
     """*plain* as the first kind that it fits, None aside."""
     if plain is None:
         return None
-    for kind in kinds:
+    # Of several classes first those that have a place for all there is.
+    for kind in sorted(
+        kinds, key=lambda kind: isinstance(plain, Mapping) and not set(plain) <= set(_fields(kind) or ())
+    ):
         if kind is type(None):
             continue
         try:

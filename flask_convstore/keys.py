@@ -28,7 +28,7 @@ def id_of(key: Hashable) -> str:
             with contextlib.suppress(InvalidSessionId):
                 check_session_id(key)
                 return key
-    session_id = _ENCODED + json.dumps(_plain(key), separators=(",", ":")).replace("\x7f", "\\u007f")
+    session_id = _ENCODED + json.dumps(_plain(key), separators=(",", ":"))
     check_session_id(session_id)
     return session_id
 

@@ -151,6 +151,8 @@ class Entry:
         if self.is_absent and self.value is NO_VALUE:
             _, fields, history = self._texts(value)
             self._began = _Began(fields, [body for body, _ in history or ()], is_default)
+        if self._base is None and not self.is_absent:
+            self._meet(value)
         self._catch_up(value)
         self.value = value
 
@@ -284,6 +286,21 @@ class Entry:
         self.value = place.converter.load(content)
         with contextlib.suppress(InvalidInput):
             self._given = self._texts(self.value)
+
+    def _meet(self, value: Any) -> None:
+        """A session that was loaded elsewhere is put here: merged if it was changed since, else it is what shall be."""
+        place = self.place
+        session = as_session(value, place.session_id, place.backend.origin)
+        if session is None:
+            return
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        self.is_absent = snapshot is None
+        if snapshot is None:
+            return
+        base = base_of(session)
+        is_changed = changes.difference(base, value, place.backend.form, None, None) is not None
+        if snapshot.created_at_ms != base.created_at_ms or not is_changed:
+            self._base = changes.base_read(snapshot, place.backend.origin)
 
     def _catch_up(self, value: Any) -> None:
         """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
