@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 from .conversations import Conversations
 from .converters import Converter
+from .entries import NO_VALUE, Place
 from .errors import InvalidInput, NotSerializable
 from .keys import id_of, is_key, key_of
 from .models import CALLER
 from .sessions import plain
-from .units import NO_VALUE, Place, Unit, scoped, units
+from .units import Unit, scoped, units
 
 
 class SessionMapping(MutableMapping[Any, Any]):

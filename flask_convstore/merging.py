@@ -5,6 +5,7 @@ What was changed in it stays, and is still known to be changed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,25 @@ def take_over(
         return _take_over_history(value, before, base, content, form)
     assert isinstance(content, dict)
     _, fields, given = changes.texts(value, form)
+    base = replace(base, fields=_take_over_fields(value, fields, before, base, content))
+    key = form.history_key
+    mine, theirs = value.get(key), content.get(key)
+    if theirs is not None and key in value:
+        shared = isinstance(held, dict) and held.get(key) is mine
+        return base if shared else _take_over_history(mine, before, base, theirs, form)
+    if theirs is not None and before.shape == "data":
+        value[key] = theirs
+    elif theirs is None and given is not None and [body for body, _ in given] == bodies_of(before.elements):
+        del value[key]
+    elif theirs is not None or given is not None:  # it was taken away here, or there and changed here
+        return _with_history_of(before, base)
+    return base
+
+
+def _take_over_fields(
+    value: dict[str, Any], fields: Mapping[str, bytes], before: Base, base: Base, content: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """The same for the fields, whose texts in *value* are *fields*; the texts they are to be compared with from now on."""
     known = dict(base.fields)
     for name in {**before.fields, **base.fields, **fields}:
         was, theirs, mine = before.fields.get(name), base.fields.get(name), fields.get(name)
@@ -50,22 +70,7 @@ def take_over(
             # Equal numbers may both have been counted.
             known.pop(name, None)
             known.update({name: was} if was is not None else {})
-    base = replace(base, fields=known)
-    key = form.history_key
-    mine_history, theirs_history = value.get(key), content.get(key)
-    if theirs_history is not None and key in value:
-        if isinstance(held, dict) and held.get(key) is mine_history:
-            return base
-        return _take_over_history(mine_history, before, base, theirs_history, form)
-    if theirs_history is not None and before.shape == "data":
-        value[key] = theirs_history
-    elif theirs_history is None and given is not None:
-        if [body for body, _ in given] != bodies_of(before.elements):
-            return _with_history_of(before, base)
-        del value[key]
-    elif theirs_history is not None:  # it was taken away here
-        return _with_history_of(before, base)
-    return base
+    return known
 
 
 def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: Form) -> Base:

@@ -1,0 +1,396 @@
+"""One value of a mapping: what the app holds, what the store is known to hold in its place, and how one becomes the other.
+
+It is loaded, assigned or removed by the app; found changed by comparing, written, and merged with what others wrote; and
+brought up to date when something is written through another door.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from . import changes, codecs, merging
+from .changes import Base, Texts
+from .conversations import Backend
+from .converters import Converter
+from .errors import (
+    ConflictError,
+    InvalidInput,
+    NotSerializable,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    StoreUnavailable,
+    TooLarge,
+)
+from .models import (
+    Delete,
+    Extend,
+    FieldChange,
+    Mode,
+    Owner,
+    Receipt,
+    Save,
+    Snapshot,
+    Touch,
+    bodies_of,
+    join_element,
+    new_token,
+)
+from .sessions import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
+from .store import Store
+
+_log = logging.getLogger("flask_convstore")
+
+NO_VALUE: Any = object()
+"""The value where there is none; None is one."""
+
+_ATTEMPTS = 1000
+"""How often a save is merged anew when others were faster each time: more than can happen by chance."""
+
+_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
+"""Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value lies, and how it becomes JSON and comes back; None: it is JSON."""
+
+    backend: Backend
+    converter: Converter | None
+    session_id: str
+    owner: Owner
+
+    @property
+    def identity(self) -> tuple[Store, Owner, str, Any]:
+        return self.backend.store, self.owner, self.session_id, self.converter and self.converter.source
+
+    @property
+    def history_key(self) -> str:
+        return self.backend.settings.history_key
+
+
+class _Began(NamedTuple):
+    """What was set where nothing was: two requests may set the same at once. A default is only for want of another."""
+
+    fields: Mapping[str, bytes] = {}
+    bodies: list[bytes] = []  # noqa: RUF012  nobody changes it
+    is_default: bool = False
+
+
+# An initial value that says nothing.
+_EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
+
+
+def _settled(change: FieldChange, began: _Began, stored: bytes | None) -> tuple[FieldChange, str]:
+    """*change* as it must be now that others have *stored* something: "as it was", "theirs", "added" or "overwritten"."""
+    if stored == change.loaded:
+        return change, "as it was"
+    start = change.loaded
+    if start is None:
+        start = began.fields.get(change.name)
+        if start == change.value and (began.is_default or start in _EMPTY):
+            return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
+    numbers = [merging.whole_number(text) for text in (start, change.value, stored)]
+    if None not in numbers and not any(all(number in times for number in numbers) for times in _TIMES):
+        loaded, mine, theirs = numbers
+        added = codecs.encode(theirs + mine - loaded, change.name)  # type: ignore[operator]
+        return FieldChange(change.name, stored, added), "added"
+    kind = "theirs" if stored == change.value else "overwritten"
+    return FieldChange(change.name, stored, change.value), kind
+
+
+class Entry:
+    """A value that was loaded or assigned, and what the store is known to hold in its place.
+
+    Attributes:
+        value: What the app holds; ``NO_VALUE`` if there is none, or no longer.
+        is_absent: It is known that nothing is there.
+        is_looked_at: It was loaded in passing; to use it is an interaction still to come.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.value: Any = NO_VALUE
+        self.is_absent = False
+        self.is_looked_at = False
+        self._base: Base | None = None
+        self._began = _Began()
+        self._given: Texts | None = None
+        self._removed: Base | None = None
+        self._refreshed: Base | None = None
+        self._pending: tuple[Save | Delete, Save | Delete, Texts | None] | None = None
+
+    # ---- what the app does
+
+    def load(self, *, is_interaction: bool = True) -> None:
+        """Load the value, whatever was here."""
+        place = self.place
+        self.is_looked_at = not is_interaction
+        self._take(place.backend.store.load(place.session_id, place.owner, is_interaction=is_interaction))
+
+    def use(self) -> None:
+        """To be used after having been looked at is an interaction."""
+        if self.is_looked_at and self._base:
+            self.is_looked_at = False
+            place, created = self.place, self._base.created_at_ms
+            with contextlib.suppress(SessionNotFound):
+                place.backend.store.apply(Touch(session_id=place.session_id, owner=place.owner, created_at_ms=created))
+
+    def assign(self, value: Any, *, is_default: bool = False) -> None:
+        """Put *value* there; *is_default*: for want of another.
+
+        Raises:
+            InvalidInput: It is to be set where nothing was, and cannot be saved.
+        """
+        if self.is_absent and self.value is NO_VALUE:
+            _, fields, history = self._texts(value)
+            self._began = _Began(fields, [body for body, _ in history or ()], is_default)
+        if self._base is None and not self.is_absent:
+            self._meet(value)
+        self._catch_up(value)
+        self.value = value
+
+    def remove(self) -> Any:
+        """Take the value out; what it was."""
+        self._removed = self.known()
+        value, self.value, self._base = self.value, NO_VALUE, None
+        return value
+
+    # ---- what is written
+
+    def known(self) -> Base | None:
+        """What the value is to be compared with: what was loaded or written last, here or by saving the session itself."""
+        session = None if self.is_absent else self._session()
+        bases = [base for base in (self._base, session and base_of(session)) if base]
+        return max(bases, key=lambda base: (base.created_at_ms, base.version), default=None)
+
+    def command(self) -> Save | Delete | None:
+        """What must be written; None if nothing has changed.
+
+        Raises:
+            InvalidInput: The value cannot be saved.
+        """
+        place = self.place
+        if self.value is NO_VALUE:
+            return None if self.is_absent else self._delete()
+        base, content = self.known(), self._content(self.value)
+        if base:
+            return changes.difference(base, content, place.backend.form, place.owner, None, given=self._given)
+        mode: Mode = "upsert" if self.is_absent else "replace"
+        return changes.whole(place.session_id, content, place.backend.form, place.owner, None, mode)
+
+    def write(self, command: Save | Delete) -> None:
+        """Write it; from then on the value is compared with what was written."""
+        store = self.place.backend.store
+        given = self._texts(self.value) if self.place.converter and isinstance(command, Save) else None
+        if isinstance(command, Delete):
+            try:
+                self._noting(command, command, given)
+            except SessionNotFound:
+                if command.expected:
+                    raise
+            self.is_absent = True
+            return
+        # A history that began the same must not begin twice.
+        attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
+        for _ in range(_ATTEMPTS):
+            try:
+                self._landed(command, attempt, self._noting(command, attempt, given), given)
+                return
+            except SessionExists:
+                attempt = self._behind_theirs(command)
+                continue
+            except ConflictError as error:
+                if not error.is_field:
+                    raise
+                conflict = error
+            snapshot = store.load(command.session_id, command.owner, last=0)
+            if snapshot is None:
+                raise SessionNotFound(command.session_id)
+            strict = self.place.backend.settings.conflict == "raise"
+            fields = [_settled(change, self._began, snapshot.fields.get(change.name)) for change in command.fields]
+            if strict and any(kind in ("added", "overwritten") for _, kind in fields):
+                raise conflict
+            attempt = replace(
+                attempt,
+                fields=tuple(change for change, _ in fields),
+                overwrites=tuple(change.name for change, kind in fields if kind == "overwritten"),
+                token=new_token(),
+            )
+        raise conflict
+
+    def finish_pending(self) -> None:
+        """Repeat a write whose answer never came, with its token: only then is it known what to compare with."""
+        if self._pending is None:
+            return
+        command, attempt, given = self._pending
+        try:
+            receipt = self._noting(command, attempt, given)
+        except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
+            return  # it had not landed, and does not fit any more
+        if isinstance(command, Save):
+            assert isinstance(attempt, Save)
+            self._landed(command, attempt, receipt, given)
+        else:
+            self.is_absent = True
+
+    # ---- what others write
+
+    def refresh(self, command: Any, receipt: Receipt) -> None:
+        """Take over, in place, what others wrote since, *command* last; what was changed here and not written stays changed.
+
+        An object of the app's class stays as it is: who holds it holds its parts too. It is merged when it is written.
+        """
+        place, before = self.place, self.known()
+        is_replaced = isinstance(command, Save) and command.mode != "merge"
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        if snapshot is None:
+            self.remove()
+            self.is_absent = True
+        elif self.value is NO_VALUE:
+            self._take(snapshot)
+        elif before and not place.converter:
+            base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+            self._refreshed = base
+            if isinstance(command, Save) and command.mode == "merge":
+                before = merging.with_written(self.value, before, command, receipt, place.backend.form)
+            if is_replaced and changes.difference(base, self.value, place.backend.form, None, None) is None:
+                self._rebase(base)
+            elif (type(content) is dict and isinstance(self.value, dict)) or (
+                type(content) is list and isinstance(self.value, list)
+            ):
+                self._rebase(merging.take_over(self.value, before, base, content, place.backend.form))
+            elif changes.difference(before, self.value, place.backend.form, None, None) is None:
+                self._take(snapshot)
+
+    # ---- inside
+
+    def _take(self, snapshot: Snapshot | None) -> None:
+        """The value as it was stored, or none."""
+        place = self.place
+        self.is_absent = snapshot is None
+        self.value, self._base, self._given = NO_VALUE, None, None
+        if snapshot is None:
+            return
+        self._base = changes.base_read(snapshot, place.backend.origin)
+        content = content_of(snapshot, place.history_key)
+        if place.converter is None:
+            self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
+            return
+        self.value = place.converter.load(content)
+        with contextlib.suppress(InvalidInput):
+            self._given = self._texts(self.value)
+
+    def _meet(self, value: Any) -> None:
+        """A session that was loaded elsewhere is put here: merged if it was changed since, else it is what shall be."""
+        place = self.place
+        session = as_session(value, place.session_id, place.backend.origin)
+        if session is None:
+            return
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        self.is_absent = snapshot is None
+        if snapshot is None:
+            return
+        base = base_of(session)
+        is_changed = changes.difference(base, value, place.backend.form, None, None) is not None
+        if snapshot.created_at_ms != base.created_at_ms or not is_changed:
+            self._base = changes.base_read(snapshot, place.backend.origin)
+
+    def _catch_up(self, value: Any) -> None:
+        """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
+        session = as_session(value, self.place.session_id, self.place.backend.origin)
+        if session is None or value is self.value or self._refreshed is None or self._base is None:
+            return
+        base = base_of(session)
+        if base.created_at_ms == self._base.created_at_ms and base.version < self._refreshed.version:
+            content = content_of_base(self._base, self.place.history_key)
+            if isinstance(content, dict if isinstance(session, dict) else list):
+                form = self.place.backend.form
+                self._base = merging.take_over(session, base, self._base, content, form, held=self.value)
+                on_base(session, self._base)
+
+    def _behind_theirs(self, command: Save) -> Save:
+        """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
+        store, began = self.place.backend.store, self._began.bodies
+        snapshot = store.load(command.session_id, command.owner)
+        if snapshot is None:
+            raise SessionNotFound(command.session_id)
+        ours = command.history.elements or () if command.history else ()
+        same = bodies_of(snapshot.elements)[: len(began)] == began == bodies_of(ours)[: len(began)]
+        return replace(command, history=Extend(0, ours[len(began) :])) if same else command
+
+    def _noting(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
+        """Write *attempt*; what *command* wants is pending if no answer comes: it may have landed."""
+        self._pending = None
+        try:
+            return self.place.backend.store.apply(attempt)
+        except StoreUnavailable as error:
+            self._pending = (command, attempt, given) if error.written is None else None
+            raise
+
+    def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
+        before = self.known()
+        self.is_absent, self._began, self._given = False, _Began(), given
+        if command.mode == "merge" and before:
+            self._rebase(changes.base_merged(before, command, receipt))
+            return
+        self._rebase(changes.base_created(command, receipt, self.place.backend.origin))
+        if command.mode == "upsert" and receipt.version > 1:
+            self._join(receipt.first_seq, attempt)
+
+    def _join(self, first_seq: int | None, attempt: Save) -> None:
+        """Somebody was faster: what they wrote stands beside what we just wrote, and is taken over."""
+        place = self.place
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        if snapshot is None:
+            self.remove()
+            self.is_absent = True
+            return
+        base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        self._given = self._given or self._texts(self.value)
+        if not place.converter and type(content) in (dict, list) and isinstance(self.value, type(content)):
+            _, fields, history = self._given
+            bodies = [body for body, _ in history or ()]
+            count = len(attempt.history.elements or ()) if attempt.history else 0
+            seqs = [*range(base.first_seq, base.first_seq + len(bodies) - count)]
+            seqs += range(first_seq or 0, (first_seq or 0) + count)
+            before = replace(base, fields=fields, elements=[join_element(0, body) for body in bodies], seqs=seqs)
+            base = merging.take_over(self.value, before, base, content, place.backend.form)
+            self._given = None
+        self._rebase(base)
+
+    def _delete(self) -> Delete:
+        """Only the session that was seen; where conflicts are errors, only as it was seen, and only by one."""
+        place, seen = self.place, self._removed
+        strict = seen and place.backend.settings.conflict == "raise"
+        expected = f"{seen.created_at_ms}-{seen.version}" if strict and seen else ""
+        created = seen.created_at_ms if seen else None
+        return Delete(session_id=place.session_id, owner=place.owner, expected=expected, created_at_ms=created)
+
+    def _content(self, value: Any) -> Any:
+        """*value* as JSON can hold it."""
+        converter = self.place.converter
+        if converter is None:
+            return value
+        try:
+            return converter.dump(value)
+        except Exception as error:
+            kind = type(value).__name__
+            raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}; nothing was written") from error
+
+    def _texts(self, value: Any) -> Texts:
+        return changes.texts(self._content(value), self.place.backend.form)
+
+    def _session(self) -> Session | ListSession | None:
+        """The value, if it is a session of this place, and so knows what it is compared with."""
+        return as_session(self.value, self.place.session_id, self.place.backend.origin)
+
+    def _rebase(self, base: Base) -> None:
+        self._base = base
+        session = self._session()
+        if session is not None:
+            on_base(session, base)
