@@ -266,6 +266,8 @@ def _tagged(response: Response, state: AnySession | Receipt) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"  # one person's; to be asked for again each time
     expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
     response.headers["Convstore-Expires-At"] = schemas.timestamp(expires_at)
+    if isinstance(state, Receipt):
+        response.headers["Convstore-Level"] = state.level
     return response
 
 

@@ -7,25 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from . import embedded
 from .config import Settings, masked
 from .errors import ConfigurationError
-
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-_MOST_CONNECTIONS = 10_000
-"""One for each thread that calls at the same moment. redis-py 8 would refuse the 101st."""
+from .redis_calls import Patience
 
 
 def connect(settings: Settings, instance_path: Path) -> redis.Redis:
-    """A client with every timeout and the retries stated: redis-py's own defaults contradict each other.
+    """A client with every timeout and limit stated: redis-py's own defaults contradict each other.
 
-    Retrying writes is safe here, because each carries a token that its script checks. A relative folder of an embedded
-    server lies in *instance_path*.
+    It retries nothing: that is done above it, within a budget. A relative folder of an embedded server lies in
+    *instance_path*.
     """
     options: dict[str, Any] = {
         "decode_responses": False,
@@ -33,12 +28,8 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
         "socket_connect_timeout": settings.connect_timeout,
         "socket_timeout": settings.command_timeout,
         "health_check_interval": 0,
-        "max_connections": _MOST_CONNECTIONS,
-        "retry": Retry(
-            ExponentialWithJitterBackoff(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE),
-            settings.retries,
-            supported_errors=(ConnectionError, TimeoutError),
-        ),
+        "max_connections": settings.max_connections,
+        "retry": Retry(NoBackoff(), 0),
     }
     if settings.url.startswith("embedded:"):
         return _disconnecting(embedded.connect(settings.url, instance_path, options))
@@ -51,6 +42,11 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
     except (ValueError, TypeError) as error:
         raise ConfigurationError([f"URL {masked(settings.url)} is refused by redis-py: {error}"]) from None
     return _disconnecting(client)
+
+
+def patience_of(settings: Settings) -> Patience:
+    """How long calls may take by *settings*."""
+    return Patience(settings.budget, settings.command_timeout, settings.retries)
 
 
 def _disconnecting(client: redis.Redis) -> redis.Redis:

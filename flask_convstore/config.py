@@ -102,6 +102,20 @@ class Settings:
     )
     connect_timeout: float = _setting(2.0, "How long to wait for a connection.", minimum=0.001, maximum=3600)
     command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001, maximum=3600)
+    durability: str = _setting(
+        "primary",
+        "What an acknowledged write is worth: `primary`, the server has it; `fsync`, its disk has it (appendfsync always is "
+        "verified); `replicas:n`, so many replicas have it too.",
+    )
+    budget: float = _setting(5.0, "The longest that a call takes in all, retries included.", minimum=0.01, maximum=3600)
+    max_connections: int = _setting(
+        10_000, "The most connections of a process: one for each thread that calls at the same moment.", minimum=1
+    )
+    circuit_failures: int = _setting(
+        5,
+        "After so many calls in a row without an answer calls fail at once; one tries again after 1, 2, 4 … 32 s.",
+        minimum=1,
+    )
     retries: int = _setting(
         3, "How often a call is repeated when no answer came; exponential, with jitter.", maximum=100
     )
@@ -126,6 +140,8 @@ class Settings:
         problems += _url_problems(self.url)
         if not self.client_roles:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
+        if not re.fullmatch(r"primary|fsync|replicas:[1-9]\d?", self.durability):
+            problems.append(f"DURABILITY must be primary, fsync or replicas:n, n from 1 to 99, not {self.durability!r}")
         if not self.history_key:
             problems.append("HISTORY_KEY is empty: name the key that holds the messages, such as 'history'")
         if problems:

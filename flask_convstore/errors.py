@@ -185,11 +185,17 @@ class StoreError(ConvstoreError):
 
 
 class StoreUnavailable(StoreError):
-    """No answer in time, or the server refuses work for now. The call may be repeated, a write with the same token."""
+    """No answer in time, or the server refuses work for now. The call may be repeated, a write with the same token.
 
-    def __init__(self, reason: str, *, written: bool | None) -> None:
+    Attributes:
+        is_down: Nobody answers, or nobody who could serve anything.
+    """
+
+    def __init__(self, reason: str, *, written: bool | None, is_down: bool = False) -> None:
+        self.reason = reason
         self.written = written
-        effect = "nothing was written"
+        self.is_down = is_down
+        effect = "it is written" if written else "nothing was written"
         if written is None:
             effect = (
                 "a write may have happened: to repeat it, append with the same token or save the same session again"

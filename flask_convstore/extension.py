@@ -14,7 +14,8 @@ from flask import Blueprint, Flask, current_app, has_request_context
 from . import aliases, branches, chats, per_request, signals
 from .blueprint import make_blueprint
 from .changes import Content
-from .clients import connect
+from .circuit import Circuit, CircuitStore
+from .clients import connect, patience_of
 from .config import YEARS, Settings, load_settings, masked, share_keys
 from .conversations import Backend, Conversations, limits_of
 from .converters import converter_of
@@ -23,6 +24,7 @@ from .mapping import SessionMapping
 from .memory_store import MemoryStore
 from .models import ANY, CALLER, Owner, Receipt, Scope
 from .observed_store import ObservedStore
+from .redis_calls import Durability
 from .redis_store import RedisStore
 from .sessions import AnySession
 from .store import Store
@@ -44,6 +46,7 @@ class AppState:
         app: The application.
         settings: Those of the sessions.
         client: The Redis client; None for ``memory://``.
+        circuit: Knows whether the server answers; one for all namespaces.
         backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
     """
 
@@ -51,6 +54,7 @@ class AppState:
     app: Flask = field(repr=False)
     settings: Settings = field(repr=False)
     client: redis.Redis | None = field(repr=False)  # redis-py 7 shows the password
+    circuit: Circuit
     backends: dict[str, Backend] = field(default_factory=dict)
 
     @property
@@ -68,7 +72,11 @@ class AppState:
 
     def _store(self, settings: Settings, namespace: str) -> Store:
         limits = limits_of(settings)
-        store = RedisStore(self.client, settings.prefix, limits) if self.client else MemoryStore(limits)
+        store: Store = MemoryStore(limits)
+        if self.client:
+            durability = Durability(settings.durability)
+            redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
+            store = CircuitStore(redis_store, self.circuit)
         return ObservedStore(store, self.sender(namespace), _refresh_loaded)
 
     def sender(self, namespace: str = "") -> signals.Send:
@@ -152,7 +160,7 @@ class ConversationStore(Conversations):
             client = connect(settings, Path(app.instance_path))
         if client is not None and client.get_encoder().decode_responses:
             raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
-        state = AppState(self, app, settings, client)
+        state = AppState(self, app, settings, client, Circuit(settings.circuit_failures))
         for name, other in states.items():
             same_server = client and other.client and masked(settings.url) == masked(other.settings.url)
             if name != self.name and same_server and share_keys(settings, other.settings):

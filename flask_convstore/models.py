@@ -235,7 +235,8 @@ class Receipt:
         version: The session's version after it.
         first_seq: The seq of the first message it added; None if it added none.
         repeated: The token was known: nothing was written now, this is the first answer.
-        level: What the acknowledgement is worth: ``primary`` (the server has it), ``memory`` (this process has it).
+        level: What the acknowledgement is worth: ``primary`` (the server has it), ``fsync`` (its disk has it),
+            ``replicas:n`` (so many replicas have it too), ``memory`` (this process has it).
         created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone. Of a repeat: ``updated_at_ms`` is
             that of the first time, ``expires_at_ms`` has moved.
         lifetime_ms: From the interaction to ``expires_at_ms`` as it was then; of a repeat, the first time's.

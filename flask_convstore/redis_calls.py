@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import itertools
 import os
+import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -14,27 +17,10 @@ from typing import Any, NamedTuple
 import redis
 from redis import exceptions
 
-from .errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
+from .errors import StoreMisconfigured, StoreUnavailable
+from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
-
-# redis-py has classes for some of the server's errors, and cuts off their first word; the others are known by theirs.
-_MISCONFIGURED = (
-    exceptions.AuthenticationError,
-    exceptions.AuthorizationError,
-    exceptions.AuthenticationWrongNumberOfArgsError,
-    exceptions.NoPermissionError,
-)
-_MISCONFIGURED_WORDS = ("The user executing the script", "ACL failure in script")  # Redis's and Valkey's
-_REFUSED = (
-    exceptions.OutOfMemoryError,
-    exceptions.ReadOnlyError,
-    exceptions.BusyLoadingError,
-    exceptions.ClusterDownError,
-    exceptions.TryAgainError,
-)
-_REFUSED_WORDS = ("MISCONF", "NOREPLICAS", "BUSY")
-
 
 _READING = ("touch", "renew_turn", "turn_state", "follow")
 """Scripts that write nothing of the app's."""
@@ -58,47 +44,91 @@ class Call(NamedTuple):
         return ("EVAL", script(self.name)[0], len(self.keys), *self.keys, nonce, *self.arguments)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call may take in all, and how often it is repeated when a failure may pass. Seconds.
+
+    Attributes:
+        budget: From its beginning to its end, by the wall clock, whatever happens.
+        timeout: For each answer.
+    """
+
+    budget: float = 5.0
+    timeout: float = 3.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What an acknowledged write is worth: ``primary`` (the server has it), ``fsync`` (its disk has it too), or how many
+    *replicas* have it too.
+
+    | level      | survives                                                     | does not survive                        |
+    | ---------- | ------------------------------------------------------------ | --------------------------------------- |
+    | primary    | the death of an app; that of the server as far as its disk   | a fail-over that the write had not       |
+    |            | has been told (at most a second, with appendfsync everysec)  | reached, the loss of the last second    |
+    | fsync      | kill -9, power loss                                          | the loss of the disk; a fail-over       |
+    | replicas:n | the loss of any n of the n + 1 servers, a fail-over to one   | the loss of all; power loss everywhere  |
+    |            | of the n                                                     |                                         |
+    """
+
+    level: str = "primary"
+
+    @property
+    def replicas(self) -> int:
+        """How many must have confirmed a write; 0: none need to."""
+        kind, _, count = self.level.partition(":")
+        return int(count) if kind == "replicas" else 0
+
+
+PATIENCE = Patience()
+PRIMARY = Durability()
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
 class Calls:
-    """Calls on a redis-py client that gives back bytes. It connects when it is first used."""
+    """Calls over the connections of a redis-py client that gives back bytes. It connects when it is first used.
 
-    def __init__(self, client: redis.Redis) -> None:
+    Its command layer is left out: it takes as long as the server does. A call is packed, sent and read here, and repeated
+    here, within a budget: repeating writes is safe, because each carries a token that its script checks.
+    """
+
+    def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
+        self._durability = durability
+        self._is_verified = durability.level != "fsync"
         self._client = client
-        self._execute: Callable[..., Any] = client.execute_command
+        self._pool: Any = client.connection_pool
+        self._patience = patience
 
-    def command(self, *command: Argument, **options: Any) -> Any:
+    def command(self, *command: Argument) -> Any:
         """The reply of one plain command."""
-        with our_errors(str(command[0]), writes=False):
-            return self._execute(*command, **options)
+        (reply,) = self._exchanged([command], str(command[0]), writes=False)
+        return _raised(reply, str(command[0]), writes=False)
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """The replies of several plain commands, in one round trip but not at one moment; errors as values."""
-        pipeline = self._client.pipeline(transaction=False)
-        queue: Callable[..., Any] = pipeline.execute_command
-        for command in commands:
-            queue(*command)
-        with our_errors(str(commands[0][0]), writes=False):
-            return pipeline.execute(raise_on_error=False)
+        return self._exchanged(commands, str(commands[0][0]), writes=False)
 
     def close(self) -> None:
         """Give up the connections."""
         self._client.close()
-        self._client.connection_pool.disconnect()
+        self._pool.disconnect()
 
     def call(self, call: Call, queries: Sequence[Sequence[Argument]] = ()) -> Any:
-        """The reply of a script, followed by those of *queries*, all in one round trip.
+        """The reply of a script; with *queries* a list of it and theirs, all of one moment. One round trip.
 
         A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
         """
         nonce = os.urandom(8)
-        try:
-            try:
-                replies = self._send(call.by_digest(nonce), queries)
-            except exceptions.NoScriptError:
-                replies = self._send(call.by_text(nonce), queries)
-        except exceptions.RedisError as error:
-            raise as_ours(error, call.keys[0], writes=call.writes) from error
-        self._check_nonce(call, nonce, replies[0] if queries else replies)
-        return replies
+        replies = self._replies(call, call.by_digest(nonce), queries)
+        if isinstance(replies[0], exceptions.NoScriptError):
+            replies = self._replies(call, call.by_text(nonce), queries)
+        for reply in replies:
+            _raised(reply, call.keys[0], call.writes)
+        self._check_nonce(call, nonce, replies[0])
+        return replies if queries else replies[0]
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
         """The reply of *call*, which the server does behind *first*, in the same round trip.
@@ -106,18 +136,14 @@ class Calls:
         Unless *is_first_known* to the server, it is sent the text of *first*: were it not known, it would be done later.
         """
         nonce = os.urandom(8)
-        with our_errors(call.keys[0], call.writes):
-            pipeline = self._client.pipeline(transaction=False)
-            queue: Callable[..., Any] = pipeline.execute_command
-            queue(*(first.by_digest(nonce) if is_first_known else first.by_text(nonce)))
-            queue(*call.by_digest(nonce))
-            before, reply = pipeline.execute(raise_on_error=False)
-            if isinstance(before, exceptions.NoScriptError):
-                before = self._execute(*first.by_text(nonce))
-            if isinstance(reply, exceptions.NoScriptError):
-                reply = self._execute(*call.by_text(nonce))
-            if isinstance(reply, Exception):
-                raise reply
+        told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
+        self._verify()
+        before, reply = self._exchanged([told, call.by_digest(nonce)], call.keys[0], call.writes)
+        if isinstance(before, exceptions.NoScriptError):
+            (before,) = self._exchanged([first.by_text(nonce)], first.keys[0], writes=True)
+        if isinstance(reply, exceptions.NoScriptError):
+            (reply,) = self._exchanged([call.by_text(nonce)], call.keys[0], call.writes)
+        _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, reply)
         if isinstance(before, exceptions.RedisError):
             error = as_ours(before, first.keys[0], writes=True)
@@ -125,25 +151,135 @@ class Calls:
             raise error from before
         return reply
 
+    def _replies(self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> list[Any]:
+        if call.writes:
+            self._verify()
+        if not queries:
+            return self._exchanged([command], call.keys[0], call.writes)
+        commands = [("MULTI",), command, *queries, ("EXEC",)]
+        *queued, replies = self._exchanged(commands, call.keys[0], call.writes)
+        # What was refused when it was queued has spoiled the rest.
+        return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
-            self._client.connection_pool.disconnect()
+            self._pool.disconnect()
             reason = "the server's reply belongs to another call; the connections were closed"
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
-    def _send(self, call: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> Any:
-        if not queries:
-            return self._execute(*call)
-        transaction = self._client.pipeline(transaction=True)
-        queue: Callable[..., Any] = transaction.execute_command
-        for command in (call, *queries):
-            queue(*command)
-        # redis-py would add the arguments of the command to the text of its error.
-        replies = transaction.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
+    def _verify(self) -> None:
+        """Once, before the first write: that the server does what ``fsync`` promises."""
+        if self._is_verified:
+            return
+        try:
+            found = self.command("CONFIG", "GET", "append*")
+        except StoreMisconfigured as error:
+            reason = (
+                f"CONVSTORE_DURABILITY=fsync cannot be verified, the server does not show its configuration ({error})"
+            )
+            raise StoreMisconfigured(reason) from error
+        shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
+            raise StoreMisconfigured(
+                "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
+            )
+        self._is_verified = True
+
+    def _exchanged(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool) -> list[Any]:
+        """As ``_repeated``; a write that is to be on replicas is waited for on the connection that made it."""
+        replicas = self._durability.replicas if writes else 0
+        if not replicas:
+            return self._repeated(commands, key, writes)
+        waiting = ("WAIT", replicas, int(500 * self._patience.timeout))
+        *replies, confirmed = self._repeated([*commands, waiting], key, writes)
+        is_done = not any(isinstance(reply, Exception) for reply in replies)
+        _raised(confirmed if is_done else None, "WAIT", writes)
+        if is_done and confirmed < replicas and _wrote(replies):
+            reason = f"only {confirmed} of {replicas} replicas have confirmed it in time"
+            raise StoreUnavailable(reason, written=True)
         return replies
+
+    def _repeated(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool) -> list[Any]:
+        """The replies to *commands*, errors of the server as values; repeated while failures may pass and time is left."""
+        deadline = time.monotonic() + self._patience.budget
+        lost = False
+        for attempt in itertools.count():
+            try:
+                replies = self._exchange(commands, deadline)
+                refusal = next((reply for reply in replies if isinstance(reply, exceptions.RedisError)), None)
+                if refusal is None or not classify(refusal).passes or isinstance(refusal, exceptions.NoScriptError):
+                    return replies
+                error: exceptions.RedisError = refusal
+            except exceptions.RedisError as raised:
+                error = raised
+            failure = classify(error)
+            lost = lost or failure.kind == "ambiguous"
+            pause = self._pause(attempt, failure)
+            out_of_time = time.monotonic() + pause >= deadline
+            if not failure.passes or attempt >= self._patience.retries or out_of_time:
+                ours = as_ours(error, key, writes=writes)
+                if lost and writes and isinstance(ours, StoreUnavailable):
+                    ours = StoreUnavailable(ours.reason, written=None, is_down=ours.is_down)
+                raise ours from error
+            time.sleep(pause)
+        raise AssertionError
+
+    def _pause(self, attempt: int, failure: Failure) -> float:
+        """Exponential, with jitter; none for a connection that was found dead: the next one may be alive."""
+        if attempt == 0 and failure.name == "connection lost":
+            return 0.0
+        longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        return random.uniform(0.5, 1) * longest  # noqa: S311  no secret
+
+    def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        """One attempt. Whatever goes wrong, a connection with replies that nobody has read is not used again."""
+        connection = self._pool.get_connection()
+        try:
+            packed = connection.pack_commands(commands) if len(commands) > 1 else connection.pack_command(*commands[0])
+            left = deadline - time.monotonic()
+            is_short = left < self._patience.timeout
+            if is_short:
+                connection._sock.settimeout(max(0.001, left))
+            connection.send_packed_command(packed, check_health=False)
+            replies = [_read(connection) for _ in commands]
+            if is_short:
+                connection._sock.settimeout(connection.socket_timeout)
+            return replies
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
+
+
+def _read(connection: Any) -> Any:
+    """The next reply; an error of the server as a value."""
+    try:
+        return connection.read_response(disconnect_on_error=False)
+    except exceptions.ResponseError as error:
+        return error
+    except (exceptions.ConnectionError, exceptions.TimeoutError):
+        raise
+    except exceptions.RedisError as error:
+        return error
+
+
+def _wrote(replies: Sequence[Any]) -> bool:
+    """Whether a script among *replies* has written, now or the first time."""
+    flat = [part for reply in replies for part in ([reply, *reply] if isinstance(reply, list) else [reply])]
+    return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in flat)
+
+
+def _raised(reply: Any, key: str, writes: bool) -> Any:
+    """*reply*, unless it is an error."""
+    if isinstance(reply, exceptions.RedisError):
+        raise as_ours(reply, key, writes=writes) from reply
+    return reply
+
+
+def _listed(replies: Any) -> list[Any]:
+    """What EXEC has answered."""
+    return replies if isinstance(replies, list) else [replies]
 
 
 _INCLUDE = re.compile(r"^[ \t]*--#include (\S+)$", re.MULTILINE)
@@ -159,33 +295,3 @@ def script(name: str) -> tuple[str, str]:
 
     text = text_of(f"{name}.lua")
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-@contextlib.contextmanager
-def our_errors(key: str, writes: bool) -> Iterator[None]:
-    """Redis's errors as ours; *key* is what the call is about."""
-    try:
-        yield
-    except exceptions.RedisError as error:
-        raise as_ours(error, key, writes=writes) from error
-
-
-def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> ConvstoreError:
-    """Redis's error as ours."""
-    text = str(error).rpartition("caused error: ")[2]  # without the command's arguments
-    if "WRONGTYPE" in text:
-        return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
-    if isinstance(error, _MISCONFIGURED) or text.startswith(_MISCONFIGURED_WORDS):
-        refused = StoreMisconfigured(
-            f"the server refuses us ({text}): check the password and the permissions in the URL"
-        )
-        if writes and text.startswith(_MISCONFIGURED_WORDS):
-            refused.written = None  # what the script did before the command that is not permitted stays done
-        return refused
-    # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
-    if isinstance(error, _REFUSED) or (isinstance(error, exceptions.ResponseError) and text.startswith(_REFUSED_WORDS)):
-        return StoreUnavailable(f"the server refuses work for now ({text})", written=False)
-    reason = f"no answer from the server ({text})"
-    if isinstance(error, exceptions.ConnectionError) and "connecting to" in text:
-        reason = f"cannot reach the server ({text}): is it running, and is the URL right? (memory:// needs no server)"
-    return StoreUnavailable(reason, written=None if writes else False)

@@ -20,8 +20,9 @@ from urllib.parse import unquote
 from redis.exceptions import RedisError
 
 from .errors import ConvstoreError, InvalidInput
+from .failures import as_ours
 from .models import ANY, Owner, Page, Summary
-from .redis_calls import Argument, Call, Calls, as_ours
+from .redis_calls import Argument, Call, Calls
 
 _log = logging.getLogger("flask_convstore")
 
@@ -99,12 +100,13 @@ class RedisIndex:
         return whole, str(whole[-1][1])
 
     def _scored(self, *command: Argument) -> list[tuple[bytes, int]]:
-        return [(name, int(score)) for name, score in self._calls.command(*command, withscores=True)]
+        return _pairs(self._calls.command(*command))
 
     def _scanned(self, cursor: str | None, limit: int) -> Page:
         """All sessions there are: the server walks through its keys."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
-        following, keys = self._calls.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", limit)
+        position, keys = self._calls.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", limit)
+        following = int(position)
         start = len(self._prefix) + 1
         found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
         return Page([summary for _, summary in found if summary], str(following) if following else None)
@@ -129,19 +131,13 @@ class RedisIndex:
     def _prune(self, index: str) -> None:
         """Take what is gone out of a sample of an index. Done now and then, this keeps most of it alive."""
         try:
-            sample = self._sample(index)
+            sample = _pairs(self._calls.command("ZRANDMEMBER", index, _PRUNE_SAMPLE, "WITHSCORES"))
             found = self._summaries([(name.decode(), active) for name, active in sample])
             gone = [entry for entry, (exists, _) in zip(sample, found, strict=True) if not exists]
             if gone:
                 self._unindex(index, gone)
         except ConvstoreError as error:
             _log.warning("the index %s was not pruned: %s", index, error)
-
-    def _sample(self, index: str) -> list[tuple[bytes, int]]:
-        flat = self._calls.command("ZRANDMEMBER", index, _PRUNE_SAMPLE, "WITHSCORES")
-        if flat and isinstance(flat[0], (list, tuple)):
-            return [(name, int(float(score))) for name, score in flat]
-        return [(name, int(float(score))) for name, score in zip(flat[::2], flat[1::2], strict=True)]
 
     def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]]) -> None:
         members = [part for entry in gone for part in entry]
@@ -167,3 +163,10 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         message_count=count,
         title=title.decode() if title else None,
     )
+
+
+def _pairs(replies: Sequence[Any]) -> list[tuple[bytes, int]]:
+    """Members and scores, as the server sends them in RESP2 (one after the other) or RESP3 (in pairs)."""
+    in_pairs = bool(replies) and isinstance(replies[0], list)
+    pairs = replies if in_pairs else zip(replies[::2], replies[1::2], strict=True)
+    return [(name, int(float(score))) for name, score in pairs]

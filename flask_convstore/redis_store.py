@@ -64,7 +64,7 @@ from .models import (
     Snapshot,
     Touch,
 )
-from .redis_calls import Argument, Call, Calls
+from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
 from .redis_index import RedisIndex
 
 _log = logging.getLogger("flask_convstore")
@@ -82,10 +82,20 @@ class RedisStore:
         client: Connects when it is first used.
         prefix: What every key begins with.
         limits: How long sessions live, and how large they may get.
+        patience: How long calls may take.
+        durability: What an acknowledged write is worth.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str, limits: Limits) -> None:
-        self._calls = Calls(client)
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: str,
+        limits: Limits,
+        patience: Patience = PATIENCE,
+        durability: Durability = PRIMARY,
+    ) -> None:
+        self._calls = Calls(client, patience, durability)
+        self._level = durability.level
         self._prefix = prefix
         self._index = RedisIndex(self._calls, prefix, lambda session_id: self._keys(session_id)[0], _in_key)
         self._times = (limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
@@ -105,15 +115,15 @@ class RedisStore:
             _refuse(command, reply, keys)
             version, created, updated, expires, lifetime = reply[2:7]
             self._spread(command.session_id, lifetime, reply[7:8])
-            return Receipt(version, None, False, "primary", created, updated, expires, lifetime, None)
+            return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
         name, arguments = _writing(command)
         call = Call(name, keys, (*self._head(command), *arguments))
         entry = self._entry(command) if isinstance(command, Save) and command.mode != "merge" else None
         reply = self._index.create(entry, call) if entry else self._calls.call(call)
         _refuse(command, reply, keys)
         if reply[0] != b"ok":
-            return _first_receipt(reply, reply[2], keys[2])
-        receipt = _receipt(reply)
+            return _first_receipt(reply, reply[2], keys[2], self._level)
+        receipt = _receipt(reply, self._level)
         self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
         return receipt
 
@@ -126,11 +136,11 @@ class RedisStore:
         _refuse(command, reply, keys)
         if reply[0] == b"ok":
             now_begun = _snapshot(command.session_id, keys, found, command.last, reply[6])
-            receipt = _receipt(reply)
+            receipt = _receipt(reply, self._level)
             self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
             return Begun(receipt, now_begun)
-        receipt = _first_receipt(reply, reply[2], keys[2])
-        ended = _first_receipt(reply, reply[6], keys[2]) if len(reply) > 6 and reply[6] else None
+        receipt = _first_receipt(reply, reply[2], keys[2], self._level)
+        ended = _first_receipt(reply, reply[6], keys[2], self._level) if len(reply) > 6 and reply[6] else None
         gone = not receipt.expires_at_ms
         return Begun(
             receipt,
@@ -262,20 +272,20 @@ def _history_arguments(change: Extend | Rewrite | None) -> tuple[str, int, tuple
     return "rewrite", change.history_version, change.elements
 
 
-def _receipt(reply: list[Any]) -> Receipt:
+def _receipt(reply: list[Any], level: str) -> Receipt:
     version, first_seq, created, updated, expires, history_version = reply[2:8]
     lifetime = expires - updated
-    return Receipt(version, first_seq or None, False, "primary", created, updated, expires, lifetime, history_version)
+    return Receipt(version, first_seq or None, False, level, created, updated, expires, lifetime, history_version)
 
 
-def _first_receipt(reply: list[Any], kept: bytes, key: str) -> Receipt:
+def _first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receipt:
     """The receipt *kept* under a token: ``version first_seq at history_version_before lifetime digest``."""
     try:
         version, first_seq, at, history_version, lifetime = map(int, kept.split(b" ", 5)[:5])
     except ValueError:
         raise CorruptValue(key, "it holds a receipt that is not ours") from None
     created, _, expires = reply[3:6]
-    return Receipt(version, first_seq or None, True, "primary", created, at, expires, lifetime, history_version)
+    return Receipt(version, first_seq or None, True, level, created, at, expires, lifetime, history_version)
 
 
 _TOO_LARGE = {

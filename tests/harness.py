@@ -6,6 +6,7 @@ from typing import Protocol
 
 import redis
 
+from flask_convstore.clients import patience_of
 from flask_convstore.config import Settings
 from flask_convstore.conversations import Backend, Conversations, limits_of
 from flask_convstore.memory_store import MemoryStore
@@ -70,7 +71,7 @@ class RedisHarness:
 
     def __init__(self, client: redis.Redis, settings: Settings = SETTINGS) -> None:
         self.client = client
-        self.store = RedisStore(client, settings.prefix, limits_of(settings))
+        self.store = RedisStore(client, settings.prefix, limits_of(settings), patience_of(settings))
 
     def keys(self, session_id: str) -> tuple[str, str, str]:
         return self.store._keys(session_id)

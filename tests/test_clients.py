@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore.clients import connect
+from flask_convstore.clients import connect, patience_of
 from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError
+from flask_convstore.redis_calls import Patience
 
 from .servers import running
 
@@ -26,7 +27,8 @@ def test_timeouts_and_retries_are_stated(url: str) -> None:
     stated = options(url, connect_timeout=1.5, command_timeout=2.5, retries=7)
     assert stated["socket_connect_timeout"] == 1.5
     assert stated["socket_timeout"] == 2.5
-    assert stated["retry"].get_retries() == 7
+    assert stated["retry"].get_retries() == 0  # Calls repeats, within a budget
+    assert patience_of(Settings(budget=4, command_timeout=2.5, retries=7)) == Patience(4, 2.5, 7)
     assert stated["protocol"] == 2
     assert stated["decode_responses"] is False
 

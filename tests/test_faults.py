@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore.clients import connect
+from flask_convstore.clients import connect, patience_of
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
@@ -50,7 +50,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 def through(proxy: Proxy, **settings: Any) -> RedisStore:
     chosen = Settings(url=proxy.url, **settings)
-    return RedisStore(connect(chosen, Path()), chosen.prefix, limits_of(chosen))
+    return RedisStore(connect(chosen, Path()), chosen.prefix, limits_of(chosen), patience_of(chosen))
 
 
 ELEMENT = join_element(1, b'"new"')
@@ -165,9 +165,8 @@ def test_silence_ends_in_time(server: Server, proxy: Proxy) -> None:
 def test_a_stopped_server(proxy: Proxy) -> None:
     """SIGSTOP: connections stay open and nobody answers; what was sent is done when it goes on."""
     with running("valkey") as server:
-        store = RedisStore(
-            connect(Settings(url=server.url, retries=0, command_timeout=0.2), Path()), "p:", limits_of(Settings())
-        )
+        settings = Settings(url=server.url, retries=0, command_timeout=0.2)
+        store = RedisStore(connect(settings, Path()), "p:", limits_of(settings), patience_of(settings))
         store.apply(SAVED)
         append = Append(session_id="s", owner=ANY, elements=(ELEMENT,))
         store.apply(append)

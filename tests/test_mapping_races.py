@@ -363,7 +363,7 @@ def test_a_listing_that_is_refused_is_not_an_empty_one(server: Server, monkeypat
     service = Service(server.url)
     with service.app.app_context():
         service.convstore.save_session("s", {})
-        calls = service.convstore.backend.store._store._calls  # type: ignore[attr-defined]
+        calls = service.convstore.backend.store._store._store._calls  # type: ignore[attr-defined]
         refusal = ResponseError("BUSY Redis is busy running a script")
         monkeypatch.setattr(calls, "commands", lambda commands: [refusal for _ in commands])
         with pytest.raises(StoreUnavailable):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore.clients import connect
+from flask_convstore.clients import connect, patience_of
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.errors import (
@@ -35,7 +35,8 @@ BOT = {"role": "assistant", "content": "a" * 800}
 
 
 def on(client: redis.Redis, settings: Settings = SETTINGS) -> PlainConversations:
-    return PlainConversations(RedisStore(client, settings.prefix, limits_of(settings)), settings)
+    store = RedisStore(client, settings.prefix, limits_of(settings), patience_of(settings))
+    return PlainConversations(store, settings)
 
 
 # ---- the layout
@@ -243,15 +244,16 @@ def test_a_server_that_forgot_its_scripts_is_taught_again(server: Server) -> Non
 def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     conversations = on(valkey.client)
     conversations.save_session("s", {})
+    conversations.append("s", "zero")
     calls = conversations.backend.store._calls  # type: ignore[attr-defined]
     replies: list[Any] = []
-    original = calls._execute
+    original = calls._exchange
 
-    def stale(*command: Any) -> Any:
-        replies.append(original(*command))
+    def stale(*arguments: Any) -> Any:
+        replies.append(original(*arguments))
         return replies[0]
 
-    monkeypatch.setattr(calls, "_execute", stale)
+    monkeypatch.setattr(calls, "_exchange", stale)
     conversations.append("s", "one")
     with pytest.raises(StoreUnavailable) as caught:
         conversations.append("s", "two")
