@@ -20,7 +20,7 @@ _log = logging.getLogger("flask_convstore")
 
 DAY = 86_400
 YEARS = 10 * 365 * DAY
-SCHEMES = ("redis", "rediss", "unix", "embedded", "memory")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded", "memory")
 
 _NAMES = "names, separated by commas"
 _KINDS: dict[str, str] = {
@@ -55,7 +55,8 @@ class Settings:
 
     url: str = _setting(
         "redis://localhost:6379/0",
-        "Where sessions are: `redis://`, `rediss://` (TLS), `unix://`, `embedded:///folder`, `memory://` (this process).",
+        "Where sessions are: `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://h1:26379,h2:26379/mymaster/0`, "
+        "`redis+cluster://h1:7000,h2:7001`, `embedded:///folder`, `memory://` (this process).",
         secret=True,
     )
     prefix: str = _setting("chat:session:", "What every key begins with. No braces, no control characters.")
@@ -282,6 +283,8 @@ def _problems(setting: Field[Any], value: Any) -> list[str]:
 
 
 def _url_problems(url: str) -> list[str]:
+    if re.match(r"rediss?\+(sentinel|cluster):", url):
+        return _nodes_problems(url)
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  reading it is the check
@@ -297,8 +300,32 @@ def _url_problems(url: str) -> list[str]:
     return []
 
 
+def is_cluster(settings: Settings) -> bool:
+    """Whether the URL names a Cluster."""
+    return settings.url.partition(":")[0].endswith("+cluster")
+
+
+def _nodes_problems(url: str) -> list[str]:
+    scheme, _, rest = url.partition("://")
+    location, _, path = rest.partition("/")
+    hosts = location.rpartition("@")[2].split(",")
+    if not all(re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", host) for host in hosts):
+        return [f"URL {scheme}:// names hosts and ports, separated by commas: {scheme}://h1:7000,h2:7001"]
+    if scheme.endswith("sentinel") and not re.fullmatch(r"[\w.-]+(/\d+)?", path):
+        return [f"URL {scheme}:// ends with the name of the primary, and a database: {scheme}://h1:26379/mymaster/0"]
+    if scheme.endswith("cluster") and path not in ("", "0"):
+        return ["URL redis+cluster:// has a path, but a Cluster has one database only"]
+    return []
+
+
 def masked(url: str) -> str:
     """*url* without its password and query, fit for a log."""
+    if re.match(r"rediss?\+(sentinel|cluster):", url):
+        scheme, _, rest = url.partition("://")
+        location, slash, path = rest.partition("/")
+        credentials, at, hosts = location.rpartition("@")
+        user, colon, _ = credentials.partition(":")
+        return f"{scheme}://{user}{':***' if colon else ''}{at}{hosts}{slash}{path}"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

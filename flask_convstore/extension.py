@@ -10,13 +10,14 @@ from typing import Any, Literal, TypeVar, overload
 
 import redis
 from flask import Blueprint, Flask, current_app, has_request_context
+from redis.cluster import RedisCluster
 
 from . import aliases, branches, chats, per_request, signals
 from .blueprint import make_blueprint
 from .changes import Content
 from .circuit import Circuit, CircuitStore
-from .clients import connect, patience_of
-from .config import YEARS, Settings, load_settings, masked, share_keys
+from .clients import connect, connect_cluster, patience_of
+from .config import YEARS, Settings, is_cluster, load_settings, masked, share_keys
 from .conversations import Backend, Conversations, limits_of
 from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
@@ -25,6 +26,7 @@ from .memory_store import MemoryStore
 from .models import ANY, CALLER, Owner, Receipt, Scope
 from .observed_store import ObservedStore
 from .redis_calls import Durability
+from .redis_cluster import LazyCluster
 from .redis_store import RedisStore
 from .sessions import AnySession
 from .store import Store
@@ -53,7 +55,7 @@ class AppState:
     convstore: ConversationStore
     app: Flask = field(repr=False)
     settings: Settings = field(repr=False)
-    client: redis.Redis | None = field(repr=False)  # redis-py 7 shows the password
+    client: redis.Redis | LazyCluster | None = field(repr=False)  # redis-py 7 shows the password
     circuit: Circuit
     backends: dict[str, Backend] = field(default_factory=dict)
 
@@ -126,7 +128,7 @@ class ConversationStore(Conversations):
         *,
         name: str = "convstore",
         config_prefix: str = "CONVSTORE",
-        client: redis.Redis | None = None,
+        client: redis.Redis | RedisCluster | None = None,
     ) -> None:
         if config_prefix.startswith("CONVSTORE_"):
             raise ConfigurationError(
@@ -155,10 +157,17 @@ class ConversationStore(Conversations):
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
             )
         settings = load_settings(app.config, os.environ, self._config_prefix)
-        client = self._client
-        if client is None and not settings.url.startswith("memory:"):
+        client: redis.Redis | LazyCluster | None
+        if isinstance(self._client, RedisCluster):
+            cluster = self._client
+            client = LazyCluster(lambda: cluster)
+        elif self._client is not None or settings.url.startswith("memory:"):
+            client = self._client
+        elif is_cluster(settings):
+            client = connect_cluster(settings)
+        else:
             client = connect(settings, Path(app.instance_path))
-        if client is not None and client.get_encoder().decode_responses:
+        if self._client is not None and self._client.get_encoder().decode_responses:
             raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
         state = AppState(self, app, settings, client, Circuit(settings.circuit_failures))
         for name, other in states.items():
@@ -176,8 +185,9 @@ class ConversationStore(Conversations):
 
     @property
     def client(self) -> redis.Redis | None:
-        """The Redis client of the current app; None for ``memory://``."""
-        return self._state().client
+        """The Redis client of the current app; None for ``memory://``. That of a Cluster is a ``RedisCluster``."""
+        client = self._state().client
+        return client.get()[0] if isinstance(client, LazyCluster) else client
 
     def caller(self) -> Owner:
         """In a request nobody in particular, who sees sessions without an owner; outside one the server, who sees all."""

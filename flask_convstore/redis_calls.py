@@ -111,9 +111,13 @@ class Calls:
         """The replies of several plain commands, in one round trip but not at one moment; errors as values."""
         return self._exchanged(commands, str(commands[0][0]), writes=False)
 
+    def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
+        """Some of all keys that fit *pattern*, and where the next ones begin; None: there are no more."""
+        position, keys = self.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", count)
+        return (str(int(position)) if int(position) else None), keys
+
     def close(self) -> None:
-        """Give up the connections."""
-        self._client.close()
+        """Give up the connections; the next call opens new ones."""
         self._pool.disconnect()
 
     def call(self, call: Call, queries: Sequence[Sequence[Argument]] = ()) -> Any:
@@ -163,7 +167,7 @@ class Calls:
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
-            self._pool.disconnect()
+            self.close()
             reason = "the server's reply belongs to another call; the connections were closed"
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
@@ -232,8 +236,15 @@ class Calls:
         return random.uniform(0.5, 1) * longest  # noqa: S311  no secret
 
     def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
-        """One attempt. Whatever goes wrong, a connection with replies that nobody has read is not used again."""
-        connection = self._pool.get_connection()
+        """One attempt."""
+        return self._over(self._pool, commands, deadline)
+
+    def _over(self, pool: Any, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        """The replies to *commands* over one connection of *pool*.
+
+        Whatever goes wrong, a connection with replies that nobody has read is not used again.
+        """
+        connection = pool.get_connection()
         try:
             packed = connection.pack_commands(commands) if len(commands) > 1 else connection.pack_command(*commands[0])
             left = deadline - time.monotonic()
@@ -249,7 +260,7 @@ class Calls:
             connection.disconnect()
             raise
         finally:
-            self._pool.release(connection)
+            pool.release(connection)
 
 
 def _read(connection: Any) -> Any:

@@ -64,7 +64,9 @@ class RedisIndex:
 
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
         """See ``Store.page``."""
-        if cursor is not None and not cursor.isdecimal():
+        if cursor is not None and not (
+            re.fullmatch(r"(\S+ )?\d{1,20}", cursor) if owner is ANY else cursor.isdecimal()
+        ):
             raise InvalidInput("this is no cursor of ours", "cursor")
         if owner is ANY:
             return self._scanned(cursor, limit)
@@ -105,11 +107,10 @@ class RedisIndex:
     def _scanned(self, cursor: str | None, limit: int) -> Page:
         """All sessions there are: the server walks through its keys."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
-        position, keys = self._calls.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", limit)
-        following = int(position)
+        following, keys = self._calls.scan(cursor, pattern, limit)
         start = len(self._prefix) + 1
         found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
-        return Page([summary for _, summary in found if summary], str(following) if following else None)
+        return Page([summary for _, summary in found if summary], following)
 
     def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
         """Whether each session exists, and what is known of it; None if it is gone, or none of ours."""

@@ -65,6 +65,7 @@ from .models import (
     Touch,
 )
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
+from .redis_cluster import ClusterCalls, LazyCluster
 from .redis_index import RedisIndex
 
 _log = logging.getLogger("flask_convstore")
@@ -76,7 +77,7 @@ _LATEST_MS = 253_402_300_799_000
 
 
 class RedisStore:
-    """A ``Store`` on a redis-py client that gives back bytes; its methods are those of ``Store``.
+    """A ``Store`` on a redis-py client, or a cluster of them, that gives back bytes; its methods are those of ``Store``.
 
     Args:
         client: Connects when it is first used.
@@ -88,13 +89,17 @@ class RedisStore:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: redis.Redis | LazyCluster,
         prefix: str,
         limits: Limits,
         patience: Patience = PATIENCE,
         durability: Durability = PRIMARY,
     ) -> None:
-        self._calls = Calls(client, patience, durability)
+        self._calls = (
+            ClusterCalls(client, patience, durability)
+            if isinstance(client, LazyCluster)
+            else Calls(client, patience, durability)
+        )
         self._level = durability.level
         self._prefix = prefix
         self._index = RedisIndex(self._calls, prefix, lambda session_id: self._keys(session_id)[0], _in_key)

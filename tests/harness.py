@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
@@ -80,7 +80,10 @@ class RedisHarness:
         self.client.delete(*self.keys(session_id)[:2])
 
     def lifetimes(self, session_id: str) -> list[int]:
-        return [int(ttl) for key in self.keys(session_id)[:2] if (ttl := self.client.pttl(key)) != -2]
+        client: Any = self.client
+        seconds, microseconds = client.time()
+        now = seconds * 1000 + microseconds // 1000
+        return [end - now for key in self.keys(session_id)[:2] if (end := client.pexpiretime(key)) > 0]
 
     def age(self, milliseconds: int) -> None:
         for key in self.client.scan_iter():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import signal
 import socketserver
 import subprocess
@@ -258,7 +257,13 @@ def small_output_buffer() -> Iterator[RedisStore]:
 
 @contextlib.contextmanager
 def no_redis() -> Iterator[RedisStore]:
-    with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+    class Web(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while self.request.recv(1 << 16):
+                self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Web) as server:
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield store_at(f"redis://127.0.0.1:{server.server_address[1]}/0")
         server.shutdown()

@@ -1,0 +1,156 @@
+"""Calls to a Redis or Valkey Cluster: each goes to the primary that has its slot, and follows where that moves.
+
+A session's keys are one slot, so that a call about it is what it is on one server. What concerns several slots, a session
+and its owner's index, takes a round trip each. While a slot is moved or a primary fails over, calls are repeated within
+their budget: the topology is read anew, and a migrating slot is asked where it goes to.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from redis import exceptions
+from redis.cluster import RedisCluster
+
+from .failures import as_ours
+from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
+
+_RETRIES = 1000
+"""The budget ends them: a fail-over takes longer than a few."""
+
+_HOPS = 16
+"""How often one attempt follows a slot: as often as Redis's own clients do."""
+
+
+class LazyCluster:
+    """A cluster client that is made, and connects, when it is first used."""
+
+    def __init__(self, make: Callable[[], RedisCluster]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._cluster: Any = None
+        self._generation = 0
+
+    def get(self) -> tuple[Any, int]:
+        """The client, and which of its topologies is known.
+
+        Raises:
+            RedisError: No node answers.
+        """
+        with self._lock:
+            if self._cluster is None:
+                try:
+                    self._cluster = self._make()
+                except exceptions.RedisClusterException as error:
+                    # It is no RedisError, whatever the cause.
+                    raise exceptions.ConnectionError(
+                        f"Error connecting to any node of the cluster ({error})"
+                    ) from error
+            return self._cluster, self._generation
+
+    def learn(self, seen: int) -> None:
+        """Read the topology anew, unless somebody has since the one that was *seen*."""
+        cluster, _ = self.get()
+        with self._lock:
+            if self._generation == seen:
+                try:
+                    cluster.nodes_manager.initialize()
+                except exceptions.RedisClusterException as error:
+                    raise exceptions.ConnectionError(
+                        f"Error connecting to any node of the cluster ({error})"
+                    ) from error
+                self._generation += 1
+
+    def close(self) -> None:
+        """Give up the connections."""
+        with self._lock:
+            if self._cluster:
+                self._cluster.close()
+
+
+class ClusterCalls(Calls):
+    """``Calls`` on a cluster."""
+
+    def __init__(self, cluster: LazyCluster, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
+        self._durability = durability
+        self._is_verified = durability.level != "fsync"
+        self._patience = replace(patience, retries=_RETRIES)
+        self._lazy = cluster
+
+    def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        return [reply for command in commands for reply in super(ClusterCalls, self).commands([command])]
+
+    def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
+        self.call(first)
+        return self.call(call)
+
+    def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
+        """One primary after the other: the cursor says which, and where in it."""
+        cluster, _ = self._lazy.get()
+        nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
+        name, _, position = (cursor or " 0").rpartition(" ")
+        node = next((node for node in nodes if node.name >= name), None)
+        if node is None:
+            return None, []
+        pool = cluster.get_redis_connection(node).connection_pool
+        deadline = time.monotonic() + self._patience.budget
+        try:
+            (reply,) = self._over(pool, [("SCAN", position, "MATCH", pattern, "COUNT", count)], deadline)
+            if isinstance(reply, Exception):
+                raise reply
+        except exceptions.RedisError as error:
+            raise as_ours(error, "SCAN", writes=False) from error
+        found, keys = reply
+        if int(found):
+            return f"{node.name} {int(found)}", keys
+        following = next((other for other in nodes if other.name > node.name), None)
+        return (f"{following.name} 0" if following else None), keys
+
+    def close(self) -> None:
+        self._lazy.close()
+
+    def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        key = _key_of(commands)
+        cluster, seen = self._lazy.get()
+        asked: Any = None
+        for _ in range(_HOPS):
+            node = asked or (cluster.get_node_from_key(key) if key else cluster.get_random_node())
+            if node is None:
+                self._lazy.learn(seen)
+                raise exceptions.ClusterDownError("no primary has this slot")
+            pool = cluster.get_redis_connection(node).connection_pool
+            try:
+                replies = self._over(pool, [("ASKING",), *commands] if asked else commands, deadline)
+            except (exceptions.ConnectionError, exceptions.TimeoutError):
+                self._lazy.learn(seen)  # it may have failed over; what was sent is repeated by the caller
+                raise
+            except (OSError, ValueError) as error:
+                # redis-py 7 closes connections that others use when it reads the topology anew.
+                raise exceptions.ConnectionError(f"the connection was closed meanwhile ({error})") from error
+            replies = replies[1:] if asked else replies
+            asked = None
+            refusal = next((reply for reply in replies if isinstance(reply, exceptions.RedisError)), None)
+            if isinstance(refusal, exceptions.MovedError):  # which redis-py takes for a kind of AskError
+                self._lazy.learn(seen)
+                cluster, seen = self._lazy.get()
+                continue
+            if not isinstance(refusal, exceptions.AskError):
+                return replies
+            asked = cluster.get_node(host=refusal.host, port=refusal.port)
+            if asked is None or len(commands) > 1:  # in a transaction each command would have to ask
+                raise exceptions.TryAgainError("the slot is being moved")
+        raise exceptions.TryAgainError("the slot moves on and on")
+
+
+def _key_of(commands: Sequence[Sequence[Argument]]) -> str | None:
+    """The first key of *commands*, all of which are of one slot; None if there is none."""
+    for command in commands:
+        if command[0] in ("EVALSHA", "EVAL"):
+            return str(command[3])
+        if command[0] not in ("MULTI", "EXEC", "PING", "WAIT", "CONFIG", "INFO"):
+            return str(command[1])
+    return None

@@ -1,0 +1,141 @@
+"""Real clusters and Sentinels on 127.0.0.1, for the length of a block."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from .processes import wait_for
+from .servers import Server, free_port, programs
+
+
+def told(server: Server, *command: Any) -> Any:
+    client: Any = server.client
+    return client.execute_command(*command)
+
+
+@dataclass
+class Cluster:
+    """Primaries with a third of the slots each, and a replica for each if so asked."""
+
+    primaries: list[Server]
+    replicas: list[Server]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.primaries)
+
+    def node_id(self, server: Server) -> str:
+        return str(told(server, "CLUSTER", "MYID").decode())
+
+    def primary_of(self, slot: int) -> Server:
+        return self.primaries[min(slot * len(self.primaries) // 16384, len(self.primaries) - 1)]
+
+
+@contextlib.contextmanager
+def cluster(primaries: int = 3, *, with_replicas: bool = False) -> Iterator[Cluster]:
+    with contextlib.ExitStack() as stack:
+        buses = [free_port() for _ in range(primaries * (2 if with_replicas else 1))]
+        servers = []
+        for bus in buses:
+            server = Server(
+                programs()["valkey"],
+                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "500"),
+                *("--repl-diskless-sync-delay", "0"),
+            )
+            stack.callback(server.stop)
+            servers.append(server)
+        found = Cluster(servers[:primaries], servers[primaries:])
+        for number, server in enumerate(found.primaries):
+            first, last = (16384 * part // primaries for part in (number, number + 1))
+            told(server, "CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+            told(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for server, bus in zip(servers[1:], buses[1:], strict=True):
+            told(servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+        wait_for(partial(_all_know, servers), "the nodes do not meet")
+        for primary, replica in zip(found.primaries, found.replicas, strict=False):
+            told(replica, "CLUSTER", "REPLICATE", found.node_id(primary))
+        wait_for(partial(_all_up, servers, found.replicas), "the cluster does not come up")
+        yield found
+
+
+def _all_know(servers: list[Server]) -> bool:
+    return all(int(_info(server)["cluster_known_nodes"]) == len(servers) for server in servers)
+
+
+def _all_up(servers: list[Server], replicas: list[Server]) -> bool:
+    return all(_info(server)["cluster_state"] == "ok" for server in servers) and all(
+        replica.client.info("replication").get("master_link_status") == "up" for replica in replicas
+    )
+
+
+def _info(server: Server) -> dict[str, str]:
+    shown = told(server, "CLUSTER", "INFO")
+    if isinstance(shown, dict):
+        return shown
+    return dict(line.split(":", 1) for line in shown.decode().split("\r\n") if ":" in line)
+
+
+@dataclass
+class Watched:
+    """A primary with a replica, watched by three Sentinels."""
+
+    primary: Server
+    replica: Server
+    ports: list[int]
+
+    @property
+    def url(self) -> str:
+        return "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + "/mymaster/0"
+
+
+@contextlib.contextmanager
+def sentinels() -> Iterator[Watched]:
+    with contextlib.ExitStack() as stack:
+        primary, replica = (Server(programs()["valkey"], "--repl-diskless-sync-delay", "0") for _ in range(2))
+        for server in (primary, replica):
+            stack.callback(server.stop)
+        replica.client.replicaof("127.0.0.1", primary.port)
+        wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up", "no replication")
+        watchers: list[int] = []
+        for _ in range(3):
+            file = Path(primary.folder, f"sentinel{len(watchers)}.conf")
+            file.write_text(
+                f"sentinel monitor mymaster 127.0.0.1 {primary.port} 2\n"
+                "sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n"
+            )
+            watchers.append(_sentinel(stack, file))
+        clients = [redis.Redis(port=port) for port in watchers]
+        wait_for(lambda: all(_sees_all(client) for client in clients), "the sentinels do not see each other")
+        for client in clients:
+            client.close()
+        yield Watched(primary, replica, watchers)
+
+
+def _sentinel(stack: contextlib.ExitStack, file: Path) -> int:
+    import subprocess
+
+    port = free_port()
+    command = [str(programs()["valkey"]), str(file), "--sentinel", "--port", str(port), "--bind", "127.0.0.1"]
+    process = subprocess.Popen([*command, "--logfile", str(file.with_suffix(".log"))])
+
+    def stop() -> None:
+        process.terminate()
+        process.wait(10)
+
+    stack.callback(stop)
+    return port
+
+
+def _sees_all(client: Any) -> bool:
+    try:
+        others, replicas = (client.execute_command("SENTINEL", what, "mymaster") for what in ("SENTINELS", "REPLICAS"))
+    except redis.RedisError:
+        return False
+    return len(others) == 2 and len(replicas) == 1
