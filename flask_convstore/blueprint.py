@@ -13,7 +13,6 @@ What goes wrong is an exception; one table gives its status, and every error is 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 import re
@@ -178,7 +177,7 @@ class _Views:
     def health(self) -> Response:
         """Whether sessions can be served."""
         health = self._conversations.health()
-        return _json(dataclasses.asdict(health), 200 if health.connected else 503)
+        return _json(health.public(), 200 if health.connected else 503)
 
     @property
     def _settings(self) -> Settings:

@@ -325,14 +325,16 @@ class Conversations(abc.ABC):
                 return
 
     def health(self) -> Health:
-        """Whether the store answers, and how fast. Raises nothing: a store that refuses us is logged."""
+        """Whether the store answers, how fast, and what it is. Raises nothing: a store that refuses us is logged."""
+        store = self.backend.store
         try:
-            return Health(connected=True, latency_ms=round(self.backend.store.ping(), 3))
-        except StoreUnavailable:
-            return Health(connected=False, latency_ms=None)
+            latency_ms = round(store.ping(), 3)
+            return Health(True, latency_ms, **store.about()._asdict())
+        except StoreUnavailable as error:
+            return Health(False, None, problem=str(error))
         except StoreError as error:
             _log.error("health: %s", error)
-            return Health(connected=False, latency_ms=None)
+            return Health(False, None, problem=str(error))
 
     def close(self) -> None:
         """Give up the connections; the next call opens new ones."""

@@ -23,7 +23,7 @@ from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
 from .mapping import SessionMapping
 from .memory_store import MemoryStore
-from .models import ANY, CALLER, Owner, Receipt, Scope
+from .models import ANY, CALLER, Health, Owner, Receipt, Scope
 from .observed_store import ObservedStore
 from .redis_calls import Durability
 from .redis_cluster import LazyCluster
@@ -182,6 +182,10 @@ class ConversationStore(Conversations):
     @property
     def backend(self) -> Backend:
         return self._state().backend
+
+    def health(self) -> Health:
+        """See ``Conversations.health``; it knows of the circuit too. ``/health`` shows ``health().public()`` only."""
+        return replace(super().health(), circuit="open" if self._state().circuit.is_open else "closed")
 
     @property
     def client(self) -> redis.Redis | None:

@@ -25,6 +25,7 @@ from .errors import (
 )
 from .models import (
     ANY,
+    About,
     Alias,
     Append,
     BeginTurn,
@@ -207,6 +208,9 @@ class MemoryStore:
 
     def ping(self) -> float:
         return 0.0
+
+    def about(self) -> About:
+        return About("memory", None, "primary")
 
     def close(self) -> None:
         """Nothing to give up: the sessions stay."""

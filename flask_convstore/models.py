@@ -357,12 +357,34 @@ class Health:
         latency_ms: How long that took; None if it did not.
         degraded: Something other than the store is serving.
         pending: Writes that wait to reach the store.
+        server, version, role: What answers: ``redis``, ``valkey`` or ``memory``, its version, ``primary`` or ``replica``.
+            None where it does not say, as some managed services do.
+        circuit: ``closed``, or ``open`` while a server that does not answer is not asked.
+        problem: What is wrong, for operators; None if nothing is.
     """
 
     connected: bool
     latency_ms: float | None
     degraded: bool = False
     pending: int = 0
+    server: str | None = None
+    version: str | None = None
+    role: str | None = None
+    circuit: str = "closed"
+    problem: str | None = None
+
+    def public(self) -> dict[str, Any]:
+        """What anybody may know."""
+        names = ("connected", "latency_ms", "degraded", "pending")
+        return {name: getattr(self, name) for name in names}
+
+
+class About(NamedTuple):
+    """What a server says of itself; None where it does not."""
+
+    server: str | None
+    version: str | None
+    role: str | None
 
 
 # ---- messages

@@ -35,6 +35,7 @@ from .errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    StoreMisconfigured,
     TokenReused,
     TooLarge,
     TurnInProgress,
@@ -42,6 +43,7 @@ from .errors import (
 )
 from .models import (
     ANY,
+    About,
     Alias,
     Append,
     BeginTurn,
@@ -189,6 +191,16 @@ class RedisStore:
         started = time.perf_counter()
         self._calls.command("PING")
         return (time.perf_counter() - started) * 1000
+
+    def about(self) -> About:
+        try:
+            lines = self._calls.command("INFO").decode().splitlines()
+        except StoreMisconfigured:
+            return About(None, None, None)  # some managed services forbid it
+        said = dict(line.split(":", 1) for line in lines if ":" in line)
+        server = "valkey" if "valkey_version" in said else "redis"
+        role = {"master": "primary", "slave": "replica"}.get(said.get("role", ""))
+        return About(server, said.get(f"{server}_version"), role)
 
     def close(self) -> None:
         self._calls.close()

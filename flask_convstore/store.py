@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from .models import Alias, BeginTurn, Begun, Command, LinkAlias, Owner, Page, Receipt, Snapshot
+from .models import About, Alias, BeginTurn, Begun, Command, LinkAlias, Owner, Page, Receipt, Snapshot
 
 
 class Store(Protocol):
@@ -79,6 +79,10 @@ class Store(Protocol):
         """How many milliseconds an answer takes; StoreUnavailable if none comes."""
         ...
 
+    def about(self) -> About:
+        """What it says of itself."""
+        ...
+
     def close(self) -> None:
         """Give up connections. The store may be used again and opens new ones."""
         ...
@@ -121,6 +125,9 @@ class StoreAround:
 
     def ping(self) -> float:
         return self._call(self._store.ping)
+
+    def about(self) -> About:
+        return self._call(self._store.about)
 
     def close(self) -> None:
         self._store.close()
