@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -12,102 +12,26 @@ import redis
 from flask import Blueprint, Flask, current_app, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, per_request, signals
+from . import aliases, branches, chats, per_request
+from .app_state import AppState, Namespace
 from .blueprint import make_blueprint
 from .changes import Content
-from .circuit import Circuit, CircuitStore
-from .clients import connect, connect_cluster, patience_of
+from .circuit import Circuit
+from .clients import connect, connect_cluster
 from .config import YEARS, Settings, is_cluster, load_settings, masked, share_keys
-from .conversations import Backend, Conversations, limits_of
+from .conversations import Backend, Conversations
 from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
 from .mapping import SessionMapping
-from .memory_store import MemoryStore
 from .models import ANY, CALLER, Health, Owner, Receipt, Scope
-from .observed_store import ObservedStore
-from .redis_calls import Durability
 from .redis_cluster import LazyCluster
-from .redis_store import RedisStore
 from .sessions import AnySession
-from .store import Store
 from .turns import Policy, Replier, Turn, TurnEnded, begin, check_window, first_exchange
-from .units import units
 
 _KEY = "convstore"
 """Where an application's stores are found: ``app.extensions["convstore"][name]``."""
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
-
-
-@dataclass(frozen=True, slots=True)
-class AppState:
-    """One store in one application.
-
-    Attributes:
-        convstore: The extension object; ``current_app`` tells it which state is meant.
-        app: The application.
-        settings: Those of the sessions.
-        client: The Redis client; None for ``memory://``.
-        circuit: Knows whether the server answers; one for all namespaces.
-        backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
-    """
-
-    convstore: ConversationStore
-    app: Flask = field(repr=False)
-    settings: Settings = field(repr=False)
-    client: redis.Redis | LazyCluster | None = field(repr=False)  # redis-py 7 shows the password
-    circuit: Circuit
-    backends: dict[str, Backend] = field(default_factory=dict)
-
-    @property
-    def backend(self) -> Backend:
-        """The settings and the store of the sessions."""
-        return self.backend_of("")
-
-    def backend_of(self, namespace: str, **changed: Any) -> Backend:
-        """The settings, *changed* as the namespace has them, and the store of a namespace."""
-        backend = self.backends.get(namespace)
-        if backend is None:
-            settings = replace(self.settings, **changed)
-            backend = self.backends.setdefault(namespace, Backend(settings, self._store(settings, namespace)))
-        return backend
-
-    def _store(self, settings: Settings, namespace: str) -> Store:
-        limits = limits_of(settings)
-        store: Store = MemoryStore(limits)
-        if self.client:
-            durability = Durability(settings.durability)
-            redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
-            store = CircuitStore(redis_store, self.circuit)
-        return ObservedStore(store, self.sender(namespace), _refresh_loaded)
-
-    def sender(self, namespace: str = "") -> signals.Send:
-        """What sends this store's signals."""
-        return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
-
-
-def _refresh_loaded(store: Store, command: Any, receipt: Receipt) -> None:
-    """What was written through another door is taken over by the mappings that have loaded it."""
-    for unit in units(per_request.request_unit()):
-        unit.refresh(store, command, receipt)
-
-
-class _Namespace(Conversations):
-    """Conversations beside the sessions, with keys of their own."""
-
-    def __init__(self, convstore: ConversationStore, namespace: str, changed: Callable[[Settings], dict[str, Any]]):
-        self._convstore = convstore
-        self._namespace = namespace
-        self._changed = changed
-
-    @property
-    def backend(self) -> Backend:
-        state = self._convstore._state()
-        known = state.backends.get(self._namespace)
-        return known or state.backend_of(self._namespace, **self._changed(state.settings))
-
-    def caller(self) -> Owner:
-        return self._convstore.caller()
 
 
 class ConversationStore(Conversations):
@@ -138,7 +62,7 @@ class ConversationStore(Conversations):
         self._config_prefix = config_prefix
         self._client = client
         self._replier: Replier | None = None
-        self._namespaces: dict[str, _Namespace] = {}
+        self._namespaces: dict[str, Namespace] = {}
         self._options: dict[str, dict[str, Any]] = {}
         self._sessions = SessionMapping(self, per_request.request_unit)
         self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier)
@@ -251,14 +175,14 @@ class ConversationStore(Conversations):
             converter=converter_of(load, dump),
         )
 
-    def _namespace(self, name: str, **options: Any) -> _Namespace:
+    def _namespace(self, name: str, **options: Any) -> Namespace:
         """A namespace with keys of its own; *options* are the settings that it has otherwise, None where it has not."""
         given = {setting: value for setting, value in options.items() if value is not None}
 
         def changed(settings: Settings) -> dict[str, Any]:
             return {"prefix": f"{settings.prefix}{name}:", "conversation_prefix": "", **given}
 
-        return self._namespaces.setdefault(name, _Namespace(self, name, changed))
+        return self._namespaces.setdefault(name, Namespace(self, name, self._state, changed))
 
     @overload
     def reply(self, handler: _H) -> _H: ...
@@ -447,8 +371,8 @@ class ConversationStore(Conversations):
         return chats.clear_conversation(self._chats, key, owner=owner)
 
     @property
-    def _chats(self) -> _Namespace:
-        return self._namespaces.setdefault("conversations", _Namespace(self, "conversations", _of_chats))
+    def _chats(self) -> Namespace:
+        return self._namespaces.setdefault("conversations", Namespace(self, "conversations", self._state, _of_chats))
 
     def _state(self) -> AppState:
         try:
@@ -471,9 +395,9 @@ def _default() -> ConversationStore:
     """The current app's store named ``convstore``, or its only one."""
     states: dict[str, AppState] = current_app.extensions.get(_KEY, {})
     if _KEY in states:
-        return states[_KEY].convstore
+        return states[_KEY].convstore  # type: ignore[no-any-return]
     if len(states) == 1:
-        return next(iter(states.values())).convstore
+        return next(iter(states.values())).convstore  # type: ignore[no-any-return]
     if not states:
         raise RuntimeError("this app has no ConversationStore: call ConversationStore(app), or init_app(app), first")
     names = ", ".join(sorted(states))
