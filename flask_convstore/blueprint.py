@@ -176,7 +176,7 @@ class _Views:
 
     def health(self) -> Response:
         """Whether sessions can be served."""
-        health = self._conversations.health()
+        health = self._conversations.health(brief=True)
         return _json(health.public(), 200 if health.connected else 503)
 
     @property

@@ -324,12 +324,12 @@ class Conversations(abc.ABC):
             if cursor is None:
                 return
 
-    def health(self) -> Health:
-        """Whether the store answers, how fast, and what it is. Raises nothing: a store that refuses us is logged."""
+    def health(self, *, brief: bool = False) -> Health:
+        """Whether the store answers, how fast, and, unless *brief*, what it is. Raises nothing: a refusal is logged."""
         store = self.backend.store
         try:
             latency_ms = round(store.ping(), 3)
-            return Health(True, latency_ms, **store.about()._asdict())
+            return Health(True, latency_ms, **({} if brief else store.about()._asdict()))
         except StoreUnavailable as error:
             return Health(False, None, problem=str(error))
         except StoreError as error:
@@ -341,17 +341,17 @@ class Conversations(abc.ABC):
         self.backend.store.close()
 
     def _merge(self, session: AnySession, save: Save, backend: Backend) -> AnySession:
-        """Write *save*, and measure *session* from what it left. If no answer comes it stays pending: it may have landed."""
+        """Write *save*, and measure *session* from what it left. If it may have landed unacknowledged, it stays pending."""
         try:
             receipt = backend.store.apply(save)
         except StoreUnavailable as error:
-            if error.written is None:
+            if error.written is not False:
                 on_base(session, replace(base_of(session), pending=save))
             raise
         return on_base(session, changes.base_merged(base_of(session), save, receipt))
 
     def _finish_pending(self, session: AnySession, backend: Backend) -> None:
-        """Repeat a save whose answer never came, with its token: only then is it known what the session differs from."""
+        """Repeat a save that was not acknowledged, with its token: only then is it known what the session differs from."""
         pending = base_of(session).pending
         if pending:
             try:

@@ -7,7 +7,6 @@ brought up to date when something is written through another door.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -42,8 +41,6 @@ from .models import (
 )
 from .sessions import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
 from .store import Store
-
-_log = logging.getLogger("flask_convstore")
 
 NO_VALUE: Any = object()
 """The value where there is none; None is one."""
@@ -224,7 +221,7 @@ class Entry:
         raise conflict
 
     def finish_pending(self) -> None:
-        """Repeat a write whose answer never came, with its token: only then is it known what to compare with."""
+        """Repeat a write that was not acknowledged, with its token: only then is it known what to compare with."""
         if self._pending is None:
             return
         command, attempt, given = self._pending
@@ -324,12 +321,12 @@ class Entry:
         return replace(command, history=Extend(0, ours[len(began) :])) if same else command
 
     def _noting(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
-        """Write *attempt*; what *command* wants is pending if no answer comes: it may have landed."""
+        """Write *attempt*; what *command* wants is pending if that may have landed unacknowledged."""
         self._pending = None
         try:
             return self.place.backend.store.apply(attempt)
         except StoreUnavailable as error:
-            self._pending = (command, attempt, given) if error.written is None else None
+            self._pending = (command, attempt, given) if error.written is not False else None
             raise
 
     def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:

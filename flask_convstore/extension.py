@@ -107,9 +107,9 @@ class ConversationStore(Conversations):
     def backend(self) -> Backend:
         return self._state().backend
 
-    def health(self) -> Health:
+    def health(self, *, brief: bool = False) -> Health:
         """See ``Conversations.health``; it knows of the circuit too. ``/health`` shows ``health().public()`` only."""
-        return replace(super().health(), circuit="open" if self._state().circuit.is_open else "closed")
+        return replace(super().health(brief=brief), circuit="open" if self._state().circuit.is_open else "closed")
 
     @property
     def client(self) -> redis.Redis | None:

@@ -5,7 +5,7 @@
 | ambiguous     | no answer came: a write may have happened                              | repeated, with the same token    |
 | refused       | the server did not do it, and perhaps will in a moment                 | repeated where a moment may help |
 | misconfigured | it never will: password, permissions, a Cluster, no Redis at all       | loud, at once                    |
-| local         | it never left this process                                             | told at once                     |
+| local         | it never left this process                                             | repeated: one may be given back  |
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["ambiguous", "refused", "misconfigured", "local"]
 
 
 class Failure(NamedTuple):
-    """One row: a class of redis-py's, and how the server's text begins (either may be enough), and what that means.
+    """One row: an error of a class of redis-py's (None: any) with a part of the server's text, and what that means.
 
     Attributes:
         passes: It may pass in a moment: worth repeating.

@@ -69,8 +69,9 @@ class ObservedStore(StoreAround):
         receipt = super().apply(command)
         if isinstance(command, (Touch, RenewTurn)):
             return receipt
-        # A token that nobody else knows is known already when an answer was lost and the write repeated below.
-        is_first = not receipt.repeated or not command.digest
+        # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
+        # is its own attempt's, and told when that hears of it.
+        is_first = not receipt.repeated or not command.digest or isinstance(command, CommitTurn)
         self._tell(command, receipt, is_first)
         return replace(receipt, repeated=False) if is_first and receipt.repeated else receipt
 

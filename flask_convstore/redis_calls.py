@@ -60,16 +60,8 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What an acknowledged write is worth: ``primary`` (the server has it), ``fsync`` (its disk has it too), or how many
-    *replicas* have it too.
-
-    | level      | survives                                                     | does not survive                        |
-    | ---------- | ------------------------------------------------------------ | --------------------------------------- |
-    | primary    | the death of an app; that of the server as far as its disk   | a fail-over that the write had not       |
-    |            | has been told (at most a second, with appendfsync everysec)  | reached, the loss of the last second    |
-    | fsync      | kill -9, power loss                                          | the loss of the disk; a fail-over       |
-    | replicas:n | the loss of any n of the n + 1 servers, a fail-over to one   | the loss of all; power loss everywhere  |
-    |            | of the n                                                     |                                         |
+    """What an acknowledged write is worth: ``primary`` (the server has it), ``fsync`` (its disk has it too), ``replicas:n``
+    (so many replicas have it too). docs/servers.md says what each survives.
     """
 
     level: str = "primary"
@@ -104,12 +96,12 @@ class Calls:
 
     def command(self, *command: Argument) -> Any:
         """The reply of one plain command."""
-        (reply,) = self._exchanged([command], str(command[0]), writes=False)
+        (reply,) = self._exchanged([command], str(command[0]), False, self._deadline())
         return _raised(reply, str(command[0]), writes=False)
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """The replies of several plain commands, in one round trip but not at one moment; errors as values."""
-        return self._exchanged(commands, str(commands[0][0]), writes=False)
+        return self._exchanged(commands, str(commands[0][0]), False, self._deadline())
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Some of all keys that fit *pattern*, and where the next ones begin; None: there are no more."""
@@ -126,9 +118,10 @@ class Calls:
         A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
         """
         nonce = os.urandom(8)
-        replies = self._replies(call, call.by_digest(nonce), queries)
+        deadline = self._deadline()
+        replies = self._replies(call, call.by_digest(nonce), queries, deadline)
         if isinstance(replies[0], exceptions.NoScriptError):
-            replies = self._replies(call, call.by_text(nonce), queries)
+            replies = self._replies(call, call.by_text(nonce), queries, deadline)
         for reply in replies:
             _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, replies[0])
@@ -141,12 +134,13 @@ class Calls:
         """
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
-        self._verify()
-        before, reply = self._exchanged([told, call.by_digest(nonce)], call.keys[0], call.writes)
+        deadline = self._deadline()
+        self._verify(deadline)
+        before, reply = self._exchanged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
-            (before,) = self._exchanged([first.by_text(nonce)], first.keys[0], writes=True)
+            (before,) = self._exchanged([first.by_text(nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
-            (reply,) = self._exchanged([call.by_text(nonce)], call.keys[0], call.writes)
+            (reply,) = self._exchanged([call.by_text(nonce)], call.keys[0], True, deadline)
         _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, reply)
         if isinstance(before, exceptions.RedisError):
@@ -155,13 +149,19 @@ class Calls:
             raise error from before
         return reply
 
-    def _replies(self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]]) -> list[Any]:
+    def _deadline(self) -> float:
+        """When a call that begins now must have ended, whatever it takes."""
+        return time.monotonic() + self._patience.budget
+
+    def _replies(
+        self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]], deadline: float
+    ) -> list[Any]:
         if call.writes:
-            self._verify()
+            self._verify(deadline)
         if not queries:
-            return self._exchanged([command], call.keys[0], call.writes)
+            return self._exchanged([command], call.keys[0], call.writes, deadline)
         commands = [("MULTI",), command, *queries, ("EXEC",)]
-        *queued, replies = self._exchanged(commands, call.keys[0], call.writes)
+        *queued, replies = self._exchanged(commands, call.keys[0], call.writes, deadline)
         # What was refused when it was queued has spoiled the rest.
         return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
 
@@ -171,12 +171,13 @@ class Calls:
             reason = "the server's reply belongs to another call; the connections were closed"
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
-    def _verify(self) -> None:
+    def _verify(self, deadline: float) -> None:
         """Once, before the first write: that the server does what ``fsync`` promises."""
         if self._is_verified:
             return
         try:
-            found = self.command("CONFIG", "GET", "append*")
+            (reply,) = self._exchanged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
+            found = _raised(reply, "CONFIG", writes=False)
         except StoreMisconfigured as error:
             reason = (
                 f"CONVSTORE_DURABILITY=fsync cannot be verified, the server does not show its configuration ({error})"
@@ -189,13 +190,13 @@ class Calls:
             )
         self._is_verified = True
 
-    def _exchanged(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool) -> list[Any]:
+    def _exchanged(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
         """As ``_repeated``; a write that is to be on replicas is waited for on the connection that made it."""
         replicas = self._durability.replicas if writes else 0
         if not replicas:
-            return self._repeated(commands, key, writes)
+            return self._repeated(commands, key, writes, deadline)
         waiting = ("WAIT", replicas, int(500 * self._patience.timeout))
-        *replies, confirmed = self._repeated([*commands, waiting], key, writes)
+        *replies, confirmed = self._repeated([*commands, waiting], key, writes, deadline)
         is_done = not any(isinstance(reply, Exception) for reply in replies)
         _raised(confirmed if is_done else None, "WAIT", writes)
         if is_done and confirmed < replicas and _wrote(replies):
@@ -203,9 +204,8 @@ class Calls:
             raise StoreUnavailable(reason, written=True)
         return replies
 
-    def _repeated(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool) -> list[Any]:
+    def _repeated(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
         """The replies to *commands*, errors of the server as values; repeated while failures may pass and time is left."""
-        deadline = time.monotonic() + self._patience.budget
         lost = False
         for attempt in itertools.count():
             try:

@@ -7,6 +7,8 @@ their budget: the topology is read anew, and a migrating slot is asked where it 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +18,7 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
-from .failures import as_ours
+from .failures import as_ours, classify
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
 
 _RETRIES = 1000
@@ -82,33 +84,62 @@ class ClusterCalls(Calls):
         self._lazy = cluster
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        return [reply for command in commands for reply in super(ClusterCalls, self).commands([command])]
+        """One trip to each node; what has moved meanwhile is asked for again, one by one."""
+        found: dict[int, Any] = {}
+        with contextlib.suppress(exceptions.RedisError):
+            cluster, _ = self._lazy.get()
+            nodes: dict[Any, list[int]] = {}
+            for number, command in enumerate(commands):
+                nodes.setdefault(cluster.get_node_from_key(str(command[1])), []).append(number)
+            for node, numbers in nodes.items():
+                pool = cluster.get_redis_connection(node).connection_pool
+                replies = self._over(pool, [commands[number] for number in numbers], self._deadline())
+                found.update(zip(numbers, replies, strict=True))
+        moved = (
+            exceptions.AskError,
+            exceptions.TryAgainError,
+            exceptions.ClusterDownError,
+        )  # MovedError is an AskError
+        for number, command in enumerate(commands):
+            if number not in found or isinstance(found[number], moved):
+                (found[number],) = super().commands([command])
+        return [found[number] for number in range(len(commands))]
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
         self.call(first)
         return self.call(call)
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
-        """One primary after the other: the cursor says which, and where in it."""
-        cluster, _ = self._lazy.get()
-        nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
+        """One primary after the other: the cursor says which, and where in it. If that is none any more, all begin anew."""
         name, _, position = (cursor or " 0").rpartition(" ")
-        node = next((node for node in nodes if node.name >= name), None)
-        if node is None:
-            return None, []
-        pool = cluster.get_redis_connection(node).connection_pool
-        deadline = time.monotonic() + self._patience.budget
-        try:
-            (reply,) = self._over(pool, [("SCAN", position, "MATCH", pattern, "COUNT", count)], deadline)
-            if isinstance(reply, Exception):
-                raise reply
-        except exceptions.RedisError as error:
-            raise as_ours(error, "SCAN", writes=False) from error
+        deadline = self._deadline()
+        for attempt in itertools.count():
+            try:
+                cluster, seen = self._lazy.get()
+                nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
+                here = next((number for number, node in enumerate(nodes) if node.name == name), None)
+                start = "0" if here is None else position
+                node = nodes[here or 0]
+                try:
+                    command = ("SCAN", start, "MATCH", pattern, "COUNT", count)
+                    (reply,) = self._over(cluster.get_redis_connection(node).connection_pool, [command], deadline)
+                except (exceptions.ConnectionError, exceptions.TimeoutError):
+                    self._lazy.learn(seen)
+                    raise
+                if isinstance(reply, exceptions.RedisError):
+                    raise reply
+                break
+            except exceptions.RedisError as error:
+                failure = classify(error)
+                pause = self._pause(attempt, failure)
+                if not failure.passes or time.monotonic() + pause >= deadline:
+                    raise as_ours(error, "SCAN", writes=False) from error
+                time.sleep(pause)
         found, keys = reply
         if int(found):
             return f"{node.name} {int(found)}", keys
-        following = next((other for other in nodes if other.name > node.name), None)
-        return (f"{following.name} 0" if following else None), keys
+        following = nodes[(here or 0) + 1 :]
+        return (f"{following[0].name} 0" if following else None), keys
 
     def close(self) -> None:
         self._lazy.close()

@@ -83,6 +83,30 @@ def test_a_shortfall_says_that_the_message_is_written() -> None:
         assert service.get(session_id)["message_count"] == 2
 
 
+def test_what_too_few_replicas_confirmed_is_saved_once_when_it_is_saved_again() -> None:
+    """It is written already: a session, or a mapping's value, that is saved again repeats it by its token."""
+    with replicated(1) as (primary, [replica]):
+        service = Service(primary.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)
+        store, sessions = service.convstore, service.convstore.sessions
+        with service.app.app_context():
+            session: Any = store.save_session("s", {"history": []})
+            sessions["m"] = ["a"]
+            with sessions.scope():
+                session["history"].append("once")
+                sessions["m"].append("once")
+                replica.process.send_signal(signal.SIGSTOP)
+                try:
+                    for call in (lambda: store.save_session("s", session), sessions.flush):
+                        with pytest.raises(StoreUnavailable) as caught:
+                            call()
+                        assert caught.value.written is True
+                finally:
+                    replica.process.send_signal(signal.SIGCONT)
+                store.save_session("s", session)
+            assert store.get_session("s") == {"history": ["once"]}
+            assert sessions["m"] == ["a", "once"]
+
+
 def test_what_is_refused_is_not_waited_for() -> None:
     with running("valkey") as server:
         service = Service(server.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)

@@ -8,6 +8,7 @@ import pytest
 
 from .servers import Server, running
 from .service import Service
+from .wire import Proxy
 
 
 def test_health_says_what_answers(server: Server) -> None:
@@ -59,3 +60,12 @@ def test_the_public_see_four_fields_only(url: str, name: str) -> None:
     assert response.json is not None
     assert name not in response.json
     assert set(response.json) == {"connected", "latency_ms", "degraded", "pending"}
+
+
+def test_what_anybody_asks_costs_one_round_trip(valkey: Server) -> None:
+    with Proxy(("127.0.0.1", valkey.port)) as proxy:
+        service = Service(proxy.url)
+        service.client.get("/sessions/health")
+        proxy.reset()
+        service.client.get("/sessions/health")
+        assert proxy.round_trips == 1

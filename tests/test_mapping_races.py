@@ -398,6 +398,18 @@ def test_a_write_whose_answer_was_lost_is_told_and_taken_over(server: Server) ->
         assert [name for name, _ in found] == ["messages-appended"]
 
 
+def test_a_reply_whose_answer_was_lost_is_told(server: Server) -> None:
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        service = Service(proxy.url)
+        with service.app.app_context():
+            service.convstore.save_session("s", [])
+            for faults in ([], ["lost reply"]):  # first teach the server its scripts
+                with heard(service) as found, service.convstore.turn("s", "hi") as turn:
+                    proxy.faults = list(faults)  # type: ignore[arg-type]
+                    turn.reply("hello")
+                assert [name for name, _ in found] == ["messages-appended", "messages-appended"]
+
+
 def test_an_alias_outlives_a_long_session_from_its_beginning(server: Server) -> None:
     service = Service(server.url)
     day = 24 * 3600 * 1000

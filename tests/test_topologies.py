@@ -12,6 +12,7 @@ from redis.cluster import RedisCluster
 from flask_convstore import ANY, ConversationStore, StoreUnavailable
 from flask_convstore.config import Settings, masked
 from flask_convstore.errors import ConfigurationError
+from flask_convstore.redis_cluster import ClusterCalls
 
 from .conftest import check_lifetimes
 from .processes import wait_for
@@ -72,6 +73,24 @@ def test_a_cluster_does_what_one_server_does() -> None:
             service.convstore.append("s1", "and still")
 
 
+def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cluster() as found:
+        service = Service(found.url)
+        with service.app.app_context():
+            for number in range(30):
+                service.convstore.save_session(f"s{number}", {})
+            trips = []
+            over = ClusterCalls._over
+
+            def counted(calls: ClusterCalls, pool: Any, *given: Any) -> Any:
+                trips.append(pool)
+                return over(calls, pool, *given)
+
+            monkeypatch.setattr(ClusterCalls, "_over", counted)
+            assert len(service.convstore.list_sessions(limit=50, owner=None).sessions) == 30
+            assert len(trips) == 1 + 3
+
+
 def test_a_cluster_client_of_ones_own() -> None:
     from flask import Flask
 
@@ -106,6 +125,8 @@ class Load:
                     number += 1
                     if number % 5 == 0:
                         store.get_session(session_id, last=3)
+                        store.list_sessions(limit=5)
+                        store.list_sessions(limit=5, owner=None)
                 except Exception as error:
                     self.errors.append(error)
                     number += 1
