@@ -7,11 +7,11 @@ decides where it leads, by compare-and-set; all others follow.
 from __future__ import annotations
 
 import contextlib
-import uuid
 
 from .changes import Content
 from .conversations import TOMBSTONE_MS, Conversations, check_name
 from .errors import SessionExists, SessionNotFound, StoreUnavailable
+from .ids import new_id
 from .models import ANY, CALLER, Alias, LinkAlias, Owner, Scope, Touch
 from .sessions import AnySession, base_of
 
@@ -40,7 +40,7 @@ def resolve(
         if session_id is None:
             if not create:
                 return None
-            session_id = store.link(_led(name, None, _new_id(), life_ms)) or ""
+            session_id = store.link(_led(name, None, new_id(), life_ms)) or ""
         session = conversations.get_session(session_id, last=last, owner=whose)
         if session is not None and session.moved_to:
             session_id = store.link(_led(name, session_id, session.moved_to, life_ms))
@@ -58,7 +58,7 @@ def resolve(
             if name.owner is None and store.load(session_id, ANY, last=0, is_interaction=False):
                 # The server has led it to somebody's session: nobody in particular takes it away.
                 raise SessionNotFound(alias) from None
-            session_id = store.link(_led(name, session_id, _new_id(), life_ms))
+            session_id = store.link(_led(name, session_id, new_id(), life_ms))
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere too often", written=False)
 
 
@@ -137,7 +137,3 @@ def _noted(conversations: Conversations, session: AnySession, alias: Alias, life
     if base.own_ttl_ms and base.own_ttl_ms + TOMBSTONE_MS > life_ms:
         store.follow(alias, base.own_ttl_ms + TOMBSTONE_MS)
     return session
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

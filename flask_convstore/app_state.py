@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,14 +12,18 @@ from flask import Flask
 from . import per_request, signals
 from .circuit import Circuit, CircuitStore
 from .clients import patience_of
-from .config import Settings
+from .config import Settings, masked
 from .conversations import Backend, Conversations, limits_of
+from .errors import StoreUnavailable
+from .fallback import FallbackStore
+from .journal import Journal
 from .memory_store import MemoryStore
-from .models import Owner, Receipt
-from .observed_store import ObservedStore
+from .models import Health, Owner, Receipt, now_ms
+from .observed_store import ObservedStore, WatchedStore
 from .redis_calls import Durability
 from .redis_cluster import LazyCluster
 from .redis_store import RedisStore
+from .replaying import Part, Replayer
 from .store import Store
 from .units import units
 
@@ -34,6 +38,7 @@ class AppState:
         settings: Those of the sessions.
         client: The Redis client; None for ``memory://``.
         circuit: Knows whether the server answers; one for all namespaces.
+        journal: Where sessions are started while it does not; None: nowhere.
         backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
     """
 
@@ -42,7 +47,10 @@ class AppState:
     settings: Settings = field(repr=False)
     client: redis.Redis | LazyCluster | None = field(repr=False)  # redis-py 7 shows the password
     circuit: Circuit
+    journal: Journal | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
+    _replayers: list[Replayer] = field(default_factory=list, repr=False)
+    _parts: dict[str, Part] = field(default_factory=dict, repr=False)
 
     @property
     def backend(self) -> Backend:
@@ -57,18 +65,61 @@ class AppState:
             backend = self.backends.setdefault(namespace, Backend(settings, self._store(settings, namespace)))
         return backend
 
+    def with_surroundings(self, health: Health) -> Health:
+        """*health* with what is known of the circuit and of the journal."""
+        health = replace(health, circuit="open" if self.circuit.is_open else "closed")
+        if not self.journal:
+            return health
+        try:
+            status = self.journal.status()
+        except StoreUnavailable as error:
+            return replace(health, problem=_joined(health.problem, error.reason))
+        age = (now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
+        return replace(
+            health,
+            degraded=health.degraded or status.pending > 0,
+            pending=status.pending,
+            pending_age_s=age,
+            dropped=status.dropped,
+            set_aside=status.aside,
+            problem=_joined(health.problem, status.problem),
+        )
+
     def _store(self, settings: Settings, namespace: str) -> Store:
-        limits = limits_of(settings)
+        limits, send = limits_of(settings), self.sender(namespace)
         store: Store = MemoryStore(limits)
         if self.client:
             durability = Durability(settings.durability)
             redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
-            store = CircuitStore(redis_store, self.circuit)
-        return ObservedStore(store, self.sender(namespace), _refresh_loaded)
+            watched = CircuitStore(redis_store, self.circuit)
+            store = WatchedStore(watched, send, masked(settings.url), settings.fallback)
+        if self.journal:
+            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
+            self._parts[namespace] = Part(namespace, store, fallback)
+            store = fallback
+        return ObservedStore(store, send, _refresh_loaded)
+
+    def _replay(self) -> None:
+        """Let what waits in the journal be replayed."""
+        assert self.journal
+        if not self._replayers:
+            self._replayers.append(Replayer(self.journal, self.circuit, self._all_parts))
+        self._replayers[0].wake()
+
+    def _all_parts(self) -> Collection[Part]:
+        """The journal may hold commands for what nobody has asked for since the start."""
+        self.backend  # noqa: B018  it is made
+        for namespace in self.convstore.namespaces:
+            namespace.backend_in(self)
+        return list(self._parts.values())
 
     def sender(self, namespace: str = "") -> signals.Send:
         """What sends this store's signals."""
         return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
+
+
+def _joined(*problems: str | None) -> str | None:
+    return "; ".join(problem for problem in problems if problem) or None
 
 
 def _refresh_loaded(store: Store, command: Any, receipt: Receipt) -> None:
@@ -100,7 +151,10 @@ class Namespace(Conversations):
 
     @property
     def backend(self) -> Backend:
-        state = self._state()
+        return self.backend_in(self._state())
+
+    def backend_in(self, state: AppState) -> Backend:
+        """The settings and the store in an application."""
         known = state.backends.get(self._namespace)
         return known or state.backend_of(self._namespace, **self._changed(state.settings))
 

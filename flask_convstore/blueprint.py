@@ -111,14 +111,14 @@ class _Views:
         """Start a session; with a message, answer it too."""
         body = self._body(schemas.start_body)
         key = self._idempotency_key("start")
-        # The same key leads to the same session.
-        session_id = str(uuid.UUID(hex=key, version=4) if key else uuid.uuid4())
         message = _message(body["message"]) if body["message"] else None
         replier = self._replier() if message else None
         content = {**body["data"], self._settings.history_key: [message] if message and not replier else []}
         digest = hashlib.blake2b(codecs.dump(body), digest_size=8).hexdigest()
-        create = self._conversations.create
-        session, receipt = create(session_id, content, message, ttl=body.get("ttl"), token=key, digest=digest)
+        # The same key leads to the same session.
+        start = self._conversations.start
+        session, receipt = start(content, message, ttl=body.get("ttl"), token=key, digest=digest)
+        session_id = session.session_id
         if receipt.repeated and not receipt.expires_at_ms:
             raise SessionNotFound(session_id)
         last_seq = 1 if message else 0
@@ -170,14 +170,15 @@ class _Views:
 
     def delete_session(self, session_id: str) -> Response:
         """Delete the session."""
-        if not self._conversations.delete_session(session_id, expected=self._expected()):
+        receipt = self._conversations.deleted(session_id, expected=self._expected())
+        if receipt is None:
             raise SessionNotFound(session_id)
-        return _json({"status": "deleted"}, 200)
+        return _degraded({"status": "deleted"}, 200, receipt.fallback)
 
     def health(self) -> Response:
         """Whether sessions can be served."""
         health = self._conversations.health(brief=True)
-        return _json(health.public(), 200 if health.connected else 503)
+        return _json(health.public(), 200 if health.connected or health.degraded else 503)
 
     @property
     def _settings(self) -> Settings:
@@ -254,9 +255,19 @@ def _message(body: dict[str, Any]) -> Message:
     return Message({"role": body["role"], "content": body["content"]}, body["metadata"])
 
 
-def _json(value: object, status: int, state: AnySession | Receipt | None = None) -> Response:
-    response = Response(codecs.dump(value), status, mimetype="application/json")
-    return _tagged(response, state) if state else response
+def _json(value: dict[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
+    if state is None:
+        return _degraded(value, status, None)
+    return _tagged(_degraded(value, status, state.fallback), state)
+
+
+def _degraded(value: dict[str, Any], status: int, fallback: str | None) -> Response:
+    """*value* as JSON, marked if the *fallback* gave it."""
+    shown = {**value, "degraded": True} if fallback else value
+    response = Response(codecs.dump(shown), status, mimetype="application/json")
+    if fallback:
+        response.headers["Convstore-Degraded"] = fallback
+    return response
 
 
 def _tagged(response: Response, state: AnySession | Receipt) -> Response:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import aliases, changes, codecs
 from .conversations import Backend, Conversations
 from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound
+from .ids import new_id
 from .models import (
     ANY,
     CALLER,
@@ -121,7 +121,7 @@ def fork(
 def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...]) -> str:
     """A new session with the fields, the owner and the lifetime of *snapshot*, and these messages; its id."""
     command = Save(
-        session_id=str(uuid.uuid4()),
+        session_id=new_id(),
         owner=snapshot.owner,
         mode="create",
         shape="full" if snapshot.shape == "data" and elements else snapshot.shape,

@@ -63,6 +63,7 @@ class Base:
         own_ttl_ms: Its lifetime, if it has one of its own.
         moved_to: The session in which the conversation goes on.
         aliases: Those that were led here.
+        fallback: What served it while the store was away; None: the store.
         pending: A ``Save`` whose answer never came; it is repeated, with its token, before the next one.
     """
 
@@ -85,6 +86,7 @@ class Base:
     own_ttl_ms: int | None = None
     moved_to: str | None = None
     aliases: tuple[Alias, ...] = ()
+    fallback: str | None = None
     pending: Save | None = None
 
     @property
@@ -114,6 +116,7 @@ def base_read(snapshot: Snapshot, origin: str) -> Base:
         own_ttl_ms=snapshot.own_ttl_ms,
         moved_to=snapshot.moved_to,
         aliases=snapshot.aliases,
+        fallback=snapshot.fallback,
     )
 
 
@@ -253,6 +256,7 @@ def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
         count=len(elements),
         history_version=0 if save.history is None else receipt.version,
         own_ttl_ms=save.ttl_ms,
+        fallback=receipt.fallback,
     )
 
 
@@ -274,6 +278,7 @@ def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
         shape=save.shape or base.shape,
         fields=fields,
         own_ttl_ms=save.ttl_ms or base.own_ttl_ms,
+        fallback=receipt.fallback,
         pending=None,
     )
     if isinstance(save.history, Extend):

@@ -58,6 +58,11 @@ class Circuit:
                 raise StoreUnavailable(reason, written=False, is_down=True)
             self._is_trying = True
 
+    def try_now(self) -> None:
+        """Somebody else has got an answer: the next call may try."""
+        with self._lock:
+            self._next_try = 0.0
+
     def answered(self) -> None:
         """A call got an answer, whatever it says."""
         if self._failures:

@@ -117,6 +117,13 @@ class Settings:
         "After so many calls in a row without an answer calls fail at once; one tries again after 1, 2, 4 … 32 s.",
         minimum=1,
     )
+    fallback: str = _setting(
+        "journal",
+        "Where sessions are started while the server is away: `journal` (a file in the instance folder, shared by the "
+        "workers of a host, replayed later), `memory` (this process, lost with it), `none` (503).",
+        choices=("journal", "memory", "none"),
+    )
+    journal_max_bytes: int = _setting(2**28, "The largest journal; over it: 503.", minimum=2**16, maximum=2**40)
     retries: int = _setting(
         3, "How often a call is repeated when no answer came; exponential, with jitter.", maximum=100
     )

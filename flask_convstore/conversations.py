@@ -20,11 +20,13 @@ from .errors import (
     InvalidInput,
     InvalidSessionId,
     SessionExists,
+    SessionMoved,
     SessionNotFound,
     StoreError,
     StoreUnavailable,
     TooLarge,
 )
+from .ids import id_made_away, id_named, new_id
 from .models import (
     CALLER,
     Append,
@@ -195,9 +197,12 @@ class Conversations(abc.ABC):
         token: str | None = None,
         digest: str = "",
         is_first: bool = False,
+        instead_of: str | None = None,
         owner: Owner | Scope = CALLER,
     ) -> tuple[AnySession, Receipt]:
         """A new session, once, and the receipt. *message*, which will follow, is checked before anything is written.
+
+        *instead_of* is a session that may have been started in a try before this one, and is not wanted any more.
 
         Raises:
             SessionExists: There is such a session, and this *token* did not make it.
@@ -210,10 +215,45 @@ class Conversations(abc.ABC):
         save = changes.whole(
             session_id, data, backend.form, whose, self._ttl_ms(ttl), "first" if is_first else "create"
         )
+        save = replace(save, instead_of=instead_of)
         if token:
             save = replace(save, token=token, digest=digest)
         receipt = backend.store.apply(save)
         return based(data, changes.base_created(save, receipt, backend.origin)), receipt
+
+    def start(
+        self,
+        data: Content,
+        message: Message | None = None,
+        *,
+        ttl: float | None = None,
+        token: str | None = None,
+        digest: str = "",
+        owner: Owner | Scope = CALLER,
+    ) -> tuple[AnySession, Receipt]:
+        """A new session under an id of ours, as ``create`` makes it; the same *token* leads to the same session.
+
+        While the store is away it may be started elsewhere, under an id that tells so.
+        """
+        session_id = id_named(token) if token else new_id()
+
+        def create(session_id: str, instead_of: str | None = None) -> tuple[AnySession, Receipt]:
+            options: dict[str, Any] = {"ttl": ttl, "token": token, "digest": digest, "owner": owner}
+            return self.create(session_id, data, message, instead_of=instead_of, **options)
+
+        try:
+            return create(session_id)
+        except SessionMoved as moved:
+            return create(moved.moved_to)
+        except StoreUnavailable as error:
+            if not error.can_start:
+                raise
+            try:
+                return create(id_made_away(), None if error.written is False else session_id)
+            except SessionMoved as moved:
+                return create(moved.moved_to)
+            except StoreUnavailable as too:
+                raise error from too
 
     def history_of(self, session: AnySession) -> list[Any]:
         """The bodies of a session's messages, oldest first; [] where it has no history."""
@@ -236,12 +276,15 @@ class Conversations(abc.ABC):
         Raises:
             ConflictError: It has another version; nothing was written.
         """
+        return self.deleted(session_id, expected=expected, owner=owner) is not None
+
+    def deleted(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> Receipt | None:
+        """As ``delete_session``; the receipt, None if there was none."""
         backend, whose = self.resolved(session_id, owner)
         try:
-            backend.store.apply(Delete(session_id=session_id, owner=whose, expected=expected))
+            return backend.store.apply(Delete(session_id=session_id, owner=whose, expected=expected))
         except SessionNotFound:
-            return False
-        return True
+            return None
 
     def append(
         self,
@@ -331,10 +374,14 @@ class Conversations(abc.ABC):
             latency_ms = round(store.ping(), 3)
             return Health(True, latency_ms, **({} if brief else store.about()._asdict()))
         except StoreUnavailable as error:
-            return Health(False, None, problem=str(error))
+            return Health(False, None, self.can_start(), problem=error.reason)
         except StoreError as error:
             _log.error("health: %s", error)
             return Health(False, None, problem=str(error))
+
+    def can_start(self) -> bool:
+        """Whether sessions can be started while the store is away."""
+        return False
 
     def close(self) -> None:
         """Give up the connections; the next call opens new ones."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Hashable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
+from urllib.parse import quote
 
 import redis
 from flask import Blueprint, Flask, current_app, has_request_context
@@ -22,6 +23,7 @@ from .config import YEARS, Settings, is_cluster, load_settings, masked, share_ke
 from .conversations import Backend, Conversations
 from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
+from .journal import Journal
 from .mapping import SessionMapping
 from .models import ANY, CALLER, Health, Owner, Receipt, Scope
 from .redis_cluster import LazyCluster
@@ -93,7 +95,13 @@ class ConversationStore(Conversations):
             client = connect(settings, Path(app.instance_path))
         if self._client is not None and self._client.get_encoder().decode_responses:
             raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
-        state = AppState(self, app, settings, client, Circuit(settings.circuit_failures))
+        journal = None
+        if client and settings.fallback != "none":
+            target = _target(settings, self._client)
+            folder = Path(app.instance_path, "convstore", _folder_name(self.name, target))
+            is_kept = settings.fallback == "journal"
+            journal = Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
+        state = AppState(self, app, settings, client, Circuit(settings.circuit_failures), journal)
         for name, other in states.items():
             same_server = client and other.client and masked(settings.url) == masked(other.settings.url)
             if name != self.name and same_server and share_keys(settings, other.settings):
@@ -108,8 +116,20 @@ class ConversationStore(Conversations):
         return self._state().backend
 
     def health(self, *, brief: bool = False) -> Health:
-        """See ``Conversations.health``; it knows of the circuit too. ``/health`` shows ``health().public()`` only."""
-        return replace(super().health(brief=brief), circuit="open" if self._state().circuit.is_open else "closed")
+        """See ``Conversations.health``; it knows of the circuit and of the journal too.
+
+        ``/health`` shows ``health().public()`` only.
+        """
+        return self._state().with_surroundings(super().health(brief=brief))
+
+    def can_start(self) -> bool:
+        journal = self._state().journal
+        return journal is not None and journal.is_usable()
+
+    @property
+    def namespaces(self) -> Collection[Namespace]:
+        """What lies beside the sessions, as far as it was asked for."""
+        return list(self._namespaces.values())
 
     @property
     def client(self) -> redis.Redis | None:
@@ -379,6 +399,21 @@ class ConversationStore(Conversations):
             return per_request.app().extensions[_KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
+
+
+def _target(settings: Settings, client: Any) -> str:
+    """Names the server and the place of the keys, without a password."""
+    where = masked(settings.url)
+    pool = getattr(client, "connection_pool", None)  # that of a Cluster is none
+    if pool:
+        known = pool.connection_kwargs
+        parts = [f"{part}={known[part]}" for part in ("host", "port", "path", "db") if part in known]
+        where = f"a client of {' '.join(parts)}"
+    return f"{where} {settings.prefix}"
+
+
+def _folder_name(name: str, target: str) -> str:
+    return f"{quote(name, safe='')}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
 
 
 def _of_chats(settings: Settings) -> dict[str, Any]:

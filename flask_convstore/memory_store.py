@@ -6,7 +6,6 @@ Nothing survives the process and nothing is shared between processes: with sever
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -42,20 +41,18 @@ from .models import (
     RenewTurn,
     Rewrite,
     Save,
+    Scope,
     Shape,
     Snapshot,
     Summary,
     Touch,
+    now_ms,
     with_status,
 )
 
 _Write = Save | Append | Delete | CommitTurn | BeginTurn
 
 _SWEEP_EVERY_MS = 60_000
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(slots=True)
@@ -116,7 +113,7 @@ class MemoryStore:
         clock: The time in milliseconds since 1970.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], int] = _wall_clock) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], int] = now_ms) -> None:
         self._limits = limits
         self._clock = clock
         self._lock = threading.RLock()
@@ -206,6 +203,14 @@ class MemoryStore:
                 raise SessionNotFound(session_id)
             return session.turn.until - now if session.turn else 0
 
+    def has_ended(self, session_id: str, owner: Owner) -> bool:
+        with self._lock:
+            now = self._clock()
+            tokens = self._tokens.get(session_id)
+            if not tokens or tokens.expires <= now or self._visible(session_id, ANY, now):
+                return False
+            return owner in (ANY, tokens.owner)
+
     def ping(self) -> float:
         return 0.0
 
@@ -230,8 +235,11 @@ class MemoryStore:
         return self._receipt(session, None, None, now)
 
     def _write(self, command: _Write, before: _Session | None, now: int) -> Receipt:
+        predecessor = None
+        if isinstance(command, Save) and command.mode == "replace" and command.started_at_ms is not None:
+            predecessor, before = before, None
         if isinstance(command, Save) and not before:
-            session = self._create(command, now)
+            session = self._create(command, predecessor, now)
         elif not before:
             raise SessionNotFound(command.session_id)
         else:
@@ -270,14 +278,18 @@ class MemoryStore:
         _refuse_unexpected(command, session)
         return None
 
-    def _create(self, command: Save, now: int) -> _Session:
-        if command.mode == "merge" or command.session_id in self._sessions:
+    def _create(self, command: Save, predecessor: _Session | None, now: int) -> _Session:
+        if command.mode == "merge" or (command.session_id in self._sessions and not predecessor):
             raise SessionNotFound(command.session_id)  # there is none, or it is another owner's
-        owner = None if command.owner is ANY else command.owner
+        owner = None if isinstance(command.owner, Scope) else command.owner
+        ended = 0
+        if predecessor:  # ends here
+            owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
         tokens = self._tokens.get(command.session_id)
         if command.mode == "first" and tokens and tokens.expires > now:
             raise SessionNotFound(command.session_id)
-        return _Session(owner, "full", max(now, tokens.ended + 1) if tokens else now)
+        ended = max(ended, tokens.ended if tokens else 0)
+        return _Session(owner, "full", max(min(command.started_at_ms or now, now), ended + 1))
 
     def _save(self, command: Save, session: _Session) -> int | None:
         shape = command.shape

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,9 @@ class Save:
     it exists, ``first`` unless it exists or its tombstone tells that it did. ``merge`` writes only changes, into one that
     exists and was created at *created_at_ms* (None: any); ``upsert`` merges into one that exists, and creates one otherwise.
     *overwrites* names fields that others have changed meanwhile, for those who want to know.
+    With *started_at_ms* it started a session elsewhere, at that moment, by another clock: what it creates has that time of
+    creation, unless it is yet to come, and what it replaces ends, as if it had been deleted. *instead_of* is the session
+    that an earlier try, whose answer never came, may have started for the same purpose.
     """
 
     session_id: str
@@ -107,6 +111,8 @@ class Save:
     loaded_version: int | None = None
     ttl_ms: int | None = None
     overwrites: tuple[str, ...] = ()
+    started_at_ms: int | None = None
+    instead_of: str | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -236,11 +242,13 @@ class Receipt:
         first_seq: The seq of the first message it added; None if it added none.
         repeated: The token was known: nothing was written now, this is the first answer.
         level: What the acknowledgement is worth: ``primary`` (the server has it), ``fsync`` (its disk has it),
-            ``replicas:n`` (so many replicas have it too), ``memory`` (this process has it).
+            ``replicas:n`` (so many replicas have it too), ``journal`` (this host's disk has it until the server comes
+            back), ``memory`` (this process has it).
         created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone. Of a repeat: ``updated_at_ms`` is
             that of the first time, ``expires_at_ms`` has moved.
         lifetime_ms: From the interaction to ``expires_at_ms`` as it was then; of a repeat, the first time's.
         history_version_before: The session's ``history_version`` before this write; None for a touch.
+        fallback: What served while the store was away, ``journal`` or ``memory``; None: the store itself.
     """
 
     version: int
@@ -252,6 +260,7 @@ class Receipt:
     expires_at_ms: int
     lifetime_ms: int
     history_version_before: int | None
+    fallback: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +294,7 @@ class Snapshot:
         moved_to: The session in which the conversation goes on; None if it does here.
         aliases: Those that were told to lead here; one may have been led elsewhere since.
         key, history_key: Where the fields and the messages lie, for error texts.
+        fallback: What served it while the store was away, ``journal`` or ``memory``; None: the store itself.
     """
 
     session_id: str
@@ -305,6 +315,7 @@ class Snapshot:
     own_ttl_ms: int | None = None
     moved_to: str | None = None
     aliases: tuple[Alias, ...] = ()
+    fallback: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +367,10 @@ class Health:
         connected: The store answered.
         latency_ms: How long that took; None if it did not.
         degraded: Something other than the store is serving.
-        pending: Writes that wait to reach the store.
+        pending: Writes that wait to reach the store, in this host's journal.
+        pending_age_s: For how many seconds the oldest of them has waited.
+        dropped: Writes that never reached it, as their session had been deleted or had expired meanwhile.
+        set_aside: Writes that the store refuses for good; they are kept in the journal for somebody to look at.
         server, version, role: What answers: ``redis``, ``valkey`` or ``memory``, its version, ``primary`` or ``replica``.
             None where it does not say, as some managed services do.
         circuit: ``closed``, or ``open`` while a server that does not answer is not asked.
@@ -367,6 +381,9 @@ class Health:
     latency_ms: float | None
     degraded: bool = False
     pending: int = 0
+    pending_age_s: float | None = None
+    dropped: int = 0
+    set_aside: int = 0
     server: str | None = None
     version: str | None = None
     role: str | None = None
@@ -425,6 +442,11 @@ class Message:
     def created_at(self) -> datetime:
         """When the app accepted it, UTC."""
         return as_datetime(self.created_at_ms)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, by this host's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def as_datetime(milliseconds: int) -> datetime:

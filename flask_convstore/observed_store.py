@@ -1,8 +1,9 @@
-"""A store around a store: tells of every write, and of outages. What it tells is done already."""
+"""Stores around a store that tell: one of every write, one of outages. What they tell is done already."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import replace
@@ -25,6 +26,8 @@ from .models import (
     Touch,
 )
 from .store import Store, StoreAround
+
+_log = logging.getLogger("flask_convstore")
 
 _T = TypeVar("_T")
 
@@ -63,7 +66,6 @@ class ObservedStore(StoreAround):
         super().__init__(store)
         self._send = send
         self._wrote = wrote
-        self._answers = True
 
     def apply(self, command: Command) -> Receipt:
         receipt = super().apply(command)
@@ -79,19 +81,6 @@ class ObservedStore(StoreAround):
         begun = super().begin(command)
         self._tell(command, begun.receipt, not begun.receipt.repeated or not command.digest)
         return begun
-
-    def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        try:
-            given = super()._call(method, *arguments, **options)
-        except StoreUnavailable as error:
-            if self._answers:
-                self._answers = False
-                self._send(signals.store_degraded, reason=str(error))
-            raise
-        if not self._answers:
-            self._answers = True
-            self._send(signals.store_recovered)
-        return given
 
     def _tell(self, command: _Write, receipt: Receipt, is_first: bool) -> None:
         if is_first:
@@ -117,6 +106,39 @@ class ObservedStore(StoreAround):
         count = _messages_added(command)
         if count:
             self._send(signals.messages_appended, **facts, count=count)
+
+
+class WatchedStore(StoreAround):
+    """A ``Store``; its methods are those of ``Store``. Tells, and logs, when it stops answering, and when it answers again.
+
+    Args:
+        send: Sends a signal.
+        target: Names it in the log, without a password.
+        fallback: What is done meanwhile, as ``CONVSTORE_FALLBACK`` says.
+    """
+
+    def __init__(self, store: Store, send: signals.Send, target: str, fallback: str) -> None:
+        super().__init__(store)
+        self._send = send
+        self._facts = {"convstore_target": target, "convstore_fallback": fallback}
+        self._answers = True
+
+    def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        try:
+            given = super()._call(method, *arguments, **options)
+        except StoreUnavailable as error:
+            if self._answers:
+                self._answers = False
+                facts = {**self._facts, "convstore_reason": error.reason}
+                text = "the store at %(convstore_target)s does not answer: %(convstore_reason)s"
+                _log.warning(f"{text}; fallback: %(convstore_fallback)s", facts, extra=facts)
+                self._send(signals.store_degraded, reason=str(error))
+            raise
+        if not self._answers:
+            self._answers = True
+            _log.warning("the store at %(convstore_target)s answers again", self._facts, extra=self._facts)
+            self._send(signals.store_recovered)
+        return given
 
 
 def _messages_added(command: Save | Append | CommitTurn | BeginTurn) -> int:

@@ -187,6 +187,11 @@ class RedisStore:
         reply = self._calls.call(Call("follow", (self._alias(_alias_text(alias)),), (lifetime_ms,)))
         return reply[2].decode() or None
 
+    def has_ended(self, session_id: str, owner: Owner) -> bool:
+        key, _, tokens = self._keys(session_id)
+        (exists, whose) = (self._calls.command("EXISTS", key), self._calls.command("HGET", tokens, "owner"))
+        return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
+
     def ping(self) -> float:
         started = time.perf_counter()
         self._calls.command("PING")
@@ -270,8 +275,10 @@ def _writing(command: Save | Append | Delete | CommitTurn) -> tuple[str, list[Ar
         return "commit_turn", [*what, *fields, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
-        head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
-        return "save", [*head, len(command.fields), *_triples(command.fields), *elements]
+        head: list[Argument] = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or ""]
+        head += [change, bound]
+        head += [command.started_at_ms or "", len(command.fields)]
+        return "save", [*head, *_triples(command.fields), *elements]
     return "delete", [command.expected, command.created_at_ms or ""]
 
 

@@ -61,6 +61,11 @@ class Stored:
         return self._base.moved_to
 
     @property
+    def fallback(self) -> str | None:
+        """What served it while the store was away, ``journal`` or ``memory``; None: the store itself."""
+        return self._base.fallback
+
+    @property
     def message_count(self) -> int:
         """How many messages were stored when it was loaded, and by this object since."""
         return self._base.count

@@ -75,6 +75,10 @@ class Store(Protocol):
         """
         ...
 
+    def has_ended(self, session_id: str, owner: Owner) -> bool:
+        """Whether a session that is not there any more was there for this owner, within a day of its end."""
+        ...
+
     def ping(self) -> float:
         """How many milliseconds an answer takes; StoreUnavailable if none comes."""
         ...
@@ -122,6 +126,9 @@ class StoreAround:
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         return self._call(self._store.turn_remaining_ms, session_id, owner)
+
+    def has_ended(self, session_id: str, owner: Owner) -> bool:
+        return self._call(self._store.has_ended, session_id, owner)
 
     def ping(self) -> float:
         return self._call(self._store.ping)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import fakeredis
 import pytest
 import redis
+from flask import Flask
 
 from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
 from .servers import Server, programs
@@ -21,6 +23,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("CONVSTORE_", "REDIS_", "OPENAI_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Apps of one test share an instance folder, as the workers of a host do; those of two tests do not."""
+    monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "instance"))
 
 
 @pytest.fixture(scope="session")

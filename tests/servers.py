@@ -42,15 +42,32 @@ class Server:
         self.port = free_port()
         self.socket = self.folder / "s"
         self._log = self.folder / "log"
-        command = [str(program), "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", str(self.socket)]
-        command += ["--dir", str(self.folder), "--save", "", "--logfile", str(self._log), *options]
-        self.process = subprocess.Popen(command)
+        self._command = [
+            str(program),
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--unixsocket",
+            str(self.socket),
+        ]
+        self._command += ["--dir", str(self.folder), "--save", "", "--logfile", str(self._log), *options]
         self.client = redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
+        self.start()
+
+    def start(self, *options: str) -> None:
+        """Start the process, the first time or again: with the same folder and port, and *options* besides."""
+        self.process = subprocess.Popen([*self._command, *options])
         deadline = time.monotonic() + 10
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{program} does not come up: {self._log.read_text()}")
+                raise RuntimeError(f"{self._command[0]} does not come up: {self._log.read_text()}")
             time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End the process as kill -9 does."""
+        self.process.kill()
+        self.process.wait()
 
     def _answers(self) -> bool:
         try:

@@ -327,7 +327,7 @@ def test_health(service: Service) -> None:
 
 
 def test_without_a_server() -> None:
-    service = Service("redis://127.0.0.1:1/0", RETRIES=0)
+    service = Service("redis://127.0.0.1:1/0", RETRIES=0, FALLBACK="none")
     response = service.client.get("/sessions/health")
     assert service.json(response, 503) == {"connected": False, "latency_ms": None, "degraded": False, "pending": 0}
     for call in (

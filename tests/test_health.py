@@ -41,7 +41,7 @@ def test_a_service_that_hides_what_it_is_is_healthy() -> None:
 
 def test_an_outage_is_told_to_operators_and_hardly_to_others() -> None:
     with running("valkey") as server:
-        service = Service(server.url, RETRIES=0, CIRCUIT_FAILURES=2)
+        service = Service(server.url, RETRIES=0, CIRCUIT_FAILURES=2, FALLBACK="none")
         with service.app.app_context():
             assert service.convstore.health().connected
     with service.app.app_context():

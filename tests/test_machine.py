@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -96,8 +97,11 @@ class Machine(RuleBasedStateMachine):
         bound=VERSIONS,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
+        started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 100_000_000]),
     )
-    def save(self, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any) -> None:
+    def save(
+        self, started: int | None, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any
+    ) -> None:
         merge = given["mode"] == "merge"
         history: Extend | Rewrite | None = {
             "keep": None,
@@ -117,6 +121,8 @@ class Machine(RuleBasedStateMachine):
             given["shape"] = "data"
         incarnation = given.pop("incarnation") if merge else given.pop("incarnation") and None
         command = Save(fields=tuple(FieldChange(*found) for found in changes), history=history, **given)
+        if started is not None and not merge:  # elsewhere, by a clock that may go wrong
+            command = replace(command, started_at_ms=time.time_ns() // 1_000_000 + started)
         self.both(with_token(command, token), incarnation=incarnation)
 
     @rule(

@@ -360,10 +360,10 @@ def test_a_stream_whose_end_fails_is_written_or_told(service: Service) -> None:
 def test_a_listing_that_is_refused_is_not_an_empty_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     from redis.exceptions import ResponseError
 
-    service = Service(server.url)
+    service = Service(server.url, FALLBACK="none")
     with service.app.app_context():
         service.convstore.save_session("s", {})
-        calls = service.convstore.backend.store._store._store._calls  # type: ignore[attr-defined]
+        calls = service.convstore.backend.store._store._store._store._calls  # type: ignore[attr-defined]
         refusal = ResponseError("BUSY Redis is busy running a script")
         monkeypatch.setattr(calls, "commands", lambda commands: [refusal for _ in commands])
         with pytest.raises(StoreUnavailable):

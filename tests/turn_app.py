@@ -13,7 +13,7 @@ convstore = ConversationStore()
 
 
 def create_app() -> Flask:
-    app = Flask(__name__)
+    app = Flask(__name__, instance_path=os.environ.get("INSTANCE"))
     convstore.init_app(app)
     app.register_blueprint(convstore.blueprint)
     return app

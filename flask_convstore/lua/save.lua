@@ -12,8 +12,10 @@ ARGV[17]    own_ttl      milliseconds, kept with the session; "" as it is
 ARGV[18]    change       of the history: "keep", "extend", "rewrite", "remove"
 ARGV[19]    bound        extend: messages below this seq are dropped; rewrite, remove (merge only): the history_version
                          that the writer knows
-ARGV[20]    field_count  data fields that follow
-ARGV[21..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
+ARGV[20]    started      milliseconds since 1970: it started a session elsewhere, which has this time of creation here, or
+                         now if that is earlier, and ends the one that it replaces; "" no
+ARGV[21]    field_count  data fields that follow
+ARGV[22..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
                          the new one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -32,9 +34,15 @@ Cost     O(messages + fields given); a replace also O(fields and messages before
 ]]
 --#include _open.lua
 --#include _repeated.lua
-local mode, change, bound = ARGV[14], ARGV[18], tonumber(ARGV[19])
-local first_field, first_element = 21, 21 + 3 * ARGV[20]
+local mode, change, bound, started = ARGV[14], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20])
+local first_field, first_element = 22, 22 + 3 * ARGV[21]
 local added = #ARGV - first_element + 1
+local predecessor, ended = exists and mode == "replace" and started, 0
+if predecessor then
+    -- The one before ends here; it is removed with the first write.
+    ended = math.max(created or 0, tonumber(redis.call("HGET", session, "updated")) or 0)
+    exists, outlived = false, true
+end
 local merge, replace_all = mode == "merge" or mode == "upsert" and exists, mode == "replace" and exists
 
 if merge and (not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15]))) then
@@ -52,13 +60,11 @@ if exists then
         --#include _moved.lua
     end
 else
-    version, first, count, history_version, created, history_bytes, data_bytes = 0, 1, 0, 0, now, 0, 0
+    version, first, count, history_version, history_bytes, data_bytes = 0, 1, 0, 0, 0, 0
     own_ttl, complete = false, false
     -- The ETag names the time of creation: the successor of a deleted session starts a millisecond later at least.
-    local ended = tonumber(redis.call("HGET", tokens, "ended"))
-    if ended and ended >= now then
-        created = ended + 1
-    end
+    ended = math.max(ended, tonumber(redis.call("HGET", tokens, "ended")) or 0)
+    created = math.max(math.min(started or now, now), ended + 1)
 end
 if merge and (change == "rewrite" or change == "remove") and history_version ~= bound then
     return {"conflict", nonce, version, "history"}
@@ -100,7 +106,10 @@ redis.call("HSET", session, "version", version, "created", created, "updated", u
 if not exists then
     -- What is left of an evicted session is not part of the new one.
     redis.call("UNLINK", history)
-    local new_owner = owner == "*" and "" or owner
+    local new_owner = owner
+    if owner == "*" then
+        new_owner = predecessor and meta[2] or ""
+    end
     if new_owner ~= "" then
         redis.call("HSET", session, "owner", new_owner)
     end

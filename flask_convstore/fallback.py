@@ -1,0 +1,314 @@
+"""A store around a store: while that one is away, sessions are started here, kept in a journal, and handed over later.
+
+A session is wholly here or wholly there. Here are those that were started while the store did not answer: all commands of
+such a session go to the journal, also when the store answers again, until the last of them was replayed; from then on it is
+there. So nothing overtakes, and nothing is answered that is not known whole: of any other session the store is asked.
+
+What a session is like is told from its commands in the journal, by a ``MemoryStore``; each process does that for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from .circuit import Circuit
+from .command_text import command_of, text_of
+from .errors import ConvstoreError, CorruptValue, SessionMoved, SessionNotFound, StoreUnavailable
+from .ids import made_away_at_ms
+from .journal import Entry, Journal, Row, reset_after_fork
+from .memory_store import MemoryStore
+from .models import (
+    ANY,
+    BeginTurn,
+    Begun,
+    Command,
+    Delete,
+    Limits,
+    Owner,
+    Receipt,
+    Save,
+    Scope,
+    Snapshot,
+    Touch,
+    new_token,
+    now_ms,
+)
+from .store import Store, StoreAround
+
+_T = TypeVar("_T")
+
+_FRESH_MS = 60_000
+"""So long after it was made, an id that was made while the store was away may start a session."""
+
+_LATER_MS = 24 * 3600 * 1000
+"""An id made by a clock that goes so much ahead is none."""
+
+
+class _View:
+    """A session as its commands in the journal tell it."""
+
+    def __init__(self, limits: Limits, entry: Entry) -> None:
+        self.entry = entry
+        self.seen = 0
+        self.last_at_ms = 0
+        self.now_ms: int | None = None
+        self.store = MemoryStore(limits, lambda: now_ms() if self.now_ms is None else self.now_ms)
+
+    def fold(self, row: Row) -> None:
+        """Do what was done then."""
+        try:
+            self.do(command_of(row.text), row.at_ms)
+        except (ValueError, ConvstoreError) as error:
+            key = f"the journal, command {row.number}"
+            raise CorruptValue(key, f"it cannot be done again ({error})") from error
+        self.seen, self.last_at_ms = row.number, row.at_ms
+
+    def do(self, command: Command | BeginTurn, at_ms: int) -> Receipt | Begun:
+        """Do *command* as of *at_ms*."""
+        self.now_ms = at_ms
+        try:
+            return self.store.begin(command) if isinstance(command, BeginTurn) else self.store.apply(command)
+        finally:
+            self.now_ms = None
+
+    def exists(self, session_id: str, at_ms: int) -> bool:
+        """Whether it was there then."""
+        self.now_ms = at_ms
+        try:
+            return self.store.load(session_id, ANY, 0, is_interaction=False) is not None
+        finally:
+            self.now_ms = None
+
+    def is_of(self, owner: Owner) -> bool:
+        return owner in (ANY, self.entry.owner)
+
+    def is_stale(self, snapshot: Snapshot) -> bool:
+        """Whether a reader shall be told of, too: a session lives from its last command in the journal."""
+        return now_ms() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
+
+
+class FallbackStore(StoreAround):
+    """A ``Store``; its methods are those of ``Store``.
+
+    Args:
+        circuit: Tells whether the store is worth a try.
+        namespace: Whose commands these are in the journal, which several stores share.
+        wake: Is called when commands wait in the journal: somebody shall replay them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        circuit: Circuit,
+        namespace: str,
+        limits: Limits,
+        wake: Callable[[], None],
+    ) -> None:
+        super().__init__(store)
+        self._journal = journal
+        self._circuit = circuit
+        self._namespace = namespace
+        self._limits = limits
+        self._wake = wake
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Forget what this process knows of the journal."""
+        self._lock = threading.RLock()
+        self._views: dict[str, _View] = {}
+
+    def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        if self._journal.may_hold():
+            self._wake()
+        return super()._call(method, *arguments, **options)
+
+    # ---- writes
+
+    def apply(self, command: Command) -> Receipt:
+        receipt: Receipt = self._done(command, self._store.apply)
+        return receipt
+
+    def begin(self, command: BeginTurn) -> Begun:
+        begun: Begun = self._done(command, self._store.begin)
+        return begun
+
+    def _done(self, command: Any, do: Callable[[Any], Any]) -> Any:
+        is_save = isinstance(command, Save)
+        starts_here = is_save and (
+            (command.mode == "create" and not self._was_started(command) and _is_just_made_away(command.session_id))
+            or (command.mode == "replace" and self._circuit.is_open)
+        )
+        if starts_here or self._is_here(command.session_id):
+            answer = self._journalled(command, may_start=starts_here)
+            if answer is not None:
+                return answer
+        try:
+            return do(command)
+        except StoreUnavailable as error:
+            if error.written or not is_save or command.mode not in ("create", "replace"):
+                raise
+            if command.mode == "create":
+                error.can_start = True
+                raise
+            return self._started_instead(command, error)
+        except SessionNotFound:
+            if not is_save or command.mode == "merge":
+                self._refuse_unknown(command.session_id, command.owner)
+            raise
+
+    def _was_started(self, command: Save) -> bool:
+        """Whether the token of *command* has started its session here; SessionMoved if it was one of another id."""
+        if not command.digest or not self._journal.exists():
+            return False
+        started = self._journal.started_with(self._namespace, command.token)
+        if started not in (None, command.session_id):
+            raise SessionMoved(command.session_id, str(started))
+        return started is not None
+
+    def _started_instead(self, command: Save, error: StoreUnavailable) -> Any:
+        """Start the session here; whether the try on the store has landed or not, this one will take its place."""
+        try:
+            return self._journalled(replace(command, token=new_token()), may_start=True)
+        except StoreUnavailable as too:
+            reason = f"{error.reason}; {too.reason}"
+            raise StoreUnavailable(reason, written=error.written, is_down=error.is_down) from error
+
+    def _journalled(self, command: Any, *, may_start: bool) -> Any:
+        """Do *command* here; None if it is not for here."""
+        session_id = command.session_id
+        creates = isinstance(command, Save) and command.mode != "merge"
+        try:
+            with self._lock, self._journal.writing():
+                view = self._view(session_id)
+                if not view and not may_start:
+                    return None
+                if view and not creates and not view.is_of(command.owner):
+                    return None  # who may not see it is told what they would be told if it were not here
+                if not view:
+                    view = self._views[session_id] = _View(self._limits, Entry(session_id, None, 0, 0, 0, 0))
+                answer = self._do(view, command)
+        except BaseException as error:
+            if not isinstance(error, ConvstoreError) or isinstance(error, StoreUnavailable):
+                self._views.pop(session_id, None)  # it may tell of what was not written
+            raise
+        self._wake()
+        return _marked(answer, self._journal.kind)
+
+    def _do(self, view: _View, command: Any) -> Receipt | Begun:
+        """Do *command* in the view, and add to the journal what makes every other view the same."""
+        now, entry = now_ms(), view.entry
+        is_start = isinstance(command, Save) and not view.exists(command.session_id, now)
+        if is_start:
+            self._was_started(command)  # meanwhile, by another worker, under another id
+            command = replace(command, started_at_ms=now)
+        answer = view.do(command, now)
+        receipt = answer.receipt if isinstance(answer, Begun) else answer
+        if receipt.repeated and not receipt.expires_at_ms:
+            return answer  # the session is gone, and stays so
+        kept = command
+        if is_start:
+            kept = replace(command, started_at_ms=receipt.created_at_ms)
+            entry = entry._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
+        elif receipt.repeated and not (isinstance(answer, Begun) and not answer.reply):
+            kept = Touch(session_id=command.session_id, owner=ANY)  # only the lifetime has moved
+        elif isinstance(command, BeginTurn):
+            kept = replace(command, last=0)
+        ends = now + self._limits.tombstone_ms if isinstance(command, Delete) else receipt.expires_at_ms
+        token = command.token if is_start and command.digest else None
+        entry = entry._replace(expires_at_ms=ends)
+        view.entry = self._journal.add(self._namespace, entry, now, text_of(kept), token)
+        view.seen, view.last_at_ms = view.entry.last, now
+        return answer
+
+    # ---- reads
+
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
+        if self._is_here(session_id):
+            with self._lock:
+                view = self._view(session_id)
+                if view and view.is_of(owner):
+                    snapshot = view.store.load(session_id, owner, last, is_interaction=False)
+                    if snapshot and is_interaction and view.is_stale(snapshot):
+                        self._touch(session_id, owner)
+                    return snapshot and replace(snapshot, fallback=self._journal.kind)
+        found = super().load(session_id, owner, last, is_interaction=is_interaction)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        if self._is_here(session_id):
+            with self._lock:
+                view = self._view(session_id)
+                if view and view.is_of(owner):
+                    return view.store.turn_remaining_ms(session_id, owner)
+        return super().turn_remaining_ms(session_id, owner)
+
+    def _touch(self, session_id: str, owner: Owner) -> None:
+        with contextlib.suppress(StoreUnavailable):  # what was asked for can be answered
+            self._journalled(Touch(session_id=session_id, owner=owner), may_start=False)
+
+    def _is_here(self, session_id: str) -> bool:
+        """Whether the session may be here; costs next to nothing while nothing is."""
+        if not self._journal.may_hold():
+            return False
+        self._wake()
+        is_here = self._journal.find(self._namespace, session_id) is not None
+        if not is_here and session_id in self._views:
+            self._views.pop(session_id, None)
+            self._circuit.try_now()  # another process has handed it over
+        return is_here
+
+    def _view(self, session_id: str) -> _View | None:
+        """The session as all its commands tell it; None if it is not here."""
+        entry = self._journal.find(self._namespace, session_id)
+        if not entry:
+            self._views.pop(session_id, None)
+            return None
+        view = self._views.get(session_id)
+        if not view or view.entry.first != entry.first:
+            view = self._views[session_id] = _View(self._limits, entry)
+        for row in self._journal.rows(self._namespace, entry, view.seen):
+            view.fold(row)
+        view.entry = entry
+        return view
+
+    def _refuse_unknown(self, session_id: str, owner: Owner) -> None:
+        """Who is not known to the store may be in another host's journal: nobody can say that there is no such session."""
+        made = made_away_at_ms(session_id)
+        longest = max(self._limits.ttl_ms, self._limits.ttl_complete_ms)
+        if made is None or not made - _LATER_MS < now_ms() < made + longest or self._store.has_ended(session_id, owner):
+            return
+        reason = "the session was started while the store was away, by a host that has not handed it over yet"
+        raise StoreUnavailable(reason, written=False)
+
+    def forget(self) -> None:
+        """Nothing is here any more."""
+        with self._lock:
+            self._views.clear()
+
+
+def _is_just_made_away(session_id: str) -> bool:
+    """Whether the id was made because the store is away, for a session that shall start now."""
+    made = made_away_at_ms(session_id)
+    return made is not None and abs(now_ms() - made) < _FRESH_MS
+
+
+def _marked(answer: Any, fallback: str) -> Any:
+    """*answer* with the mark that it comes from here."""
+    if isinstance(answer, Receipt):
+        return replace(answer, level=fallback, fallback=fallback)
+    return replace(
+        answer,
+        receipt=_marked(answer.receipt, fallback),
+        reply=answer.reply and _marked(answer.reply, fallback),
+        snapshot=answer.snapshot and replace(answer.snapshot, fallback=fallback),
+    )

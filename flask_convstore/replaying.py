@@ -1,0 +1,190 @@
+"""What waits in a journal is handed over to the store, in the background: each session's commands in order, by their tokens.
+
+One process of a host does it at a time, whichever it is; a lock that ends with the process says so. Until the store answers,
+this asks for it, so that nobody who waits for an answer has to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from .circuit import Circuit
+from .command_text import command_of
+from .errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable, TurnInProgress, TurnLost
+from .fallback import FallbackStore
+from .journal import Entry, Journal, Row, reset_after_fork
+from .models import BeginTurn, Delete, RenewTurn, Save, Touch, now_ms
+from .store import Store
+
+_log = logging.getLogger("flask_convstore")
+
+_BATCH = 100
+_PAUSE = 0.2
+"""Seconds from one try to the next. While the circuit is open, most of them end before anything is sent."""
+
+
+class Part(NamedTuple):
+    """One namespace: the store that its commands are for, and the store around it that keeps them."""
+
+    namespace: str
+    store: Store
+    fallback: FallbackStore
+
+
+class Replayer:
+    """Replays a journal, in a thread of its own, for as long as there is something in it.
+
+    Args:
+        parts: Gives what the journal may hold commands for.
+    """
+
+    def __init__(self, journal: Journal, circuit: Circuit, parts: Callable[[], Collection[Part]]) -> None:
+        self._journal = journal
+        self._circuit = circuit
+        self._parts = parts
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """In a child process there is no thread yet."""
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """There is something to do."""
+        if self._thread:
+            return
+        with self._lock:
+            if not self._thread:
+                self._thread = threading.Thread(target=self._run, name="convstore-replay", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        told = ""
+        while True:
+            try:
+                self._replay()
+                if self._journal.unmark_if_empty() and self._is_done():
+                    return
+                told = ""
+            except StoreUnavailable:
+                pass  # the circuit knows, and health says so
+            except Exception as error:
+                if str(error) != told:
+                    told = str(error)
+                    _log.exception("the journal cannot be replayed for now")
+            time.sleep(_PAUSE)
+
+    def _is_done(self) -> bool:
+        with self._lock:
+            if self._journal.may_hold():
+                return False
+            for part in self._parts():
+                part.fallback.forget()
+            self._circuit.try_now()
+            self._thread = None
+            return True
+
+    def _replay(self) -> None:
+        parts = self._parts()
+        for part in parts:
+            self._journal.drop_expired(part.namespace)
+        for part in parts:
+            part.store.ping()
+            break
+        with self._journal.replaying() as is_mine:
+            if not is_mine:
+                self._circuit.try_now()  # the process that does it has got an answer
+                return
+            for part in parts:
+                _replay_all(part.store, self._journal, part.namespace)
+
+
+def _replay_all(store: Store, journal: Journal, namespace: str) -> None:
+    after = 0
+    while entries := journal.sessions(namespace, after, _BATCH):
+        for entry in entries:
+            with contextlib.suppress(TurnInProgress):  # of another host's: it ends, or its lease does
+                replay(store, journal, namespace, entry)
+        after = entries[-1].first
+
+
+def replay(store: Store, journal: Journal, namespace: str, entry: Entry) -> None:
+    """Hand over one session: all its commands, in order. How far it has come is noted, whatever happens.
+
+    Commands of a session that is not there any more, deleted or expired meanwhile, are dropped and counted. A session with a
+    command that the store refuses for good is set aside.
+
+    Raises:
+        StoreUnavailable, StoreMisconfigured, TurnInProgress: The store does not take the next command for now.
+    """
+    going: Entry | None = entry
+    while going:
+        reached, dropped = going, 0
+        try:
+            for row in journal.rows(namespace, going, going.replayed, _BATCH):
+                reached, is_dropped = _replayed(store, reached, row)
+                dropped += is_dropped
+        except (StoreUnavailable, StoreMisconfigured, TurnInProgress):
+            journal.replayed(namespace, reached, dropped)
+            raise
+        except (ConvstoreError, ValueError) as error:
+            journal.replayed(namespace, reached, dropped)
+            journal.set_aside(namespace, reached, str(error))
+            _log.error("a session in the journal cannot be replayed; what is left of it was set aside: %s", error)
+            return
+        going = journal.replayed(namespace, reached, dropped)
+
+
+def _replayed(store: Store, entry: Entry, row: Row) -> tuple[Entry, bool]:
+    """The entry when the command of *row* was done, and whether that had to be dropped."""
+    command: Any = _as_there(command_of(row.text), entry)
+    dropped = False
+    try:
+        if isinstance(command, BeginTurn):
+            store.begin(replace(command, lease_ms=_left(row, command.lease_ms)))
+        elif isinstance(command, RenewTurn):
+            store.apply(replace(command, lease_ms=_left(row, command.lease_ms)))
+        else:
+            receipt = store.apply(command)
+            if isinstance(command, Save) and command.started_at_ms:
+                here, there = command.started_at_ms, receipt.created_at_ms
+                entry = entry._replace(created_here_ms=here, created_there_ms=there)
+                if command.instead_of:
+                    _remove(store, command.instead_of, command)
+    except SessionNotFound:
+        dropped = not isinstance(command, (Touch, RenewTurn, Delete))
+    except TurnLost:
+        if not isinstance(command, RenewTurn):
+            raise
+    return entry._replace(replayed=row.number), dropped
+
+
+def _remove(store: Store, session_id: str, command: Save) -> None:
+    """What a first try of *command* may have left, and nobody knows of."""
+    with contextlib.suppress(SessionNotFound):
+        store.apply(Delete(session_id=session_id, owner=command.owner, token=f"{command.token}'"))
+
+
+def _left(row: Row, lease_ms: int) -> int:
+    """What is left of a lease that was taken then."""
+    return max(0, row.at_ms + lease_ms - now_ms())
+
+
+def _as_there(command: Any, entry: Entry) -> Any:
+    """*command* with the time of creation that its session has in the store, where that is another one than here."""
+    here, there = entry.created_here_ms, entry.created_there_ms
+    if here == there or (isinstance(command, Save) and command.started_at_ms):
+        return command
+    if getattr(command, "created_at_ms", None) == here:
+        command = replace(command, created_at_ms=there)
+    expected = getattr(command, "expected", "")
+    if expected.startswith(f"{here}-"):
+        command = replace(command, expected=expected.replace(f"{here}-", f"{there}-", 1))
+    return command
