@@ -149,6 +149,8 @@ class FallbackStore(StoreAround):
             if answer is not None:
                 return answer
         try:
+            if is_save and command.mode == "create" and self._circuit.is_open and self._journal.may_hold():
+                raise StoreUnavailable("the server did not answer, and others ask it", written=False, is_down=True)
             return do(command)
         except StoreUnavailable as error:
             if error.written or not is_save or command.mode not in ("create", "replace"):

@@ -14,6 +14,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,8 @@ CREATE TABLE starts (
 ) WITHOUT ROWID;
 """
 _PAGE = 4096
+_PAUSE = 0.0003
+"""Seconds between two looks whether another process has ended its transaction, which takes about as long."""
 _STARTS_MS = 24 * 3600 * 1000
 """How long the token of a start leads to its session: as long as a store knows a token behind its session's end."""
 
@@ -206,7 +209,7 @@ class Journal:
         """A transaction, alone among all threads and processes. What it does is on the disk at its end, or not done."""
         with self._lock, self._explained():
             connection = self._opened()
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -336,7 +339,7 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            code = _code(error)
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 self._set_file_aside(str(error))
             reason = f"the journal cannot be used ({error})"
@@ -346,6 +349,20 @@ class Journal:
         except OSError as error:
             self._warn(f"the journal's folder cannot be used ({error}): nothing is served while the store is away")
             raise StoreUnavailable(f"the journal cannot be used ({error.strerror})", written=False) from error
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction when the other processes have ended theirs. SQLite itself would look too seldom."""
+        deadline = time.monotonic() + self._timeout
+        connection.execute("PRAGMA busy_timeout = 0")
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE)
+        connection.execute(f"PRAGMA busy_timeout = {round(self._timeout * 1000)}")
 
     def _warn(self, problem: str) -> None:
         if problem != self._problem:
@@ -376,10 +393,7 @@ class Journal:
                 try:
                     problem = self._check(connection)
                 except sqlite3.DatabaseError as error:
-                    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (
-                        sqlite3.SQLITE_CORRUPT,
-                        sqlite3.SQLITE_NOTADB,
-                    ):
+                    if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                         connection.close()
                         raise
                     problem = str(error)
@@ -411,7 +425,7 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin(connection)
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
@@ -475,6 +489,11 @@ if hasattr(os, "register_at_fork"):  # where processes can fork
 
 def _connect(file: str, timeout: float) -> sqlite3.Connection:
     return sqlite3.connect(file, timeout, isolation_level=None, check_same_thread=False)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 @contextlib.contextmanager
