@@ -7,11 +7,16 @@
 | redis+sentinel://h1:26379,h2:26379/mymaster/0 | the primary that the Sentinels name, rediss+sentinel:// by TLS  |
 | redis+cluster://h1:7000,h2:7001             | a Cluster, rediss+cluster:// by TLS                               |
 | embedded:///folder                          | one of our own, see ``embedded``                                  |
+
+After a ``?`` come options of redis-py's connections, such as ``ssl_ca_certs``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,13 +24,14 @@ from urllib.parse import unquote, urlsplit
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import SSLConnection
+from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode, RedisCluster
+from redis.connection import Connection, SSLConnection, parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelManagedConnection
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from . import embedded
 from .config import Settings, masked
+from .connections import in_time
 from .errors import ConfigurationError
 from .redis_calls import Patience
 from .redis_cluster import LazyCluster
@@ -51,33 +57,55 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
     """A client of one server; a relative folder of an embedded one lies in *instance_path*."""
     options = _stated(settings)
     if settings.url.startswith("embedded:"):
-        return _disconnecting(embedded.connect(settings.url, instance_path, options))
-    if not settings.url.startswith("unix:"):
-        options["socket_keepalive"] = True
-    if settings.url.partition(":")[0].endswith("+sentinel"):
-        return _disconnecting(_sentinel(settings.url, options))
+        client = embedded.connect(settings.url, instance_path, options)
+    else:
+        if not settings.url.startswith("unix:"):
+            options["socket_keepalive"] = True
+        is_sentinel = settings.url.partition(":")[0].endswith("+sentinel")
+        with _explained(settings.url):
+            client = _sentinel(settings.url, options) if is_sentinel else redis.Redis.from_url(settings.url, **options)
+            _check(client.connection_pool.connection_class, client.connection_pool.connection_kwargs)
+    return _disconnecting(_in_time(client))
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """What redis-py or OpenSSL refuses of *url* is told before anything connects."""
     try:
-        client = redis.Redis.from_url(settings.url, **options)
-        pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # it connects nowhere yet, but refuses unknown options
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError([f"URL {masked(settings.url)} is refused by redis-py: {error}"]) from None
-    return _disconnecting(client)
+        yield
+    except (ValueError, TypeError, OSError, redis.RedisError) as error:
+        raise ConfigurationError([f"URL {masked(url)} is refused: {error}"]) from None
+
+
+def _check(kind: type[Any], options: dict[str, Any]) -> None:
+    """Refuse options that a connection does not know, and certificates that cannot be read. It connects nowhere."""
+    made = kind(**{name: value for name, value in options.items() if name != "max_connections"})  # the pool's
+    if isinstance(made, SSLConnection):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if made.ca_certs or made.ca_path or made.ca_data:
+            context.load_verify_locations(made.ca_certs, made.ca_path, made.ca_data)
+        if made.certfile or made.keyfile:
+            context.load_cert_chain(made.certfile, made.keyfile, made.certificate_password or "")
+
+
+def _in_time(client: redis.Redis) -> redis.Redis:
+    pool = client.connection_pool
+    pool.connection_class = in_time(pool.connection_class)
+    return client
 
 
 _FIRST_PORT = {"cluster": 6379, "sentinel": 26379}
 
 
 def _nodes(url: str, kind: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], str]:
-    """The hosts and ports that *url* names, and its path; user, password and TLS go into *options*."""
-    secure, _, rest = url.partition("://")
+    """The hosts and ports that *url* names, and its path; user, password and what follows ``?`` go into *options*."""
+    rest, _, query = url.partition("://")[2].partition("?")
     location, _, path = rest.partition("/")
     credentials, _, hosts = location.rpartition("@")
     if credentials:
         user, _, password = credentials.partition(":")
         options.update(username=unquote(user) or None, password=unquote(password))
-    if secure.startswith("rediss"):
-        options["ssl"] = True
+    options.update(parse_url(f"redis://?{query}"))  # type: ignore[no-untyped-call]
     parsed = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
     nodes = [(one.hostname, one.port or _FIRST_PORT[kind]) for one in parsed if one.hostname]
     return nodes, path
@@ -85,12 +113,22 @@ def _nodes(url: str, kind: str, options: dict[str, Any]) -> tuple[list[tuple[str
 
 def connect_cluster(settings: Settings) -> LazyCluster:
     """A client of a Cluster, for the URLs ``redis+cluster://…``."""
-    options = {**_stated(settings), "socket_keepalive": True}
-    nodes, _ = _nodes(settings.url, "cluster", options)
+    stated = {**_stated(settings), "socket_keepalive": True}
+    options = dict(stated)
+    kind = SSLConnection if settings.url.startswith("rediss") else Connection
+    with _explained(settings.url):
+        nodes, _ = _nodes(settings.url, "cluster", options)
+        _check(kind, options)
+        if dropped := sorted(options.keys() - {*REDIS_ALLOWED_KEYS, *stated}):
+            raise ValueError(f"redis-py has no option {dropped[0]!r} for a Cluster")
 
     def make() -> RedisCluster:
-        startup = [ClusterNode(host, port) for host, port in nodes]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=startup, require_full_coverage=False, **options)
+        (host, port), *others = nodes
+        startup: list[Any] = [ClusterNode(*other) for other in others]  # type: ignore[no-untyped-call]
+        # Where redis-py is given a URL, it lets us choose the class of the connections.
+        first = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
+        whole: Any = {"connection_class": in_time(kind), **options}
+        return RedisCluster(url=first, startup_nodes=startup, require_full_coverage=False, **whole)
 
     return LazyCluster(make)
 
@@ -112,13 +150,36 @@ class _SentinelTlsConnection(_SentinelConnection, SSLConnection):
     """The same by TLS."""
 
 
+class _Sentinels(Sentinel):
+    """Sentinels that say why nobody names a primary. redis-py shows all their options instead, with passwords."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        reasons = []
+        for number, sentinel in enumerate(self.sentinels):
+            try:
+                known: Any = sentinel.sentinel_masters()
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                reasons.append(str(error))
+                continue
+            state = known.get(service_name)
+            if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
+                self.sentinels[0], self.sentinels[number] = sentinel, self.sentinels[0]  # who answers is asked first
+                return state["ip"], state["port"]
+            reasons.append("down" if state else "unknown")
+        raise MasterNotFoundError(f"Error connecting to the primary {service_name!r}: {', '.join(reasons)}")
+
+
 def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     nodes, path = _nodes(url, "sentinel", options)
     name, _, database = path.partition("/")
-    secure = options.pop("ssl", False)
-    waits = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout")}
-    sentinel = Sentinel(nodes, sentinel_kwargs=waits)  # type: ignore[no-untyped-call]
-    options.update(db=int(database or 0), connection_class=_SentinelTlsConnection if secure else _SentinelConnection)
+    secure = url.startswith("rediss")
+    asking = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout", "retry")}
+    asking |= {key: value for key, value in options.items() if key.startswith("ssl_")}
+    sentinel = _Sentinels(nodes, sentinel_kwargs={**asking, "ssl": secure})  # type: ignore[no-untyped-call]
+    for watcher in sentinel.sentinels:
+        _in_time(watcher)
+    options.setdefault("db", int(database or 0))
+    options.update(connection_class=_SentinelTlsConnection if secure else _SentinelConnection)
     client: redis.Redis = sentinel.master_for(name, **options)  # type: ignore[no-untyped-call]
     return client
 

@@ -313,7 +313,7 @@ def is_cluster(settings: Settings) -> bool:
 
 
 def _nodes_problems(url: str) -> list[str]:
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = url.partition("?")[0].partition("://")
     location, _, path = rest.partition("/")
     hosts = location.rpartition("@")[2].split(",")
     if not all(re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", host) for host in hosts):
@@ -328,8 +328,11 @@ def _nodes_problems(url: str) -> list[str]:
 def masked(url: str) -> str:
     """*url* without its password and query, fit for a log."""
     if re.match(r"rediss?\+(sentinel|cluster):", url):
-        scheme, _, rest = url.partition("://")
+        shown, _, query = url.partition("?")
+        scheme, _, rest = shown.partition("://")
         location, slash, path = rest.partition("/")
+        if "@" in path or "@" in query:  # a slash or a question mark in a password that should have been %2F or %3F
+            return f"{scheme}://***"
         credentials, at, hosts = location.rpartition("@")
         user, colon, _ = credentials.partition(":")
         return f"{scheme}://{user}{':***' if colon else ''}{at}{hosts}{slash}{path}"

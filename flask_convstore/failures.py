@@ -48,6 +48,12 @@ FAILURES = (
     Failure("no permission", exceptions.NoPermissionError, "", "misconfigured"),
     Failure("no permission in a script", None, "The user executing the script", "misconfigured"),  # Redis's words
     Failure("no permission in a script", None, "ACL failure in script", "misconfigured"),  # Valkey's
+    Failure("certificate refused", None, "CERTIFICATE_VERIFY_FAILED", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_CERTIFICATE_", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_BAD_CERTIFICATE", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_UNKNOWN_CA", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_HANDSHAKE_FAILURE", "misconfigured"),
+    Failure("no TLS there", None, "WRONG_VERSION_NUMBER", "misconfigured"),
     Failure("a Cluster", exceptions.MovedError, "", "misconfigured"),
     Failure("a Cluster", None, "MOVED ", "misconfigured"),
     Failure("no Redis at all", exceptions.InvalidResponse, "", "misconfigured"),
@@ -66,6 +72,7 @@ FAILURES = (
     Failure("cluster down", exceptions.ClusterDownError, "", "refused", passes=True, is_down=True),
     Failure("try again", exceptions.TryAgainError, "", "refused", passes=True),
     Failure("nobody there", exceptions.ConnectionError, "connecting to", "refused", passes=True, is_down=True),
+    Failure("nobody there", exceptions.TimeoutError, "connecting to", "refused", passes=True, is_down=True),
     Failure("no answer", exceptions.TimeoutError, "", "ambiguous", passes=True, is_down=True),
     Failure("connection lost", exceptions.ConnectionError, "", "ambiguous", passes=True, is_down=True),
 )
@@ -85,17 +92,23 @@ def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> Convstor
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
     failure = classify(error)
     if failure.kind == "misconfigured":
-        refused = StoreMisconfigured(f"{_MISCONFIGURED.get(failure.name, 'the server refuses us')} ({text}): {_CURE}")
+        what, cure = _MISCONFIGURED.get(failure.name, ("the server refuses us", _CURE))
+        refused = StoreMisconfigured(f"{what} ({text}): {cure}")
         if writes and failure.name == "no permission in a script":
             refused.written = None  # what the script did before the command that is not permitted stays done
         return refused
     # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
     written = None if failure.kind == "ambiguous" and writes else False
     reason = f"no answer from the server ({text})"
+    for sign, cause in _EVERY_TIME.items():
+        if sign in text:
+            reason += f"; if it is so every time: {cause}"
     if failure.kind == "local":
         reason = f"all connections of this process are in use ({text})"
     elif failure.name == "nobody there":
         reason = f"cannot reach the server ({text}): is it running, and is the URL right? (memory:// needs no server)"
+        if isinstance(error, exceptions.TimeoutError):
+            reason += f" {_PLAIN}"
     elif failure.kind == "refused":
         reason = f"the server refuses work for now ({text})"
     return StoreUnavailable(reason, written=written, is_down=failure.is_down)
@@ -103,9 +116,23 @@ def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> Convstor
 
 _CURE = "check the password, the permissions and the address in the URL"
 _MISCONFIGURED = {
-    "a Cluster": "this is one node of a Cluster",
-    "no Redis at all": "this is no Redis",
-    "an old server": "the server lacks a command that is needed",
+    "a Cluster": ("this is one node of a Cluster", "name it as redis+cluster://, or rediss+cluster:// by TLS"),
+    "no Redis at all": ("this is no Redis", _CURE),
+    "an old server": ("the server lacks a command that is needed", _CURE),
+    "certificate refused": (
+        "we do not trust the server's certificate",
+        "name the file of its authority in the URL, ?ssl_ca_certs=/path/ca.pem, and a host that is in the certificate",
+    ),
+    "our certificate refused": (
+        "the server wants another certificate of ours, or other TLS",
+        "name one in the URL, ?ssl_certfile=/path/client.pem&ssl_keyfile=/path/client.key",
+    ),
+    "no TLS there": ("this port does not speak TLS", "write redis:// for rediss://, or name another port"),
+}
+_PLAIN = "does the port want TLS (rediss://), or not (redis://)?"
+_EVERY_TIME = {
+    "reset by peer": _PLAIN,
+    "EOF occurred": "does the server want a certificate of ours (?ssl_certfile=/path/client.pem&ssl_keyfile=…)?",
 }
 
 

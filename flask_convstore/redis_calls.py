@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import random
 import re
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import redis
 from redis import exceptions
 
+from .connections import DEADLINE
 from .errors import StoreMisconfigured, StoreUnavailable
 from .failures import Failure, as_ours, classify
 
@@ -244,7 +246,11 @@ class Calls:
 
         Whatever goes wrong, a connection with replies that nobody has read is not used again.
         """
-        connection = pool.get_connection()
+        DEADLINE.moment = deadline
+        try:
+            connection = pool.get_connection()
+        finally:
+            DEADLINE.moment = math.inf
         try:
             packed = connection.pack_commands(commands) if len(commands) > 1 else connection.pack_command(*commands[0])
             left = deadline - time.monotonic()

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from .connections import DEADLINE
 from .failures import as_ours, classify
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
 
@@ -37,35 +39,39 @@ class LazyCluster:
         self._cluster: Any = None
         self._generation = 0
 
-    def get(self) -> tuple[Any, int]:
+    def get(self, deadline: float = math.inf) -> tuple[Any, int]:
         """The client, and which of its topologies is known.
 
         Raises:
             RedisError: No node answers.
         """
-        with self._lock:
-            if self._cluster is None:
-                try:
+        if self._cluster is None:
+            with self._asking(deadline):
+                if self._cluster is None:
                     self._cluster = self._make()
-                except exceptions.RedisClusterException as error:
-                    # It is no RedisError, whatever the cause.
-                    raise exceptions.ConnectionError(
-                        f"Error connecting to any node of the cluster ({error})"
-                    ) from error
-            return self._cluster, self._generation
+        return self._cluster, self._generation
 
-    def learn(self, seen: int) -> None:
+    def learn(self, seen: int, deadline: float) -> None:
         """Read the topology anew, unless somebody has since the one that was *seen*."""
-        cluster, _ = self.get()
-        with self._lock:
+        cluster, _ = self.get(deadline)
+        with self._asking(deadline):
             if self._generation == seen:
-                try:
-                    cluster.nodes_manager.initialize()
-                except exceptions.RedisClusterException as error:
-                    raise exceptions.ConnectionError(
-                        f"Error connecting to any node of the cluster ({error})"
-                    ) from error
+                cluster.nodes_manager.initialize()
                 self._generation += 1
+
+    @contextlib.contextmanager
+    def _asking(self, deadline: float) -> Iterator[None]:
+        """Nobody else asks for the topology meanwhile, and it has ended in time."""
+        if not self._lock.acquire(timeout=min(threading.TIMEOUT_MAX, max(0, deadline - time.monotonic()))):
+            raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
+        try:
+            with DEADLINE.of(deadline):
+                yield
+        except exceptions.RedisClusterException as error:
+            # It is no RedisError, whatever the cause.
+            raise exceptions.ConnectionError(f"Error connecting to any node of the cluster ({error})") from error
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Give up the connections."""
@@ -86,14 +92,16 @@ class ClusterCalls(Calls):
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """One trip to each node; what has moved meanwhile is asked for again, one by one."""
         found: dict[int, Any] = {}
+        deadline = self._deadline()
         with contextlib.suppress(exceptions.RedisError):
-            cluster, _ = self._lazy.get()
-            nodes: dict[Any, list[int]] = {}
+            cluster, _ = self._lazy.get(deadline)
+            nodes: dict[str, tuple[Any, list[int]]] = {}
             for number, command in enumerate(commands):
-                nodes.setdefault(cluster.get_node_from_key(str(command[1])), []).append(number)
-            for node, numbers in nodes.items():
+                node = cluster.get_node_from_key(str(command[1]))
+                nodes.setdefault(node.name, (node, []))[1].append(number)  # redis-py 7 cannot hash a node
+            for node, numbers in nodes.values():
                 pool = cluster.get_redis_connection(node).connection_pool
-                replies = self._over(pool, [commands[number] for number in numbers], self._deadline())
+                replies = self._over(pool, [commands[number] for number in numbers], deadline)
                 found.update(zip(numbers, replies, strict=True))
         moved = (
             exceptions.AskError,
@@ -102,7 +110,7 @@ class ClusterCalls(Calls):
         )  # MovedError is an AskError
         for number, command in enumerate(commands):
             if number not in found or isinstance(found[number], moved):
-                (found[number],) = super().commands([command])
+                (found[number],) = self._exchanged([command], str(command[0]), False, deadline)
         return [found[number] for number in range(len(commands))]
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
@@ -115,7 +123,7 @@ class ClusterCalls(Calls):
         deadline = self._deadline()
         for attempt in itertools.count():
             try:
-                cluster, seen = self._lazy.get()
+                cluster, seen = self._lazy.get(deadline)
                 nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
                 here = next((number for number, node in enumerate(nodes) if node.name == name), None)
                 start = "0" if here is None else position
@@ -124,7 +132,7 @@ class ClusterCalls(Calls):
                     command = ("SCAN", start, "MATCH", pattern, "COUNT", count)
                     (reply,) = self._over(cluster.get_redis_connection(node).connection_pool, [command], deadline)
                 except (exceptions.ConnectionError, exceptions.TimeoutError):
-                    self._lazy.learn(seen)
+                    self._lazy.learn(seen, deadline)
                     raise
                 if isinstance(reply, exceptions.RedisError):
                     raise reply
@@ -146,28 +154,26 @@ class ClusterCalls(Calls):
 
     def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
         key = _key_of(commands)
-        cluster, seen = self._lazy.get()
+        cluster, seen = self._lazy.get(deadline)
         asked: Any = None
         for _ in range(_HOPS):
             node = asked or (cluster.get_node_from_key(key) if key else cluster.get_random_node())
             if node is None:
-                self._lazy.learn(seen)
+                self._lazy.learn(seen, deadline)
                 raise exceptions.ClusterDownError("no primary has this slot")
             pool = cluster.get_redis_connection(node).connection_pool
             try:
                 replies = self._over(pool, [("ASKING",), *commands] if asked else commands, deadline)
             except (exceptions.ConnectionError, exceptions.TimeoutError):
-                self._lazy.learn(seen)  # it may have failed over; what was sent is repeated by the caller
+                with contextlib.suppress(exceptions.RedisError):  # it may have been written, whoever answers now
+                    self._lazy.learn(seen, deadline)  # it may have failed over; what was sent is repeated by the caller
                 raise
-            except (OSError, ValueError) as error:
-                # redis-py 7 closes connections that others use when it reads the topology anew.
-                raise exceptions.ConnectionError(f"the connection was closed meanwhile ({error})") from error
             replies = replies[1:] if asked else replies
             asked = None
             refusal = next((reply for reply in replies if isinstance(reply, exceptions.RedisError)), None)
             if isinstance(refusal, exceptions.MovedError):  # which redis-py takes for a kind of AskError
-                self._lazy.learn(seen)
-                cluster, seen = self._lazy.get()
+                self._lazy.learn(seen, deadline)
+                cluster, seen = self._lazy.get(deadline)
                 continue
             if not isinstance(refusal, exceptions.AskError):
                 return replies
@@ -175,6 +181,13 @@ class ClusterCalls(Calls):
             if asked is None or len(commands) > 1:  # in a transaction each command would have to ask
                 raise exceptions.TryAgainError("the slot is being moved")
         raise exceptions.TryAgainError("the slot moves on and on")
+
+    def _over(self, pool: Any, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        try:
+            return super()._over(pool, commands, deadline)
+        except (OSError, ValueError, AttributeError) as error:
+            # redis-py 7 closes connections that others use when it reads the topology anew.
+            raise exceptions.ConnectionError(f"the connection was closed meanwhile ({error})") from error
 
 
 def _key_of(commands: Sequence[Sequence[Argument]]) -> str | None:

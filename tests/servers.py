@@ -1,4 +1,4 @@
-"""Real servers for tests: in a temporary folder, on a unix socket and a free port of 127.0.0.1, ended by their own pid."""
+"""Real servers for tests: in a temporary folder, on a unix socket and a free port, ended by their own pid."""
 
 from __future__ import annotations
 
@@ -35,23 +35,22 @@ def free_port() -> int:
 
 
 class Server:
-    """A running server."""
+    """A running server.
 
-    def __init__(self, program: Path, *options: str) -> None:
+    Args:
+        host: The address that it listens at.
+        within: A command that runs its program, such as in a network of its own.
+    """
+
+    def __init__(self, program: Path, *options: str, host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> None:
+        self.host, self.within = host, within
         self.folder = Path(tempfile.mkdtemp(prefix="cs-"))
         self.port = free_port()
         self.socket = self.folder / "s"
         self._log = self.folder / "log"
-        self._command = [
-            str(program),
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--unixsocket",
-            str(self.socket),
-        ]
-        self._command += ["--dir", str(self.folder), "--save", "", "--logfile", str(self._log), *options]
+        self._command = [*within, str(program), "--bind", host, "--port", str(self.port)]
+        self._command += ["--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
+        self._command += ["--logfile", str(self._log), *options]
         self.client = redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
         self.start()
 
@@ -83,7 +82,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def stop(self) -> None:
         """End the process, if it has not ended already, and remove its folder."""
@@ -94,9 +93,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(kind: str, *options: str) -> Iterator[Server]:
+def running(kind: str, *options: str, host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> Iterator[Server]:
     """A server of that kind, for the length of a block."""
-    server = Server(programs()[kind], *options)
+    server = Server(programs()[kind], *options, host=host, within=within)
     try:
         yield server
     finally:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
 
-from flask_convstore.clients import connect, patience_of
-from flask_convstore.config import Settings
-from flask_convstore.errors import ConfigurationError
+from flask_convstore.clients import connect, connect_cluster, patience_of
+from flask_convstore.config import Settings, masked
+from flask_convstore.errors import ConfigurationError, StoreUnavailable
 from flask_convstore.redis_calls import Patience
 
-from .servers import running
+from .servers import free_port, running
+from .service import Service
+from .topologies import cluster
 
 HERE = Path()
 
@@ -42,7 +46,9 @@ def test_what_the_url_says_reaches_the_client() -> None:
         "username": "user",
         "password": "p@w",
     }
-    assert connect(Settings(url="rediss://host"), HERE).connection_pool.connection_class is redis.SSLConnection
+    assert issubclass(
+        connect(Settings(url="rediss://host"), HERE).connection_pool.connection_class, redis.SSLConnection
+    )
     assert options("unix:///run/redis.sock?db=2")["path"] == "/run/redis.sock"
 
 
@@ -59,3 +65,78 @@ def test_a_unix_socket_and_a_password_work() -> None:
     with running("valkey", "--requirepass", "right") as server:
         assert connect(Settings(url=f"unix://:right@{server.socket}"), HERE).ping()
         assert connect(Settings(url=server.url.replace("//", "//:right@")), HERE).ping()
+
+
+def test_a_unix_socket_with_a_password_a_database_and_a_path_with_a_space(tmp_path: Path) -> None:
+    with running("valkey", "--requirepass", "p@w") as server:
+        link = tmp_path / "a socket"
+        link.symlink_to(server.socket)
+        service = Service(f"unix://:p%40w@{quote(str(link))}?db=3")
+        session_id = service.start()
+        service.say(session_id)
+        assert service.get(session_id)["message_count"] == 1
+        with redis.Redis(unix_socket_path=str(server.socket), password="p@w") as client:
+            assert list(client.info("keyspace")) == ["db3"]
+
+
+def test_a_unix_socket_that_disappears_and_comes_back() -> None:
+    """Who is connected stays so; who comes is told that nothing was written. kill -9 leaves a file that nobody has."""
+    with running("valkey") as server:
+        service = Service(server.unix_url, BUDGET=0.5)
+        with service.app.app_context():
+            service.convstore.save_session("s", [])
+            server.socket.rename(server.folder / "away")
+            service.convstore.append("s", "connected")
+            service.convstore.close()
+            with pytest.raises(StoreUnavailable, match="No such file") as caught:
+                service.convstore.append("s", "lost")
+            assert (caught.value.written, caught.value.is_down) == (False, True)
+            (server.folder / "away").rename(server.socket)
+            service.convstore.append("s", "back")
+            assert service.convstore.get_session("s") == ["connected", "back"]
+            server.process.kill()
+            server.process.wait()
+            with pytest.raises(StoreUnavailable, match="refused") as caught:
+                service.convstore.append("s", "lost")
+            assert caught.value.written is False
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://:pa?ss@h:7000",
+        "redis+cluster://:pa/ss@h:7000",
+        "redis+sentinel://:s@h/mymaster?ssl_password=ss",
+    ],
+)
+def test_no_password_is_shown(url: str) -> None:
+    """Not even one whose signs should have been percent-encoded, nor one among the options."""
+    assert "ss" not in masked(url)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_no_node_is_asked_but_those_that_the_url_names(host: str) -> None:
+    ports = {free_port(), free_port()}
+    url = "redis+cluster://" + ",".join(f"{host}:{port}" for port in ports)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(redis.ConnectionError):
+        asked = []
+        resolve = socket.getaddrinfo
+
+        def noting(*where: Any, **options: Any) -> Any:
+            asked.append(where[:2])
+            return resolve(*where, **options)
+
+        patched.setattr(socket, "getaddrinfo", noting)
+        connect_cluster(Settings(url=url)).get()
+    assert {port for _, port in asked} == ports
+    assert {address for address, _ in asked} == {host.strip("[]")}
+
+
+def test_options_reach_the_connections_of_a_cluster_and_of_sentinels() -> None:
+    sentinel = connect(Settings(url="redis+sentinel://h/mymaster?client_name=me&db=4"), HERE)
+    stated = sentinel.connection_pool.connection_kwargs
+    assert (stated["client_name"], stated["db"]) == ("me", 4)
+    with cluster(1) as found:
+        asked, _ = connect_cluster(Settings(url=f"{found.url}?client_name=me")).get()
+        assert asked.get_random_node().redis_connection.connection_pool.connection_kwargs["client_name"] == "me"
+        asked.close()

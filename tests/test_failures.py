@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import socketserver
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +60,20 @@ def prepared(*options: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def nobody_there() -> Iterator[RedisStore]:
     yield store_at(f"redis://127.0.0.1:{free_port()}/0")
+
+
+@contextlib.contextmanager
+def silent_address() -> Iterator[RedisStore]:
+    """Who asks for a connection gets no answer: the queue of those who ask is full."""
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.socket())
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(busy.getsockname())
+        yield store_at(f"redis://127.0.0.1:{busy.getsockname()[1]}/0")
 
 
 @contextlib.contextmanager
@@ -300,6 +316,7 @@ def load(store: RedisStore) -> None:
 # cause, what is called, the row of the table, whether it was written, whether the server is down
 CAUSES: dict[str, tuple[Callable[[], Any], Callable[[RedisStore], None], str, bool | None, bool]] = {
     "refused port": (nobody_there, append, "nobody there", False, True),
+    "a silent address": (silent_address, append, "nobody there", False, True),
     "SIGSTOP": (stopped, append, "no answer", None, True),
     "SIGSTOP, a read": (stopped, load, "no answer", False, True),
     "kill -9": (killed_in_between, append, "nobody there", False, True),
@@ -352,8 +369,34 @@ def test_a_failure_is_what_the_table_says(name: str) -> None:
         store.close()
 
 
+BY_TLS = {"certificate refused", "our certificate refused", "no TLS there"}
+"""Rows that test_tls.py causes."""
+
+
 def test_every_row_is_caused() -> None:
-    assert {failure.name for failure in FAILURES} == {row for _, _, row, _, _ in CAUSES.values()}
+    assert {failure.name for failure in FAILURES} == {row for _, _, row, _, _ in CAUSES.values()} | BY_TLS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse what Linux leaves without an answer")
+@pytest.mark.parametrize("budget", [0.2, 0.7])
+def test_a_connection_takes_no_longer_than_the_budget(budget: float) -> None:
+    with silent_address() as silent:
+        store = store_at(f"redis://127.0.0.1:{silent._calls._pool.connection_kwargs['port']}", budget=budget, retries=9)
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            load(store)
+        assert time.monotonic() - started < budget + 0.15
+
+
+def test_a_connection_made_in_a_hurry_has_its_whole_patience_later() -> None:
+    """Its budget is nearly spent when it is made; the next call has all of its own."""
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        store = store_at(proxy.url, command_timeout=1, budget=0.4)
+        load(store)
+        made = store._calls._pool._available_connections[0]
+        assert made._sock.gettimeout() == made.socket_timeout == 1
+        assert made.socket_connect_timeout == 0.5
+        store.close()
 
 
 def test_a_script_that_is_not_known_is_no_failure() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -218,6 +221,34 @@ def test_a_fail_over_by_sentinels() -> None:
         load.during(kill)
         assert load.errors == []
         assert found.replica.client.info("replication")["role"] == "master"
+
+
+def test_a_silent_cluster_ends_with_the_budget() -> None:
+    """Every node is stopped, also for those who wait until another thread has asked for the topology. What was sent to a
+    node may be written, whoever answers afterwards."""
+    with cluster() as found:
+        service = Service(found.url, BUDGET=1, COMMAND_TIMEOUT=0.6)
+        with service.app.app_context():
+            for number in range(8):
+                service.convstore.save_session(f"s{number}", [])
+                service.convstore.list_sessions(limit=5, owner=None)
+
+        def call(number: int) -> tuple[float, bool | None]:
+            started = time.monotonic()
+            with service.app.app_context(), pytest.raises(StoreUnavailable) as caught:
+                service.convstore.append(f"s{number}", "a")
+            return time.monotonic() - started, caught.value.written
+
+        for server in found.primaries:
+            server.process.send_signal(signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                ended = list(pool.map(call, range(8)))
+            assert max(seconds for seconds, _ in ended) < 1.3
+            assert {written for _, written in ended} == {None}
+        finally:
+            for server in found.primaries:
+                server.process.send_signal(signal.SIGCONT)
 
 
 def test_nobody_there() -> None:

@@ -89,10 +89,11 @@ class Watched:
     primary: Server
     replica: Server
     ports: list[int]
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + "/mymaster/0"
+        return "redis+sentinel://" + ",".join(f"{self.host}:{port}" for port in self.ports) + "/mymaster/0"
 
 
 @contextlib.contextmanager
@@ -101,28 +102,45 @@ def sentinels() -> Iterator[Watched]:
         primary, replica = (Server(programs()["valkey"], "--repl-diskless-sync-delay", "0") for _ in range(2))
         for server in (primary, replica):
             stack.callback(server.stop)
-        replica.client.replicaof("127.0.0.1", primary.port)
-        wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up", "no replication")
-        watchers: list[int] = []
+        with watched(primary, [replica]) as found:
+            yield found
+
+
+@contextlib.contextmanager
+def watched(primary: Server, replicas: list[Server]) -> Iterator[Watched]:
+    """The *replicas* follow the *primary*, and three Sentinels beside them watch it."""
+    host, within = replicas[0].host, replicas[0].within
+    with contextlib.ExitStack() as stack:
+        for replica in replicas:
+            replica.client.replicaof(primary.host, primary.port)
+            wait_for(partial(_is_linked, replica), "no replication")
+        ports: list[int] = []
         for _ in range(3):
-            file = Path(primary.folder, f"sentinel{len(watchers)}.conf")
+            file = Path(primary.folder, f"sentinel{len(ports)}.conf")
             file.write_text(
-                f"sentinel monitor mymaster 127.0.0.1 {primary.port} 2\n"
+                f"sentinel monitor mymaster {primary.host} {primary.port} 2\n"
                 "sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n"
             )
-            watchers.append(_sentinel(stack, file))
-        clients = [redis.Redis(port=port) for port in watchers]
-        wait_for(lambda: all(_sees_all(client) for client in clients), "the sentinels do not see each other")
+            ports.append(_sentinel(stack, file, host, within))
+        clients = [redis.Redis(host, port) for port in ports]
+        wait_for(
+            lambda: all(_sees_all(client, len(replicas)) for client in clients), "the sentinels do not see each other"
+        )
         for client in clients:
             client.close()
-        yield Watched(primary, replica, watchers)
+        yield Watched(primary, replicas[0], ports, host)
 
 
-def _sentinel(stack: contextlib.ExitStack, file: Path) -> int:
+def _is_linked(replica: Server) -> bool:
+    return bool(replica.client.info("replication").get("master_link_status") == "up")
+
+
+def _sentinel(stack: contextlib.ExitStack, file: Path, host: str, within: tuple[str, ...]) -> int:
     import subprocess
 
     port = free_port()
-    command = [str(programs()["valkey"]), str(file), "--sentinel", "--port", str(port), "--bind", "127.0.0.1"]
+    command = [*within, str(programs()["valkey"]), str(file), "--sentinel", "--port", str(port), "--bind", host]
+    command += ["--protected-mode", "no"]
     process = subprocess.Popen([*command, "--logfile", str(file.with_suffix(".log"))])
 
     def stop() -> None:
@@ -133,9 +151,9 @@ def _sentinel(stack: contextlib.ExitStack, file: Path) -> int:
     return port
 
 
-def _sees_all(client: Any) -> bool:
+def _sees_all(client: Any, count: int) -> bool:
     try:
         others, replicas = (client.execute_command("SENTINEL", what, "mymaster") for what in ("SENTINELS", "REPLICAS"))
     except redis.RedisError:
         return False
-    return len(others) == 2 and len(replicas) == 1
+    return len(others) == 2 and len(replicas) == count

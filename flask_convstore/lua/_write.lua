@@ -1,0 +1,4 @@
+-- _write: refuse who may only read.
+if shared and shared ~= "writer" then
+    return {"forbidden", nonce}
+end

@@ -1,0 +1,51 @@
+--[[
+edit: put another text in the place of a message, once; its seq stays.
+
+KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+ARGV[14]    created   milliseconds since 1970: the time of creation of the session that is meant; "" any
+ARGV[15]    expected  the version it must have, or "<created>-<version>"; "" any
+ARGV[16]    seq       the message
+ARGV[17]    loaded    the message as the editor has read it, opaque
+ARGV[18]    element   the message as it shall be, opaque
+
+Returns  {"ok", nonce, version, seq, created, updated, expires, history_version, due}   as append does
+         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"reused", nonce}                         this token came with another request; nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+         {"missing", nonce}                        no such session for this owner
+         {"gone", nonce}                           there is no such message; nothing was written
+         {"conflict", nonce, version, what}        "version", or "message": it is not as it was read; nothing was written
+         {"too_large", nonce, what, limit, size}   nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+Cost     O(messages behind it)
+]]
+--#include _open.lua
+--#include _repeated.lua
+local expected = ARGV[15]
+if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
+    return {"missing", nonce}
+end
+--#include _intact.lua
+--#include _expected.lua
+local first_seq = tonumber(ARGV[16])
+local index = first_seq - first
+local stored = index >= 0 and redis.call("LINDEX", history, index)
+if not stored then
+    return {"gone", nonce}
+end
+if stored ~= ARGV[17] then
+    return {"conflict", nonce, version, "message"}
+end
+local history_after = history_bytes + #ARGV[18] - #stored
+if history_after > history_bytes and history_after + data_bytes > tonumber(ARGV[13]) then
+    return {"too_large", nonce, "session", tonumber(ARGV[13]), history_after + data_bytes}
+end
+version = version + 1
+-- The first write is one that a full server refuses: then nothing is written.
+redis.call("HSET", session, "version", version, "updated", now, "history_version", version, "history_bytes", history_after)
+redis.call("LSET", history, index, ARGV[18])
+--#include _lifetime.lua
+--#include _remember.lua
+--#include _expire.lua
+--#include _due.lua
+return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, due}

@@ -1,0 +1,36 @@
+--[[
+share: let another owner read a session, or write to it, or not any more. Repeating it is harmless: no token.
+
+KEYS[1..3]  session, history, tokens
+ARGV[1..6]  as in touch.lua
+ARGV[7]     name   the other owner
+ARGV[8]     role   "reader", "writer"; "" none
+
+Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
+         {"missing", nonce}     no such session for this owner
+         {"forbidden", nonce}   it is another owner's, who shares it
+Cost     O(1)
+]]
+local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
+local nonce, owner = ARGV[1], ARGV[2]
+
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete")
+local exists = meta[1]
+if not exists or tonumber(meta[3]) + ARGV[5] <= now then
+    return {"missing", nonce}
+end
+--#include _owner.lua
+if shared then
+    return {"forbidden", nonce}
+end
+local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
+if ARGV[8] == "" then
+    redis.call("HDEL", session, "s:" .. ARGV[7])
+else
+    redis.call("HSET", session, "s:" .. ARGV[7], ARGV[8])
+end
+--#include _lifetime.lua
+--#include _expire.lua
+return {"ok", nonce, tonumber(meta[1]), created, tonumber(meta[4]), now + lifetime, lifetime}
