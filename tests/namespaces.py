@@ -64,8 +64,13 @@ def island() -> Iterator[Island]:
     first = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 256}."
     found = Island(f"cs-{os.getpid()}-{number}", f"{first}{number * 4 + 1}", f"{first}{number * 4 + 2}")
     link = f"cs{os.getpid()}n{number}"
-    _ip("netns", "add", found.name)
+    # It waits until this process closes the pipe, or is killed, and removes all.
+    tidy = 'read _; ip netns pids "$0" | xargs -r kill -9; ip link del "$1"; ip netns del "$0"'
+    guard = subprocess.Popen(
+        ["sh", "-c", tidy, found.name, link], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
+        _ip("netns", "add", found.name)
         _ip("link", "add", link, "type", "veth", "peer", "name", "end", "netns", found.name)
         _ip("address", "add", f"{found.here}/30", "dev", link)
         _ip("link", "set", link, "up")
@@ -78,9 +83,7 @@ def island() -> Iterator[Island]:
         found.heal()
         yield found
     finally:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _ip("link", "del", link)
-        _ip("netns", "del", found.name)
+        guard.communicate(timeout=10)
 
 
 @cache

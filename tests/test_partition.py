@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from flask_convstore import StoreUnavailable
 from flask_convstore.models import new_token
 
 from .namespaces import Island, island, missing
-from .processes import wait_for
+from .processes import is_alive, wait_for
 from .servers import Server, running
 from .service import Service
 from .topologies import watched
@@ -241,6 +243,16 @@ def test_nothing_of_a_network_stays() -> None:
         raise KeyboardInterrupt
     assert found.name not in shown("netns", "list")
     assert found.here not in shown("address")
+
+
+def test_nothing_stays_of_a_process_that_is_killed() -> None:
+    code = "import os; from tests.namespaces import *; from tests.servers import *\n"
+    code += "with island() as found, running('valkey', host=found.there, within=found.within) as server:\n"
+    code += "    print(found.name, server.process.pid, server.folder, flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    name, pid, folder = done.stdout.split()
+    wait_for(lambda: name not in shown("netns", "list") and not is_alive(int(pid)), "it stays", 5)
+    shutil.rmtree(folder)
 
 
 def shown(*what: str) -> str:
