@@ -6,10 +6,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 from . import codecs
-from .models import Alias, BeginTurn, Command, Extend, FieldChange, Rewrite, Scope
+from .models import Alias, BeginTurn, Command, Extend, FieldChange, Rewrite, Scope, Usage
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*get_args(Command), BeginTurn, Extend, Rewrite)}
-_TUPLES: dict[str, Any] = {kind.__name__: kind for kind in (FieldChange, Alias)}
+_TUPLES: dict[str, Any] = {kind.__name__: kind for kind in (FieldChange, Alias, Usage)}
 
 
 def text_of(command: Command | BeginTurn) -> bytes:

@@ -9,6 +9,9 @@ ConvstoreError
 │   ├── TokenReused           the token came before, with another request
 │   └── TooLarge              over a limit
 ├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
+│   └── MessageNotFound       the session has no such message
+├── Forbidden                 another owner shares it: it may be read, or written to, but not this
+├── OwnerRequired             nobody in particular is calling, and this is about the caller's own
 ├── SessionExists             there is one already, where only a new one was wanted
 ├── ConflictError             somebody else wrote first
 ├── SessionMoved              its conversation goes on in another session
@@ -98,6 +101,36 @@ class SessionNotFound(ConvstoreError, LookupError):
         super().__init__(
             f"no session {session_id!r}, or it was deleted or has expired; nothing was written (a plain dict starts it anew)"
         )
+
+
+class MessageNotFound(SessionNotFound):
+    """The session has no such message, or not any more.
+
+    Attributes:
+        seq: Its number.
+    """
+
+    def __init__(self, session_id: str, seq: int) -> None:
+        super().__init__(session_id)
+        self.seq = seq
+        self.args = (f"session {session_id!r} has no message {seq}; nothing was written",)
+
+
+class Forbidden(ConvstoreError):
+    """Another owner shares the session: a reader may not write, a writer not delete or share it. Nothing was written."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"session {session_id!r} is another owner's, who shares it, but not for this; nothing was written"
+        )
+
+
+class OwnerRequired(ConvstoreError):
+    """What is asked for belongs to an owner, and nobody in particular is calling."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody in particular is calling: this needs an owner; nothing was written")
 
 
 class SessionExists(ConvstoreError):

@@ -28,6 +28,7 @@ from .models import (
     Command,
     Delete,
     Limits,
+    Messages,
     Owner,
     Receipt,
     Save,
@@ -242,6 +243,17 @@ class FallbackStore(StoreAround):
                         self._touch(session_id, owner)
                     return snapshot and replace(snapshot, fallback=self._journal.kind)
         found = super().load(session_id, owner, last, is_interaction=is_interaction)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        if self._is_here(session_id):
+            with self._lock:
+                view = self._view(session_id)
+                if view and view.is_of(owner):
+                    return view.store.messages(session_id, owner, before, limit)
+        found = super().messages(session_id, owner, before, limit)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from .errors import (
     ConflictError,
+    Forbidden,
     InvalidInput,
+    MessageNotFound,
     SessionExists,
     SessionMoved,
     SessionNotFound,
@@ -24,6 +26,7 @@ from .errors import (
 )
 from .models import (
     ANY,
+    NO_USAGE,
     About,
     Alias,
     Append,
@@ -32,25 +35,30 @@ from .models import (
     Command,
     CommitTurn,
     Delete,
+    Edit,
     Extend,
     Limits,
     LinkAlias,
+    Messages,
     Owner,
     Page,
     Receipt,
     RenewTurn,
     Rewrite,
+    Role,
     Save,
     Scope,
     Shape,
+    Share,
     Snapshot,
     Summary,
     Touch,
+    Usage,
     now_ms,
     with_status,
 )
 
-_Write = Save | Append | Delete | CommitTurn | BeginTurn
+_Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
 
 _SWEEP_EVERY_MS = 60_000
 
@@ -79,6 +87,9 @@ class _Session:
     turn: _Turn | None = None
     moved_to: str | None = None
     aliases: frozenset[Alias] = frozenset()
+    title: str | None = None
+    usage: Usage = NO_USAGE
+    shared: Mapping[str, Role] = field(default_factory=dict)
 
     @property
     def next_seq(self) -> int:
@@ -128,7 +139,8 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
-            if isinstance(command, (Touch, RenewTurn)):
+            _refuse_guest(command, session)
+            if isinstance(command, (Touch, RenewTurn, Share)):
                 return self._keep(command, session, now)
             return self._repeated(command, session, now) or self._write(command, session, now)
 
@@ -137,6 +149,7 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            _refuse_guest(command, session)
             receipt = self._repeated(command, session, now)
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
@@ -203,6 +216,18 @@ class MemoryStore:
                 raise SessionNotFound(session_id)
             return session.turn.until - now if session.turn else 0
 
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        with self._lock:
+            now = self._clock()
+            session = self._visible(session_id, owner, now)
+            if not session:
+                return None
+            self._move_lifetime(session_id, session, now)
+            seq = session.next_seq if before is None else before
+            behind = max(0, min(len(session.elements), seq - session.first_seq))
+            start = max(0, behind - limit)
+            return Messages(session.elements[start:behind], session.first_seq + start, session.first_seq)
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         with self._lock:
             now = self._clock()
@@ -220,13 +245,16 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to give up: the sessions stay."""
 
-    def _keep(self, command: Touch | RenewTurn, session: _Session | None, now: int) -> Receipt:
+    def _keep(self, command: Touch | RenewTurn | Share, session: _Session | None, now: int) -> Receipt:
         if not session:
             raise SessionNotFound(command.session_id)
         if isinstance(command, RenewTurn):
             if not session.turn or session.turn.attempt != command.turn:
                 raise TurnLost(command.session_id)
             session.turn.until = now + command.lease_ms
+        elif isinstance(command, Share):
+            others = {name: role for name, role in session.shared.items() if name != command.name}
+            session.shared = {**others, command.name: command.role} if command.role else others
         else:
             _refuse_another(command.session_id, command.created_at_ms, session)
             session.ttl = command.ttl_ms or session.ttl
@@ -246,6 +274,7 @@ class MemoryStore:
             session = replace(before, elements=list(before.elements), fields=dict(before.fields))
         history_version = session.history_version
         first_seq = self._change(command, session, now)
+        _tell(command, session)
         if before or not isinstance(command, Delete):
             self._refuse_too_large(session, before, reserved=int(isinstance(command, BeginTurn)))
         session.updated = max(now, session.created)
@@ -269,11 +298,14 @@ class MemoryStore:
                 _refuse_moved(command.session_id, session)
             _refuse_unexpected(command, session)
             session.version += 1
+            session.ttl = command.ttl_ms or session.ttl
             return self._add(session, command.elements, command.fields)
         if isinstance(command, BeginTurn):
             return self._begin(command, session, now)
         if isinstance(command, CommitTurn):
             return self._commit(command, session)
+        if isinstance(command, Edit):
+            return self._edit(command, session)
         _refuse_another(command.session_id, command.created_at_ms, session)
         _refuse_unexpected(command, session)
         return None
@@ -305,7 +337,7 @@ class MemoryStore:
             raise SessionExists(command.session_id)
         else:
             session.fields.clear()
-            session.moved_to = None
+            session.moved_to = session.title = None
         session.version += 1
         session.shape = shape or session.shape
         session.ttl = command.ttl_ms or session.ttl
@@ -363,6 +395,19 @@ class MemoryStore:
         session.moved_to = command.moved_to or session.moved_to
         return first_seq
 
+    def _edit(self, command: Edit, session: _Session) -> int:
+        _refuse_another(command.session_id, command.created_at_ms, session)
+        _refuse_unexpected(command, session)
+        index = command.seq - session.first_seq
+        if not 0 <= index < len(session.elements):
+            raise MessageNotFound(command.session_id, command.seq)
+        if session.elements[index] != command.loaded:
+            _refuse_conflict(command, "message", session)
+        session.version += 1
+        session.elements[index] = command.element
+        session.history_version = session.version
+        return command.seq
+
     def _add(
         self, session: _Session, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]
     ) -> int | None:
@@ -405,7 +450,8 @@ class MemoryStore:
         if session and (session.expires <= now or session.created + self._limits.max_age_ms <= now):
             del self._sessions[session_id]
             return None
-        return session if session and owner in (ANY, session.owner) else None
+        is_for = session and (owner in (ANY, session.owner) or owner in session.shared)
+        return session if is_for else None
 
     def _move_lifetime(self, session_id: str, session: _Session, now: int) -> None:
         limits = self._limits
@@ -469,7 +515,9 @@ class MemoryStore:
             created_at_ms=session.created,
             updated_at_ms=session.updated,
             expires_at_ms=session.expires,
-            title=None,
+            title=session.title,
+            usage=session.usage,
+            shared=dict(session.shared),
             fields=dict(session.fields),
             elements=session.elements[count - min(count, last) :] if last is not None else list(session.elements),
             next_seq=session.next_seq,
@@ -494,7 +542,8 @@ class MemoryStore:
             expires_at_ms=session.expires,
             active_at_ms=session.active,
             message_count=len(session.elements),
-            title=None,
+            title=session.title,
+            usage=session.usage,
         )
 
     def _sweep(self, now: int) -> None:
@@ -519,7 +568,30 @@ def _refuse_moved(session_id: str, session: _Session) -> None:
         raise SessionMoved(session_id, session.moved_to)
 
 
-def _refuse_unexpected(command: Append | Delete | BeginTurn, session: _Session) -> None:
+def _refuse_guest(command: Command | BeginTurn, session: _Session | None) -> None:
+    """Refuse what an owner who shares a session does not share."""
+    if not session or command.owner in (ANY, session.owner):
+        return
+    may_write = session.shared[str(command.owner)] == "writer"
+    if isinstance(command, Touch):
+        may = not (command.ttl_ms or command.led_by or command.left_by)
+    else:
+        may = may_write and not isinstance(command, (Delete, Share))
+    if not may:
+        raise Forbidden(command.session_id)
+
+
+def _tell(command: _Write, session: _Session) -> None:
+    """Keep what a command tells beside data and messages: the title, and what the messages have cost."""
+    if isinstance(command, Append) and command.title is not None:
+        session.title = command.title or None
+    elif isinstance(command, (Append, BeginTurn, Save)) and command.first_title:
+        session.title = session.title or command.first_title
+    if not isinstance(command, (Delete, Edit)) and command.usage:
+        session.usage = Usage(*map(sum, zip(session.usage, command.usage, strict=True)))
+
+
+def _refuse_unexpected(command: Append | Delete | BeginTurn | Edit, session: _Session) -> None:
     if command.expected not in ("", str(session.version), f"{session.created}-{session.version}"):
         expected = int(command.expected.rpartition("-")[2])
         raise ConflictError(command.session_id, "version", expected=expected, actual=session.version)
@@ -532,7 +604,9 @@ def _refuse_collisions(command: Save | CommitTurn, session: _Session) -> None:
             _refuse_conflict(command, change.name, session, is_field=True)
 
 
-def _refuse_conflict(command: Save | CommitTurn, what: str, session: _Session, is_field: bool = False) -> NoReturn:
+def _refuse_conflict(
+    command: Save | CommitTurn | Edit, what: str, session: _Session, is_field: bool = False
+) -> NoReturn:
     expected = command.loaded_version if isinstance(command, Save) else None
     raise ConflictError(command.session_id, what, expected=expected, actual=session.version, is_field=is_field)
 

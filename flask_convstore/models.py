@@ -12,7 +12,7 @@ import enum
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -37,6 +37,9 @@ Owner = str | None | Literal[Scope.ANY]
 
 Shape = Literal["full", "data", "list", "value"]
 """A dict with a history, a dict without one, a bare list; any other value, which is the text of its one nameless field."""
+
+Role = Literal["reader", "writer"]
+"""What another owner may do with a session: a writer all but delete it, share it, and give it a lifetime or an alias."""
 
 Mode = Literal["replace", "create", "first", "merge", "upsert"]
 """What a ``Save`` does to a session that exists, and where there is none."""
@@ -67,6 +70,16 @@ class FieldChange(NamedTuple):
     name: str
     loaded: bytes | None
     value: bytes | None
+
+
+class Usage(NamedTuple):
+    """Tokens of a language model that messages cost: read, and made."""
+
+    input: int = 0
+    output: int = 0
+
+
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,8 @@ class Save:
     overwrites: tuple[str, ...] = ()
     started_at_ms: int | None = None
     instead_of: str | None = None
+    first_title: str = ""
+    usage: Usage | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -122,6 +137,7 @@ class Append:
     """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were.
 
     Only if it has the *expected* version ("" any, or ``<created>-<version>``) and was created at *created_at_ms* (None any).
+    *title* "" removes it, None leaves it; *first_title* ("" none) is for a session that has none. *ttl_ms* as in ``Touch``.
     """
 
     session_id: str
@@ -130,6 +146,10 @@ class Append:
     fields: tuple[tuple[str, bytes | None], ...] = ()
     expected: str = ""
     created_at_ms: int | None = None
+    ttl_ms: int | None = None
+    title: str | None = None
+    first_title: str = ""
+    usage: Usage | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -177,6 +197,8 @@ class BeginTurn:
     supersede: bool = False
     last: int | None = None
     expected: str = ""
+    first_title: str = ""
+    usage: Usage | None = None
     attempt: str = field(default_factory=new_token)
     token: str = field(default_factory=new_token)
     digest: str = ""
@@ -200,6 +222,7 @@ class CommitTurn:
     status: Literal["", "unanswered", "failed"] = ""
     moved_to: str = ""
     expected: str = ""
+    usage: Usage | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -214,7 +237,32 @@ class RenewTurn:
     lease_ms: int
 
 
-Command = Save | Append | Delete | CommitTurn | Touch | RenewTurn
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """Put *element* in the place of the message *seq*, which was read as *loaded*. Conditions as in ``Append``."""
+
+    session_id: str
+    owner: Owner
+    seq: int
+    loaded: bytes
+    element: bytes
+    expected: str = ""
+    created_at_ms: int | None = None
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Let another owner, *name*, read a session, or write to it; with *role* None not any more. No token: it is harmless."""
+
+    session_id: str
+    owner: Owner
+    name: str
+    role: Role | None
+
+
+Command = Save | Append | Delete | CommitTurn | Touch | RenewTurn | Edit | Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +341,8 @@ class Snapshot:
         history_version: The version at the last change of the messages.
         moved_to: The session in which the conversation goes on; None if it does here.
         aliases: Those that were told to lead here; one may have been led elsewhere since.
+        usage: What its messages cost in all, also those that are gone.
+        shared: The roles of other owners.
         key, history_key: Where the fields and the messages lie, for error texts.
         fallback: What served it while the store was away, ``journal`` or ``memory``; None: the store itself.
     """
@@ -315,6 +365,8 @@ class Snapshot:
     own_ttl_ms: int | None = None
     moved_to: str | None = None
     aliases: tuple[Alias, ...] = ()
+    usage: Usage = NO_USAGE
+    shared: Mapping[str, str] = field(default_factory=dict)
     fallback: str | None = None
 
 
@@ -335,6 +387,15 @@ class Summary:
     active_at_ms: int
     message_count: int
     title: str | None
+    usage: Usage = NO_USAGE
+
+
+class Messages(NamedTuple):
+    """Some of a session's messages, oldest first: their elements, the seq of the first, and of the oldest one there is."""
+
+    elements: list[bytes]
+    first_seq: int
+    oldest_seq: int
 
 
 class Page(NamedTuple):

@@ -18,11 +18,13 @@ from .models import (
     Command,
     CommitTurn,
     Delete,
+    Edit,
     Extend,
     Receipt,
     RenewTurn,
     Rewrite,
     Save,
+    Share,
     Touch,
 )
 from .store import Store, StoreAround
@@ -32,7 +34,7 @@ _log = logging.getLogger("flask_convstore")
 _T = TypeVar("_T")
 
 
-_Write = Save | Append | Delete | CommitTurn | BeginTurn
+_Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
 Wrote = Callable[[Store, _Write, Receipt], None]
 
 _waiting: ContextVar[list[Callable[[], None]] | None] = ContextVar("flask_convstore_waiting", default=None)
@@ -69,7 +71,7 @@ class ObservedStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         receipt = super().apply(command)
-        if isinstance(command, (Touch, RenewTurn)):
+        if isinstance(command, (Touch, RenewTurn, Share)):
             return receipt
         # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
         # is its own attempt's, and told when that hears of it.
@@ -103,6 +105,9 @@ class ObservedStore(StoreAround):
             if command.overwrites:
                 about = {"session_id": command.session_id, "owner": command.owner}
                 self._send(signals.changes_overwritten, **about, fields=command.overwrites)
+        if isinstance(command, Edit):
+            self._send(signals.message_edited, **facts, seq=command.seq)
+            return
         count = _messages_added(command)
         if count:
             self._send(signals.messages_appended, **facts, count=count)

@@ -24,7 +24,7 @@ from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
 
-_READING = ("touch", "renew_turn", "turn_state", "follow")
+_READING = ("touch", "renew_turn", "turn_state", "follow", "messages")
 """Scripts that write nothing of the app's."""
 
 

@@ -21,12 +21,12 @@ from redis.exceptions import RedisError
 
 from .errors import ConvstoreError, InvalidInput
 from .failures import as_ours
-from .models import ANY, Owner, Page, Summary
+from .models import ANY, Owner, Page, Summary, Usage
 from .redis_calls import Argument, Call, Calls
 
 _log = logging.getLogger("flask_convstore")
 
-_FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed")
+_FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed", "tokens_in", "tokens_out")
 
 _GRACE_MS = 60_000
 """A younger entry stays, though its session is not there: it may be about to be created."""
@@ -147,7 +147,7 @@ class RedisIndex:
 
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:
     """A session from its fields named ``_FIELDS``; None if it is gone, or none of ours."""
-    *numbers, owner, title, indexed = stored
+    *numbers, owner, title, indexed, tokens_in, tokens_out = stored
     try:
         version, created, updated, count = (int(number or "") for number in numbers)
         last_active = int(indexed or updated) if active is None else active
@@ -163,6 +163,7 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         active_at_ms=max(last_active, updated),
         message_count=count,
         title=title.decode() if title else None,
+        usage=Usage(int(tokens_in or 0), int(tokens_out or 0)),
     )
 
 

@@ -5,7 +5,8 @@
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl; |
 |                        |      | history_bytes, data_bytes; turn (whose attempt has it), turn_until, turn_seq;             |
 |                        |      | d:<field> = JSON text of a data field; indexed (when its index heard of it last);         |
-|                        |      | a:<owner>:<alias> where one was led here; moved_to (the session where it goes on)         |
+|                        |      | a:<owner>:<alias> where one was led here; moved_to (the session where it goes on);        |
+|                        |      | s:<owner> = role of another owner; tokens_in, tokens_out                                  |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
 | {prefix}{<id>}:tokens  | hash | t:<token> = receipt; outlives the session as its tombstone                                |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
@@ -32,6 +33,8 @@ from .errors import (
     ConflictError,
     ConvstoreError,
     CorruptValue,
+    Forbidden,
+    MessageNotFound,
     SessionExists,
     SessionMoved,
     SessionNotFound,
@@ -51,10 +54,12 @@ from .models import (
     Command,
     CommitTurn,
     Delete,
+    Edit,
     Extend,
     FieldChange,
     Limits,
     LinkAlias,
+    Messages,
     Owner,
     Page,
     Receipt,
@@ -63,8 +68,10 @@ from .models import (
     Save,
     Scope,
     Shape,
+    Share,
     Snapshot,
     Touch,
+    Usage,
 )
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
 from .redis_cluster import ClusterCalls, LazyCluster
@@ -116,7 +123,7 @@ class RedisStore:
 
     def apply(self, command: Command) -> Receipt:
         keys = self._keys(command.session_id)
-        if isinstance(command, (Touch, RenewTurn)):
+        if isinstance(command, (Touch, RenewTurn, Share)):
             name, arguments = _keeping(command)
             reply = self._calls.call(Call(name, keys, (_owner_argument(command.owner), *self._times, *arguments)))
             _refuse(command, reply, keys)
@@ -137,6 +144,7 @@ class RedisStore:
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
         arguments: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.attempt]
+        arguments += _facts(command)
         arguments += [command.element] if command.element else []
         queries = _reading(keys, command.last)
         reply, *found = self._calls.call(Call("begin_turn", keys, (*self._head(command), *arguments)), queries)
@@ -187,6 +195,15 @@ class RedisStore:
         reply = self._calls.call(Call("follow", (self._alias(_alias_text(alias)),), (lifetime_ms,)))
         return reply[2].decode() or None
 
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        keys = self._keys(session_id)
+        asked = (_owner_argument(owner), *self._times, "" if before is None else before, limit)
+        reply = self._calls.call(Call("messages", keys, asked))
+        if reply[0] == b"missing":
+            return None
+        _refuse(None, reply, keys)
+        return Messages(reply[6], reply[3], reply[4])
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
         (exists, whose) = (self._calls.command("EXISTS", key), self._calls.command("HGET", tokens, "owner"))
@@ -219,7 +236,7 @@ class RedisStore:
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
 
-    def _head(self, command: Save | Append | Delete | BeginTurn | CommitTurn) -> list[Argument]:
+    def _head(self, command: Save | Append | Delete | BeginTurn | CommitTurn | Edit) -> list[Argument]:
         """The arguments that every write has, after the nonce."""
         return [_owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds]
 
@@ -255,29 +272,48 @@ def _reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argu
     return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
 
 
-def _keeping(command: Touch | RenewTurn) -> tuple[str, list[Argument]]:
-    """The script that only keeps something alive, and what it gets after the lifetimes."""
+def _keeping(command: Touch | RenewTurn | Share) -> tuple[str, list[Argument]]:
+    """The script that needs no token, and what it gets after the lifetimes."""
+    if isinstance(command, Share):
+        return "share", [command.name, command.role or ""]
     if isinstance(command, Touch):
         led_by, left_by = ((alias and _alias_text(alias)) or "" for alias in (command.led_by, command.left_by))
         return "touch", [command.created_at_ms or "", command.ttl_ms or "", 0, led_by, left_by]
     return "renew_turn", [command.turn, command.lease_ms]
 
 
-def _writing(command: Save | Append | Delete | CommitTurn) -> tuple[str, list[Argument]]:
+def _facts(command: Save | Append | BeginTurn) -> list[Argument]:
+    """The title and the usage that a command tells, as ``_facts.lua`` has them."""
+    title = f"?{command.first_title}" if command.first_title else ""
+    if isinstance(command, Append) and command.title is not None:
+        title = f"={command.title}" if command.title else "-"
+    return [title, _usage(command.usage)]
+
+
+def _usage(usage: Usage | None) -> str:
+    return f"{usage.input} {usage.output}" if usage else ""
+
+
+def _writing(command: Save | Append | Delete | CommitTurn | Edit) -> tuple[str, list[Argument]]:
     """The script for a write, and what it gets after the arguments that every write has."""
+    head: list[Argument]
     if isinstance(command, Append):
         pairs = [part for name, value in command.fields for part in (name, value or b"")]
         created = command.created_at_ms or ""
-        return "append", [created, command.expected, len(command.fields), *pairs, *command.elements]
+        head = [created, command.expected, command.ttl_ms or "", *_facts(command), len(command.fields)]
+        return "append", [*head, *pairs, *command.elements]
+    if isinstance(command, Edit):
+        created = command.created_at_ms or ""
+        return "edit", [created, command.expected, command.seq, command.loaded, command.element]
     if isinstance(command, CommitTurn):
         fields = _triples(command.fields)
-        what = (command.turn, command.status, command.moved_to, command.expected, len(command.fields))
-        return "commit_turn", [*what, *fields, *command.elements]
+        what = (command.turn, command.status, command.moved_to, command.expected, _usage(command.usage))
+        return "commit_turn", [*what, len(command.fields), *fields, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
-        head: list[Argument] = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or ""]
+        head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or ""]
         head += [change, bound]
-        head += [command.started_at_ms or "", len(command.fields)]
+        head += [command.started_at_ms or "", *_facts(command), len(command.fields)]
         return "save", [*head, *_triples(command.fields), *elements]
     return "delete", [command.expected, command.created_at_ms or ""]
 
@@ -338,6 +374,10 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
         raise TokenReused("this token came before with another request; nothing was written", "token")
     if word == b"too_large":
         raise TooLarge(_TOO_LARGE[reply[2]], limit=reply[3], size=reply[4])
+    if word == b"forbidden":
+        raise Forbidden(command.session_id)
+    if word == b"gone" and isinstance(command, Edit):
+        raise MessageNotFound(command.session_id, command.seq)
     if word == b"busy":
         raise TurnInProgress(command.session_id, reply[2])
     if word == b"moved":
@@ -347,7 +387,7 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
 
 def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
     expected = getattr(command, "loaded_version", None)
-    if isinstance(command, (Append, Delete, BeginTurn, CommitTurn)) and command.expected:
+    if isinstance(command, (Append, Delete, BeginTurn, CommitTurn, Edit)) and command.expected:
         expected = int(command.expected.rpartition("-")[2])
     what = reply[3].decode()
     field = what.removeprefix("d:") if what.startswith("d:") else None
@@ -371,6 +411,8 @@ def _snapshot(
         fields = {name[2:].decode(): text for name, text in stored.items() if name.startswith(b"d:")}
         aliases = [_alias_of(name[2:].decode()) for name in stored if name.startswith(b"a:")]
         own_ttl = stored.get(b"ttl", b"")
+        usage = Usage(int(stored.get(b"tokens_in", 0)), int(stored.get(b"tokens_out", 0)))
+        shared = {name[2:].decode(): role.decode() for name, role in stored.items() if name.startswith(b"s:")}
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
     if shape not in get_args(Shape) or not 0 < created < _LATEST_MS > updated:
@@ -396,6 +438,8 @@ def _snapshot(
         own_ttl_ms=int(own_ttl) if own_ttl.isdigit() else None,
         moved_to=stored[b"moved_to"].decode() if b"moved_to" in stored else None,
         aliases=tuple(sorted(aliases, key=Alias.sort_key)),
+        usage=usage,
+        shared=shared,
     )
 
 

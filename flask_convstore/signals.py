@@ -9,6 +9,7 @@ sessions, "map:<name>" for a mapping, "conversations"); the texts of messages ar
 | messages_appended   | session_id, owner, receipt, count   | so many messages were added, from receipt.first_seq on |
 | session_saved       | session_id, owner, receipt          | a session was created, replaced or merged              |
 | session_deleted     | session_id, owner, receipt          | a session was deleted                                  |
+| message_edited      | session_id, owner, receipt, seq     | a message was edited or redacted                       |
 | changes_overwritten | session_id, owner, fields           | a mapping overwrote what others set meanwhile          |
 | changes_lost        | error                               | what a streamed response changed could not be written  |
 | store_degraded      | reason                              | the store does not answer, after it did                |
@@ -33,6 +34,7 @@ session_started = _signals.signal("session-started")
 messages_appended = _signals.signal("messages-appended")
 session_saved = _signals.signal("session-saved")
 session_deleted = _signals.signal("session-deleted")
+message_edited = _signals.signal("message-edited")
 changes_overwritten = _signals.signal("changes-overwritten")
 changes_lost = _signals.signal("changes-lost")
 store_degraded = _signals.signal("store-degraded")

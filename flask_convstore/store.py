@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from .models import About, Alias, BeginTurn, Begun, Command, LinkAlias, Owner, Page, Receipt, Snapshot
+from .models import About, Alias, BeginTurn, Begun, Command, LinkAlias, Messages, Owner, Page, Receipt, Snapshot
 
 
 class Store(Protocol):
@@ -21,6 +21,8 @@ class Store(Protocol):
         Raises:
             SessionNotFound: None for this owner; only a ``Save`` that does not merge creates one.
             SessionExists: There is one, where only a new one was wanted.
+            Forbidden: Another owner shares it, but not for this; nothing was written.
+            MessageNotFound: No such message; nothing was written.
             SessionMoved: Messages for one whose conversation goes on elsewhere; nothing was written.
             ConflictError: What the command relies on has changed; nothing was written.
             TokenReused: The token came before with another digest; nothing was written.
@@ -75,6 +77,13 @@ class Store(Protocol):
         """
         ...
 
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        """Up to *limit* messages, the newest of those with a seq below *before* (None: of all); None if there is no session.
+
+        Moves the lifetime.
+        """
+        ...
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         """Whether a session that is not there any more was there for this owner, within a day of its end."""
         ...
@@ -126,6 +135,9 @@ class StoreAround:
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         return self._call(self._store.turn_remaining_ms, session_id, owner)
+
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        return self._call(self._store.messages, session_id, owner, before, limit)
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         return self._call(self._store.has_ended, session_id, owner)

@@ -25,13 +25,16 @@ from flask_convstore.models import (
     BeginTurn,
     CommitTurn,
     Delete,
+    Edit,
     Extend,
     FieldChange,
     LinkAlias,
     RenewTurn,
     Rewrite,
     Save,
+    Share,
     Touch,
+    Usage,
     join_element,
 )
 from flask_convstore.redis_store import RedisStore
@@ -52,6 +55,8 @@ CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda 
 INCARNATIONS = st.none() | st.integers(0, 2)
 EXPECTED = st.just("") | VERSIONS.map(str)
 ALIASES = st.builds(Alias, st.sampled_from([None, "alice", "a:b"]), st.sampled_from(["x", "b:x", "ä"]))
+FIRST_TITLES = st.sampled_from(["", "", "first", "another"])
+USAGES = st.sampled_from([None, None, Usage(1, 2), Usage(30, 0)])
 TTLS = st.none() | st.sampled_from([50_000, 90_000_000])
 
 
@@ -97,6 +102,8 @@ class Machine(RuleBasedStateMachine):
         bound=VERSIONS,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
+        first_title=FIRST_TITLES,
+        usage=USAGES,
         started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 100_000_000]),
     )
     def save(
@@ -133,6 +140,10 @@ class Machine(RuleBasedStateMachine):
         elements=ELEMENTS,
         fields=st.lists(st.tuples(NAMES, TEXTS), max_size=2, unique_by=lambda field: field[0]).map(tuple),
         expected=EXPECTED,
+        ttl_ms=TTLS,
+        title=st.sampled_from([None, None, "", "ä title"]),
+        first_title=FIRST_TITLES,
+        usage=USAGES,
         incarnation=INCARNATIONS,
     )
     def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
@@ -148,6 +159,8 @@ class Machine(RuleBasedStateMachine):
         supersede=st.booleans(),
         last=st.none() | st.integers(1, 3),
         expected=EXPECTED,
+        first_title=FIRST_TITLES,
+        usage=USAGES,
     )
     def begin(self, token: str | None, **given: Any) -> None:
         self.both(with_token(BeginTurn(lease_ms=1_000_000, **given), token), "begin")
@@ -162,6 +175,7 @@ class Machine(RuleBasedStateMachine):
         status=st.sampled_from(["", "", "unanswered", "failed"]),
         moved_to=st.sampled_from(["", "", "", "", "u"]),
         expected=EXPECTED,
+        usage=USAGES,
     )
     def commit(self, token: str | None, changes: Any, **given: Any) -> None:
         command = CommitTurn(fields=tuple(FieldChange(*found) for found in changes), digest=given["turn"], **given)
@@ -170,6 +184,36 @@ class Machine(RuleBasedStateMachine):
     @rule(session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]))
     def renew(self, **given: Any) -> None:
         self.both(RenewTurn(lease_ms=1_000_000, **given))
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        expected=EXPECTED,
+        incarnation=INCARNATIONS,
+        seq=VERSIONS,
+        loaded=st.sampled_from([True, True, True, False]),
+        element=BODIES.map(lambda body: join_element(2, body)),
+    )
+    def edit(self, token: str | None, incarnation: int | None, loaded: bool, **given: Any) -> None:
+        found = self.memory.load(given["session_id"], ANY, is_interaction=False)
+        index = given["seq"] - (found.next_seq - found.count) if found else 0
+        before = found.elements[index] if found and loaded and 0 <= index < found.count else b"?"
+        self.both(with_token(Edit(loaded=before, **given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        name=st.sampled_from(["alice", "bob"]),
+        role=st.sampled_from([None, "reader", "writer"]),
+    )
+    def share(self, **given: Any) -> None:
+        self.both(Share(**given))
+
+    @rule(session_id=IDS, owner=OWNERS, before=st.none() | st.integers(0, 9), limit=st.integers(1, 4))
+    def messages(self, **given: Any) -> None:
+        assert self.memory.messages(**given) == self.redis.messages(**given)
 
     @rule(session_id=IDS, owner=OWNERS, token=TOKENS, digest=DIGESTS, expected=EXPECTED)
     def delete(self, token: str | None, **given: Any) -> None:
@@ -288,6 +332,8 @@ COMPARED = (
     "own_ttl_ms",
     "moved_to",
     "aliases",
+    "usage",
+    "shared",
 )
 
 
@@ -298,7 +344,13 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
     while True:
         page = store.page(owner, cursor, limit, newest_first=newest_first)
         for summary in page.sessions:
-            found[summary.session_id] = (summary.owner, summary.version, summary.message_count)
+            found[summary.session_id] = (
+                summary.owner,
+                summary.version,
+                summary.message_count,
+                summary.title,
+                summary.usage,
+            )
             assert summary.created_at_ms <= summary.updated_at_ms < summary.expires_at_ms
         cursor = page.next
         if cursor is None:

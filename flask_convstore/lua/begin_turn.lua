@@ -7,7 +7,9 @@ ARGV[14]    expected   the version it must have, or "<created>-<version>"; "" an
 ARGV[15]    lease      milliseconds the turn is ours without being renewed
 ARGV[16]    supersede  "1": take the turn from whoever has it; "0": refuse
 ARGV[17]    attempt    whose the turn shall be; the same attempt repeated has it already
-ARGV[18]    element    the message, opaque; absent where there is none
+ARGV[18]    title      as _facts.lua has it
+ARGV[19]    usage      as _facts.lua has it
+ARGV[20]    element    the message, opaque; absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the message, 0 for none; due: see _due.lua
@@ -18,6 +20,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request; nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there; nothing was written
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
@@ -64,7 +67,8 @@ if remaining > 0 and ARGV[16] ~= "1" then
     return {"busy", nonce, remaining}
 end
 
-local first_element, drop, data_after, fields_set = 18, 0, data_bytes, false
+local title_given, usage_given = ARGV[18], ARGV[19]
+local first_element, drop, data_after, fields_set = 20, 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
 --#include _fit.lua
@@ -82,6 +86,7 @@ if turn[1] then
     local mark_seq, mark_status = tonumber(turn[3]), remaining > 0 and "superseded" or "interrupted"
     --#include _mark.lua
 end
+--#include _facts.lua
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua

@@ -6,14 +6,16 @@ ARGV[14]    turn         the attempt that has the turn
 ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
 ARGV[16]    moved_to     the session in which the conversation goes on, "" this one
 ARGV[17]    expected     the version it must have; "" any
-ARGV[18]    field_count  data fields that follow
-ARGV[19..]  name, loaded, value   three per field, as save.lua has them
+ARGV[18]    usage        as _facts.lua has it
+ARGV[19]    field_count  data fields that follow
+ARGV[20..]  name, loaded, value   three per field, as save.lua has them
 ARGV[..]    element      the reply, opaque; none where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the reply, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"lost", nonce}                           another turn has taken over; nothing was written
          {"conflict", nonce, version, what}        "d:<field>" or "version" changed meanwhile; nothing was written
@@ -37,7 +39,8 @@ end
 if ARGV[17] ~= "" and ARGV[17] ~= meta[1] then
     return {"conflict", nonce, version, "version"}
 end
-local first_field, first_element = 19, 19 + 3 * ARGV[18]
+local title_given, usage_given = "", ARGV[18]
+local first_field, first_element = 20, 20 + 3 * ARGV[19]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
@@ -62,6 +65,7 @@ end
 first = first + drop
 local mark_seq, mark_status = tonumber(turn[2]), ARGV[15]
 --#include _mark.lua
+--#include _facts.lua
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua

@@ -9,6 +9,7 @@ Returns  {"ok", nonce, version, first_seq, created, now, now, history_version}  
          {"repeated", nonce, receipt, created, now, expires}   this token is known
          {"reused", nonce}                         this token came with another request; nothing was written
          {"missing", nonce}   no such session for this owner
+         {"forbidden", nonce}   it is another owner's, who shares it
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
          {"corrupt", nonce, "tokens"}   the receipt under this token is not ours; nothing was written
 Cost     O(messages + fields), freed by the server in the background
@@ -18,6 +19,9 @@ Neither a full server nor a session that is not whole keeps it from being delete
 --#include _open.lua
 --#include _repeated.lua
 local expected = ARGV[14]
+if shared then
+    return {"forbidden", nonce}
+end
 if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
     return {"missing", nonce}
 end

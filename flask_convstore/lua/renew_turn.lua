@@ -8,6 +8,7 @@ ARGV[8]     lease  milliseconds the turn is ours from now, without being renewed
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
          {"missing", nonce}   no such session for this owner
+         {"forbidden", nonce} another owner shares it, and it may be read only
          {"lost", nonce}      the turn was ended, or another one has taken over
 Cost     O(1)
 ]]
@@ -17,9 +18,12 @@ local nonce, owner = ARGV[1], ARGV[2]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "turn")
-if not meta[1] or (owner ~= "*" and owner ~= (meta[2] or "")) then
+local exists = meta[1]
+if not exists then
     return {"missing", nonce}
 end
+--#include _owner.lua
+--#include _write.lua
 if meta[7] ~= ARGV[7] then
     return {"lost", nonce}
 end

@@ -14,8 +14,10 @@ ARGV[19]    bound        extend: messages below this seq are dropped; rewrite, r
                          that the writer knows
 ARGV[20]    started      milliseconds since 1970: it started a session elsewhere, which has this time of creation here, or
                          now if that is earlier, and ends the one that it replaces; "" no
-ARGV[21]    field_count  data fields that follow
-ARGV[22..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
+ARGV[21]    title        as _facts.lua has it
+ARGV[22]    usage        as _facts.lua has it
+ARGV[23]    field_count  data fields that follow
+ARGV[24..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
                          the new one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -23,6 +25,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              first_seq: of the first message given, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
          {"missing", nonce}                        the session is another owner's, there is none to merge into, or there
                                                    was one before the first
          {"exists", nonce}                         the session to create exists
@@ -35,7 +38,8 @@ Cost     O(messages + fields given); a replace also O(fields and messages before
 --#include _open.lua
 --#include _repeated.lua
 local mode, change, bound, started = ARGV[14], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20])
-local first_field, first_element = 22, 22 + 3 * ARGV[21]
+local title_given, usage_given = ARGV[21], ARGV[22]
+local first_field, first_element = 24, 24 + 3 * ARGV[23]
 local added = #ARGV - first_element + 1
 local predecessor, ended = exists and mode == "replace" and started, 0
 if predecessor then
@@ -61,7 +65,7 @@ if exists then
     end
 else
     version, first, count, history_version, history_bytes, data_bytes = 0, 1, 0, 0, 0, 0
-    own_ttl, complete = false, false
+    own_ttl, complete, title = false, false, false
     -- The ETag names the time of creation: the successor of a deleted session starts a millisecond later at least.
     ended = math.max(ended, tonumber(redis.call("HGET", tokens, "ended")) or 0)
     created = math.max(math.min(started or now, now), ended + 1)
@@ -123,7 +127,8 @@ if not exists then
 end
 --#include _push.lua
 if replace_all then
-    redis.call("HDEL", session, "moved_to")
+    redis.call("HDEL", session, "moved_to", "title")
+    title = false
     for _, field in ipairs(redis.call("HKEYS", session)) do
         if string.sub(field, 1, 2) == "d:" then
             redis.call("HDEL", session, field)
@@ -135,6 +140,7 @@ for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua
 end
+--#include _facts.lua
 if ARGV[17] ~= "" then
     own_ttl = ARGV[17]
     redis.call("HSET", session, "ttl", own_ttl)

@@ -17,6 +17,7 @@ ARGV[11] left_by        an alias that does not any more; "" none
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
              milliseconds, since 1970 and from now; due: see _due.lua
          {"missing", nonce}              no such session for this owner
+         {"forbidden", nonce}            new_ttl, led_by or left_by of a session that another owner shares
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 
@@ -30,8 +31,12 @@ local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed")
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
-if not exists or (owner ~= "*" and owner ~= (meta[2] or "")) then
+if not exists then
     return {"missing", nonce}
+end
+--#include _owner.lua
+if shared and (ARGV[8] ~= "" or ARGV[10] ~= "" or ARGV[11] ~= "") then
+    return {"forbidden", nonce}
 end
 local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4])
 if not (version and created and updated) then

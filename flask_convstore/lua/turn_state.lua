@@ -10,11 +10,13 @@ Returns  {"ok", nonce, remaining}   milliseconds; 0 or less if no turn is in pro
          {"missing", nonce}         no such session for this owner
 Cost     O(1)
 ]]
-local nonce, owner = ARGV[1], ARGV[2]
+local session, nonce, owner = KEYS[1], ARGV[1], ARGV[2]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", KEYS[1], "version", "owner", "turn_until")
-if not meta[1] or (owner ~= "*" and owner ~= (meta[2] or "")) then
+local meta = redis.call("HMGET", session, "version", "owner", "turn_until")
+local exists = meta[1]
+if not exists then
     return {"missing", nonce}
 end
+--#include _owner.lua
 return {"ok", nonce, (tonumber(meta[3]) or now) - now}
