@@ -54,7 +54,7 @@ def server(cut_off: Island) -> Iterator[Server]:
 def test_a_black_hole_ends_with_the_budget(cut_off: Island, url: str, budget: float) -> None:
     """The SYN is dropped, and a connection may take 2 s: it takes what is left."""
     cut_off.cut()
-    service = Service(url.format(cut_off.there), BUDGET=budget, CONNECT_TIMEOUT=2)
+    service = Service(url.format(cut_off.there), FALLBACK="none", BUDGET=budget, CONNECT_TIMEOUT=2)
     started = time.monotonic()
     with service.app.app_context(), pytest.raises(StoreUnavailable, match="cannot reach") as caught:
         service.convstore.append("s", "a")
@@ -123,7 +123,7 @@ class Load:
 @pytest.mark.parametrize("how", ["cut", "lose_replies"])
 def test_a_partition_under_load(cut_off: Island, server: Server, how: Literal["cut", "lose_replies"]) -> None:
     """Also one in which our writes arrive and their answers do not: they are there once."""
-    service = Service(server.url, BUDGET=1.5, COMMAND_TIMEOUT=0.5, CONNECT_TIMEOUT=1)
+    service = Service(server.url, FALLBACK="none", BUDGET=1.5, COMMAND_TIMEOUT=0.5, CONNECT_TIMEOUT=1)
     with Load(service) as load:
         load.waited_for(20)
         getattr(cut_off, how)()
@@ -148,7 +148,7 @@ def test_silent_sentinels_end_with_the_budget(cut_off: Island, server: Server) -
         running("valkey", "--protected-mode", "no", host=cut_off.there, within=cut_off.within) as replica,
         watched(server, [replica]) as found,
     ):
-        service = Service(found.url, BUDGET=1, COMMAND_TIMEOUT=0.8)
+        service = Service(found.url, FALLBACK="none", BUDGET=1, COMMAND_TIMEOUT=0.8)
         with service.app.app_context():
             service.convstore.save_session("s", [])
             cut_off.cut()
@@ -171,7 +171,7 @@ def _says(service: Service, session_id: str, text: str, token: str) -> bool:
 
 
 def test_a_turn_that_a_partition_interrupts_is_finished_once(cut_off: Island, server: Server) -> None:
-    service = Service(server.url, BUDGET=0.5, COMMAND_TIMEOUT=0.5)
+    service = Service(server.url, FALLBACK="none", BUDGET=0.5, COMMAND_TIMEOUT=0.5)
     with service.app.app_context():
         service.convstore.save_session("s", [])
         with service.convstore.turn("s", "question") as turn:
