@@ -113,6 +113,11 @@ def move(conversations: Conversations, alias: Alias, session_id: str, moved_to: 
     conversations.backend.store.link(_led(alias, session_id, moved_to, _life_ms(conversations)))
 
 
+def forget(conversations: Conversations, alias: Alias, session_id: str) -> None:
+    """Let *alias* lead nowhere, unless it leads elsewhere than to the session."""
+    conversations.backend.store.link(_led(alias, session_id, None, _life_ms(conversations)))
+
+
 def _named(conversations: Conversations, alias: str, owner: Owner | Scope) -> tuple[Alias, Owner, int]:
     """The alias in its scope, for whom, and how long it lives."""
     check_name(alias, "alias")

@@ -20,8 +20,10 @@ from .models import (
     Rewrite,
     Save,
     Scope,
+    Share,
     Snapshot,
     Touch,
+    Usage,
     bodies_of,
 )
 from .sessions import AnySession
@@ -49,9 +51,11 @@ def compact(
         start = max(0, len(snapshot.elements) - keep)
         left_out = [codecs.decode(body) for body in bodies_of(snapshot.elements[:start])]
         message = _message(summary(left_out) if callable(summary) else summary)
-        elements = changes.new_elements([message], backend.form) + tuple(snapshot.elements[start:])
-        new_id = _create(backend, snapshot, elements)
+        elements = changes.added([message], backend.form).elements + tuple(snapshot.elements[start:])
+        new_id = _create(backend, snapshot, elements, snapshot.usage)
         try:
+            for name, role in snapshot.shared.items():
+                backend.store.apply(Share(session_id=new_id, owner=snapshot.owner, name=name, role=role))
             snapshot = _moved(backend, turn, snapshot, new_id)
         except ConvstoreError as error:
             if error.written is False:
@@ -118,8 +122,8 @@ def fork(
     return _found(conversations, _create(backend, snapshot, tuple(kept)), whose)
 
 
-def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...]) -> str:
-    """A new session with the fields, the owner and the lifetime of *snapshot*, and these messages; its id."""
+def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], usage: Usage | None = None) -> str:
+    """A new session with the fields, the title, the owner and the lifetime of *snapshot*, and these messages; its id."""
     command = Save(
         session_id=new_id(),
         owner=snapshot.owner,
@@ -128,6 +132,8 @@ def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...]) -
         fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
         history=Rewrite(0, None if snapshot.shape == "data" and not elements else elements),
         ttl_ms=snapshot.own_ttl_ms,
+        first_title=snapshot.title or "",
+        usage=usage,
     )
     backend.store.apply(command)
     return command.session_id

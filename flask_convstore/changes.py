@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import codecs
 from .errors import InvalidInput, NotSerializable, TooLarge
 from .models import (
+    NO_USAGE,
     Alias,
     Extend,
     FieldChange,
@@ -26,7 +27,9 @@ from .models import (
     Save,
     Shape,
     Snapshot,
+    Usage,
     bodies_of,
+    facts_of,
     join_element,
     with_body,
 )
@@ -63,6 +66,7 @@ class Base:
         own_ttl_ms: Its lifetime, if it has one of its own.
         moved_to: The session in which the conversation goes on.
         aliases: Those that were led here.
+        usage: What its messages cost.
         fallback: What served it while the store was away; None: the store.
         pending: A ``Save`` whose answer never came; it is repeated, with its token, before the next one.
     """
@@ -86,6 +90,7 @@ class Base:
     own_ttl_ms: int | None = None
     moved_to: str | None = None
     aliases: tuple[Alias, ...] = ()
+    usage: Usage = NO_USAGE
     fallback: str | None = None
     pending: Save | None = None
 
@@ -116,6 +121,7 @@ def base_read(snapshot: Snapshot, origin: str) -> Base:
         own_ttl_ms=snapshot.own_ttl_ms,
         moved_to=snapshot.moved_to,
         aliases=snapshot.aliases,
+        usage=snapshot.usage,
         fallback=snapshot.fallback,
     )
 
@@ -149,11 +155,13 @@ def whole(
         fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
         history=change,
         ttl_ms=ttl_ms,
+        first_title=_first_title(history or ()),
+        usage=_usage(history or ()),
     )
 
 
-Given = tuple[bytes, dict[str, Any] | None]
-"""A message as given: the JSON text of its body, and its metadata."""
+Given = tuple[bytes, dict[str, Any]]
+"""A message as given: the JSON text of its body, and what else its envelope holds."""
 
 Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 """The shape of a content, the JSON texts of its fields, and its messages; None if it has no history."""
@@ -183,6 +191,8 @@ def difference(
         history_change = _given_change(base, given[2], history, history_change, form)
     if not changes and history_change is None and shape == base.shape:
         return None
+    count = len(history_change.elements) if isinstance(history_change, Extend) else 0
+    news = history[-count:] if history and count else []
     return Save(
         session_id=base.session_id,
         owner=owner,
@@ -193,6 +203,8 @@ def difference(
         created_at_ms=base.created_at_ms,
         loaded_version=base.version,
         ttl_ms=ttl_ms,
+        first_title=_first_title(news),
+        usage=_usage(news),
     )
 
 
@@ -339,14 +351,46 @@ def check_data_size(fields: Iterable[tuple[str, bytes | None]], form: Form) -> N
         raise TooLarge(reason, limit=form.max_data_bytes, size=size)
 
 
-def new_elements(messages: Sequence[Any], form: Form) -> tuple[bytes, ...]:
-    """Bodies, or ``Message`` objects with metadata, accepted now, as the history keeps them.
+class Added(NamedTuple):
+    """Messages to add, as the history keeps them, and what they tell of their session."""
+
+    elements: tuple[bytes, ...]
+    first_title: str
+    usage: Usage | None
+
+
+def added(messages: Sequence[Any], form: Form) -> Added:
+    """Bodies, or ``Message`` objects with metadata, accepted now.
 
     Raises:
         NotSerializable: JSON cannot hold one; the error says which.
         TooLarge: One is over the limit.
     """
-    return tuple(_elements(_given(messages, form), form))
+    given = _given(messages, form)
+    return Added(tuple(_elements(given, form)), _first_title(given), _usage(given))
+
+
+_LONGEST_TITLE = 60
+
+
+def title_of(body: Any) -> str:
+    """How a conversation is called that begins with *body*: the beginning of a user's text; "" if it is none."""
+    if not isinstance(body, dict) or body.get("role") != "user":
+        return ""
+    content = body.get("content", body.get("parts"))
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    words = " ".join(" ".join(text[:1000].split()) for text in texts if isinstance(text, str)).strip()
+    return words if len(words) <= _LONGEST_TITLE else f"{words[: _LONGEST_TITLE - 1].rstrip()}…"
+
+
+def _first_title(given: Iterable[Given]) -> str:
+    return next((title for body, _ in given if b'"user"' in body and (title := title_of(codecs.decode(body)))), "")
+
+
+def _usage(given: Iterable[Given]) -> Usage | None:
+    counts = [facts["tokens"] for _, facts in given if "tokens" in facts]
+    return Usage(*map(sum, zip(*counts, strict=True))) if counts else None
 
 
 def texts(content: Any, form: Form) -> Texts:
@@ -374,7 +418,7 @@ def _given(history: object, form: Form) -> list[Given]:
         )
     messages = (message if isinstance(message, Message) else Message(message) for message in history)
     return [
-        (codecs.encode(message.body, f"{form.history_key}[{index}]"), message.metadata)
+        (codecs.encode(message.body, f"{form.history_key}[{index}]"), facts_of(message))
         for index, message in enumerate(messages)
     ]
 
@@ -441,12 +485,28 @@ def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[Giv
 def _elements(history: list[Given], form: Form, first_index: int = 0) -> Iterator[bytes]:
     """New messages as the history keeps them; *first_index* is the place of the first one, for errors."""
     now = _now()
-    for index, (body, metadata) in enumerate(history, first_index):
-        if metadata is not None:
-            codecs.check_depth(metadata, f"{form.history_key}[{index}].metadata", form.max_metadata_depth)
-        element = join_element(now, body, metadata)
+    for index, (body, facts) in enumerate(history, first_index):
+        if facts:
+            check_facts(facts, f"{form.history_key}[{index}]", form)
+        element = join_element(now, body, facts)
         _check_message_size(element, form, index)
         yield element
+
+
+def check_element(element: bytes, message: Message, form: Form) -> None:
+    """InvalidInput if a message that is to take another one's place is not what it should be."""
+    check_facts(facts_of(message), "message", form)
+    _check_message_size(element, form, 0)
+
+
+def check_facts(facts: Mapping[str, Any], path: str, form: Form) -> None:
+    """InvalidInput if what a message tells beside its body is not what it should be."""
+    if "metadata" in facts:
+        codecs.check_depth(facts["metadata"], f"{path}.metadata", form.max_metadata_depth)
+    for count in facts.get("tokens", ()):
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 2**50:
+            reason = f"tokens are counted in whole numbers, 0 or more, not {count!r}; nothing was written"
+            raise InvalidInput(reason, f"{path}.tokens")
 
 
 def _check_message_size(element: bytes, form: Form, index: int) -> None:

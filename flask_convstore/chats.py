@@ -26,7 +26,7 @@ def save_message(
     if not isinstance(role, str) or not role:
         raise InvalidInput(f"it is a text such as 'user', not {role!r}; nothing was written", "role")
     backend, whose = conversations.resolved(id_of(key), owner)
-    elements = changes.new_elements([Message({"role": role, "content": content}, metadata)], backend.form)
+    elements, first_title, usage = changes.added([Message({"role": role, "content": content}, metadata)], backend.form)
     return backend.store.apply(
         Save(
             session_id=id_of(key),
@@ -35,6 +35,8 @@ def save_message(
             shape="full",
             fields=(),
             history=Extend(0, elements),
+            first_title=first_title,
+            usage=usage,
             token=new_token() if token is None else check_name(token, "token"),
             digest="" if token is None else digest_of("message", elements),
         )

@@ -138,7 +138,7 @@ class Conversations(abc.ABC):
     def _save(self, session_id: str, data: Content, ttl: float | None, owner: Owner | Scope) -> AnySession:
         backend, whose = self.resolved(session_id, owner)
         _check_content(data)
-        ttl_ms = self._ttl_ms(ttl)
+        ttl_ms = self.ttl_ms(ttl)
         session = as_session(data, session_id, backend.origin)
         if session is None:
             save = changes.whole(session_id, data, backend.form, whose, ttl_ms)
@@ -211,10 +211,8 @@ class Conversations(abc.ABC):
         """
         backend, whose = self.resolved(session_id, owner)
         if message:
-            changes.new_elements([message], backend.form)
-        save = changes.whole(
-            session_id, data, backend.form, whose, self._ttl_ms(ttl), "first" if is_first else "create"
-        )
+            changes.added([message], backend.form)
+        save = changes.whole(session_id, data, backend.form, whose, self.ttl_ms(ttl), "first" if is_first else "create")
         save = replace(save, instead_of=instead_of)
         if token:
             save = replace(save, token=token, digest=digest)
@@ -316,7 +314,7 @@ class Conversations(abc.ABC):
             raise InvalidInput("append needs a message or data; nothing was written")
         if expected_version is not None and not _is_whole(expected_version):
             raise InvalidInput(f"a version is a whole number, not {expected_version!r}", "expected_version")
-        elements = changes.new_elements(messages, backend.form)
+        elements, first_title, usage = changes.added(messages, backend.form)
         fields = tuple(changes.encoded_fields(data or {}, backend.form, "data").items())
         changes.check_data_size(fields, backend.form)
         return backend.store.apply(
@@ -326,6 +324,8 @@ class Conversations(abc.ABC):
                 elements=elements,
                 fields=fields,
                 expected="" if expected_version is None else str(expected_version),
+                first_title=first_title,
+                usage=usage,
                 token=new_token() if token is None else check_name(token, "token"),
                 digest="" if token is None else digest_of("append", elements, fields),
             )
@@ -335,7 +335,7 @@ class Conversations(abc.ABC):
         """Move the lifetime, and change it if *ttl* (seconds) is given; whether there is such a session."""
         backend, whose = self.resolved(session_id, owner)
         try:
-            backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=self._ttl_ms(ttl)))
+            backend.store.apply(Touch(session_id=session_id, owner=whose, ttl_ms=self.ttl_ms(ttl)))
         except SessionNotFound:
             return False
         return True
@@ -419,7 +419,8 @@ class Conversations(abc.ABC):
             check_name(whose, "owner")
         return whose
 
-    def _ttl_ms(self, ttl: float | None) -> int | None:
+    def ttl_ms(self, ttl: float | None) -> int | None:
+        """A lifetime in seconds as stores have it; InvalidInput if it is none."""
         if ttl is None:
             return None
         longest = self.backend.settings.max_ttl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 from urllib.parse import quote
@@ -13,7 +13,7 @@ import redis
 from flask import Blueprint, Flask, current_app, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, per_request
+from . import aliases, branches, chats, editing, owners, per_request
 from .app_state import AppState, Namespace
 from .blueprint import make_blueprint
 from .changes import Content
@@ -25,7 +25,7 @@ from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
 from .journal import Journal
 from .mapping import SessionMapping
-from .models import ANY, CALLER, Health, Owner, Receipt, Scope
+from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, Usage
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
 from .turns import Policy, Replier, Turn, TurnEnded, begin, check_window, first_exchange
@@ -357,6 +357,150 @@ class ConversationStore(Conversations):
         """
         self.sessions.flush()  # what this request has changed goes along
         return branches.fork(self, session_id, seq, owner=owner)
+
+    def update_session(
+        self,
+        session_id: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        title: str | None = None,
+        ttl: float | None = None,
+        expected_version: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Set fields, whatever they were, *remove* others, set the title ("" removes it) and the lifetime. One round trip.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+            ConflictError: It has not the expected version; nothing was written.
+            NotSerializable, TooLarge, InvalidInput: Nothing was written.
+        """
+        return editing.update(
+            self,
+            session_id,
+            data,
+            removed=tuple(remove),
+            title=title,
+            ttl=ttl,
+            expected="" if expected_version is None else str(expected_version),
+            owner=owner,
+        )
+
+    def messages(
+        self, session_id: str, *, before: int | None = None, limit: int = 50, owner: Owner | Scope = CALLER
+    ) -> editing.MessagePage:
+        """A page of a session's messages, oldest first: the newest, or those with a seq below *before*, in one round trip.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return editing.page(self, session_id, before=before, limit=limit, owner=owner)
+
+    def edit_message(
+        self,
+        session_id: str,
+        seq: int,
+        body: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        keep: bool = False,
+        owner: Owner | Scope = CALLER,
+    ) -> Message:
+        """Put another body in the place of the message *seq*, which keeps its seq and its time; the message as it is then.
+
+        Args:
+            metadata: None leaves it as it is.
+            keep: Keep the body before in ``Message.edits``.
+
+        Raises:
+            MessageNotFound: The session has no such message, or there is no such session for this owner.
+            ConflictError: Others edited it at the same time; nothing was written.
+            NotSerializable, TooLarge: Nothing was written.
+        """
+        return editing.edit(self, session_id, seq, body, metadata=metadata, keep=keep, owner=owner)[0]
+
+    def redact_message(self, session_id: str, seq: int, *, owner: Owner | Scope = CALLER) -> Message:
+        """Remove what a message says, for good: its content, metadata and earlier bodies. Its place, role and seq stay.
+
+        A title that was made of it goes too.
+
+        Raises:
+            MessageNotFound, ConflictError: As ``edit_message``.
+        """
+        return editing.redact(self, session_id, seq, owner=owner)[0]
+
+    def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
+        """Let another owner, *name*, read a session, or write to it: all but delete it, share it, or change its lifetime.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+            Forbidden: It is shared with this owner only.
+        """
+        editing.share(self, session_id, name, role, owner=owner)
+
+    def unshare(self, session_id: str, name: str, *, owner: Owner | Scope = CALLER) -> None:
+        """Let *name* not see a session any more, from this moment on. Raises as ``share``."""
+        editing.share(self, session_id, name, None, owner=owner)
+
+    def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
+        """The same session under a new id, and of *new_owner* if that is given; the old id leads nowhere from then on.
+
+        For a login: who knew the id before does not know the new one. Its messages are numbered from 1 again, if the oldest
+        were dropped. A turn in progress is lost.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+            ConflictError: Others write to it again and again; all is as it was.
+        """
+        return owners.rotate_id(self, session_id, new_owner=new_owner, owner=owner)
+
+    def current_session(self, *, owner: Owner | Scope = CALLER) -> AnySession | None:
+        """The owner's session with the last interaction, to within a minute; None if there is none.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.current(self, owner=owner)
+
+    def usage(self, *, owner: Owner | Scope = CALLER) -> Usage:
+        """What the messages of all the owner's sessions cost, in tokens of a model, without sessions that are gone.
+
+        A session's own: ``session.usage``. It walks through the owner's index.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.usage(self, owner=owner)
+
+    def export_owner(self, *, after: str | None = None, owner: Owner | Scope = CALLER) -> Iterator[dict[str, Any]]:
+        """Everything of an owner, one session after the other, as JSON values; it is no interaction.
+
+        Args:
+            after: The last ``cursor`` that an interrupted export has given, with every hundredth session: go on behind it.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.export(self, after=after, owner=owner)
+
+    def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
+        """Take in what ``export_owner`` gave, for this owner; how many sessions. Those that are there stay as they are.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+            InvalidInput: One is none of ours; those before it were taken in. Repeating the call is harmless.
+            SessionNotFound: One has an id that is another owner's.
+        """
+        return owners.take_in(self, sessions, owner=owner)
+
+    def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
+        """Delete all sessions of an owner, and their aliases; how many. Interrupted, call it again.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.delete(self, owner=owner)[0]
 
     def save_message(
         self,

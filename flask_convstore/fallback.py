@@ -252,7 +252,8 @@ class FallbackStore(StoreAround):
             with self._lock:
                 view = self._view(session_id)
                 if view and view.is_of(owner):
-                    return view.store.messages(session_id, owner, before, limit)
+                    here = view.store.messages(session_id, owner, before, limit)
+                    return here and here._replace(fallback=self._journal.kind)
         found = super().messages(session_id, owner, before, limit)
         if found is None:
             self._refuse_unknown(session_id, owner)

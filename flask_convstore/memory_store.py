@@ -226,7 +226,8 @@ class MemoryStore:
             seq = session.next_seq if before is None else before
             behind = max(0, min(len(session.elements), seq - session.first_seq))
             start = max(0, behind - limit)
-            return Messages(session.elements[start:behind], session.first_seq + start, session.first_seq)
+            elements = session.elements[start:behind]
+            return Messages(elements, session.first_seq + start, session.first_seq, session.title)
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         with self._lock:
@@ -583,7 +584,7 @@ def _refuse_guest(command: Command | BeginTurn, session: _Session | None) -> Non
 
 def _tell(command: _Write, session: _Session) -> None:
     """Keep what a command tells beside data and messages: the title, and what the messages have cost."""
-    if isinstance(command, Append) and command.title is not None:
+    if isinstance(command, (Append, Edit)) and command.title is not None:
         session.title = command.title or None
     elif isinstance(command, (Append, BeginTurn, Save)) and command.first_title:
         session.title = session.title or command.first_title

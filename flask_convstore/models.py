@@ -246,6 +246,7 @@ class Edit:
     seq: int
     loaded: bytes
     element: bytes
+    title: str | None = None
     expected: str = ""
     created_at_ms: int | None = None
     token: str = field(default_factory=new_token)
@@ -366,7 +367,7 @@ class Snapshot:
     moved_to: str | None = None
     aliases: tuple[Alias, ...] = ()
     usage: Usage = NO_USAGE
-    shared: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, Role] = field(default_factory=dict)
     fallback: str | None = None
 
 
@@ -391,11 +392,19 @@ class Summary:
 
 
 class Messages(NamedTuple):
-    """Some of a session's messages, oldest first: their elements, the seq of the first, and of the oldest one there is."""
+    """Some of a session's messages, oldest first.
+
+    Attributes:
+        first_seq: The seq of the first of *elements*.
+        oldest_seq: That of the oldest message there is.
+        title, fallback: As a ``Snapshot`` has them.
+    """
 
     elements: list[bytes]
     first_seq: int
     oldest_seq: int
+    title: str | None = None
+    fallback: str | None = None
 
 
 class Page(NamedTuple):
@@ -474,9 +483,11 @@ _ELEMENT_VERSION = b"1"
 class Message:
     """A body, the app's JSON, in its envelope. ``message["content"]`` and ``message.get("name")`` read the body.
 
-    ``Message(body, metadata={…})`` may be appended instead of a bare body.
+    ``Message(body, metadata={…}, tokens=Usage(12, 30))`` may be appended instead of a bare body.
 
     Attributes:
+        tokens: What it cost, in tokens of a language model; sums are kept with the session.
+        edits: Earlier bodies, oldest first, where they were to be kept.
         seq: Its number in the session, from 1, never used again; 0 before it is stored.
         created_at_ms: When the app accepted it, by that host's clock.
     """
@@ -486,6 +497,9 @@ class Message:
     seq: int = 0
     created_at_ms: int = 0
     status: str | None = None
+    tokens: Usage | None = None
+    edited_at_ms: int | None = None
+    edits: tuple[Any, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
         return self.body[key]
@@ -520,12 +534,31 @@ def as_milliseconds(time: datetime) -> int:
     return int(time.timestamp()) * 1000 + time.microsecond // 1000
 
 
-def join_element(created_at_ms: int, body: bytes, metadata: dict[str, Any] | None = None) -> bytes:
-    """A new message as the history keeps it; *body* is JSON text."""
-    if metadata is None:
+def join_element(created_at_ms: int, body: bytes, facts: Mapping[str, Any] | None = None) -> bytes:
+    """A new message as the history keeps it; *body* is JSON text, *facts* what else its envelope holds."""
+    if not facts:
         return b'%b{"at":%d}\n%b' % (_ELEMENT_VERSION, created_at_ms, body)
-    envelope = codecs.encode({"at": created_at_ms, "metadata": metadata})
+    envelope = codecs.encode({"at": created_at_ms, **facts})
     return b"%b%b\n%b" % (_ELEMENT_VERSION, envelope, body)
+
+
+def facts_of(message: Message) -> dict[str, Any]:
+    """What the envelope of *message* holds beside its time."""
+    facts: dict[str, Any] = {} if message.metadata is None else {"metadata": message.metadata}
+    if message.tokens is not None:
+        facts["tokens"] = [message.tokens.input, message.tokens.output]
+    return facts
+
+
+def edited_element(element: bytes, message: Message) -> bytes:
+    """*element* as *message* is now, edited at this moment."""
+    head, _, _ = element.partition(b"\n")
+    envelope = codecs.decode(head[len(_ELEMENT_VERSION) :])
+    facts = {**facts_of(message), "edited_at": now_ms()}
+    if message.edits:
+        facts["edits"] = list(message.edits)
+    edited = join_element(int(envelope["at"]), codecs.encode(message.body), facts)
+    return with_status(edited, message.status) if message.status else edited
 
 
 def with_body(element: bytes, body: bytes) -> bytes:
@@ -562,5 +595,16 @@ def message_of(element: bytes, seq: int) -> Message:
     """The message that *element* holds; ValueError, TypeError or LookupError if it is none."""
     head, _, body = element.partition(b"\n")
     envelope = codecs.decode(head[len(_ELEMENT_VERSION) :])
-    at = int(envelope["at"])
-    return Message(codecs.decode(body), envelope.get("metadata"), seq, at, envelope.get("status"))
+    if not isinstance(envelope, dict):
+        raise ValueError("its envelope is no object")
+    tokens = envelope.get("tokens")
+    return Message(
+        codecs.decode(body),
+        envelope.get("metadata"),
+        seq,
+        int(envelope["at"]),
+        envelope.get("status"),
+        None if tokens is None else Usage(*tokens),
+        envelope.get("edited_at"),
+        tuple(envelope.get("edits", ())),
+    )

@@ -202,7 +202,7 @@ class RedisStore:
         if reply[0] == b"missing":
             return None
         _refuse(None, reply, keys)
-        return Messages(reply[6], reply[3], reply[4])
+        return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
@@ -284,10 +284,16 @@ def _keeping(command: Touch | RenewTurn | Share) -> tuple[str, list[Argument]]:
 
 def _facts(command: Save | Append | BeginTurn) -> list[Argument]:
     """The title and the usage that a command tells, as ``_facts.lua`` has them."""
-    title = f"?{command.first_title}" if command.first_title else ""
-    if isinstance(command, Append) and command.title is not None:
-        title = f"={command.title}" if command.title else "-"
+    title = _title(command) if isinstance(command, Append) else ""
+    if not title and command.first_title:
+        title = f"?{command.first_title}"
     return [title, _usage(command.usage)]
+
+
+def _title(command: Append | Edit) -> str:
+    if command.title is None:
+        return ""
+    return f"={command.title}" if command.title else "-"
 
 
 def _usage(usage: Usage | None) -> str:
@@ -304,7 +310,7 @@ def _writing(command: Save | Append | Delete | CommitTurn | Edit) -> tuple[str, 
         return "append", [*head, *pairs, *command.elements]
     if isinstance(command, Edit):
         created = command.created_at_ms or ""
-        return "edit", [created, command.expected, command.seq, command.loaded, command.element]
+        return "edit", [created, command.expected, command.seq, command.loaded, command.element, _title(command)]
     if isinstance(command, CommitTurn):
         fields = _triples(command.fields)
         what = (command.turn, command.status, command.moved_to, command.expected, _usage(command.usage))

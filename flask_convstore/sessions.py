@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from . import codecs
 from .changes import Base, Content, base_read
 from .errors import CorruptValue
-from .models import Message, Snapshot, as_datetime, bodies_of, message_of
+from .models import Message, Snapshot, Usage, as_datetime, bodies_of, message_of
 
 
 class Stored:
@@ -59,6 +59,11 @@ class Stored:
     def moved_to(self) -> str | None:
         """The id of the session in which the conversation goes on, if it was compacted; else None."""
         return self._base.moved_to
+
+    @property
+    def usage(self) -> Usage:
+        """What its messages cost in all, in tokens of a model, when it was loaded."""
+        return self._base.usage
 
     @property
     def fallback(self) -> str | None:

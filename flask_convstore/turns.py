@@ -45,11 +45,13 @@ from .models import (
     RenewTurn,
     Scope,
     Snapshot,
+    Usage,
     message_of,
     new_token,
 )
 from .sessions import AnySession, loaded
 from .store import Store
+from .windows import Count, window
 
 _log = logging.getLogger("flask_convstore")
 
@@ -138,6 +140,17 @@ class Turn:
         message, _ = self.end(reply)
         return message
 
+    def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
+        """The newest messages of ``history`` that a model shall see: *last* at most, and *tokens*, as *count* counts them.
+
+        System messages at the beginning are always there; a call of tools and its answers are there whole or not at all. It
+        chooses from ``history``: what the turn was begun without, by ``last=``, is not there.
+
+        Args:
+            count: A function from a message's body to its number of tokens.
+        """
+        return window(self.history, last=last, tokens=tokens, count=count)
+
     def end(self, reply: Any) -> tuple[Message | None, Receipt]:
         """The same, with the receipt. Nothing more to say (None) after a reply gives that one."""
         if self._end and reply is None:
@@ -150,10 +163,10 @@ class Turn:
             )
         body = as_message(reply)
         form = self._conversations.backend.form
-        elements = () if body is None else changes.new_elements([body], form)
+        elements, _, usage = changes.added([] if body is None else [body], form)
         fields = changes.changed_fields(self._fields, self.data, form)
         token = f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
-        receipt = self._commit(elements, fields, "unanswered" if body is None else "", token)
+        receipt = self._commit(elements, fields, "unanswered" if body is None else "", token, usage=usage)
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
         return self._end
 
@@ -176,6 +189,7 @@ class Turn:
         token: str,
         moved_to: str = "",
         expected: str = "",
+        usage: Usage | None = None,
     ) -> Receipt:
         return self._conversations.backend.store.apply(
             CommitTurn(
@@ -187,6 +201,7 @@ class Turn:
                 status=status,
                 moved_to=moved_to,
                 expected=expected,
+                usage=usage,
                 token=token,
                 digest=self._attempt,
             )
@@ -249,7 +264,7 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
-    (element,) = changes.new_elements([message], backend.form)
+    (element,), first_title, usage = changes.added([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
         owner=whose,
@@ -257,6 +272,8 @@ def begin(
         lease_ms=round(backend.settings.turn_lease * 1000),
         last=_window(last),
         expected=expected,
+        first_title=first_title,
+        usage=usage,
         token=new_token() if token is None else check_name(token, "token"),
         digest="" if token is None else digest_of("turn", (element,)),
     )
@@ -380,12 +397,14 @@ def _only_store(
 ) -> Exchange:
     """The message of an app that replies in its own way."""
     backend, whose = conversations.resolved(session_id, CALLER)
-    elements = changes.new_elements([message], backend.form)
+    elements, first_title, usage = changes.added([message], backend.form)
     command = Append(
         session_id=session_id,
         owner=whose,
         elements=elements,
         expected=expected,
+        first_title=first_title,
+        usage=usage,
         token=new_token() if token is None else check_name(token, "token"),
         digest="" if token is None else digest_of("append", elements),
     )

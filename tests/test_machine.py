@@ -194,6 +194,7 @@ class Machine(RuleBasedStateMachine):
         incarnation=INCARNATIONS,
         seq=VERSIONS,
         loaded=st.sampled_from([True, True, True, False]),
+        title=st.sampled_from([None, None, "", "edited"]),
         element=BODIES.map(lambda body: join_element(2, body)),
     )
     def edit(self, token: str | None, incarnation: int | None, loaded: bool, **given: Any) -> None:

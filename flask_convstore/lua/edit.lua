@@ -7,6 +7,7 @@ ARGV[15]    expected  the version it must have, or "<created>-<version>"; "" any
 ARGV[16]    seq       the message
 ARGV[17]    loaded    the message as the editor has read it, opaque
 ARGV[18]    element   the message as it shall be, opaque
+ARGV[19]    title     as _facts.lua has it
 
 Returns  {"ok", nonce, version, seq, created, updated, expires, history_version, due}   as append does
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
@@ -44,6 +45,8 @@ version = version + 1
 -- The first write is one that a full server refuses: then nothing is written.
 redis.call("HSET", session, "version", version, "updated", now, "history_version", version, "history_bytes", history_after)
 redis.call("LSET", history, index, ARGV[18])
+local title_given, usage_given = ARGV[19], ""
+--#include _facts.lua
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua

@@ -6,7 +6,8 @@ ARGV[1..6]  as in touch.lua
 ARGV[7]     before  messages with a smaller seq than this; "" the newest
 ARGV[8]     limit   how many at most, the newest of them
 
-Returns  {"ok", nonce, version, first_seq, oldest, expires, elements}   the seq of the first of them, and of the first there is
+Returns  {"ok", nonce, version, first_seq, oldest, expires, title, elements}   the seq of the first of them, and of the first
+             there is; title: "" none
          {"missing", nonce}             no such session for this owner
          {"corrupt", nonce, "history"}  it does not hold as many messages as it should
 Cost     O(limit + messages behind them)
@@ -16,7 +17,8 @@ local nonce, owner = ARGV[1], ARGV[2]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "ttl", "d:complete")
+local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "ttl", "d:complete",
+    "title")
 local exists = meta[1]
 if not exists or tonumber(meta[3]) + ARGV[5] <= now then
     return {"missing", nonce}
@@ -37,4 +39,4 @@ end
 local behind = math.max(0, math.min(count, (ARGV[7] == "" and oldest + count or tonumber(ARGV[7])) - oldest))
 local from = math.max(0, behind - ARGV[8])
 local elements = behind > from and redis.call("LRANGE", history, from, behind - 1) or {}
-return {"ok", nonce, tonumber(meta[1]), oldest + from, oldest, now + lifetime, elements}
+return {"ok", nonce, tonumber(meta[1]), oldest + from, oldest, now + lifetime, meta[8] or "", elements}

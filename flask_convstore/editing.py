@@ -1,0 +1,217 @@
+"""What is changed of a session besides adding to it: its fields, title and lifetime, and single messages; and its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from . import changes, codecs
+from .conversations import Conversations, check_name, digest_of
+from .errors import ConflictError, CorruptValue, InvalidInput, MessageNotFound, SessionNotFound
+from .models import (
+    CALLER,
+    Append,
+    Edit,
+    Message,
+    Messages,
+    Owner,
+    Receipt,
+    Role,
+    Scope,
+    Share,
+    edited_element,
+    message_of,
+    new_token,
+)
+
+MAX_TITLE = 200
+"""The longest title, in characters."""
+
+_ATTEMPTS = 5
+"""How often a message is read anew because its mark has changed meanwhile; more than its turns can do."""
+
+
+class MessagePage(NamedTuple):
+    """Some messages, oldest first; *next* is the ``before`` of the page before it, None if there is none."""
+
+    messages: list[Message]
+    next: int | None
+
+
+def update(
+    conversations: Conversations,
+    session_id: str,
+    data: Mapping[str, Any] | None = None,
+    *,
+    title: str | None = None,
+    ttl: float | None = None,
+    expected: str = "",
+    removed: tuple[str, ...] = (),
+    owner: Owner | Scope = CALLER,
+) -> Receipt:
+    """See ``ConversationStore.update_session``; *removed* are fields to remove, *expected* as ``delete_session`` has it."""
+    backend, whose = conversations.resolved(session_id, owner)
+    fields: dict[str, bytes | None] = dict.fromkeys(removed)
+    fields.update(changes.encoded_fields(data or {}, backend.form, "data"))
+    changes.check_data_size(fields.items(), backend.form)
+    if title is not None:
+        check_title(title)
+    return backend.store.apply(
+        Append(
+            session_id=session_id,
+            owner=whose,
+            elements=(),
+            fields=tuple(fields.items()),
+            title=title,
+            ttl_ms=conversations.ttl_ms(ttl),
+            expected=expected,
+        )
+    )
+
+
+def check_title(title: object) -> None:
+    """InvalidInput unless it is a text of at most 200 characters, without control characters; "" is none."""
+    if not isinstance(title, str):
+        raise InvalidInput(f"it is a text, not {type(title).__name__}; nothing was written", "title")
+    if title:
+        if len(title) > MAX_TITLE:
+            raise InvalidInput(f"it has {len(title)} characters, {MAX_TITLE} at most; nothing was written", "title")
+        check_name(title, "title")
+
+
+def page(
+    conversations: Conversations,
+    session_id: str,
+    *,
+    before: int | None = None,
+    limit: int = 50,
+    owner: Owner | Scope = CALLER,
+) -> MessagePage:
+    """See ``ConversationStore.messages``."""
+    for name, number, least, most in (("limit", limit, 1, 1000), ("before", before, 1, 2**53)):
+        if number is not None and (
+            isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most
+        ):
+            raise InvalidInput(f"it is a whole number, {least} to {most}, not {number!r}", name)
+    found = _read(conversations, session_id, before, limit, owner)
+    messages = [_message(element, seq) for seq, element in enumerate(found.elements, found.first_seq)]
+    return MessagePage(messages, found.first_seq if messages and found.first_seq > found.oldest_seq else None)
+
+
+def edit(
+    conversations: Conversations,
+    session_id: str,
+    seq: int,
+    body: Any,
+    *,
+    metadata: dict[str, Any] | None = None,
+    keep: bool = False,
+    expected: str = "",
+    roles: tuple[str, ...] | None = None,
+    token: str | None = None,
+    owner: Owner | Scope = CALLER,
+) -> tuple[Message, Receipt]:
+    """See ``ConversationStore.edit_message``; with *roles* only messages of these roles, others are not there."""
+
+    def edited(message: Message) -> Message:
+        edits = (*message.edits, message.body) if keep else message.edits
+        return replace(message, body=body, metadata=message.metadata if metadata is None else metadata, edits=edits)
+
+    given = codecs.encode(body, "body") + codecs.encode(metadata)
+    digest = "" if token is None else digest_of(f"edit {seq} {keep}", (b"\n" + given,))
+    return _changed(conversations, session_id, seq, edited, expected, roles, owner, token, digest)
+
+
+def redact(
+    conversations: Conversations,
+    session_id: str,
+    seq: int,
+    *,
+    expected: str = "",
+    roles: tuple[str, ...] | None = None,
+    owner: Owner | Scope = CALLER,
+) -> tuple[Message, Receipt]:
+    """See ``ConversationStore.redact_message``."""
+
+    def redacted(message: Message) -> Message:
+        body: Any = ""
+        if isinstance(message.body, dict):
+            body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
+        return replace(message, body=body, metadata=None, edits=(), status="redacted")
+
+    return _changed(conversations, session_id, seq, redacted, expected, roles, owner, None, "")
+
+
+def share(
+    conversations: Conversations, session_id: str, name: str, role: Role | None, *, owner: Owner | Scope = CALLER
+) -> None:
+    """See ``ConversationStore.share``."""
+    backend, whose = conversations.resolved(session_id, owner)
+    if role not in (None, "reader", "writer"):
+        raise InvalidInput(f"it is 'reader' or 'writer', not {role!r}; nothing was written", "role")
+    check_name(name, "name")
+    backend.store.apply(Share(session_id=session_id, owner=whose, name=name, role=role))
+
+
+def _changed(
+    conversations: Conversations,
+    session_id: str,
+    seq: int,
+    change: Any,
+    expected: str,
+    roles: tuple[str, ...] | None,
+    owner: Owner | Scope,
+    token: str | None,
+    digest: str,
+) -> tuple[Message, Receipt]:
+    """Put what *change* makes of a message in its place."""
+    backend, whose = conversations.resolved(session_id, owner)
+    if isinstance(seq, bool) or not isinstance(seq, int) or not 1 <= seq <= 2**53:
+        raise InvalidInput(f"it is the number of a message, not {seq!r}; nothing was written", "seq")
+    token = new_token() if token is None else check_name(token, "token")
+    for attempt in range(_ATTEMPTS):
+        found = _read(conversations, session_id, seq + 1, 1, owner)
+        before = _message(found.elements[0], seq) if found.elements and found.first_seq == seq else None
+        if before is None or (roles is not None and before.get("role") not in (*roles, None)):
+            raise MessageNotFound(session_id, seq)
+        after = change(before)
+        element = edited_element(found.elements[0], after)
+        changes.check_element(element, after, backend.form)
+        was_title, title = changes.title_of(before.body), changes.title_of(after.body)
+        command = Edit(
+            session_id=session_id,
+            owner=whose,
+            seq=seq,
+            loaded=found.elements[0],
+            element=element,
+            title=title if was_title and was_title == found.title else None,
+            expected=expected,
+            token=token,
+            digest=digest,
+        )
+        try:
+            receipt = backend.store.apply(command)
+        except ConflictError as error:
+            if error.what != "message" or attempt == _ATTEMPTS - 1:
+                raise
+            continue
+        return message_of(element, seq), receipt
+    raise AssertionError
+
+
+def _read(
+    conversations: Conversations, session_id: str, before: int | None, limit: int, owner: Owner | Scope
+) -> Messages:
+    backend, whose = conversations.resolved(session_id, owner)
+    found = backend.store.messages(session_id, whose, before, limit)
+    if found is None:
+        raise SessionNotFound(session_id)
+    return found
+
+
+def _message(element: bytes, seq: int) -> Message:
+    try:
+        return message_of(element, seq)
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorruptValue("the history", f"the message with seq {seq} cannot be read ({error!r})") from None
