@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from .circuit import Circuit, CircuitStore
 from .clients import patience_of
 from .config import Settings, masked
 from .conversations import Backend, Conversations, limits_of
+from .elsewhere import ElsewhereStore
 from .errors import StoreUnavailable
 from .fallback import FallbackStore
 from .journal import Journal
@@ -26,6 +28,9 @@ from .redis_store import RedisStore
 from .replaying import Part, Replayer
 from .store import Store
 from .units import units
+
+_BATCH = 100
+"""How many commands of a session are handed over before that is noted, unless the store knows fewer tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class AppState:
     circuit: Circuit
     journal: Journal | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _replayers: list[Replayer] = field(default_factory=list, repr=False)
     _parts: dict[str, Part] = field(default_factory=dict, repr=False)
 
@@ -61,8 +67,11 @@ class AppState:
         """The settings, *changed* as the namespace has them, and the store of a namespace."""
         backend = self.backends.get(namespace)
         if backend is None:
-            settings = replace(self.settings, **changed)
-            backend = self.backends.setdefault(namespace, Backend(settings, self._store(settings, namespace)))
+            with self._lock:
+                if namespace not in self.backends:
+                    settings = replace(self.settings, **changed)
+                    self.backends[namespace] = Backend(settings, self._store(settings, namespace))
+                backend = self.backends[namespace]
         return backend
 
     def with_surroundings(self, health: Health) -> Health:
@@ -91,20 +100,28 @@ class AppState:
         if self.client:
             durability = Durability(settings.durability)
             redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
-            watched = CircuitStore(redis_store, self.circuit)
-            store = WatchedStore(watched, send, masked(settings.url), settings.fallback)
+            watched = WatchedStore(
+                CircuitStore(redis_store, self.circuit), send, masked(settings.url), settings.fallback
+            )
+            store = ElsewhereStore(watched, limits)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
-            self._parts[namespace] = Part(namespace, store, fallback)
+            self._parts[namespace] = Part(namespace, watched, fallback)
             store = fallback
         return ObservedStore(store, send, _refresh_loaded)
 
     def _replay(self) -> None:
         """Let what waits in the journal be replayed."""
         assert self.journal
-        if not self._replayers:
-            self._replayers.append(Replayer(self.journal, self.circuit, self._all_parts))
+        with self._lock:
+            self._make_replayer()
         self._replayers[0].wake()
+
+    def _make_replayer(self) -> None:
+        assert self.journal
+        if not self._replayers:
+            batch = max(1, min(_BATCH, self.settings.max_tokens // 2))
+            self._replayers.append(Replayer(self.journal, self.circuit, self._all_parts, batch))
 
     def _all_parts(self) -> Collection[Part]:
         """The journal may hold commands for what nobody has asked for since the start."""

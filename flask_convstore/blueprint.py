@@ -178,7 +178,7 @@ class _Views:
     def health(self) -> Response:
         """Whether sessions can be served."""
         health = self._conversations.health(brief=True)
-        return _json(health.public(), 200 if health.connected or health.degraded else 503)
+        return _json(health.public(), 200 if health.connected or health.can_start else 503)
 
     @property
     def _settings(self) -> Settings:

@@ -196,3 +196,19 @@ def _disconnecting(client: redis.Redis) -> redis.Redis:
     """
     weakref.finalize(client, client.connection_pool.disconnect).atexit = False
     return client
+
+
+def target_of(client: redis.Redis | RedisCluster) -> str:
+    """Names the server of a client of the app's own, without a password."""
+    if isinstance(client, RedisCluster):
+        return f"a client of the cluster {' '.join(sorted(client.nodes_manager.startup_nodes))}"
+    pool: Any = client.connection_pool
+    manager = getattr(pool, "sentinel_manager", None)
+    if manager:
+        known = [one.connection_pool.connection_kwargs for one in manager.sentinels]
+        nodes = " ".join(sorted(f"{found.get('host')}:{found.get('port')}" for found in known))
+        return f"a client of {pool.service_name} by the sentinels {nodes}"
+    known = pool.connection_kwargs
+    return "a client of " + " ".join(
+        f"{part}={known[part]}" for part in ("host", "port", "path", "db") if part in known
+    )

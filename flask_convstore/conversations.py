@@ -247,7 +247,9 @@ class Conversations(abc.ABC):
             if not error.can_start:
                 raise
             try:
-                return create(id_made_away(), None if error.written is False else session_id)
+                # An id that was made from a token may be known to somebody; one of our own that was lost is not.
+                lost = session_id if error.written is None and not token else None
+                return create(id_made_away(), lost)
             except SessionMoved as moved:
                 return create(moved.moved_to)
             except StoreUnavailable as too:
@@ -374,7 +376,8 @@ class Conversations(abc.ABC):
             latency_ms = round(store.ping(), 3)
             return Health(True, latency_ms, **({} if brief else store.about()._asdict()))
         except StoreUnavailable as error:
-            return Health(False, None, self.can_start(), problem=error.reason)
+            can_start = self.can_start()
+            return Health(False, None, can_start, can_start=can_start, problem=error.reason)
         except StoreError as error:
             _log.error("health: %s", error)
             return Health(False, None, problem=str(error))

@@ -18,7 +18,7 @@ from .app_state import AppState, Namespace
 from .blueprint import make_blueprint
 from .changes import Content
 from .circuit import Circuit
-from .clients import connect, connect_cluster
+from .clients import connect, connect_cluster, target_of
 from .config import YEARS, Settings, is_cluster, load_settings, masked, share_keys
 from .conversations import Backend, Conversations
 from .converters import converter_of
@@ -547,13 +547,7 @@ class ConversationStore(Conversations):
 
 def _target(settings: Settings, client: Any) -> str:
     """Names the server and the place of the keys, without a password."""
-    where = masked(settings.url)
-    pool = getattr(client, "connection_pool", None)  # that of a Cluster is none
-    if pool:
-        known = pool.connection_kwargs
-        parts = [f"{part}={known[part]}" for part in ("host", "port", "path", "db") if part in known]
-        where = f"a client of {' '.join(parts)}"
-    return f"{where} {settings.prefix}"
+    return f"{masked(settings.url) if client is None else target_of(client)} {settings.prefix}"
 
 
 def _folder_name(name: str, target: str) -> str:

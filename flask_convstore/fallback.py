@@ -10,8 +10,7 @@ What a session is like is told from its commands in the journal, by a ``MemorySt
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from .circuit import Circuit
 from .command_text import command_of, text_of
 from .errors import ConvstoreError, CorruptValue, SessionMoved, SessionNotFound, StoreUnavailable
 from .ids import made_away_at_ms
-from .journal import Entry, Journal, Row, reset_after_fork
+from .journal import NEVER_MS, Entry, Journal, Row
 from .memory_store import MemoryStore
 from .models import (
     ANY,
@@ -31,6 +30,7 @@ from .models import (
     Messages,
     Owner,
     Receipt,
+    Rewrite,
     Save,
     Scope,
     Snapshot,
@@ -45,9 +45,6 @@ _T = TypeVar("_T")
 _FRESH_MS = 60_000
 """So long after it was made, an id that was made while the store was away may start a session."""
 
-_LATER_MS = 24 * 3600 * 1000
-"""An id made by a clock that goes so much ahead is none."""
-
 
 class _View:
     """A session as its commands in the journal tell it."""
@@ -56,33 +53,49 @@ class _View:
         self.entry = entry
         self.seen = 0
         self.last_at_ms = 0
-        self.now_ms: int | None = None
-        self.store = MemoryStore(limits, lambda: now_ms() if self.now_ms is None else self.now_ms)
+        self._now_ms: int | None = None
+        self._store = MemoryStore(limits, lambda: now_ms() if self._now_ms is None else self._now_ms)
 
     def fold(self, row: Row) -> None:
-        """Do what was done then."""
+        """Do what was done then. That it was done proves that the session was there."""
         try:
-            self.do(command_of(row.text), row.at_ms)
+            command = command_of(row.text)
+            if not (isinstance(command, Save) and command.started_at_ms):
+                self._store.keep(command.session_id, row.at_ms + 1)
+            self._do(command, row.at_ms, in_place=True)
+        except SessionNotFound as error:
+            if not isinstance(command, Delete):
+                raise _unreadable(row, error) from error
         except (ValueError, ConvstoreError) as error:
-            key = f"the journal, command {row.number}"
-            raise CorruptValue(key, f"it cannot be done again ({error})") from error
+            raise _unreadable(row, error) from error
         self.seen, self.last_at_ms = row.number, row.at_ms
 
     def do(self, command: Command | BeginTurn, at_ms: int) -> Receipt | Begun:
         """Do *command* as of *at_ms*."""
-        self.now_ms = at_ms
-        try:
-            return self.store.begin(command) if isinstance(command, BeginTurn) else self.store.apply(command)
-        finally:
-            self.now_ms = None
+        return self._do(command, at_ms, in_place=False)
 
-    def exists(self, session_id: str, at_ms: int) -> bool:
-        """Whether it was there then."""
-        self.now_ms = at_ms
+    def _do(self, command: Command | BeginTurn, at_ms: int, *, in_place: bool) -> Receipt | Begun:
+        self._now_ms = at_ms
         try:
-            return self.store.load(session_id, ANY, 0, is_interaction=False) is not None
+            if isinstance(command, BeginTurn):
+                return self._store.begin(command, in_place=in_place)
+            return self._store.apply(command, in_place=in_place)
         finally:
-            self.now_ms = None
+            self._now_ms = None
+
+    def load(self, owner: Owner, last: int | None, at_ms: int | None = None) -> Snapshot | None:
+        """The session now, or as of then."""
+        self._now_ms = at_ms
+        try:
+            return self._store.load(self.entry.session_id, owner, last, is_interaction=False)
+        finally:
+            self._now_ms = None
+
+    def messages(self, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        return self._store.messages(self.entry.session_id, owner, before, limit)
+
+    def turn_remaining_ms(self, owner: Owner) -> int:
+        return self._store.turn_remaining_ms(self.entry.session_id, owner)
 
     def is_of(self, owner: Owner) -> bool:
         return owner in (ANY, self.entry.owner)
@@ -90,6 +103,10 @@ class _View:
     def is_stale(self, snapshot: Snapshot) -> bool:
         """Whether a reader shall be told of, too: a session lives from its last command in the journal."""
         return now_ms() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
+
+
+def _unreadable(row: Row, error: Exception) -> CorruptValue:
+    return CorruptValue(f"the journal, command {row.number}", f"it cannot be done again ({error})")
 
 
 class FallbackStore(StoreAround):
@@ -116,13 +133,8 @@ class FallbackStore(StoreAround):
         self._namespace = namespace
         self._limits = limits
         self._wake = wake
-        self.reset()
-        reset_after_fork(self)
-
-    def reset(self) -> None:
-        """Forget what this process knows of the journal."""
-        self._lock = threading.RLock()
         self._views: dict[str, _View] = {}
+        self._opened = 0
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         if self._journal.may_hold():
@@ -160,24 +172,25 @@ class FallbackStore(StoreAround):
                 error.can_start = True
                 raise
             return self._started_instead(command, error)
-        except SessionNotFound:
-            if not is_save or command.mode == "merge":
-                self._refuse_unknown(command.session_id, command.owner)
-            raise
 
     def _was_started(self, command: Save) -> bool:
         """Whether the token of *command* has started its session here; SessionMoved if it was one of another id."""
         if not command.digest or not self._journal.exists():
             return False
-        started = self._journal.started_with(self._namespace, command.token)
+        try:
+            started = self._journal.started_with(self._namespace, command.token)
+        except StoreUnavailable:
+            if self._journal.may_hold():
+                raise
+            return False
         if started not in (None, command.session_id):
             raise SessionMoved(command.session_id, str(started))
         return started is not None
 
     def _started_instead(self, command: Save, error: StoreUnavailable) -> Any:
-        """Start the session here; whether the try on the store has landed or not, this one will take its place."""
+        """Start the session here; whether the try on the store has landed, or lands later, this one takes its place."""
         try:
-            return self._journalled(replace(command, token=new_token()), may_start=True)
+            return self._journalled(replace(command, token=new_token(), earlier_token=command.token), may_start=True)
         except StoreUnavailable as too:
             reason = f"{error.reason}; {too.reason}"
             raise StoreUnavailable(reason, written=error.written, is_down=error.is_down) from error
@@ -187,7 +200,7 @@ class FallbackStore(StoreAround):
         session_id = command.session_id
         creates = isinstance(command, Save) and command.mode != "merge"
         try:
-            with self._lock, self._journal.writing():
+            with self._journal.writing():
                 view = self._view(session_id)
                 if not view and not may_start:
                     return None
@@ -206,7 +219,7 @@ class FallbackStore(StoreAround):
     def _do(self, view: _View, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
         now, entry = now_ms(), view.entry
-        is_start = isinstance(command, Save) and not view.exists(command.session_id, now)
+        is_start = isinstance(command, Save) and view.load(ANY, 0, now) is None
         if is_start:
             self._was_started(command)  # meanwhile, by another worker, under another id
             command = replace(command, started_at_ms=now)
@@ -216,13 +229,16 @@ class FallbackStore(StoreAround):
             return answer  # the session is gone, and stays so
         kept = command
         if is_start:
-            kept = replace(command, started_at_ms=receipt.created_at_ms)
+            # Whatever was there, also one that had expired here, and lives longer there: this takes its place.
+            whole = command.history and Rewrite(0, command.history.elements)
+            mode = "replace" if entry.first else command.mode
+            kept = replace(command, mode=mode, history=whole, started_at_ms=receipt.created_at_ms)
             entry = entry._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
         elif receipt.repeated and not (isinstance(answer, Begun) and not answer.reply):
             kept = Touch(session_id=command.session_id, owner=ANY)  # only the lifetime has moved
         elif isinstance(command, BeginTurn):
             kept = replace(command, last=0)
-        ends = now + self._limits.tombstone_ms if isinstance(command, Delete) else receipt.expires_at_ms
+        ends = NEVER_MS if isinstance(command, Delete) else receipt.expires_at_ms
         token = command.token if is_start and command.digest else None
         entry = entry._replace(expires_at_ms=ends)
         view.entry = self._journal.add(self._namespace, entry, now, text_of(kept), token)
@@ -234,37 +250,25 @@ class FallbackStore(StoreAround):
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
-        if self._is_here(session_id):
-            with self._lock:
-                view = self._view(session_id)
-                if view and view.is_of(owner):
-                    snapshot = view.store.load(session_id, owner, last, is_interaction=False)
-                    if snapshot and is_interaction and view.is_stale(snapshot):
-                        self._touch(session_id, owner)
-                    return snapshot and replace(snapshot, fallback=self._journal.kind)
-        found = super().load(session_id, owner, last, is_interaction=is_interaction)
-        if found is None:
-            self._refuse_unknown(session_id, owner)
-        return found
+        with self._viewed(session_id, owner) as view:
+            if view:
+                snapshot = view.load(owner, last)
+                if snapshot and is_interaction and view.is_stale(snapshot):
+                    self._touch(session_id, owner)
+                return snapshot and replace(snapshot, fallback=self._journal.kind)
+        return super().load(session_id, owner, last, is_interaction=is_interaction)
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        if self._is_here(session_id):
-            with self._lock:
-                view = self._view(session_id)
-                if view and view.is_of(owner):
-                    here = view.store.messages(session_id, owner, before, limit)
-                    return here and here._replace(fallback=self._journal.kind)
-        found = super().messages(session_id, owner, before, limit)
-        if found is None:
-            self._refuse_unknown(session_id, owner)
-        return found
+        with self._viewed(session_id, owner) as view:
+            if view:
+                found = view.messages(owner, before, limit)
+                return found and found._replace(fallback=self._journal.kind)
+        return super().messages(session_id, owner, before, limit)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        if self._is_here(session_id):
-            with self._lock:
-                view = self._view(session_id)
-                if view and view.is_of(owner):
-                    return view.store.turn_remaining_ms(session_id, owner)
+        with self._viewed(session_id, owner) as view:
+            if view:
+                return view.turn_remaining_ms(owner)
         return super().turn_remaining_ms(session_id, owner)
 
     def _touch(self, session_id: str, owner: Owner) -> None:
@@ -274,6 +278,8 @@ class FallbackStore(StoreAround):
     def _is_here(self, session_id: str) -> bool:
         """Whether the session may be here; costs next to nothing while nothing is."""
         if not self._journal.may_hold():
+            if self._views:
+                self.forget()
             return False
         self._wake()
         is_here = self._journal.find(self._namespace, session_id) is not None
@@ -282,33 +288,64 @@ class FallbackStore(StoreAround):
             self._circuit.try_now()  # another process has handed it over
         return is_here
 
+    @contextlib.contextmanager
+    def _viewed(self, session_id: str, owner: Owner) -> Iterator[_View | None]:
+        """The session, if it is here and this owner's; for this thread alone."""
+        if not self._is_here(session_id):
+            yield None
+            return
+        with self._journal.reading():
+            view = self._view(session_id)
+            yield view if view and view.is_of(owner) else None
+
     def _view(self, session_id: str) -> _View | None:
         """The session as all its commands tell it; None if it is not here."""
-        entry = self._journal.find(self._namespace, session_id)
-        if not entry:
-            self._views.pop(session_id, None)
-            return None
-        view = self._views.get(session_id)
-        if not view or view.entry.first != entry.first:
-            view = self._views[session_id] = _View(self._limits, entry)
-        for row in self._journal.rows(self._namespace, entry, view.seen):
-            view.fold(row)
-        view.entry = entry
-        return view
-
-    def _refuse_unknown(self, session_id: str, owner: Owner) -> None:
-        """Who is not known to the store may be in another host's journal: nobody can say that there is no such session."""
-        made = made_away_at_ms(session_id)
-        longest = max(self._limits.ttl_ms, self._limits.ttl_complete_ms)
-        if made is None or not made - _LATER_MS < now_ms() < made + longest or self._store.has_ended(session_id, owner):
-            return
-        reason = "the session was started while the store was away, by a host that has not handed it over yet"
-        raise StoreUnavailable(reason, written=False)
-
-    def forget(self) -> None:
-        """Nothing is here any more."""
-        with self._lock:
+        if self._opened != self._journal.opened:  # perhaps another file
             self._views.clear()
+            self._opened = self._journal.opened
+        while entry := self._journal.find(self._namespace, session_id):
+            view = self._views.get(session_id)
+            if not view or view.entry.first != entry.first or view.seen > entry.last:
+                view = self._views[session_id] = _View(self._limits, entry)
+            for row in self._journal.rows(self._namespace, entry, view.seen):
+                view.fold(row)
+            view.entry = entry
+            if view.seen == entry.last:
+                return view
+            self._views.pop(session_id, None)  # another process has handed it over between the two looks
+        self._views.pop(session_id, None)
+        return None
+
+    # ---- handing over
+
+    def forget(self, session_id: str | None = None) -> None:
+        """A session is not here any more; or, None, nothing is: the store answers somebody."""
+        if session_id is None:
+            self._views.clear()
+            self._circuit.try_now()
+        else:
+            self._views.pop(session_id, None)
+
+    def end_expired(self) -> None:
+        """Of sessions whose lifetime is over the store hears as little as it must: that they began, and ended."""
+        for entry in self._journal.expired(self._namespace, _BATCH):
+            rows = self._journal.rows(self._namespace, entry, 0)
+            instead, created = [], entry.created_here_ms
+            try:
+                for row in rows:
+                    command = command_of(row.text)
+                    if isinstance(command, Save) and command.started_at_ms:
+                        created = command.started_at_ms
+                        short = replace(command, shape="data", fields=(), history=Rewrite(0, None))
+                        instead = [(row.at_ms, text_of(short))] if row.number > entry.replayed else []
+            except ValueError:
+                continue  # it will be set aside
+            end = Delete(session_id=entry.session_id, owner=ANY, created_at_ms=created)
+            self._journal.end(self._namespace, entry, [*instead, (entry.expires_at_ms, text_of(end))])
+            self.forget(entry.session_id)
+
+
+_BATCH = 100
 
 
 def _is_just_made_away(session_id: str) -> bool:

@@ -1,7 +1,7 @@
-"""A journal of commands in a folder of this host, shared by its processes: SQLite in WAL mode, flushed at each commit.
+"""A journal of commands in a folder of this host, shared by its processes.
 
 A folder holds ``journal.sqlite`` and, while commands wait in it, an empty file ``pending``: whether there is anything to
-look for costs a call one microsecond. Folder and files are this user's only. Without a folder it is this process's memory.
+look for costs a call one microsecond. Without a folder it is this process's memory.
 
 What it holds are sessions, whole: each with its commands since it was started, oldest first. They stay until all of them
 have been replayed, so that any process can tell the session from them.
@@ -10,20 +10,16 @@ have been replayed, so that any process can tell the session from them.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
-import threading
-import time
-import weakref
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .errors import StoreUnavailable
+from .journal_file import JournalFile, flush
 from .models import now_ms
-
-_log = logging.getLogger("flask_convstore")
 
 _APPLICATION = 0x43_56_53_4A
 _VERSION = 1
@@ -43,11 +39,14 @@ CREATE TABLE starts (
     namespace TEXT, token TEXT, session_id TEXT, at_ms INTEGER, PRIMARY KEY (namespace, token)
 ) WITHOUT ROWID;
 """
-_PAGE = 4096
-_PAUSE = 0.0003
-"""Seconds between two looks whether another process has ended its transaction, which takes about as long."""
+_SELECT = (
+    "SELECT session_id, owner, first, last, replayed, expires_at_ms, created_here_ms, created_there_ms FROM sessions "
+)
 _STARTS_MS = 24 * 3600 * 1000
 """How long the token of a start leads to its session: as long as a store knows a token behind its session's end."""
+
+NEVER_MS = 2**53
+"""The end of an entry that waits for the store however long that takes."""
 
 
 class Entry(NamedTuple):
@@ -57,6 +56,7 @@ class Entry(NamedTuple):
         owner: Whose it is; None: nobody's.
         first, last: The numbers of its commands.
         replayed: The number of the last one that has been replayed.
+        expires_at_ms: When its lifetime is over; ``NEVER_MS`` if it has ended, and only the store has to hear of that.
         created_here_ms, created_there_ms: The session's time of creation as its commands have it, and as the store has it,
             once its start was replayed there.
     """
@@ -87,7 +87,7 @@ class Status(NamedTuple):
         oldest_at_ms: When the oldest of them was accepted.
         dropped: Commands that were not replayed, because their session had been deleted or had expired meanwhile.
         aside: Commands that could not be replayed, and are kept for somebody to look at.
-        problem: What is wrong with the journal itself; None if nothing is.
+        problem: What is wrong with the journal itself, or with another one of this store; None if nothing is.
     """
 
     pending: int = 0
@@ -101,64 +101,81 @@ class Journal:
     """The journal of one store on this host. Opens nothing before it is needed; each process has a connection of its own.
 
     Args:
-        folder: Where it lies; None: in memory.
+        folder: Where it lies; None: in memory. Journals of the same store name for other targets lie beside it.
         target: Names the store whose commands these are; another one's are set aside.
         max_bytes: How large it may get.
-        timeout: Seconds to wait for other processes.
+        timeout: Seconds to wait for other threads and processes, in all.
 
     Every method raises ``StoreUnavailable`` when it cannot do what it should; nothing was written then.
     """
 
     def __init__(self, folder: Path | None, target: str, max_bytes: int, timeout: float) -> None:
+        self._file = JournalFile(folder, _SCHEMA, _APPLICATION, _VERSION, target, max_bytes, timeout)
         self._folder = folder
-        self._target = target
-        self._max_pages = max(16, max_bytes // _PAGE)
-        self._timeout = timeout
         self._marker = str(folder / "pending") if folder else ""
         self._is_marked = False
-        self._problem: str | None = None
-        self.reset()
-        reset_after_fork(self)
+        self._learned_by = 0
 
     @property
     def kind(self) -> str:
         """``journal`` or ``memory``: what is acknowledged here survives the process, or does not."""
         return "journal" if self._folder else "memory"
 
-    def reset(self) -> None:
-        """Begin anew in a child process: what the parent has opened stays the parent's."""
-        self._lock = threading.RLock()
-        connection: sqlite3.Connection | None = getattr(self, "_connection", None)
-        if connection:
-            _inherited.append(connection)
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
-        self._is_learned = self._folder is None
+    @property
+    def opened(self) -> int:
+        """How often it was opened by this process: what was known of it before may not hold any more."""
+        return self._file.opened
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """For this thread alone in this process; its calls see what it has read stay as it is, but for other processes."""
+        return self._file.reading()
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction, alone among all threads and processes. What it does is on the disk at its end, or not done."""
+        return self._file.writing()
+
+    def close(self) -> None:
+        """Give up the connection; the next call opens a new one. A journal in memory stays."""
+        self._file.close()
+
+    def warn(self, problem: str) -> None:
+        """Log a problem, and tell it with the status."""
+        self._file.warn(problem)
 
     # ---- whether there is anything
 
     def may_hold(self) -> bool:
         """Whether commands may wait here. Costs next to nothing."""
-        if not self._is_learned:
+        if not self._folder:
+            return self._is_marked
+        if self._learned_by != os.getpid():
             self._learn()
-        return os.access(self._marker, os.F_OK) if self._folder else self._is_marked
+        return os.access(self._marker, os.F_OK)
 
     def exists(self) -> bool:
         """Whether there is a journal at all."""
-        return self._connection is not None or bool(self._folder and self._file.exists())
+        return self._file.exists()
 
     def _learn(self) -> None:
         """Once in each process: the marker is a hint that a power cut may have taken away."""
-        self._is_learned = True
+        self._learned_by = os.getpid()
         with contextlib.suppress(StoreUnavailable, OSError):
-            if self._file.exists() and self.status().pending:
+            if self.exists() and self.status().pending:
                 self._mark()
+        assert self._folder
+        name = self._folder.name.rpartition("-")[0]
+        for other in self._folder.parent.glob(f"{name}-*/pending"):
+            if other.parent != self._folder:
+                self._file.warn(
+                    f"writes wait in {other.parent} for a store that is not this one any more: start an app with that one's "
+                    "URL and prefix to hand them over, or remove the folder"
+                )
 
     def _mark(self) -> None:
         self._is_marked = True
         if self._folder and not os.access(self._marker, os.F_OK):
             os.close(os.open(self._marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _flush(self._folder)
+            flush(self._folder)
 
     def unmark_if_empty(self) -> bool:
         """Whether nothing waits any more; then the next calls need not look."""
@@ -176,14 +193,14 @@ class Journal:
 
     def find(self, namespace: str, session_id: str) -> Entry | None:
         """The session, if it is here."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND session_id = ?"
             found = connection.execute(query, (namespace, session_id)).fetchone()
             return Entry(*found) if found else None
 
     def rows(self, namespace: str, entry: Entry, after: int, limit: int = -1) -> list[Row]:
         """The commands of a session behind number *after*, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = (
                 "SELECT number, at_ms, command FROM commands "
                 "WHERE namespace = ? AND session_id = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?"
@@ -193,30 +210,27 @@ class Journal:
 
     def sessions(self, namespace: str, after: int, limit: int) -> list[Entry]:
         """Sessions that were started here behind command *after*, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND first > ? ORDER BY first LIMIT ?"
             return [Entry(*row) for row in connection.execute(query, (namespace, after, limit))]
 
+    def expired(self, namespace: str, limit: int) -> list[Entry]:
+        """Sessions whose lifetime is over."""
+        with self.reading() as connection:
+            query = _SELECT + "WHERE namespace = ? AND expires_at_ms <= ? LIMIT ?"
+            return [Entry(*row) for row in connection.execute(query, (namespace, now_ms(), limit))]
+
     def started_with(self, namespace: str, token: str) -> str | None:
         """The session that was started here with *token* within the last day."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = "SELECT session_id FROM starts WHERE namespace = ? AND token = ?"
             found = connection.execute(query, (namespace, token)).fetchone()
             return found[0] if found else None
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, alone among all threads and processes. What it does is on the disk at its end, or not done."""
-        with self._lock, self._explained():
-            connection = self._opened()
-            self._begin(connection)
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+    def namespaces(self) -> list[str]:
+        """Whose commands wait."""
+        with self.reading() as connection:
+            return [name for (name,) in connection.execute("SELECT DISTINCT namespace FROM sessions")]
 
     def add(self, namespace: str, entry: Entry, at_ms: int, text: bytes, start_token: str | None = None) -> Entry:
         """Add a command to a session that has *entry* now, in a transaction of ``writing``; its entry then.
@@ -224,295 +238,93 @@ class Journal:
         *entry* has the session's owner and end as they are after it; of one that is new here ``first`` is 0. With
         *start_token* the token leads to the session for a day.
         """
-        connection = self._opened()
         self._mark()
-        query = "INSERT INTO commands (namespace, session_id, at_ms, command) VALUES (?, ?, ?, ?)"
-        number = connection.execute(query, (namespace, entry.session_id, at_ms, text)).lastrowid or 0
-        entry = entry._replace(first=entry.first or number, last=number)
-        query = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        connection.execute(query, (namespace, *entry))
-        if start_token:
-            values = (namespace, start_token, entry.session_id, at_ms)
-            connection.execute("INSERT OR REPLACE INTO starts VALUES (?, ?, ?, ?)", values)
+        with self.reading() as connection:
+            query = "INSERT INTO commands (namespace, session_id, at_ms, command) VALUES (?, ?, ?, ?)"
+            number = connection.execute(query, (namespace, entry.session_id, at_ms, text)).lastrowid or 0
+            entry = entry._replace(first=entry.first or number, last=number)
+            query = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            connection.execute(query, (namespace, *entry))
+            if start_token:
+                values = (namespace, start_token, entry.session_id, at_ms)
+                connection.execute("INSERT OR REPLACE INTO starts VALUES (?, ?, ?, ?)", values)
         return entry
 
     # ---- replaying
 
-    @contextlib.contextmanager
-    def replaying(self) -> Iterator[bool]:
-        """Whether this process may replay: one at a time does. The lock ends with the process."""
-        if not self._folder:
-            yield True
-            return
-        import fcntl
-
-        with self._explained():
-            lock = os.open(self._folder / "replaying", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(lock)
+    def replaying(self) -> AbstractContextManager[bool]:
+        """Whether this process may replay: one at a time does. It ends with the process."""
+        return self._file.exclusive("replaying")
 
     def replayed(self, namespace: str, entry: Entry, dropped: int) -> Entry | None:
         """Note how far a session was replayed, all but *dropped* commands; its entry then. None: it is not here any more."""
         with self.writing() as connection:
-            self._count_dropped(connection, dropped)
+            _count_dropped(connection, dropped)
             found = self.find(namespace, entry.session_id)
             if not found or found.first != entry.first:
                 return None
             where = (namespace, entry.session_id)
             if found.last == entry.replayed:
-                self._forget(connection, where)
+                _forget(connection, where)
                 return None
             query = "UPDATE sessions SET replayed = ?, created_here_ms = ?, created_there_ms = ? "
             values = (entry.replayed, entry.created_here_ms, entry.created_there_ms)
             connection.execute(query + "WHERE namespace = ? AND session_id = ?", (*values, *where))
             return entry._replace(last=found.last)
 
-    def drop_expired(self, namespace: str) -> int:
-        """Forget sessions that have expired; how many commands that were."""
+    def end(self, namespace: str, entry: Entry, instead: Sequence[tuple[int, bytes]]) -> None:
+        """Put other commands, *instead* (time and text), in the place of those of a session that were not replayed.
+
+        The last one ends the session. Nothing if others have added to it meanwhile.
+        """
         with self.writing() as connection:
-            now = now_ms()
-            query = "SELECT session_id FROM sessions WHERE namespace = ? AND expires_at_ms <= ?"
-            dropped = 0
-            for (session_id,) in connection.execute(query, (namespace, now)).fetchall():
-                dropped += self._forget(connection, (namespace, session_id))
-            self._count_dropped(connection, dropped)
-            return dropped
+            where = (namespace, entry.session_id)
+            if self.find(*where) != entry:
+                return
+            query = "DELETE FROM commands WHERE namespace = ? AND session_id = ? AND number > ?"
+            gone = connection.execute(query, (*where, entry.replayed)).rowcount
+            _forget(connection, where)
+            _count_dropped(connection, gone - len(instead) + 1)  # the last one of those is nobody's
+            here = entry._replace(first=0, replayed=0, expires_at_ms=NEVER_MS)
+            for at_ms, text in instead:
+                here = self.add(namespace, here, at_ms, text)
 
     def set_aside(self, namespace: str, entry: Entry, problem: str) -> None:
         """Keep the commands of a session that have not been replayed, and cannot be, for somebody to look at."""
         with self.writing() as connection:
-            connection.execute(
-                "INSERT INTO aside SELECT number, namespace, session_id, at_ms, command, ? FROM commands "
-                "WHERE namespace = ? AND session_id = ? AND number > ?",
-                (problem, namespace, entry.session_id, entry.replayed),
-            )
-            self._forget(connection, (namespace, entry.session_id))
+            rows = self.rows(namespace, entry, entry.replayed)
+            _forget(connection, (namespace, entry.session_id))  # first: a full journal has room for them then
+            for row in rows:
+                values = (row.number, namespace, entry.session_id, row.at_ms, row.text, problem)
+                connection.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def status(self) -> Status:
         """What waits here, and what has become of the rest."""
         if not self.exists():
-            return Status(problem=self._problem)
-        with self._reading() as connection:
+            return Status(problem=self._file.problem)
+        with self.reading() as connection:
             pending, oldest = connection.execute("SELECT count(*), min(at_ms) FROM commands").fetchone()
             (aside,) = connection.execute("SELECT count(*) FROM aside").fetchone()
             dropped = connection.execute("SELECT value FROM about WHERE name = 'dropped'").fetchone()
-            return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._problem)
+            return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._file.problem)
 
     def is_usable(self) -> bool:
         """Whether it can be written to."""
         try:
             with self.writing() as connection:
-                connection.execute("INSERT OR REPLACE INTO about VALUES ('checked', ?)", (now_ms(),))
+                connection.execute("INSERT OR REPLACE INTO about VALUES ('checked', zeroblob(10000))")
+                connection.execute("UPDATE about SET value = '' WHERE name = 'checked'")
         except StoreUnavailable:
             return False
         return True
 
-    def close(self) -> None:
-        """Give up the connection; the next call opens a new one. A journal in memory stays."""
-        with self._lock:
-            if self._folder and self._connection:
-                self._connection.close()
-                self._connection = None
 
-    # ---- the file
-
-    @property
-    def _file(self) -> Path:
-        assert self._folder
-        return self._folder / "journal.sqlite"
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._explained():
-            yield self._opened()
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """What goes wrong with the file as an error of ours; a file that cannot be used is set aside."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = _code(error)
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                self._set_file_aside(str(error))
-            reason = f"the journal cannot be used ({error})"
-            if code == sqlite3.SQLITE_FULL:
-                reason = "the journal is full, or its disk: see CONVSTORE_JOURNAL_MAX_BYTES"
-            raise StoreUnavailable(reason, written=False) from error
-        except OSError as error:
-            self._warn(f"the journal's folder cannot be used ({error}): nothing is served while the store is away")
-            raise StoreUnavailable(f"the journal cannot be used ({error.strerror})", written=False) from error
-
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction when the other processes have ended theirs. SQLite itself would look too seldom."""
-        deadline = time.monotonic() + self._timeout
-        connection.execute("PRAGMA busy_timeout = 0")
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                break
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(_PAUSE)
-        connection.execute(f"PRAGMA busy_timeout = {round(self._timeout * 1000)}")
-
-    def _warn(self, problem: str) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            _log.error("%s", problem)
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection and self._folder:
-            try:
-                is_ours = os.stat(self._file).st_ino == self._inode
-            except FileNotFoundError:
-                is_ours = False
-            if not is_ours and not self._connection.in_transaction:
-                self._connection.close()  # somebody has set it aside, or taken it away
-                self._connection = None
-        if not self._connection:
-            self._connection = self._open()
-        return self._connection
-
-    def _open(self) -> sqlite3.Connection:
-        if not self._folder:
-            return self._prepared(_connect(":memory:", self._timeout))
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(self._folder / "opening"):
-            for _ in range(2):
-                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-                connection = _connect(str(self._file), self._timeout)
-                try:
-                    problem = self._check(connection)
-                except sqlite3.DatabaseError as error:
-                    if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                        connection.close()
-                        raise
-                    problem = str(error)
-                if not problem:
-                    self._inode = os.stat(self._file).st_ino
-                    _flush(self._folder)
-                    return self._prepared(connection)
-                connection.close()
-                self._move_aside(problem)
-        raise AssertionError("a new journal is none")
-
-    def _check(self, connection: sqlite3.Connection) -> str | None:
-        """What keeps the file from being this store's journal."""
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not tables and application in (0, _APPLICATION):
-            return None
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if (application, version) != (_APPLICATION, _VERSION):
-            return "it is no journal of flask-convstore, or one of another version"
-        (target,) = connection.execute("SELECT value FROM about WHERE name = 'target'").fetchone() or (None,)
-        if target != self._target:
-            return f"it is the journal of another store, {target}"
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        return None if found == "ok" else str(found)
-
-    def _prepared(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        if self._folder:
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
-        self._begin(connection)
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-            connection.execute("INSERT INTO about VALUES ('target', ?)", (self._target,))
-        connection.execute("COMMIT")
-        return connection
-
-    def _set_file_aside(self, problem: str) -> None:
-        """A file that turns out to be spoiled while it is used."""
-        if not self._folder:
-            return
-        with contextlib.suppress(OSError), _alone(self._folder / "opening"):
-            if self._connection:
-                self._connection.close()
-                self._connection = None
-            if os.stat(self._file).st_ino == self._inode:
-                self._move_aside(problem)
-
-    def _move_aside(self, problem: str) -> None:
-        name = f"set-aside-{now_ms()}.sqlite"
-        for ending in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(f"{self._file}{ending}", f"{self._file.with_name(name)}{ending}")
-        self._warn(f"the journal {self._file} was set aside as {name}: {problem}. What waited in it is not replayed")
-
-    def _forget(self, connection: sqlite3.Connection, where: tuple[str, str]) -> int:
-        connection.execute("DELETE FROM sessions WHERE namespace = ? AND session_id = ?", where)
-        return connection.execute("DELETE FROM commands WHERE namespace = ? AND session_id = ?", where).rowcount
-
-    def _count_dropped(self, connection: sqlite3.Connection, dropped: int) -> None:
-        if dropped:
-            query = "INSERT INTO about VALUES ('dropped', ?1) ON CONFLICT (name) DO UPDATE SET value = value + ?1"
-            connection.execute(query, (dropped,))
+def _forget(connection: sqlite3.Connection, where: tuple[str, str]) -> None:
+    connection.execute("DELETE FROM sessions WHERE namespace = ? AND session_id = ?", where)
+    connection.execute("DELETE FROM commands WHERE namespace = ? AND session_id = ?", where)
 
 
-_SELECT = (
-    "SELECT session_id, owner, first, last, replayed, expires_at_ms, created_here_ms, created_there_ms FROM sessions "
-)
-
-_inherited: list[sqlite3.Connection] = []
-"""Connections that a parent process has opened. To use or to close them here would spoil them there."""
-
-_of_this_process: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def reset_after_fork(thing: Any) -> None:
-    """Let its method ``reset`` be called in every child process, before anything else."""
-    _of_this_process.add(thing)
-
-
-def _reset() -> None:
-    for thing in list(_of_this_process):
-        thing.reset()
-
-
-if hasattr(os, "register_at_fork"):  # where processes can fork
-    os.register_at_fork(after_in_child=_reset)
-
-
-def _connect(file: str, timeout: float) -> sqlite3.Connection:
-    return sqlite3.connect(file, timeout, isolation_level=None, check_same_thread=False)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-@contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """One process at a time."""
-    import fcntl
-
-    lock = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _flush(folder: Path) -> None:
-    """Let the names in a folder survive a power cut."""
-    opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+def _count_dropped(connection: sqlite3.Connection, dropped: int) -> None:
+    if dropped > 0:
+        query = "INSERT INTO about VALUES ('dropped', ?1) ON CONFLICT (name) DO UPDATE SET value = value + ?1"
+        connection.execute(query, (dropped,))

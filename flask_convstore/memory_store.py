@@ -134,7 +134,8 @@ class MemoryStore:
         self._sweep_at = 64
         self._sweep_time = 0
 
-    def apply(self, command: Command) -> Receipt:
+    def apply(self, command: Command, *, in_place: bool = False) -> Receipt:
+        """See ``Store.apply``; *in_place* it was done before, with success: nothing is checked, nor copied."""
         with self._lock:
             now = self._clock()
             self._sweep(now)
@@ -142,9 +143,10 @@ class MemoryStore:
             _refuse_guest(command, session)
             if isinstance(command, (Touch, RenewTurn, Share)):
                 return self._keep(command, session, now)
-            return self._repeated(command, session, now) or self._write(command, session, now)
+            return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
-    def begin(self, command: BeginTurn) -> Begun:
+    def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
+        """See ``Store.begin``, and ``apply``."""
         with self._lock:
             now = self._clock()
             self._sweep(now)
@@ -153,7 +155,7 @@ class MemoryStore:
             receipt = self._repeated(command, session, now)
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
-            receipt = self._write(command, session, now)
+            receipt = self._write(command, session, now, in_place)
             return Begun(receipt, self._snapshot(command.session_id, command.last))
 
     def load(
@@ -171,8 +173,9 @@ class MemoryStore:
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
         with self._lock:
             now = self._clock()
-            own = [key for key in list(self._sessions) if self._visible(key, owner, now)]
-            # Those who expired are gone now; the order tells where to go on, whatever has come or gone since.
+            there = [(key, self._visible(key, ANY, now)) for key in self._sessions]
+            own = [key for key, session in there if session and owner in (ANY, session.owner)]
+            # The order tells where to go on, whatever has come or gone since.
             order = sorted(((self._sessions[key].active, key) for key in own), reverse=newest_first)
             if cursor:
                 active, _, key = cursor.partition(" ")
@@ -263,7 +266,14 @@ class MemoryStore:
         self._move_lifetime(command.session_id, session, now)
         return self._receipt(session, None, None, now)
 
-    def _write(self, command: _Write, before: _Session | None, now: int) -> Receipt:
+    def keep(self, session_id: str, until_ms: int) -> None:
+        """Let a session live until then at least, if it was not deleted."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session:
+                session.expires = max(session.expires, until_ms)
+
+    def _write(self, command: _Write, before: _Session | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
         if isinstance(command, Save) and command.mode == "replace" and command.started_at_ms is not None:
             predecessor, before = before, None
@@ -272,11 +282,11 @@ class MemoryStore:
         elif not before:
             raise SessionNotFound(command.session_id)
         else:
-            session = replace(before, elements=list(before.elements), fields=dict(before.fields))
+            session = before if in_place else _copy(before)
         history_version = session.history_version
         first_seq = self._change(command, session, now)
         _tell(command, session)
-        if before or not isinstance(command, Delete):
+        if not in_place:
             self._refuse_too_large(session, before, reserved=int(isinstance(command, BeginTurn)))
         session.updated = max(now, session.created)
         if isinstance(command, Delete):
@@ -312,7 +322,7 @@ class MemoryStore:
         return None
 
     def _create(self, command: Save, predecessor: _Session | None, now: int) -> _Session:
-        if command.mode == "merge" or (command.session_id in self._sessions and not predecessor):
+        if command.mode == "merge" or (self._visible(command.session_id, ANY, now) and not predecessor):
             raise SessionNotFound(command.session_id)  # there is none, or it is another owner's
         owner = None if isinstance(command.owner, Scope) else command.owner
         ended = 0
@@ -322,7 +332,7 @@ class MemoryStore:
         if command.mode == "first" and tokens and tokens.expires > now:
             raise SessionNotFound(command.session_id)
         ended = max(ended, tokens.ended if tokens else 0)
-        return _Session(owner, "full", max(min(command.started_at_ms or now, now), ended + 1))
+        return _Session(owner, "full", max(command.started_at_ms or now, ended + 1))
 
     def _save(self, command: Save, session: _Session) -> int | None:
         shape = command.shape
@@ -449,7 +459,6 @@ class MemoryStore:
     def _visible(self, session_id: str, owner: Owner, now: int) -> _Session | None:
         session = self._sessions.get(session_id)
         if session and (session.expires <= now or session.created + self._limits.max_age_ms <= now):
-            del self._sessions[session_id]
             return None
         is_for = session and (owner in (ANY, session.owner) or owner in session.shared)
         return session if is_for else None
@@ -472,7 +481,8 @@ class MemoryStore:
         known = tokens and tokens.receipts.get(command.token)
         if not tokens or not known:
             return None
-        if not session and (command.session_id in self._sessions or command.owner not in (ANY, tokens.owner)):
+        is_anothers = not session and self._visible(command.session_id, ANY, now)
+        if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
             return None
         receipt, digest = known
         if digest != command.digest and isinstance(command, CommitTurn):
@@ -487,11 +497,13 @@ class MemoryStore:
     def _remember(self, command: _Write, session: _Session, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
         if isinstance(command, Delete):
-            tokens.ended = max(now, session.created)
+            tokens.ended = max(command.at_ms or now, session.created)
             tokens.expires = now + self._limits.tombstone_ms
-        tokens.receipts[command.token] = receipt, command.digest
-        if len(tokens.receipts) > self._limits.max_tokens:
-            tokens.receipts.popitem(last=False)
+        earlier = command.earlier_token if isinstance(command, Save) else ""
+        for token in (command.token, earlier) if earlier else (command.token,):
+            tokens.receipts[token] = receipt, command.digest
+            if len(tokens.receipts) > self._limits.max_tokens:
+                tokens.receipts.popitem(last=False)
 
     def _receipt(self, session: _Session, first_seq: int | None, history_version: int | None, now: int) -> Receipt:
         return Receipt(
@@ -556,6 +568,10 @@ class MemoryStore:
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
+
+
+def _copy(session: _Session) -> _Session:
+    return replace(session, elements=list(session.elements), fields=dict(session.fields))
 
 
 def _refuse_another(session_id: str, created_at_ms: int | None, session: _Session) -> None:

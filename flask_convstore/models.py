@@ -110,8 +110,8 @@ class Save:
     exists and was created at *created_at_ms* (None: any); ``upsert`` merges into one that exists, and creates one otherwise.
     *overwrites* names fields that others have changed meanwhile, for those who want to know.
     With *started_at_ms* it started a session elsewhere, at that moment, by another clock: what it creates has that time of
-    creation, unless it is yet to come, and what it replaces ends, as if it had been deleted. *instead_of* is the session
-    that an earlier try, whose answer never came, may have started for the same purpose.
+    creation, and what it replaces ends, as if it had been deleted. *instead_of* is the session that an earlier try, whose
+    answer never came, may have started for the same purpose; *earlier_token* its token, where it was for the same session.
     """
 
     session_id: str
@@ -126,6 +126,7 @@ class Save:
     overwrites: tuple[str, ...] = ()
     started_at_ms: int | None = None
     instead_of: str | None = None
+    earlier_token: str = ""
     first_title: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)
@@ -156,12 +157,16 @@ class Append:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Remove a session, if it has the *expected* version, and the time of creation; its tokens stay as a tombstone."""
+    """Remove a session, if it has the *expected* version, and the time of creation; its tokens stay as a tombstone.
+
+    It was removed elsewhere *at_ms*; None: it is now.
+    """
 
     session_id: str
     owner: Owner
     expected: str = ""
     created_at_ms: int | None = None
+    at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -438,6 +443,7 @@ class Health:
         latency_ms: How long that took; None if it did not.
         degraded: Something other than the store is serving.
         pending: Writes that wait to reach the store, in this host's journal.
+        can_start: Sessions can be started in the fallback.
         pending_age_s: For how many seconds the oldest of them has waited.
         dropped: Writes that never reached it, as their session had been deleted or had expired meanwhile.
         set_aside: Writes that the store refuses for good; they are kept in the journal for somebody to look at.
@@ -451,6 +457,7 @@ class Health:
     latency_ms: float | None
     degraded: bool = False
     pending: int = 0
+    can_start: bool = False
     pending_age_s: float | None = None
     dropped: int = 0
     set_aside: int = 0

@@ -127,11 +127,13 @@ class WatchedStore(StoreAround):
         self._send = send
         self._facts = {"convstore_target": target, "convstore_fallback": fallback}
         self._answers = True
+        self._is_down = False
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         try:
             given = super()._call(method, *arguments, **options)
         except StoreUnavailable as error:
+            self._is_down = self._is_down or error.is_down
             if self._answers:
                 self._answers = False
                 facts = {**self._facts, "convstore_reason": error.reason}
@@ -139,8 +141,9 @@ class WatchedStore(StoreAround):
                 _log.warning(f"{text}; fallback: %(convstore_fallback)s", facts, extra=facts)
                 self._send(signals.store_degraded, reason=str(error))
             raise
-        if not self._answers:
-            self._answers = True
+        # A server that refuses writes only, being full say, answers everything else as before.
+        if not self._answers and (self._is_down or isinstance(given, (Receipt, Begun))):
+            self._answers, self._is_down = True, False
             _log.warning("the store at %(convstore_target)s answers again", self._facts, extra=self._facts)
             self._send(signals.store_recovered)
         return given

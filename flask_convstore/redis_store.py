@@ -319,9 +319,9 @@ def _writing(command: Save | Append | Delete | CommitTurn | Edit) -> tuple[str, 
         change, bound, elements = _history_arguments(command.history)
         head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or ""]
         head += [change, bound]
-        head += [command.started_at_ms or "", *_facts(command), len(command.fields)]
+        head += [command.started_at_ms or "", *_facts(command), command.earlier_token, len(command.fields)]
         return "save", [*head, *_triples(command.fields), *elements]
-    return "delete", [command.expected, command.created_at_ms or ""]
+    return "delete", [command.expected, command.created_at_ms or "", command.at_ms or ""]
 
 
 def _triples(fields: Sequence[FieldChange]) -> list[Argument]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -18,13 +19,13 @@ from .circuit import Circuit
 from .command_text import command_of
 from .errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable, TurnInProgress, TurnLost
 from .fallback import FallbackStore
-from .journal import Entry, Journal, Row, reset_after_fork
-from .models import BeginTurn, Delete, RenewTurn, Save, Touch, now_ms
+from .journal import Entry, Journal, Row
+from .models import BeginTurn, Command, Delete, RenewTurn, Save, Touch, now_ms
 from .store import Store
 
 _log = logging.getLogger("flask_convstore")
 
-_BATCH = 100
+_PAGE = 100
 _PAUSE = 0.2
 """Seconds from one try to the next. While the circuit is open, most of them end before anything is sent."""
 
@@ -42,37 +43,42 @@ class Replayer:
 
     Args:
         parts: Gives what the journal may hold commands for.
+        batch: How many commands are replayed before it is noted, and may be replayed again after a crash.
     """
 
-    def __init__(self, journal: Journal, circuit: Circuit, parts: Callable[[], Collection[Part]]) -> None:
+    def __init__(self, journal: Journal, circuit: Circuit, parts: Callable[[], Collection[Part]], batch: int) -> None:
         self._journal = journal
         self._circuit = circuit
         self._parts = parts
-        self.reset()
-        reset_after_fork(self)
-
-    def reset(self) -> None:
-        """In a child process there is no thread yet."""
+        self._batch = batch
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._runs_in = 0
 
     def wake(self) -> None:
         """There is something to do."""
-        if self._thread:
+        if self._runs_in == os.getpid():
             return
+        thread = threading.Thread(target=self._run, name="convstore-replay", daemon=True)
         with self._lock:
-            if not self._thread:
-                self._thread = threading.Thread(target=self._run, name="convstore-replay", daemon=True)
-                self._thread.start()
+            if self._runs_in == os.getpid():
+                return
+            try:
+                thread.start()
+            except RuntimeError as error:  # the next call tries again
+                _log.error("the journal is not replayed, no thread can be started: %s", error)
+            else:
+                self._runs_in = os.getpid()
 
     def _run(self) -> None:
         told = ""
         while True:
             try:
-                self._replay()
-                if self._journal.unmark_if_empty() and self._is_done():
+                if self._is_done():
                     return
+                self._replay()
                 told = ""
+                if self._journal.unmark_if_empty():
+                    continue
             except StoreUnavailable:
                 pass  # the circuit knows, and health says so
             except Exception as error:
@@ -87,39 +93,52 @@ class Replayer:
                 return False
             for part in self._parts():
                 part.fallback.forget()
-            self._circuit.try_now()
-            self._thread = None
+            self._runs_in = 0
             return True
 
     def _replay(self) -> None:
         parts = self._parts()
+        unknown = set(self._journal.namespaces()) - {part.namespace for part in parts}
+        if unknown:
+            self._journal.warn(f"writes wait for mappings that this app has not made yet: {', '.join(sorted(unknown))}")
         for part in parts:
-            self._journal.drop_expired(part.namespace)
-        for part in parts:
-            part.store.ping()
-            break
+            part.fallback.end_expired()
+        next(iter(parts)).store.ping()
         with self._journal.replaying() as is_mine:
             if not is_mine:
                 self._circuit.try_now()  # the process that does it has got an answer
                 return
             for part in parts:
-                _replay_all(part.store, self._journal, part.namespace)
+                self._replay_all(part)
+
+    def _replay_all(self, part: Part) -> None:
+        after, failed = 0, None
+        while entries := self._journal.sessions(part.namespace, after, _PAGE):
+            for entry in entries:
+                try:
+                    replay(part.store, self._journal, part.namespace, entry, self._batch)
+                except TurnInProgress:
+                    continue  # another host's: it ends, or its lease does
+                except StoreUnavailable as error:
+                    if self._circuit.is_open:
+                        raise
+                    failed = error  # perhaps only a part of a Cluster is away
+                    continue
+                part.fallback.forget(entry.session_id)
+            after = entries[-1].first
+        if failed:
+            raise failed
 
 
-def _replay_all(store: Store, journal: Journal, namespace: str) -> None:
-    after = 0
-    while entries := journal.sessions(namespace, after, _BATCH):
-        for entry in entries:
-            with contextlib.suppress(TurnInProgress):  # of another host's: it ends, or its lease does
-                replay(store, journal, namespace, entry)
-        after = entries[-1].first
-
-
-def replay(store: Store, journal: Journal, namespace: str, entry: Entry) -> None:
+def replay(store: Store, journal: Journal, namespace: str, entry: Entry, batch: int) -> None:
     """Hand over one session: all its commands, in order. How far it has come is noted, whatever happens.
 
     Commands of a session that is not there any more, deleted or expired meanwhile, are dropped and counted. A session with a
     command that the store refuses for good is set aside.
+
+    Args:
+        batch: So many commands at most are replayed before that is noted: after a crash they come again, and the store must
+            know all their tokens. Behind a turn's beginning it is noted at once: that may not come again when it has ended.
 
     Raises:
         StoreUnavailable, StoreMisconfigured, TurnInProgress: The store does not take the next command for now.
@@ -128,9 +147,12 @@ def replay(store: Store, journal: Journal, namespace: str, entry: Entry) -> None
     while going:
         reached, dropped = going, 0
         try:
-            for row in journal.rows(namespace, going, going.replayed, _BATCH):
-                reached, is_dropped = _replayed(store, reached, row)
+            for row in journal.rows(namespace, going, going.replayed, batch):
+                command = command_of(row.text)
+                reached, is_dropped = _replayed(store, reached, row, command)
                 dropped += is_dropped
+                if isinstance(command, BeginTurn):
+                    break
         except (StoreUnavailable, StoreMisconfigured, TurnInProgress):
             journal.replayed(namespace, reached, dropped)
             raise
@@ -142,26 +164,31 @@ def replay(store: Store, journal: Journal, namespace: str, entry: Entry) -> None
         going = journal.replayed(namespace, reached, dropped)
 
 
-def _replayed(store: Store, entry: Entry, row: Row) -> tuple[Entry, bool]:
-    """The entry when the command of *row* was done, and whether that had to be dropped."""
-    command: Any = _as_there(command_of(row.text), entry)
+def _replayed(store: Store, entry: Entry, row: Row, given: Command | BeginTurn) -> tuple[Entry, bool]:
+    """The entry when the command *given* in *row* was done, and whether that had to be dropped."""
+    command: Any = _as_there(given, entry)
+    starts = isinstance(command, Save) and command.started_at_ms is not None
     dropped = False
     try:
         if isinstance(command, BeginTurn):
             store.begin(replace(command, lease_ms=_left(row, command.lease_ms)))
         elif isinstance(command, RenewTurn):
             store.apply(replace(command, lease_ms=_left(row, command.lease_ms)))
+        elif isinstance(command, Delete):
+            store.apply(replace(command, at_ms=row.at_ms))
         else:
             receipt = store.apply(command)
-            if isinstance(command, Save) and command.started_at_ms:
+            if starts:
                 here, there = command.started_at_ms, receipt.created_at_ms
                 entry = entry._replace(created_here_ms=here, created_there_ms=there)
                 if command.instead_of:
                     _remove(store, command.instead_of, command)
     except SessionNotFound:
+        if starts:
+            raise  # the id is another owner's
         dropped = not isinstance(command, (Touch, RenewTurn, Delete))
     except TurnLost:
-        if not isinstance(command, RenewTurn):
+        if not isinstance(command, (RenewTurn, BeginTurn)):  # a turn that was begun before, and has ended
             raise
     return entry._replace(replayed=row.number), dropped
 
@@ -174,7 +201,7 @@ def _remove(store: Store, session_id: str, command: Save) -> None:
 
 def _left(row: Row, lease_ms: int) -> int:
     """What is left of a lease that was taken then."""
-    return max(0, row.at_ms + lease_ms - now_ms())
+    return min(lease_ms, max(0, row.at_ms + lease_ms - now_ms()))
 
 
 def _as_there(command: Any, entry: Entry) -> Any:

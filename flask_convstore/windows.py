@@ -20,7 +20,7 @@ def window(
     """The newest messages of *history*, oldest first: *last* messages at most, and *tokens* as *count* counts a body.
 
     System messages at its beginning are always there, and count. A call of tools and the answers to it are there whole or
-    not at all, so nothing begins with an answer. The newest message, with what belongs to it, is there even if it is too long.
+    not at all, so nothing begins with an answer. The newest message, with what belongs to it, is there even if too long.
 
     Raises:
         InvalidInput: A limit is no whole number; *tokens* without *count*.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +23,7 @@ from flask_convstore.circuit import Circuit
 from flask_convstore.command_text import command_of, text_of
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
+from flask_convstore.elsewhere import ElsewhereStore
 from flask_convstore.errors import (
     ConvstoreError,
     SessionExists,
@@ -76,17 +83,18 @@ class Host:
 
     def __init__(self, store: Store, folder: Path | None, workers: int = 2) -> None:
         self.switch = Switch(store)
-        self.journals = [Journal(folder, "target", 2**20, 1.0) for _ in range(workers)]
+        self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
         self.circuit = Circuit(10**9)
         self.workers = [
-            FallbackStore(self.switch, journal, self.circuit, "", LIMITS, lambda: None) for journal in self.journals
+            FallbackStore(ElsewhereStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
+            for journal in self.journals
         ]
 
     def come_back(self) -> None:
         """The store answers again, and all is handed over."""
         self.switch.is_away = False
         part = Part("", self.switch, self.workers[0])
-        Replayer(self.journals[0], self.circuit, lambda: [part]).wake()
+        Replayer(self.journals[0], self.circuit, lambda: [part], 10).wake()
         wait_for(lambda: not self.journals[0].may_hold(), "it is not handed over")
 
     def close(self) -> None:
@@ -267,7 +275,7 @@ def test_what_was_deleted_meanwhile_is_dropped_and_counted(host: Host) -> None:
     host.switch.is_away = False
     entry = journal.find("", "s")
     assert entry
-    replay(host.switch, journal, "", entry)
+    replay(host.switch, journal, "", entry, 10)
     # Only the start is there yet; the rest comes, and meanwhile another host deletes the session.
     host.switch.is_away = True
     with pytest.raises(StoreUnavailable):
@@ -288,7 +296,7 @@ def test_what_was_deleted_meanwhile_is_dropped_and_counted(host: Host) -> None:
 
     entry = journal.find("", "t")
     assert entry
-    replay(Deleting(host.switch), journal, "", entry)
+    replay(Deleting(host.switch), journal, "", entry, 10)
     assert host.switch.load("t", None) is None
     assert (journal.status().dropped, journal.status().pending) == (1, 0)
 
@@ -299,9 +307,10 @@ def test_what_has_expired_is_dropped_and_counted(host: Host) -> None:
     worker.apply(append("s", "b"))
     time.sleep(0.05)
     assert worker.load("s", None) is None
-    assert journal.drop_expired("") == 2
-    assert (journal.status().dropped, journal.status().pending) == (2, 0)
-    assert journal.unmark_if_empty()
+    host.come_back()
+    assert worker.load("s", None) is None
+    assert host.switch.has_ended("s", None)
+    assert (journal.status().dropped, journal.status().pending) == (1, 0)  # that it began and ended is told
 
 
 def test_a_session_lives_from_its_last_interaction_whoever_has_seen_it(host: Host) -> None:
@@ -409,7 +418,7 @@ def test_a_row_that_cannot_be_read_is_set_aside(host: Host) -> None:
     worker.apply(append("s", "b"))
     with journal.writing() as connection:
         connection.execute("UPDATE commands SET command = '{\"Append\": 1}' WHERE number = 2")
-    host.workers[0].reset()
+    host.workers[0].forget()
     with pytest.raises(ConvstoreError, match="cannot be done again"):
         worker.load("s", None)
     host.come_back()
@@ -436,7 +445,7 @@ def test_replaying_goes_on_where_it_stopped(host: Host) -> None:
     entry = journal.find("", "s")
     assert entry
     with pytest.raises(StoreUnavailable):
-        replay(Failing(host.switch), journal, "", entry)
+        replay(Failing(host.switch), journal, "", entry, 10)
     entry = journal.find("", "s")
     assert entry
     assert entry.replayed == entry.first + 2
@@ -452,7 +461,7 @@ def test_a_live_write_between_two_batches_stays_behind_them(host: Host) -> None:
     assert entry
     worker.apply(append("s", "1"))  # behind what the replayer has seen
     host.switch.is_away = False
-    replay(host.switch, journal, "", entry)
+    replay(host.switch, journal, "", entry, 10)
     assert journal.find("", "s") is None
     assert texts_in(worker, "s") == ["0", "1"]
 
@@ -483,6 +492,363 @@ def test_the_time_of_creation_is_translated_where_the_store_has_another_one(host
     assert found
     assert found.created_at_ms > receipt.created_at_ms
     assert (texts_in(worker, "s"), found.fields) == (["b", "c"], {"f": b"1"})
+
+
+# ---- what a crash in the middle leaves
+
+
+class Crash(BaseException):
+    """The process dies."""
+
+
+def crash_after(monkeypatch: pytest.MonkeyPatch, host: Host, calls: int) -> None:
+    """Let the process that hands over die when it is about to note how far it has come, the n-th time."""
+    journal = host.journals[0]
+    note = journal.replayed
+    left = iter(range(calls))
+
+    def replayed(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise Crash
+        return note(*arguments)
+
+    monkeypatch.setattr(journal, "replayed", replayed)
+    entry = journal.find("", "s")
+    assert entry
+    host.switch.is_away = False
+    with contextlib.suppress(Crash):
+        replay(host.switch, journal, "", entry, 10)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("ended", ["failed", "replied", "superseded", "interrupted"])
+@pytest.mark.parametrize("calls", range(4))
+def test_a_turn_is_handed_over_once_wherever_it_breaks_off(
+    host: Host, monkeypatch: pytest.MonkeyPatch, ended: str, calls: int
+) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s"))
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=60_000 if ended == "superseded" else 1)
+    worker.begin(begin)
+    if ended in ("failed", "replied"):
+        elements = (said("r"),) if ended == "replied" else ()
+        status: Any = "failed" if ended == "failed" else ""
+        end = CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=elements, status=status)
+        worker.apply(replace(end, digest=begin.attempt))
+    else:
+        time.sleep(0.005)
+        worker.begin(replace(begin, attempt="next", token="next", supersede=True))
+    for text in "abc":
+        worker.apply(append("s", text))
+    expected = texts_in(worker, "s")
+    crash_after(monkeypatch, host, calls)
+    host.come_back()
+    assert host.journals[0].status()[2:4] == (0, 0)
+    assert texts_in(worker, "s") == expected
+
+
+def test_no_batch_is_longer_than_the_tokens_that_the_store_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(MemoryStore(LIMITS), tmp_path / "journal")  # which knows 20
+    worker = host.workers[0]
+    worker.apply(start("s", "0", mode="replace"))
+    for _ in range(40):
+        history = Extend(2**31, (said("x"),))  # in the place of all before
+        worker.apply(Save(session_id="s", owner=None, mode="merge", shape=None, fields=(), history=history))
+    before = worker.load("s", None)
+    crash_after(monkeypatch, host, 2)
+    host.come_back()
+    after = worker.load("s", None)
+    assert before
+    assert after
+    assert (after.version, after.next_seq) == (before.version, before.next_seq)
+    host.close()
+
+
+# ---- what a store has of a session already
+
+
+def test_what_was_replaced_and_has_expired_does_not_come_back(host: Host) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    host.switch.apply(start("s", "old"))
+    host.switch.is_away = True
+    worker.apply(start("s", "new", ttl_ms=20))
+    time.sleep(0.03)
+    host.come_back()
+    assert worker.load("s", None) is None
+
+
+def test_what_has_expired_half_handed_over_is_gone_whole(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a", ttl_ms=60))
+    entry = journal.find("", "s")
+    assert entry
+    for text in "bcd":
+        worker.apply(append("s", text))
+
+    class Once(StoreAround):
+        calls = 0
+
+        def apply(self, command: Any) -> Any:
+            self.calls += 1
+            if self.calls > 2:
+                raise StoreUnavailable("away again", written=False)
+            return super().apply(command)
+
+    host.switch.is_away = False
+    found = journal.find("", "s")
+    assert found
+    with pytest.raises(StoreUnavailable):
+        replay(Once(host.switch), journal, "", found, 10)
+    time.sleep(0.08)
+    host.come_back()
+    assert host.switch.load("s", None) is None
+    assert journal.status().dropped == 2
+
+
+@pytest.mark.parametrize("mode", ["replace", "upsert", "create", "first"])
+def test_a_session_that_is_started_again_is_a_new_one(host: Host, mode: str) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "first", ttl_ms=20))
+    time.sleep(0.03)
+    if mode == "first":
+        with pytest.raises(SessionNotFound):  # there was one
+            worker.apply(start("s", "second", mode=mode))
+        return
+    history = Extend(0, (said("second"),)) if mode == "upsert" else Rewrite(0, (said("second"),))
+    worker.apply(replace(start("s", mode=mode), history=history))
+    worker.apply(append("s", "third"))
+    assert texts_in(host.workers[1], "s") == ["second", "third"]
+    host.come_back()
+    assert texts_in(worker, "s") == ["second", "third"]
+
+
+def test_a_first_try_that_arrives_late_changes_nothing(host: Host) -> None:
+    worker = host.workers[0]
+    save = start("s", "a")
+    host.switch.written = None
+    worker.apply(save)
+    worker.apply(append("s", "b"))
+    host.come_back()
+    assert host.switch.apply(save).repeated  # it was in the network all the time
+    assert texts_in(worker, "s") == ["a", "b"]
+
+
+def test_a_save_on_another_owners_id_is_set_aside(host: Host) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    host.switch.apply(start("s", "hers", owner="alice"))
+    host.switch.is_away = True
+    worker.apply(start("s", "his", owner="bob"))
+    worker.apply(append("s", "too", owner="bob"))
+    host.come_back()
+    assert texts_in(worker, "s", "alice") == ["hers"]
+    assert host.journals[0].status()[2:4] == (0, 2)
+
+
+def test_an_object_of_before_may_be_saved_afterwards(host: Host) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "first"))
+    worker.apply(Delete(session_id="s", owner=None))
+    receipt = worker.apply(start("s", "second"))
+    host.come_back()
+    assert worker.apply(append("s", "third", created_at_ms=receipt.created_at_ms)).version == 2
+
+
+# ---- views
+
+
+def test_a_view_of_a_session_that_is_handed_over_between_two_looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    find = host.journals[1].find
+
+    def find_and_lose(namespace: str, session_id: str) -> Any:
+        found = find(namespace, session_id)
+        monkeypatch.undo()
+        one.apply(append("s", "b"))
+        host.come_back()
+        return found
+
+    monkeypatch.setattr(host.journals[1], "find", find_and_lose)
+    assert texts_in(other, "s") == ["a", "b"]
+
+
+def test_a_session_that_is_seen_expired_may_have_been_kept_by_another_worker(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", ttl_ms=50))
+    texts_in(other, "s")
+    time.sleep(0.06)
+    assert other.load("s", None) is None
+    with host.journals[0].writing():  # in time, by the clock of the one
+        entry = host.journals[0].find("", "s")
+        assert entry
+        command = append("s", "b")
+        host.journals[0].add("", entry, entry.expires_at_ms - 1, text_of(command))
+    late = other.load("s", None)
+    assert late
+    assert late.count == 2
+
+
+def test_a_folder_that_is_taken_away_takes_what_was_known_of_it(host: Host, tmp_path: Path) -> None:
+    one, other = host.workers
+    one.apply(start("s", "old"))
+    one.apply(append("s", "older"))
+    assert texts_in(other, "s") == ["old", "older"]
+    (tmp_path / "journal").rename(tmp_path / "elsewhere")
+    one.apply(start("s", "new"))
+    one.apply(append("s", "x"))
+    assert texts_in(one, "s") == texts_in(other, "s") == ["new", "x"]
+
+
+def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s"))
+    ahead = time.time_ns() // 1_000_000 + 600_000
+    monkeypatch.setattr("flask_convstore.fallback.now_ms", lambda: ahead)
+    worker.begin(BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1000))
+    monkeypatch.undo()
+    host.come_back()
+    assert host.switch.turn_remaining_ms("s", None) <= 1000
+
+
+def test_ten_thousand_commands_are_told(host: Host) -> None:
+    host.workers[0].apply(start("s"))
+    journal = host.journals[0]
+    with journal.writing():
+        entry = journal.find("", "s")
+        assert entry
+        for number in range(10_000):
+            entry = journal.add("", entry, entry.expires_at_ms - 1000, text_of(append("s", str(number))))
+    limits = replace(LIMITS, max_history=100_000)
+    reader = FallbackStore(host.switch, host.journals[1], host.circuit, "", limits, lambda: None)
+    found = reader.load("s", None, 1)
+    assert found
+    assert found.count == 10_000
+
+
+# ---- one folder, several users of it
+
+
+def test_a_session_that_fails_does_not_keep_the_others(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    for session_id in ("a", "b", "c"):
+        worker.apply(start(session_id, session_id))
+
+    class Broken(StoreAround):
+        """A part of a Cluster is away."""
+
+        def apply(self, command: Any) -> Any:
+            if command.session_id == "a":
+                raise StoreUnavailable("its shard is away", written=False)
+            return super().apply(command)
+
+    host.switch.is_away = False
+    part = Part("", Broken(host.switch), worker)
+    with pytest.raises(StoreUnavailable):
+        Replayer(journal, host.circuit, lambda: [part], 10)._replay_all(part)
+    assert [entry.session_id for entry in journal.sessions("", 0, 9)] == ["a"]
+
+
+def test_closing_another_connection_takes_nothing_away(host: Host, tmp_path: Path) -> None:
+    """SQLite's locks are a process's: to close any descriptor of the file would give up all of them."""
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    texts_in(other, "s")
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select 1 from about'); c.close()"
+    subprocess.run([sys.executable, "-c", look, tmp_path / "journal/journal.sqlite"], check=True)
+    one.apply(append("s", "b"))
+    third = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    entry = third.find("", "s")
+    assert entry
+    assert len(third.rows("", entry, 0)) == 2
+    third.close()
+
+
+def test_children_of_a_busy_process_can_use_it(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s"))
+    stop = threading.Event()
+
+    def write(worker: FallbackStore, name: str) -> None:
+        while not stop.is_set():
+            worker.apply(start(name))
+
+    threads = [threading.Thread(target=write, args=(worker, name)) for worker, name in ((one, "a"), (other, "b"))]
+    for thread in threads:
+        thread.start()
+    children = []
+    for number in range(10):
+        child = os.fork()
+        if child == 0:
+            try:
+                one.apply(append("s", str(number)) if number < 8 else start(f"t{number}"))
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        children.append(child)
+    ended = [os.waitpid(child, 0)[1] for child in children]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert ended == [0] * 10
+    found = one.load("s", None)
+    assert found
+    assert found.count == 8
+
+
+def test_who_replays_is_let_go_though_a_child_has_it_too(host: Host, tmp_path: Path) -> None:
+    journal = host.journals[0]
+    host.workers[0].apply(start("s"))
+    with journal.replaying() as is_mine:
+        assert is_mine
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        other = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+        with other.replaying() as is_free:
+            assert is_free
+        other.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_lock_that_nobody_gives_back_is_waited_for_so_long(host: Host, tmp_path: Path) -> None:
+    impatient = Journal(tmp_path / "journal", "target", 2**20, 0.3)
+    host.workers[0].apply(start("s"))
+    with host.journals[0].writing(), ThreadPoolExecutor(4) as pool:
+
+        def write(_: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable), impatient.writing():
+                pass
+            return time.monotonic() - began
+
+        assert max(pool.map(write, range(4))) < 1.5
+    impatient.close()
+
+
+def test_a_thread_that_cannot_be_started_is_started_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part("", host.switch, host.workers[0])
+    replayer = Replayer(host.journals[0], host.circuit, lambda: [part], 10)
+    host.workers[0].apply(start("s"))
+    host.switch.is_away = False
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        replayer.wake()
+    replayer.wake()
+    wait_for(lambda: not host.journals[0].may_hold(), "it is not handed over")
 
 
 def test_in_memory_it_is_the_same_for_one_process(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Machine(RuleBasedStateMachine):
         incarnation=INCARNATIONS,
         first_title=FIRST_TITLES,
         usage=USAGES,
-        started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 100_000_000]),
+        started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
     )
     def save(
         self, started: int | None, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any

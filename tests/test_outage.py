@@ -22,6 +22,7 @@ import pytest
 from flask_convstore import StoreMisconfigured, StoreUnavailable, Turn
 from flask_convstore.ids import id_made_away, made_away_at_ms
 from flask_convstore.journal import Journal
+from flask_convstore.replaying import Replayer
 
 from .processes import children, wait_for
 from .servers import Server, free_port, programs, running
@@ -273,21 +274,22 @@ def make_foreign(file: Path) -> None:
         connection.execute("CREATE TABLE mine (a)")
 
 
-def make_newer(file: Path) -> None:
-    Journal(file.parent, "another target", 2**20, 1).writing().__enter__()
+def make_anothers(file: Path) -> None:
+    other = Journal(file.parent, "another target", 2**20, 1)
+    assert other.is_usable()
+    other.close()
 
 
-@pytest.mark.parametrize("change", [spoil, make_foreign, make_newer])
+@pytest.mark.parametrize("change", [spoil, make_foreign, make_anothers])
 def test_a_journal_that_is_none_of_ours_is_set_aside_and_reported(
     redis_server: Server, tmp_path: Path, change: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = service_of(redis_server)
     redis_server.kill()
-    service.start()
-    (file,) = journals(tmp_path)
-    _journal_of(service).close()
-    for part in file.parent.iterdir():
-        part.unlink()
+    folder = _journal_of(service)._folder
+    assert folder
+    folder.mkdir(parents=True)
+    file = folder / "journal.sqlite"
     change(file)
     before = file.read_bytes()
     started = service.start()
@@ -304,7 +306,10 @@ def _journal_of(service: Service) -> Journal:
     return journal
 
 
-def test_a_journal_that_is_spoiled_while_it_is_used_is_set_aside(redis_server: Server, tmp_path: Path) -> None:
+def test_a_journal_that_is_spoiled_while_it_is_used_is_set_aside(
+    redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Replayer, "wake", lambda replayer: None)  # nobody else uses it
     service = service_of(redis_server)
     redis_server.kill()
     session_id = service.start()

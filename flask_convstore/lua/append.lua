@@ -51,8 +51,9 @@ local reserved = 0
 --#include _shape.lua
 
 version = version + 1
+local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
 -- The first write is one that a full server refuses: then nothing is written.
-redis.call("HSET", session, "version", version, "updated", now, "first", first + drop, "count", count + added - drop,
+redis.call("HSET", session, "version", version, "updated", updated, "first", first + drop, "count", count + added - drop,
     "history_version", added > 0 and version or history_version, "shape", shape, "history_bytes", history_after,
     "data_bytes", data_after)
 --#include _push.lua
@@ -69,4 +70,4 @@ end
 --#include _remember.lua
 --#include _expire.lua
 --#include _due.lua
-return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, due}
+return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}

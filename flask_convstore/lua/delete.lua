@@ -4,6 +4,7 @@ delete: remove a session, once; its tokens stay behind as a tombstone.
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
 ARGV[14]    expected  the version it must have, or "<created>-<version>"; "" any
 ARGV[15]    created   milliseconds since 1970: the time of creation of the session that is meant; "" any
+ARGV[16]    at        milliseconds since 1970: when it was removed elsewhere; "" it is now
 
 Returns  {"ok", nonce, version, first_seq, created, now, now, history_version}   as save does; version: the last it had
          {"repeated", nonce, receipt, created, now, expires}   this token is known
@@ -30,7 +31,7 @@ version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 created, history_version = created or 0, history_version or 0
 local first_seq, lifetime = 0, 0
 redis.call("UNLINK", session, history)
-redis.call("HSET", tokens, "ended", math.max(now, created), "owner", meta[2] or "")
+redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[16]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua
 redis.call("PEXPIRE", tokens, ARGV[6])
 return {"ok", nonce, version, first_seq, created, now, now, history_version}

@@ -42,8 +42,9 @@ if history_after > history_bytes and history_after + data_bytes > tonumber(ARGV[
     return {"too_large", nonce, "session", tonumber(ARGV[13]), history_after + data_bytes}
 end
 version = version + 1
+local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
 -- The first write is one that a full server refuses: then nothing is written.
-redis.call("HSET", session, "version", version, "updated", now, "history_version", version, "history_bytes", history_after)
+redis.call("HSET", session, "version", version, "updated", updated, "history_version", version, "history_bytes", history_after)
 redis.call("LSET", history, index, ARGV[18])
 local title_given, usage_given = ARGV[19], ""
 --#include _facts.lua
@@ -51,4 +52,4 @@ local title_given, usage_given = ARGV[19], ""
 --#include _remember.lua
 --#include _expire.lua
 --#include _due.lua
-return {"ok", nonce, version, first_seq, created, now, now + lifetime, history_version, due}
+return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}

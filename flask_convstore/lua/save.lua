@@ -12,12 +12,13 @@ ARGV[17]    own_ttl      milliseconds, kept with the session; "" as it is
 ARGV[18]    change       of the history: "keep", "extend", "rewrite", "remove"
 ARGV[19]    bound        extend: messages below this seq are dropped; rewrite, remove (merge only): the history_version
                          that the writer knows
-ARGV[20]    started      milliseconds since 1970: it started a session elsewhere, which has this time of creation here, or
-                         now if that is earlier, and ends the one that it replaces; "" no
+ARGV[20]    started      milliseconds since 1970: it started a session elsewhere, which has this time of creation here, and
+                         ends the one that it replaces; "" no
 ARGV[21]    title        as _facts.lua has it
 ARGV[22]    usage        as _facts.lua has it
-ARGV[23]    field_count  data fields that follow
-ARGV[24..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
+ARGV[23]    earlier      a token that an earlier try of this write had, which may arrive yet; "" none
+ARGV[24]    field_count  data fields that follow
+ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
                          the new one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -39,7 +40,7 @@ Cost     O(messages + fields given); a replace also O(fields and messages before
 --#include _repeated.lua
 local mode, change, bound, started = ARGV[14], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20])
 local title_given, usage_given = ARGV[21], ARGV[22]
-local first_field, first_element = 24, 24 + 3 * ARGV[23]
+local first_field, first_element = 25, 25 + 3 * ARGV[24]
 local added = #ARGV - first_element + 1
 local predecessor, ended = exists and mode == "replace" and started, 0
 if predecessor then
@@ -68,7 +69,7 @@ else
     own_ttl, complete, title = false, false, false
     -- The ETag names the time of creation: the successor of a deleted session starts a millisecond later at least.
     ended = math.max(ended, tonumber(redis.call("HGET", tokens, "ended")) or 0)
-    created = math.max(math.min(started or now, now), ended + 1)
+    created = math.max(started or now, ended + 1)
 end
 if merge and (change == "rewrite" or change == "remove") and history_version ~= bound then
     return {"conflict", nonce, version, "history"}
@@ -148,6 +149,10 @@ if ARGV[17] ~= "" then
 end
 --#include _lifetime.lua
 --#include _remember.lua
+if ARGV[23] ~= "" then
+    known[2], token = write, ARGV[23]
+    --#include _remember.lua
+end
 --#include _expire.lua
 --#include _due.lua
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}

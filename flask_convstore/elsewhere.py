@@ -1,0 +1,68 @@
+"""A store around a store: what it does not know may be on another host.
+
+While the store is away, other hosts may start sessions in their journals, under ids that tell so. Until such a session has
+been handed over, and for as long as it may live, nobody can say that it is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .errors import SessionNotFound, StoreUnavailable
+from .ids import made_away_at_ms
+from .models import BeginTurn, Begun, Command, Limits, Messages, Owner, Receipt, Save, Snapshot, now_ms
+from .store import Store, StoreAround
+
+_T = TypeVar("_T")
+
+_AHEAD_MS = 24 * 3600 * 1000
+"""An id made by a clock that goes so much ahead is none."""
+
+
+class ElsewhereStore(StoreAround):
+    """A ``Store``; its methods are those of ``Store``. Where it would be wrong to deny a session: ``StoreUnavailable``."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        super().__init__(store)
+        self._longest_ms = max(limits.ttl_ms, limits.ttl_complete_ms)
+
+    def apply(self, command: Command) -> Receipt:
+        if isinstance(command, Save) and command.mode != "merge":
+            return super().apply(command)
+        return self._known(command.session_id, command.owner, super().apply, command)
+
+    def begin(self, command: BeginTurn) -> Begun:
+        return self._known(command.session_id, command.owner, super().begin, command)
+
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
+        found = super().load(session_id, owner, last, is_interaction=is_interaction)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        found = super().messages(session_id, owner, before, limit)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        return self._known(session_id, owner, super().turn_remaining_ms, session_id, owner)
+
+    def _known(self, session_id: str, owner: Owner, call: Callable[..., _T], *arguments: Any) -> _T:
+        try:
+            return call(*arguments)
+        except SessionNotFound:
+            self._refuse_unknown(session_id, owner)
+            raise
+
+    def _refuse_unknown(self, session_id: str, owner: Owner) -> None:
+        made = made_away_at_ms(session_id)
+        if made is None or not made - _AHEAD_MS < now_ms() < made + self._longest_ms:
+            return
+        if not self._store.has_ended(session_id, owner):
+            reason = "the session was started while the store was away, by a host that has not handed it over yet"
+            raise StoreUnavailable(reason, written=False)
