@@ -1,0 +1,227 @@
+"""The judge: a pure function of what the clients were told and of what was read in the end.
+
+| count         | what must never be                                                                               |
+| ------------- | ------------------------------------------------------------------------------------------------ |
+| lost          | an acknowledged message is absent from a session that nobody asked to be deleted                 |
+| duplicated    | a message stands in a session twice                                                              |
+| reordered     | not where its acknowledgement says, a gap, or before one that was acknowledged before it began   |
+| torn          | a reply not directly behind its message; an append not whole, or with something between          |
+| foreign       | another session's message, a stranger's success, an answer to somebody else's request            |
+| revived       | a session is there, or takes a write, after its deletion was acknowledged                        |
+| false absence | 404, or a history without what was acknowledged before, while the session exists                 |
+| ghosts        | something of an operation that was refused for sure                                              |
+| late          | a request took longer inside the app than its calls may, or was never answered by a living app   |
+| errors        | an answer that nobody expects, or a session that cannot be read in the end                       |
+
+What is seen in several reads counts once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .records import NOT_FOUND, Attempt, Final, Kind, Mark, Operation, Read, mark_of
+
+COUNTS = (
+    "lost",
+    "duplicated",
+    "reordered",
+    "torn",
+    "foreign",
+    "revived",
+    "false absence",
+    "ghosts",
+    "late",
+    "errors",
+)
+
+TIMEOUT = "timeout"
+"""The detail of an attempt that the client gave up while the app was alive."""
+
+_EXPECTED = {"not-found", "turn-in-progress", "turn-lost", "unavailable"}
+
+
+class Finding(NamedTuple):
+    """One broken promise."""
+
+    count: str
+    what: str
+
+
+def counted(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many there are of each, zeros included."""
+    found = Counter(finding.count for finding in findings)
+    return {count: found[count] for count in COUNTS}
+
+
+def check(operations: Iterable[Operation], finals: Iterable[Final], bounds: Mapping[Kind, float]) -> list[Finding]:
+    """Every broken promise, once.
+
+    Args:
+        bounds: The longest that a request of each kind may take inside the app, in seconds.
+    """
+    sessions: dict[str, _Session] = defaultdict(_Session)
+    for operation in operations:
+        sessions[operation.label].add(operation)
+    found: dict[Finding, None] = {}
+    for label, session in sessions.items():
+        found.update(dict.fromkeys(_of_session(label, session, bounds)))
+    for final in finals:
+        found.update(dict.fromkeys(_of_final(final, sessions[final.label])))
+    return list(found)
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of a session from its operations."""
+
+    start: Operation | None = None
+    operations: dict[tuple[str, int], Operation] = field(default_factory=dict)
+    acknowledged: dict[Mark, tuple[float, int | None]] = field(default_factory=dict)
+    deletes: list[Operation] = field(default_factory=list)
+
+    def add(self, operation: Operation) -> None:
+        self.operations[operation.client, operation.number] = operation
+        if operation.kind == "start":
+            self.start = operation
+        if operation.kind == "delete" and operation.outcome != "failed":
+            self.deletes.append(operation)
+        if operation.is_acknowledged or operation.left:
+            for mark in operation.marks():
+                if operation.is_acknowledged or not mark.is_reply:
+                    self.acknowledged[mark] = operation.ended, _acknowledged_seq(operation, mark)
+
+    def exists_from(self) -> float:
+        """When its start was acknowledged."""
+        return self.start.ended if self.start and self.start.is_acknowledged else math.inf
+
+    def is_deleted_from(self) -> float:
+        """When a deletion was acknowledged."""
+        return min((delete.ended for delete in self.deletes if delete.is_acknowledged), default=math.inf)
+
+    def may_be_deleted_at(self, time: float) -> bool:
+        """Whether a deletion was asked for before that."""
+        return any(delete.began < time for delete in self.deletes)
+
+
+def _acknowledged_seq(operation: Operation, mark: Mark) -> int | None:
+    if mark.is_reply:
+        return operation.reply_seq
+    return None if operation.first_seq is None else operation.first_seq + mark.part - 1
+
+
+def _of_session(label: str, session: _Session, bounds: Mapping[Kind, float]) -> Iterator[Finding]:
+    for operation in session.operations.values():
+        name = f"{label}: {operation.kind} {operation.number} of {operation.client}"
+        yield from _of_attempts(name, session, operation, bounds[operation.kind])
+        if operation.odd:
+            yield Finding("foreign", f"{name}: {operation.odd}")
+        if operation.kind == "stranger" and operation.seen is not None:
+            yield Finding("foreign", f"{name}: a stranger has read it")
+        if operation.kind in ("get", "append", "turn") and operation.is_acknowledged:
+            if operation.began > session.is_deleted_from():
+                yield Finding("revived", f"{name} was answered after the deletion")
+        if operation.kind == "get" and operation.seen is not None:
+            yield from _of_read(label, session, operation.seen)
+            if not session.may_be_deleted_at(operation.ended):
+                for mark in _absent(session, operation.seen, operation.began):
+                    yield Finding("false absence", f"{name} did not see {mark}")
+
+
+def _of_attempts(name: str, session: _Session, operation: Operation, bound: float) -> Iterator[Finding]:
+    for number, attempt in enumerate(operation.attempts):
+        if attempt.detail == TIMEOUT:
+            yield Finding("late", f"{name}: no answer in {attempt.ended - attempt.began:.1f} s")
+        if attempt.seconds_inside is not None and attempt.seconds_inside > bound:
+            yield Finding("late", f"{name}: {attempt.seconds_inside:.1f} s inside the app, {bound:.1f} s at most")
+        if not _is_expected(attempt):
+            yield Finding("errors", f"{name}: {attempt.status} {attempt.slug} {attempt.detail}")
+        if attempt.status == NOT_FOUND and operation.kind not in ("start", "stranger"):
+            others = (delete for delete in session.deletes if delete is not operation)
+            asked = any(delete.began < attempt.ended for delete in others)
+            itself = operation.kind == "delete" and number > 0
+            if session.exists_from() <= attempt.began and not asked and not itself:
+                yield Finding("false absence", f"{name}: 404")
+
+
+def _is_expected(attempt: Attempt) -> bool:
+    if not attempt.status or 200 <= attempt.status < 300:
+        return True
+    return attempt.slug in _EXPECTED
+
+
+def _of_final(final: Final, session: _Session) -> Iterator[Finding]:
+    name = f"{final.label} ({final.session_id})"
+    if final.problem:
+        yield Finding("errors", f"{name} cannot be read by {final.door}: {final.problem}")
+    elif final.read is None:
+        if session.exists_from() < math.inf and not session.deletes:
+            yield Finding("false absence", f"{name} is not there in the end")
+            yield from (Finding("lost", f"{name}: {mark}") for mark in session.acknowledged)
+    else:
+        yield from _of_read(final.label, session, final.read)
+        if session.start and session.start.outcome == "failed":
+            yield Finding("ghosts", f"{name} is there, and its start was refused")
+        if session.is_deleted_from() < math.inf:
+            yield Finding("revived", f"{name} is there in the end")
+        if not session.deletes:
+            yield from (Finding("lost", f"{name}: {mark}") for mark in _absent(session, final.read, math.inf))
+
+
+def _absent(session: _Session, read: Read, before: float) -> Iterator[Mark]:
+    """What was acknowledged *before* and is not among what was read, though it should be."""
+    present = {mark_of(seen.text) for seen in read.messages}
+    first_seq = 1 if read.is_from_the_first else read.messages[0].seq
+    for mark, (ended, seq) in session.acknowledged.items():
+        if ended < before and mark not in present and (seq is None or seq >= first_seq):
+            yield mark
+
+
+def _of_read(label: str, session: _Session, read: Read) -> Iterator[Finding]:
+    """What can be seen in one read alone."""
+    places: dict[Mark, int] = {}
+    latest_beginning, previous_seq = -math.inf, read.messages[0].seq - 1 if read.messages else 0
+    if read.is_from_the_first and previous_seq > 0:
+        yield Finding("reordered", f"{label}: it begins with seq {previous_seq + 1}")
+    for place, (seq, text) in enumerate(read.messages):
+        mark = mark_of(text)
+        operation = session.operations.get((mark.client, mark.number)) if mark else None
+        if seq != previous_seq + 1:
+            yield Finding("reordered", f"{label}: seq {seq} comes behind {previous_seq}")
+        previous_seq = seq
+        if mark is None or operation is None or mark not in operation.marks():
+            yield Finding("foreign", f"{label}: {text[:200]!r} is in it")
+            continue
+        if mark in places:
+            yield Finding("duplicated", f"{label}: {mark}")
+            continue
+        places[mark] = place
+        if operation.outcome == "failed":
+            yield Finding("ghosts", f"{label}: {mark}")
+        ended, acknowledged_seq = session.acknowledged.get(mark, (math.inf, None))
+        if acknowledged_seq not in (None, seq):
+            yield Finding("reordered", f"{label}: {mark} was acknowledged as {acknowledged_seq} and is {seq}")
+        elif ended < latest_beginning:
+            yield Finding("reordered", f"{label}: {mark} stands behind one that began after its end")
+        latest_beginning = max(latest_beginning, operation.began)
+    yield from _torn(label, session, places, read)
+
+
+def _torn(label: str, session: _Session, places: Mapping[Mark, int], read: Read) -> Iterator[Finding]:
+    for key in {(mark.client, mark.number): None for mark in places}:
+        operation = session.operations[key]
+        wanted = operation.marks()
+        found = {number: places[mark] for number, mark in enumerate(wanted) if mark in places}
+        first, last = min(found), max(found)
+        # A window may begin in the midst; a reply may still be made, or never be.
+        is_cut = not read.is_from_the_first and found[first] == 0
+        is_headless = first > 0 and not is_cut
+        is_short = last < len(wanted) - 1 - operation.has_reply
+        is_parted = any(place - found[first] != number - first for number, place in found.items())
+        if is_headless or is_short or is_parted or len(found) != last - first + 1:
+            name = f"{operation.kind} {operation.number} of {operation.client}"
+            yield Finding("torn", f"{label}: {name} stands at {sorted(found.values())}")

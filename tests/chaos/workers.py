@@ -1,0 +1,79 @@
+"""The app in gunicorn, 2 workers with 8 threads, in a process group of its own; and ways to kill it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..processes import children, wait_for
+from ..servers import free_port
+from .http import Connection
+
+ROOT = Path(__file__).parents[2]
+
+WORKERS = 2
+
+
+class Workers:
+    """A gunicorn that can be started again, on the same port, with the same instance folder.
+
+    Args:
+        folder: Its instance folder and its log.
+        settings: Environment variables.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self._log = folder / "gunicorn.log"
+        instance = folder / "instance"
+        instance.mkdir()
+        self._environment = {**os.environ, "CHAOS_INSTANCE": str(instance), **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--threads", "8", "--keep-alive", "60"]
+        command += ["--worker-class", "gthread", "--graceful-timeout", "2", "--log-level", "warning"]
+        command += ["--bind", f"127.0.0.1:{self.port}", "tests.chaos.app:create_app()"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(lambda: self.health() is not None, f"the app does not come up: {self._log}")
+
+    def health(self) -> dict[str, object] | None:
+        """What ``/sessions/health`` says; None: nobody answers."""
+        answer = Connection(self.port, timeout=15).once("GET", "/sessions/health")
+        return answer.json if answer else None
+
+    def kill_one(self, which: int) -> None:
+        """kill -9 of one worker."""
+        living = self._living()
+        if living:
+            _kill(living[which % len(living)])
+
+    def kill_all(self) -> None:
+        """kill -9 of all workers; the master starts new ones."""
+        for pid in self._living():
+            _kill(pid)
+
+    def kill_with_master(self) -> None:
+        """kill -9 of all there is; ``start`` begins anew."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def _living(self) -> list[int]:
+        return sorted(children(self._process.pid)) if self._process else []
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
