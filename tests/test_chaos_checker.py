@@ -121,8 +121,14 @@ def test_torn() -> None:
     one, two, three = told[1].marks()
     (other,) = told[2].marks()
     asked, reply = told[3].marks()
-    for marks in ([one, two], [two, three], [one, three], [one, other, two, three], [asked, other, reply], [reply]):
+    told.append(operation("turn", 5, 10, parts=1, has_reply=True, outcome="unknown", client="c3"))
+    mixed, mixed_reply = told[4].marks()
+    for marks in ([one, two], [two, three], [one, three], [one, other, two, three]):
         assert counts(told, final(marks)) == {"torn": 1}, marks
+    for marks in ([asked, mixed, reply], [reply], [reply, asked], [mixed, asked, mixed_reply, other]):
+        assert counts(told, final(marks)) == {"torn": 1}, marks
+    assert counts(told, final([asked, mixed, reply, mixed_reply])) == {"torn": 2}
+    assert counts(told, final([asked, other, reply])) == {}, "an append is no turn"
     assert counts(told, final([one, two, three, asked, reply, other])) == {}
     assert counts(told, final([asked])) == {}
     window = Read((Seen(5, text_of(three)), Seen(6, text_of(other))), last=2)

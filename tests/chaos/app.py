@@ -75,15 +75,20 @@ def append(session_id: str) -> ResponseReturnValue:
 
 def turn(session_id: str) -> ResponseReturnValue:
     asked = request.get_json()
+    begun = None
     try:
-        with convstore.turn(
+        begun = convstore.turn(
             session_id, _message(asked["content"]), last=4, token=asked["token"], owner=_owner()
-        ) as begun:
-            replied = begun.reply(reply(begun))
-            message = begun.message
+        )
+        with begun:
+            message, replied = begun.message, begun.reply(reply(begun))
     except TurnEnded as ended:
         assert ended.message
         message, replied = ended.message, ended.reply
+    except ConvstoreError as error:
+        if begun:
+            error.written = True  # the message is
+        raise
     shown = [said and {"seq": said.seq, "content": said["content"]} for said in (message, replied)]
     return jsonify(session_id=session_id, message=shown[0], reply=shown[1]), 201
 

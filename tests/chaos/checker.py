@@ -5,7 +5,7 @@
 | lost          | an acknowledged message is absent from a session that nobody asked to be deleted                 |
 | duplicated    | a message stands in a session twice                                                              |
 | reordered     | not where its acknowledgement says, a gap, or before one that was acknowledged before it began   |
-| torn          | a reply not directly behind its message; an append not whole, or with something between          |
+| torn          | a reply without its message, or with another turn between; an append not whole or not in one     |
 | foreign       | another session's message, a stranger's success, an answer to somebody else's request            |
 | revived       | a session is there, or takes a write, after its deletion was acknowledged                        |
 | false absence | 404, or a history without what was acknowledged before, while the session exists                 |
@@ -212,16 +212,28 @@ def _of_read(label: str, session: _Session, read: Read) -> Iterator[Finding]:
 
 
 def _torn(label: str, session: _Session, places: Mapping[Mark, int], read: Read) -> Iterator[Finding]:
+    turns = {place for mark, place in places.items() if session.operations[mark.client, mark.number].kind != "append"}
     for key in {(mark.client, mark.number): None for mark in places}:
         operation = session.operations[key]
-        wanted = operation.marks()
-        found = {number: places[mark] for number, mark in enumerate(wanted) if mark in places}
-        first, last = min(found), max(found)
-        # A window may begin in the midst; a reply may still be made, or never be.
-        is_cut = not read.is_from_the_first and found[first] == 0
-        is_headless = first > 0 and not is_cut
-        is_short = last < len(wanted) - 1 - operation.has_reply
-        is_parted = any(place - found[first] != number - first for number, place in found.items())
-        if is_headless or is_short or is_parted or len(found) != last - first + 1:
+        found = {number: places[mark] for number, mark in enumerate(operation.marks()) if mark in places}
+        if not _is_whole(operation, found, turns, is_cut=not read.is_from_the_first):
             name = f"{operation.kind} {operation.number} of {operation.client}"
             yield Finding("torn", f"{label}: {name} stands at {sorted(found.values())}")
+
+
+def _is_whole(operation: Operation, found: Mapping[int, int], turns: set[int], *, is_cut: bool) -> bool:
+    """Whether the parts *found* (which part > its place) stand as they should; *is_cut*: a window may begin in the midst.
+
+    A reply may still be made, or never be. Appends are not turns and are not held up by them (docs/turns.md): they may
+    stand between a message and its reply.
+    """
+    places = list(found.values())
+    if operation.has_reply and operation.kind == "turn":
+        if 0 not in found:
+            return is_cut and not any(place < places[0] for place in turns)
+        return len(found) == 1 or (places[0] < places[1] and not any(places[0] < at < places[1] for at in turns))
+    first, last = min(found), max(found)
+    is_headless = first > 0 and not (is_cut and found[first] == 0)
+    is_short = last < operation.parts - 1
+    is_parted = any(place - found[first] != number - first for number, place in found.items())
+    return not (is_headless or is_short or is_parted or len(found) != last - first + 1)

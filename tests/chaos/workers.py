@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..processes import children, wait_for
 from ..servers import free_port
-from .http import Connection
+from .connection import Connection
 
 ROOT = Path(__file__).parents[2]
 

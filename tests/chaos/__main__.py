@@ -1,0 +1,51 @@
+"""Run chaos, print what came of it; exit status 1 if any promise was broken.
+
+    python -m tests.chaos --minutes 10 --seed 1 [--world single|sentinel|cluster|all] [--report docs/chaos.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from .report import as_markdown, as_table
+from .run import WORLDS, run
+
+_SHARES = {"single": 0.6, "sentinel": 0.2, "cluster": 0.2}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="of load, over all worlds")
+    parser.add_argument("--seed", type=int, help="the same seed brings the same faults and operations in the same order")
+    parser.add_argument("--world", choices=[*WORLDS, "all"], default="all")
+    parser.add_argument("--report", type=Path, help="a file of Markdown to write")
+    given = parser.parse_args()
+    seed = random.randrange(1 << 31) if given.seed is None else given.seed
+    command = f"python -m tests.chaos --minutes {given.minutes:g} --seed {seed} --world {given.world}"
+    signal.signal(signal.SIGTERM, _interrupt)
+    shares = _SHARES if given.world == "all" else {given.world: 1.0}
+    outcomes = []
+    for world, share in shares.items():
+        print(f"{world}: {given.minutes * share:.1f} minutes, seed {seed}", flush=True)
+        outcomes.append(run(world, given.minutes * 60 * share, seed))
+        print(as_table(outcomes[-1]), flush=True)
+    print(f"again: {command}")
+    if given.report:
+        given.report.write_text(as_markdown(outcomes, command, seed))
+    return 1 if any(outcome.findings for outcome in outcomes) else 0
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing is left behind")

@@ -1,0 +1,191 @@
+"""What happens to a world: one fault after the other, each healed before the next, as its seed says."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from .worlds import SingleWorld, World
+
+_W = TypeVar("_W", bound=World)
+
+_CALM_SECONDS = (1.5, 3.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault(Generic[_W]):
+    """*strike* breaks a world and mends it again."""
+
+    name: str
+    strike: Callable[[_W, random.Random], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A fault that happened."""
+
+    name: str
+    began: float
+    ended: float
+
+
+class Nemesis:
+    """Strikes until it is told to stop. Each kind comes once before any comes again.
+
+    Attributes:
+        struck: What happened.
+        failure: Why it gave up: a world that could not be healed.
+    """
+
+    def __init__(self, world: Any, faults: Sequence[Fault[Any]], seed: str, stop: threading.Event) -> None:
+        self._world = world
+        self._faults = list(faults)
+        self._seed = seed
+        self._stop_asked = stop
+        self.struck: list[Struck] = []
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until it gives up, or for so long."""
+        if self._thread.ident:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        chance = random.Random(f"{self._seed} nemesis")
+        bag: list[Fault[Any]] = []
+        try:
+            while not self._stop_asked.wait(chance.uniform(*_CALM_SECONDS)):
+                bag = bag or chance.sample(self._faults, len(self._faults))
+                self._strike(bag.pop())
+        except Exception as error:
+            self.failure = error
+
+    def _strike(self, fault: Fault[Any]) -> None:
+        # A generator for each, so that what a fault draws changes nothing for the next.
+        chance = random.Random(f"{self._seed} fault {len(self.struck)}")
+        began = time.monotonic()
+        try:
+            fault.strike(self._world, chance)
+        finally:
+            self._world.heal()
+            self.struck.append(Struck(fault.name, began, time.monotonic()))
+
+
+def kill_one_worker(world: World, chance: random.Random) -> None:
+    world.workers.kill_one(chance.randrange(2))
+
+
+def kill_all_workers(world: World, chance: random.Random) -> None:
+    world.workers.kill_all()
+
+
+def kill_gunicorn(world: World, chance: random.Random) -> None:
+    world.workers.kill_with_master()
+    time.sleep(chance.uniform(0, 1))
+    world.workers.start()
+
+
+def flush_scripts(world: World, chance: random.Random) -> None:
+    for server in world.servers():
+        server.client.script_flush()
+
+
+ANYWHERE: list[Fault[Any]] = [
+    Fault("one worker killed", kill_one_worker),
+    Fault("all workers killed", kill_all_workers),
+    Fault("gunicorn killed", kill_gunicorn),
+    Fault("scripts flushed", flush_scripts),
+]
+
+
+# ---- one server behind a network
+
+
+def _cut(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("cut")
+    time.sleep(chance.uniform(0.2, 5))
+
+
+def _hole(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("hole")
+    time.sleep(chance.uniform(1, 6))
+
+
+def _slow(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("slow", delay=chance.uniform(0.05, 0.3))
+    time.sleep(chance.uniform(1, 3))
+
+
+def _lossy(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("lossy", loss=chance.uniform(0.1, 0.5), seed=chance.random())
+    time.sleep(chance.uniform(1, 3))
+
+
+def _freeze(world: SingleWorld, chance: random.Random) -> None:
+    world.server.process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(chance.uniform(1, 6))
+    finally:
+        world.server.process.send_signal(signal.SIGCONT)
+
+
+def _kill_server(world: SingleWorld, chance: random.Random) -> None:
+    """What is not there refuses connections: so does the network meanwhile."""
+    world.server.kill()
+    try:
+        world.proxy.tell("cut")
+        time.sleep(chance.uniform(0.5, 6))
+    finally:
+        world.server.start()
+    world.proxy.tell("pass")
+
+
+def _kill_replayer(world: SingleWorld, chance: random.Random) -> None:
+    """The workers die while they bring home what was accepted meanwhile."""
+    _kill_server(world, chance)
+    time.sleep(chance.uniform(0, 1))
+    world.workers.kill_all()
+
+
+def _kill_workers_in_outage(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("cut" if chance.random() < 0.5 else "hole")
+    time.sleep(chance.uniform(1, 3))
+    world.workers.kill_all()
+    time.sleep(chance.uniform(1, 3))
+
+
+def _fill(world: SingleWorld, chance: random.Random) -> None:
+    world.server.client.config_set("maxmemory", 1)
+    try:
+        time.sleep(chance.uniform(1, 3))
+    finally:
+        world.server.client.config_set("maxmemory", 0)
+
+
+def _kill_clients(world: SingleWorld, chance: random.Random) -> None:
+    client: Any = world.server.client
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+
+
+SINGLE: list[Fault[SingleWorld]] = [
+    *ANYWHERE,
+    Fault("connections cut", _cut),
+    Fault("black hole", _hole),
+    Fault("slow network", _slow),
+    Fault("lost replies", _lossy),
+    Fault("server frozen", _freeze),
+    Fault("server killed", _kill_server),
+    Fault("replayer killed", _kill_replayer),
+    Fault("workers killed in an outage", _kill_workers_in_outage),
+    Fault("memory full", _fill),
+    Fault("clients killed", _kill_clients),
+]

@@ -1,0 +1,140 @@
+"""Servers and workers, for the length of a block: one server behind a breakable network, Sentinels, a Cluster."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..processes import wait_for
+from ..servers import Server, free_port, programs
+from .proxy import Proxy
+from .reader import finals_of
+from .records import Final, Kind
+from .workers import ROOT, Workers
+
+BUDGET_SECONDS = 5.0
+TURN_WAIT_SECONDS = 2.0
+_HANDLER_SECONDS = 0.5
+_SCHEDULING_SECONDS = 1.0
+
+_CALLS: Mapping[Kind, int] = {"start": 5, "turn": 5, "append": 1, "get": 1, "stranger": 1, "delete": 1}
+"""How many calls to the store a request makes at most, each with a budget of its own. A turn: begin, look whether it is free,
+begin again, end, mark as failed. A start with a message: create, begin, end, mark as failed, load."""
+
+BOUNDS: dict[Kind, float] = {
+    kind: calls * BUDGET_SECONDS
+    + _SCHEDULING_SECONDS
+    + (TURN_WAIT_SECONDS + _HANDLER_SECONDS if kind in ("turn", "start") else 0)
+    for kind, calls in _CALLS.items()
+}
+"""The longest that a request may take inside the app."""
+
+SETTINGS = {
+    "CONVSTORE_BUDGET": f"{BUDGET_SECONDS:g}",
+    "CONVSTORE_TURN_POLICY": "wait",
+    "CONVSTORE_TURN_WAIT": f"{TURN_WAIT_SECONDS:g}",
+    "CONVSTORE_TURN_LEASE": "2",
+}
+
+
+class World(abc.ABC):
+    """What nemesis breaks, and heals.
+
+    Attributes:
+        is_durable: What a server has written cannot be lost by a fail-over.
+        url: Of the servers themselves, without what may be broken between.
+    """
+
+    name: str
+    durability: str
+    is_durable: bool
+
+    def __init__(self, folder: Path, url_of_app: str, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self._settings = {**SETTINGS, "CONVSTORE_DURABILITY": self.durability}
+        self.workers = Workers(folder, {**self._settings, "CONVSTORE_URL": url_of_app})
+
+    @abc.abstractmethod
+    def servers(self) -> list[Server]:
+        """The servers that hold sessions."""
+
+    @abc.abstractmethod
+    def heal(self) -> None:
+        """Wait until the servers are as they were at first; raises AssertionError if they do not get there."""
+
+    def version(self) -> str:
+        said: Any = self.servers()[0].client.info("server")
+        return f"Valkey {said['valkey_version']}"
+
+    def recover(self, seconds: float = 90) -> list[str]:
+        """Wait until all is well and nothing is pending any more; why not, if that takes too long."""
+        self.heal()
+        deadline = time.monotonic() + seconds
+        while True:
+            health = self.workers.health() or {}
+            if health.get("connected") and not health.get("pending"):
+                return []
+            if time.monotonic() > deadline:
+                return [f"the app is not well again after {seconds:g} s: {health}"]
+            time.sleep(0.1)
+
+    def read_directly(self, sessions: Mapping[str, tuple[str, str | None]]) -> list[Final]:
+        """The sessions by a fresh process, with no app between; label > id and owner."""
+        instance = self.folder / "reader"
+        instance.mkdir(exist_ok=True)
+        environment = {**os.environ, **self._settings, "CONVSTORE_URL": self.url, "CHAOS_INSTANCE": str(instance)}
+        command = [sys.executable, "-m", "tests.chaos.reader"]
+        asked = json.dumps(sessions).encode()
+        done = subprocess.run(command, cwd=ROOT, env=environment, input=asked, stdout=subprocess.PIPE, check=True)
+        return finals_of(done.stdout)
+
+
+class SingleWorld(World):
+    """One server, which has on its disk what it acknowledges, behind a network that can be broken."""
+
+    name = "single"
+    durability = "fsync"
+    is_durable = True
+
+    def __init__(self, folder: Path, server: Server, proxy: Proxy) -> None:
+        super().__init__(folder, f"redis://127.0.0.1:{proxy.port}/0", server.url)
+        self.server = server
+        self.proxy = proxy
+
+    def servers(self) -> list[Server]:
+        return [self.server]
+
+    def heal(self) -> None:
+        self.proxy.tell("pass")
+        wait_for(lambda: self.server.client.ping(), "the server does not answer")
+
+
+@contextlib.contextmanager
+def single() -> Iterator[SingleWorld]:
+    with contextlib.ExitStack() as stack:
+        folder = _folder(stack)
+        server = Server(programs()["valkey"], "--appendonly", "yes", "--appendfsync", "always")
+        stack.callback(server.stop)
+        proxy = Proxy(free_port(), server.port)
+        stack.callback(proxy.stop)
+        world = SingleWorld(folder, server, proxy)
+        stack.callback(world.workers.kill_with_master)
+        world.workers.start()
+        yield world
+
+
+def _folder(stack: contextlib.ExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
