@@ -16,10 +16,7 @@ from flask_convstore import ConfigurationError, ConversationStore, StoreMisconfi
 from .processes import wait_for
 from .servers import Server, running
 from .service import Service, problem
-
-
-def is_linked(replica: Server) -> bool:
-    return bool(replica.client.info("replication")["master_link_status"] == "up")
+from .topologies import is_linked
 
 
 @contextlib.contextmanager

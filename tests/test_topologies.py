@@ -192,18 +192,12 @@ def test_slots_that_move_under_load_cost_no_error() -> None:
         service = Service(found.url)
         load = Load(service)
         source, target = found.primaries[0], found.primaries[2]
-        source_id, target_id = found.node_id(source), found.node_id(target)
 
         def move() -> None:
             keys = [key for server in found.primaries for key in server.client.scan_iter(match="*load*")]
             slots = sorted({told(source, "CLUSTER", "KEYSLOT", key) for key in keys})
             for slot in [slot for slot in slots if found.primary_of(slot) is source]:
-                told(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
-                told(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-                while moving := told(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
-                    told(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *moving)
-                for server in (target, source, found.primaries[1]):
-                    told(server, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
+                found.move(slot, source, target, found.primaries[1])
 
         load.during(move)
         load.check()

@@ -35,7 +35,18 @@ class Cluster:
         return str(told(server, "CLUSTER", "MYID").decode())
 
     def primary_of(self, slot: int) -> Server:
+        """Whose the slot was at first."""
         return self.primaries[min(slot * len(self.primaries) // 16384, len(self.primaries) - 1)]
+
+    def move(self, slot: int, source: Server, target: Server, *others: Server) -> None:
+        """Move a slot with its keys; *others* are the primaries that have nothing to do with it."""
+        source_id, target_id = self.node_id(source), self.node_id(target)
+        told(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+        told(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        while moving := told(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
+            told(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *moving)
+        for server in (target, source, *others):
+            told(server, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
 
 @contextlib.contextmanager
@@ -70,8 +81,24 @@ def _all_know(servers: list[Server]) -> bool:
 
 
 def _all_up(servers: list[Server], replicas: list[Server]) -> bool:
-    return all(_info(server)["cluster_state"] == "ok" for server in servers) and all(
-        replica.client.info("replication").get("master_link_status") == "up" for replica in replicas
+    is_ok = all(_info(server)["cluster_state"] == "ok" for server in servers)
+    return is_ok and all(is_linked(replica) for replica in replicas)
+
+
+def is_linked(replica: Server) -> bool:
+    """Whether it is a replica, and has all that its primary has."""
+    return bool(replica.client.info("replication").get("master_link_status") == "up")
+
+
+def is_primary(server: Server) -> bool:
+    return bool(server.client.info("replication")["role"] == "master")
+
+
+def is_whole(cluster: Cluster) -> bool:
+    """Whether all nodes say that all is well, and none suspects another."""
+    servers = [*cluster.primaries, *cluster.replicas]
+    return all(
+        _info(server)["cluster_state"] == "ok" and b"fail" not in told(server, "CLUSTER", "NODES") for server in servers
     )
 
 
@@ -113,7 +140,7 @@ def watched(primary: Server, replicas: list[Server]) -> Iterator[Watched]:
     with contextlib.ExitStack() as stack:
         for replica in replicas:
             replica.client.replicaof(primary.host, primary.port)
-            wait_for(partial(_is_linked, replica), "no replication")
+            wait_for(partial(is_linked, replica), "no replication")
         ports: list[int] = []
         for _ in range(3):
             file = Path(primary.folder, f"sentinel{len(ports)}.conf")
@@ -129,10 +156,6 @@ def watched(primary: Server, replicas: list[Server]) -> Iterator[Watched]:
         for client in clients:
             client.close()
         yield Watched(primary, replicas[0], ports, host)
-
-
-def _is_linked(replica: Server) -> bool:
-    return bool(replica.client.info("replication").get("master_link_status") == "up")
 
 
 def _sentinel(stack: contextlib.ExitStack, file: Path, host: str, within: tuple[str, ...]) -> int:

@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .worlds import SingleWorld, World
+from ..processes import wait_for
+from ..servers import Server
+from ..topologies import is_primary, told
+from .worlds import ClusterWorld, ReplicatedWorld, SentinelWorld, SingleWorld, World
 
 _W = TypeVar("_W", bound=World)
 
@@ -188,4 +191,82 @@ SINGLE: list[Fault[SingleWorld]] = [
     Fault("workers killed in an outage", _kill_workers_in_outage),
     Fault("memory full", _fill),
     Fault("clients killed", _kill_clients),
+]
+
+
+# ---- primaries with a replica each
+
+
+def _come_back(world: ReplicatedWorld, server: Server, primary: Server) -> None:
+    server.start(*world.options_of_a_replica(primary))
+
+
+def _kill_primary(world: ReplicatedWorld, chance: random.Random) -> None:
+    """It comes back when its replica has taken over: what had nothing on its disk must not lead again."""
+    primaries = world.current_primaries()
+    victim = primaries[chance.randrange(len(primaries))]
+    heir = world.replica_of(victim)
+    victim.kill()
+    try:
+        time.sleep(chance.uniform(0.5, 3))
+        wait_for(lambda: is_primary(heir), "the replica does not take over", 30)
+    finally:
+        _come_back(world, victim, heir)
+
+
+def _kill_replica(world: ReplicatedWorld, chance: random.Random) -> None:
+    primaries = world.current_primaries()
+    primary = primaries[chance.randrange(len(primaries))]
+    victim = world.replica_of(primary)
+    victim.kill()
+    time.sleep(chance.uniform(0.5, 3))
+    _come_back(world, victim, primary)
+
+
+def _fail_over(world: SentinelWorld, chance: random.Random) -> None:
+    _hand_over(world, chance)
+
+
+def _fail_over_coordinated(world: SentinelWorld, chance: random.Random) -> None:
+    _hand_over(world, chance, "COORDINATED")
+
+
+def _hand_over(world: SentinelWorld, chance: random.Random, *how: str) -> None:
+    (primary,) = world.current_primaries()
+    heir = world.replica_of(primary)
+    world.ask(chance.randrange(3), "FAILOVER", "mymaster", *how)
+    wait_for(lambda: is_primary(heir), "the replica does not take over", 30)
+
+
+def _move_slots(world: ClusterWorld, chance: random.Random) -> None:
+    """Up to 12 slots whose sessions are in use, with their keys."""
+    primaries = world.current_primaries()
+    chance.shuffle(primaries)
+    source, target, *others = primaries
+    keys = [key for key in source.client.scan_iter(match="*:history", count=1000) if _is_in_use(source, key)]
+    slots = sorted({told(source, "CLUSTER", "KEYSLOT", key) for key in keys})
+    for slot in chance.sample(slots, min(12, len(slots))):
+        world.cluster.move(slot, source, target, *others)
+    told(target, "WAIT", 1, 5000)
+
+
+def _is_in_use(server: Server, key: bytes) -> bool:
+    idle = told(server, "OBJECT", "IDLETIME", key)
+    return idle is not None and idle <= 1
+
+
+SENTINEL: list[Fault[SentinelWorld]] = [
+    *ANYWHERE,
+    Fault("primary killed", _kill_primary),
+    Fault("replica killed", _kill_replica),
+    Fault("fail-over", _fail_over),
+    Fault("coordinated fail-over", _fail_over_coordinated),
+]
+
+CLUSTER: list[Fault[ClusterWorld]] = [
+    *ANYWHERE,
+    Fault("primary killed", _kill_primary),
+    Fault("replica killed", _kill_replica),
+    Fault("slots moved", _move_slots),
+    Fault("slots moved", _move_slots),
 ]

@@ -12,12 +12,14 @@ from typing import Any
 from .checker import Finding, check
 from .clients import Load, read_of
 from .connection import Connection
-from .nemesis import SINGLE, Fault, Nemesis, Struck
+from .nemesis import CLUSTER, SENTINEL, SINGLE, Fault, Nemesis, Struck
 from .records import NOT_FOUND, Final, Operation
-from .worlds import BOUNDS, World, single
+from .worlds import BOUNDS, World, clustered, sentinel, single
 
 WORLDS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Sequence[Fault[Any]]]] = {
     "single": (single, SINGLE),
+    "sentinel": (sentinel, SENTINEL),
+    "cluster": (clustered, CLUSTER),
 }
 
 _PACE_SECONDS = 0.02

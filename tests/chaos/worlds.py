@@ -15,8 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from ..processes import wait_for
 from ..servers import Server, free_port, programs
+from ..topologies import Cluster, Watched, cluster, is_linked, is_primary, is_whole, sentinels
 from .proxy import Proxy
 from .reader import finals_of
 from .records import Final, Kind
@@ -45,6 +48,8 @@ SETTINGS = {
     "CONVSTORE_TURN_WAIT": f"{TURN_WAIT_SECONDS:g}",
     "CONVSTORE_TURN_LEASE": "2",
 }
+
+_HEALED_SECONDS = 60
 
 
 class World(abc.ABC):
@@ -129,6 +134,125 @@ def single() -> Iterator[SingleWorld]:
         proxy = Proxy(free_port(), server.port)
         stack.callback(proxy.stop)
         world = SingleWorld(folder, server, proxy)
+        stack.callback(world.workers.kill_with_master)
+        world.workers.start()
+        yield world
+
+
+class ReplicatedWorld(World):
+    """Primaries with one replica each, which has all that is acknowledged: so that whoever takes over has it too.
+
+    With more replicas than ``replicas:n`` waits for, one could take over that has not heard of it (docs/servers.md).
+    """
+
+    durability = "replicas:1"
+    is_durable = False
+    primaries: int
+
+    @abc.abstractmethod
+    def options_of_a_replica(self, primary: Server) -> tuple[str, ...]:
+        """What a server is started with that comes back to *primary*."""
+
+    @abc.abstractmethod
+    def replica_of(self, primary: Server) -> Server:
+        """Who takes over from *primary*."""
+
+    def current_primaries(self) -> list[Server]:
+        return [server for server in self.servers() if is_primary(server)]
+
+    def heal(self) -> None:
+        wait_for(self._is_whole, "not every primary has its replica again", _HEALED_SECONDS)
+
+    def _is_whole(self) -> bool:
+        try:
+            roles = [is_primary(server) for server in self.servers()]
+            linked = [is_linked(server) for server, primary in zip(self.servers(), roles, strict=True) if not primary]
+        except redis.RedisError:
+            return False
+        return roles.count(True) == self.primaries and all(linked) and self.agree()
+
+    @abc.abstractmethod
+    def agree(self) -> bool:
+        """Whether those who decide about fail-overs see it so too."""
+
+
+class SentinelWorld(ReplicatedWorld):
+    """A primary and a replica, watched by three Sentinels."""
+
+    name = "sentinel"
+    primaries = 1
+
+    def __init__(self, folder: Path, watched: Watched) -> None:
+        super().__init__(folder, watched.url, watched.url)
+        self._servers = [watched.primary, watched.replica]
+        self._sentinels = [redis.Redis(port=port) for port in watched.ports]
+
+    def servers(self) -> list[Server]:
+        return self._servers
+
+    def replica_of(self, primary: Server) -> Server:
+        return next(server for server in self._servers if server is not primary)
+
+    def options_of_a_replica(self, primary: Server) -> tuple[str, ...]:
+        return "--replicaof", f"127.0.0.1 {primary.port}"
+
+    def agree(self) -> bool:
+        (primary,) = self.current_primaries()
+        seen = [self.ask(number, "PRIMARY", "mymaster") for number in range(len(self._sentinels))]
+        return all(int(one[b"port"]) == primary.port and one[b"flags"] == b"master" for one in seen)
+
+    def ask(self, number: int, *command: str) -> Any:
+        """What a Sentinel says; a list of names and values as a dict."""
+        client: Any = self._sentinels[number]
+        said = client.execute_command("SENTINEL", *command)
+        return dict(zip(said[::2], said[1::2], strict=True)) if isinstance(said, list) else said
+
+    def close(self) -> None:
+        for client in self._sentinels:
+            client.close()
+
+
+class ClusterWorld(ReplicatedWorld):
+    """Three primaries with a replica each."""
+
+    name = "cluster"
+    primaries = 3
+
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        super().__init__(folder, cluster.url, cluster.url)
+        self.cluster = cluster
+
+    def servers(self) -> list[Server]:
+        return [*self.cluster.primaries, *self.cluster.replicas]
+
+    def replica_of(self, primary: Server) -> Server:
+        port = str(primary.port)
+        replicas = (server for server in self.servers() if not is_primary(server))
+        return next(one for one in replicas if str(one.client.info("replication")["master_port"]) == port)
+
+    def options_of_a_replica(self, primary: Server) -> tuple[str, ...]:
+        return ()  # its nodes.conf knows whom it belongs to, and the others tell it who has taken over
+
+    def agree(self) -> bool:
+        return is_whole(self.cluster)
+
+
+@contextlib.contextmanager
+def sentinel() -> Iterator[SentinelWorld]:
+    with contextlib.ExitStack() as stack:
+        folder = _folder(stack)
+        world = SentinelWorld(folder, stack.enter_context(sentinels()))
+        stack.callback(world.close)
+        stack.callback(world.workers.kill_with_master)
+        world.workers.start()
+        yield world
+
+
+@contextlib.contextmanager
+def clustered() -> Iterator[ClusterWorld]:
+    with contextlib.ExitStack() as stack:
+        folder = _folder(stack)
+        world = ClusterWorld(folder, stack.enter_context(cluster(with_replicas=True)))
         stack.callback(world.workers.kill_with_master)
         world.workers.start()
         yield world
