@@ -4,12 +4,17 @@ PORT ?= 5000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint replay clean
+MINUTES ?= 10
+WORLD ?= all
+
+.PHONY: help demo test lint chaos replay clean
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
 	@echo "make test            the whole test suite"
 	@echo "make lint            ruff, mypy --strict, import contracts"
+	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
+	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
 	@echo "                     ARGS=--check-only compares what an earlier run left"
 
@@ -32,6 +37,9 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/ready
+	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 replay: $(VENV)/ready
 	@test -n "$(FILE)" || { echo 'Name a file: make replay FILE=conversations.jsonl' >&2; exit 2; }

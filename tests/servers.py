@@ -56,7 +56,7 @@ class Server:
 
     def start(self, *options: str) -> None:
         """Start the process, the first time or again: with the same folder and port, and *options* besides."""
-        self.process = subprocess.Popen([*self._command, *options])
+        self.process = subprocess.Popen([*self._command, *options], start_new_session=True)  # Ctrl-C is not for it
         deadline = time.monotonic() + 10
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -164,7 +164,7 @@ def _sentinel(stack: contextlib.ExitStack, file: Path, host: str, within: tuple[
     port = free_port()
     command = [*within, str(programs()["valkey"]), str(file), "--sentinel", "--port", str(port), "--bind", host]
     command += ["--protected-mode", "no"]
-    process = subprocess.Popen([*command, "--logfile", str(file.with_suffix(".log"))])
+    process = subprocess.Popen([*command, "--logfile", str(file.with_suffix(".log"))], start_new_session=True)
 
     def stop() -> None:
         process.terminate()

@@ -1,6 +1,6 @@
 """Run chaos, print what came of it; exit status 1 if any promise was broken.
 
-    python -m tests.chaos --minutes 10 --seed 1 [--world single|sentinel|cluster|all] [--report docs/chaos.md]
+python -m tests.chaos --minutes 10 --seed 1 [--world single|sentinel|cluster|all] [--report docs/chaos.md]
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _SHARES = {"single": 0.6, "sentinel": 0.2, "cluster": 0.2}
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="of load, over all worlds")
-    parser.add_argument("--seed", type=int, help="the same seed brings the same faults and operations in the same order")
+    parser.add_argument(
+        "--seed", type=int, help="the same seed brings the same faults and operations in the same order"
+    )
     parser.add_argument("--world", choices=[*WORLDS, "all"], default="all")
     parser.add_argument("--report", type=Path, help="a file of Markdown to write")
     given = parser.parse_args()
@@ -36,7 +38,7 @@ def main() -> int:
         print(as_table(outcomes[-1]), flush=True)
     print(f"again: {command}")
     if given.report:
-        given.report.write_text(as_markdown(outcomes, command, seed))
+        given.report.write_text(as_markdown(outcomes, command))
     return 1 if any(outcome.findings for outcome in outcomes) else 0
 
 

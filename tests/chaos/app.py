@@ -25,7 +25,7 @@ from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import InternalServerError
 
-from flask_convstore import ConversationStore, SessionNotFound, Turn, TurnEnded, problem
+from flask_convstore import ConversationStore, Message, SessionNotFound, Turn, TurnEnded, problem
 from flask_convstore.errors import ConvstoreError
 
 convstore = ConversationStore()
@@ -75,15 +75,13 @@ def append(session_id: str) -> ResponseReturnValue:
 
 def turn(session_id: str) -> ResponseReturnValue:
     asked = request.get_json()
-    begun = None
+    begun: Turn | None = None
+    message: Message | None
     try:
-        begun = convstore.turn(
-            session_id, _message(asked["content"]), last=4, token=asked["token"], owner=_owner()
-        )
+        begun = convstore.turn(session_id, _message(asked["content"]), last=4, token=asked["token"], owner=_owner())
         with begun:
             message, replied = begun.message, begun.reply(reply(begun))
     except TurnEnded as ended:
-        assert ended.message
         message, replied = ended.message, ended.reply
     except ConvstoreError as error:
         if begun:

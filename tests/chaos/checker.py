@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .records import NOT_FOUND, Attempt, Final, Kind, Mark, Operation, Read, mark_of
+from .records import NOT_FOUND, Attempt, Final, Kind, Mark, Operation, Read, mark_of, text_of
 
 COUNTS = (
     "lost",
@@ -48,13 +48,13 @@ _EXPECTED = {"not-found", "turn-in-progress", "turn-lost", "unavailable"}
 class Finding(NamedTuple):
     """One broken promise."""
 
-    count: str
+    kind: str
     what: str
 
 
 def counted(findings: Iterable[Finding]) -> dict[str, int]:
     """How many there are of each, zeros included."""
-    found = Counter(finding.count for finding in findings)
+    found = Counter(finding.kind for finding in findings)
     return {count: found[count] for count in COUNTS}
 
 
@@ -122,14 +122,14 @@ def _of_session(label: str, session: _Session, bounds: Mapping[Kind, float]) -> 
             yield Finding("foreign", f"{name}: {operation.odd}")
         if operation.kind == "stranger" and operation.seen is not None:
             yield Finding("foreign", f"{name}: a stranger has read it")
-        if operation.kind in ("get", "append", "turn") and operation.is_acknowledged:
-            if operation.began > session.is_deleted_from():
-                yield Finding("revived", f"{name} was answered after the deletion")
+        is_answered = operation.kind in ("get", "append", "turn") and operation.is_acknowledged
+        if is_answered and operation.began > session.is_deleted_from():
+            yield Finding("revived", f"{name} was answered after the deletion")
         if operation.kind == "get" and operation.seen is not None:
             yield from _of_read(label, session, operation.seen)
             if not session.may_be_deleted_at(operation.ended):
                 for mark in _absent(session, operation.seen, operation.began):
-                    yield Finding("false absence", f"{name} did not see {mark}")
+                    yield Finding("false absence", f"{name} did not see {text_of(mark)}")
 
 
 def _of_attempts(name: str, session: _Session, operation: Operation, bound: float) -> Iterator[Finding]:
@@ -161,7 +161,7 @@ def _of_final(final: Final, session: _Session) -> Iterator[Finding]:
     elif final.read is None:
         if session.exists_from() < math.inf and not session.deletes:
             yield Finding("false absence", f"{name} is not there in the end")
-            yield from (Finding("lost", f"{name}: {mark}") for mark in session.acknowledged)
+            yield from (Finding("lost", f"{name}: {text_of(mark)}") for mark in session.acknowledged)
     else:
         yield from _of_read(final.label, session, final.read)
         if session.start and session.start.outcome == "failed":
@@ -169,7 +169,7 @@ def _of_final(final: Final, session: _Session) -> Iterator[Finding]:
         if session.is_deleted_from() < math.inf:
             yield Finding("revived", f"{name} is there in the end")
         if not session.deletes:
-            yield from (Finding("lost", f"{name}: {mark}") for mark in _absent(session, final.read, math.inf))
+            yield from (Finding("lost", f"{name}: {text_of(mark)}") for mark in _absent(session, final.read, math.inf))
 
 
 def _absent(session: _Session, read: Read, before: float) -> Iterator[Mark]:
@@ -197,16 +197,16 @@ def _of_read(label: str, session: _Session, read: Read) -> Iterator[Finding]:
             yield Finding("foreign", f"{label}: {text[:200]!r} is in it")
             continue
         if mark in places:
-            yield Finding("duplicated", f"{label}: {mark}")
+            yield Finding("duplicated", f"{label}: {text_of(mark)}")
             continue
         places[mark] = place
         if operation.outcome == "failed":
-            yield Finding("ghosts", f"{label}: {mark}")
+            yield Finding("ghosts", f"{label}: {text_of(mark)}")
         ended, acknowledged_seq = session.acknowledged.get(mark, (math.inf, None))
         if acknowledged_seq not in (None, seq):
-            yield Finding("reordered", f"{label}: {mark} was acknowledged as {acknowledged_seq} and is {seq}")
+            yield Finding("reordered", f"{label}: {text!r} was acknowledged as {acknowledged_seq} and is {seq}")
         elif ended < latest_beginning:
-            yield Finding("reordered", f"{label}: {mark} stands behind one that began after its end")
+            yield Finding("reordered", f"{label}: {text!r} stands behind one that began after its end")
         latest_beginning = max(latest_beginning, operation.began)
     yield from _torn(label, session, places, read)
 

@@ -1,7 +1,8 @@
 """The load: clients that do what their seed says, repeat what they cannot know, and note what they were told.
 
-A client belongs to an owner or to nobody. It works on two sessions of its own and one that it shares with its partner. What
-it does next never depends on what came of it, so that the same seed asks for the same things in the same order.
+A client belongs to an owner or to nobody. It works on two sessions of its own and one that it shares with its partner. Its
+plan never depends on what comes of it: the same seed asks for the same things in the same order, of those sessions that
+there are.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ _PROBLEM = "urn:convstore:"
 
 Act = Literal["start", "append", "turn", "get", "stranger", "delete", "afterwards"]
 
-_WEIGHTS: dict[Act, int] = {"start": 4, "append": 48, "turn": 20, "get": 20, "stranger": 4, "delete": 1, "afterwards": 3}
+_WEIGHTS: dict[Act, int] = {
+    "start": 4,
+    "append": 48,
+    "turn": 20,
+    "get": 20,
+    "stranger": 4,
+    "delete": 1,
+    "afterwards": 3,
+}
 
 
 class Step(NamedTuple):
@@ -70,9 +79,10 @@ class Target(NamedTuple):
 
 @dataclass(slots=True)
 class Slot:
-    """Where a client, or two, have their current session."""
+    """Where a client, or two, have their current session; *is_refused*: the server was away when it was asked for last."""
 
     target: Target | None = None
+    is_refused: bool = False
 
 
 class Client:
@@ -127,7 +137,9 @@ class Client:
             if self._deleted:
                 (self._get if step.variant % 2 else self._append)(self._deleted, step)
             return
-        if step.act == "start" or slot.target is None:
+        # Who cannot go on with a conversation begins another one, now and then.
+        gives_up = slot.is_refused and step.variant % 4 == 0
+        if step.act == "start" or slot.target is None or gives_up:
             slot.target = self._start(step) or slot.target
         target = slot.target
         if target is None:
@@ -144,6 +156,7 @@ class Client:
             self._delete(target)
             slot.target, self._deleted = None, target
             self._get(target, step)
+        slot.is_refused = self.operations[-1].attempts[-1].slug == "unavailable"
 
     # ---- operations
 

@@ -1,6 +1,6 @@
 """Sessions as the library reads them in a process of its own: JSON on stdin, JSON on stdout.
 
-    python -m tests.chaos.reader < {label: [session_id, owner]} > [[label, session_id, [[seq, text], …] | null, problem]]
+python -m tests.chaos.reader < {label: [session_id, owner]} > [[label, session_id, [[seq, text], …] | null, problem]]
 """
 
 from __future__ import annotations

@@ -1,17 +1,36 @@
-"""What a run says about itself, as a table for a terminal and as the document docs/chaos.md."""
+"""What runs say about themselves: a table for a terminal, and the document docs/chaos.md."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 
-from .checker import COUNTS, counted
+from .checker import counted
+from .clients import CLIENTS
+from .records import Kind
 from .run import Result
+from .workers import WORKERS
 from .worlds import BOUNDS
 
+_TEMPLATE = Path(__file__).with_suffix(".md")
 _SHOWN = 20
+
+
+def as_table(result: Result) -> str:
+    """For a terminal."""
+    lines = [f"{name:<36}{value}" for name, value in _figures(result).items()]
+    lines += [f"fault: {name:<29}{number}" for name, number in _faults(result).items()]
+    lines += [f"{name:<36}{number}" for name, number in counted(result.findings).items()]
+    lines += [f"  {finding.kind}: {finding.what}" for finding in result.findings[:_SHOWN]]
+    if len(result.findings) > _SHOWN:
+        lines.append(f"  and {len(result.findings) - _SHOWN} more")
+    return "\n".join([*lines, ""])
 
 
 def acknowledged(result: Result) -> int:
@@ -19,50 +38,56 @@ def acknowledged(result: Result) -> int:
     return sum(len(operation.marks()) for operation in result.operations if operation.is_acknowledged)
 
 
-def as_table(result: Result) -> str:
-    """For a terminal."""
-    lines = [f"\n{name:<34}{value}" for name, value in _figures(result)]
-    lines += [f"\nfault: {name:<27}{number}" for name, number in _faults(result)]
-    lines += [f"\n{name:<34}{number}" for name, number in counted(result.findings).items()]
-    lines += [f"\n  {finding.count}: {finding.what}" for finding in result.findings[:_SHOWN]]
-    more = len(result.findings) - _SHOWN
-    return "".join(lines)[1:] + (f"\n  and {more} more" if more > 0 else "") + "\n"
-
-
-def _figures(result: Result) -> list[tuple[str, str]]:
-    operations = Counter(operation.outcome for operation in result.operations)
+def _figures(result: Result) -> dict[str, str]:
+    outcomes = Counter(operation.outcome for operation in result.operations)
     attempts = [attempt for operation in result.operations for attempt in operation.attempts]
-    answered = [attempt for attempt in attempts if attempt.status]
-    took = [attempt.ended - attempt.began for attempt in answered if attempt.status and attempt.status < 500]
+    took = [attempt.ended - attempt.began for attempt in attempts if attempt.status]
     percentiles = statistics.quantiles(took, n=100) if len(took) > 1 else [0.0] * 99
-    inside = {
-        operation.kind: attempt.seconds_inside or 0
-        for operation, attempt in sorted(
-            ((operation, attempt) for operation in result.operations for attempt in operation.attempts),
-            key=lambda pair: pair[1].seconds_inside or 0,
-        )
+    in_faults = sum(struck.ended - struck.began for struck in result.struck)
+    return {
+        "world": f"{result.world}: {result.server}, durability {result.durability}",
+        "seconds of load; of faults": f"{result.seconds:.0f}; {in_faults:.0f}",
+        "acknowledged messages": f"{acknowledged(result):,}",
+        "operations": f"{len(result.operations):,}",
+        "acknowledged; refused; unknown": f"{outcomes['ok']:,}; {outcomes['failed']:,}; {outcomes['unknown']:,}",
+        "requests; without an answer": f"{len(attempts):,}; {len(attempts) - len(took):,}",
+        "answers from the fallback": f"{sum(attempt.is_degraded for attempt in attempts):,}",
+        "sessions read in the end": f"{len({final.label for final in result.finals}):,}",
+        "answer p50; p99; longest (s)": f"{percentiles[49]:.3f}; {percentiles[98]:.3f}; {max(took, default=0):.1f}",
+        "longest inside the app (s)": "; ".join(f"{kind} {seconds:.1f}" for kind, seconds in _longest(result).items()),
+        "faults": f"{len(result.struck)}",
     }
-    longest = ", ".join(f"{kind} {inside[kind]:.1f} of {BOUNDS[kind]:g}" for kind in BOUNDS if kind in inside)
-    fault_seconds = sum(struck.ended - struck.began for struck in result.struck)
-    return [
-        ("world", f"{result.world}, durability {result.durability}, {result.server}"),
-        ("seconds, of which faults", f"{result.seconds:.0f}, {fault_seconds:.0f}"),
-        ("acknowledged messages", f"{acknowledged(result):,}"),
-        ("operations", f"{len(result.operations):,}"),
-        ("… acknowledged, refused, unknown", f"{operations['ok']:,}, {operations['failed']:,}, {operations['unknown']:,}"),
-        ("requests, answered", f"{len(attempts):,}, {len(answered):,}"),
-        ("… from the fallback", f"{sum(attempt.is_degraded for attempt in answered):,}"),
-        ("sessions read in the end", f"{len({final.label for final in result.finals}):,}"),
-        ("request p50, p99, longest (s)", f"{percentiles[49]:.3f}, {percentiles[98]:.3f}, {max(took, default=0):.1f}"),
-        ("longest inside the app (s)", longest),
-        ("faults", f"{len(result.struck)}"),
-    ]
 
 
-def _faults(result: Result) -> list[tuple[str, int]]:
-    return sorted(Counter(struck.name for struck in result.struck).items())
+def _longest(result: Result) -> Mapping[Kind, float]:
+    longest = dict.fromkeys(BOUNDS, 0.0)
+    for operation in result.operations:
+        for attempt in operation.attempts:
+            longest[operation.kind] = max(longest[operation.kind], attempt.seconds_inside or 0)
+    return longest
 
 
-def as_markdown(results: Sequence[Result], command: str, seed: int) -> str:
-    """docs/chaos.md: every figure in it is of these runs."""
-    return f"{command} {seed} {len(results)} {datetime.now(UTC):%Y-%m-%d} {COUNTS}"
+def _faults(result: Result) -> dict[str, int]:
+    return dict(sorted(Counter(struck.name for struck in result.struck).items()))
+
+
+def as_markdown(results: Sequence[Result], command: str) -> str:
+    """docs/chaos.md; every figure in it is of these runs."""
+    shown = [_figures(result) for result in results]
+    rows = [[name, *(figures[name] for figures in shown)] for name in shown[0]]
+    counts = [counted(result.findings) for result in results]
+    rows += [[f"**{name}**", *(f"**{count[name]}**" for count in counts)] for name in counts[0]]
+    faults = [_faults(result) for result in results]
+    for name in sorted(set().union(*faults)):
+        rows.append([f"fault: {name}", *(str(fault.get(name, "")) for fault in faults)])
+    head = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    python, gunicorn = platform.python_version(), version("gunicorn")
+    return _TEMPLATE.read_text("utf-8").format(
+        command=command,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=f"{os.cpu_count()} cores, Python {python}, redis-py {version('redis')}, gunicorn {gunicorn}",
+        results="".join(f"| {' | '.join(row)} |\n" for row in head),
+        bounds=", ".join(f"{kind} {seconds:g} s" for kind, seconds in BOUNDS.items()),
+        clients=CLIENTS,
+        workers=WORKERS,
+    )

@@ -24,6 +24,9 @@ WORLDS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Sequence[Faul
 
 _PACE_SECONDS = 0.02
 
+_CIRCUIT_SECONDS = 40
+"""How long a worker may go on refusing when all is well again: its circuit tries again after 32 s at most."""
+
 
 @dataclass(slots=True)
 class Result:
@@ -53,8 +56,8 @@ def run(name: str, seconds: float, seed: int) -> Result:
             nemesis.join(seconds)
         finally:
             stop.set()
-            nemesis.join()
-            load.stop()
+            nemesis.join()  # whatever happens: it might start what nobody would end
+        load.stop()
         took = time.monotonic() - began
         problems = [repr(error) for error in (nemesis.failure, *load.failures) if error] or world.recover()
         finals = _last_reads(world, load.operations)
@@ -76,7 +79,12 @@ def _last_reads(world: World, operations: Sequence[Operation]) -> list[Final]:
 
 def _read(connection: Connection, label: str, session_id: str, owner: str | None) -> Final:
     door, headers = ("/own", {"X-Owner": owner}) if owner else ("/sessions", {})
-    answer = connection.call("GET", f"{door}/{session_id}", None, **headers)
+    give_up = time.monotonic() + _CIRCUIT_SECONDS
+    while True:
+        answer = connection.call("GET", f"{door}/{session_id}", None, **headers)
+        if answer.status in (200, NOT_FOUND) or time.monotonic() > give_up:
+            break
+        time.sleep(0.5)
     if answer.status == 200:
         return Final(label, session_id, "http", read_of(answer.json["history"], None))
     problem = "" if answer.status == NOT_FOUND else f"{answer.status} {answer.json or answer.detail}"

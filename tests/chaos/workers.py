@@ -32,7 +32,7 @@ class Workers:
         self._log = folder / "gunicorn.log"
         instance = folder / "instance"
         instance.mkdir()
-        self._environment = {**os.environ, "CHAOS_INSTANCE": str(instance), **settings}
+        self._environment = environment(instance, settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -72,6 +72,12 @@ class Workers:
 
     def _living(self) -> list[int]:
         return sorted(children(self._process.pid)) if self._process else []
+
+
+def environment(instance: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """What the app reads; nothing of ours is taken from outside."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("CONVSTORE_", "REDIS_"))}
+    return {**outside, **settings, "CHAOS_INSTANCE": str(instance)}
 
 
 def _kill(pid: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from ..topologies import Cluster, Watched, cluster, is_linked, is_primary, is_wh
 from .proxy import Proxy
 from .reader import finals_of
 from .records import Final, Kind
-from .workers import ROOT, Workers
+from .workers import ROOT, Workers, environment
 
 BUDGET_SECONDS = 5.0
 TURN_WAIT_SECONDS = 2.0
@@ -31,8 +30,8 @@ _HANDLER_SECONDS = 0.5
 _SCHEDULING_SECONDS = 1.0
 
 _CALLS: Mapping[Kind, int] = {"start": 5, "turn": 5, "append": 1, "get": 1, "stranger": 1, "delete": 1}
-"""How many calls to the store a request makes at most, each with a budget of its own. A turn: begin, look whether it is free,
-begin again, end, mark as failed. A start with a message: create, begin, end, mark as failed, load."""
+"""How many calls to the store a request makes at most, each with a budget of its own. A turn: begin, look whether it is
+free, begin again, end, mark as failed. A start with a message: create, begin, end, mark as failed, load."""
 
 BOUNDS: dict[Kind, float] = {
     kind: calls * BUDGET_SECONDS
@@ -98,10 +97,10 @@ class World(abc.ABC):
         """The sessions by a fresh process, with no app between; label > id and owner."""
         instance = self.folder / "reader"
         instance.mkdir(exist_ok=True)
-        environment = {**os.environ, **self._settings, "CONVSTORE_URL": self.url, "CHAOS_INSTANCE": str(instance)}
+        settings = environment(instance, {**self._settings, "CONVSTORE_URL": self.url})
         command = [sys.executable, "-m", "tests.chaos.reader"]
         asked = json.dumps(sessions).encode()
-        done = subprocess.run(command, cwd=ROOT, env=environment, input=asked, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(command, cwd=ROOT, env=settings, input=asked, stdout=subprocess.PIPE, check=True)
         return finals_of(done.stdout)
 
 
@@ -122,7 +121,7 @@ class SingleWorld(World):
 
     def heal(self) -> None:
         self.proxy.tell("pass")
-        wait_for(lambda: self.server.client.ping(), "the server does not answer")
+        wait_for(self.server.client.ping, "the server does not answer")
 
 
 @contextlib.contextmanager
