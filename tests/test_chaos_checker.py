@@ -64,6 +64,9 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     lonely = Mark("s1", "c1", 7, 1, 1)
     assert counts(told, final([*whole, lonely])) == {}
     assert counts(told, final([*whole, *told[5].marks(), lonely])) == {}
+    told.append(operation("append", 10, 80, parts=1, first_seq=9))
+    told.append(operation("get", 11, 90, seen=Read((Seen(9, text_of(told[-1].marks()[0])),), last=1)))
+    assert counts(told) == {}, "where the message that was left stands is not known"
     assert list(counted([])) == list(COUNTS)
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .report import as_markdown, as_table
+from .report import as_markdown, as_table, write_log
 from .run import WORLDS, run
 
 _SHARES = {"single": 0.6, "sentinel": 0.2, "cluster": 0.2}
@@ -26,16 +26,21 @@ def main() -> int:
     )
     parser.add_argument("--world", choices=[*WORLDS, "all"], default="all")
     parser.add_argument("--report", type=Path, help="a file of Markdown to write")
+    parser.add_argument("--log", type=Path, help="a folder for what was asked, answered and read: a line of JSON each")
     given = parser.parse_args()
     seed = random.randrange(1 << 31) if given.seed is None else given.seed
     command = f"python -m tests.chaos --minutes {given.minutes:g} --seed {seed} --world {given.world}"
-    signal.signal(signal.SIGTERM, _interrupt)
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, _interrupt)
     shares = _SHARES if given.world == "all" else {given.world: 1.0}
     outcomes = []
     for world, share in shares.items():
         print(f"{world}: {given.minutes * share:.1f} minutes, seed {seed}", flush=True)
         outcomes.append(run(world, given.minutes * 60 * share, seed))
         print(as_table(outcomes[-1]), flush=True)
+        if given.log:
+            given.log.mkdir(parents=True, exist_ok=True)
+            write_log(outcomes[-1], given.log / f"{world}.jsonl")
     print(f"again: {command}")
     if given.report:
         given.report.write_text(as_markdown(outcomes, command))

@@ -175,9 +175,9 @@ def _of_final(final: Final, session: _Session) -> Iterator[Finding]:
 def _absent(session: _Session, read: Read, before: float) -> Iterator[Mark]:
     """What was acknowledged *before* and is not among what was read, though it should be."""
     present = {mark_of(seen.text) for seen in read.messages}
-    first_seq = 1 if read.is_from_the_first else read.messages[0].seq
     for mark, (ended, seq) in session.acknowledged.items():
-        if ended < before and mark not in present and (seq is None or seq >= first_seq):
+        is_in_window = read.is_from_the_first or (seq is not None and seq >= read.messages[0].seq)
+        if ended < before and mark not in present and is_in_window:
             yield mark
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from .checker import counted
 from .clients import CLIENTS
-from .records import Kind
+from .nemesis import Struck
+from .records import Final, Kind, Operation
 from .run import Result
 from .workers import WORKERS
 from .worlds import BOUNDS
@@ -69,6 +72,16 @@ def _longest(result: Result) -> Mapping[Kind, float]:
 
 def _faults(result: Result) -> dict[str, int]:
     return dict(sorted(Counter(struck.name for struck in result.struck).items()))
+
+
+def write_log(result: Result, file: Path) -> None:
+    """Everything that was noted, in the order in which it began."""
+    noted: list[Operation | Struck] = [*result.operations, *result.struck]
+    noted.sort(key=lambda one: one.began)
+    with file.open("w") as lines:
+        everything: list[Operation | Struck | Final] = [*noted, *result.finals]
+        for one in everything:
+            print(json.dumps({type(one).__name__: asdict(one)}), file=lines)
 
 
 def as_markdown(results: Sequence[Result], command: str) -> str:
