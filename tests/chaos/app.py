@@ -63,14 +63,14 @@ def create_app() -> Flask:
 def save(session_id: str) -> ResponseReturnValue:
     history = [_message(text) for text in request.get_json()["messages"]]
     session = convstore.save_session(session_id, {"note": "chaos", "history": history}, owner=_owner())
-    return jsonify(session_id=session_id, version=session.version), 201
+    return _told({"session_id": session_id, "version": session.version}, session.fallback, 201)
 
 
 def append(session_id: str) -> ResponseReturnValue:
     asked = request.get_json()
     messages = [_message(text) for text in asked["messages"]]
     receipt = convstore.append(session_id, *messages, token=asked["token"], owner=_owner())
-    return jsonify(session_id=session_id, first_seq=receipt.first_seq, level=receipt.level), 201
+    return _told({"session_id": session_id, "first_seq": receipt.first_seq}, receipt.fallback, 201)
 
 
 def turn(session_id: str) -> ResponseReturnValue:
@@ -96,13 +96,18 @@ def get(session_id: str) -> ResponseReturnValue:
     if session is None:
         raise SessionNotFound(session_id)
     history = [{"seq": message.seq, "content": message.get("content")} for message in session.messages]
-    return jsonify(session_id=session_id, history=history)
+    return _told({"session_id": session_id, "history": history}, session.fallback)
 
 
 def delete(session_id: str) -> ResponseReturnValue:
     if not convstore.delete_session(session_id, owner=_owner()):
         raise SessionNotFound(session_id)
     return jsonify(status="deleted")
+
+
+def _told(value: dict[str, Any], fallback: str | None, status: int = 200) -> ResponseReturnValue:
+    """As the blueprint tells it."""
+    return jsonify(value), status, {"Convstore-Degraded": fallback} if fallback else {}
 
 
 def _owner() -> str | None:
