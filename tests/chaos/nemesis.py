@@ -144,8 +144,8 @@ def _freeze(world: SingleWorld, chance: random.Random) -> None:
 def _kill_server(world: SingleWorld, chance: random.Random) -> None:
     """What is not there refuses connections: so does the network meanwhile."""
     world.server.kill()
+    world.proxy.tell("cut")
     try:
-        world.proxy.tell("cut")
         time.sleep(chance.uniform(0.5, 6))
     finally:
         world.server.start()
@@ -153,10 +153,35 @@ def _kill_server(world: SingleWorld, chance: random.Random) -> None:
 
 
 def _kill_replayer(world: SingleWorld, chance: random.Random) -> None:
-    """The workers die while they bring home what was accepted meanwhile."""
+    """The workers die while they bring home what was accepted meanwhile, which takes long; those behind them too."""
     _kill_server(world, chance)
-    time.sleep(chance.uniform(0, 1))
-    world.workers.kill_all()
+    world.proxy.tell("slow", delay=chance.uniform(0.005, 0.05))
+    for longest in (3, 2):
+        time.sleep(chance.uniform(0, longest))
+        world.workers.kill_all()
+
+
+def _flap(world: SingleWorld, chance: random.Random) -> None:
+    """It is back for so short a time that nothing is brought home whole."""
+    for _ in range(chance.randint(3, 5)):
+        world.proxy.tell("cut")
+        time.sleep(chance.uniform(0.3, 1.5))
+        world.proxy.tell("pass")
+        time.sleep(chance.uniform(0.1, 1.5))
+
+
+def _lose_replies_behind_an_outage(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("cut")
+    time.sleep(chance.uniform(1, 3))
+    world.proxy.tell("lossy", loss=chance.uniform(0.1, 0.4), seed=chance.random())
+    time.sleep(chance.uniform(1, 4))
+
+
+def _kill_gunicorn_in_outage(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("cut")
+    time.sleep(chance.uniform(1, 3))
+    kill_gunicorn(world, chance)
+    time.sleep(chance.uniform(0, 2))
 
 
 def _kill_workers_in_outage(world: SingleWorld, chance: random.Random) -> None:
@@ -189,6 +214,9 @@ SINGLE: list[Fault[SingleWorld]] = [
     Fault("server killed", _kill_server),
     Fault("replayer killed", _kill_replayer),
     Fault("workers killed in an outage", _kill_workers_in_outage),
+    Fault("gunicorn killed in an outage", _kill_gunicorn_in_outage),
+    Fault("network flapping", _flap),
+    Fault("lost replies behind an outage", _lose_replies_behind_an_outage),
     Fault("memory full", _fill),
     Fault("clients killed", _kill_clients),
 ]
