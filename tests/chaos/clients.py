@@ -36,7 +36,7 @@ _WEIGHTS: dict[Act, int] = {
     "turn": 20,
     "get": 20,
     "stranger": 4,
-    "delete": 1,
+    "delete": 2,
     "afterwards": 3,
 }
 

@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -37,8 +37,17 @@ class Struck:
     ended: float
 
 
+def schedule(faults: Sequence[Fault[Any]], seed: str) -> Iterator[tuple[float, Fault[Any], random.Random]]:
+    """What happens, for ever: the calm before, the fault, and what it draws from. Each comes once before any comes again."""
+    chance = random.Random(f"{seed} nemesis")
+    while True:
+        for fault in chance.sample(faults, len(faults)):
+            # A generator for each, so that what a fault draws changes nothing for the next.
+            yield chance.uniform(*_CALM_SECONDS), fault, random.Random(chance.random())
+
+
 class Nemesis:
-    """Strikes until it is told to stop. Each kind comes once before any comes again.
+    """Strikes until it is told to stop.
 
     Attributes:
         struck: What happened.
@@ -47,7 +56,7 @@ class Nemesis:
 
     def __init__(self, world: Any, faults: Sequence[Fault[Any]], seed: str, stop: threading.Event) -> None:
         self._world = world
-        self._faults = list(faults)
+        self._faults = faults
         self._seed = seed
         self._stop_asked = stop
         self.struck: list[Struck] = []
@@ -63,18 +72,15 @@ class Nemesis:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        chance = random.Random(f"{self._seed} nemesis")
-        bag: list[Fault[Any]] = []
         try:
-            while not self._stop_asked.wait(chance.uniform(*_CALM_SECONDS)):
-                bag = bag or chance.sample(self._faults, len(self._faults))
-                self._strike(bag.pop())
+            for calm, fault, chance in schedule(self._faults, self._seed):
+                if self._stop_asked.wait(calm):
+                    break
+                self._strike(fault, chance)
         except Exception as error:
             self.failure = error
 
-    def _strike(self, fault: Fault[Any]) -> None:
-        # A generator for each, so that what a fault draws changes nothing for the next.
-        chance = random.Random(f"{self._seed} fault {len(self.struck)}")
+    def _strike(self, fault: Fault[Any], chance: random.Random) -> None:
         began = time.monotonic()
         try:
             fault.strike(self._world, chance)
