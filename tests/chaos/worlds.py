@@ -83,7 +83,10 @@ class World(abc.ABC):
 
     def recover(self, seconds: float = 90) -> list[str]:
         """Wait until all is well and nothing is pending any more; why not, if that takes too long."""
-        self.heal()
+        try:
+            self.heal()
+        except (AssertionError, redis.RedisError) as error:
+            return [f"the servers do not heal: {error!r}"]
         deadline = time.monotonic() + seconds
         while True:
             health = self.workers.health() or {}
@@ -166,9 +169,9 @@ class ReplicatedWorld(World):
         try:
             roles = [is_primary(server) for server in self.servers()]
             linked = [is_linked(server) for server, primary in zip(self.servers(), roles, strict=True) if not primary]
+            return roles.count(True) == self.primaries and all(linked) and self.agree()
         except redis.RedisError:
             return False
-        return roles.count(True) == self.primaries and all(linked) and self.agree()
 
     @abc.abstractmethod
     def agree(self) -> bool:
@@ -196,9 +199,9 @@ class SentinelWorld(ReplicatedWorld):
         return "--replicaof", f"127.0.0.1 {primary.port}"
 
     def agree(self) -> bool:
-        (primary,) = self.current_primaries()
+        primaries = [str(server.port).encode() for server in self.current_primaries()]
         seen = [self.ask(number, "PRIMARY", "mymaster") for number in range(len(self._sentinels))]
-        return all(int(one[b"port"]) == primary.port and one[b"flags"] == b"master" for one in seen)
+        return all([one[b"port"]] == primaries and one[b"flags"] == b"master" for one in seen)
 
     def ask(self, number: int, *command: str) -> Any:
         """What a Sentinel says; a list of names and values as a dict."""
