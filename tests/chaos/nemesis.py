@@ -236,13 +236,16 @@ def _come_back(world: ReplicatedWorld, server: Server, primary: Server) -> None:
 
 
 def _kill_primary(world: ReplicatedWorld, chance: random.Random) -> None:
-    """It comes back when its replica has taken over: what had nothing on its disk must not lead again."""
+    """It comes back when its replica has taken over, often at once, when not everybody knows yet.
+
+    Not before: what has nothing on its disk must not lead again.
+    """
     primaries = world.current_primaries()
     victim = primaries[chance.randrange(len(primaries))]
     heir = world.replica_of(victim)
     victim.kill()
     try:
-        time.sleep(chance.uniform(0.5, 3))
+        time.sleep(chance.choice((0, chance.uniform(0.5, 3))))
         wait_for(lambda: is_primary(heir), "the replica does not take over", 30)
     finally:
         _come_back(world, victim, heir)
