@@ -258,8 +258,9 @@ class Client:
     def _delete(self, target: Target) -> None:
         operation = self._operation("delete", target.label, target.session_id)
         self._perform(operation, self._sender("DELETE", f"{self._door}/{target.session_id}"), lambda _: None)
-        # It has no token: one that cannot be known is known when a repeat finds nothing.
-        if operation.outcome == "unknown" and operation.attempts[-1].status == NOT_FOUND:
+        # It has no token: one that cannot be known is known when a repeat finds nothing, unless it is only a primary that
+        # finds nothing, and that may be deposed.
+        if self._is_durable and operation.outcome == "unknown" and operation.attempts[-1].status == NOT_FOUND:
             operation.outcome = "ok"
 
     # ---- what they have in common

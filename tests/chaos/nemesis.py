@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import redis
+
 from ..processes import wait_for
 from ..servers import Server
 from ..topologies import is_primary, told
@@ -231,6 +233,14 @@ SINGLE: list[Fault[SingleWorld]] = [
 # ---- primaries with a replica each
 
 
+def _leads(server: Server) -> bool:
+    """Whether it is a primary; connections are killed when it becomes one."""
+    try:
+        return is_primary(server)
+    except redis.RedisError:
+        return False
+
+
 def _come_back(world: ReplicatedWorld, server: Server, primary: Server) -> None:
     server.start(*world.options_of_a_replica(primary))
 
@@ -246,7 +256,7 @@ def _kill_primary(world: ReplicatedWorld, chance: random.Random) -> None:
     victim.kill()
     try:
         time.sleep(chance.choice((0, chance.uniform(0.5, 3))))
-        wait_for(lambda: is_primary(heir), "the replica does not take over", 30)
+        wait_for(lambda: _leads(heir), "the replica does not take over", 30)
     finally:
         _come_back(world, victim, heir)
 
@@ -272,7 +282,7 @@ def _hand_over(world: SentinelWorld, chance: random.Random, *how: str) -> None:
     (primary,) = world.current_primaries()
     heir = world.replica_of(primary)
     world.ask(chance.randrange(3), "FAILOVER", "mymaster", *how)
-    wait_for(lambda: is_primary(heir), "the replica does not take over", 30)
+    wait_for(lambda: _leads(heir), "the replica does not take over", 30)
 
 
 def _move_slots(world: ClusterWorld, chance: random.Random) -> None:

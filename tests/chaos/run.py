@@ -59,7 +59,9 @@ def run(name: str, seconds: float, seed: int) -> Result:
             nemesis.join()  # whatever happens: it might start what nobody would end
         load.stop()
         took = time.monotonic() - began
-        problems = [repr(error) for error in (nemesis.failure, *load.failures) if error] or world.recover()
+        problems = [
+            f"{type(error).__name__}: {error}" for error in (nemesis.failure, *load.failures) if error
+        ] or world.recover()
         finals = _last_reads(world, load.operations)
         result = Result(name, world.durability, world.version(), took, load.operations, finals, nemesis.struck)
     result.findings = check(result.operations, finals, BOUNDS)
