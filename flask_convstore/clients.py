@@ -134,7 +134,17 @@ def connect_cluster(settings: Settings) -> LazyCluster:
 
 
 class _SentinelConnection(SentinelManagedConnection):
-    """One that is never used again after a read that was interrupted: the next caller would get the reply."""
+    """One that is never used again after a read that was interrupted: the next caller would get the reply.
+
+    And one to a primary: a Sentinel that has not heard of the last fail-over names a server that is a replica by now, and
+    perhaps empty.
+    """
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        super().on_connect_check_health(check_health=check_health)
+        self.send_command("ROLE")  # type: ignore[no-untyped-call]
+        if self.read_response()[0] not in (b"master", "master"):
+            raise exceptions.MasterDownError("the server that the Sentinels name is no primary")
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:

@@ -65,6 +65,7 @@ FAILURES = (
     Failure("out of memory", exceptions.OutOfMemoryError, "", "refused"),
     Failure("read only", exceptions.ReadOnlyError, "", "refused", passes=True),
     Failure("no primary", exceptions.MasterDownError, "", "refused", passes=True, is_down=True),
+    Failure("no primary", None, "WAIT cannot be used with replica", "refused", passes=True, is_down=True),
     Failure("no replicas", None, "NOREPLICAS", "refused"),
     Failure("no replicas", None, "Not enough good replicas", "refused"),
     Failure("disk is failing", None, "MISCONF", "refused"),

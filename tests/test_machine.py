@@ -268,8 +268,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session_id=IDS)
     def expire(self, session_id: str) -> None:
-        if session_id in self.memory._sessions:
-            self.memory._sessions[session_id].expires = 0
+        self.memory._sessions.pop(session_id, None)
         self.client.delete(*self.redis._keys(session_id)[:2])
 
     @rule(session_id=IDS)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 from redis.cluster import RedisCluster
 
 from flask_convstore import ANY, ConversationStore, StoreUnavailable
@@ -19,7 +20,7 @@ from flask_convstore.redis_cluster import ClusterCalls
 
 from .conftest import check_lifetimes
 from .processes import wait_for
-from .service import Service
+from .service import Service, problem
 from .topologies import cluster, sentinels, told
 
 
@@ -215,6 +216,24 @@ def test_a_fail_over_by_sentinels() -> None:
         load.during(kill)
         assert load.errors == []
         assert found.replica.client.info("replication")["role"] == "master"
+
+
+def test_a_primary_that_comes_back_empty_is_not_believed() -> None:
+    """A replica by now, without its data yet, and the Sentinels have not heard of that: it knows of no session."""
+    with sentinels() as found:
+        service = Service(found.url, BUDGET=1, DURABILITY="replicas:1", FALLBACK="none")
+        session_id = service.start()
+        for port in found.ports:
+            with redis.Redis(port=port) as sentinel:
+                told: Any = sentinel
+                told.execute_command("SENTINEL", "SET", "mymaster", "down-after-milliseconds", "60000")
+        found.primary.kill()
+        found.primary.start("--replicaof", f"127.0.0.1 {found.replica.port}")
+        for answer in (
+            service.client.get(f"/sessions/{session_id}"),
+            service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}),
+        ):
+            assert problem(answer, 503, "unavailable")["written"] is False
 
 
 def test_a_silent_cluster_ends_with_the_budget() -> None:
