@@ -1,14 +1,17 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
-from .blueprint import problem
 from .errors import (
     ConfigurationError,
     ConflictError,
     ConvstoreError,
     CorruptValue,
+    CrossOrigin,
+    Forbidden,
     InvalidInput,
     InvalidSessionId,
+    MessageNotFound,
     NotSerializable,
+    OwnerRequired,
     ReplyFailed,
     SessionExists,
     SessionMoved,
@@ -19,6 +22,8 @@ from .errors import (
     TokenReused,
     TooDeep,
     TooLarge,
+    TooManySessions,
+    TooManyTurns,
     TurnInProgress,
     TurnLost,
     Unstorable,
@@ -33,7 +38,8 @@ from .extension import (
     save_session,
 )
 from .mapping import SessionMapping
-from .models import ANY, Health, Message, Page, Receipt, Summary
+from .models import ANY, Health, Message, Page, Receipt, Summary, Usage
+from .problems import problem
 from .sessions import ListSession, Session
 from .turns import Turn, TurnEnded
 
@@ -44,12 +50,16 @@ __all__ = [
     "ConversationStore",
     "ConvstoreError",
     "CorruptValue",
+    "CrossOrigin",
+    "Forbidden",
     "Health",
     "InvalidInput",
     "InvalidSessionId",
     "ListSession",
     "Message",
+    "MessageNotFound",
     "NotSerializable",
+    "OwnerRequired",
     "Page",
     "Receipt",
     "ReplyFailed",
@@ -65,11 +75,14 @@ __all__ = [
     "TokenReused",
     "TooDeep",
     "TooLarge",
+    "TooManySessions",
+    "TooManyTurns",
     "Turn",
     "TurnEnded",
     "TurnInProgress",
     "TurnLost",
     "Unstorable",
+    "Usage",
     "clear_conversation",
     "delete_session",
     "get_conversation",

@@ -62,6 +62,15 @@ def resolve(
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere too often", written=False)
 
 
+def ensure(
+    conversations: Conversations, alias: str, *, data: Content, ttl: float | None, owner: Owner | Scope = CALLER
+) -> AnySession:
+    """The session that *alias* leads to; a new one with *data*, if it leads nowhere."""
+    session = resolve(conversations, alias, create=True, data=data, ttl=ttl, owner=owner)
+    assert session is not None
+    return session
+
+
 def link(conversations: Conversations, alias: str, session_id: str, *, owner: Owner | Scope = CALLER) -> None:
     """See ``ConversationStore.link``."""
     name, whose, life_ms = _named(conversations, alias, owner)

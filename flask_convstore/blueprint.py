@@ -1,103 +1,66 @@
 """The HTTP door: load, call, dump.
 
-| route                          | endpoint           | answers                                       |
-| ------------------------------ | ------------------ | --------------------------------------------- |
-| POST   /                       | start_session      | 201 session, Location, ETag                   |
-| POST   /<session_id>/messages  | continue_session   | 201 {session_id, version, message, reply}     |
-| GET    /<session_id>?last=k    | get_session        | 200 session, ETag; 304                        |
-| DELETE /<session_id>           | delete_session     | 200 {"status": "deleted"}                     |
-| GET    /health                 | health             | 200, 503                                      |
+| route                                    | endpoint         | answers                                                |
+| ---------------------------------------- | ---------------- | ------------------------------------------------------ |
+| POST   /                                 | start_session    | 201 session, Location, ETag; 200 where an alias leads  |
+| GET    /?cursor=&limit=                  | list_sessions    | 200 {sessions, next}                                   |
+| DELETE /                                 | delete_sessions  | 200 {deleted, complete}                                |
+| GET    /export?cursor=                   | export_sessions  | 200 JSON Lines                                         |
+| POST   /import                           | import_sessions  | 200 {imported}                                         |
+| GET    /<session_id>?last=k              | get_session      | 200 session, ETag; 304                                 |
+| PATCH  /<session_id>                     | update_session   | 200 session without its history                        |
+| DELETE /<session_id>                     | delete_session   | 200 {"status": "deleted"}                              |
+| POST   /<session_id>/messages            | continue_session | 201 {session_id, version, message, reply}              |
+| GET    /<session_id>/messages?before=&limit= | list_messages | 200 {messages, next}                                  |
+| PATCH  /<session_id>/messages/<seq>      | edit_message     | 200 {session_id, version, message}                     |
+| DELETE /<session_id>/messages/<seq>      | redact_message   | 200 {session_id, version, message}                     |
+| POST   /<session_id>/compact             | compact_session  | 201 session, Location, ETag                            |
+| POST   /<session_id>/fork                | fork_session     | 201 session, Location, ETag                            |
+| GET    /health                           | health           | 200, 503                                               |
 
-What goes wrong is an exception; one table gives its status, and every error is ``application/problem+json`` (RFC 9457).
+What goes wrong is an exception; ``problems`` has the one table that gives its status. ``CONVSTORE_ROUTES`` names the
+endpoints that there are; the others are a 404 of the host's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, abort, request, url_for
 from marshmallow import Schema
 
-from . import codecs, schemas
-from .config import Settings
+from . import aliases, branches, codecs, editing, schemas
+from .answers import answer, etag, marked, tagged
+from .changes import title_of
+from .config import ENDPOINTS, Settings
 from .conversations import Conversations, check_name
-from .errors import (
-    ConflictError,
-    ConvstoreError,
-    CorruptValue,
-    InvalidInput,
-    InvalidSessionId,
-    ReplyFailed,
-    SessionExists,
-    SessionMoved,
-    SessionNotFound,
-    StoreMisconfigured,
-    StoreUnavailable,
-    TooDeep,
-    TooLarge,
-    TurnInProgress,
-    TurnLost,
-    Unstorable,
-)
-from .models import Message, Receipt, as_datetime, as_milliseconds
-from .parsing import BadJson, InvalidRequest, UnsupportedMediaType, limit_body, parser
+from .errors import ConflictError, ConvstoreError, InvalidInput, MessageNotFound, OwnerRequired, SessionNotFound
+from .models import Message, Receipt, as_datetime
+from .owner_views import OwnerViews
+from .parsing import limit_body, parser
+from .problems import problem
 from .sessions import AnySession
 from .turns import Replier, converse
-
-_log = logging.getLogger("flask_convstore")
 
 _BODY_SLACK = 65_536
 _ESCAPED = 3
 """How much longer than in UTF-8 a text can get when a client escapes it: an emoji of 4 bytes takes 12."""
 
-
-# status, slug, title, and the detail that clients see where the error's own text is not for them
-_PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
-    BadJson: (400, "bad-json", "The body is no JSON", None),
-    TooDeep: (400, "too-deep", "The body is nested too deep", None),
-    SessionNotFound: (404, "not-found", "No such session", "There is no such session, or it has expired."),
-    InvalidSessionId: (404, "not-found", "No such session", "There is no such session, or it has expired."),
-    SessionExists: (409, "exists", "There is such a session", None),
-    ConflictError: (409, "conflict", "The session was changed meanwhile", None),
-    TurnInProgress: (409, "turn-in-progress", "A turn is in progress", None),
-    TurnLost: (409, "turn-lost", "The turn was taken over", None),
-    SessionMoved: (409, "moved", "The conversation goes on elsewhere", None),
-    TooLarge: (413, "too-large", "A limit is passed", None),
-    UnsupportedMediaType: (415, "unsupported-media-type", "The body must be JSON", None),
-    InvalidInput: (422, "invalid", "The request is not valid", None),
-    ReplyFailed: (
-        502,
-        "reply-failed",
-        "No reply",
-        "The reply could not be made; the server's log says why. The message is stored.",
-    ),
-    Unstorable: (
-        500,
-        "not-stored",
-        "The session was not saved",
-        "It cannot be stored as it is; the server's log says why.",
-    ),
-    StoreUnavailable: (503, "unavailable", "The store does not answer", "The store does not answer. Try again later."),
-    StoreMisconfigured: (503, "misconfigured", "The store does not answer", "The store cannot be used at present."),
-    CorruptValue: (500, "corrupt", "The session cannot be read", "What is stored of this session cannot be read."),
-}
-_RETRY_AFTER_SECONDS = 1
+_LARGEST_SEQ = 2**53
 
 
 def make_blueprint(name: str, conversations: Conversations, replier: Callable[[], Replier | None]) -> Blueprint:
     """The blueprint of one store; *replier* gives what replies, if anything does."""
-    views = _Views(conversations, replier)
+    views, of_owners = _Views(conversations, replier), OwnerViews(conversations)
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
-    blueprint.add_url_rule("", view_func=views.start_session, methods=["POST"])
-    blueprint.add_url_rule("/health", view_func=views.health)
-    blueprint.add_url_rule("/<session_id>", view_func=views.get_session)
-    blueprint.add_url_rule("/<session_id>", view_func=views.delete_session, methods=["DELETE"])
-    blueprint.add_url_rule("/<session_id>/messages", view_func=views.continue_session, methods=["POST"])
+    for endpoint, rule, method in ENDPOINTS:
+        view = getattr(of_owners, endpoint, None) or getattr(views, endpoint)
+        blueprint.add_url_rule(rule, endpoint, view, methods=[method])
+    blueprint.before_request(views.check_route)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
@@ -107,6 +70,15 @@ class _Views:
         self._conversations = conversations
         self._replier = replier
 
+    def check_route(self) -> None:
+        """A route that is switched off is none of ours."""
+        routes = self._settings.routes
+        endpoint = (request.endpoint or "").rpartition(".")[2]
+        if routes is not True and not (routes and endpoint in routes):
+            abort(404)
+
+    # ---- sessions
+
     def start_session(self) -> Response:
         """Start a session; with a message, answer it too."""
         body = self._body(schemas.start_body)
@@ -115,6 +87,8 @@ class _Views:
         replier = self._replier() if message else None
         content = {**body["data"], self._settings.history_key: [message] if message and not replier else []}
         digest = hashlib.blake2b(codecs.dump(body), digest_size=8).hexdigest()
+        if body["alias"] is not None:
+            return self._start_by_alias(body, content, message, key)
         # The same key leads to the same session.
         start = self._conversations.start
         session, receipt = start(content, message, ttl=body.get("ttl"), token=key, digest=digest)
@@ -134,11 +108,93 @@ class _Views:
             error.written = True  # the session is
             raise
         shown = self._started_json(session, receipt, last_seq)
+        shown["title"] = (title_of(message.body) if message else "") or None
         if key:  # what was asked for, whatever has changed since
             shown["data"] = body["data"]
-        response = _json(shown, 201, receipt)
-        response.headers["Location"] = url_for(".get_session", session_id=session_id)
-        return response
+        return _located(answer(shown, 201, receipt), session_id)
+
+    def _start_by_alias(
+        self, body: dict[str, Any], content: dict[str, Any], message: Message | None, key: str | None
+    ) -> Response:
+        """The session that an outside id leads to, or a new one; with a message, it goes on."""
+        if not isinstance(self._conversations.caller(), str):
+            raise OwnerRequired
+        content[self._settings.history_key] = []
+        alias = body["alias"]
+        found = aliases.resolve(self._conversations, alias)
+        ttl = body.get("ttl")
+        ensure = aliases.ensure
+        session = ensure(self._conversations, alias, data=content, ttl=ttl) if found is None else found
+        if message:
+            try:
+                token = f"{key}/turn" if key else None
+                converse(self._conversations, session.session_id, message, self._replier(), token=token)
+            except ConvstoreError as error:
+                error.written = True
+                raise
+            session = self._loaded(session.session_id)
+        return _located(answer(self._session_json(session), 201 if found is None else 200, session), session.session_id)
+
+    def get_session(self, session_id: str) -> Response:
+        """The session; 304 if the client has this state of it."""
+        query = parser.parse(schemas.GET_QUERY, request, location="query")
+        session = self._loaded(session_id, query["last"])
+        if request.if_match and not request.if_match.contains(etag(session)):
+            raise ConflictError(session_id, "version", expected=None, actual=session.version)
+        if request.if_none_match.contains_weak(etag(session)):
+            return tagged(Response(status=304), session)
+        return answer(self._session_json(session), 200, session)
+
+    def update_session(self, session_id: str) -> Response:
+        """Set data fields (null removes one), the title, the lifetime."""
+        body = self._body(schemas.update_body)
+        data = {name: value for name, value in body.get("data", {}).items() if value is not None}
+        receipt = editing.update(
+            self._conversations,
+            session_id,
+            data,
+            removed=tuple(name for name in body.get("data", {}) if name not in data),
+            title=body["title"] or "" if "title" in body else None,
+            ttl=body.get("ttl"),
+            expected=self._expected(),
+        )
+        try:
+            session = self._loaded(session_id, 0)
+        except ConvstoreError as error:
+            error.written = True
+            raise
+        shown = self._session_json(session)
+        del shown["history"]
+        return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)
+
+    def delete_session(self, session_id: str) -> Response:
+        """Delete the session."""
+        receipt = self._conversations.deleted(session_id, expected=self._expected())
+        if receipt is None:
+            raise SessionNotFound(session_id)
+        return marked({"status": "deleted"}, 200, receipt.fallback)
+
+    def compact_session(self, session_id: str) -> Response:
+        """Go on in a new session, which begins with a summary."""
+        body = self._body(schemas.compact_body)
+        # Clients do not write in the name of the system, unless they may.
+        role = "system" if "system" in self._settings.client_roles else schemas.first_role(self._settings)
+        summary = {"role": role, "content": body["summary"]}
+        session = branches.compact(self._conversations, session_id, summary, keep=body["keep"])
+        return _located(answer(self._session_json(session), 201, session), session.session_id)
+
+    def fork_session(self, session_id: str) -> Response:
+        """Go on twice, from a message on."""
+        body = self._body(schemas.FORK_BODY)
+        session = branches.fork(self._conversations, session_id, body["seq"])
+        return _located(answer(self._session_json(session), 201, session), session.session_id)
+
+    def health(self) -> Response:
+        """Whether sessions can be served."""
+        health = self._conversations.health(brief=True)
+        return answer(health.public(), 200 if health.connected or health.can_start else 503)
+
+    # ---- messages
 
     def continue_session(self, session_id: str) -> Response:
         """Add a user's message, and the reply to it."""
@@ -156,40 +212,65 @@ class _Views:
         }
         if exchange.previous:
             shown["previous"] = self._shown(exchange.previous)
-        return _json(shown, 201, exchange.receipt)
+        return answer(shown, 201, exchange.receipt)
 
-    def get_session(self, session_id: str) -> Response:
-        """The session; 304 if the client has this state of it."""
-        query = parser.parse(schemas.GET_QUERY, request, location="query")
-        session = self._loaded(session_id, query["last"])
-        if request.if_match and not request.if_match.contains(_etag(session)):
-            raise ConflictError(session_id, "version", expected=None, actual=session.version)
-        if request.if_none_match.contains_weak(_etag(session)):
-            return _tagged(Response(status=304), session)
-        return _json(self._session_json(session), 200, session)
+    def list_messages(self, session_id: str) -> Response:
+        """A page of messages, oldest first."""
+        query = parser.parse(schemas.MESSAGES_QUERY, request, location="query")
+        page = editing.page(self._conversations, session_id, before=query["before"], limit=query["limit"])
+        messages = [schemas.message_json(found) for found in page.messages if schemas.is_visible(found, self._settings)]
+        response = marked({"messages": messages, "next": page.next}, 200, page.fallback)
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
 
-    def delete_session(self, session_id: str) -> Response:
-        """Delete the session."""
-        receipt = self._conversations.deleted(session_id, expected=self._expected())
-        if receipt is None:
-            raise SessionNotFound(session_id)
-        return _degraded({"status": "deleted"}, 200, receipt.fallback)
+    def edit_message(self, session_id: str, seq: int) -> Response:
+        """Put another content in the place of a message of the client's."""
+        body = self._body(schemas.edit_body)
+        token = self._idempotency_key("edit")
+        self._check_seq(session_id, seq)
+        message, receipt = editing.edit(
+            self._conversations,
+            session_id,
+            seq,
+            lambda before: {**(before if isinstance(before, dict) else {}), "content": body["content"]},
+            metadata=body["metadata"],
+            expected=self._expected(),
+            roles=self._settings.client_roles,
+            token=token,
+            told=codecs.dump(body["content"]).decode(),
+        )
+        return self._changed(session_id, message, receipt)
 
-    def health(self) -> Response:
-        """Whether sessions can be served."""
-        health = self._conversations.health(brief=True)
-        return _json(health.public(), 200 if health.connected or health.can_start else 503)
+    def redact_message(self, session_id: str, seq: int) -> Response:
+        """Remove what a message says, for good."""
+        self._check_seq(session_id, seq)
+        roles = self._settings.visible_roles
+        redact = editing.redact
+        message, receipt = redact(self._conversations, session_id, seq, expected=self._expected(), roles=roles)
+        return self._changed(session_id, message, receipt)
+
+    def _changed(self, session_id: str, message: Message, receipt: Receipt) -> Response:
+        shown = {"session_id": session_id, "version": receipt.version, "message": self._shown(message)}
+        return answer(shown, 200, receipt)
+
+    @staticmethod
+    def _check_seq(session_id: str, seq: int) -> None:
+        if not 1 <= seq < _LARGEST_SEQ:
+            raise MessageNotFound(session_id, seq)
+
+    # ---- what requests say
 
     @property
     def _settings(self) -> Settings:
         return self._conversations.backend.settings
 
-    def _body(self, schema: Callable[[Settings], Schema]) -> dict[str, Any]:
+    def _body(self, schema: Callable[[Settings], Schema] | Schema) -> dict[str, Any]:
         """The request's body by *schema*; bounded before it is read."""
         settings = self._settings
         largest = settings.max_message_bytes + settings.max_data_bytes
         limit_body(request, _ESCAPED * largest + _BODY_SLACK)
-        body: dict[str, Any] = parser.parse(schema(settings), request, location="json")
+        form = schema if isinstance(schema, Schema) else schema(settings)
+        body: dict[str, Any] = parser.parse(form, request, location="json")
         return body
 
     def _loaded(self, session_id: str, last: int | None = None) -> AnySession:
@@ -220,6 +301,8 @@ class _Views:
             return "0-0"  # none of ours, weak, or several: no state is this
         return tags[0]
 
+    # ---- what is shown
+
     def _shown(self, message: Message | None) -> dict[str, Any] | None:
         return schemas.message_json(message) if message and schemas.is_visible(message, self._settings) else None
 
@@ -243,6 +326,11 @@ class _Views:
         return schemas.session_json(session, history, self._conversations.data_of(session))
 
 
+def _located(response: Response, session_id: str) -> Response:
+    response.headers["Location"] = url_for(".get_session", session_id=session_id)
+    return response
+
+
 def _is_uuid(text: str) -> bool:
     try:
         uuid.UUID(text)
@@ -253,70 +341,3 @@ def _is_uuid(text: str) -> bool:
 
 def _message(body: dict[str, Any]) -> Message:
     return Message({"role": body["role"], "content": body["content"]}, body["metadata"])
-
-
-def _json(value: dict[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
-    if state is None:
-        return _degraded(value, status, None)
-    return _tagged(_degraded(value, status, state.fallback), state)
-
-
-def _degraded(value: dict[str, Any], status: int, fallback: str | None) -> Response:
-    """*value* as JSON, marked if the *fallback* gave it."""
-    shown = {**value, "degraded": True} if fallback else value
-    response = Response(codecs.dump(shown), status, mimetype="application/json")
-    if fallback:
-        response.headers["Convstore-Degraded"] = fallback
-    return response
-
-
-def _tagged(response: Response, state: AnySession | Receipt) -> Response:
-    """*response* with the headers that name a session's state and its end."""
-    response.set_etag(_etag(state))
-    response.headers["Cache-Control"] = "private, no-cache"  # one person's; to be asked for again each time
-    expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
-    response.headers["Convstore-Expires-At"] = schemas.timestamp(expires_at)
-    if isinstance(state, Receipt):
-        response.headers["Convstore-Level"] = state.level
-    return response
-
-
-def _etag(state: AnySession | Receipt) -> str:
-    """Names one state of one session; the time of creation tells it from a deleted one of the same id."""
-    created_at_ms = state.created_at_ms if isinstance(state, Receipt) else as_milliseconds(state.created_at)
-    return f"{created_at_ms}-{state.version}"
-
-
-def problem(error: ConvstoreError) -> Response:
-    """An error as ``application/problem+json`` (RFC 9457).
-
-    The blueprint answers so by itself; for your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
-    """
-    status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    if isinstance(error, ConflictError) and error.what == "version" and not error.is_field and request.if_match:
-        status, slug, title = 412, "precondition-failed", "The session is not in the state that If-Match names"
-    body: dict[str, Any] = {
-        "type": f"urn:convstore:{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail or str(error),
-        "written": error.written,
-    }
-    if isinstance(error, InvalidRequest):
-        body["errors"] = error.errors
-    elif status == 422 and isinstance(error, InvalidInput):
-        body["errors"] = {error.path or "body": [error.reason]}
-    elif isinstance(error, ReplyFailed):
-        body["session_id"] = error.session_id
-    elif isinstance(error, SessionMoved):
-        body["session_id"] = error.moved_to
-    elif isinstance(error, TooLarge):
-        body.update(limit=error.limit, size=error.size)
-    if status >= 500:
-        _log.error("%s %s: %s", request.method, request.endpoint, error)
-    response = Response(codecs.dump(body), status, mimetype="application/problem+json")
-    if isinstance(error, TurnInProgress):
-        response.headers["Retry-After"] = str(max(1, error.retry_after_ms // 1000))
-    elif isinstance(error, StoreUnavailable):
-        response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    return response

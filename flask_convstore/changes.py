@@ -268,6 +268,8 @@ def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
         count=len(elements),
         history_version=0 if save.history is None else receipt.version,
         own_ttl_ms=save.ttl_ms,
+        title=save.first_title or None,
+        usage=save.usage or NO_USAGE,
         fallback=receipt.fallback,
     )
 

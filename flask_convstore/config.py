@@ -22,6 +22,25 @@ DAY = 86_400
 YEARS = 10 * 365 * DAY
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded", "memory")
 
+ENDPOINTS = (
+    ("start_session", "", "POST"),
+    ("list_sessions", "", "GET"),
+    ("delete_sessions", "", "DELETE"),
+    ("health", "/health", "GET"),
+    ("export_sessions", "/export", "GET"),
+    ("import_sessions", "/import", "POST"),
+    ("get_session", "/<session_id>", "GET"),
+    ("update_session", "/<session_id>", "PATCH"),
+    ("delete_session", "/<session_id>", "DELETE"),
+    ("continue_session", "/<session_id>/messages", "POST"),
+    ("list_messages", "/<session_id>/messages", "GET"),
+    ("edit_message", "/<session_id>/messages/<int:seq>", "PATCH"),
+    ("redact_message", "/<session_id>/messages/<int:seq>", "DELETE"),
+    ("compact_session", "/<session_id>/compact", "POST"),
+    ("fork_session", "/<session_id>/fork", "POST"),
+)
+"""The endpoints of the blueprint, with rule and method."""
+
 _NAMES = "names, separated by commas"
 _KINDS: dict[str, str] = {
     "str": "a text",
@@ -91,10 +110,24 @@ class Settings:
     conversation_ttl: float = _setting(
         7 * DAY, "How long a conversation of `save_message` lives from its last interaction.", minimum=1, maximum=YEARS
     )
+    anonymous_owner: bool = _setting(
+        False,
+        "Whether a browser that nobody has logged in with is an owner by itself, by a signed cookie (needs `SECRET_KEY`).",
+    )
+    max_sessions: int = _setting(50, "The most sessions of an owner; 0: any number.", maximum=1e6)
+    sessions_policy: str = _setting(
+        "oldest",
+        "What happens when an owner with so many starts another one: `oldest` deletes the one with the oldest interaction, "
+        "`reject` answers 409.",
+        choices=("oldest", "reject"),
+    )
     turn_policy: str = _setting(
         "reject",
         "A turn while another is in progress: `reject` answers 409, `wait` waits its turn, `supersede` takes over.",
         choices=("reject", "wait", "supersede"),
+    )
+    max_turns_per_minute: int = _setting(
+        0, "The most turns, and starts, of an owner in a minute; over it: 429. 0: any number.", maximum=1e6
     )
     turn_wait: float = _setting(30.0, "How long `wait` waits; it occupies its worker.", maximum=3600)
     turn_lease: float = _setting(30.0, "How long the turn of a dead worker stays taken.", minimum=0.1, maximum=3600)
@@ -127,6 +160,9 @@ class Settings:
     retries: int = _setting(
         3, "How often a call is repeated when no answer came; exponential, with jitter.", maximum=100
     )
+    routes: bool | tuple[str, ...] = _setting(
+        True, "The blueprint's endpoints that there are: all, none, or these, such as `start_session, get_session`."
+    )
     client_roles: tuple[str, ...] = _setting(("user",), "The roles that HTTP clients may write.")
     client_data: bool | tuple[str, ...] = _setting(
         True, "The data fields that HTTP clients may set: all, none, or these."
@@ -146,6 +182,10 @@ class Settings:
         if _overlap(self.prefix, self.conversation_prefix):
             problems.append("CONVERSATION_PREFIX and PREFIX would share keys: choose another one")
         problems += _url_problems(self.url)
+        known = [endpoint for endpoint, _, _ in ENDPOINTS]
+        for route in self.routes if isinstance(self.routes, tuple) else ():
+            if route not in known:
+                problems.append(f"ROUTES names {route!r}, which is no endpoint of {', '.join(known)}")
         if not self.client_roles:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
         if not re.fullmatch(r"primary|fsync|replicas:[1-9]\d?", self.durability):

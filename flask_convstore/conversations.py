@@ -6,6 +6,7 @@ All doors (the extension's helpers, the blueprint) come through here, so that th
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from .errors import (
     StoreError,
     StoreUnavailable,
     TooLarge,
+    TooManyTurns,
 )
 from .ids import id_made_away, id_named, new_id
 from .models import (
@@ -71,6 +73,8 @@ def limits_of(settings: Settings) -> Limits:
         trim=settings.history_policy == "trim",
         max_data_bytes=settings.max_data_bytes,
         max_session_bytes=settings.max_session_bytes,
+        max_sessions=settings.max_sessions,
+        evict=settings.sessions_policy == "oldest",
     )
 
 
@@ -234,6 +238,7 @@ class Conversations(abc.ABC):
         While the store is away it may be started elsewhere, under an id that tells so.
         """
         session_id = id_named(token) if token else new_id()
+        self.spend(self.whose(owner))
 
         def create(session_id: str, instead_of: str | None = None) -> tuple[AnySession, Receipt]:
             options: dict[str, Any] = {"ttl": ttl, "token": token, "digest": digest, "owner": owner}
@@ -414,6 +419,15 @@ class Conversations(abc.ABC):
         """What to work on, for whom, once both names are checked."""
         check_session_id(session_id)
         return self.backend, self.whose(owner)
+
+    def spend(self, owner: Owner) -> None:
+        """A turn begins: TooManyTurns if its owner begins too many. While the store is away nobody counts."""
+        most = self.backend.settings.max_turns_per_minute
+        if most and isinstance(owner, str):
+            with contextlib.suppress(StoreUnavailable):
+                wait_ms = self.backend.store.spend(owner, most)
+                if wait_ms:
+                    raise TooManyTurns(wait_ms)
 
     def whose(self, owner: Owner | Scope) -> Owner:
         """Whom an operation is for, once the name is checked."""

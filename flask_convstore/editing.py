@@ -37,6 +37,7 @@ class MessagePage(NamedTuple):
 
     messages: list[Message]
     next: int | None
+    fallback: str | None = None
 
 
 def update(
@@ -96,7 +97,8 @@ def page(
             raise InvalidInput(f"it is a whole number, {least} to {most}, not {number!r}", name)
     found = _read(conversations, session_id, before, limit, owner)
     messages = [_message(element, seq) for seq, element in enumerate(found.elements, found.first_seq)]
-    return MessagePage(messages, found.first_seq if messages and found.first_seq > found.oldest_seq else None)
+    following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
+    return MessagePage(messages, following, found.fallback)
 
 
 def edit(
@@ -110,16 +112,23 @@ def edit(
     expected: str = "",
     roles: tuple[str, ...] | None = None,
     token: str | None = None,
+    told: str = "",
     owner: Owner | Scope = CALLER,
 ) -> tuple[Message, Receipt]:
-    """See ``ConversationStore.edit_message``; with *roles* only messages of these roles, others are not there."""
+    """See ``ConversationStore.edit_message``; with *roles* only messages of these roles, others are not there.
+
+    *body* may be a function from the body before; *told* tells what it does from what others do, for the token.
+    """
 
     def edited(message: Message) -> Message:
+        now = body(message.body) if callable(body) else body
         edits = (*message.edits, message.body) if keep else message.edits
-        return replace(message, body=body, metadata=message.metadata if metadata is None else metadata, edits=edits)
+        return replace(message, body=now, metadata=message.metadata if metadata is None else metadata, edits=edits)
 
-    given = codecs.encode(body, "body") + codecs.encode(metadata)
-    digest = "" if token is None else digest_of(f"edit {seq} {keep}", (b"\n" + given,))
+    digest = ""
+    if token is not None:
+        given = codecs.encode(None if callable(body) else body, "body") + codecs.encode(metadata)
+        digest = digest_of(f"edit {seq} {keep} {told}", (b"\n" + given,))
     return _changed(conversations, session_id, seq, edited, expected, roles, owner, token, digest)
 
 

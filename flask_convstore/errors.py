@@ -10,6 +10,9 @@ ConvstoreError
 │   └── TooLarge              over a limit
 ├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
 │   └── MessageNotFound       the session has no such message
+├── TooManyTurns              the owner begins turns faster than it may
+├── TooManySessions           the owner has as many as it may have
+├── CrossOrigin               a page of another site would change something
 ├── Forbidden                 another owner shares it: it may be read, or written to, but not this
 ├── OwnerRequired             nobody in particular is calling, and this is about the caller's own
 ├── SessionExists             there is one already, where only a new one was wanted
@@ -124,6 +127,39 @@ class Forbidden(ConvstoreError):
         super().__init__(
             f"session {session_id!r} is another owner's, who shares it, but not for this; nothing was written"
         )
+
+
+class TooManySessions(ConvstoreError):
+    """The owner has as many sessions as ``CONVSTORE_MAX_SESSIONS`` allows. Nothing was written.
+
+    Attributes:
+        limit: How many that is.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"there are {limit} sessions, the most that an owner may have; nothing was written: delete one"
+        )
+
+
+class TooManyTurns(ConvstoreError):
+    """The owner begins more turns a minute than ``CONVSTORE_MAX_TURNS_PER_MINUTE`` allows. Nothing was written.
+
+    Attributes:
+        retry_after_ms: When the next one may begin.
+    """
+
+    def __init__(self, retry_after_ms: int) -> None:
+        self.retry_after_ms = retry_after_ms
+        super().__init__(f"too many turns; nothing was written: try again in {retry_after_ms / 1000:.1f} s")
+
+
+class CrossOrigin(ConvstoreError):
+    """A page of another site would change something in the name of the browser's owner. Nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("the request comes from a page of another origin; nothing was written")
 
 
 class OwnerRequired(ConvstoreError):

@@ -14,13 +14,14 @@ from flask import Blueprint, Flask, current_app, has_request_context
 from redis.cluster import RedisCluster
 
 from . import aliases, branches, chats, editing, owners, per_request
+from .anonymous import AnonymousOwners
 from .app_state import AppState, Namespace
 from .blueprint import make_blueprint
 from .changes import Content
 from .circuit import Circuit
 from .clients import connect, connect_cluster, target_of
 from .config import YEARS, Settings, is_cluster, load_settings, masked, share_keys
-from .conversations import Backend, Conversations
+from .conversations import Backend, Conversations, check_name
 from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
 from .journal import Journal
@@ -67,7 +68,10 @@ class ConversationStore(Conversations):
         self._namespaces: dict[str, Namespace] = {}
         self._options: dict[str, dict[str, Any]] = {}
         self._sessions = SessionMapping(self, per_request.request_unit)
+        self._owner_loader: Callable[[], str | int | None] | None = None
+        self._anonymous = AnonymousOwners(name)
         self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier)
+        self.blueprint.before_request(self._anonymous.check_origin)
         if app is not None:
             self.init_app(app)
 
@@ -110,6 +114,8 @@ class ConversationStore(Conversations):
         if not states:
             per_request.install(app, state.sender())
         states[self.name] = state
+        if settings.anonymous_owner:
+            app.after_request(self._anonymous.write)
 
     @property
     def backend(self) -> Backend:
@@ -138,11 +144,29 @@ class ConversationStore(Conversations):
         return client.get()[0] if isinstance(client, LazyCluster) else client
 
     def caller(self) -> Owner:
-        """In a request nobody in particular, who sees sessions without an owner; outside one the server, who sees all."""
+        """In a request its owner; None is nobody in particular, who sees sessions without an owner. Outside one the server,
+        who sees all."""
         if has_request_context():
-            return None
+            return self._request_owner()
         stream = per_request.stream()
         return stream.callers[self] if stream else ANY
+
+    def owner_loader(self, loader: Callable[[], str | int | None]) -> Callable[[], str | int | None]:
+        """Register what tells whose a request is: a function to the owner's name, a user's id say, or None for nobody.
+
+        It is asked at each operation in a request. Nobody sees sessions without an owner only; with
+        ``CONVSTORE_ANONYMOUS_OWNER`` it is the browser's own owner, by a signed cookie.
+        """
+        self._owner_loader = loader
+        return loader
+
+    def _request_owner(self) -> str | None:
+        owner: Any = self._owner_loader() if self._owner_loader else None
+        if type(owner) is int:
+            return str(owner)
+        if owner is not None:
+            return check_name(owner, "owner")
+        return self._anonymous.current() if self._state().settings.anonymous_owner else None
 
     @property
     def sessions(self) -> SessionMapping:
@@ -200,7 +224,7 @@ class ConversationStore(Conversations):
         given = {setting: value for setting, value in options.items() if value is not None}
 
         def changed(settings: Settings) -> dict[str, Any]:
-            return {"prefix": f"{settings.prefix}{name}:", "conversation_prefix": "", **given}
+            return {"prefix": f"{settings.prefix}{name}:", "conversation_prefix": "", "max_sessions": 0, **given}
 
         return self._namespaces.setdefault(name, Namespace(self, name, self._state, changed))
 
@@ -559,6 +583,7 @@ def _of_chats(settings: Settings) -> dict[str, Any]:
     return {
         "prefix": settings.conversation_prefix or f"{settings.prefix}conversation:",
         "conversation_prefix": "",
+        "max_sessions": 0,
         "ttl": settings.conversation_ttl,
         "ttl_complete": settings.conversation_ttl,
     }

@@ -5,6 +5,7 @@ Nothing survives the process and nothing is shared between processes: with sever
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from .errors import (
     SessionNotFound,
     TokenReused,
     TooLarge,
+    TooManySessions,
     TurnInProgress,
     TurnLost,
 )
@@ -131,6 +133,7 @@ class MemoryStore:
         self._sessions: dict[str, _Session] = {}
         self._tokens: dict[str, _Tokens] = {}
         self._aliases: dict[Alias, tuple[str, int]] = {}
+        self._buckets: dict[str, tuple[float, int]] = {}
         self._sweep_at = 64
         self._sweep_time = 0
 
@@ -210,6 +213,16 @@ class MemoryStore:
     def _led(self, alias: Alias, now: int) -> str | None:
         session_id, expires = self._aliases.get(alias, (None, 0))
         return session_id if expires > now else None
+
+    def spend(self, owner: str, most: int) -> int:
+        with self._lock:
+            now = self._clock()
+            left, at = self._buckets.get(owner, (float(most), now))
+            left = min(most, left + max(0, now - at) * most / 60_000)
+            if left < 1:
+                return math.ceil((1 - left) * 60_000 / most)
+            self._buckets[owner] = left - 1, now
+            return 0
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         with self._lock:
@@ -328,11 +341,24 @@ class MemoryStore:
         ended = 0
         if predecessor:  # ends here
             owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
+        if command.started_at_ms is None and owner is not None and not predecessor:
+            self._take_place(owner, now)
         tokens = self._tokens.get(command.session_id)
         if command.mode == "first" and tokens and tokens.expires > now:
             raise SessionNotFound(command.session_id)
         ended = max(ended, tokens.ended if tokens else 0)
         return _Session(owner, "full", max(command.started_at_ms or now, ended + 1))
+
+    def _take_place(self, owner: str, now: int) -> None:
+        """Make room for one more session of *owner*, if there may be so many only."""
+        most = self._limits.max_sessions
+        own = [key for key in self._sessions if (there := self._visible(key, ANY, now)) and there.owner == owner]
+        if not most or len(own) < most:
+            return
+        if not self._limits.evict:
+            raise TooManySessions(most)
+        for key in sorted(own, key=lambda key: self._sessions[key].active)[: len(own) - most + 1]:
+            self.apply(Delete(session_id=key, owner=owner))
 
     def _save(self, command: Save, session: _Session) -> int | None:
         shape = command.shape
@@ -567,6 +593,7 @@ class MemoryStore:
         self._sessions = {key: session for key, session in self._sessions.items() if session.expires > now}
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
+        self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
 
 

@@ -323,7 +323,8 @@ class Limits:
 
     A session lives *ttl_ms* from its last interaction, *ttl_complete_ms* once its field ``complete`` is true, unless it
     was saved with a lifetime of its own; never longer than *max_age_ms* from its creation. Tokens live *tombstone_ms*
-    longer than their session. Over *max_history* messages the oldest go if *trim*, else the write is refused.
+    longer than their session. Over *max_history* messages the oldest go if *trim*, else the write is refused. Over
+    *max_sessions* (0: any number) of one owner the oldest goes if *evict*, else the start is refused.
     """
 
     ttl_ms: int
@@ -335,6 +336,8 @@ class Limits:
     trim: bool
     max_data_bytes: int
     max_session_bytes: int
+    max_sessions: int = 0
+    evict: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -197,7 +197,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
         "shape": snapshot.shape,
         "title": snapshot.title,
         "ttl_ms": snapshot.own_ttl_ms,
-        "tokens": snapshot.usage,
+        "tokens": snapshot.usage._asdict(),
         "data": {name: codecs.decode(text) for name, text in snapshot.fields.items()},
         "messages": [_exported_message(message) for message in messages],
     }
@@ -206,7 +206,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
 def _exported_message(message: Message) -> dict[str, Any]:
     known = {
         "metadata": message.metadata,
-        "tokens": message.tokens,
+        "tokens": message.tokens and message.tokens._asdict(),
         "status": message.status,
         "edited_at_ms": message.edited_at_ms,
         "edits": list(message.edits) or None,
@@ -225,6 +225,8 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
     for shown in line["messages"]:
         names = ("metadata", "tokens", "edits", "edited_at_ms", "status")
         facts = {name.removesuffix("_ms"): shown[name] for name in names if shown.get(name) is not None}
+        if "tokens" in facts:
+            facts["tokens"] = list(Usage(**facts["tokens"]))
         changes.check_facts(facts, "message", form)
         element = join_element(int(shown["created_at_ms"]), codecs.encode(shown["body"]), facts)
         changes.check_element(element, message_of(element, 1), form)
@@ -241,5 +243,5 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
         history=Rewrite(0, None if line["shape"] == "data" else tuple(elements)),
         ttl_ms=None if ttl_ms is None else conversations.ttl_ms(ttl_ms / 1000),
         first_title="" if title is None else check_name(title, "title"),
-        usage=Usage(*line["tokens"]) if line.get("tokens") else None,
+        usage=Usage(**line["tokens"]) if line.get("tokens") else None,
     )

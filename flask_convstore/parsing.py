@@ -48,19 +48,7 @@ class RequestParser(FlaskParser):
             return missing
         if not req.is_json:
             raise UnsupportedMediaType(f"the body must be application/json, not {req.mimetype or 'of no type'}")
-        try:
-            value = json.loads(text.decode(), parse_int=_integer, parse_constant=_refuse)
-        except RecursionError:
-            raise BadJson("the body is nested too deep") from None
-        except ValueError as error:
-            reason = (
-                f"line {error.lineno} column {error.colno}: {error.msg}"
-                if isinstance(error, json.JSONDecodeError)
-                else error
-            )
-            raise BadJson(f"the body is no JSON: {reason}") from None
-        codecs.encode(value)
-        return value
+        return json_value(text)
 
     def handle_error(
         self,
@@ -81,6 +69,32 @@ class RequestParser(FlaskParser):
 parser = RequestParser()
 
 
+def json_value(text: bytes) -> Any:
+    """The value of JSON *text*, one that can be stored.
+
+    Raises:
+        BadJson: It is none, or an object has a name twice.
+        NotSerializable: It cannot be stored; TooDeep: it is nested too deep.
+    """
+    try:
+        value = json.loads(text.decode(), parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_object)
+    except RecursionError:
+        raise BadJson("the body is nested too deep") from None
+    except ValueError as error:
+        where = f"line {error.lineno} column {error.colno}: " if isinstance(error, json.JSONDecodeError) else ""
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise BadJson(f"the body is no JSON: {where}{reason}") from None
+    codecs.encode(value)
+    return value
+
+
+def body_text(req: flask.Request, mimetype: str) -> bytes:
+    """The body of a request that says it is of *mimetype*, or JSON."""
+    if req.mimetype != mimetype and not req.is_json:
+        raise UnsupportedMediaType(f"the body must be {mimetype}, not {req.mimetype or 'of no type'}")
+    return _body(req)
+
+
 def limit_body(request: flask.Request, limit: int) -> None:
     """Let *request* have at most *limit* bytes, or what the host allows if that is less."""
     allowed = request.max_content_length
@@ -97,6 +111,14 @@ def _body(req: flask.Request) -> bytes:
 
 def _integer(text: str) -> int:
     return int(text[: _LONGEST_INTEGER + 1])
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of two values of one name, one would be lost."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has a name twice")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

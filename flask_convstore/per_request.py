@@ -16,8 +16,8 @@ from flask import Flask, Response, current_app, has_app_context, has_request_con
 from flask.signals import got_request_exception
 
 from . import signals
-from .blueprint import problem
 from .errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
+from .problems import problem
 from .units import Unit
 
 _log = logging.getLogger("flask_convstore")

@@ -3,6 +3,7 @@
 | key                     | type | holds                                                                              |
 | ----------------------- | ---- | ---------------------------------------------------------------------------------- |
 | {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
+| {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
 
 It is told before a session is created, in the same round trip, and once a minute of its activity: an entry may lack its
 session, for a minute or longer, but no session its entry. A page takes out what is gone, and so do samples.
@@ -19,7 +20,7 @@ from urllib.parse import unquote
 
 from redis.exceptions import RedisError
 
-from .errors import ConvstoreError, InvalidInput
+from .errors import ConvstoreError, InvalidInput, TooManySessions
 from .failures import as_ours
 from .models import ANY, Owner, Page, Summary, Usage
 from .redis_calls import Argument, Call, Calls
@@ -30,6 +31,8 @@ _FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed"
 
 _GRACE_MS = 60_000
 """A younger entry stays, though its session is not there: it may be about to be created."""
+_ATTEMPTS = 100
+"""How often a place is tried for: more often than all others can be faster by chance."""
 _PRUNE_EVERY = 50
 _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
@@ -50,12 +53,47 @@ class RedisIndex:
         self._in_key = in_key
         self._creations = 0
 
-    def entry(self, owner: str | None, session_id: str, lifetime_ms: int) -> Call:
-        """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer."""
-        return Call("index", (self._key(owner),), (session_id, lifetime_ms))
+    def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0) -> Call:
+        """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer.
 
-    def create(self, entry: Call, call: Call) -> Any:
+        With *most* it takes one of so many places, and the next one with ``take_place`` only.
+        """
+        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most))
+
+    def take_place(self, entry: Call, owner: str, most: int, evict: Callable[[str], None] | None) -> None:
+        """Take one of the owner's places for a session that is to be created; one round trip where one is free.
+
+        Where none is, those whose session is gone are given back, then the oldest session goes, by *evict*.
+
+        Raises:
+            TooManySessions: All are taken, and *evict* is None.
+        """
+        index = entry.keys[0]
+        for _ in range(_ATTEMPTS):
+            reply = self._calls.call(entry)
+            if reply[0] == b"ok":
+                return
+            oldest = _pairs(reply[2:])
+            found = self._summaries([(name.decode(), active) for name, active in oldest])
+            pairs = list(zip(oldest, found, strict=True))
+            gone = [taken for taken, (exists, summary) in pairs if not exists or (summary and summary.owner != owner)]
+            now = time.time_ns() // 1_000_000
+            if any(active + _GRACE_MS < now for _, active in gone):
+                self._unindex(index, gone)
+                continue
+            if evict is None:
+                raise TooManySessions(most)
+            for (name, active), (_, summary) in pairs:
+                if summary and summary.owner == owner:
+                    evict(name.decode())
+                    self._unindex(index, [(name, active)], grace_ms=0)
+                    break
+        raise TooManySessions(most)
+
+    def create(self, entry: Call | None, call: Call) -> Any:
         """The reply of *call*, which may create a session, done behind its *entry* in the same round trip."""
+        if entry is None:
+            return self._calls.call(call)
         reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
         self._creations += 1
         if self._creations % _PRUNE_EVERY == 0:
@@ -140,9 +178,9 @@ class RedisIndex:
         except ConvstoreError as error:
             _log.warning("the index %s was not pruned: %s", index, error)
 
-    def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]]) -> None:
+    def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
         members = [part for entry in gone for part in entry]
-        self._calls.call(Call("unindex", (index,), (_GRACE_MS, *members)))
+        self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
 
 
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:

@@ -20,6 +20,7 @@ too: a list is sent as it is instead of being converted twice by Lua.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -111,6 +112,7 @@ class RedisStore:
         )
         self._level = durability.level
         self._prefix = prefix
+        self._limits = limits
         self._index = RedisIndex(self._calls, prefix, lambda session_id: self._keys(session_id)[0], _in_key)
         self._times = (limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
         self._bounds = (
@@ -133,7 +135,7 @@ class RedisStore:
         name, arguments = _writing(command)
         call = Call(name, keys, (*self._head(command), *arguments))
         entry = self._entry(command) if isinstance(command, Save) and command.mode != "merge" else None
-        reply = self._index.create(entry, call) if entry else self._calls.call(call)
+        reply = self._index.create(entry, call)
         _refuse(command, reply, keys)
         if reply[0] != b"ok":
             return _first_receipt(reply, reply[2], keys[2], self._level)
@@ -175,6 +177,10 @@ class RedisStore:
         snapshot = _snapshot(session_id, keys, found, last, reply[5])
         self._spread(session_id, reply[6], reply[7:8])
         return snapshot
+
+    def spend(self, owner: str, most: int) -> int:
+        bucket = f"{self._prefix}owner:{{{_in_key(owner)}}}:bucket"
+        return int(self._calls.call(Call("spend", (bucket,), (most,)))[2])
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         reply = self._calls.call(Call("turn_state", self._keys(session_id)[:1], (_owner_argument(owner),)))
@@ -242,11 +248,23 @@ class RedisStore:
 
     # ---- the owner's index
 
-    def _entry(self, command: Save) -> Call:
-        """The entry of a session that *command* may create."""
+    def _entry(self, command: Save) -> Call | None:
+        """The entry of a session that *command* may create; None if it is there already, because places are counted."""
         lifetime = max(command.ttl_ms or 0, *self._times[:2]) + self._times[3]
         owner = None if isinstance(command.owner, Scope) else command.owner
-        return self._index.entry(owner, command.session_id, lifetime)
+        most = self._limits.max_sessions
+        if (
+            not most or owner is None or command.started_at_ms is not None
+        ):  # what was acknowledged elsewhere has its place
+            return self._index.entry(owner, command.session_id, lifetime)
+
+        def evict(session_id: str) -> None:
+            with contextlib.suppress(SessionNotFound):
+                self.apply(Delete(session_id=session_id, owner=owner))
+
+        entry = self._index.entry(owner, command.session_id, lifetime, most)
+        self._index.take_place(entry, owner, most, evict if self._limits.evict else None)
+        return None
 
     def _spread(self, session_id: str, lifetime: int, due: Sequence[Sequence[bytes]]) -> None:
         """Tell the owner's index and the aliases of an interaction, if a script says that it is due.

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from .config import Settings
-from .models import Message
+from .models import Message, Summary, Usage, as_datetime
 from .sessions import AnySession
 
 GET_QUERY = Schema.from_dict(
@@ -18,11 +18,40 @@ GET_QUERY = Schema.from_dict(
 """``?last=k``: only the k newest messages."""
 
 
+MESSAGES_QUERY = Schema.from_dict(
+    {
+        "before": fields.Integer(load_default=None, validate=validate.Range(min=1, max=2**53)),
+        "limit": fields.Integer(load_default=50, validate=validate.Range(min=1, max=1000)),
+    },
+    name="MessagesQuery",
+)()
+"""``?before=seq&limit=n``."""
+
+LIST_QUERY = Schema.from_dict(
+    {
+        "cursor": fields.String(load_default=None, validate=validate.Length(min=1, max=1000)),
+        "limit": fields.Integer(load_default=50, validate=validate.Range(min=1, max=1000)),
+    },
+    name="ListQuery",
+)()
+"""``?cursor=&limit=n``."""
+
+EXPORT_QUERY = Schema.from_dict(
+    {"cursor": fields.String(load_default=None, validate=validate.Length(min=1, max=1000))}, name="ExportQuery"
+)()
+"""``?cursor=``."""
+
+FORK_BODY = Schema.from_dict(
+    {"seq": fields.Integer(load_default=None, strict=True, validate=validate.Range(min=0, max=2**53))}, name="Fork"
+)()
+"""``{seq?}``: the last message that comes along."""
+
+
 @lru_cache
 def continue_body(settings: Settings) -> Schema:
     """A user's message: ``{content, role?, metadata?}``."""
     message: dict[str, fields.Field[Any]] = {
-        "role": fields.String(load_default=_first_role(settings), validate=validate.OneOf(settings.client_roles)),
+        "role": fields.String(load_default=first_role(settings), validate=validate.OneOf(settings.client_roles)),
         "content": fields.Raw(required=True, validate=_check_content),
         "metadata": fields.Dict(load_default=None),
     }
@@ -35,13 +64,47 @@ def start_body(settings: Settings) -> Schema:
     session: dict[str, fields.Field[Any]] = {
         "data": _Data(settings),
         "message": fields.Nested(continue_body(settings), load_default=None),
+        "alias": fields.String(load_default=None, validate=validate.Length(min=1, max=200)),
     }
     if settings.client_ttl:
         session["ttl"] = fields.Raw(load_default=None)
     return Schema.from_dict(session, name="Start")()
 
 
-def _first_role(settings: Settings) -> str:
+@lru_cache
+def update_body(settings: Settings) -> Schema:
+    """What is changed of a session: ``{data?, title?}``, and ``ttl`` (seconds) where clients may set it."""
+    changed: dict[str, fields.Field[Any]] = {
+        "data": _Data(settings, required=False),
+        "title": fields.String(allow_none=True, validate=validate.Length(max=200)),
+    }
+    if settings.client_ttl:
+        changed["ttl"] = fields.Raw(load_default=None)
+    return Schema.from_dict(changed, name="Update")()
+
+
+@lru_cache
+def edit_body(settings: Settings) -> Schema:
+    """A message's new content: ``{content, metadata?}``."""
+    message: dict[str, fields.Field[Any]] = {
+        "content": fields.Raw(required=True, validate=_check_content),
+        "metadata": fields.Dict(load_default=None),
+    }
+    return Schema.from_dict(message, name="Edit")()
+
+
+@lru_cache
+def compact_body(settings: Settings) -> Schema:
+    """``{summary, keep?}``: how the new session begins, and how many messages come along."""
+    given: dict[str, fields.Field[Any]] = {
+        "summary": fields.String(required=True, validate=validate.Length(min=1)),
+        "keep": fields.Integer(load_default=10, strict=True, validate=validate.Range(min=0, max=settings.max_history)),
+    }
+    return Schema.from_dict(given, name="Compact")()
+
+
+def first_role(settings: Settings) -> str:
+    """The role of a client's message that says none."""
     return "user" if "user" in settings.client_roles else settings.client_roles[0]
 
 
@@ -57,8 +120,8 @@ def _check_content(content: object) -> None:
 class _Data(fields.Dict):
     """Data fields, of those that clients may set."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(load_default=dict)
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(**(options or {"load_default": dict}))
         self._settings = settings
 
     def _deserialize(self, *arguments: Any, **options: Any) -> dict[str, Any]:
@@ -84,9 +147,29 @@ def session_json(session: AnySession, history: list[Any], data: dict[str, Any]) 
         "expires_at": timestamp(session.expires_at),
         "message_count": session.message_count,
         "title": session.title,
+        **_tokens_json(session.usage),
         "data": data,
         "history": history,
     }
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """A session as a list shows it."""
+    return {
+        "session_id": summary.session_id,
+        "version": summary.version,
+        "created_at": timestamp(as_datetime(summary.created_at_ms)),
+        "updated_at": timestamp(as_datetime(summary.updated_at_ms)),
+        "expires_at": timestamp(as_datetime(summary.expires_at_ms)),
+        "message_count": summary.message_count,
+        "title": summary.title,
+        **_tokens_json(summary.usage),
+    }
+
+
+def _tokens_json(usage: Usage | None) -> dict[str, Any]:
+    """What messages cost, if that was told."""
+    return {"tokens": {"input": usage.input, "output": usage.output}} if usage and any(usage) else {}
 
 
 def message_json(message: Message) -> dict[str, Any]:
@@ -98,6 +181,9 @@ def message_json(message: Message) -> dict[str, Any]:
         shown["metadata"] = message.metadata
     if message.status is not None:
         shown["status"] = message.status
+    shown.update(_tokens_json(message.tokens))
+    if message.edited_at_ms is not None:
+        shown["edited_at"] = timestamp(as_datetime(message.edited_at_ms))
     return shown
 
 

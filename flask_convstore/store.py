@@ -69,6 +69,10 @@ class Store(Protocol):
         """Where *alias* leads, None: to nothing. It lives for *lifetime_ms* from now, if that is longer than it does."""
         ...
 
+    def spend(self, owner: str, most: int) -> int:
+        """Take one of *most* turns a minute that *owner* may begin: 0; or for how many milliseconds to wait for one."""
+        ...
+
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         """How long the turn in progress is leased from now; 0 or less if there is none.
 
@@ -132,6 +136,9 @@ class StoreAround:
 
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
         return self._call(self._store.follow, alias, lifetime_ms)
+
+    def spend(self, owner: str, most: int) -> int:
+        return self._call(self._store.spend, owner, most)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         return self._call(self._store.turn_remaining_ms, session_id, owner)

@@ -264,6 +264,7 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
+    conversations.spend(whose)
     (element,), first_title, usage = changes.added([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
@@ -397,6 +398,7 @@ def _only_store(
 ) -> Exchange:
     """The message of an app that replies in its own way."""
     backend, whose = conversations.resolved(session_id, CALLER)
+    conversations.spend(whose)
     elements, first_title, usage = changes.added([message], backend.form)
     command = Append(
         session_id=session_id,

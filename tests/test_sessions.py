@@ -85,7 +85,7 @@ def test_a_session_knows_itself(conversations: PlainConversations) -> None:
     conversations.append("s", BOT)
     for session in (saved, get(conversations)):
         assert session.session_id == "s"
-        assert session.title is None
+        assert session.title == "hello"
         assert timedelta(seconds=599) < session.expires_at - session.updated_at <= timedelta(seconds=601)
     assert (saved.version, get(conversations).version) == (1, 2)
     assert saved.created_at == get(conversations).created_at

@@ -16,7 +16,7 @@ local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for at = 3, #ARGV, 2 do
     local score = redis.call("ZSCORE", index, ARGV[at])
-    if score and tonumber(score) <= tonumber(ARGV[at + 1]) and tonumber(score) + grace < now then
+    if score and tonumber(score) <= tonumber(ARGV[at + 1]) and tonumber(score) + grace <= now then
         redis.call("ZREM", index, ARGV[at])
     end
 end
