@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from . import changes
@@ -78,19 +79,19 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Backend:
     """One application's settings and its store."""
 
     settings: Settings
     store: Store
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """Names the place of the sessions: a session of another place is no session here."""
         return f"{masked(self.settings.url)} {self.settings.prefix}"
 
-    @property
+    @cached_property
     def form(self) -> Form:
         """How content is given here."""
         settings = self.settings

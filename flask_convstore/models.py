@@ -9,9 +9,9 @@ A message is one *element* of the history: a version byte, its envelope as JSON,
 from __future__ import annotations
 
 import enum
+import os
 import re
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ Mode = Literal["replace", "create", "first", "merge", "upsert"]
 
 def new_token() -> str:
     """A token that no other write has."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 # ---- commands: every write is one of these values

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
+import hiredis
 import redis
 from redis import exceptions
 
@@ -74,6 +75,8 @@ class Durability:
         kind, _, count = self.level.partition(":")
         return int(count) if kind == "replicas" else 0
 
+
+_pack: Any = hiredis.pack_command  # says itself that it takes one argument only
 
 PATIENCE = Patience()
 PRIMARY = Durability()
@@ -252,12 +255,12 @@ class Calls:
         finally:
             DEADLINE.moment = math.inf
         try:
-            packed = connection.pack_commands(commands) if len(commands) > 1 else connection.pack_command(*commands[0])
+            packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
             is_short = left < self._patience.timeout
             if is_short:
                 connection._sock.settimeout(max(0.001, left))
-            connection.send_packed_command(packed, check_health=False)
+            connection.send_packed_command((packed,), check_health=False)
             replies = [_read(connection) for _ in commands]
             if is_short:
                 connection._sock.settimeout(connection.socket_timeout)

@@ -363,7 +363,10 @@ def test_a_listing_that_is_refused_is_not_an_empty_one(server: Server, monkeypat
     service = Service(server.url, FALLBACK="none")
     with service.app.app_context():
         service.convstore.save_session("s", {})
-        calls = service.convstore.backend.store._store._store._store._calls  # type: ignore[attr-defined]
+        store: Any = service.convstore.backend.store
+        while not hasattr(store, "_calls"):
+            store = store._store
+        calls = store._calls
         refusal = ResponseError("BUSY Redis is busy running a script")
         monkeypatch.setattr(calls, "commands", lambda commands: [refusal for _ in commands])
         with pytest.raises(StoreUnavailable):

@@ -1,0 +1,46 @@
+"""The routes that are compared: the blueprint's, the same by hand on the floor, and one that does nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import redis
+from flask import Flask, Response, jsonify, request
+from webargs.flaskparser import FlaskParser
+
+from flask_convstore import ConversationStore
+from flask_convstore.config import Settings
+from flask_convstore.schemas import continue_body
+
+from .by_hand import Floor
+
+convstore = ConversationStore()
+
+
+@convstore.reply(last=20)
+def reply(turn: Any) -> str:
+    return "a" * 800
+
+
+def create_app() -> Flask:
+    """The app; ``CONVSTORE_URL`` and ``INSTANCE`` say where things are."""
+    app = Flask(__name__, instance_path=os.environ["INSTANCE"])
+    convstore.init_app(app)
+    app.register_blueprint(convstore.blueprint)
+    floor = Floor(redis.Redis.from_url(os.environ["CONVSTORE_URL"]))
+    schema = continue_body(Settings())
+
+    @app.post("/by-hand/<name>/messages")
+    def by_hand(name: str) -> tuple[Response, int]:
+        body = FlaskParser().parse(schema, request, location="json")
+        message = {"role": body["role"], "content": body["content"]}
+        answer = {"role": "assistant", "content": "a" * 800}
+        floor.turn(name, message, answer)
+        return jsonify(session_id=name, message=message, reply=answer), 201
+
+    @app.post("/bare")
+    def bare() -> Response:
+        return jsonify(ok=True)
+
+    return app
