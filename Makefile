@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 MINUTES ?= 10
 WORLD ?= all
 
-.PHONY: help demo test lint chaos replay clean
+.PHONY: help demo test lint bench chaos replay clean
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
 	@echo "make test            the whole test suite"
 	@echo "make lint            ruff, mypy --strict, import contracts"
+	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
@@ -37,6 +38,9 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/ready
+	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
 
 chaos: $(VENV)/ready
 	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, U
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
 from .turns import Policy, Replier, Turn, TurnEnded, begin, check_window, first_exchange
+
+_log = logging.getLogger("flask_convstore")
 
 _KEY = "convstore"
 """Where an application's stores are found: ``app.extensions["convstore"][name]``."""
@@ -100,7 +103,9 @@ class ConversationStore(Conversations):
         if self._client is not None and self._client.get_encoder().decode_responses:
             raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
         journal = None
-        if client and settings.fallback != "none":
+        if settings.fallback == "journal" and os.name != "posix":
+            _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
+        elif client and settings.fallback != "none":
             target = _target(settings, self._client)
             folder = Path(app.instance_path, "convstore", _folder_name(self.name, target))
             is_kept = settings.fallback == "journal"

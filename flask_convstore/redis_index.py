@@ -31,6 +31,8 @@ _FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed"
 
 _GRACE_MS = 60_000
 """A younger entry stays, though its session is not there: it may be about to be created."""
+_SHOWN, _MOST_SHOWN = 10, 1_000
+"""So many of the oldest are looked at where all places are taken; if none of them can go, so many."""
 _ATTEMPTS = 100
 """How often a place is tried for: more often than all others can be faster by chance."""
 _PRUNE_EVERY = 50
@@ -58,7 +60,7 @@ class RedisIndex:
 
         With *most* it takes one of so many places, and the next one with ``take_place`` only.
         """
-        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most))
+        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, _SHOWN))
 
     def take_place(self, entry: Call, owner: str, most: int, evict: Callable[[str], None] | None) -> None:
         """Take one of the owner's places for a session that is to be created; one round trip where one is free.
@@ -66,11 +68,11 @@ class RedisIndex:
         Where none is, those whose session is gone are given back, then the oldest session goes, by *evict*.
 
         Raises:
-            TooManySessions: All are taken, and *evict* is None.
+            TooManySessions: All are taken, and *evict* is None; or by sessions that are just being created.
         """
-        index = entry.keys[0]
+        index, shown = entry.keys[0], _SHOWN
         for _ in range(_ATTEMPTS):
-            reply = self._calls.call(entry)
+            reply = self._calls.call(entry._replace(arguments=(*entry.arguments[:-1], shown)))
             if reply[0] == b"ok":
                 return
             oldest = _pairs(reply[2:])
@@ -83,12 +85,18 @@ class RedisIndex:
                 continue
             if evict is None:
                 raise TooManySessions(most)
-            for (name, active), (_, summary) in pairs:
-                if summary and summary.owner == owner:
-                    evict(name.decode())
-                    self._unindex(index, [(name, active)], grace_ms=0)
-                    break
+            oldest_own = next((taken for taken, (_, found) in pairs if found and found.owner == owner), None)
+            if oldest_own:
+                evict(oldest_own[0].decode())
+                self._unindex(index, [oldest_own], grace_ms=0)
+            elif shown >= _MOST_SHOWN:
+                break
+            shown = _SHOWN if oldest_own else _MOST_SHOWN
         raise TooManySessions(most)
+
+    def removed(self, owner: str | None, session_id: str, at_ms: int) -> None:
+        """Give back the place of a session that was deleted then. One that was created since has another one."""
+        self._unindex(self._key(owner), [(session_id.encode(), at_ms - 1)], grace_ms=0)
 
     def create(self, entry: Call | None, call: Call) -> Any:
         """The reply of *call*, which may create a session, done behind its *entry* in the same round trip."""

@@ -140,7 +140,10 @@ class RedisStore:
         if reply[0] != b"ok":
             return _first_receipt(reply, reply[2], keys[2], self._level)
         receipt = _receipt(reply, self._level)
-        self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
+        if isinstance(command, Delete):
+            self._give_back(command.session_id, reply[8][0], reply[6])
+        else:
+            self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
         return receipt
 
     def begin(self, command: BeginTurn) -> Begun:
@@ -265,6 +268,15 @@ class RedisStore:
         entry = self._index.entry(owner, command.session_id, lifetime, most)
         self._index.take_place(entry, owner, most, evict if self._limits.evict else None)
         return None
+
+    def _give_back(self, session_id: str, owner: bytes, at_ms: int) -> None:
+        """The place of a session that was deleted. Where places are not counted, pages and samples give it back."""
+        if not self._limits.max_sessions or not owner:
+            return
+        try:
+            self._index.removed(owner.decode()[1:], session_id, at_ms)
+        except ConvstoreError as error:
+            _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
     def _spread(self, session_id: str, lifetime: int, due: Sequence[Sequence[bytes]]) -> None:
         """Tell the owner's index and the aliases of an interaction, if a script says that it is due.

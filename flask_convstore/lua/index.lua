@@ -7,9 +7,10 @@ ARGV[1]  nonce     echoed in the reply
 ARGV[2]  member    the session's id
 ARGV[3]  lifetime  milliseconds the index lives from now, unless it lives longer
 ARGV[4]  most      how many places there are; "0" any number
+ARGV[5]  shown     how many members are shown where all places are taken
 
 Returns  {"ok", nonce}
-         {"full", nonce, member, score, ...}   all places are taken; the oldest members, a few more than there are too many
+         {"full", nonce, member, score, ...}   all places are taken; the oldest members
 Cost     O(log(sessions of the owner))
 ]]
 local index = KEYS[1]
@@ -21,7 +22,7 @@ local most = tonumber(ARGV[4])
 if most > 0 and not redis.call("ZSCORE", index, member) then
     local taken = redis.call("ZCARD", index)
     if taken >= most then
-        return {"full", nonce, unpack(redis.call("ZRANGE", index, 0, math.min(taken - most + 10, 1000), "WITHSCORES"))}
+        return {"full", nonce, unpack(redis.call("ZRANGE", index, 0, ARGV[5] - 1, "WITHSCORES"))}
     end
 end
 redis.call("ZADD", index, now, member)

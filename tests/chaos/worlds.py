@@ -46,6 +46,7 @@ SETTINGS = {
     "CONVSTORE_TURN_POLICY": "wait",
     "CONVSTORE_TURN_WAIT": f"{TURN_WAIT_SECONDS:g}",
     "CONVSTORE_TURN_LEASE": "2",
+    "CONVSTORE_MAX_SESSIONS": "0",  # an owner has many, and none shall go
 }
 
 _HEALED_SECONDS = 60
