@@ -369,10 +369,13 @@ def added(messages: Sequence[Any], form: Form) -> Added:
         TooLarge: One is over the limit.
     """
     given = _given(messages, form)
-    return Added(tuple(_elements(given, form)), _first_title(given), _usage(given))
+    bodies = (message.body if isinstance(message, Message) else message for message in messages)
+    first_title = next((title for body in bodies if (title := title_of(body))), "")
+    return Added(tuple(_elements(given, form)), first_title, _usage(given))
 
 
 _LONGEST_TITLE = 60
+_LOOKED_AT = 200
 
 
 def title_of(body: Any) -> str:
@@ -382,7 +385,7 @@ def title_of(body: Any) -> str:
     content = body.get("content", body.get("parts"))
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    words = " ".join(" ".join(text[:1000].split()) for text in texts if isinstance(text, str)).strip()
+    words = " ".join(" ".join(text[:_LOOKED_AT].split()) for text in texts if isinstance(text, str)).strip()
     return words if len(words) <= _LONGEST_TITLE else f"{words[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
