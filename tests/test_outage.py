@@ -28,6 +28,7 @@ from .processes import children, wait_for
 from .servers import Server, free_port, programs, running
 from .service import Service, problem
 from .test_gunicorn import ROOT, Client
+from .test_signals import heard
 
 
 @pytest.fixture
@@ -321,6 +322,43 @@ def test_a_journal_that_is_spoiled_while_it_is_used_is_set_aside(
     problem(service.client.get(f"/sessions/{session_id}"), 503, "unavailable")
     assert list(file.parent.glob("set-aside-*.sqlite"))
     assert service.get(service.start())
+
+
+def test_what_waits_for_a_store_that_is_not_used_any_more_is_told(
+    redis_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = service_of(redis_server)
+    redis_server.kill()
+    first.start()
+    with running("valkey") as other:
+        moved = service_of(other)  # the usual answer to an outage
+        moved.start()
+        with moved.app.app_context():
+            assert "writes wait in" in str(moved.convstore.health().problem)
+    assert "for a store that is not this one any more" in caplog.text
+
+
+def test_health_is_bad_where_nothing_can_be_started_though_something_waits(redis_server: Server) -> None:
+    service = service_of(redis_server)
+    redis_server.kill()
+    service.start()
+    redis_server.start("--requirepass", "new")
+    wait_for(lambda: service.client.get("/sessions/health").status_code == 503, "it is said to be well")
+    assert problem(service.client.post("/sessions", json={}), 503, "misconfigured")
+
+
+def test_a_server_that_refuses_writes_only_is_told_once(redis_server: Server) -> None:
+    service = service_of(redis_server)
+    session_id = service.start()
+    with heard(service) as told:
+        redis_server.client.config_set("maxmemory", 1)
+        for _ in range(3):
+            assert service.client.get("/sessions/health").status_code == 200
+            problem(service.client.post(f"/sessions/{session_id}/messages", json={"content": "x"}), 503, "unavailable")
+        redis_server.client.config_set("maxmemory", 0)
+        service.say(session_id)
+    outages = [name for name, _ in told if name.startswith("store-")]
+    assert outages == ["store-degraded", "store-recovered"]
 
 
 # ---- under gunicorn

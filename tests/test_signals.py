@@ -20,6 +20,7 @@ ALL = (
     signals.session_deleted,
     signals.changes_overwritten,
     signals.changes_lost,
+    signals.message_edited,
     signals.store_degraded,
     signals.store_recovered,
 )
@@ -46,6 +47,15 @@ def heard(service: Service) -> Iterator[list[tuple[str, dict[str, Any]]]]:
 
 def names(found: list[tuple[str, dict[str, Any]]]) -> list[str]:
     return [name for name, _ in found]
+
+
+def test_an_edit_is_told(url: str) -> None:
+    service = Service(url)
+    session_id = service.start(message={"content": "hi"})
+    with heard(service) as found:
+        service.client.patch(f"/sessions/{session_id}/messages/1", json={"content": "ho"})
+        service.client.delete(f"/sessions/{session_id}/messages/1")
+    assert [(name, facts["seq"]) for name, facts in found] == [("message-edited", 1)] * 2
 
 
 def test_each_write_is_told_once(url: str) -> None:
