@@ -88,7 +88,7 @@ class Server:
         """End the process, if it has not ended already, and remove its folder."""
         self.client.close()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         shutil.rmtree(self.folder)
 
 

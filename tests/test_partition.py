@@ -203,7 +203,7 @@ def test_what_a_minority_acknowledges(cut_off: Island, server: Server) -> None:
     ):
         outside = Service(found.url, DURABILITY="replicas:1", COMMAND_TIMEOUT=1, BUDGET=15, RETRIES=100)
         careless, careful = (
-            Service(server.unix_url, DURABILITY=level, COMMAND_TIMEOUT=0.2, RETRIES=0)
+            Service(server.unix_url, DURABILITY=level, COMMAND_TIMEOUT=1, RETRIES=0)
             for level in ("primary", "replicas:1")
         )
         said: dict[str, list[str]] = {"outside": [], "careless": [], "careful": []}
