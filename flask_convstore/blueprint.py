@@ -17,6 +17,7 @@
 | POST   /<session_id>/compact             | compact_session  | 201 session, Location, ETag                            |
 | POST   /<session_id>/fork                | fork_session     | 201 session, Location, ETag                            |
 | GET    /health                           | health           | 200, 503                                               |
+| GET    /openapi.json                     | openapi          | 200 the document of these routes                       |
 
 What goes wrong is an exception; ``problems`` has the one table that gives its status. ``CONVSTORE_ROUTES`` names the
 endpoints that there are; the others are a 404 of the host's.
@@ -31,9 +32,11 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, abort, request, url_for
+from flask.blueprints import BlueprintSetupState
 from marshmallow import Schema
+from werkzeug.routing import BaseConverter
 
-from . import aliases, branches, codecs, editing, schemas
+from . import aliases, branches, codecs, editing, openapi, schemas
 from .answers import answer, etag, marked, tagged
 from .changes import title_of
 from .config import ENDPOINTS, Settings
@@ -53,10 +56,21 @@ _ESCAPED = 3
 _LARGEST_SEQ = 2**53
 
 
-def make_blueprint(name: str, conversations: Conversations, replier: Callable[[], Replier | None]) -> Blueprint:
-    """The blueprint of one store; *replier* gives what replies, if anything does."""
-    views, of_owners = _Views(conversations, replier), OwnerViews(conversations)
+def make_blueprint(
+    name: str,
+    conversations: Conversations,
+    replier: Callable[[], Replier | None],
+    served: Callable[[str], openapi.Served],
+) -> Blueprint:
+    """The blueprint of one store.
+
+    Args:
+        replier: Gives what replies, if anything does.
+        served: Tells what the app serves of it, under the name that the blueprint is registered with.
+    """
+    views, of_owners = _Views(conversations, replier, served), OwnerViews(conversations)
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
+    blueprint.record(_add_converter)
     for endpoint, rule, method in ENDPOINTS:
         view = getattr(of_owners, endpoint, None) or getattr(views, endpoint)
         blueprint.add_url_rule(rule, endpoint, view, methods=[method])
@@ -65,10 +79,29 @@ def make_blueprint(name: str, conversations: Conversations, replier: Callable[[]
     return blueprint
 
 
+class _SessionIds(BaseConverter):
+    """Ids in paths. Beside them are routes with names of their own, which have not the methods of a session."""
+
+    regex = (
+        f"(?!(?:{'|'.join(re.escape(rule[1:]) for _, rule, _ in ENDPOINTS if re.fullmatch('/[a-z.]+', rule))})$)[^/]+"
+    )
+    part_isolating = True
+
+
+def _add_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["convstore_id"] = _SessionIds
+
+
 class _Views:
-    def __init__(self, conversations: Conversations, replier: Callable[[], Replier | None]) -> None:
+    def __init__(
+        self,
+        conversations: Conversations,
+        replier: Callable[[], Replier | None],
+        served: Callable[[str], openapi.Served],
+    ) -> None:
         self._conversations = conversations
         self._replier = replier
+        self._served = served
 
     def check_route(self) -> None:
         """A route that is switched off is none of ours."""
@@ -139,7 +172,7 @@ class _Views:
         """The session; 304 if the client has this state of it."""
         query = parser.parse(schemas.GET_QUERY, request, location="query")
         session = self._loaded(session_id, query["last"])
-        if request.if_match and not request.if_match.contains(etag(session)):
+        if request.headers.get("If-Match") and not request.if_match.contains(etag(session)):
             raise ConflictError(session_id, "version", expected=None, actual=session.version)
         if request.if_none_match.contains_weak(etag(session)):
             return tagged(Response(status=304), session)
@@ -194,6 +227,11 @@ class _Views:
         health = self._conversations.health(brief=True)
         return answer(health.public(), 200 if health.connected or health.can_start else 503)
 
+    def openapi(self) -> Response:
+        """What there is, as a document of OpenAPI."""
+        served = self._served((request.endpoint or "").rpartition(".")[0])
+        return answer(openapi.document(served, request.root_path or "/"), 200)
+
     # ---- messages
 
     def continue_session(self, session_id: str) -> Response:
@@ -223,15 +261,14 @@ class _Views:
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
-    def edit_message(self, session_id: str, seq: int) -> Response:
+    def edit_message(self, session_id: str, seq: str) -> Response:
         """Put another content in the place of a message of the client's."""
         body = self._body(schemas.edit_body)
         token = self._idempotency_key("edit")
-        self._check_seq(session_id, seq)
         message, receipt = editing.edit(
             self._conversations,
             session_id,
-            seq,
+            _seq(session_id, seq),
             lambda before: {**(before if isinstance(before, dict) else {}), "content": body["content"]},
             metadata=body["metadata"],
             expected=self._expected(),
@@ -241,22 +278,16 @@ class _Views:
         )
         return self._changed(session_id, message, receipt)
 
-    def redact_message(self, session_id: str, seq: int) -> Response:
+    def redact_message(self, session_id: str, seq: str) -> Response:
         """Remove what a message says, for good."""
-        self._check_seq(session_id, seq)
-        roles = self._settings.visible_roles
+        number, roles = _seq(session_id, seq), self._settings.visible_roles
         redact = editing.redact
-        message, receipt = redact(self._conversations, session_id, seq, expected=self._expected(), roles=roles)
+        message, receipt = redact(self._conversations, session_id, number, expected=self._expected(), roles=roles)
         return self._changed(session_id, message, receipt)
 
     def _changed(self, session_id: str, message: Message, receipt: Receipt) -> Response:
         shown = {"session_id": session_id, "version": receipt.version, "message": self._shown(message)}
         return answer(shown, 200, receipt)
-
-    @staticmethod
-    def _check_seq(session_id: str, seq: int) -> None:
-        if not 1 <= seq < _LARGEST_SEQ:
-            raise MessageNotFound(session_id, seq)
 
     # ---- what requests say
 
@@ -329,6 +360,14 @@ class _Views:
 def _located(response: Response, session_id: str) -> Response:
     response.headers["Location"] = url_for(".get_session", session_id=session_id)
     return response
+
+
+def _seq(session_id: str, text: str) -> int:
+    """The number that a path names. What is none is a message that is not there: our 404, not the host's."""
+    seq = int(text) if re.fullmatch("[0-9]{1,16}", text) else 0
+    if not 1 <= seq < _LARGEST_SEQ:
+        raise MessageNotFound(session_id, seq)
+    return seq
 
 
 def _is_uuid(text: str) -> bool:

@@ -22,6 +22,7 @@ ConvstoreError
 ├── TurnLost                  another turn has taken over; the reply was not written
 ├── ReplyFailed               the reply handler raised; the user's message is stored
 ├── Unstorable                what the app left in a mapping cannot be stored
+├── NotInstalled              an optional package is needed
 └── StoreError
     ├── StoreUnavailable      no answer in time; the call may be repeated
     ├── StoreMisconfigured    refused: password, permissions, not a Redis
@@ -247,6 +248,10 @@ class ReplyFailed(ConvstoreError):
 
 class Unstorable(ConvstoreError):
     """What the app has put into a session through a mapping cannot be stored. Only clients are told of it by this error."""
+
+
+class NotInstalled(ConvstoreError):
+    """What is asked for needs an optional package, which is not there."""
 
 
 class StoreError(ConvstoreError):

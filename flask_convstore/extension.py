@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from urllib.parse import quote
 
 import redis
 from flask import Blueprint, Flask, current_app, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, editing, owners, per_request
+from . import aliases, branches, chats, editing, openapi, owners, per_request
 from .anonymous import AnonymousOwners
 from .app_state import AppState, Namespace
 from .blueprint import make_blueprint
@@ -31,6 +32,9 @@ from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, U
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
 from .turns import Policy, Replier, Turn, TurnEnded, begin, check_window, first_exchange
+
+if TYPE_CHECKING:
+    from apispec import APISpec
 
 _log = logging.getLogger("flask_convstore")
 
@@ -73,7 +77,7 @@ class ConversationStore(Conversations):
         self._sessions = SessionMapping(self, per_request.request_unit)
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
-        self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier)
+        self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier, self._served)
         self.blueprint.before_request(self._anonymous.check_origin)
         if app is not None:
             self.init_app(app)
@@ -562,6 +566,28 @@ class ConversationStore(Conversations):
     def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
         """Delete the chat of *key*; whether there was one. One round trip."""
         return chats.clear_conversation(self._chats, key, owner=owner)
+
+    def document(self, spec: APISpec) -> None:
+        """Add the routes of the blueprint, wherever the current app has it, to a document of the app's own.
+
+        ``GET /sessions/openapi.json`` is a document of these routes alone. Here the names of operations and components begin
+        with the blueprint's: ``convstore.start_session``, ``convstore.Session``.
+
+        Args:
+            spec: Of OpenAPI 3.1.
+
+        Raises:
+            InvalidInput: It is of an older one.
+        """
+        for name, blueprint in per_request.app().blueprints.items():
+            if blueprint is self.blueprint:
+                openapi.add(spec, self._served(name), f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.")
+
+    def _served(self, name: str) -> openapi.Served:
+        """What the current app serves of this store, by the blueprint of that name."""
+        app, settings = per_request.app(), self._state().settings
+        has_owners = self._owner_loader is not None or settings.anonymous_owner
+        return openapi.Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
 
     @property
     def _chats(self) -> Namespace:

@@ -18,6 +18,7 @@ from .errors import (
     InvalidInput,
     InvalidSessionId,
     MessageNotFound,
+    NotInstalled,
     OwnerRequired,
     ReplyFailed,
     SessionExists,
@@ -74,6 +75,7 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
         "The session was not saved",
         "It cannot be stored as it is; the server's log says why.",
     ),
+    NotInstalled: (501, "not-installed", "Not installed", None),
     StoreUnavailable: (503, "unavailable", "The store does not answer", "The store does not answer. Try again later."),
     StoreMisconfigured: (503, "misconfigured", "The store does not answer", "The store cannot be used at present."),
     CorruptValue: (500, "corrupt", "The session cannot be read", "What is stored of this session cannot be read."),
@@ -86,8 +88,23 @@ def problem(error: ConvstoreError) -> Response:
 
     The blueprint answers so by itself; for your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
     """
+    body, retry_after = problem_json(error, if_match=bool(request.headers.get("If-Match")))
+    if body["status"] >= 500:
+        _log.error("%s %s: %s", request.method, request.endpoint, error)
+    response = Response(codecs.dump(body), body["status"], mimetype="application/problem+json")
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def problem_json(error: ConvstoreError, *, if_match: bool) -> tuple[dict[str, Any], int | None]:
+    """The body that tells of an error, and the seconds after which to try again, if that helps.
+
+    Args:
+        if_match: The request named the state that it is for.
+    """
     status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    if isinstance(error, ConflictError) and error.what == "version" and not error.is_field and request.if_match:
+    if isinstance(error, ConflictError) and error.what == "version" and not error.is_field and if_match:
         status, slug, title = 412, "precondition-failed", "The session is not in the state that If-Match names"
     body: dict[str, Any] = {
         "type": f"urn:convstore:{slug}",
@@ -108,11 +125,9 @@ def problem(error: ConvstoreError) -> Response:
         body["limit"] = error.limit
     elif isinstance(error, TooLarge):
         body.update(limit=error.limit, size=error.size)
-    if status >= 500:
-        _log.error("%s %s: %s", request.method, request.endpoint, error)
-    response = Response(codecs.dump(body), status, mimetype="application/problem+json")
+    retry_after = None
     if isinstance(error, (TurnInProgress, TooManyTurns)):
-        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_ms / 1000)))
+        retry_after = max(1, math.ceil(error.retry_after_ms / 1000))
     elif isinstance(error, StoreUnavailable):
-        response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    return response
+        retry_after = _RETRY_AFTER_SECONDS
+    return body, retry_after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -12,16 +13,25 @@ from .config import Settings
 from .models import Message, Summary, Usage, as_datetime
 from .sessions import AnySession
 
-GET_QUERY = Schema.from_dict(
-    {"last": fields.Integer(load_default=None, validate=validate.Range(min=0))}, name="GetQuery"
-)()
+
+class _Whole(fields.Integer):
+    """A whole number of JSON, 5.0 among them, or one in a query: digits, and a sign perhaps."""
+
+    def _validated(self, value: Any) -> int:
+        if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,4000}", value):
+            raise self.make_error("invalid")
+        whole: int = super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
+        return whole
+
+
+GET_QUERY = Schema.from_dict({"last": _Whole(load_default=None, validate=validate.Range(min=0))}, name="GetQuery")()
 """``?last=k``: only the k newest messages."""
 
 
 MESSAGES_QUERY = Schema.from_dict(
     {
-        "before": fields.Integer(load_default=None, validate=validate.Range(min=1, max=2**53)),
-        "limit": fields.Integer(load_default=50, validate=validate.Range(min=1, max=1000)),
+        "before": _Whole(load_default=None, validate=validate.Range(min=1, max=2**53)),
+        "limit": _Whole(load_default=50, validate=validate.Range(min=1, max=1000)),
     },
     name="MessagesQuery",
 )()
@@ -30,7 +40,7 @@ MESSAGES_QUERY = Schema.from_dict(
 LIST_QUERY = Schema.from_dict(
     {
         "cursor": fields.String(load_default=None, validate=validate.Length(min=1, max=1000)),
-        "limit": fields.Integer(load_default=50, validate=validate.Range(min=1, max=1000)),
+        "limit": _Whole(load_default=50, validate=validate.Range(min=1, max=1000)),
     },
     name="ListQuery",
 )()
@@ -42,7 +52,7 @@ EXPORT_QUERY = Schema.from_dict(
 """``?cursor=``."""
 
 FORK_BODY = Schema.from_dict(
-    {"seq": fields.Integer(load_default=None, strict=True, validate=validate.Range(min=0, max=2**53))}, name="Fork"
+    {"seq": _Whole(load_default=None, strict=True, validate=validate.Range(min=0, max=2**53))}, name="Fork"
 )()
 """``{seq?}``: the last message that comes along."""
 
@@ -98,7 +108,7 @@ def compact_body(settings: Settings) -> Schema:
     """``{summary, keep?}``: how the new session begins, and how many messages come along."""
     given: dict[str, fields.Field[Any]] = {
         "summary": fields.String(required=True, validate=validate.Length(min=1)),
-        "keep": fields.Integer(load_default=10, strict=True, validate=validate.Range(min=0, max=settings.max_history)),
+        "keep": _Whole(load_default=10, strict=True, validate=validate.Range(min=0, max=settings.max_history)),
     }
     return Schema.from_dict(given, name="Compact")()
 
