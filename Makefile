@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 
 MINUTES ?= 10
 WORLD ?= all
+CASES ?= 2000
 
-.PHONY: help demo test lint bench chaos replay clean
+.PHONY: help demo test lint bench chaos fuzz replay clean
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -16,6 +17,7 @@ help:
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
+	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
 	@echo "                     ARGS=--check-only compares what an earlier run left"
 
@@ -44,6 +46,9 @@ bench: $(VENV)/ready
 
 chaos: $(VENV)/ready
 	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+fuzz: $(VENV)/ready
+	@exec $(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
 replay: $(VENV)/ready
 	@test -n "$(FILE)" || { echo 'Name a file: make replay FILE=conversations.jsonl' >&2; exit 2; }

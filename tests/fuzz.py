@@ -1,0 +1,284 @@
+"""schemathesis against an app: every request that its document allows, and many that it does not, with all checks on.
+
+``make fuzz CASES=2000``: in process and against gunicorn, in memory and on a real Valkey, with an owner and without.
+``tests/test_openapi.py`` does less of the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from flask import Flask, request
+from hypothesis import strategies as st
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import AcceptedNegativeData
+from schemathesis.engine import events, from_schema
+from schemathesis.openapi.checks import UseAfterFree
+
+from flask_convstore import ConversationStore, Turn
+
+from .processes import wait_for
+from .servers import free_port, running
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = "/sessions/openapi.json"
+EXAMPLES = 20
+"""Of each operation and phase in a round, which makes about a thousand requests."""
+
+
+def create_app(url: str | None = None, *, has_owners: bool = True, **config: Any) -> Flask:
+    """An app that believes who says whose a request is, where it has owners; it replies to texts, and fails at some."""
+    app = Flask("fuzz", instance_path=os.environ.get("INSTANCE"))
+    app.config.update(CONVSTORE_URL=url, CONVSTORE_CLIENT_TTL=True, CONVSTORE_FALLBACK="none", **config)
+    app.config["CONVSTORE_MAX_METADATA_DEPTH"] = 90  # the schema says less than 8 in words only
+    convstore = ConversationStore(app)
+    if has_owners:
+        convstore.owner_loader(lambda: request.headers.get("X-Owner"))
+    app.register_blueprint(convstore.blueprint)
+
+    @convstore.reply(last=4)
+    def reply(turn: Turn) -> str | None:
+        content = turn.message["content"]
+        if content == "fail":
+            raise ValueError("told to")
+        return f"re: {content}" if isinstance(content, str) else None
+
+    return app
+
+
+def create_app_of_nobody() -> Flask:
+    return create_app(has_owners=False)
+
+
+def _lines() -> st.SearchStrategy[bytes]:
+    """What an export may give."""
+    message = st.fixed_dictionaries(
+        {
+            "created_at_ms": st.integers(0, 2**41),
+            "body": st.fixed_dictionaries({"role": st.just("user"), "content": st.text()}),
+        }
+    )
+    name = st.text(min_size=1).filter(lambda name: name != "history")
+    session = st.fixed_dictionaries(
+        {
+            "session_id": st.uuids().map(str),
+            "shape": st.sampled_from(["full", "list"]),
+            "data": st.dictionaries(name, st.integers(-9, 9), max_size=2),
+            "messages": st.lists(message, max_size=3),
+        }
+    )
+    lines = st.lists(session.map(lambda shown: json.dumps(shown).encode()), max_size=3)
+    return lines.map(b"\n".join)
+
+
+def _cursor(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+schemathesis.openapi.media_type("application/x-ndjson", _lines())
+# Only what a page gave is a cursor, and no schema can say that. These are of the form of both stores'.
+schemathesis.openapi.format("cursor", st.integers(0, 2**41).map(lambda active: _cursor(f"{active}")))
+
+
+_SHOWN = 2000
+"""Characters of a failure; a case may be long."""
+
+
+@schemathesis.hook
+def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
+    """schemathesis sends no examples, which are texts, where it was told how to make bytes."""
+    for operations in raw_schema["paths"].values():
+        for media in operations.get("post", {}).get("requestBody", {}).get("content", {}).values():
+            if isinstance(media["example"], str):
+                del media["example"]
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """A key that came before with another request is refused (422), which no schema can say: each request has its own.
+
+    A text that is none of our ETags is no state of a session (412): any state does.
+    """
+    if not case.meta or not case.meta.generation.mode.is_positive:
+        return
+    if not re.fullmatch(r'"\d+-\d+"', case.headers.get("If-Match", '"0-0"')):
+        case.headers["If-Match"] = "*"
+    key = case.headers.get("Idempotency-Key")
+    if key:
+        case.headers["Idempotency-Key"] = str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"{key} {case.path_parameters} {case.body!r}")
+        )
+
+
+@schemathesis.hook
+def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
+    """Whether a failure is one."""
+    if isinstance(failure, UseAfterFree):
+        return "/messages/" not in failure.free  # a redacted message keeps its place
+    if isinstance(failure, AcceptedNegativeData):
+        # Such a float is accepted; no schema can tell it from an integer over 64 bits, which is refused.
+        return not _has_large_float(case.body)
+    return True
+
+
+def _has_large_float(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_large_float, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_large_float, value))
+    return isinstance(value, float) and not -(2**63) <= value < 2**64
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        answers: How many of each operation and status.
+        failures: Sentences, each once.
+    """
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    failures: dict[str, None] = field(default_factory=dict)
+    seconds: float = 0
+
+    @property
+    def cases(self) -> int:
+        return sum(self.answers.values())
+
+
+def fuzz(
+    target: Flask | str, *, examples: int, seed: int, owner: str | None, outcome: Outcome | None = None
+) -> Outcome:
+    """All of schemathesis's phases and checks against an app in this process, or a URL."""
+    outcome = outcome or Outcome()
+    began = time.monotonic()
+    headers = {"X-Owner": owner} if owner else {}
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": seed,
+            "headers": headers,
+            "continue-on-failure": True,
+            "cache": {"enabled": False},
+            "generation": {"max-examples": examples, "database": "none"},
+            # Most ways begin with a session that is not there: more of them, so that some lead far.
+            "phases": {"stateful": {"generation": {"max-examples": 5 * examples, "mode": "positive"}, "max-steps": 8}},
+            "checks": {
+                # No schema can say what state a session is in (412).
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", 401, 403, 404, 409, 412]},
+            },
+        }
+    )
+    if isinstance(target, Flask):
+        schema = schemathesis.openapi.from_wsgi(DOCUMENT, target, config=config, headers=headers)
+    else:
+        schema = schemathesis.openapi.from_url(target + DOCUMENT, config=config, headers=headers)
+    for event in from_schema(schema).execute():
+        _take(event, outcome)
+    outcome.seconds += time.monotonic() - began
+    return outcome
+
+
+def _take(event: Any, outcome: Outcome) -> None:
+    if isinstance(event, events.NonFatalError):
+        outcome.failures[f"{event.label}: {event.value!r}"] = None
+    elif isinstance(event, events.FatalError):
+        outcome.failures[repr(event.exception)] = None
+    elif isinstance(event, (events.ScenarioFinished, events.FuzzScenarioFinished)):
+        recorder = event.recorder
+        for case_id, interaction in recorder.interactions.items():
+            case = recorder.cases[case_id].value
+            status = interaction.response.status_code if interaction.response else 0
+            outcome.answers[case.operation.label, status] += 1
+        for checks in recorder.checks.values():
+            for check in checks:
+                if check.failure_info is not None:
+                    failure = check.failure_info.failure
+                    text = f"{check.name}: {failure.operation}: {failure.title}: {failure.message}"
+                    outcome.failures.setdefault(f"{text}\n    {check.failure_info.code_sample}\n", None)
+
+
+@contextlib.contextmanager
+def _gunicorn(url: str, factory: str) -> Iterator[str]:
+    """The URL of an app that gunicorn serves."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4", "--log-level", "critical"]
+    # What is longer than 4,094 bytes gunicorn refuses by itself (414), not the app.
+    command += ["--limit-request-line", "0", "--limit-request-field_size", "0"]
+    command += ["--bind", f"127.0.0.1:{port}", f"tests.fuzz:{factory}()"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "CONVSTORE_URL": url})
+    try:
+        wait_for(lambda: process.poll() is not None or _listens(port), "the app does not come up")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def _worlds() -> Iterator[tuple[str, Flask | str, str | None]]:
+    """A name, the app or where it is, and whose the requests are."""
+    yield "memory, an owner", create_app("memory://"), "ada"
+    yield "memory, nobody", create_app("memory://", has_owners=False), None
+    with running("valkey") as server:
+        yield "Valkey, an owner", create_app(server.url), "ada"
+        yield "Valkey, nobody", create_app(server.url, has_owners=False), None
+        with _gunicorn(server.url, "create_app") as url:
+            yield "gunicorn and Valkey, an owner", url, "ada"
+        with _gunicorn(server.url, "create_app_of_nobody") as url:
+            yield "gunicorn and Valkey, nobody", url, None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=2000, help="requests in each world, at least")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    failed = 0
+    for name, target, owner in _worlds():
+        outcome, seed = Outcome(), options.seed
+        while outcome.cases < options.cases:
+            # Each round has its own owner: what was started by a key and deleted is not started again by this key.
+            whose = owner and f"{owner} {seed} {name}"
+            fuzz(target, examples=EXAMPLES, seed=seed, owner=whose, outcome=outcome)
+            seed += 1
+        failed += len(outcome.failures)
+        statuses = Counter[int]()
+        for (_, status), count in outcome.answers.items():
+            statuses[status] += count
+        shown = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+        seeds = f"seeds {options.seed} to {seed - 1}"
+        print(f"{name}: {outcome.cases} cases, {seeds}, {outcome.seconds:.0f} s ({shown})", flush=True)
+        for failure in outcome.failures:
+            print(f"  {failure[:_SHOWN]}")
+    print(f"{failed} failures")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    sys.exit(main())
