@@ -8,12 +8,13 @@ MINUTES ?= 10
 WORLD ?= all
 CASES ?= 2000
 
-.PHONY: help demo test lint bench chaos fuzz replay clean
+.PHONY: help demo test lint bench chaos fuzz replay clean docs
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
 	@echo "make test            the whole test suite"
 	@echo "make lint            ruff, mypy --strict, import contracts"
+	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
@@ -41,6 +42,15 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What builds the pages is needed for nothing else.
+$(VENV)/docs-ready: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 bench: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
 
@@ -55,4 +65,4 @@ replay: $(VENV)/ready
 	@exec $(BIN)/python -m examples.replay.run $(ARGS) '$(FILE)'
 
 clean:
-	rm -rf $(VENV) .demo .replay build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

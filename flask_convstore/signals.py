@@ -1,7 +1,7 @@
 """Signals (blinker): what happened to the sessions and to the store, for whoever wants to know.
 
 The sender is the Flask application. Every signal comes with ``convstore`` (the extension) and ``namespace`` ("" for the
-sessions, "map:<name>" for a mapping, "conversations"); the texts of messages are in none of them.
+sessions, ``map:<name>`` for a mapping, ``conversations``); the texts of messages are in none of them.
 
 | signal              | also comes with                     | when                                                   |
 | ------------------- | ----------------------------------- | ------------------------------------------------------ |
