@@ -48,7 +48,7 @@ $(VENV)/docs-ready: $(VENV)/ready
 	@touch $@
 
 docs: $(VENV)/docs-ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 bench: $(VENV)/ready
