@@ -42,13 +42,14 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What builds the pages is needed for nothing else.
-$(VENV)/docs-ready: $(VENV)/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+# What builds the pages has an environment of its own: it brings watchdog, with which Flask reloads in another way.
+$(VENV)-docs/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
-docs: $(VENV)/docs-ready
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+docs: $(VENV)-docs/ready
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 bench: $(VENV)/ready
@@ -65,4 +66,4 @@ replay: $(VENV)/ready
 	@exec $(BIN)/python -m examples.replay.run $(ARGS) '$(FILE)'
 
 clean:
-	rm -rf $(VENV) .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-docs .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
