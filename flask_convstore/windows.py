@@ -1,11 +1,12 @@
 """The part of a history that a model is shown: the newest messages that fit, with what belongs together kept together.
 
-Knows the two forms in which tools are called: ``tool_calls`` answered by messages of role ``tool`` (OpenAI), and parts of
-type ``tool_use`` answered by parts of type ``tool_result`` (Anthropic).
+Knows the forms in which tools are called: ``tool_calls`` answered by messages of role ``tool``, items ``function_call``
+answered by ``function_call_output`` (both OpenAI), and parts ``tool_use`` answered by parts ``tool_result`` (Anthropic).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ def window(
     """The newest messages of *history*, oldest first: *last* messages at most, and *tokens* as *count* counts a body.
 
     System messages at its beginning are always there, and count. A call of tools and the answers to it are there whole or
-    not at all, so nothing begins with an answer. The newest message, with what belongs to it, is there even if too long.
+    not at all, so nothing begins with an answer, unless there is nothing but answers. The newest message, with what belongs
+    to it, is there even if too long.
 
     Raises:
         InvalidInput: A limit is no whole number; *tokens* without *count*.
@@ -57,20 +59,47 @@ def _role(message: Any) -> Any:
 
 
 def _groups(messages: Sequence[Any]) -> list[Sequence[Any]]:
-    """Messages that belong together: a call of tools, and the answers behind it."""
-    groups: list[Sequence[Any]] = []
-    start = 0
+    """Messages that belong together: a call of tools, all answers to it, and what lies between.
+
+    Answers at the beginning, whose call is not there, are left out, unless there is nothing else.
+    """
+    begins, called = [True] * len(messages), dict[Any, int]()
     for index, message in enumerate(messages):
-        if index and not _answers_tools(message):
-            groups.append(messages[start:index])
-            start = index
-    return [*groups, messages[start:]] if messages else []
+        answered = _answered(message)
+        if answered is not None:
+            first = min((called[call] for call in answered if call in called), default=index - 1)
+            begins[first + 1 : index + 1] = [False] * (index - first)
+        called.update(dict.fromkeys(_calls(message), index))
+    starts = [index for index, is_first in enumerate(begins) if is_first] or [0]
+    return [messages[start:end] for start, end in itertools.pairwise([*starts, len(messages)])] if messages else []
 
 
-def _answers_tools(message: Any) -> bool:
+def _calls(message: Any) -> list[Any]:
+    """The ids of the calls of tools that a message makes."""
+    if not isinstance(message, dict):
+        return []
+    if message.get("type") == "function_call":
+        return _texts([message.get("call_id")])
+    calls = message.get("tool_calls")
+    listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return _texts([*(call.get("id") for call in listed), *(part.get("id") for part in _parts(message, "tool_use"))])
+
+
+def _answered(message: Any) -> list[Any] | None:
+    """The ids of the calls that a message answers, as far as it names them; None if it answers none."""
+    if isinstance(message, dict) and message.get("type") == "function_call_output":
+        return _texts([message.get("call_id")])
     if _role(message) in ("tool", "function"):
-        return True
+        return _texts([message.get("tool_call_id")])
+    results = _parts(message, "tool_result")
+    return _texts([part.get("tool_use_id") for part in results]) if results else None
+
+
+def _parts(message: Any, kind: str) -> list[Any]:
     content = message.get("content") if isinstance(message, dict) else None
-    return isinstance(content, list) and any(
-        isinstance(part, dict) and part.get("type") == "tool_result" for part in content
-    )
+    parts = content if isinstance(content, list) else []
+    return [part for part in parts if isinstance(part, dict) and part.get("type") == kind]
+
+
+def _texts(values: list[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
