@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from . import aliases, changes, codecs
@@ -94,15 +95,23 @@ def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, new_id: str) -> Sna
             raise conflict
         names = {**snapshot.fields, **now.fields}
         changed = [(name, now.fields.get(name)) for name in names if snapshot.fields.get(name) != now.fields.get(name)]
-        if changed or now.elements[known:]:
+        usage = Usage(now.usage.input - snapshot.usage.input, now.usage.output - snapshot.usage.output)
+        is_renamed = now.title != snapshot.title
+        if changed or now.elements[known:] or any(usage) or is_renamed:
             backend.store.apply(
                 Append(
                     session_id=new_id,
                     owner=snapshot.owner,
                     elements=tuple(now.elements[known:]),
                     fields=tuple(changed),
+                    title=now.title or "" if is_renamed else None,
+                    usage=usage if any(usage) else None,
                 )
             )
+        for name in {**snapshot.shared, **now.shared}:
+            if snapshot.shared.get(name) != now.shared.get(name):
+                command = Share(session_id=new_id, owner=snapshot.owner, name=name, role=now.shared.get(name))
+                backend.store.apply(command)
         snapshot = now
     raise conflict
 
@@ -119,11 +128,16 @@ def fork(
         raise SessionNotFound(session_id)
     first_seq = snapshot.next_seq - len(snapshot.elements)
     kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
+    if whose is not ANY and whose != snapshot.owner:  # who shares a session makes one of their own of it
+        snapshot = replace(snapshot, owner=whose)
     return _found(conversations, _create(backend, snapshot, tuple(kept)), whose)
 
 
 def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], usage: Usage | None = None) -> str:
-    """A new session with the fields, the title, the owner and the lifetime of *snapshot*, and these messages; its id."""
+    """A new session with the fields, the title, the owner and the lifetime of *snapshot*, and these messages; its id.
+
+    No quota removes the one of *snapshot* for that.
+    """
     command = Save(
         session_id=new_id(),
         owner=snapshot.owner,
@@ -134,6 +148,7 @@ def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], u
         ttl_ms=snapshot.own_ttl_ms,
         first_title=snapshot.title or "",
         usage=usage,
+        spared=snapshot.session_id,
     )
     backend.store.apply(command)
     return command.session_id

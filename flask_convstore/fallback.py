@@ -98,7 +98,7 @@ class _View:
         return self._store.turn_remaining_ms(self.entry.session_id, owner)
 
     def is_of(self, owner: Owner) -> bool:
-        return owner in (ANY, self.entry.owner)
+        return owner in (ANY, self.entry.owner) or self.load(owner, 0) is not None
 
     def is_stale(self, snapshot: Snapshot) -> bool:
         """Whether a reader shall be told of, too: a session lives from its last command in the journal."""

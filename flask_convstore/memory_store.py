@@ -270,6 +270,9 @@ class MemoryStore:
                 raise TurnLost(command.session_id)
             session.turn.until = now + command.lease_ms
         elif isinstance(command, Share):
+            if session.shared.get(command.name) != command.role:
+                session.version += 1
+                session.updated = max(now, session.created)
             others = {name: role for name, role in session.shared.items() if name != command.name}
             session.shared = {**others, command.name: command.role} if command.role else others
         else:
@@ -301,6 +304,8 @@ class MemoryStore:
         _tell(command, session)
         if not in_place:
             self._refuse_too_large(session, before, reserved=int(isinstance(command, BeginTurn)))
+        if isinstance(command, Save) and not before and command.counts and command.started_at_ms is None:
+            self._take_place(session.owner, command.spared, now)
         session.updated = max(now, session.created)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
@@ -341,23 +346,24 @@ class MemoryStore:
         ended = 0
         if predecessor:  # ends here
             owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
-        if command.started_at_ms is None and owner is not None and not predecessor:
-            self._take_place(owner, now)
         tokens = self._tokens.get(command.session_id)
         if command.mode == "first" and tokens and tokens.expires > now:
             raise SessionNotFound(command.session_id)
         ended = max(ended, tokens.ended if tokens else 0)
         return _Session(owner, "full", max(command.started_at_ms or now, ended + 1))
 
-    def _take_place(self, owner: str, now: int) -> None:
-        """Make room for one more session of *owner*, if there may be so many only."""
+    def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
+        """Make room for one more session of *owner*, if there may be so many only; *spared* stays."""
+        if owner is None:
+            return
         most = self._limits.max_sessions
         own = [key for key in self._sessions if (there := self._visible(key, ANY, now)) and there.owner == owner]
         if not most or len(own) < most:
             return
-        if not self._limits.evict:
+        oldest = sorted((key for key in own if key != spared), key=lambda key: self._sessions[key].active)
+        if not self._limits.evict or len(oldest) < len(own) - most + 1:
             raise TooManySessions(most)
-        for key in sorted(own, key=lambda key: self._sessions[key].active)[: len(own) - most + 1]:
+        for key in oldest[: len(own) - most + 1]:
             self.apply(Delete(session_id=key, owner=owner))
 
     def _save(self, command: Save, session: _Session) -> int | None:
@@ -621,6 +627,8 @@ def _refuse_guest(command: Command | BeginTurn, session: _Session | None) -> Non
         may = not (command.ttl_ms or command.led_by or command.left_by)
     else:
         may = may_write and not isinstance(command, (Delete, Share))
+        may = may and not (isinstance(command, (Append, Save)) and command.ttl_ms)
+        may = may and not (isinstance(command, BeginTurn) and command.element is None)
     if not may:
         raise Forbidden(command.session_id)
 

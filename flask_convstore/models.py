@@ -39,7 +39,8 @@ Shape = Literal["full", "data", "list", "value"]
 """A dict with a history, a dict without one, a bare list; any other value, which is the text of its one nameless field."""
 
 Role = Literal["reader", "writer"]
-"""What another owner may do with a session: a writer all but delete it, share it, and give it a lifetime or an alias."""
+"""What another owner may do with a session: a writer all but delete it, share it, compact it, and give it a lifetime or an
+alias."""
 
 Mode = Literal["replace", "create", "first", "merge", "upsert"]
 """What a ``Save`` does to a session that exists, and where there is none."""
@@ -112,6 +113,8 @@ class Save:
     With *started_at_ms* it started a session elsewhere, at that moment, by another clock: what it creates has that time of
     creation, and what it replaces ends, as if it had been deleted. *instead_of* is the session that an earlier try, whose
     answer never came, may have started for the same purpose; *earlier_token* its token, where it was for the same session.
+    Where it creates one, it takes one of its owner's places, unless it *counts* not; *spared* is the session that is not
+    removed for that.
     """
 
     session_id: str
@@ -127,6 +130,8 @@ class Save:
     started_at_ms: int | None = None
     instead_of: str | None = None
     earlier_token: str = ""
+    counts: bool = True
+    spared: str | None = None
     first_title: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)
@@ -529,6 +534,10 @@ class Message:
         return as_datetime(self.created_at_ms)
 
 
+LATEST_MS = 253_402_300_799_000
+"""The year 9999: what datetime can hold."""
+
+
 def now_ms() -> int:
     """Milliseconds since 1970, by this host's clock."""
     return time.time_ns() // 1_000_000
@@ -577,11 +586,17 @@ def with_body(element: bytes, body: bytes) -> bytes:
 
 
 _STATUS = re.compile(rb',"status":"[a-z]+"$')
+_REDACTED = b',"status":"redacted"}'
 
 
 def with_status(element: bytes, status: str) -> bytes:
-    """*element* with another status; "" takes it out. It stands last in the envelope, where scripts can write it too."""
+    """*element* with another status; "" takes it out. It stands last in the envelope, where scripts can write it too.
+
+    What was redacted stays so.
+    """
     head, _, body = element.partition(b"\n")
+    if head.endswith(_REDACTED):
+        return element
     envelope = _STATUS.sub(b"", head[:-1])
     return b'%b,"status":"%b"}\n%b' % (envelope, status.encode(), body) if status else b"%b}\n%b" % (envelope, body)
 

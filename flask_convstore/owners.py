@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import aliases, changes, codecs
 from .conversations import Conversations, check_name, check_session_id
-from .errors import ConflictError, ConvstoreError, InvalidInput, OwnerRequired, SessionExists, SessionNotFound
+from .errors import (
+    ConflictError,
+    ConvstoreError,
+    CorruptValue,
+    Forbidden,
+    InvalidInput,
+    OwnerRequired,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+)
 from .ids import new_id
 from .models import (
     ANY,
     CALLER,
+    LATEST_MS,
     Delete,
     FieldChange,
     Message,
@@ -22,12 +35,15 @@ from .models import (
     Scope,
     Share,
     Snapshot,
+    Touch,
     Usage,
     bodies_of,
     join_element,
     message_of,
 )
 from .sessions import AnySession
+
+_log = logging.getLogger("flask_convstore")
 
 _PAGE = 100
 _ATTEMPTS = 20
@@ -72,10 +88,15 @@ def export(
     while True:
         page = store.page(whose, cursor, _PAGE)
         for number, summary in enumerate(page.sessions, 1):
-            snapshot = store.load(summary.session_id, whose, is_interaction=False)
-            if snapshot:
+            try:
+                snapshot = store.load(summary.session_id, whose, is_interaction=False)
+                shown = _exported(snapshot) if snapshot else None
+            except (CorruptValue, ValueError, TypeError, LookupError) as error:
+                _log.error("session %r cannot be exported: %s", summary.session_id, error)
+                shown = {"session_id": summary.session_id, "corrupt": True}
+            if shown:
                 is_last = number == len(page.sessions)
-                yield {**_exported(snapshot), **({"cursor": page.next} if is_last and page.next else {})}
+                yield {**shown, **({"cursor": page.next} if is_last and page.next else {})}
         cursor = page.next
         if cursor is None:
             return
@@ -90,11 +111,10 @@ def delete(
     for summary in _all(conversations, whose):
         if deadline is not None and time.monotonic() > deadline:
             return deleted, False
-        snapshot = store.load(summary.session_id, whose, 0, is_interaction=False)
-        if not snapshot:
-            continue
-        for alias in snapshot.aliases:
-            aliases.forget(conversations, alias, summary.session_id)
+        with contextlib.suppress(CorruptValue):  # it is deleted all the same
+            snapshot = store.load(summary.session_id, whose, 0, is_interaction=False)
+            for alias in snapshot.aliases if snapshot else ():
+                aliases.forget(conversations, alias, summary.session_id)
         try:
             store.apply(Delete(session_id=summary.session_id, owner=whose))
             deleted += 1
@@ -109,6 +129,8 @@ def take_in(
     """See ``ConversationStore.import_sessions``."""
     whose, count = required(conversations, owner), 0
     for number, shown in enumerate(sessions, 1):
+        if isinstance(shown, Mapping) and shown.get("corrupt"):
+            continue
         try:
             save = _imported(conversations, shown, whose)
         except InvalidInput as error:
@@ -142,10 +164,18 @@ def rotate_id(
         snapshot = backend.store.load(session_id, whose)
         if snapshot is None:
             raise SessionNotFound(session_id)
+        if whose not in (ANY, snapshot.owner):
+            raise Forbidden(session_id)
+        if snapshot.moved_to:
+            raise SessionMoved(session_id, snapshot.moved_to)
         copy = _copied(snapshot, new_id(), new_owner or snapshot.owner)
         backend.store.apply(copy)
-        for name, role in snapshot.shared.items():
-            backend.store.apply(Share(session_id=copy.session_id, owner=ANY, name=name, role=role))
+        if copy.owner == snapshot.owner:  # with another owner nobody has shared it
+            for name, role in snapshot.shared.items():
+                backend.store.apply(Share(session_id=copy.session_id, owner=ANY, name=name, role=role))
+        kept = [alias for alias in snapshot.aliases if alias.owner in (None, copy.owner)]
+        for alias in kept:
+            backend.store.apply(Touch(session_id=copy.session_id, owner=ANY, led_by=alias))
         try:
             expected = f"{snapshot.created_at_ms}-{snapshot.version}"
             backend.store.apply(Delete(session_id=session_id, owner=whose, expected=expected))
@@ -153,7 +183,10 @@ def rotate_id(
             backend.store.apply(Delete(session_id=copy.session_id, owner=ANY))  # others wrote meanwhile
             continue
         for alias in snapshot.aliases:
-            aliases.move(conversations, alias, session_id, copy.session_id)
+            if alias in kept:
+                aliases.move(conversations, alias, session_id, copy.session_id)
+            else:  # it is the owner's before
+                aliases.forget(conversations, alias, session_id)
         session = conversations.get_session(copy.session_id, owner=copy.owner)
         if session is None:
             raise SessionNotFound(session_id)
@@ -182,6 +215,7 @@ def _copied(snapshot: Snapshot, session_id: str, owner: str | None) -> Save:
         ttl_ms=snapshot.own_ttl_ms,
         first_title=snapshot.title or "",
         usage=snapshot.usage,
+        counts=owner != snapshot.owner,  # else it has the place of the one before
     )
 
 
@@ -227,12 +261,17 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
         facts = {name.removesuffix("_ms"): shown[name] for name in names if shown.get(name) is not None}
         if "tokens" in facts:
             facts["tokens"] = list(Usage(**facts["tokens"]))
+        _check_imported(facts, shown["created_at_ms"])
         changes.check_facts(facts, "message", form)
-        element = join_element(int(shown["created_at_ms"]), codecs.encode(shown["body"]), facts)
+        element = join_element(shown["created_at_ms"], codecs.encode(shown["body"]), facts)
         changes.check_element(element, message_of(element, 1), form)
         elements.append(element)
     if line["shape"] not in ("full", "data", "list"):
         raise ValueError(f"its shape is {line['shape']!r}")
+    if line["shape"] == "data" and elements:
+        raise ValueError("its shape has no messages")
+    usage = Usage(**line["tokens"]) if line.get("tokens") else None
+    changes.check_facts({"tokens": usage or ()}, "session", form)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
     return Save(
         session_id=line["session_id"],
@@ -243,5 +282,19 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
         history=Rewrite(0, None if line["shape"] == "data" else tuple(elements)),
         ttl_ms=None if ttl_ms is None else conversations.ttl_ms(ttl_ms / 1000),
         first_title="" if title is None else check_name(title, "title"),
-        usage=Usage(**line["tokens"]) if line.get("tokens") else None,
+        usage=usage,
     )
+
+
+_STATUSES = ("unanswered", "failed", "interrupted", "superseded", "redacted")
+
+
+def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
+    """ValueError if what an exported message tells beside its body is not what we write."""
+    for time_ms in (created_at_ms, facts.get("edited_at", 0)):
+        if type(time_ms) is not int or not 0 <= time_ms < LATEST_MS:
+            raise ValueError(f"{time_ms!r} is no time in milliseconds")
+    if facts.get("status", "failed") not in _STATUSES:
+        raise ValueError(f"its status is {facts['status']!r}")
+    if not isinstance(facts.get("metadata", {}), dict) or not isinstance(facts.get("edits", []), list):
+        raise ValueError("its metadata is no object, or its edits are no list")

@@ -35,6 +35,7 @@ _SHOWN, _MOST_SHOWN = 10, 1_000
 """So many of the oldest are looked at where all places are taken; if none of them can go, so many."""
 _ATTEMPTS = 100
 """How often a place is tried for: more often than all others can be faster by chance."""
+_PATIENT_ATTEMPTS = 3
 _PRUNE_EVERY = 50
 _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
@@ -58,50 +59,82 @@ class RedisIndex:
     def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0) -> Call:
         """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer.
 
-        With *most* it takes one of so many places, and the next one with ``take_place`` only.
+        With *most* it takes one of so many places, if one is free.
         """
         return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, _SHOWN))
 
-    def take_place(self, entry: Call, owner: str, most: int, evict: Callable[[str], None] | None) -> None:
-        """Take one of the owner's places for a session that is to be created; one round trip where one is free.
+    def create_in_place(
+        self, entry: Call, call: Call, unplaced: Call, owner: str, evict: Callable[[str], bool] | None
+    ) -> Any:
+        """The reply of *call*, which may create a session, once its *entry* has one of the owner's places: two round trips
+        where one is free.
 
-        Where none is, those whose session is gone are given back, then the oldest session goes, by *evict*.
+        Where none is, *unplaced* does the same if no session has to be created, or is refused; else the places of those that
+        are gone are given back, then the oldest session goes that *evict* takes.
 
         Raises:
-            TooManySessions: All are taken, and *evict* is None; or by sessions that are just being created.
+            TooManySessions: All are taken, and nothing can be evicted.
         """
-        index, shown = entry.keys[0], _SHOWN
-        for _ in range(_ATTEMPTS):
-            reply = self._calls.call(entry._replace(arguments=(*entry.arguments[:-1], shown)))
-            if reply[0] == b"ok":
-                return
-            oldest = _pairs(reply[2:])
-            found = self._summaries([(name.decode(), active) for name, active in oldest])
-            pairs = list(zip(oldest, found, strict=True))
-            gone = [taken for taken, (exists, summary) in pairs if not exists or (summary and summary.owner != owner)]
-            now = time.time_ns() // 1_000_000
-            if any(active + _GRACE_MS < now for _, active in gone):
-                self._unindex(index, gone)
-                continue
-            if evict is None:
-                raise TooManySessions(most)
-            oldest_own = next((taken for taken, (_, found) in pairs if found and found.owner == owner), None)
-            if oldest_own:
-                evict(oldest_own[0].decode())
-                self._unindex(index, [oldest_own], grace_ms=0)
-            elif shown >= _MOST_SHOWN:
+        most, shown = int(entry.arguments[2]), _SHOWN
+        for attempt in range(_ATTEMPTS):
+            placed = self._calls.call(entry._replace(arguments=(*entry.arguments[:-1], shown)))
+            if placed[0] == b"ok":
+                reply = self._calls.call(call)
+                is_there = reply[0] == b"ok" or (reply[0] == b"repeated" and reply[5])
+                if placed[2] and not is_there:  # the place was taken for nothing
+                    self._unindex(entry.keys[0], [(str(entry.arguments[0]).encode(), placed[2])], grace_ms=0)
+                return reply
+            reply = self._calls.call(unplaced)
+            if reply[0] != b"new":
+                return reply
+            surplus, is_patient = placed[2], attempt < _PATIENT_ATTEMPTS
+            freed = self._make_room(entry.keys[0], _pairs(placed[3:]), surplus, owner, evict, is_patient=is_patient)
+            if freed is None:
                 break
-            shown = _SHOWN if oldest_own else _MOST_SHOWN
+            shown = _SHOWN if freed or is_patient else _MOST_SHOWN
         raise TooManySessions(most)
 
-    def removed(self, owner: str | None, session_id: str, at_ms: int) -> None:
-        """Give back the place of a session that was deleted then. One that was created since has another one."""
-        self._unindex(self._key(owner), [(session_id.encode(), at_ms - 1)], grace_ms=0)
+    def _make_room(
+        self,
+        index: str,
+        oldest: Sequence[tuple[bytes, int]],
+        surplus: int,
+        owner: str,
+        evict: Callable[[str], bool] | None,
+        *,
+        is_patient: bool,
+    ) -> int | None:
+        """How many places the *oldest* entries of an index have given back; None if they never will.
 
-    def create(self, entry: Call | None, call: Call) -> Any:
+        Who *is_patient* evicts nothing while a session older than that has just gone: others may have made room already.
+        """
+        found = self._summaries([(name.decode(), active) for name, active in oldest])
+        pairs = list(zip(oldest, found, strict=True))
+        anothers = [taken for taken, (_, summary) in pairs if summary and summary.owner != owner]
+        now = time.time_ns() // 1_000_000
+        gone = [taken for taken, (exists, _) in pairs if not exists and taken[1] + _GRACE_MS < now]
+        if anothers or gone:
+            self._unindex(index, anothers, grace_ms=0)
+            self._unindex(index, gone)
+            return len(anothers) + len(gone)
+        if evict is None:
+            return None
+        freed: list[tuple[bytes, int]] = []
+        for taken, (exists, summary) in pairs:
+            if len(freed) == surplus or (is_patient and not exists):
+                break
+            if summary and evict(taken[0].decode()):
+                freed.append(taken)
+        self._unindex(index, freed, grace_ms=0)
+        is_settled = all(exists for exists, _ in found)  # else some are about to be created
+        return None if is_settled and not freed else len(freed)
+
+    def removed(self, owner: str, session_id: str, until_ms: int) -> None:
+        """Give back the place of a session that was deleted, unless there was activity after *until_ms*, a successor's."""
+        self._unindex(self._key(owner), [(session_id.encode(), until_ms)], grace_ms=0)
+
+    def create(self, entry: Call, call: Call) -> Any:
         """The reply of *call*, which may create a session, done behind its *entry* in the same round trip."""
-        if entry is None:
-            return self._calls.call(call)
         reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
         self._creations += 1
         if self._creations % _PRUNE_EVERY == 0:
@@ -111,7 +144,7 @@ class RedisIndex:
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
         """See ``Store.page``."""
         if cursor is not None and not (
-            re.fullmatch(r"(\S+ )?\d{1,20}", cursor) if owner is ANY else cursor.isdecimal()
+            re.fullmatch(r"(\S+ )?[0-9]{1,20}", cursor) if owner is ANY else re.fullmatch("[0-9]{1,20}", cursor)
         ):
             raise InvalidInput("this is no cursor of ours", "cursor")
         if owner is ANY:
@@ -187,6 +220,8 @@ class RedisIndex:
             _log.warning("the index %s was not pruned: %s", index, error)
 
     def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
+        if not gone:
+            return
         members = [part for entry in gone for part in entry]
         self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
 

@@ -47,6 +47,7 @@ from .errors import (
 )
 from .models import (
     ANY,
+    LATEST_MS,
     About,
     Alias,
     Append,
@@ -81,9 +82,6 @@ from .redis_index import RedisIndex
 _log = logging.getLogger("flask_convstore")
 
 _NUMBERS = (b"version", b"created", b"updated", b"count", b"first", b"history_version")
-
-_LATEST_MS = 253_402_300_799_000
-"""The year 9999: what datetime can hold."""
 
 
 class RedisStore:
@@ -134,14 +132,13 @@ class RedisStore:
             return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
         name, arguments = _writing(command)
         call = Call(name, keys, (*self._head(command), *arguments))
-        entry = self._entry(command) if isinstance(command, Save) and command.mode != "merge" else None
-        reply = self._index.create(entry, call)
+        reply = self._created(command, call) if isinstance(command, Save) else self._calls.call(call)
         _refuse(command, reply, keys)
         if reply[0] != b"ok":
             return _first_receipt(reply, reply[2], keys[2], self._level)
         receipt = _receipt(reply, self._level)
         if isinstance(command, Delete):
-            self._give_back(command.session_id, reply[8][0], reply[6])
+            self._give_back(command.session_id, reply[8][0], receipt)
         else:
             self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
         return receipt
@@ -251,30 +248,37 @@ class RedisStore:
 
     # ---- the owner's index
 
-    def _entry(self, command: Save) -> Call | None:
-        """The entry of a session that *command* may create; None if it is there already, because places are counted."""
+    def _created(self, command: Save, call: Call) -> Any:
+        """The reply to *command*, which may create a session: behind its entry, and with a place where they are counted."""
+        if command.mode == "merge":
+            return self._calls.call(call)
         lifetime = max(command.ttl_ms or 0, *self._times[:2]) + self._times[3]
         owner = None if isinstance(command.owner, Scope) else command.owner
         most = self._limits.max_sessions
-        if (
-            not most or owner is None or command.started_at_ms is not None
-        ):  # what was acknowledged elsewhere has its place
-            return self._index.entry(owner, command.session_id, lifetime)
+        is_counted = command.counts and command.started_at_ms is None  # what was acknowledged elsewhere has its place
+        if not most or owner is None or not is_counted:
+            return self._index.create(self._index.entry(owner, command.session_id, lifetime), call)
 
-        def evict(session_id: str) -> None:
+        def evict(session_id: str) -> bool:
+            if session_id == command.spared:
+                return False
             with contextlib.suppress(SessionNotFound):
                 self.apply(Delete(session_id=session_id, owner=owner))
+            return True
 
+        name, arguments = _writing(command, is_placed=False)
+        unplaced = Call(name, call.keys, (*self._head(command), *arguments))
         entry = self._index.entry(owner, command.session_id, lifetime, most)
-        self._index.take_place(entry, owner, most, evict if self._limits.evict else None)
-        return None
+        return self._index.create_in_place(entry, call, unplaced, owner, evict if self._limits.evict else None)
 
-    def _give_back(self, session_id: str, owner: bytes, at_ms: int) -> None:
+    def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """The place of a session that was deleted. Where places are not counted, pages and samples give it back."""
         if not self._limits.max_sessions or not owner:
             return
+        at, created = receipt.updated_at_ms, receipt.created_at_ms
         try:
-            self._index.removed(owner.decode()[1:], session_id, at_ms)
+            # An entry of this very moment is that of a successor, unless the session has lived so shortly.
+            self._index.removed(owner.decode()[1:], session_id, at if created >= at else at - 1)
         except ConvstoreError as error:
             _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
@@ -330,7 +334,9 @@ def _usage(usage: Usage | None) -> str:
     return f"{usage.input} {usage.output}" if usage else ""
 
 
-def _writing(command: Save | Append | Delete | CommitTurn | Edit) -> tuple[str, list[Argument]]:
+def _writing(
+    command: Save | Append | Delete | CommitTurn | Edit, *, is_placed: bool = True
+) -> tuple[str, list[Argument]]:
     """The script for a write, and what it gets after the arguments that every write has."""
     head: list[Argument]
     if isinstance(command, Append):
@@ -349,7 +355,13 @@ def _writing(command: Save | Append | Delete | CommitTurn | Edit) -> tuple[str, 
         change, bound, elements = _history_arguments(command.history)
         head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or ""]
         head += [change, bound]
-        head += [command.started_at_ms or "", *_facts(command), command.earlier_token, len(command.fields)]
+        head += [
+            command.started_at_ms or "",
+            *_facts(command),
+            command.earlier_token,
+            int(is_placed),
+            len(command.fields),
+        ]
         return "save", [*head, *_triples(command.fields), *elements]
     return "delete", [command.expected, command.created_at_ms or "", command.at_ms or ""]
 
@@ -451,7 +463,7 @@ def _snapshot(
         shared = {name[2:].decode(): role.decode() for name, role in stored.items() if name.startswith(b"s:")}
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
-    if shape not in get_args(Shape) or not 0 < created < _LATEST_MS > updated:
+    if shape not in get_args(Shape) or not 0 < created < LATEST_MS > updated:
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -36,6 +36,18 @@ class Service:
         assert response.status_code == status, response.data
         assert response.mimetype == "application/json"
         return response.json
+
+
+class OwnedService(Service):
+    """The same; whose a request is its header ``X-Owner`` tells."""
+
+    def __init__(self, url: str, **config: Any) -> None:
+        super().__init__(url, **config)
+        self.convstore.owner_loader(lambda: request.headers.get("X-Owner"))
+
+    def call(self, owner: str | None, method: str, path: str = "", **options: Any) -> TestResponse:
+        headers = {**options.pop("headers", {}), **({"X-Owner": owner} if owner else {})}
+        return self.client.open(f"/sessions{path}", method=method, headers=headers, **options)
 
 
 def problem(response: TestResponse, status: int, slug: str) -> Any:

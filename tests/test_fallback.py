@@ -44,13 +44,17 @@ from flask_convstore.models import (
     Begun,
     CommitTurn,
     Delete,
+    Edit,
     Extend,
     FieldChange,
     RenewTurn,
     Rewrite,
     Save,
+    Share,
     Touch,
+    Usage,
     join_element,
+    with_status,
 )
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.replaying import Part, Replayer, replay
@@ -195,6 +199,24 @@ def test_a_try_that_has_landed_without_an_answer_is_replaced(host: Host) -> None
     worker.apply(append("s", "b", created_at_ms=receipt.created_at_ms, expected=f"{receipt.created_at_ms}-1"))
     host.come_back()
     assert texts_in(worker, "s") == ["a", "b"]
+
+
+def test_those_who_share_it_see_it_here_as_there(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", owner="alice"))
+    one.apply(Share(session_id="s", owner="alice", name="bob", role="writer"))
+    assert texts_in(other, "s", "bob") == ["a"]
+    other.apply(append("s", "b", owner="bob"))
+    for guest in ("carol", None):
+        with pytest.raises(StoreUnavailable):
+            other.load("s", guest)
+    one.apply(Share(session_id="s", owner="alice", name="bob", role=None))
+    for call in (lambda: other.load("s", "bob"), lambda: other.apply(append("s", "c", owner="bob"))):
+        with pytest.raises(StoreUnavailable):
+            call()
+    one.apply(Share(session_id="s", owner="alice", name="carol", role="reader"))
+    host.come_back()
+    assert [texts_in(host.switch, "s", owner) for owner in ("alice", "bob", "carol")] == [["a", "b"], None, ["a", "b"]]
 
 
 def test_writes_that_are_repeated_are_done_once(host: Host) -> None:
@@ -866,6 +888,7 @@ def test_in_memory_it_is_the_same_for_one_process(tmp_path: Path) -> None:
 
 IDS = st.sampled_from(["s", "t"])
 OWNERS = st.sampled_from([ANY, None, None, "alice"])
+USAGES = st.sampled_from([None, Usage(1, 2)])
 ELEMENTS = st.lists(st.sampled_from([said("a"), said("b" * 30)]), max_size=3).map(tuple)
 TOKENS = st.sampled_from([None, None, "T1", "T2"])
 FIELDS = st.lists(
@@ -894,7 +917,34 @@ COMMANDS = st.one_of(
         history=st.builds(Extend, st.integers(0, 4), ELEMENTS),
         ttl_ms=st.sampled_from([None, 50_000]),
     ),
-    st.builds(Append, session_id=IDS, owner=OWNERS, elements=ELEMENTS, expected=EXPECTED),
+    st.builds(
+        Append,
+        session_id=IDS,
+        owner=OWNERS,
+        elements=ELEMENTS,
+        expected=EXPECTED,
+        title=st.sampled_from([None, None, "", "title"]),
+        first_title=st.sampled_from(["", "first"]),
+        usage=USAGES,
+        ttl_ms=st.sampled_from([None, None, 60_000]),
+    ),
+    st.builds(
+        Edit,
+        session_id=IDS,
+        owner=OWNERS,
+        seq=st.integers(0, 4),
+        loaded=st.sampled_from([said("a"), said("b" * 30), said("q"), said("edited")]),
+        element=st.sampled_from([said("edited"), with_status(said(""), "redacted")]),
+        title=st.sampled_from([None, "", "edited"]),
+        expected=EXPECTED,
+    ),
+    st.builds(
+        Share,
+        session_id=IDS,
+        owner=OWNERS,
+        name=st.sampled_from(["alice", "bob"]),
+        role=st.sampled_from([None, "reader", "writer"]),
+    ),
     st.builds(
         BeginTurn,
         session_id=IDS,
@@ -903,6 +953,8 @@ COMMANDS = st.one_of(
         lease_ms=st.just(100_000),
         supersede=st.booleans(),
         attempt=st.sampled_from(["A1", "A2"]),
+        first_title=st.sampled_from(["", "first"]),
+        usage=USAGES,
     ),
     st.builds(
         CommitTurn,
@@ -911,6 +963,7 @@ COMMANDS = st.one_of(
         turn=st.sampled_from(["A1", "A2"]),
         elements=st.just((said("r"),)),
         status=st.sampled_from(["", "unanswered"]),
+        usage=USAGES,
     ),
     st.builds(RenewTurn, session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]), lease_ms=st.just(100_000)),
     st.builds(Touch, session_id=IDS, owner=OWNERS, ttl_ms=st.sampled_from([None, 70_000])),
@@ -930,7 +983,17 @@ def outcome(store: Store, command: Any) -> Any:
 
 def shown(store: Store, session_id: str) -> Any:
     found = store.load(session_id, ANY, is_interaction=False)
-    return found and (found.version, found.elements, found.fields, found.owner, found.own_ttl_ms, found.next_seq)
+    return found and (
+        found.version,
+        found.elements,
+        found.fields,
+        found.owner,
+        found.own_ttl_ms,
+        found.next_seq,
+        found.title,
+        found.usage,
+        dict(found.shared),
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -113,6 +113,22 @@ def test_sessions_of_one_millisecond_are_never_parted(server: Server) -> None:
         assert sorted(listed(conversations, limit=limit)) == [f"s{number}" for number in range(10)]
 
 
+def test_a_page_heals_what_has_expired(server: Server) -> None:
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        client = redis.Redis.from_url(proxy.url)
+        conversations = on(client)
+        for number in range(40):
+            conversations.save_session(f"s{number}", {}, owner="alice")
+        client.delete(*(f"chat:session:{{s{number}}}" for number in range(0, 40, 2)))
+        moved_back(server, 61_000)
+        for trips in (3, 2):  # it sees, it looks, and once it takes out what is gone
+            proxy.reset()
+            page = conversations.list_sessions(owner="alice")
+            assert sorted(s.session_id for s in page.sessions) == sorted(f"s{number}" for number in range(1, 40, 2))
+            assert proxy.round_trips <= trips
+        client.close()
+
+
 def test_a_new_session_and_its_entry_are_one_round_trip(server: Server) -> None:
     with Proxy(("127.0.0.1", server.port)) as proxy:
         conversations = on(redis.Redis.from_url(proxy.url))

@@ -1,11 +1,13 @@
 -- _mark: write mark_status into the envelope of the message mark_seq, or take it out where it is "". The envelope is the
--- JSON object between the version byte and the first newline; its status stands last.
+-- JSON object between the version byte and the first newline; its status stands last. What was redacted stays so.
 local index = mark_seq - first
 local element = index >= 0 and redis.call("LINDEX", history, index)
 if element then
     local line_end = string.find(element, "\n", 1, true)
-    local envelope = string.gsub(string.sub(element, 1, line_end - 2), ',"status":"%a+"$', "")
-    if mark_status ~= "" then
+    local envelope = string.sub(element, 1, line_end - 2)
+    local is_redacted = string.find(envelope, ',"status":"redacted"$')
+    envelope = is_redacted and envelope or string.gsub(envelope, ',"status":"%a+"$', "")
+    if mark_status ~= "" and not is_redacted then
         envelope = envelope .. ',"status":"' .. mark_status .. '"'
     end
     local marked = envelope .. "}" .. string.sub(element, line_end)

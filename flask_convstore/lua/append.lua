@@ -15,7 +15,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              first_seq: of the first message added, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there; nothing was written
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
@@ -26,6 +26,9 @@ Cost     O(messages + fields added), whatever the length of the history
 --#include _open.lua
 --#include _repeated.lua
 local expected = ARGV[15]
+if shared and ARGV[16] ~= "" then
+    return {"forbidden", nonce}
+end
 if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
     return {"missing", nonce}
 end

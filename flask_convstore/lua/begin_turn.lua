@@ -20,7 +20,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or no message; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there; nothing was written
          {"conflict", nonce, version, "version"}   not the expected version; nothing was written
@@ -59,6 +59,9 @@ if receipt then
 end
 if not exists then
     return {"missing", nonce}
+end
+if shared and #ARGV < 20 then
+    return {"forbidden", nonce} -- whoever holds a turn without a message moves the conversation
 end
 --#include _intact.lua
 --#include _moved.lua

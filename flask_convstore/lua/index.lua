@@ -9,8 +9,8 @@ ARGV[3]  lifetime  milliseconds the index lives from now, unless it lives longer
 ARGV[4]  most      how many places there are; "0" any number
 ARGV[5]  shown     how many members are shown where all places are taken
 
-Returns  {"ok", nonce}
-         {"full", nonce, member, score, ...}   all places are taken; the oldest members
+Returns  {"ok", nonce, taken}     the member's score, if it was not there before; else 0
+         {"full", nonce, surplus, member, score, ...}   all places are taken, so many must be given back; the oldest members
 Cost     O(log(sessions of the owner))
 ]]
 local index = KEYS[1]
@@ -19,14 +19,16 @@ local nonce, member, lifetime = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local most = tonumber(ARGV[4])
-if most > 0 and not redis.call("ZSCORE", index, member) then
+local is_there = redis.call("ZSCORE", index, member)
+if most > 0 and not is_there then
     local taken = redis.call("ZCARD", index)
     if taken >= most then
-        return {"full", nonce, unpack(redis.call("ZRANGE", index, 0, ARGV[5] - 1, "WITHSCORES"))}
+        local oldest = redis.call("ZRANGE", index, 0, ARGV[5] - 1, "WITHSCORES")
+        return {"full", nonce, taken - most + 1, unpack(oldest)}
     end
 end
 redis.call("ZADD", index, now, member)
 if redis.call("PTTL", index) < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end
-return {"ok", nonce}
+return {"ok", nonce, is_there and 0 or now}

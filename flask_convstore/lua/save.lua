@@ -17,8 +17,9 @@ ARGV[20]    started      milliseconds since 1970: it started a session elsewhere
 ARGV[21]    title        as _facts.lua has it
 ARGV[22]    usage        as _facts.lua has it
 ARGV[23]    earlier      a token that an earlier try of this write had, which may arrive yet; "" none
-ARGV[24]    field_count  data fields that follow
-ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
+ARGV[24]    placed       "1": the owner has a place for it; "0": only if it needs none, as the session exists
+ARGV[25]    field_count  data fields that follow
+ARGV[26..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none; merge only) and
                          the new one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -26,9 +27,10 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              first_seq: of the first message given, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl; nothing was written
          {"missing", nonce}                        the session is another owner's, there is none to merge into, or there
                                                    was one before the first
+         {"new", nonce}                            it would create one, and has no place; nothing was written
          {"exists", nonce}                         the session to create exists
          {"moved", nonce, session_id}              messages for a conversation that goes on there; nothing was written
          {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile; nothing was written
@@ -40,8 +42,11 @@ Cost     O(messages + fields given); a replace also O(fields and messages before
 --#include _repeated.lua
 local mode, change, bound, started = ARGV[14], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20])
 local title_given, usage_given = ARGV[21], ARGV[22]
-local first_field, first_element = 25, 25 + 3 * ARGV[24]
+local first_field, first_element = 26, 26 + 3 * ARGV[25]
 local added = #ARGV - first_element + 1
+if shared and ARGV[17] ~= "" then
+    return {"forbidden", nonce}
+end
 local predecessor, ended = exists and mode == "replace" and started, 0
 if predecessor then
     -- The one before ends here; it is removed with the first write.
@@ -99,6 +104,9 @@ if ARGV[16] ~= "" and not (mode == "upsert" and exists) then
     shape = ARGV[16]
 end
 --#include _shape.lua
+if not exists and ARGV[24] == "0" then
+    return {"new", nonce}
+end
 
 if outlived then
     redis.call("UNLINK", session)

@@ -1,5 +1,6 @@
 --[[
-share: let another owner read a session, or write to it, or not any more. Repeating it is harmless: no token.
+share: let another owner read a session, or write to it, or not any more. Repeating it is harmless: no token. It is a write
+that the version counts, if it changes anything: who copies the session notices.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..6]  as in touch.lua
@@ -26,11 +27,16 @@ if shared then
     return {"forbidden", nonce}
 end
 local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
+local version, updated, guest = tonumber(meta[1]), tonumber(meta[4]), "s:" .. ARGV[7]
+if (redis.call("HGET", session, guest) or "") ~= ARGV[8] then
+    version, updated = version + 1, math.max(now, created)
+    redis.call("HSET", session, "version", version, "updated", updated)
+end
 if ARGV[8] == "" then
-    redis.call("HDEL", session, "s:" .. ARGV[7])
+    redis.call("HDEL", session, guest)
 else
-    redis.call("HSET", session, "s:" .. ARGV[7], ARGV[8])
+    redis.call("HSET", session, guest, ARGV[8])
 end
 --#include _lifetime.lua
 --#include _expire.lua
-return {"ok", nonce, tonumber(meta[1]), created, tonumber(meta[4]), now + lifetime, lifetime}
+return {"ok", nonce, version, created, updated, now + lifetime, lifetime}
