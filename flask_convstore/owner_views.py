@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import itertools
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +15,15 @@ from flask import Response, request, stream_with_context
 from . import codecs, owners, schemas
 from .answers import answer
 from .config import Settings
-from .conversations import Conversations
+from .conversations import Conversations, check_session_id
 from .errors import InvalidInput
+from .ids import id_named, made_away_at_ms
+from .models import now_ms
 from .parsing import body_text, json_value, limit_body, parser
 
 _JSON_LINES = "application/x-ndjson"
+_FRESH_MS = 120_000
+"""An id that was made while the store was away starts a session in a journal for a minute, by clocks that may differ."""
 _DELETING_SECONDS = 5.0
 """A request deletes for so long; the client asks again for the rest."""
 
@@ -70,13 +76,42 @@ class OwnerViews:
         sessions = [
             _importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()
         ]
-        imported = owners.take_in(self._conversations, sessions, owner=whose)
+        named = (self._named(session, whose) for session in sessions)
+        imported = owners.take_in(self._conversations, (session for session in named if session), owner=whose)
         return answer({"imported": imported}, 200)
+
+    def _named(self, session: dict[str, Any], whose: str) -> dict[str, Any] | None:
+        """*session*, under another id if this one is not the owner's; None if it is there.
+
+        Who could choose an id could keep it from those who rely on it; a UUID nobody can foresee.
+        """
+        session_id = session.get("session_id", "")
+        if session.get("corrupt"):
+            return session
+        if not _is_fresh(session_id):
+            store = self._conversations.backend.store
+            if _is_ours(session_id):
+                return session
+            if store.load(session_id, whose, 0, is_interaction=False):
+                return None
+            if store.has_ended(session_id, whose):
+                return session
+        key = hashlib.blake2b(f"import\n{whose}\n{session_id}".encode(), digest_size=16).hexdigest()
+        return {**session, "session_id": id_named(key)}
 
 
 def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """A session as its owner may see it by HTTP."""
-    messages = [shown for shown in session["messages"] if _role(shown) in (None, *settings.visible_roles)]
+    if "messages" not in session:  # corrupt
+        return session
+    roles = (None, *settings.visible_roles)
+    messages = [
+        {**shown, "edits": [body for body in shown["edits"] if _role({"body": body}) in roles]}
+        if "edits" in shown
+        else shown
+        for shown in session["messages"]
+        if _role(shown) in roles
+    ]
     shown = {**session, "messages": messages}
     return {**shown, "cursor": _opaque(session["cursor"])} if "cursor" in session else shown
 
@@ -85,6 +120,12 @@ def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]
     """*session*, if clients may write all that is in it."""
     if not isinstance(session, dict):
         raise InvalidInput("it is no object; nothing was written", f"line {number}")
+    if session.get("corrupt"):
+        return {"corrupt": True}
+    try:
+        check_session_id(session.get("session_id"))
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, f"line {number}") from None
     messages, data = session.get("messages"), session.get("data")
     if not isinstance(messages, list) or not isinstance(data, dict):
         raise InvalidInput("it has no messages and data; nothing was written", f"line {number}")
@@ -98,6 +139,21 @@ def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]
     if allowed is not True and not (allowed and set(data) <= set(allowed)) and data:
         raise InvalidInput("clients may not set these data fields; nothing was written", f"line {number}")
     return dict(session) if settings.client_ttl else {**session, "ttl_ms": None}
+
+
+def _is_ours(session_id: str) -> bool:
+    """Whether it is an id as we make them."""
+    try:
+        number = uuid.UUID(session_id)
+    except ValueError:
+        return False
+    return str(number) == session_id and (number.version == 4 or made_away_at_ms(session_id) is not None)
+
+
+def _is_fresh(session_id: str) -> bool:
+    """Whether a session that starts with it begins in a journal, past all quotas."""
+    made_ms = made_away_at_ms(session_id)
+    return made_ms is not None and made_ms > now_ms() - _FRESH_MS
 
 
 def _role(message: Any) -> Any:
