@@ -132,7 +132,7 @@ class _Views:
         try:
             if message and replier:
                 turn = f"{key}/turn" if key else None
-                exchange = converse(self._conversations, session_id, message, replier, token=turn)
+                exchange = converse(self._conversations, session_id, message, replier, token=turn, is_counted=False)
                 receipt = exchange.receipt
                 last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
             if replier or receipt.repeated:
@@ -157,11 +157,14 @@ class _Views:
         found = aliases.resolve(self._conversations, alias)
         ttl = body.get("ttl")
         ensure = aliases.ensure
+        if message or found is None:
+            self._conversations.spend(self._conversations.caller())
         session = ensure(self._conversations, alias, data=content, ttl=ttl) if found is None else found
         if message:
             try:
                 token = f"{key}/turn" if key else None
-                converse(self._conversations, session.session_id, message, self._replier(), token=token)
+                replier = self._replier()
+                converse(self._conversations, session.session_id, message, replier, token=token, is_counted=False)
             except ConvstoreError as error:
                 error.written = True
                 raise
@@ -280,7 +283,7 @@ class _Views:
 
     def redact_message(self, session_id: str, seq: str) -> Response:
         """Remove what a message says, for good."""
-        number, roles = _seq(session_id, seq), self._settings.visible_roles
+        number, roles = _seq(session_id, seq), (*self._settings.visible_roles, None)
         redact = editing.redact
         message, receipt = redact(self._conversations, session_id, number, expected=self._expected(), roles=roles)
         return self._changed(session_id, message, receipt)

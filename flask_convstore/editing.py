@@ -110,12 +110,12 @@ def edit(
     metadata: dict[str, Any] | None = None,
     keep: bool = False,
     expected: str = "",
-    roles: tuple[str, ...] | None = None,
+    roles: tuple[str | None, ...] | None = None,
     token: str | None = None,
     told: str = "",
     owner: Owner | Scope = CALLER,
 ) -> tuple[Message, Receipt]:
-    """See ``ConversationStore.edit_message``; with *roles* only messages of these roles, others are not there.
+    """See ``ConversationStore.edit_message``; with *roles* (None: without one) the others are not there.
 
     *body* may be a function from the body before; *told* tells what it does from what others do, for the token.
     """
@@ -138,7 +138,7 @@ def redact(
     seq: int,
     *,
     expected: str = "",
-    roles: tuple[str, ...] | None = None,
+    roles: tuple[str | None, ...] | None = None,
     owner: Owner | Scope = CALLER,
 ) -> tuple[Message, Receipt]:
     """See ``ConversationStore.redact_message``."""
@@ -169,7 +169,7 @@ def _changed(
     seq: int,
     change: Any,
     expected: str,
-    roles: tuple[str, ...] | None,
+    roles: tuple[str | None, ...] | None,
     owner: Owner | Scope,
     token: str | None,
     digest: str,
@@ -182,7 +182,7 @@ def _changed(
     for attempt in range(_ATTEMPTS):
         found = _read(conversations, session_id, seq + 1, 1, owner)
         before = _message(found.elements[0], seq) if found.elements and found.first_seq == seq else None
-        if before is None or (roles is not None and before.get("role") not in (*roles, None)):
+        if before is None or (roles is not None and before.get("role") not in roles):
             raise MessageNotFound(session_id, seq)
         after = change(before)
         element = edited_element(found.elements[0], after)
@@ -205,7 +205,14 @@ def _changed(
             if error.what != "message" or attempt == _ATTEMPTS - 1:
                 raise
             continue
-        return message_of(element, seq), receipt
+        if not receipt.repeated:
+            return message_of(element, seq), receipt
+        if not receipt.expires_at_ms:  # it was a predecessor's
+            raise SessionNotFound(session_id)
+        stored = _read(conversations, session_id, seq + 1, 1, owner)
+        if not stored.elements or stored.first_seq != seq:
+            raise MessageNotFound(session_id, seq)
+        return _message(stored.elements[0], seq), receipt
     raise AssertionError
 
 

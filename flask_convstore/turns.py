@@ -254,6 +254,7 @@ def begin(
     token: str | None = None,
     expected: str = "",
     policy: Policy | None = None,
+    is_counted: bool = True,
     owner: Owner | Scope = CALLER,
 ) -> tuple[Turn | None, Begun]:
     """Store *message* and take the turn. No turn, if one was begun with this *token* before, and ended.
@@ -264,7 +265,8 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
-    conversations.spend(whose)
+    if is_counted:
+        conversations.spend(whose)
     (element,), first_title, usage = changes.added([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
@@ -366,16 +368,20 @@ def converse(
     *,
     token: str | None = None,
     expected: str = "",
+    is_counted: bool = True,
 ) -> Exchange:
     """Store a user's message, ask the handler, store its reply; all once, if it has a *token*.
+
+    It is one of the owner's turns of this minute, unless it *is_counted* not, as one was taken for it already.
 
     Raises:
         ReplyFailed: The handler raised, or returned what is no reply. The message is stored, and marked.
         As ``begin`` and ``Turn.reply``; what is raised when the message is stored already says so.
     """
     if replier is None:
-        return _only_store(conversations, session_id, message, token, expected)
-    turn, begun = begin(conversations, session_id, message, last=replier.last, token=token, expected=expected)
+        return _only_store(conversations, session_id, message, token, expected, is_counted)
+    options: dict[str, Any] = {"last": replier.last, "token": token, "expected": expected, "is_counted": is_counted}
+    turn, begun = begin(conversations, session_id, message, **options)
     if turn is None and begun.snapshot is None:
         raise SessionNotFound(session_id)
     if turn is None:
@@ -394,11 +400,17 @@ def converse(
 
 
 def _only_store(
-    conversations: Conversations, session_id: str, message: Message, token: str | None, expected: str
+    conversations: Conversations,
+    session_id: str,
+    message: Message,
+    token: str | None,
+    expected: str,
+    is_counted: bool,
 ) -> Exchange:
     """The message of an app that replies in its own way."""
     backend, whose = conversations.resolved(session_id, CALLER)
-    conversations.spend(whose)
+    if is_counted:
+        conversations.spend(whose)
     elements, first_title, usage = changes.added([message], backend.form)
     command = Append(
         session_id=session_id,
