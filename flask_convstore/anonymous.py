@@ -17,6 +17,10 @@ _RENEWED_AFTER = 30 * 24 * 3600
 """Seconds: a cookie lives for a year from the last time it was given, and is given anew after a month."""
 
 
+_UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
+"""What a form, or a script of another site, may send anywhere: Fetch, CORS-safelisted request-header, and no body at all."""
+
+
 class _Found(NamedTuple):
     """The owner of a request, and whether the browser is to be given the cookie."""
 
@@ -36,7 +40,11 @@ class AnonymousOwners:
         self._attribute = f"_flask_convstore_{name}_owner"
 
     def current(self) -> str:
-        """The owner of the current request: that of its cookie, or a new one, whose cookie goes with the response."""
+        """The owner of the current request: that of its cookie, or a new one, whose cookie goes with the response.
+
+        Raises:
+            ConfigurationError: The app has no SECRET_KEY.
+        """
         found: _Found | None = getattr(request, self._attribute, None)
         if found is None:
             found = self._read() or _Found(f"anonymous:{uuid.uuid4()}", True)
@@ -63,10 +71,13 @@ class AnonymousOwners:
     def check_origin(self) -> None:
         """A browser sends cookies along with what other sites let it send: they may not change anything.
 
+        Cookies that are not ours count where a browser sends the request without asking the host first (CORS).
+
         Raises:
             CrossOrigin: The request would change something, and comes from a page of another origin.
         """
-        if request.method in ("GET", "HEAD", "OPTIONS") or self._cookie not in request.cookies:
+        is_unasked = request.method == "POST" and request.mimetype in _UNASKED and request.cookies
+        if request.method in ("GET", "HEAD", "OPTIONS") or not (is_unasked or self._cookie in request.cookies):
             return
         origin = request.headers.get("Origin")
         is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(request.host_url)[:2]
@@ -74,11 +85,11 @@ class AnonymousOwners:
             raise CrossOrigin
 
     def _read(self) -> _Found | None:
-        cookie = request.cookies.get(self._cookie)
+        cookie, serializer = request.cookies.get(self._cookie), self._serializer()
         if cookie is None:
             return None
         try:
-            owner, given = self._serializer().loads(cookie, max_age=_LIFETIME, return_timestamp=True)
+            owner, given = serializer.loads(cookie, max_age=_LIFETIME, return_timestamp=True)
         except BadData:
             return None
         return _Found(owner, given.timestamp() + _RENEWED_AFTER < time.time()) if isinstance(owner, str) else None

@@ -10,6 +10,7 @@ from flask import Response, request
 
 from . import codecs
 from .errors import (
+    ConfigurationError,
     ConflictError,
     ConvstoreError,
     CorruptValue,
@@ -78,6 +79,12 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
     NotInstalled: (501, "not-installed", "Not installed", None),
     StoreUnavailable: (503, "unavailable", "The store does not answer", "The store does not answer. Try again later."),
     StoreMisconfigured: (503, "misconfigured", "The store does not answer", "The store cannot be used at present."),
+    ConfigurationError: (
+        500,
+        "misconfigured",
+        "The app is not set up",
+        "The app is not set up; the server's log says why.",
+    ),
     CorruptValue: (500, "corrupt", "The session cannot be read", "What is stored of this session cannot be read."),
 }
 _RETRY_AFTER_SECONDS = 1
