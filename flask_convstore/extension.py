@@ -464,7 +464,9 @@ class ConversationStore(Conversations):
         return editing.redact(self, session_id, seq, owner=owner)[0]
 
     def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
-        """Let another owner, *name*, read a session, or write to it: all but delete it, share it, or change its lifetime.
+        """Let another owner, *name*, read a session, or write to it: all but delete, share, compact it, and its lifetime.
+
+        Both may fork it: the new one is their own.
 
         Raises:
             SessionNotFound: No such session for this owner.
@@ -479,11 +481,13 @@ class ConversationStore(Conversations):
     def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
         """The same session under a new id, and of *new_owner* if that is given; the old id leads nowhere from then on.
 
-        For a login: who knew the id before does not know the new one. Its messages are numbered from 1 again, if the oldest
-        were dropped. A turn in progress is lost.
+        For a login: who knew the id before does not know the new one, and what an owner before has shared is not shared any
+        more. Its messages are numbered from 1 again, if the oldest were dropped. A turn in progress is lost.
 
         Raises:
             SessionNotFound: No such session for this owner.
+            Forbidden: It is shared with this owner only.
+            SessionMoved: Its conversation goes on in another one: rotate that one.
             ConflictError: Others write to it again and again; all is as it was.
         """
         return owners.rotate_id(self, session_id, new_owner=new_owner, owner=owner)
