@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Flask, request
@@ -48,6 +49,11 @@ class OwnedService(Service):
     def call(self, owner: str | None, method: str, path: str = "", **options: Any) -> TestResponse:
         headers = {**options.pop("headers", {}), **({"X-Owner": owner} if owner else {})}
         return self.client.open(f"/sessions{path}", method=method, headers=headers, **options)
+
+
+def path_of(rule: str, session_id: str) -> str:
+    """The path of a route of the blueprint, for a session and its first message."""
+    return "/sessions" + re.sub(r"<(\w+:)?seq>", "1", re.sub(r"<(\w+:)?session_id>", session_id, rule))
 
 
 def problem(response: TestResponse, status: int, slug: str) -> Any:

@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from flask_convstore import ANY, ConversationStore, InvalidInput, OwnerRequired, SessionMoved
 from flask_convstore.config import ENDPOINTS
 
-from .service import OwnedService, Service, problem
+from .service import OwnedService, Service, path_of, problem
 
 SECRET = "not a secret"
 COOKIE = "convstore_owner"
@@ -391,7 +391,7 @@ def test_another_site_changes_nothing(url: str, headers: dict[str, str]) -> None
     client = anonymous(url).client
     session_id = started(client)
     for endpoint, rule, method in ENDPOINTS:
-        path = "/sessions" + rule.replace("<session_id>", session_id).replace("<int:seq>", "1")
+        path = path_of(rule, session_id)
         response = client.open(path, method=method, headers=headers, json={} if method != "GET" else None)
         if method == "GET":
             assert response.status_code == 200, endpoint
@@ -479,7 +479,7 @@ def test_the_hosts_own_authentication(url: str) -> None:
     app.register_blueprint(convstore.blueprint)
     client = app.test_client()
     for _, rule, method in ENDPOINTS:
-        path = "/sessions" + rule.replace("<session_id>", "s").replace("<int:seq>", "1")
+        path = path_of(rule, "s")
         assert client.open(path, method=method).status_code == 401
     assert client.post("/sessions", headers={"Authorization": "Bearer good"}).status_code == 201
     assert service.client.post("/sessions").status_code == 201
@@ -518,7 +518,7 @@ def test_routes_that_are_switched_off(url: str, routes: Any) -> None:
     service = Service(url, ROUTES=routes)
     on = {name.strip() for name in routes.split(",")} if isinstance(routes, str) else set(routes or ())
     for endpoint, rule, method in ENDPOINTS:
-        path = "/sessions" + rule.replace("<session_id>", "s").replace("<int:seq>", "1")
+        path = path_of(rule, "s")
         response = service.client.open(path, method=method)
         is_ours = response.mimetype in ("application/json", "application/problem+json")
         assert is_ours == (endpoint in on), endpoint
