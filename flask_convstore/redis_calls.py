@@ -81,6 +81,7 @@ _pack: Any = hiredis.pack_command  # says itself that it takes one argument only
 PATIENCE = Patience()
 PRIMARY = Durability()
 
+_jitter = random.Random()  # noqa: S311  no secret; an app's own sequence is not disturbed
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -238,7 +239,7 @@ class Calls:
         if attempt == 0 and failure.name == "connection lost":
             return 0.0
         longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-        return random.uniform(0.5, 1) * longest  # noqa: S311  no secret
+        return _jitter.uniform(0.5, 1) * longest
 
     def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
         """One attempt."""

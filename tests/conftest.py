@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Apps of one test share an instance folder, as the workers of a host do; those of two tests do not."""
     monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "instance"))
+    yield
+    shutil.rmtree(tmp_path / "instance", ignore_errors=True)  # who would replay a journal there ends
 
 
 @pytest.fixture(scope="session")
