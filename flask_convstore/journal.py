@@ -127,7 +127,7 @@ class Journal:
         return self._file.opened
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """For this thread alone in this process; its calls see what it has read stay as it is, but for other processes."""
+        """A connection, for this thread alone in this process; other processes may write meanwhile."""
         return self._file.reading()
 
     def writing(self) -> AbstractContextManager[sqlite3.Connection]:

@@ -81,7 +81,7 @@ _pack: Any = hiredis.pack_command  # says itself that it takes one argument only
 PATIENCE = Patience()
 PRIMARY = Durability()
 
-_jitter = random.Random()  # noqa: S311  no secret; an app's own sequence is not disturbed
+_jitter = random.SystemRandom()  # no state: forked workers do not wait alike, and no sequence of the app's is disturbed
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
