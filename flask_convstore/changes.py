@@ -342,6 +342,17 @@ def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[
     return fields
 
 
+def set_fields(data: Mapping[str, Any], form: Form) -> tuple[tuple[str, bytes], ...]:
+    """The names and texts of fields that are to be set.
+
+    Raises:
+        InvalidInput: They cannot be stored; the error says where and why.
+    """
+    fields = tuple(encoded_fields(data, form, "data").items())
+    check_data_size(fields, form)
+    return fields
+
+
 def check_data_size(fields: Iterable[tuple[str, bytes | None]], form: Form) -> None:
     """TooLarge if *fields* are too many, or their names and texts are over the limit."""
     given = [(name, text) for name, text in fields if text is not None]
@@ -369,8 +380,11 @@ def added(messages: Sequence[Any], form: Form) -> Added:
         TooLarge: One is over the limit.
     """
     given = _given(messages, form)
-    bodies = (message.body if isinstance(message, Message) else message for message in messages)
-    first_title = next((title for body in bodies if (title := title_of(body))), "")
+    first_title = ""
+    for message in messages:
+        first_title = title_of(message.body if isinstance(message, Message) else message)
+        if first_title:
+            break
     return Added(tuple(_elements(given, form)), first_title, _usage(given))
 
 
@@ -383,10 +397,13 @@ def title_of(body: Any) -> str:
     if not isinstance(body, dict) or body.get("role") != "user":
         return ""
     content = body.get("content", body.get("parts"))
-    parts = content if isinstance(content, list) else [content]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    words = " ".join(" ".join(text[:_LOOKED_AT].split()) for text in texts if isinstance(text, str)).strip()
-    return words if len(words) <= _LONGEST_TITLE else f"{words[: _LONGEST_TITLE - 1].rstrip()}…"
+    words: list[str] = []
+    for part in content if isinstance(content, list) else (content,):
+        text = part.get("text") if isinstance(part, dict) else part
+        if isinstance(text, str):
+            words += text[:_LOOKED_AT].split()
+    title = " ".join(words)
+    return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
 def _first_title(given: Iterable[Given]) -> str:
@@ -394,7 +411,7 @@ def _first_title(given: Iterable[Given]) -> str:
 
 
 def _usage(given: Iterable[Given]) -> Usage | None:
-    counts = [facts["tokens"] for _, facts in given if "tokens" in facts]
+    counts = [facts["tokens"] for _, facts in given if facts and "tokens" in facts]
     return Usage(*map(sum, zip(*counts, strict=True))) if counts else None
 
 
@@ -414,6 +431,9 @@ def texts(content: Any, form: Form) -> Texts:
     return "full", fields, _given(content[form.history_key], form)
 
 
+_NO_FACTS: dict[str, Any] = {}
+
+
 def _given(history: object, form: Form) -> list[Given]:
     if not isinstance(history, (list, tuple)):
         kind = type(history).__name__
@@ -421,11 +441,15 @@ def _given(history: object, form: Form) -> list[Given]:
         raise InvalidInput(
             f"a history is a list of messages, not a {kind}: {cure}; nothing was written", form.history_key
         )
-    messages = (message if isinstance(message, Message) else Message(message) for message in history)
-    return [
-        (codecs.encode(message.body, f"{form.history_key}[{index}]"), facts_of(message))
-        for index, message in enumerate(messages)
-    ]
+    given: list[Given] = []
+    for message in history:
+        body, facts = (message.body, facts_of(message)) if isinstance(message, Message) else (message, _NO_FACTS)
+        try:
+            given.append((codecs.encode(body), facts))
+        except NotSerializable:
+            codecs.encode(body, f"{form.history_key}[{len(given)}]")  # says where
+            raise
+    return given
 
 
 def _history_change(base: Base, history: list[Given] | None, form: Form) -> Extend | Rewrite | None:
@@ -494,7 +518,8 @@ def _elements(history: list[Given], form: Form, first_index: int = 0) -> Iterato
         if facts:
             check_facts(facts, f"{form.history_key}[{index}]", form)
         element = join_element(now, body, facts)
-        _check_message_size(element, form, index)
+        if len(element) > form.max_message_bytes:
+            _check_message_size(element, form, index)
         yield element
 
 

@@ -95,7 +95,7 @@ class CircuitStore(StoreAround):
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         self._circuit.enter()
         try:
-            given = super()._call(method, *arguments, **options)
+            given = method(*arguments, **options)
         except StoreUnavailable as error:
             if error.is_down:
                 self._circuit.failed()

@@ -31,7 +31,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnect
 
 from . import embedded
 from .config import Settings, masked
-from .connections import in_time
+from .connections import Pool, in_time
 from .errors import ConfigurationError
 from .redis_calls import Patience
 from .redis_cluster import LazyCluster
@@ -63,7 +63,7 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
             options["socket_keepalive"] = True
         is_sentinel = settings.url.partition(":")[0].endswith("+sentinel")
         with _explained(settings.url):
-            client = _sentinel(settings.url, options) if is_sentinel else redis.Redis.from_url(settings.url, **options)
+            client = _sentinel(settings.url, options) if is_sentinel else _client(settings.url, options)
             _check(client.connection_pool.connection_class, client.connection_pool.connection_kwargs)
     return _disconnecting(_in_time(client))
 
@@ -75,6 +75,10 @@ def _explained(url: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, OSError, redis.RedisError) as error:
         raise ConfigurationError([f"URL {masked(url)} is refused: {error}"]) from None
+
+
+def _client(url: str, options: dict[str, Any]) -> redis.Redis:
+    return redis.Redis.from_pool(Pool.from_url(url, **options))
 
 
 def _check(kind: type[Any], options: dict[str, Any]) -> None:

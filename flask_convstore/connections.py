@@ -1,21 +1,27 @@
-"""Connections that take no longer than the call they are made for has left.
+"""Connections that take no longer than the call they are made for has left, and no longer than the server does.
 
 redis-py makes a connection inside ``pool.get_connection()``, asks Sentinels for the primary there, and reads a Cluster's
 topology over connections of its own. The thread tells its deadline before, and they look at it: a connection that exists
 costs nothing.
+
+Around a small call redis-py's layers take more time than the server. What it is best at, finding a server, TLS, logging in,
+replies, is left to it; lending a connection and sending over one are done here (figures: docs/performance.md).
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
+import select
 import threading
 import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from redis.connection import AbstractConnection
+from redis import exceptions
+from redis.connection import AbstractConnection, ConnectionPool
 
 _SHORTEST = 0.001
 
@@ -50,6 +56,8 @@ class _InTime:
     """Mixed into a class of connections of redis-py's."""
 
     _sock: Any
+    _parser: Any
+    _poll: Any = None
     socket_timeout: float | None
 
     @property
@@ -64,9 +72,11 @@ class _InTime:
         stated = self.socket_timeout
         self.socket_timeout = DEADLINE.at_most(stated)  # for the TLS handshake and the first words
         try:
-            return super()._connect()  # type: ignore[misc]
+            made = super()._connect()  # type: ignore[misc]
         finally:
             self.socket_timeout = stated
+        self._poll = _poller(made)
+        return made
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         super().on_connect_check_health(check_health)  # type: ignore[misc]
@@ -77,6 +87,64 @@ class _InTime:
         if self._sock:
             self._sock.settimeout(DEADLINE.at_most(self.socket_timeout))
         super().send_command(*command, **options)  # type: ignore[misc]
+
+    def is_ready(self) -> bool:
+        """Connected, and with nothing to read, which would be a reply that nobody has read, or the end."""
+        poll = self._poll
+        if self._sock is None or poll is None:
+            return False
+        return not poll(0)
+
+    def exchange(self, packed: bytes, count: int) -> list[Any]:
+        """Send *packed* commands, and read so many replies; errors of the server as values.
+
+        Raises:
+            RedisError: There are none; it is not to be used again.
+        """
+        try:
+            self._sock.sendall(packed)
+            read = self._parser.read_response
+            return [read() for _ in range(count)]
+        except TimeoutError as error:
+            raise exceptions.TimeoutError("Timeout writing to socket") from error
+        except (OSError, AttributeError, ValueError) as error:  # closed here, by another thread: it has no socket any more
+            raise exceptions.ConnectionError(f"Connection lost: {error}") from error
+
+
+def _poller(sock: Any) -> Any:
+    """A function that tells whether *sock* has something to read; None where that takes more than asking the system."""
+    if not hasattr(select, "poll") or hasattr(sock, "pending"):
+        return None
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return poller.poll
+
+
+class Pool(ConnectionPool):
+    """A pool of redis-py's that lends connections of ``in_time`` without ado. What is unusual is done as redis-py does it."""
+
+    def get_connection(self, *names: Any, **options: Any) -> Any:
+        connection = None
+        if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's
+            with self._lock:
+                if self._available_connections:
+                    connection = self._available_connections.pop()
+                    self._in_use_connections.add(connection)
+        if connection is None:
+            return super().get_connection(*names, **options)
+        if not connection.is_ready():
+            self.release(connection)
+            return super().get_connection(*names, **options)
+        return connection
+
+    def release(self, connection: Any) -> None:
+        if self.pid != os.getpid() or connection.pid != self.pid or connection.should_reconnect():
+            super().release(connection)
+            return
+        with self._lock:
+            if connection in self._in_use_connections:
+                self._in_use_connections.remove(connection)
+                self._available_connections.append(connection)
 
 
 @cache

@@ -9,6 +9,7 @@ import abc
 import contextlib
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -323,8 +324,7 @@ class Conversations(abc.ABC):
         if expected_version is not None and not _is_whole(expected_version):
             raise InvalidInput(f"a version is a whole number, not {expected_version!r}", "expected_version")
         elements, first_title, usage = changes.added(messages, backend.form)
-        fields = tuple(changes.encoded_fields(data or {}, backend.form, "data").items())
-        changes.check_data_size(fields, backend.form)
+        fields = changes.set_fields(data, backend.form) if data else ()
         return backend.store.apply(
             Append(
                 session_id=session_id,
@@ -473,14 +473,20 @@ def check_name(name: str, path: str) -> str:
     return name
 
 
+_control_character = re.compile("[\x00-\x1f\x7f-\x9f]").search
+_lone_surrogate = re.compile("[\ud800-\udfff]").search
+
+
 def _name_problem(name: object) -> str | None:
     if not isinstance(name, str):
         return f"it must be a text, not {type(name).__name__}: use str()"
     if not 1 <= len(name) <= MAX_NAME:
         return f"it must have 1 to {MAX_NAME} characters, not {len(name)}"
-    if any(character < " " or "\x7f" <= character <= "\x9f" for character in name):
+    if name.isascii() and name.isprintable():
+        return None
+    if _control_character(name):
         return "it must not hold control characters"
-    if any("\ud800" <= character <= "\udfff" for character in name):
+    if _lone_surrogate(name):
         return "it must not hold lone surrogates"
     return None
 

@@ -29,11 +29,11 @@ class ElsewhereStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         if isinstance(command, Save) and command.mode != "merge":
-            return super().apply(command)
-        return self._known(command.session_id, command.owner, super().apply, command)
+            return self._store.apply(command)
+        return self._known(command.session_id, command.owner, self._store.apply, command)
 
     def begin(self, command: BeginTurn) -> Begun:
-        return self._known(command.session_id, command.owner, super().begin, command)
+        return self._known(command.session_id, command.owner, self._store.begin, command)
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
@@ -50,7 +50,7 @@ class ElsewhereStore(StoreAround):
         return found
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        return self._known(session_id, owner, super().turn_remaining_ms, session_id, owner)
+        return self._known(session_id, owner, self._store.turn_remaining_ms, session_id, owner)
 
     def _known(self, session_id: str, owner: Owner, call: Callable[..., _T], *arguments: Any) -> _T:
         try:

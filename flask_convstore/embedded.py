@@ -33,9 +33,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
-from redis.connection import ConnectionPool, UnixDomainSocketConnection
+from redis.connection import UnixDomainSocketConnection
 
 from . import supervisor
+from .connections import Pool
 from .errors import ConfigurationError, StoreMisconfigured, StoreUnavailable
 from .supervisor import open_lock, try_lock, unlock
 
@@ -221,7 +222,7 @@ class _Connection(UnixDomainSocketConnection):
         return connection
 
 
-class _Pool(ConnectionPool):
+class _Pool(Pool):
     """A pool whose owner is no user of the folder any more once all is disconnected."""
 
     def __init__(self, *, server: EmbeddedServer, **options: Any) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -113,7 +112,16 @@ class _Tokens:
     owner: str | None = None
     ended: int = 0
     expires: int = 0
-    receipts: OrderedDict[str, tuple[Receipt, str]] = field(default_factory=OrderedDict)
+    writes: int = 0
+    receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
+
+    def remember(self, token: str, receipt: Receipt, digest: str, most: int) -> None:
+        """Keep what a write was told. Now and then those before the last *most* are dropped, as the servers do."""
+        self.writes += 1
+        self.receipts[token] = receipt, digest, self.writes
+        if self.writes > most and self.writes % math.ceil(most / 4) == 0:
+            oldest = self.writes - most
+            self.receipts = {name: kept for name, kept in self.receipts.items() if kept[2] > oldest}
 
 
 class MemoryStore:
@@ -409,7 +417,7 @@ class MemoryStore:
     def _begin_again(self, command: BeginTurn, receipt: Receipt, session: _Session | None, now: int) -> Begun:
         """The turn that was begun with this token before: it was ended, it is in progress, or it is taken anew."""
         tokens = self._tokens[command.session_id]
-        ended, _ = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None, ""))
+        ended = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None,))[0]
         if not session:
             return Begun(receipt, None, reply=ended)
         if not ended:
@@ -504,7 +512,7 @@ class MemoryStore:
         tokens = self._tokens.setdefault(session_id, _Tokens(session.owner))
         if tokens.owner != session.owner:  # a successor of another owner's session
             tokens.owner = session.owner
-            tokens.receipts.clear()
+            tokens.receipts, tokens.writes = {}, 0
         tokens.expires = session.expires + limits.tombstone_ms
 
     def _repeated(self, command: _Write, session: _Session | None, now: int) -> Receipt | None:
@@ -516,7 +524,7 @@ class MemoryStore:
         is_anothers = not session and self._visible(command.session_id, ANY, now)
         if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
             return None
-        receipt, digest = known
+        receipt, digest, _ = known
         if digest != command.digest and isinstance(command, CommitTurn):
             raise TurnLost(command.session_id)  # another attempt has ended this turn
         if digest != command.digest:
@@ -533,9 +541,7 @@ class MemoryStore:
             tokens.expires = now + self._limits.tombstone_ms
         earlier = command.earlier_token if isinstance(command, Save) else ""
         for token in (command.token, earlier) if earlier else (command.token,):
-            tokens.receipts[token] = receipt, command.digest
-            if len(tokens.receipts) > self._limits.max_tokens:
-                tokens.receipts.popitem(last=False)
+            tokens.remember(token, receipt, command.digest, self._limits.max_tokens)
 
     def _receipt(self, session: _Session, first_seq: int | None, history_version: int | None, now: int) -> Receipt:
         return Receipt(

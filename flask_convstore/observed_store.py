@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from blinker import NamedSignal
+
 from . import signals
 from .errors import StoreUnavailable
 from .models import (
@@ -70,17 +72,17 @@ class ObservedStore(StoreAround):
         self._wrote = wrote
 
     def apply(self, command: Command) -> Receipt:
-        receipt = super().apply(command)
+        receipt = self._store.apply(command)
         if isinstance(command, (Touch, RenewTurn, Share)):
             return receipt
         # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
         # is its own attempt's, and told when that hears of it.
         is_first = not receipt.repeated or not command.digest or isinstance(command, CommitTurn)
         self._tell(command, receipt, is_first)
-        return replace(receipt, repeated=False) if is_first and receipt.repeated else receipt
+        return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
 
     def begin(self, command: BeginTurn) -> Begun:
-        begun = super().begin(command)
+        begun = self._store.begin(command)
         self._tell(command, begun.receipt, not begun.receipt.repeated or not command.digest)
         return begun
 
@@ -94,23 +96,24 @@ class ObservedStore(StoreAround):
             waiting.append(lambda: self._wrote(self, command, receipt))
 
     def _signal(self, command: _Write, receipt: Receipt) -> None:
-        facts: dict[str, Any] = {"session_id": command.session_id, "owner": command.owner, "receipt": receipt}
+        def send(signal: NamedSignal, **facts: Any) -> None:
+            if signal.receivers:
+                self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
+
         if isinstance(command, Delete):
-            self._send(signals.session_deleted, **facts)
+            send(signals.session_deleted, receipt=receipt)
+            return
+        if isinstance(command, Edit):
+            send(signals.message_edited, receipt=receipt, seq=command.seq)
             return
         if isinstance(command, Save):
             if receipt.version == 1:
-                self._send(signals.session_started, **facts)
-            self._send(signals.session_saved, **facts)
+                send(signals.session_started, receipt=receipt)
+            send(signals.session_saved, receipt=receipt)
             if command.overwrites:
-                about = {"session_id": command.session_id, "owner": command.owner}
-                self._send(signals.changes_overwritten, **about, fields=command.overwrites)
-        if isinstance(command, Edit):
-            self._send(signals.message_edited, **facts, seq=command.seq)
-            return
-        count = _messages_added(command)
-        if count:
-            self._send(signals.messages_appended, **facts, count=count)
+                send(signals.changes_overwritten, fields=command.overwrites)
+        if signals.messages_appended.receivers and (count := _messages_added(command)):
+            send(signals.messages_appended, receipt=receipt, count=count)
 
 
 class WatchedStore(StoreAround):
@@ -131,7 +134,7 @@ class WatchedStore(StoreAround):
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         try:
-            given = super()._call(method, *arguments, **options)
+            given = method(*arguments, **options)
         except StoreUnavailable as error:
             self._is_down = self._is_down or error.is_down
             if self._answers:

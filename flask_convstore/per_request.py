@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from flask import Flask, Response, current_app, has_app_context, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from flask.signals import got_request_exception
 
 from . import signals
@@ -34,13 +34,18 @@ _streaming: ContextVar[Stream | None] = ContextVar("flask_convstore_stream", def
 
 def app() -> Flask:
     """The application that the running code belongs to; RuntimeError if it belongs to none."""
-    stream = None if has_app_context() else _streaming.get()
-    return stream.app if stream else current_app._get_current_object()  # type: ignore[attr-defined]
+    try:
+        return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
+    except RuntimeError:
+        stream = _streaming.get()
+        if stream:
+            return stream.app
+        raise
 
 
 def stream() -> Stream | None:
     """The stream whose next part is being made without a request of Flask's, though it belongs to one; else None."""
-    return None if has_request_context() else _streaming.get()
+    return _streaming.get() if not has_request_context() else None
 
 
 def request_unit() -> Unit | None:

@@ -94,11 +94,12 @@ class Calls:
     """
 
     def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
-        self._durability = durability
+        self._replicas = durability.replicas
         self._is_verified = durability.level != "fsync"
         self._client = client
         self._pool: Any = client.connection_pool
         self._patience = patience
+        self._timeout = patience.timeout
 
     def command(self, *command: Argument) -> Any:
         """The reply of one plain command."""
@@ -125,11 +126,15 @@ class Calls:
         """
         nonce = os.urandom(8)
         deadline = self._deadline()
+        writes = call.writes
+        if writes and not self._is_verified:
+            self._verify(deadline)
         replies = self._replies(call, call.by_digest(nonce), queries, deadline)
         if isinstance(replies[0], exceptions.NoScriptError):
             replies = self._replies(call, call.by_text(nonce), queries, deadline)
         for reply in replies:
-            _raised(reply, call.keys[0], call.writes)
+            if isinstance(reply, exceptions.RedisError):
+                raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
         return replies if queries else replies[0]
 
@@ -141,7 +146,8 @@ class Calls:
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
         deadline = self._deadline()
-        self._verify(deadline)
+        if not self._is_verified:
+            self._verify(deadline)
         before, reply = self._exchanged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
             (before,) = self._exchanged([first.by_text(nonce)], first.keys[0], True, deadline)
@@ -162,8 +168,6 @@ class Calls:
     def _replies(
         self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]], deadline: float
     ) -> list[Any]:
-        if call.writes:
-            self._verify(deadline)
         if not queries:
             return self._exchanged([command], call.keys[0], call.writes, deadline)
         commands = [("MULTI",), command, *queries, ("EXEC",)]
@@ -179,8 +183,6 @@ class Calls:
 
     def _verify(self, deadline: float) -> None:
         """Once, before the first write: that the server does what ``fsync`` promises."""
-        if self._is_verified:
-            return
         try:
             (reply,) = self._exchanged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
             found = _raised(reply, "CONFIG", writes=False)
@@ -198,7 +200,7 @@ class Calls:
 
     def _exchanged(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
         """As ``_repeated``; a write that is to be on replicas is waited for on the connection that made it."""
-        replicas = self._durability.replicas if writes else 0
+        replicas = self._replicas if writes else 0
         if not replicas:
             return self._repeated(commands, key, writes, deadline)
         waiting = ("WAIT", replicas, int(500 * self._patience.timeout))
@@ -216,10 +218,10 @@ class Calls:
         for attempt in itertools.count():
             try:
                 replies = self._exchange(commands, deadline)
-                refusal = next((reply for reply in replies if isinstance(reply, exceptions.RedisError)), None)
+                refusal = refusal_among(replies)
                 if refusal is None or not classify(refusal).passes or isinstance(refusal, exceptions.NoScriptError):
                     return replies
-                error: exceptions.RedisError = refusal
+                error = refusal
             except exceptions.RedisError as raised:
                 error = raised
             failure = classify(error)
@@ -258,19 +260,35 @@ class Calls:
         try:
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
-            is_short = left < self._patience.timeout
+            is_short = left < self._timeout
             if is_short:
                 connection._sock.settimeout(max(0.001, left))
-            connection.send_packed_command((packed,), check_health=False)
-            replies = [_read(connection) for _ in commands]
+            # A connection of the app's own client knows redis-py's ways only.
+            exchange = getattr(connection, "exchange", None)
+            replies: list[Any] = exchange(packed, len(commands)) if exchange else _slowly(connection, packed, len(commands))
             if is_short:
                 connection._sock.settimeout(connection.socket_timeout)
+            if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
+                connection.disconnect()  # a primary once: who is it now?
             return replies
         except BaseException:
             connection.disconnect()
             raise
         finally:
             pool.release(connection)
+
+
+def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
+    """The first of *replies* that is an error."""
+    for reply in replies:
+        if isinstance(reply, exceptions.RedisError):
+            return reply
+    return None
+
+
+def _slowly(connection: Any, packed: bytes, count: int) -> list[Any]:
+    connection.send_packed_command((packed,), check_health=False)
+    return [_read(connection) for _ in range(count)]
 
 
 def _read(connection: Any) -> Any:

@@ -21,7 +21,7 @@ from redis.cluster import RedisCluster
 
 from .connections import DEADLINE
 from .failures import as_ours, classify
-from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
+from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 
 _RETRIES = 1000
 """The budget ends them: a fail-over takes longer than a few."""
@@ -84,9 +84,10 @@ class ClusterCalls(Calls):
     """``Calls`` on a cluster."""
 
     def __init__(self, cluster: LazyCluster, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
-        self._durability = durability
+        self._replicas = durability.replicas
         self._is_verified = durability.level != "fsync"
         self._patience = replace(patience, retries=_RETRIES)
+        self._timeout = patience.timeout
         self._lazy = cluster
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
@@ -170,7 +171,7 @@ class ClusterCalls(Calls):
                 raise
             replies = replies[1:] if asked else replies
             asked = None
-            refusal = next((reply for reply in replies if isinstance(reply, exceptions.RedisError)), None)
+            refusal = refusal_among(replies)
             if isinstance(refusal, exceptions.MovedError):  # which redis-py takes for a kind of AskError
                 self._lazy.learn(seen, deadline)
                 cluster, seen = self._lazy.get(deadline)

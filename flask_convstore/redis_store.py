@@ -8,7 +8,7 @@
 |                        |      | a:<owner>:<alias> where one was led here; moved_to (the session where it goes on);        |
 |                        |      | s:<owner> = role of another owner; tokens_in, tokens_out                                  |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
-| {prefix}{<id>}:tokens  | hash | t:<token> = receipt; outlives the session as its tombstone                                |
+| {prefix}{<id>}:tokens  | hash | t:<token> = receipt; writes, owner, ended; outlives the session as its tombstone          |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
 
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key: one session

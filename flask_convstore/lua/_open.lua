@@ -23,13 +23,13 @@ local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "history_version", "shape",
     "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title")
-local known = redis.call("HMGET", tokens, "t:" .. token, "writes", "owner")
+local known = redis.call("HMGET", tokens, "writes", "t:" .. token)
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4]), tonumber(meta[5])
 local history_version, shape = tonumber(meta[6]), meta[7]
 local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
 local own_ttl, complete, indexed, moved_to, title = meta[10], meta[11], meta[12], meta[13], meta[14]
-local receipt, tokens_owner = known[1], known[3] or ""
+local receipt = known[2]
 
 -- A session past its greatest age is none, also before the server has noticed.
 local outlived = exists and created and created + ARGV[5] <= now
@@ -39,12 +39,12 @@ end
 --#include _owner.lua
 --#include _write.lua
 -- What another owner left behind here is not known to this one.
-if receipt and not exists and owner ~= "*" and owner ~= tokens_owner then
+if receipt and not exists and owner ~= "*" and owner ~= (redis.call("HGET", tokens, "owner") or "") then
     receipt = false
 end
 local gone = not exists
 if receipt then
-    local at, first_digest = string.match(receipt, "^%d+ %d+ (%d+) %d+ %d+ (.*)$")
+    local at, first_digest = string.match(receipt, "^%d+ %d+ (%d+) %d+ %d+ %d+ (.*)$")
     if not at then
         return {"corrupt", nonce, "tokens"}
     end

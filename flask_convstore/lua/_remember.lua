@@ -1,13 +1,16 @@
--- _remember: keep the receipt of this write under its token, and drop the oldest token over max_tokens.
--- A ring: "writes" numbers the writes, "#<slot>" names the token kept there. Not the version: it starts anew after a
--- delete. Needs version, first_seq, created and lifetime as
--- they are now, and history_version as it was before.
-local write = (tonumber(known[2]) or 0) + 1
-local slot = "#" .. write % ARGV[9]
-local oldest = write > tonumber(ARGV[9]) and redis.call("HGET", tokens, slot)
-receipt = string.format("%.0f %.0f %.0f %.0f %.0f %s", version, first_seq, math.max(now, created), history_version,
-    math.max(lifetime, 0), ARGV[8])
-redis.call("HSET", tokens, "t:" .. token, receipt, slot, token, "writes", write)
-if oldest then
-    redis.call("HDEL", tokens, "t:" .. oldest)
+-- _remember: keep the receipt of this write under its token. Now and then those before the last max_tokens are dropped, which
+-- costs all of them: a quarter of max_tokens may be kept beside. Numbered by "writes" and not by the version, which starts
+-- anew after a delete. Needs version, first_seq, created and lifetime as they are now, and history_version as it was before.
+local write, most = (tonumber(known[1]) or 0) + 1, tonumber(ARGV[9])
+receipt = string.format("%d %d %d %d %d %d %s", version, first_seq, math.max(now, created), history_version,
+    math.max(lifetime, 0), write, ARGV[8])
+redis.call("HSET", tokens, "writes", write, "t:" .. token, receipt)
+if write > most and write % math.ceil(most / 4) == 0 then
+    local kept = redis.call("HGETALL", tokens)
+    for at = 1, #kept, 2 do
+        local number = string.sub(kept[at], 1, 2) == "t:" and string.match(kept[at + 1], "^%d+ %d+ %d+ %d+ %d+ (%d+) ")
+        if number and tonumber(number) <= write - most then
+            redis.call("HDEL", tokens, kept[at])
+        end
+    end
 end

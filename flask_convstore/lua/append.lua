@@ -32,7 +32,7 @@ end
 if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
     return {"missing", nonce}
 end
---#include _intact.lua
+--#include _ours.lua
 local title_given, usage_given = ARGV[17], ARGV[18]
 local first_element = 20 + 2 * ARGV[19]
 local added = #ARGV - first_element + 1
@@ -54,12 +54,8 @@ local reserved = 0
 --#include _shape.lua
 
 version = version + 1
-local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
--- The first write is one that a full server refuses: then nothing is written.
-redis.call("HSET", session, "version", version, "updated", updated, "first", first + drop, "count", count + added - drop,
-    "history_version", added > 0 and version or history_version, "shape", shape, "history_bytes", history_after,
-    "data_bytes", data_after)
---#include _push.lua
+local history_changed = added > 0
+--#include _add.lua
 for at = 20, first_element - 1, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
     --#include _set_field.lua

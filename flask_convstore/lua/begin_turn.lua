@@ -63,7 +63,7 @@ end
 if shared and #ARGV < 20 then
     return {"forbidden", nonce} -- whoever holds a turn without a message moves the conversation
 end
---#include _intact.lua
+--#include _ours.lua
 --#include _moved.lua
 --#include _expected.lua
 if remaining > 0 and ARGV[16] ~= "1" then
@@ -78,13 +78,9 @@ local reserved = 1 -- for the reply
 --#include _shape.lua
 local first_seq = added > 0 and first + count or 0
 version = version + 1
-local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
--- The first write is one that a full server refuses: then nothing is written.
-redis.call("HSET", session, "version", version, "updated", updated, "first", first + drop, "count", count + added - drop,
-    "history_version", (added > 0 or turn[1]) and version or history_version, "shape", shape,
-    "history_bytes", history_after, "data_bytes", data_after,
-    "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
---#include _push.lua
+local history_changed = added > 0 or turn[1]
+--#include _add.lua
+redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
 if turn[1] then
     first = first + drop
     local mark_seq, mark_status = tonumber(turn[3]), remaining > 0 and "superseded" or "interrupted"

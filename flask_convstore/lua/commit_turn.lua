@@ -30,7 +30,7 @@ A lease past its deadline that nobody has taken still commits: what counts is wh
 if not exists then
     return {"missing", nonce}
 end
---#include _intact.lua
+--#include _ours.lua
 local turn = redis.call("HMGET", session, "turn", "turn_seq")
 if turn[1] ~= ARGV[14] then
     return {"lost", nonce}
@@ -49,16 +49,12 @@ local reserved = 0
 --#include _fit.lua
 --#include _shape.lua
 version = version + 1
-local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
--- The first write is one that a full server refuses: then nothing is written.
-redis.call("HSET", session, "version", version, "updated", updated, "first", first + drop, "count", count + added - drop,
-    "history_version", (added > 0 or ARGV[15] ~= "") and version or history_version, "shape", shape, "history_bytes", history_after,
-    "data_bytes", data_after)
+local history_changed = added > 0 or ARGV[15] ~= ""
+--#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
 if ARGV[16] ~= "" then
     redis.call("HSET", session, "moved_to", ARGV[16])
 end
---#include _push.lua
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua

@@ -61,7 +61,7 @@ end
 if (mode == "create" or mode == "first") and exists then
     return {"exists", nonce}
 end
-if mode == "first" and known[2] then
+if mode == "first" and known[1] then
     return {"missing", nonce}
 end
 if exists then
@@ -126,7 +126,7 @@ if not exists then
     if new_owner ~= "" then
         redis.call("HSET", session, "owner", new_owner)
     end
-    if new_owner ~= tokens_owner then
+    if new_owner ~= (redis.call("HGET", tokens, "owner") or "") then
         redis.call("UNLINK", tokens)
         known = {}
     end
@@ -158,7 +158,7 @@ end
 --#include _lifetime.lua
 --#include _remember.lua
 if ARGV[23] ~= "" then
-    known[2], token = write, ARGV[23]
+    known[1], token = write, ARGV[23]
     --#include _remember.lua
 end
 --#include _expire.lua
