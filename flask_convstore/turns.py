@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import random
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from . import changes
 from .conversations import Backend, Conversations, check_name, digest_of
@@ -32,6 +29,7 @@ from .errors import (
     TurnInProgress,
     TurnLost,
 )
+from .leases import renewer
 from .models import (
     CALLER,
     Append,
@@ -211,7 +209,7 @@ class Turn:
         store = self._conversations.backend.store
         command = RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=self._lease_ms)
         try:
-            self._renewer = _renewer(store)
+            self._renewer = renewer(store)
             self._renewer.add(self, lambda: store.apply(command), self._lease_ms / 3000)
         except BaseException:
             self._fail()
@@ -500,72 +498,3 @@ def as_message(reply: object) -> Any:
     if isinstance(reply, Iterable) and not isinstance(reply, (bytes, list, tuple)):
         return {"role": "assistant", "content": "".join(reply)}
     raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {type(reply).__name__}")
-
-
-class _Renewer:
-    """Renews the leases of all turns of one store in one process, in a thread that lives while there are any.
-
-    One for each store: a store that hangs must not hold up the others.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._changed = threading.Condition()
-        self._turns: dict[Turn, tuple[float, float, Callable[[], object]]] = {}
-        self._thread: threading.Thread | None = None
-
-    def add(self, turn: Turn, renew: Callable[[], object], every_seconds: float) -> None:
-        with self._changed:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
-                thread.start()
-                self._thread = thread
-            self._turns[turn] = (time.monotonic() + every_seconds, every_seconds, renew)
-            self._changed.notify()
-
-    def remove(self, turn: Turn) -> None:
-        with self._changed:
-            self._turns.pop(turn, None)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                now = time.monotonic()
-                if not self._turns and not self._changed.wait(_IDLE_SECONDS) and not self._turns:
-                    self._thread = None
-                    return
-                due = [turn for turn, (at, _, _) in self._turns.items() if at <= now]
-                if self._turns and not due:
-                    self._changed.wait(min(at for at, _, _ in self._turns.values()) - now)
-                calls = []
-                for turn in due:
-                    _, every_seconds, renew = self._turns[turn]
-                    self._turns[turn] = (now + every_seconds, every_seconds, renew)
-                    calls.append((turn, renew))
-            for turn, renew in calls:
-                self._renew(turn, renew)
-
-    def _renew(self, turn: Turn, renew: Callable[[], object]) -> None:
-        try:
-            renew()
-        except (TurnLost, SessionNotFound):
-            self.remove(turn)  # its end will be told so
-        except Exception as error:
-            _log.warning("a turn's lease could not be renewed, it is tried again: %s", error)
-
-
-_IDLE_SECONDS = 60
-"""How long a thread without a turn waits for one."""
-
-_renewers: WeakKeyDictionary[Store, _Renewer] = WeakKeyDictionary()
-_renewers_lock = threading.Lock()
-os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.Lock()))
-
-
-def _renewer(store: Store) -> _Renewer:
-    """That of this store in this process: after a fork there is no thread, and perhaps a lock that is never given back."""
-    with _renewers_lock:
-        renewer = _renewers.get(store)
-        if renewer is None or renewer.pid != os.getpid():
-            renewer = _renewers[store] = _Renewer()
-        return renewer

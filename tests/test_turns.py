@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore import TurnEnded, turns
+from flask_convstore import TurnEnded, leases
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.errors import (
@@ -501,7 +501,7 @@ def test_a_short_lease_beside_a_long_one(harness: Harness) -> None:
 
 
 def test_a_thread_that_cannot_start_locks_nothing(started: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns._renewers.pop(started.backend.store, None)
+    leases._renewers.pop(started.backend.store, None)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", lambda thread: (_ for _ in ()).throw(RuntimeError("no thread")))
         with pytest.raises(RuntimeError), take(started):
@@ -770,5 +770,5 @@ def age(conversations: PlainConversations, harness: Harness) -> None:
 
 def test_the_renewer_is_one_per_store() -> None:
     store = MemoryStore(limits_of(Settings()))
-    assert turns._renewer(store) is turns._renewer(store)
-    assert turns._renewer(MemoryStore(limits_of(Settings()))) is not turns._renewer(store)
+    assert leases.renewer(store) is leases.renewer(store)
+    assert leases.renewer(MemoryStore(limits_of(Settings()))) is not leases.renewer(store)
