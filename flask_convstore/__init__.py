@@ -28,6 +28,7 @@ from .errors import (
     TurnLost,
     Unstorable,
 )
+from .exchanges import TurnEnded
 from .extension import (
     ConversationStore,
     clear_conversation,
@@ -41,7 +42,7 @@ from .mapping import SessionMapping
 from .models import ANY, Health, Message, Page, Receipt, Summary, Usage
 from .problems import problem
 from .sessions import ListSession, Session
-from .turns import Turn, TurnEnded
+from .turns import Turn
 
 __all__ = [
     "ANY",

@@ -26,12 +26,13 @@ from .config import YEARS, Settings, is_cluster, load_settings, masked, share_ke
 from .conversations import Backend, Conversations, check_name
 from .converters import converter_of
 from .errors import ConfigurationError, InvalidInput
+from .exchanges import Replier, TurnEnded, first_exchange
 from .journal import Journal
 from .mapping import SessionMapping
 from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, Usage
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
-from .turns import Policy, Replier, Turn, TurnEnded, begin, check_window, first_exchange
+from .turns import Policy, Turn, begin, check_window
 
 if TYPE_CHECKING:
     from apispec import APISpec

@@ -7,13 +7,11 @@ process dies.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
@@ -23,7 +21,6 @@ from .conversations import Backend, Conversations, check_name, digest_of
 from .errors import (
     ConvstoreError,
     InvalidInput,
-    ReplyFailed,
     SessionNotFound,
     StoreError,
     TurnInProgress,
@@ -32,7 +29,6 @@ from .errors import (
 from .leases import renewer
 from .models import (
     CALLER,
-    Append,
     BeginTurn,
     Begun,
     CommitTurn,
@@ -55,18 +51,6 @@ _log = logging.getLogger("flask_convstore")
 
 Policy = Literal["reject", "wait", "supersede"]
 """What happens to a turn while another is in progress: TurnInProgress, waiting, taking over."""
-
-Handler = Callable[["Turn"], Any]
-"""Gets the turn; returns the reply: a text, a message dict, a ``Message``, an iterator of chunks of text, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replier:
-    """What replies: the handler, and how many messages it wants to see (None: all)."""
-
-    handler: Handler
-    last: int | None = None
-
 
 _LONGEST_PAUSE = 0.03
 """Seconds between two looks at a turn that is waited for. It does not grow: who has waited long must not come less often
@@ -342,149 +326,10 @@ def _window(last: int | None) -> int | None:
     return None if last is None else min(max(last, 2), _LARGEST_WINDOW)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A message and the reply to it, as stored.
-
-    Attributes:
-        message, reply: None where there was none, or it is there no more (repeated only).
-        receipt: Of the last write.
-        previous: The message before, if its turn was interrupted or superseded.
-    """
-
-    message: Message | None
-    reply: Message | None
-    receipt: Receipt
-    previous: Message | None = None
-
-
-def converse(
-    conversations: Conversations,
-    session_id: str,
-    message: Message,
-    replier: Replier | None,
-    *,
-    token: str | None = None,
-    expected: str = "",
-    is_counted: bool = True,
-) -> Exchange:
-    """Store a user's message, ask the handler, store its reply; all once, if it has a *token*.
-
-    It is one of the owner's turns of this minute, unless it *is_counted* not, as one was taken for it already.
-
-    Raises:
-        ReplyFailed: The handler raised, or returned what is no reply. The message is stored, and marked.
-        As ``begin`` and ``Turn.reply``; what is raised when the message is stored already says so.
-    """
-    if replier is None:
-        return _only_store(conversations, session_id, message, token, expected, is_counted)
-    options: dict[str, Any] = {"last": replier.last, "token": token, "expected": expected, "is_counted": is_counted}
-    turn, begun = begin(conversations, session_id, message, **options)
-    if turn is None and begun.snapshot is None:
-        raise SessionNotFound(session_id)
-    if turn is None:
-        return first_exchange(conversations, session_id, begun)
-    try:
-        with turn:
-            reply, receipt = turn.end(_asked(replier.handler, turn))
-    except InvalidInput as error:
-        _log.error("the reply handler returned what cannot be stored: %s", error)
-        raise ReplyFailed(session_id, "the reply cannot be stored") from error
-    except ConvstoreError as error:
-        error.written = True
-        raise
-    answered = turn.message if reply else replace(turn.message, status="unanswered")
-    return Exchange(answered, reply, receipt, turn.previous)
-
-
-def _only_store(
-    conversations: Conversations,
-    session_id: str,
-    message: Message,
-    token: str | None,
-    expected: str,
-    is_counted: bool,
-) -> Exchange:
-    """The message of an app that replies in its own way."""
-    backend, whose = conversations.resolved(session_id, CALLER)
-    if is_counted:
-        conversations.spend(whose)
-    elements, first_title, usage = changes.added([message], backend.form)
-    command = Append(
-        session_id=session_id,
-        owner=whose,
-        elements=elements,
-        expected=expected,
-        first_title=first_title,
-        usage=usage,
-        token=new_token() if token is None else check_name(token, "token"),
-        digest="" if token is None else digest_of("append", elements),
-    )
-    receipt = backend.store.apply(command)
-    if receipt.repeated and not receipt.expires_at_ms:
-        raise SessionNotFound(session_id)
-    if receipt.repeated:
-        return first_exchange(conversations, session_id, Begun(receipt, None))
-    return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
-
-
-def first_exchange(
-    conversations: Conversations, session_id: str, begun: Begun, owner: Owner | Scope = CALLER
-) -> Exchange:
-    """What was exchanged when the token came first, read again.
-
-    Raises:
-        SessionNotFound: The session is gone.
-    """
-    session = conversations.get_session(session_id, owner=owner)
-    if session is None:
-        raise SessionNotFound(session_id)
-    seq, reply = begun.receipt.first_seq or 0, begun.reply
-    replied = session.message(reply.first_seq) if reply and reply.first_seq else None
-    return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))
-
-
-class TurnEnded(TurnLost):
-    """The turn of this token has come to its end before: here is what was said. Nothing was written.
-
-    Attributes:
-        message, reply: As they are stored; None if there is none, or none any more.
-    """
-
-    def __init__(self, session_id: str, exchange: Exchange) -> None:
-        super().__init__(session_id)
-        self.message = exchange.message
-        self.reply = exchange.reply
-        self.args = (f"session {session_id!r}: the turn of this token was ended before; nothing was written",)
-
-
 def left_behind(session: AnySession, seq: int) -> Message | None:
     """The message before *seq*, if its turn was interrupted or superseded."""
     before = session.message(seq - 1)
     return before if before and before.status in ("interrupted", "superseded") else None
-
-
-def _asked(handler: Handler, turn: Turn) -> Any:
-    """What the handler replies, as a message or None."""
-    try:
-        reply = handler(turn)
-        if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
-            reply = asyncio.run(_awaited(reply))
-        return as_message(reply)
-    except StoreError:
-        raise
-    except (Exception, asyncio.CancelledError) as error:
-        if hasattr(error, "get_response"):  # an HTTP answer of the app's own, from abort()
-            raise
-        _log.exception("the reply handler failed")
-        raise ReplyFailed(turn.session_id, "the reply handler failed") from error
-
-
-async def _awaited(reply: Any) -> Any:
-    """What an async handler gives in the end, its chunks joined."""
-    if inspect.isawaitable(reply):
-        reply = await reply
-    return "".join([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply
 
 
 def as_message(reply: object) -> Any:

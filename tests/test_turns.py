@@ -26,10 +26,11 @@ from flask_convstore.errors import (
     TurnInProgress,
     TurnLost,
 )
+from flask_convstore.exchanges import Replier, converse
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.models import ANY, BeginTurn, CommitTurn, Message, RenewTurn, join_element
 from flask_convstore.redis_store import RedisStore
-from flask_convstore.turns import Replier, Turn, begin, converse
+from flask_convstore.turns import Turn, begin
 
 from .harness import Harness, PlainConversations
 from .service import Service
