@@ -308,7 +308,11 @@ class MemoryStore:
         else:
             session = before if in_place else _copy(before)
         history_version = session.history_version
+        next_seq = session.next_seq
         first_seq = self._change(command, session, now)
+        added = session.next_seq - next_seq
+        if self._limits.trim and 0 < added <= self._limits.max_history:
+            _drop(session, len(session.elements) - self._limits.max_history)
         _tell(command, session)
         if not in_place:
             self._refuse_too_large(session, before, reserved=int(isinstance(command, BeginTurn)))
@@ -463,9 +467,8 @@ class MemoryStore:
         self, session: _Session, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]
     ) -> int | None:
         """Add messages and set fields; the seq of the first message."""
-        first_seq, count = session.next_seq, len(session.elements)
+        first_seq = session.next_seq
         session.elements += elements
-        added = len(session.elements) - count
         for name, value in fields:
             if value is None:
                 session.fields.pop(name, None)
@@ -473,13 +476,11 @@ class MemoryStore:
                 session.fields[name] = value
                 # A bare list is a dict with its first field.
                 session.shape = "full" if session.shape == "list" else session.shape
-        if not added:
+        if session.next_seq == first_seq:
             return None
         # A session without a history has one with its first message.
         session.shape = "full" if session.shape == "data" else session.shape
         session.history_version = session.version
-        if self._limits.trim and added <= self._limits.max_history:
-            _drop(session, len(session.elements) - self._limits.max_history)
         return first_seq
 
     def _refuse_too_large(self, session: _Session, before: _Session | None, reserved: int) -> None:
