@@ -1,5 +1,13 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
+from .current_store import (
+    clear_conversation,
+    delete_session,
+    get_conversation,
+    get_session,
+    save_message,
+    save_session,
+)
 from .errors import (
     ConfigurationError,
     ConflictError,
@@ -29,15 +37,7 @@ from .errors import (
     Unstorable,
 )
 from .exchanges import TurnEnded
-from .extension import (
-    ConversationStore,
-    clear_conversation,
-    delete_session,
-    get_conversation,
-    get_session,
-    save_message,
-    save_session,
-)
+from .extension import ConversationStore
 from .mapping import SessionMapping
 from .models import ANY, Health, Message, Page, Receipt, Summary, Usage
 from .problems import problem

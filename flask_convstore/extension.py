@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from urllib.parse import quote
 
 import redis
-from flask import Blueprint, Flask, current_app, has_request_context
+from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
 from . import aliases, branches, chats, editing, openapi, owners, per_request
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from apispec import APISpec
 
 _log = logging.getLogger("flask_convstore")
-
-_KEY = "convstore"
-"""Where an application's stores are found: ``app.extensions["convstore"][name]``."""
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
 
@@ -89,7 +86,7 @@ class ConversationStore(Conversations):
         Raises:
             ConfigurationError: Settings are unknown or bad (all of them are listed), or the name is taken.
         """
-        states: dict[str, AppState] = app.extensions.setdefault(_KEY, {})
+        states: dict[str, AppState] = app.extensions.setdefault(per_request.KEY, {})
         if self.name in states and states[self.name].convstore is not self:
             raise ConfigurationError(
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
@@ -600,7 +597,7 @@ class ConversationStore(Conversations):
 
     def _state(self) -> AppState:
         try:
-            return per_request.app().extensions[_KEY][self.name]  # type: ignore[no-any-return]
+            return per_request.app().extensions[per_request.KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
 
@@ -623,48 +620,3 @@ def _of_chats(settings: Settings) -> dict[str, Any]:
         "ttl": settings.conversation_ttl,
         "ttl_complete": settings.conversation_ttl,
     }
-
-
-def _default() -> ConversationStore:
-    """The current app's store named ``convstore``, or its only one."""
-    states: dict[str, AppState] = current_app.extensions.get(_KEY, {})
-    if _KEY in states:
-        return states[_KEY].convstore  # type: ignore[no-any-return]
-    if len(states) == 1:
-        return next(iter(states.values())).convstore  # type: ignore[no-any-return]
-    if not states:
-        raise RuntimeError("this app has no ConversationStore: call ConversationStore(app), or init_app(app), first")
-    names = ", ".join(sorted(states))
-    raise RuntimeError(f"this app has no store named {_KEY!r} but {names}: call the method of the one you mean")
-
-
-def save_session(
-    session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
-) -> AnySession:
-    """``ConversationStore.save_session`` of the current app's store."""
-    return _default().save_session(session_id, data, ttl=ttl, owner=owner)
-
-
-def get_session(session_id: str, *, owner: Owner | Scope = CALLER) -> AnySession | None:
-    """``ConversationStore.get_session`` of the current app's store."""
-    return _default().get_session(session_id, owner=owner)
-
-
-def delete_session(session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
-    """``ConversationStore.delete_session`` of the current app's store."""
-    return _default().delete_session(session_id, owner=owner)
-
-
-def save_message(key: Hashable, role: str, content: Any, *, owner: Owner | Scope = CALLER) -> Receipt:
-    """``ConversationStore.save_message`` of the current app's store."""
-    return _default().save_message(key, role, content, owner=owner)
-
-
-def get_conversation(key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
-    """``ConversationStore.get_conversation`` of the current app's store."""
-    return _default().get_conversation(key, last=last, owner=owner)
-
-
-def clear_conversation(key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
-    """``ConversationStore.clear_conversation`` of the current app's store."""
-    return _default().clear_conversation(key, owner=owner)

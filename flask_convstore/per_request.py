@@ -22,6 +22,9 @@ from .units import Unit
 
 _log = logging.getLogger("flask_convstore")
 
+KEY = "convstore"
+"""Where an application's stores are found: ``app.extensions["convstore"][name]``."""
+
 _ATTRIBUTE = "_flask_convstore_unit"
 
 _OF_THE_BODY = {"cache-control", "etag", "expires", "last-modified", "location"}
@@ -136,9 +139,7 @@ class Stream:
         self._send = send
         self.app = app()
         self.unit = unit
-        self.callers = {
-            state.convstore: state.convstore.caller() for state in self.app.extensions["convstore"].values()
-        }
+        self.callers = {state.convstore: state.convstore.caller() for state in self.app.extensions[KEY].values()}
         unit.is_streamed = True
 
     def __iter__(self) -> Iterator[Any]:
