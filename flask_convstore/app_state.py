@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,13 +14,13 @@ from . import per_request, signals
 from .circuit import Circuit, CircuitStore
 from .clients import patience_of
 from .config import Settings, masked
-from .conversations import Backend, Conversations, limits_of
+from .conversations import Backend, limits_of
 from .elsewhere import ElsewhereStore
 from .errors import StoreUnavailable
 from .fallback import FallbackStore
 from .journal import Journal
 from .memory_store import MemoryStore
-from .models import Health, Owner, Receipt, now_ms
+from .models import Health, Receipt, now_ms
 from .observed_store import ObservedStore, WatchedStore
 from .redis_calls import Durability
 from .redis_cluster import LazyCluster
@@ -143,37 +143,3 @@ def _refresh_loaded(store: Store, command: Any, receipt: Receipt) -> None:
     """What was written through another door is taken over by the mappings that have loaded it."""
     for unit in units(per_request.request_unit()):
         unit.refresh(store, command, receipt)
-
-
-class Namespace(Conversations):
-    """Conversations beside the sessions, with keys of their own.
-
-    Args:
-        sessions: Whose caller it has.
-        state: Gives the state of the current application.
-        changed: The settings that it has otherwise.
-    """
-
-    def __init__(
-        self,
-        sessions: Conversations,
-        namespace: str,
-        state: Callable[[], AppState],
-        changed: Callable[[Settings], dict[str, Any]],
-    ) -> None:
-        self._sessions = sessions
-        self._namespace = namespace
-        self._state = state
-        self._changed = changed
-
-    @property
-    def backend(self) -> Backend:
-        return self.backend_in(self._state())
-
-    def backend_in(self, state: AppState) -> Backend:
-        """The settings and the store in an application."""
-        known = state.backends.get(self._namespace)
-        return known or state.backend_of(self._namespace, **self._changed(state.settings))
-
-    def caller(self) -> Owner:
-        return self._sessions.caller()

@@ -17,19 +17,20 @@ from redis.cluster import RedisCluster
 
 from . import aliases, branches, chats, editing, openapi, owners, per_request
 from .anonymous import AnonymousOwners
-from .app_state import AppState, Namespace
+from .app_state import AppState
 from .blueprint import make_blueprint
 from .changes import Content
 from .circuit import Circuit
 from .clients import connect, connect_cluster, target_of
-from .config import YEARS, Settings, is_cluster, load_settings, masked, share_keys
+from .config import Settings, is_cluster, load_settings, masked, share_keys
 from .conversations import Backend, Conversations, check_name
 from .converters import converter_of
-from .errors import ConfigurationError, InvalidInput
+from .errors import ConfigurationError
 from .exchanges import Replier, TurnEnded, first_exchange
 from .journal import Journal
 from .mapping import SessionMapping
 from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, Usage
+from .namespaces import Namespace, Namespaces
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
 from .turns import Policy, Turn, begin, check_window
@@ -70,8 +71,7 @@ class ConversationStore(Conversations):
         self._config_prefix = config_prefix
         self._client = client
         self._replier: Replier | None = None
-        self._namespaces: dict[str, Namespace] = {}
-        self._options: dict[str, dict[str, Any]] = {}
+        self._namespaces = Namespaces(self, self._state)
         self._sessions = SessionMapping(self, per_request.request_unit)
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
@@ -142,7 +142,7 @@ class ConversationStore(Conversations):
     @property
     def namespaces(self) -> Collection[Namespace]:
         """What lies beside the sessions, as far as it was asked for."""
-        return list(self._namespaces.values())
+        return self._namespaces.known()
 
     @property
     def client(self) -> redis.Redis | None:
@@ -203,37 +203,13 @@ class ConversationStore(Conversations):
             history_key: The key of a dict, from *dump* too, that holds messages, which merge when they are appended.
             conflict: What happens to a field that two requests have changed; None: what ``CONVSTORE_CONFLICT`` says.
         """
-        if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}:"):
-            raise InvalidInput(
-                f"a name is 1 to 100 characters, without braces, colons, control ones, not {name!r}", "name"
-            )
-        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= YEARS):
-            raise InvalidInput(f"a lifetime is 1 to {YEARS} seconds, not {ttl!r}", "ttl")
-        if conflict not in (None, "merge", "raise"):
-            raise InvalidInput(f"it is 'merge' or 'raise', not {conflict!r}", "conflict")
-        given = {"ttl": ttl, "history_key": history_key, "conflict": conflict}
-        known = self._options.setdefault(name, given)
-        for option, value in given.items():
-            if value not in (None, known[option]):
-                raise InvalidInput(
-                    f"the mapping {name!r} has another {option}, {known[option]!r}: choose another name", option
-                )
         return SessionMapping(
-            self._namespace(f"map:{name}", ttl=ttl, ttl_complete=ttl, history_key=history_key, conflict=conflict),
+            self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict),
             per_request.request_unit,
             name=name,
             default=default,
             converter=converter_of(load, dump),
         )
-
-    def _namespace(self, name: str, **options: Any) -> Namespace:
-        """A namespace with keys of its own; *options* are the settings that it has otherwise, None where it has not."""
-        given = {setting: value for setting, value in options.items() if value is not None}
-
-        def changed(settings: Settings) -> dict[str, Any]:
-            return {"prefix": f"{settings.prefix}{name}:", "conversation_prefix": "", "max_sessions": 0, **given}
-
-        return self._namespaces.setdefault(name, Namespace(self, name, self._state, changed))
 
     @overload
     def reply(self, handler: _H) -> _H: ...
@@ -559,15 +535,17 @@ class ConversationStore(Conversations):
         Raises:
             NotSerializable, TooLarge, TokenReused: Nothing was written.
         """
-        return chats.save_message(self._chats, key, role, content, metadata=metadata, token=token, owner=owner)
+        return chats.save_message(
+            self._namespaces.of_chats(), key, role, content, metadata=metadata, token=token, owner=owner
+        )
 
     def get_conversation(self, key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
         """The messages of the chat of *key*, its *last* ones or all, oldest first; [] if there is none. One round trip."""
-        return chats.get_conversation(self._chats, key, last=last, owner=owner)
+        return chats.get_conversation(self._namespaces.of_chats(), key, last=last, owner=owner)
 
     def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
         """Delete the chat of *key*; whether there was one. One round trip."""
-        return chats.clear_conversation(self._chats, key, owner=owner)
+        return chats.clear_conversation(self._namespaces.of_chats(), key, owner=owner)
 
     def document(self, spec: APISpec) -> None:
         """Add the routes of the blueprint, wherever the current app has it, to a document of the app's own.
@@ -591,10 +569,6 @@ class ConversationStore(Conversations):
         has_owners = self._owner_loader is not None or settings.anonymous_owner
         return openapi.Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
 
-    @property
-    def _chats(self) -> Namespace:
-        return self._namespaces.setdefault("conversations", Namespace(self, "conversations", self._state, _of_chats))
-
     def _state(self) -> AppState:
         try:
             return per_request.app().extensions[per_request.KEY][self.name]  # type: ignore[no-any-return]
@@ -609,14 +583,3 @@ def _target(settings: Settings, client: Any) -> str:
 
 def _folder_name(name: str, target: str) -> str:
     return f"{quote(name, safe='')}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
-
-
-def _of_chats(settings: Settings) -> dict[str, Any]:
-    """The settings that chats have otherwise."""
-    return {
-        "prefix": settings.conversation_prefix or f"{settings.prefix}conversation:",
-        "conversation_prefix": "",
-        "max_sessions": 0,
-        "ttl": settings.conversation_ttl,
-        "ttl_complete": settings.conversation_ttl,
-    }
