@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from flask import Flask
+from redis.cluster import RedisCluster
 
 from . import per_request, signals
 from .circuit import Circuit, CircuitStore
-from .clients import patience_of
-from .config import Settings, masked
+from .clients import connect, connect_cluster, patience_of, target_of
+from .config import Settings, is_cluster, masked
 from .conversations import Backend, limits_of
 from .elsewhere import ElsewhereStore
-from .errors import StoreUnavailable
+from .errors import ConfigurationError, StoreUnavailable
 from .fallback import FallbackStore
 from .journal import Journal
 from .memory_store import MemoryStore
@@ -28,6 +34,8 @@ from .redis_store import RedisStore
 from .replaying import Part, Replayer
 from .store import Store
 from .units import units
+
+_log = logging.getLogger("flask_convstore")
 
 _BATCH = 100
 """How many commands of a session are handed over before that is noted, unless the store knows fewer tokens."""
@@ -133,6 +141,46 @@ class AppState:
     def sender(self, namespace: str = "") -> signals.Send:
         """What sends this store's signals."""
         return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
+
+
+def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redis | RedisCluster | None) -> AppState:
+    """The state of *convstore* in *app*, with the client that was *given*, if any. Opens no connection.
+
+    Raises:
+        ConfigurationError: The client is none that we can use.
+    """
+    client = _client_of(settings, given, Path(app.instance_path))
+    target = f"{masked(settings.url) if given is None else target_of(given)} {settings.prefix}"
+    folder = Path(app.instance_path, "convstore", _folder_name(convstore.name, target))
+    journal = _journal_of(settings, folder, target, is_needed=client is not None)
+    return AppState(convstore, app, settings, client, Circuit(settings.circuit_failures), journal)
+
+
+def _client_of(
+    settings: Settings, given: redis.Redis | RedisCluster | None, instance_path: Path
+) -> redis.Redis | LazyCluster | None:
+    if given is not None and given.get_encoder().decode_responses:
+        raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
+    if isinstance(given, RedisCluster):
+        return LazyCluster(lambda: given)
+    if given is not None or settings.url.startswith("memory:"):
+        return given
+    return connect_cluster(settings) if is_cluster(settings) else connect(settings, instance_path)
+
+
+def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:
+    """Where sessions are started while the *target* is away."""
+    if settings.fallback == "journal" and os.name != "posix":
+        _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
+        return None
+    if settings.fallback == "none" or not is_needed:
+        return None
+    is_kept = settings.fallback == "journal"
+    return Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
+
+
+def _folder_name(name: str, target: str) -> str:
+    return f"{quote(name, safe='')}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
 
 
 def _joined(*problems: str | None) -> str | None:

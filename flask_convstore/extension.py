@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
-from urllib.parse import quote
 
 import redis
 from flask import Blueprint, Flask, has_request_context
@@ -17,17 +13,14 @@ from redis.cluster import RedisCluster
 
 from . import aliases, branches, chats, editing, openapi, owners, per_request
 from .anonymous import AnonymousOwners
-from .app_state import AppState
+from .app_state import AppState, make_state
 from .blueprint import make_blueprint
 from .changes import Content
-from .circuit import Circuit
-from .clients import connect, connect_cluster, target_of
-from .config import Settings, is_cluster, load_settings, masked, share_keys
+from .config import load_settings, masked, share_keys
 from .conversations import Backend, Conversations, check_name
 from .converters import converter_of
 from .errors import ConfigurationError
 from .exchanges import Replier, TurnEnded, first_exchange
-from .journal import Journal
 from .mapping import SessionMapping
 from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, Usage
 from .namespaces import Namespace, Namespaces
@@ -37,8 +30,6 @@ from .turns import Policy, Turn, begin, check_window
 
 if TYPE_CHECKING:
     from apispec import APISpec
-
-_log = logging.getLogger("flask_convstore")
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
 
@@ -92,29 +83,9 @@ class ConversationStore(Conversations):
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
             )
         settings = load_settings(app.config, os.environ, self._config_prefix)
-        client: redis.Redis | LazyCluster | None
-        if isinstance(self._client, RedisCluster):
-            cluster = self._client
-            client = LazyCluster(lambda: cluster)
-        elif self._client is not None or settings.url.startswith("memory:"):
-            client = self._client
-        elif is_cluster(settings):
-            client = connect_cluster(settings)
-        else:
-            client = connect(settings, Path(app.instance_path))
-        if self._client is not None and self._client.get_encoder().decode_responses:
-            raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
-        journal = None
-        if settings.fallback == "journal" and os.name != "posix":
-            _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
-        elif client and settings.fallback != "none":
-            target = _target(settings, self._client)
-            folder = Path(app.instance_path, "convstore", _folder_name(self.name, target))
-            is_kept = settings.fallback == "journal"
-            journal = Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
-        state = AppState(self, app, settings, client, Circuit(settings.circuit_failures), journal)
+        state = make_state(self, app, settings, self._client)
         for name, other in states.items():
-            same_server = client and other.client and masked(settings.url) == masked(other.settings.url)
+            same_server = state.client and other.client and masked(settings.url) == masked(other.settings.url)
             if name != self.name and same_server and share_keys(settings, other.settings):
                 names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
                 raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
@@ -574,12 +545,3 @@ class ConversationStore(Conversations):
             return per_request.app().extensions[per_request.KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
-
-
-def _target(settings: Settings, client: Any) -> str:
-    """Names the server and the place of the keys, without a password."""
-    return f"{masked(settings.url) if client is None else target_of(client)} {settings.prefix}"
-
-
-def _folder_name(name: str, target: str) -> str:
-    return f"{quote(name, safe='')}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
