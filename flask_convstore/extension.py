@@ -11,7 +11,7 @@ import redis
 from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, editing, openapi, owners, per_request
+from . import aliases, branches, chats, editing, openapi, owners, per_request, portability
 from .anonymous import AnonymousOwners
 from .app_state import AppState, make_state
 from .blueprint import make_blueprint
@@ -464,7 +464,7 @@ class ConversationStore(Conversations):
         Raises:
             OwnerRequired: Nobody in particular is calling.
         """
-        return owners.export(self, after=after, owner=owner)
+        return portability.export(self, after=after, owner=owner)
 
     def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
         """Take in what ``export_owner`` gave, for this owner; how many sessions. Those that are there stay as they are.
@@ -474,7 +474,7 @@ class ConversationStore(Conversations):
             InvalidInput: One is none of ours; those before it were taken in. Repeating the call is harmless.
             SessionNotFound: One has an id that is another owner's.
         """
-        return owners.take_in(self, sessions, owner=owner)
+        return portability.take_in(self, sessions, owner=owner)
 
     def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
         """Delete all sessions of an owner, and their aliases; how many. Interrupted, call it again.

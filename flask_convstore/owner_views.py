@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from . import codecs, owners, schemas
+from . import codecs, owners, portability, schemas
 from .answers import answer
 from .config import Settings
 from .conversations import Conversations, check_session_id
@@ -55,7 +55,7 @@ class OwnerViews:
         """Every session of the owner, a line of JSON each, as far as clients may see it."""
         query = parser.parse(schemas.EXPORT_QUERY, request, location="query")
         whose = owners.required(self._conversations, self._conversations.caller())
-        found = owners.export(self._conversations, after=_plain(query["cursor"]), owner=whose)
+        found = portability.export(self._conversations, after=_plain(query["cursor"]), owner=whose)
         settings = self._conversations.backend.settings
         first = next(found, None)  # what goes wrong at once is a problem, not half an answer
 
@@ -77,7 +77,7 @@ class OwnerViews:
             _importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()
         ]
         named = (self._named(session, whose) for session in sessions)
-        imported = owners.take_in(self._conversations, (session for session in named if session), owner=whose)
+        imported = portability.take_in(self._conversations, (session for session in named if session), owner=whose)
         return answer({"imported": imported}, 200)
 
     def _named(self, session: dict[str, Any], whose: str) -> dict[str, Any] | None:

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore import ConflictError, InvalidInput, Message, SessionNotFound, TooLarge, branches, editing, owners
+from flask_convstore import (
+    ConflictError,
+    InvalidInput,
+    Message,
+    SessionNotFound,
+    TooLarge,
+    branches,
+    editing,
+    owners,
+    portability,
+)
 from flask_convstore.errors import MessageNotFound, TokenReused
 from flask_convstore.models import ANY, Usage
 from flask_convstore.turns import begin
@@ -312,7 +322,7 @@ def test_a_redacted_text_is_nowhere(talk: PlainConversations, harness: Harness) 
         message, _ = editing.redact(talk, "s", seq, owner="alice")
         assert (message.body, message.status, message.metadata, message.edits) == (say(""), "redacted", None, ())
     assert "4711" not in everything(talk, harness)
-    assert "4711" not in repr(list(owners.export(talk, owner="alice")))
+    assert "4711" not in repr(list(portability.export(talk, owner="alice")))
     session = get(talk)
     assert session.title is None
     assert [(message.seq, message.get("role")) for message in session.messages] == [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, aliases, editing, owners
+from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, aliases, editing, owners, portability
 from flask_convstore.fallback import FallbackStore
 from flask_convstore.ids import id_made_away, new_id
 from flask_convstore.models import Usage
@@ -63,13 +63,13 @@ def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, 
 def test_there_and_back(conversations: PlainConversations) -> None:
     rich(conversations)
     before = shown(conversations)
-    lines = [json.dumps(line) for line in owners.export(conversations, owner="alice")]
+    lines = [json.dumps(line) for line in portability.export(conversations, owner="alice")]
     assert not any("secret" in line for line in lines)
     deleted, is_all = owners.delete(conversations, owner="alice")
     assert (deleted, is_all, shown(conversations)) == (4, True, {})
     assert conversations.get_session("bobs", owner="bob") is not None
     for imported in (4, 0):
-        assert owners.take_in(conversations, map(json.loads, lines), owner="alice") == imported
+        assert portability.take_in(conversations, map(json.loads, lines), owner="alice") == imported
         assert shown(conversations) == before
     assert owners.usage(conversations, owner="alice") == (12, 30)
 
@@ -78,23 +78,23 @@ def test_export_is_no_interaction(harness: Harness, conversations: PlainConversa
     fill(conversations)
     harness.age(1000_000)
     before = max(harness.lifetimes("data"))
-    list(owners.export(conversations, owner="alice"))
+    list(portability.export(conversations, owner="alice"))
     assert max(harness.lifetimes("data")) <= before
 
 
 def test_what_is_there_stays_as_it_is(conversations: PlainConversations) -> None:
     fill(conversations)
-    lines = list(owners.export(conversations, owner="alice"))
+    lines = list(portability.export(conversations, owner="alice"))
     conversations.save_session("data", {"newer": True}, owner="alice")
-    assert owners.take_in(conversations, lines, owner="alice") == 0
+    assert portability.take_in(conversations, lines, owner="alice") == 0
     assert conversations.get_session("data", owner="alice") == {"newer": True}
 
 
 def test_anothers_id_is_not_taken(conversations: PlainConversations) -> None:
     fill(conversations)
-    lines = [{**line, "session_id": "bobs"} for line in owners.export(conversations, owner="alice")][:1]
+    lines = [{**line, "session_id": "bobs"} for line in portability.export(conversations, owner="alice")][:1]
     with pytest.raises(SessionNotFound):
-        owners.take_in(conversations, lines, owner="alice")
+        portability.take_in(conversations, lines, owner="alice")
     assert conversations.get_session("bobs", owner="bob") == {"history": [say("secret")]}
 
 
@@ -110,19 +110,19 @@ def test_an_interrupted_export_goes_on(conversations: PlainConversations, harnes
         index = "chat:session:owner:{alice}"
         harness.client.zadd(index, {f"s{number}": 1_700_000_000_000 + number for number in range(230)})
     seen, cursor = [], None
-    for line in owners.export(conversations, owner="alice"):
+    for line in portability.export(conversations, owner="alice"):
         seen.append(line["session_id"])
         if "cursor" in line:
             cursor = line["cursor"]
             break
     assert len(seen) == 100
     conversations.delete_session(seen[5], owner="alice")
-    rest = [line["session_id"] for line in owners.export(conversations, after=cursor, owner="alice")]
+    rest = [line["session_id"] for line in portability.export(conversations, after=cursor, owner="alice")]
     assert sorted(seen + rest) == sorted(f"s{number}" for number in range(230))
     for foreign in ("x", "", "1; --", "٣"):
         if isinstance(harness, RedisHarness) and foreign:
             with pytest.raises(InvalidInput):
-                list(owners.export(conversations, after=foreign, owner="alice"))
+                list(portability.export(conversations, after=foreign, owner="alice"))
 
 
 def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> None:
@@ -165,11 +165,11 @@ def test_a_corrupt_session_spoils_no_other(server: Server) -> None:
     fill(conversations)
     server.client.rpush("chat:session:{full}:history", "not ours")
     server.client.hset("chat:session:{list}", "shape", "round")
-    lines = list(owners.export(conversations, owner="alice"))
+    lines = list(portability.export(conversations, owner="alice"))
     assert sorted(line["session_id"] for line in lines if line.get("corrupt")) == ["full", "list"]
     assert len(lines) == 4
     assert owners.delete(conversations, owner="alice") == (4, True)
-    assert owners.take_in(conversations, lines, owner="alice") == 2
+    assert portability.take_in(conversations, lines, owner="alice") == 2
 
 
 GOOD = {
