@@ -27,7 +27,8 @@ from .fallback import FallbackStore
 from .journal import Journal
 from .memory_store import MemoryStore
 from .models import Health, Receipt, now_ms
-from .observed_store import ObservedStore, WatchedStore
+from .observed_store import ObservedStore
+from .outage_watch import OutageWatch
 from .redis_calls import Durability
 from .redis_cluster import LazyCluster
 from .redis_store import RedisStore
@@ -108,9 +109,8 @@ class AppState:
         if self.client:
             durability = Durability(settings.durability)
             redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
-            watched = WatchedStore(
-                CircuitStore(redis_store, self.circuit), send, masked(settings.url), settings.fallback
-            )
+            watch = OutageWatch(send, masked(settings.url), settings.fallback)
+            watched = CircuitStore(redis_store, self.circuit, watch)
             store = ElsewhereStore(watched, limits)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .errors import ConvstoreError, StoreUnavailable
+from .outage_watch import OutageWatch
 from .store import Store, StoreAround
 
 _T = TypeVar("_T")
@@ -48,7 +49,7 @@ class Circuit:
         Raises:
             StoreUnavailable: It is open, and this is not the call that tries. Nothing was written.
         """
-        if not self.is_open:
+        if self._failures < self._threshold:
             return
         with self._lock:
             wait = self._next_try - self._clock()
@@ -86,14 +87,19 @@ class Circuit:
 
 
 class CircuitStore(StoreAround):
-    """A ``Store``; its methods are those of ``Store``."""
+    """A ``Store``; its methods are those of ``Store``. *watch* is told of its outages."""
 
-    def __init__(self, store: Store, circuit: Circuit) -> None:
+    def __init__(self, store: Store, circuit: Circuit, watch: OutageWatch) -> None:
         super().__init__(store)
         self._circuit = circuit
+        self._watch = watch
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        self._circuit.enter()
+        try:
+            self._circuit.enter()
+        except StoreUnavailable as error:
+            self._watch.failed(error)
+            raise
         try:
             given = method(*arguments, **options)
         except StoreUnavailable as error:
@@ -101,6 +107,7 @@ class CircuitStore(StoreAround):
                 self._circuit.failed()
             else:
                 self._circuit.answered()
+            self._watch.failed(error)
             raise
         except ConvstoreError:
             self._circuit.answered()
@@ -109,4 +116,6 @@ class CircuitStore(StoreAround):
             self._circuit.gave_up()
             raise
         self._circuit.answered()
+        if self._watch.is_out:
+            self._watch.answered(given)
         return given

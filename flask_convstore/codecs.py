@@ -56,10 +56,14 @@ def decode(text: bytes) -> Any:
     return orjson.loads(text)
 
 
+_OPENING, _CLOSING = b"{}"
+
+
 def decode_many(texts: list[bytes]) -> list[Any]:
     """The values of several JSON texts; ValueError, with the index of the first bad one as its second argument."""
     # One array decodes in a fraction of the time of many small texts. Objects only: "[1" and "2],3" would make a fine pair.
-    if all(text[:1] == b"{" and text[-1:] == b"}" for text in texts):
+    others = [text for text in texts if not text or text[0] != _OPENING or text[-1] != _CLOSING]
+    if not others:
         try:
             together: list[Any] = orjson.loads(b"[" + b",".join(texts) + b"]")
             if len(together) == len(texts):

@@ -14,6 +14,9 @@ import contextlib
 import math
 import os
 import select
+import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -80,7 +83,7 @@ class _InTime:
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         super().on_connect_check_health(check_health)  # type: ignore[misc]
-        self._sock.settimeout(self.socket_timeout)
+        self._limit(self.socket_timeout)
 
     def send_command(self, *command: Any, **options: Any) -> None:
         """What redis-py asks by itself: where a primary is. ``Calls`` packs its commands, and does not come by here."""
@@ -95,20 +98,50 @@ class _InTime:
             return False
         return not poll(0)
 
-    def exchange(self, packed: bytes, count: int) -> list[Any]:
+    def _limit(self, seconds: float | None) -> None:
+        """How long each sending and reading may take from now on."""
+        if seconds and _by_kernel(self._sock):
+            self._sock.settimeout(None)
+            limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        else:
+            self._sock.settimeout(seconds)
+
+    def exchange(self, packed: bytes, count: int, seconds: float | None = None) -> list[Any]:
         """Send *packed* commands, and read so many replies; errors of the server as values.
+
+        Args:
+            seconds: How long each sending and reading may take; None: as long as stated.
 
         Raises:
             RedisError: There are none; it is not to be used again.
         """
         try:
+            if seconds is not None:
+                self._limit(max(_SHORTEST, seconds))
             self._sock.sendall(packed)
             read = self._parser.read_response
-            return [read() for _ in range(count)]
-        except TimeoutError as error:
+            replies = [read() for _ in range(count)]
+            if seconds is not None:
+                self._limit(self.socket_timeout)
+            return replies
+        except (TimeoutError, BlockingIOError) as error:
             raise exceptions.TimeoutError("Timeout writing to socket") from error
-        except (OSError, AttributeError, ValueError) as error:  # closed here, by another thread: it has no socket any more
+        except exceptions.ConnectionError as error:
+            if isinstance(error.__context__, BlockingIOError):  # so the kernel tells that the time is over
+                raise exceptions.TimeoutError("Timeout reading from socket") from error
+            raise
+        except (OSError, AttributeError, ValueError) as error:  # AttributeError: another thread has closed it
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
+
+
+def _by_kernel(sock: Any) -> bool:
+    """Whether the kernel can watch over the timeouts of *sock*: Python asks it once more before each call.
+
+    Not where TLS reads more than once for one reply, nor where gevent or eventlet have taken the socket over.
+    """
+    return sys.platform == "linux" and type(sock) is socket.socket and struct.calcsize("l") == 8
 
 
 def _poller(sock: Any) -> Any:
@@ -121,7 +154,7 @@ def _poller(sock: Any) -> Any:
 
 
 class Pool(ConnectionPool):
-    """A pool of redis-py's that lends connections of ``in_time`` without ado. What is unusual is done as redis-py does it."""
+    """A pool that lends connections of ``in_time`` without ado. What is unusual is done as redis-py does it."""
 
     def get_connection(self, *names: Any, **options: Any) -> Any:
         connection = None

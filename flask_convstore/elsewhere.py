@@ -6,15 +6,10 @@ been handed over, and for as long as it may live, nobody can say that it is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from .errors import SessionNotFound, StoreUnavailable
 from .ids import made_away_at_ms
 from .models import BeginTurn, Begun, Command, Limits, Messages, Owner, Receipt, Save, Snapshot, now_ms
 from .store import Store, StoreAround
-
-_T = TypeVar("_T")
 
 _AHEAD_MS = 24 * 3600 * 1000
 """An id made by a clock that goes so much ahead is none."""
@@ -28,33 +23,37 @@ class ElsewhereStore(StoreAround):
         self._longest_ms = max(limits.ttl_ms, limits.ttl_complete_ms)
 
     def apply(self, command: Command) -> Receipt:
-        if isinstance(command, Save) and command.mode != "merge":
+        try:
             return self._store.apply(command)
-        return self._known(command.session_id, command.owner, self._store.apply, command)
+        except SessionNotFound:
+            if not isinstance(command, Save) or command.mode == "merge":
+                self._refuse_unknown(command.session_id, command.owner)
+            raise
 
     def begin(self, command: BeginTurn) -> Begun:
-        return self._known(command.session_id, command.owner, self._store.begin, command)
+        try:
+            return self._store.begin(command)
+        except SessionNotFound:
+            self._refuse_unknown(command.session_id, command.owner)
+            raise
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
-        found = super().load(session_id, owner, last, is_interaction=is_interaction)
+        found = self._store.load(session_id, owner, last, is_interaction=is_interaction)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        found = super().messages(session_id, owner, before, limit)
+        found = self._store.messages(session_id, owner, before, limit)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        return self._known(session_id, owner, self._store.turn_remaining_ms, session_id, owner)
-
-    def _known(self, session_id: str, owner: Owner, call: Callable[..., _T], *arguments: Any) -> _T:
         try:
-            return call(*arguments)
+            return self._store.turn_remaining_ms(session_id, owner)
         except SessionNotFound:
             self._refuse_unknown(session_id, owner)
             raise

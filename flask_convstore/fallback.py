@@ -144,20 +144,25 @@ class FallbackStore(StoreAround):
     # ---- writes
 
     def apply(self, command: Command) -> Receipt:
-        receipt: Receipt = self._done(command, self._store.apply)
+        is_here = self._is_here(command.session_id)
+        if not is_here and not isinstance(command, Save):
+            return self._store.apply(command)
+        receipt: Receipt = self._done(command, self._store.apply, is_here)
         return receipt
 
     def begin(self, command: BeginTurn) -> Begun:
-        begun: Begun = self._done(command, self._store.begin)
+        if not self._is_here(command.session_id):
+            return self._store.begin(command)
+        begun: Begun = self._done(command, self._store.begin, True)
         return begun
 
-    def _done(self, command: Any, do: Callable[[Any], Any]) -> Any:
+    def _done(self, command: Any, do: Callable[[Any], Any], is_here: bool) -> Any:
         is_save = isinstance(command, Save)
         starts_here = is_save and (
             (command.mode == "create" and not self._was_started(command) and _is_just_made_away(command.session_id))
             or (command.mode == "replace" and self._circuit.is_open)
         )
-        if starts_here or self._is_here(command.session_id):
+        if starts_here or is_here:
             answer = self._journalled(command, may_start=starts_here)
             if answer is not None:
                 return answer
@@ -250,26 +255,32 @@ class FallbackStore(StoreAround):
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
+        if not self._is_here(session_id):
+            return self._store.load(session_id, owner, last, is_interaction=is_interaction)
         with self._viewed(session_id, owner) as view:
             if view:
                 snapshot = view.load(owner, last)
                 if snapshot and is_interaction and view.is_stale(snapshot):
                     self._touch(session_id, owner)
                 return snapshot and replace(snapshot, fallback=self._journal.kind)
-        return super().load(session_id, owner, last, is_interaction=is_interaction)
+        return self._store.load(session_id, owner, last, is_interaction=is_interaction)
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        if not self._is_here(session_id):
+            return self._store.messages(session_id, owner, before, limit)
         with self._viewed(session_id, owner) as view:
             if view:
                 found = view.messages(owner, before, limit)
                 return found and found._replace(fallback=self._journal.kind)
-        return super().messages(session_id, owner, before, limit)
+        return self._store.messages(session_id, owner, before, limit)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        if not self._is_here(session_id):
+            return self._store.turn_remaining_ms(session_id, owner)
         with self._viewed(session_id, owner) as view:
             if view:
                 return view.turn_remaining_ms(owner)
-        return super().turn_remaining_ms(session_id, owner)
+        return self._store.turn_remaining_ms(session_id, owner)
 
     def _touch(self, session_id: str, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):  # what was asked for can be answered
@@ -290,10 +301,7 @@ class FallbackStore(StoreAround):
 
     @contextlib.contextmanager
     def _viewed(self, session_id: str, owner: Owner) -> Iterator[_View | None]:
-        """The session, if it is here and this owner's; for this thread alone."""
-        if not self._is_here(session_id):
-            yield None
-            return
+        """The session, if it is here still and this owner's; for this thread alone."""
         with self._journal.reading():
             view = self._view(session_id)
             yield view if view and view.is_of(owner) else None

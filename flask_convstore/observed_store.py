@@ -1,18 +1,16 @@
-"""Stores around a store that tell: one of every write, one of outages. What they tell is done already."""
+"""A store around a store that tells of every write. What it tells is done already."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from blinker import NamedSignal
 
 from . import signals
-from .errors import StoreUnavailable
 from .models import (
     Append,
     BeginTurn,
@@ -30,11 +28,6 @@ from .models import (
     Touch,
 )
 from .store import Store, StoreAround
-
-_log = logging.getLogger("flask_convstore")
-
-_T = TypeVar("_T")
-
 
 _Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
 Wrote = Callable[[Store, _Write, Receipt], None]
@@ -114,42 +107,6 @@ class ObservedStore(StoreAround):
                 send(signals.changes_overwritten, fields=command.overwrites)
         if signals.messages_appended.receivers and (count := _messages_added(command)):
             send(signals.messages_appended, receipt=receipt, count=count)
-
-
-class WatchedStore(StoreAround):
-    """A ``Store``; its methods are those of ``Store``. Tells, and logs, when it stops answering, and when it answers again.
-
-    Args:
-        send: Sends a signal.
-        target: Names it in the log, without a password.
-        fallback: What is done meanwhile, as ``CONVSTORE_FALLBACK`` says.
-    """
-
-    def __init__(self, store: Store, send: signals.Send, target: str, fallback: str) -> None:
-        super().__init__(store)
-        self._send = send
-        self._facts = {"convstore_target": target, "convstore_fallback": fallback}
-        self._answers = True
-        self._is_down = False
-
-    def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        try:
-            given = method(*arguments, **options)
-        except StoreUnavailable as error:
-            self._is_down = self._is_down or error.is_down
-            if self._answers:
-                self._answers = False
-                facts = {**self._facts, "convstore_reason": error.reason}
-                text = "the store at %(convstore_target)s does not answer: %(convstore_reason)s"
-                _log.warning(f"{text}; fallback: %(convstore_fallback)s", facts, extra=facts)
-                self._send(signals.store_degraded, reason=str(error))
-            raise
-        # A server that refuses writes only, being full say, answers everything else as before.
-        if not self._answers and (self._is_down or isinstance(given, (Receipt, Begun))):
-            self._answers, self._is_down = True, False
-            _log.warning("the store at %(convstore_target)s answers again", self._facts, extra=self._facts)
-            self._send(signals.store_recovered)
-        return given
 
 
 def _messages_added(command: Save | Append | CommitTurn | BeginTurn) -> int:

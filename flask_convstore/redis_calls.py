@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
 
-_READING = ("touch", "renew_turn", "turn_state", "follow", "messages")
+_READING = frozenset({"touch", "renew_turn", "turn_state", "follow", "messages"})
 """Scripts that write nothing of the app's."""
 
 
@@ -260,14 +260,10 @@ class Calls:
         try:
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
-            is_short = left < self._timeout
-            if is_short:
-                connection._sock.settimeout(max(0.001, left))
+            seconds = left if left < self._timeout else None
             # A connection of the app's own client knows redis-py's ways only.
-            exchange = getattr(connection, "exchange", None)
-            replies: list[Any] = exchange(packed, len(commands)) if exchange else _slowly(connection, packed, len(commands))
-            if is_short:
-                connection._sock.settimeout(connection.socket_timeout)
+            exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
+            replies: list[Any] = exchange(packed, len(commands), seconds)
             if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
                 connection.disconnect()  # a primary once: who is it now?
             return replies
@@ -286,9 +282,15 @@ def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
     return None
 
 
-def _slowly(connection: Any, packed: bytes, count: int) -> list[Any]:
+def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float | None) -> list[Any]:
+    """As connections of ours do it, see ``connections``."""
+    if seconds is not None:
+        connection._sock.settimeout(max(0.001, seconds))
     connection.send_packed_command((packed,), check_health=False)
-    return [_read(connection) for _ in range(count)]
+    replies = [_read(connection) for _ in range(count)]
+    if seconds is not None:
+        connection._sock.settimeout(connection.socket_timeout)
+    return replies
 
 
 def _read(connection: Any) -> Any:

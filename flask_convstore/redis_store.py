@@ -81,6 +81,7 @@ from .redis_index import RedisIndex
 
 _log = logging.getLogger("flask_convstore")
 
+_SHAPES = get_args(Shape)
 _NUMBERS = (b"version", b"created", b"updated", b"count", b"first", b"history_version")
 
 
@@ -112,8 +113,9 @@ class RedisStore:
         self._prefix = prefix
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, lambda session_id: self._keys(session_id)[0], _in_key)
-        self._times = (limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
-        self._bounds = (
+        self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
+        self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
+        self._bounds = _as_bytes(
             limits.max_tokens,
             limits.max_history,
             int(limits.trim),
@@ -122,26 +124,31 @@ class RedisStore:
         )
 
     def apply(self, command: Command) -> Receipt:
-        keys = self._keys(command.session_id)
         if isinstance(command, (Touch, RenewTurn, Share)):
-            name, arguments = _keeping(command)
-            reply = self._calls.call(Call(name, keys, (_owner_argument(command.owner), *self._times, *arguments)))
-            _refuse(command, reply, keys)
-            version, created, updated, expires, lifetime = reply[2:7]
-            self._spread(command.session_id, lifetime, reply[7:8])
-            return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
+            return self._kept(command)
+        keys = self._keys(command.session_id)
         name, arguments = _writing(command)
         call = Call(name, keys, (*self._head(command), *arguments))
         reply = self._created(command, call) if isinstance(command, Save) else self._calls.call(call)
-        _refuse(command, reply, keys)
         if reply[0] != b"ok":
+            _refuse(command, reply, keys)
             return _first_receipt(reply, reply[2], keys[2], self._level)
         receipt = _receipt(reply, self._level)
         if isinstance(command, Delete):
             self._give_back(command.session_id, reply[8][0], receipt)
-        else:
-            self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
+        elif reply[8]:
+            self._spread(command.session_id, receipt.lifetime_ms, reply[8])
         return receipt
+
+    def _kept(self, command: Touch | RenewTurn | Share) -> Receipt:
+        keys = self._keys(command.session_id)
+        name, arguments = _keeping(command)
+        reply = self._calls.call(Call(name, keys, (_owner_argument(command.owner), *self._times, *arguments)))
+        _refuse(command, reply, keys)
+        version, created, updated, expires, lifetime, *due = reply[2:]
+        if due and due[0]:
+            self._spread(command.session_id, lifetime, due[0])
+        return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
 
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
@@ -150,12 +157,13 @@ class RedisStore:
         arguments += [command.element] if command.element else []
         queries = _reading(keys, command.last)
         reply, *found = self._calls.call(Call("begin_turn", keys, (*self._head(command), *arguments)), queries)
-        _refuse(command, reply, keys)
         if reply[0] == b"ok":
             now_begun = _snapshot(command.session_id, keys, found, command.last, reply[6])
             receipt = _receipt(reply, self._level)
-            self._spread(command.session_id, receipt.lifetime_ms, reply[8:9])
+            if reply[8]:
+                self._spread(command.session_id, receipt.lifetime_ms, reply[8])
             return Begun(receipt, now_begun)
+        _refuse(command, reply, keys)
         receipt = _first_receipt(reply, reply[2], keys[2], self._level)
         ended = _first_receipt(reply, reply[6], keys[2], self._level) if len(reply) > 6 and reply[6] else None
         gone = not receipt.expires_at_ms
@@ -169,13 +177,22 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        arguments = (_owner_argument(owner), *self._times, "", "", int(not is_interaction), "", "")
+        arguments: tuple[Argument, ...] = (
+            _owner_argument(owner),
+            *self._times,
+            "",
+            "",
+            int(not is_interaction),
+            "",
+            "",
+        )
         reply, *found = self._calls.call(Call("touch", keys, arguments), _reading(keys, last))
         if reply[0] == b"missing":
             return None
         _refuse(None, reply, keys)
         snapshot = _snapshot(session_id, keys, found, last, reply[5])
-        self._spread(session_id, reply[6], reply[7:8])
+        if reply[7]:
+            self._spread(session_id, reply[6], reply[7])
         return snapshot
 
     def spend(self, owner: str, most: int) -> int:
@@ -242,9 +259,9 @@ class RedisStore:
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
 
-    def _head(self, command: Save | Append | Delete | BeginTurn | CommitTurn | Edit) -> list[Argument]:
+    def _head(self, command: Save | Append | Delete | BeginTurn | CommitTurn | Edit) -> tuple[Argument, ...]:
         """The arguments that every write has, after the nonce."""
-        return [_owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds]
+        return (_owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds)
 
     # ---- the owner's index
 
@@ -252,7 +269,7 @@ class RedisStore:
         """The reply to *command*, which may create a session: behind its entry, and with a place where they are counted."""
         if command.mode == "merge":
             return self._calls.call(call)
-        lifetime = max(command.ttl_ms or 0, *self._times[:2]) + self._times[3]
+        lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
         owner = None if isinstance(command.owner, Scope) else command.owner
         most = self._limits.max_sessions
         is_counted = command.counts and command.started_at_ms is None  # what was acknowledged elsewhere has its place
@@ -282,15 +299,13 @@ class RedisStore:
         except ConvstoreError as error:
             _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
-    def _spread(self, session_id: str, lifetime: int, due: Sequence[Sequence[bytes]]) -> None:
-        """Tell the owner's index and the aliases of an interaction, if a script says that it is due.
+    def _spread(self, session_id: str, lifetime: int, due: Sequence[bytes]) -> None:
+        """Tell the owner's index and the aliases of an interaction, as a script says that it is *due*.
 
         What was asked for is done already: a failure is logged, and made good a minute later.
         """
-        if not due or not due[0]:
-            return
-        owner, *aliases = due[0]
-        longer = max(0, lifetime) + self._times[3]
+        owner, *aliases = due
+        longer = max(0, lifetime) + self._tombstone_ms
         try:
             self._calls.call(self._index.entry(owner.decode()[1:] or None, session_id, longer))
             for alias in aliases:
@@ -316,12 +331,12 @@ def _keeping(command: Touch | RenewTurn | Share) -> tuple[str, list[Argument]]:
     return "renew_turn", [command.turn, command.lease_ms]
 
 
-def _facts(command: Save | Append | BeginTurn) -> list[Argument]:
+def _facts(command: Save | Append | BeginTurn) -> tuple[str, str]:
     """The title and the usage that a command tells, as ``_facts.lua`` has them."""
     title = _title(command) if isinstance(command, Append) else ""
     if not title and command.first_title:
         title = f"?{command.first_title}"
-    return [title, _usage(command.usage)]
+    return title, _usage(command.usage) if command.usage else ""
 
 
 def _title(command: Append | Edit) -> str:
@@ -340,10 +355,11 @@ def _writing(
     """The script for a write, and what it gets after the arguments that every write has."""
     head: list[Argument]
     if isinstance(command, Append):
-        pairs = [part for name, value in command.fields for part in (name, value or b"")]
-        created = command.created_at_ms or ""
-        head = [created, command.expected, command.ttl_ms or "", *_facts(command), len(command.fields)]
-        return "append", [*head, *pairs, *command.elements]
+        head = [command.created_at_ms or "", command.expected, command.ttl_ms or "", *_facts(command)]
+        head.append(len(command.fields))
+        for name, value in command.fields:
+            head += (name, value or b"")
+        return "append", [*head, *command.elements]
     if isinstance(command, Edit):
         created = command.created_at_ms or ""
         return "edit", [created, command.expected, command.seq, command.loaded, command.element, _title(command)]
@@ -450,20 +466,31 @@ def _snapshot(
     """A session from the replies to ``_reading``."""
     flat, *lists = found
     elements = lists[0] if lists else []
-    # A pipeline gives a dict, unless its reply came through a connection with other callbacks.
-    stored = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+    # A connection of the app's own client may give a dict.
+    pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+    stored: dict[bytes, Any] = {}
+    fields: dict[str, bytes] = {}
+    aliases: list[Alias] = []
+    shared: dict[str, Any] = {}
     try:
-        version, created, updated, count, first, history_version = (int(stored[name]) for name in _NUMBERS)
+        for name, text in pairs:
+            kind = name[:2]
+            if kind == b"d:":
+                fields[name[2:].decode()] = text
+            elif kind == b"a:":
+                aliases.append(_alias_of(name[2:].decode()))
+            elif kind == b"s:":
+                shared[name[2:].decode()] = text.decode()
+            else:
+                stored[name] = text
+        version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
         shape = stored[b"shape"].decode()
         title = stored[b"title"].decode() if b"title" in stored else None
-        fields = {name[2:].decode(): text for name, text in stored.items() if name.startswith(b"d:")}
-        aliases = [_alias_of(name[2:].decode()) for name in stored if name.startswith(b"a:")]
         own_ttl = stored.get(b"ttl", b"")
         usage = Usage(int(stored.get(b"tokens_in", 0)), int(stored.get(b"tokens_out", 0)))
-        shared = {name[2:].decode(): role.decode() for name, role in stored.items() if name.startswith(b"s:")}
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
-    if shape not in get_args(Shape) or not 0 < created < LATEST_MS > updated:
+    if shape not in _SHAPES or not 0 < created < LATEST_MS > updated:
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
@@ -489,6 +516,11 @@ def _snapshot(
         usage=usage,
         shared=shared,
     )
+
+
+def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
+    """What goes with every call, packed once."""
+    return tuple(str(number).encode() for number in numbers)
 
 
 def _owner_argument(owner: Owner) -> str:

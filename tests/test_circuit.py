@@ -13,6 +13,7 @@ from flask_convstore.circuit import Circuit, CircuitStore
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.models import ANY, Touch
+from flask_convstore.outage_watch import OutageWatch
 from flask_convstore.store import Store, StoreAround
 
 from .harness import SETTINGS
@@ -37,6 +38,7 @@ class Moody(StoreAround):
         return super()._call(method, *arguments, **options)
 
 
+WATCH = OutageWatch(lambda *_, **__: None, "there", "none")
 DOWN = StoreUnavailable("no answer", written=None, is_down=True)
 
 
@@ -47,7 +49,7 @@ class World:
         self.now = 100.0
         self.inner = Moody(MemoryStore(limits_of(SETTINGS)))
         self.circuit = Circuit(3, lambda: self.now)
-        self.store = CircuitStore(self.inner, self.circuit)
+        self.store = CircuitStore(self.inner, self.circuit, WATCH)
 
     def ask(self) -> bool:
         """Whether the store was asked."""
@@ -105,7 +107,7 @@ def test_one_caller_tries_and_the_lock_is_held_by_none() -> None:
             assert go_on.wait(10)
             return super()._call(method, *arguments, **options)
 
-    world.store = CircuitStore(Slow(world.inner), world.circuit)
+    world.store = CircuitStore(Slow(world.inner), world.circuit, WATCH)
     world.inner.error = None
     trying = threading.Thread(target=world.ask)
     trying.start()
