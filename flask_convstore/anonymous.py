@@ -76,12 +76,15 @@ class AnonymousOwners:
         Raises:
             CrossOrigin: The request would change something, and comes from a page of another origin.
         """
-        is_unasked = request.method == "POST" and request.mimetype in _UNASKED and request.cookies
-        if request.method in ("GET", "HEAD", "OPTIONS") or not (is_unasked or self._cookie in request.cookies):
+        asked = request._get_current_object()  # type: ignore[attr-defined]
+        if asked.method in ("GET", "HEAD", "OPTIONS") or not asked.cookies:
             return
-        origin = request.headers.get("Origin")
-        is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(request.host_url)[:2]
-        if not is_ours or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        is_unasked = asked.method == "POST" and asked.mimetype in _UNASKED
+        if not (is_unasked or self._cookie in asked.cookies):
+            return
+        origin = asked.headers.get("Origin")
+        is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(asked.host_url)[:2]
+        if not is_ours or asked.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             raise CrossOrigin
 
     def _read(self) -> _Found | None:

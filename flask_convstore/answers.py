@@ -20,11 +20,10 @@ def answer(value: dict[str, Any], status: int, state: AnySession | Receipt | Non
 
 def marked(value: dict[str, Any], status: int, fallback: str | None) -> Response:
     """*value* as JSON, marked if the *fallback* gave it."""
-    shown = {**value, "degraded": True} if fallback else value
-    response = Response(codecs.dump(shown), status, mimetype="application/json")
     if fallback:
-        response.headers["Convstore-Degraded"] = fallback
-    return response
+        headers = {"Convstore-Degraded": fallback}
+        return Response(codecs.dump({**value, "degraded": True}), status, headers, content_type="application/json")
+    return Response(codecs.dump(value), status, content_type="application/json")
 
 
 def tagged(response: Response, state: AnySession | Receipt) -> Response:

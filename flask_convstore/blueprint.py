@@ -106,8 +106,7 @@ class _Views:
     def check_route(self) -> None:
         """A route that is switched off is none of ours."""
         routes = self._settings.routes
-        endpoint = (request.endpoint or "").rpartition(".")[2]
-        if routes is not True and not (routes and endpoint in routes):
+        if routes is not True and not (routes and (request.endpoint or "").rpartition(".")[2] in routes):
             abort(404)
 
     # ---- sessions
@@ -328,9 +327,9 @@ class _Views:
 
     def _expected(self) -> str:
         """The state that If-Match asks for; "" any."""
-        tags = list(request.if_match)
-        if request.if_match.star_tag or not request.headers.get("If-Match"):
+        if not request.headers.get("If-Match") or request.if_match.star_tag:
             return ""
+        tags = list(request.if_match)
         if len(tags) != 1 or not re.fullmatch(r"\d{1,16}-\d{1,16}", tags[0]):
             return "0-0"  # none of ours, weak, or several: no state is this
         return tags[0]

@@ -271,7 +271,8 @@ class Conversations(abc.ABC):
     def data_of(self, session: AnySession) -> dict[str, Any]:
         """A session's fields without the history; {} for a bare list."""
         if isinstance(session, dict):
-            return {name: value for name, value in session.items() if name != self.backend.settings.history_key}
+            history_key = self.backend.settings.history_key
+            return {name: value for name, value in session.items() if name != history_key}
         return {}
 
     def delete_session(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:

@@ -149,7 +149,7 @@ def _asked(handler: Handler, turn: Turn) -> Any:
     """What the handler replies, as a message or None."""
     try:
         reply = handler(turn)
-        if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
+        if not isinstance(reply, (str, dict)) and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
             reply = asyncio.run(_awaited(reply))
         return as_message(reply)
     except StoreError:

@@ -14,19 +14,22 @@ from .store import Store
 
 _log = logging.getLogger("flask_convstore")
 
-_IDLE_SECONDS = 60
+_IDLE_SECONDS = 60.0
 """How long a thread without a turn waits for one."""
 
 
 class Renewer:
     """Renews the leases of all turns of one store in one process, in a thread that lives while there are any.
 
-    One for each store: a store that hangs must not hold up the others.
+    One for each store: a store that hangs must not hold up the others. The thread is woken only for a lease that ends before
+    it looks again: most turns come and go without its taking the interpreter from anybody.
     """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._changed = threading.Condition()
+        self._looks_at = 0.0
+        self._every_seconds = _IDLE_SECONDS
         self._turns: dict[Hashable, tuple[float, float, Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None
 
@@ -36,23 +39,33 @@ class Renewer:
                 thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
                 thread.start()
                 self._thread = thread
-            self._turns[turn] = (time.monotonic() + every_seconds, every_seconds, renew)
-            self._changed.notify()
+            at = time.monotonic() + every_seconds
+            self._turns[turn] = (at, every_seconds, renew)
+            self._every_seconds = every_seconds
+            if at < self._looks_at:
+                self._changed.notify()
 
     def remove(self, turn: Hashable) -> None:
         with self._changed:
             self._turns.pop(turn, None)
 
     def _run(self) -> None:
+        idle_until = time.monotonic() + _IDLE_SECONDS
         while True:
             with self._changed:
                 now = time.monotonic()
-                if not self._turns and not self._changed.wait(_IDLE_SECONDS) and not self._turns:
+                if self._turns:
+                    idle_until = now + _IDLE_SECONDS
+                elif now >= idle_until:
                     self._thread = None
                     return
                 due = [turn for turn, (at, _, _) in self._turns.items() if at <= now]
-                if self._turns and not due:
-                    self._changed.wait(min(at for at, _, _ in self._turns.values()) - now)
+                if not due:
+                    # Without a turn: when one that begins now would have to be looked at.
+                    idle_at = min(now + self._every_seconds, idle_until)
+                    self._looks_at = min((at for at, _, _ in self._turns.values()), default=idle_at)
+                    self._changed.wait(self._looks_at - now)
+                    continue
                 calls = []
                 for turn in due:
                     _, every_seconds, renew = self._turns[turn]

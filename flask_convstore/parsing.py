@@ -77,7 +77,7 @@ def json_value(text: bytes) -> Any:
         NotSerializable: It cannot be stored; TooDeep: it is nested too deep.
     """
     try:
-        value = json.loads(text.decode(), parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_object)
+        value = _decoder.decode(text.decode())
     except RecursionError:
         raise BadJson("the body is nested too deep") from None
     except ValueError as error:
@@ -123,6 +123,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_object)
 
 
 def _flatten(messages: Any, place: str, errors: dict[str, list[str]]) -> None:

@@ -76,12 +76,13 @@ class Turn:
     ) -> None:
         assert begun.snapshot
         self._conversations = conversations
+        self._backend = backend = conversations.backend
         self._owner = owner
         self._last = last
         self._attempt = command.attempt
         self._lease_ms = command.lease_ms
         self._begun = begun
-        self._session = loaded(begun.snapshot, conversations.backend.settings.history_key, conversations.backend.origin)
+        self._session = loaded(begun.snapshot, backend.settings.history_key, backend.origin)
         self._fields = begun.snapshot.fields
         self._end: tuple[Message | None, Receipt] | None = None
         self.session_id = command.session_id
@@ -139,18 +140,24 @@ class Turn:
             return self._end
         if self._end:
             raise InvalidInput("the turn has a reply already; nothing was written", "reply")
-        if not isinstance(self.data, Mapping):
-            raise InvalidInput(
-                "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
-            )
         body = as_message(reply)
-        form = self._conversations.backend.form
+        form = self._backend.form
         elements, _, usage = changes.added([] if body is None else [body], form)
-        fields = changes.changed_fields(self._fields, self.data, form)
+        fields = self._changed_fields()
         token = f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
         receipt = self._commit(elements, fields, "unanswered" if body is None else "", token, usage=usage)
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
         return self._end
+
+    def _changed_fields(self) -> tuple[FieldChange, ...]:
+        data = self.__dict__.get("data")
+        if data is None:
+            return ()  # nobody has looked at it
+        if not isinstance(data, Mapping):
+            raise InvalidInput(
+                "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
+            )
+        return changes.changed_fields(self._fields, data, self._backend.form)
 
     def move_to(self, session_id: str, version: int) -> None:
         """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
@@ -173,7 +180,7 @@ class Turn:
         expected: str = "",
         usage: Usage | None = None,
     ) -> Receipt:
-        return self._conversations.backend.store.apply(
+        return self._backend.store.apply(
             CommitTurn(
                 session_id=self.session_id,
                 owner=self._owner,
@@ -190,15 +197,19 @@ class Turn:
         )
 
     def __enter__(self) -> Turn:
-        store = self._conversations.backend.store
-        command = RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=self._lease_ms)
         try:
-            self._renewer = renewer(store)
-            self._renewer.add(self, lambda: store.apply(command), self._lease_ms / 3000)
+            self._renewer = renewer(self._backend.store)
+            self._renewer.add(self, self._renew, self._lease_ms / 3000)
         except BaseException:
             self._fail()
             raise
         return self
+
+    def _renew(self) -> None:
+        lease_ms = self._lease_ms
+        self._backend.store.apply(
+            RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=lease_ms)
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -255,6 +266,7 @@ def begin(
         owner=whose,
         element=element,
         lease_ms=round(backend.settings.turn_lease * 1000),
+        supersede=_policy(backend, policy) == "supersede",
         last=_window(last),
         expected=expected,
         first_title=first_title,
@@ -277,20 +289,29 @@ def hold(
         TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
-    lease_ms = round(backend.settings.turn_lease * 1000)
-    command = BeginTurn(session_id=session_id, owner=whose, element=None, lease_ms=lease_ms)
+    command = BeginTurn(
+        session_id=session_id,
+        owner=whose,
+        element=None,
+        lease_ms=round(backend.settings.turn_lease * 1000),
+        supersede=_policy(backend, policy) == "supersede",
+    )
     begun = _begun(backend, command, policy)
     if begun.snapshot is None:
         raise SessionNotFound(session_id)
     return Turn(conversations, whose, command, begun, None), begun.snapshot
 
 
-def _begun(backend: Backend, command: BeginTurn, policy: Policy | None) -> Begun:
+def _policy(backend: Backend, policy: Policy | None) -> str:
     chosen = policy or backend.settings.turn_policy
     if chosen not in ("reject", "wait", "supersede"):
         raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
-    command = replace(command, supersede=chosen == "supersede")
-    deadline = time.monotonic() + (backend.settings.turn_wait if chosen == "wait" else 0)
+    return chosen
+
+
+def _begun(backend: Backend, command: BeginTurn, policy: Policy | None) -> Begun:
+    patience = backend.settings.turn_wait if _policy(backend, policy) == "wait" else 0
+    deadline = time.monotonic() + patience
     while True:
         try:
             return backend.store.begin(command)
@@ -328,6 +349,8 @@ def _window(last: int | None) -> int | None:
 
 def left_behind(session: AnySession, seq: int) -> Message | None:
     """The message before *seq*, if its turn was interrupted or superseded."""
+    if not session.has_status(seq - 1):
+        return None
     before = session.message(seq - 1)
     return before if before and before.status in ("interrupted", "superseded") else None
 
