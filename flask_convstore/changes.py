@@ -379,13 +379,18 @@ def added(messages: Sequence[Any], form: Form) -> Added:
         NotSerializable: JSON cannot hold one; the error says which.
         TooLarge: One is over the limit.
     """
-    given = _given(messages, form)
-    first_title = ""
-    for message in messages:
-        first_title = title_of(message.body if isinstance(message, Message) else message)
-        if first_title:
-            break
-    return Added(tuple(_elements(given, form)), first_title, _usage(given))
+    now, elements, first_title, usage = _now(), [], "", None
+    for index, message in enumerate(messages):
+        body, facts = (message.body, facts_of(message)) if isinstance(message, Message) else (message, _NO_FACTS)
+        if facts:
+            check_facts(facts, f"{form.history_key}[{index}]", form)
+            usage = _sum(usage, facts)
+        element = join_element(now, _body_text(body, form, index), facts)
+        if len(element) > form.max_message_bytes:
+            _check_message_size(element, form, index)
+        elements.append(element)
+        first_title = first_title or title_of(body)
+    return Added(tuple(elements), first_title, usage)
 
 
 _LONGEST_TITLE = 60
@@ -411,8 +416,19 @@ def _first_title(given: Iterable[Given]) -> str:
 
 
 def _usage(given: Iterable[Given]) -> Usage | None:
-    counts = [facts["tokens"] for _, facts in given if facts and "tokens" in facts]
-    return Usage(*map(sum, zip(*counts, strict=True))) if counts else None
+    usage = None
+    for _, facts in given:
+        usage = _sum(usage, facts)
+    return usage
+
+
+def _sum(usage: Usage | None, facts: Mapping[str, Any]) -> Usage | None:
+    """*usage*, and that of one more message, if it tells of any."""
+    if "tokens" not in facts:
+        return usage
+    before = usage or Usage()
+    more = Usage(*facts["tokens"])
+    return Usage(before.input + more.input, before.output + more.output)
 
 
 def texts(content: Any, form: Form) -> Texts:
@@ -441,15 +457,16 @@ def _given(history: object, form: Form) -> list[Given]:
         raise InvalidInput(
             f"a history is a list of messages, not a {kind}: {cure}; nothing was written", form.history_key
         )
-    given: list[Given] = []
-    for message in history:
-        body, facts = (message.body, facts_of(message)) if isinstance(message, Message) else (message, _NO_FACTS)
-        try:
-            given.append((codecs.encode(body), facts))
-        except NotSerializable:
-            codecs.encode(body, f"{form.history_key}[{len(given)}]")  # says where
-            raise
-    return given
+    messages = ((one.body, facts_of(one)) if isinstance(one, Message) else (one, _NO_FACTS) for one in history)
+    return [(_body_text(body, form, index), facts) for index, (body, facts) in enumerate(messages)]
+
+
+def _body_text(body: Any, form: Form, index: int) -> bytes:
+    try:
+        return codecs.encode(body)
+    except NotSerializable:
+        codecs.encode(body, f"{form.history_key}[{index}]")  # says where
+        raise
 
 
 def _history_change(base: Base, history: list[Given] | None, form: Form) -> Extend | Rewrite | None:

@@ -34,10 +34,20 @@ def encode(value: object, path: str = "") -> bytes:
         text = orjson.dumps(value, default=_as_text)
     except (TypeError, RecursionError) as error:
         raise _explained(value, path, error) from None
-    # orjson writes null for NaN and Infinity. Only a text with a null, or with many brackets, is worth a closer look.
-    if b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+    # orjson writes null for NaN and Infinity. Only a text with a null, or with many brackets, is worth a closer look, and
+    # what is texts only, as most messages are, is worth none.
+    if not _is_of_texts(value) and (b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
     return text
+
+
+def _is_of_texts(value: object) -> bool:
+    if type(value) is not dict:
+        return type(value) is str
+    for part in value.values():
+        if type(part) is not str:
+            return False
+    return True
 
 
 def check_depth(value: object, path: str, deepest: int) -> None:
