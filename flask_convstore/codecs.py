@@ -41,13 +41,13 @@ def encode(value: object, path: str = "") -> bytes:
     return text
 
 
+_TEXTS = {str}
+
+
 def _is_of_texts(value: object) -> bool:
     if type(value) is not dict:
         return type(value) is str
-    for part in value.values():
-        if type(part) is not str:
-            return False
-    return True
+    return set(map(type, value.values())) <= _TEXTS
 
 
 def check_depth(value: object, path: str, deepest: int) -> None:
