@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from typing import Any
 
@@ -24,6 +25,27 @@ class Floor:
     def __init__(self, client: redis.Redis) -> None:
         self._client: Any = client
         self._sha = client.script_load(_APPEND)
+
+    def start(self, name: str, owner: str) -> None:
+        """A new session, known to its owner."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hset(f"f:{{{name}}}", mapping={"updated": "now", "owner": owner})
+        pipe.pexpire(f"f:{{{name}}}", 3_600_000)
+        pipe.zadd(f"f:owner:{owner}", {name: time.time()})
+        pipe.pexpire(f"f:owner:{owner}", 3_600_000)
+        pipe.execute()
+
+    def owned(self, owner: str) -> list[Any]:
+        """The owner's last 50 sessions: two round trips."""
+        names = self._client.zrevrange(f"f:owner:{owner}", 0, 49)
+        pipe = self._client.pipeline(transaction=False)
+        for name in names:
+            pipe.hmget(f"f:{{{name.decode()}}}", "updated", "owner")
+        found = zip(names, pipe.execute(), strict=True)
+        return [{"session_id": name.decode(), "updated": updated.decode()} for name, (updated, _) in found]
+
+    def drop(self, name: str) -> None:
+        self._client.delete(f"f:{{{name}}}", f"f:{{{name}}}:h")
 
     def append(self, name: str, *messages: dict[str, Any]) -> None:
         texts = [orjson.dumps(message) for message in messages]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from typing import Any
 
 import redis
@@ -18,6 +19,11 @@ from .by_hand import Floor
 convstore = ConversationStore()
 
 
+@convstore.owner_loader
+def owner() -> str | None:
+    return request.headers.get("Owner")
+
+
 @convstore.reply(last=20)
 def reply(turn: Any) -> str:
     return "a" * 800
@@ -31,8 +37,22 @@ def create_app() -> Flask:
     floor = Floor(redis.Redis.from_url(os.environ["CONVSTORE_URL"]))
     schema = continue_body(Settings())
 
+    @app.post("/by-hand")
+    def start_by_hand() -> tuple[Response, int]:
+        name = str(uuid.uuid4())
+        floor.start(name, request.headers.get("Owner", ""))
+        return jsonify(session_id=name, history=[]), 201
+
+    @app.get("/by-hand")
+    def list_by_hand() -> Response:
+        return jsonify(sessions=floor.owned(request.headers["Owner"]))
+
+    @app.get("/by-hand/<name>")
+    def get_by_hand(name: str) -> Response:
+        return jsonify(session_id=name, history=floor.read(name))
+
     @app.post("/by-hand/<name>/messages")
-    def by_hand(name: str) -> tuple[Response, int]:
+    def continue_by_hand(name: str) -> tuple[Response, int]:
         body = FlaskParser().parse(schema, request, location="json")
         message = {"role": body["role"], "content": body["content"]}
         answer = {"role": "assistant", "content": "a" * 800}

@@ -8,8 +8,9 @@ without it.
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections.abc import Iterator
+from functools import partial
 
 import redis
 
@@ -17,13 +18,32 @@ from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.models import Page, Rewrite, Save
 from flask_convstore.redis_store import RedisStore
-from tests.servers import running
+from tests.servers import Server, running
 from tests.wire import Proxy
+
+from .measure import Comparing, Result, table
 
 OWNED = (100, 10_000, 100_000)
 LIMIT = 50
-ROUNDS = 300
-_PARTS = ("first", "middle", "last")
+ROUNDS = 60
+_LIMITS = limits_of(Settings(max_sessions=0))
+
+
+def list_results(server: Server, owned: tuple[int, ...], rounds: int) -> Iterator[Result]:
+    """A page of those who own more, against the same page of who owns the least."""
+    store = RedisStore(server.client, "b:", _LIMITS)
+    compare = Comparing(server.client, rounds)
+    places = {}
+    for count in owned:
+        fill(server.client, store, f"owner of {count}", count)
+        places[count] = cursors(store, f"owner of {count}", count)
+    least = owned[0]
+    for count in owned[1:]:
+        for part, cursor in places[count].items():
+            ours = partial(page, store, f"owner of {count}", cursor)
+            theirs = partial(page, store, f"owner of {least}", places[least][part])
+            case, against = f"list: {part} page of {count:,}", f"of {least:,}"
+            yield compare(case, 0, against, ours, theirs, 1.10, calls=5)
 
 
 def fill(client: redis.Redis, store: RedisStore, owner: str, count: int) -> None:
@@ -59,36 +79,15 @@ def page(store: RedisStore, owner: str, cursor: str | None) -> Page:
 
 
 def main() -> None:
-    limits = limits_of(Settings(max_sessions=0))
     with running("valkey") as server, Proxy(("127.0.0.1", server.port)) as proxy:
-        store = RedisStore(server.client, "b:", limits)
-        counted = RedisStore(redis.Redis.from_url(proxy.url), "b:", limits)
-        places = {}
+        print(f"pages of {LIMIT}, medians of {ROUNDS} rounds, interleaved\n")
+        print(table(list(list_results(server, OWNED, ROUNDS))))
+        counted = RedisStore(redis.Redis.from_url(proxy.url), "b:", _LIMITS)
+        page(counted, f"owner of {OWNED[0]}", None)
         for count in OWNED:
-            owner = f"owner of {count}"
-            fill(server.client, store, owner, count)
-            places[count] = cursors(store, owner, count)
-        taken: dict[tuple[int, str], list[float]] = {(count, part): [] for count in OWNED for part in _PARTS}
-        for _ in range(ROUNDS):
-            for (count, part), times in taken.items():
-                started = time.perf_counter()
-                page(store, f"owner of {count}", places[count][part])
-                times.append(time.perf_counter() - started)
-        print(
-            f"a page of {LIMIT}, medians of {ROUNDS}, interleaved; in brackets as a multiple of {OWNED[0]} sessions\n"
-        )
-        print("| sessions | round trips | " + " | ".join(f"{part} page" for part in _PARTS) + " |")
-        print("| --- | --- | " + "--- | " * len(_PARTS))
-        for count in OWNED:
-            page(counted, f"owner of {count}", None)
             proxy.reset()
-            page(counted, f"owner of {count}", places[count]["middle"])
-            cells = []
-            for part in _PARTS:
-                median = statistics.median(taken[count, part])
-                ratio = median / statistics.median(taken[OWNED[0], part])
-                cells.append(f"{median * 1000:.2f} ms ({ratio:.2f})")
-            print(f"| {count:,} | {proxy.round_trips} | " + " | ".join(cells) + " |")
+            page(counted, f"owner of {count}", None)
+            print(f"{proxy.round_trips} round trips at {count:,}")
 
 
 if __name__ == "__main__":

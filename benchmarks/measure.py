@@ -7,74 +7,131 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 Action = Callable[[], object]
 
 
+class Cost(NamedTuple):
+    """What one call takes, in microseconds: by the clock, and of the processors of the app and of the server."""
+
+    clock: float
+    app: float
+    server: float
+
+
 @dataclass(frozen=True)
 class Result:
-    """One comparison.
+    """One comparison: medians of both.
 
     Attributes:
         case, size: What was compared, with so many messages before.
-        ours_us, theirs_us: Median microseconds of one call.
-        ratio: Of the medians.
         target: What the ratio may be; None: it is only told.
     """
 
     case: str
     size: int
     against: str
-    ours_us: float
-    theirs_us: float
-    ratio: float
-    target: float | None
+    ours: Cost
+    theirs: Cost
+    target: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Of the times by the clock."""
+        return self.ours.clock / self.theirs.clock
 
     @property
     def is_met(self) -> bool:
         return self.target is None or self.ratio <= self.target
 
     def as_dict(self) -> dict[str, object]:
-        return {**asdict(self), "is_met": self.is_met}
+        return {**asdict(self), "ours": self.ours._asdict(), "theirs": self.theirs._asdict(), "ratio": self.ratio}
 
 
-def compare(
-    case: str,
-    size: int,
-    against: str,
-    ours: Action,
-    theirs: Action,
-    target: float | None = None,
-    *,
-    rounds: int = 40,
-    calls: int = 25,
-) -> Result:
-    """The medians of both over so many rounds; in each, so many calls of the one, then of the other."""
-    for action in (ours, theirs):
+class Comparing:
+    """Compares on one server.
+
+    Args:
+        client: To ask the server for its processor time; not the one that is measured.
+        rounds: So many times the one is measured, then the other.
+    """
+
+    def __init__(self, client: Any, rounds: int) -> None:
+        self._client = client
+        self._rounds = rounds
+
+    def __call__(
+        self,
+        case: str,
+        size: int,
+        against: str,
+        ours: Action,
+        theirs: Action,
+        target: float | None = None,
+        *,
+        calls: int = 25,
+        prepare: Action = lambda: None,
+    ) -> Result:
+        """In each round, so many calls of *ours*, then of *theirs*; *prepare* comes before it, and is not measured."""
+        prepare()
+        for action in (ours, theirs):
+            for _ in range(calls):
+                action()
+        gc.collect()
+        gc.disable()
+        pairs = []
+        try:
+            for _ in range(self._rounds):
+                prepare()
+                pairs.append((self._cost(ours, calls), self._cost(theirs, calls)))
+        finally:
+            gc.enable()
+        mine, others = (median(column) for column in zip(*pairs, strict=True))
+        return Result(case, size, against, mine, others, target)
+
+    def _cost(self, action: Action, calls: int) -> Cost:
+        before = server_seconds(self._client)
+        used, started = time.process_time(), time.perf_counter()
         for _ in range(calls):
             action()
-    gc.collect()
-    gc.disable()
-    try:
-        pairs = [(_seconds(ours, calls), _seconds(theirs, calls)) for _ in range(rounds)]
-    finally:
-        gc.enable()
-    mine, others = (statistics.median(column) * 1e6 / calls for column in zip(*pairs, strict=True))
-    return Result(case, size, against, round(mine, 1), round(others, 1), round(mine / others, 3), target)
+        elapsed, app = time.perf_counter() - started, time.process_time() - used
+        server = server_seconds(self._client) - before
+        return Cost(*(seconds * 1e6 / calls for seconds in (elapsed, app, server)))
 
 
-def _seconds(action: Action, calls: int) -> float:
-    started = time.perf_counter()
-    for _ in range(calls):
-        action()
-    return time.perf_counter() - started
+def median(costs: tuple[Cost, ...]) -> Cost:
+    """Of each part for itself."""
+    return Cost(*(round(statistics.median(part), 1) for part in zip(*costs, strict=True)))
+
+
+def server_seconds(client: Any) -> float:
+    """The processor time that the server has had so far."""
+    used = client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
 def table(results: list[Result]) -> str:
     """The results as Markdown."""
-    lines = ["| what | messages | against | µs | µs | ratio | target |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| what | messages | against | µs | µs | ratio | target | app + server | app + server |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for found in results:
         target = "" if found.target is None else f"{found.target:.2f}{'' if found.is_met else ' **missed**'}"
-        numbers = f"{found.ours_us:,.0f} | {found.theirs_us:,.0f} | {found.ratio:.2f} | {target}"
-        lines.append(f"| {found.case} | {found.size:,} | {found.against} | {numbers} |")
+        size = f"{found.size:,}" if found.size else ""
+        clock = f"{_shown(found.ours.clock)} | {_shown(found.theirs.clock)} | {found.ratio:.2f} | {target}"
+        used = " | ".join(f"{_shown(cost.app)} + {_shown(cost.server)}" for cost in (found.ours, found.theirs))
+        lines.append(f"| {found.case} | {size} | {found.against} | {clock} | {used} |")
     return "\n".join(lines)
+
+
+def _shown(microseconds: float) -> str:
+    return f"{microseconds:,.0f}" if microseconds >= 10 else f"{microseconds:.1f}"
+
+
+def put(page: Path, mark: str, text: str) -> None:
+    """Write *text* into a page, between ``<!-- mark -->`` and ``<!-- /mark -->``."""
+    before, _, rest = page.read_text("utf-8").partition(f"<!-- {mark} -->")
+    _, ended, after = rest.partition(f"<!-- /{mark} -->")
+    assert ended, f"{page} has no marks for {mark}"
+    page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}", "utf-8")
