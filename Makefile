@@ -8,7 +8,7 @@ MINUTES ?= 10
 WORLD ?= all
 CASES ?= 2000
 
-.PHONY: help demo test lint bench chaos fuzz replay clean docs
+.PHONY: help demo test lint bench scaling chaos fuzz replay clean docs
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
+	@echo "make scaling         what sessions take of a server, and what millions need: ARGS=--quick, REPORT=docs/scaling.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
@@ -54,6 +55,10 @@ docs: $(VENV)-docs/ready
 
 bench: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
+
+scaling: $(VENV)/ready
+	@$(BIN)/python -m benchmarks.scaling $(ARGS) $(if $(REPORT),--report $(REPORT))
+	@$(BIN)/python -m benchmarks.cluster $(if $(findstring --quick,$(ARGS)),--quick) $(if $(REPORT),--report $(REPORT))
 
 chaos: $(VENV)/ready
 	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))

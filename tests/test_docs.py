@@ -48,6 +48,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 COMMENT = re.compile(r"<!-- (given|continues|not run|same|then):? ?(.*?) ?-->", re.DOTALL)
+MADE = re.compile(r"^<!-- (?:made of .*|end|/?(?:bench|measured|assumed|plan|cluster)) -->$", re.MULTILINE)
+"""Marks of what a program writes."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,7 @@ def test_no_block_is_left_out_silently() -> None:
     assert sum(text.count("```") for text in TEXTS.values()) == 2 * len(BLOCKS), "a block that is not understood"
     for page, text in TEXTS.items():
         told = sum(len(block.notes) for block in BLOCKS if block.page == page)
-        told += len(
-            re.findall(r"^<!-- (?:made of .*|end) -->$", text, re.MULTILINE)
-        )  # a table that is made by a program
+        told += len(MADE.findall(text))
         assert text.count("<!--") == told, f"{page}: a comment that is not understood, or belongs to no block"
     run_blocks = [block for chain in CHAINS for block in chain]
     assert run_blocks == [block for block in PYTHON if "not run" not in block.notes]
