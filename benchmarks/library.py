@@ -161,4 +161,4 @@ def _flat(store: ConversationStore, compare: Comparing, few: int, many: int) -> 
 
 def _few(size: int) -> int:
     """So many calls of what takes longer the more messages there are."""
-    return min(25, max(5, 2_000 // size))
+    return min(25, max(3, 2_000 // size))

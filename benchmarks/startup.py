@@ -39,7 +39,7 @@ def startup(url: str, runs: int) -> str:
     ]
     importing, registering, first, second = (statistics.median(column) for column in zip(*times, strict=True))
     return (
-        f"Before the first request: importing the package {importing:.0f} ms, beside Flask and redis-py; "
-        f"`ConversationStore(app)` and its blueprint {registering:.1f} ms; "
+        f"Before the first request: importing the package {importing:.0f} ms, beside Flask and redis-py;\n"
+        f"`ConversationStore(app)` and its blueprint {registering:.1f} ms;\n"
         f"the first write {first:.1f} ms (it connects, and brings its scripts), the second {second:.2f} ms."
     )

@@ -36,6 +36,10 @@ def counted(server: Server) -> list[Trip]:
             with store.turn("s", USER, last=20) as begun:
                 begun.reply(BOT)
 
+        def append_a_minute_later() -> None:
+            server.client.hset("chat:session:{s}", "indexed", 0)  # when the owner's index heard of it last
+            store.append("s", USER, BOT)
+
         def add() -> None:
             with store.sessions.scope():
                 store.sessions["few"]["history"].append(USER)
@@ -48,6 +52,7 @@ def counted(server: Server) -> list[Trip]:
 
         cases: dict[str, Callable[[], object]] = {
             "append 2 messages to 1,000": lambda: store.append("s", USER, BOT),
+            "the same, once a minute": append_a_minute_later,
             "turn, last 20 of 1,000": turn,
             "read the last 20 of 1,000": lambda: store.get_session("s", last=20),
             "messages, a page of 50 of 1,000": lambda: store.messages("s"),
