@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -146,17 +147,23 @@ def _with_a_receiver(store: ConversationStore, compare: Comparing) -> Result:
 
 
 def _flat(store: ConversationStore, compare: Comparing, few: int, many: int) -> Result:
-    """Whether an append costs as much behind many messages as behind few."""
+    """Whether an append costs as much behind many messages as behind few. Each round has all that comes now and then, too,
+    as the dropping of old tokens does."""
+    names = [f"short {number}" for number in range(25)]
+    in_turn = itertools.cycle(names)
 
-    def grown(name: str, size: int) -> Callable[[], object]:
+    def grow(name: str, size: int) -> None:
         store.save_session(name, {"history": []})
         for _ in range(size // 2):
             store.append(name, USER, BOT)
-        return partial(store.append, name, USER, BOT)
 
-    long = grown("long", many)
-    short = partial(store.append, "short", USER, BOT)
-    return compare("append", many, f"append at {few}", long, short, 1.10, prepare=lambda: grown("short", few))
+    def short_again() -> None:
+        for name in names:
+            grow(name, few)
+
+    grow("long", many)
+    long, short = partial(store.append, "long", USER, BOT), lambda: store.append(next(in_turn), USER, BOT)
+    return compare("append", many, f"append at {few}", long, short, 1.10, calls=250, prepare=short_again)
 
 
 def _few(size: int) -> int:
