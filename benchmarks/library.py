@@ -14,7 +14,8 @@ import orjson
 import redis
 
 from flask_convstore import ConversationStore, signals
-from flask_convstore.models import ANY, bodies_of
+from flask_convstore.messages import bodies_of
+from flask_convstore.models import ANY
 from flask_convstore.sessions import loaded
 from tests.servers import Server
 

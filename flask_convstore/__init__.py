@@ -39,7 +39,8 @@ from .errors import (
 from .exchanges import TurnEnded
 from .extension import ConversationStore
 from .mapping import SessionMapping
-from .models import ANY, Health, Message, Page, Receipt, Summary, Usage
+from .messages import Message, Usage
+from .models import ANY, Health, Page, Receipt, Summary
 from .problems import problem
 from .sessions import ListSession, Session
 from .turns import Turn

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 
 from .changes import Content
+from .commands import LinkAlias, Touch
 from .conversations import TOMBSTONE_MS, Conversations, check_name
 from .errors import SessionExists, SessionNotFound, StoreUnavailable
 from .ids import new_id
-from .models import ANY, CALLER, Alias, LinkAlias, Owner, Scope, Touch
+from .models import ANY, CALLER, Alias, Owner, Scope
 from .sessions import AnySession, base_of
 
 _SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000

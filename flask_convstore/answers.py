@@ -7,8 +7,9 @@ from typing import Any
 from flask import Response
 
 from . import codecs, schemas
-from .models import Receipt, as_datetime, as_milliseconds
+from .models import Receipt
 from .sessions import AnySession
+from .times import as_datetime, as_milliseconds
 
 
 def answer(value: dict[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:

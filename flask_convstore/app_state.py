@@ -26,7 +26,7 @@ from .errors import ConfigurationError, StoreUnavailable
 from .fallback import FallbackStore
 from .journal import Journal
 from .memory_store import MemoryStore
-from .models import Health, Receipt, now_ms
+from .models import Health, Receipt
 from .observed_store import ObservedStore
 from .outage_watch import OutageWatch
 from .redis_calls import Durability
@@ -34,6 +34,7 @@ from .redis_cluster import LazyCluster
 from .redis_store import RedisStore
 from .replaying import Part, Replayer
 from .store import Store
+from .times import now_ms
 from .units import units
 
 _log = logging.getLogger("flask_convstore")

@@ -43,11 +43,13 @@ from .config import ENDPOINTS, Settings
 from .conversations import Conversations, check_name
 from .errors import ConflictError, ConvstoreError, InvalidInput, MessageNotFound, OwnerRequired, SessionNotFound
 from .exchanges import Replier, converse
-from .models import Message, Receipt, as_datetime
+from .messages import Message
+from .models import Receipt
 from .owner_views import OwnerViews
 from .parsing import limit_body, parser
 from .problems import problem
 from .sessions import AnySession
+from .times import as_datetime
 
 _BODY_SLACK = 65_536
 _ESCAPED = 3

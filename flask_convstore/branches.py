@@ -8,25 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from . import aliases, changes, codecs
+from .commands import Append, Delete, FieldChange, Rewrite, Save, Share, Touch
 from .conversations import Backend, Conversations
 from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound
 from .ids import new_id
-from .models import (
-    ANY,
-    CALLER,
-    Append,
-    Delete,
-    FieldChange,
-    Owner,
-    Rewrite,
-    Save,
-    Scope,
-    Share,
-    Snapshot,
-    Touch,
-    Usage,
-    bodies_of,
-)
+from .messages import Usage, bodies_of
+from .models import ANY, CALLER, Owner, Scope, Snapshot
 from .sessions import AnySession
 from .turns import Policy, Turn, hold
 

@@ -13,26 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from . import codecs
+from .commands import Extend, FieldChange, Mode, Rewrite, Save
 from .errors import InvalidInput, NotSerializable, TooLarge
-from .models import (
-    NO_USAGE,
-    Alias,
-    Extend,
-    FieldChange,
-    Message,
-    Mode,
-    Owner,
-    Receipt,
-    Rewrite,
-    Save,
-    Shape,
-    Snapshot,
-    Usage,
-    bodies_of,
-    facts_of,
-    join_element,
-    with_body,
-)
+from .messages import NO_USAGE, Message, Usage, bodies_of, facts_of, join_element, with_body
+from .models import Alias, Owner, Receipt, Shape, Snapshot
 
 MAX_FIELDS = 1000
 """Data fields of one write. Each costs the server about a microsecond, during which it serves nobody else."""

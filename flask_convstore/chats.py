@@ -6,10 +6,12 @@ from collections.abc import Hashable
 from typing import Any
 
 from . import changes
+from .commands import Extend, Save, new_token
 from .conversations import Conversations, check_name, digest_of
 from .errors import InvalidInput
 from .keys import id_of
-from .models import CALLER, Extend, Message, Owner, Receipt, Save, Scope, new_token
+from .messages import Message
+from .models import CALLER, Owner, Receipt, Scope
 
 
 def save_message(

@@ -6,7 +6,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 from . import codecs
-from .models import Alias, BeginTurn, Command, Extend, FieldChange, Rewrite, Scope, Usage
+from .commands import BeginTurn, Command, Extend, FieldChange, Rewrite
+from .messages import Usage
+from .models import Alias, Scope
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*get_args(Command), BeginTurn, Extend, Rewrite)}
 _TUPLES: dict[str, Any] = {kind.__name__: kind for kind in (FieldChange, Alias, Usage)}

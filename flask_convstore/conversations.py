@@ -17,6 +17,7 @@ from typing import Any
 
 from . import changes
 from .changes import Content, Form
+from .commands import Append, Delete, Save, Touch, new_token
 from .config import Settings, masked
 from .errors import (
     ConflictError,
@@ -31,22 +32,8 @@ from .errors import (
     TooManyTurns,
 )
 from .ids import id_made_away, id_named, new_id
-from .models import (
-    CALLER,
-    Append,
-    Delete,
-    Health,
-    Limits,
-    Message,
-    Owner,
-    Page,
-    Receipt,
-    Save,
-    Scope,
-    Summary,
-    Touch,
-    new_token,
-)
+from .messages import Message
+from .models import CALLER, Health, Limits, Owner, Page, Receipt, Scope, Summary
 from .observed_store import told_after
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store

@@ -7,23 +7,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import changes, codecs
+from .commands import Append, Edit, Share, new_token
 from .conversations import Conversations, check_name, digest_of
 from .errors import ConflictError, CorruptValue, InvalidInput, MessageNotFound, SessionNotFound
-from .models import (
-    CALLER,
-    Append,
-    Edit,
-    Message,
-    Messages,
-    Owner,
-    Receipt,
-    Role,
-    Scope,
-    Share,
-    edited_element,
-    message_of,
-    new_token,
-)
+from .messages import Message, edited_element, message_of
+from .models import CALLER, Messages, Owner, Receipt, Role, Scope
 
 MAX_TITLE = 200
 """The longest title, in characters."""

@@ -6,10 +6,12 @@ been handed over, and for as long as it may live, nobody can say that it is not 
 
 from __future__ import annotations
 
+from .commands import BeginTurn, Command, Save
 from .errors import SessionNotFound, StoreUnavailable
 from .ids import made_away_at_ms
-from .models import BeginTurn, Begun, Command, Limits, Messages, Owner, Receipt, Save, Snapshot, now_ms
+from .models import Begun, Limits, Messages, Owner, Receipt, Snapshot
 from .store import Store, StoreAround
+from .times import now_ms
 
 _AHEAD_MS = 24 * 3600 * 1000
 """An id made by a clock that goes so much ahead is none."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from . import changes, codecs, merging
 from .changes import Base, Texts
+from .commands import Delete, Extend, FieldChange, Mode, Save, Touch, new_token
 from .conversations import Backend
 from .converters import Converter
 from .errors import (
@@ -25,20 +26,8 @@ from .errors import (
     StoreUnavailable,
     TooLarge,
 )
-from .models import (
-    Delete,
-    Extend,
-    FieldChange,
-    Mode,
-    Owner,
-    Receipt,
-    Save,
-    Snapshot,
-    Touch,
-    bodies_of,
-    join_element,
-    new_token,
-)
+from .messages import bodies_of, join_element
+from .models import Owner, Receipt, Snapshot
 from .sessions import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
 from .store import Store
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import changes
+from .commands import Append, new_token
 from .conversations import Conversations, check_name, digest_of
 from .errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
-from .models import CALLER, Append, Begun, Message, Owner, Receipt, Scope, message_of, new_token
+from .messages import Message, message_of
+from .models import CALLER, Begun, Owner, Receipt, Scope
 from .turns import Turn, as_message, begin, left_behind
 
 _log = logging.getLogger("flask_convstore")

@@ -22,7 +22,8 @@ from .converters import converter_of
 from .errors import ConfigurationError
 from .exchanges import Replier, TurnEnded, first_exchange
 from .mapping import SessionMapping
-from .models import ANY, CALLER, Health, Message, Owner, Receipt, Role, Scope, Usage
+from .messages import Message, Usage
+from .models import ANY, CALLER, Health, Owner, Receipt, Role, Scope
 from .namespaces import Namespace, Namespaces
 from .redis_cluster import LazyCluster
 from .sessions import AnySession

@@ -16,29 +16,14 @@ from typing import Any, TypeVar
 
 from .circuit import Circuit
 from .command_text import command_of, text_of
+from .commands import BeginTurn, Command, Delete, Rewrite, Save, Touch, new_token
 from .errors import ConvstoreError, CorruptValue, SessionMoved, SessionNotFound, StoreUnavailable
 from .ids import made_away_at_ms
 from .journal import NEVER_MS, Entry, Journal, Row
 from .memory_store import MemoryStore
-from .models import (
-    ANY,
-    BeginTurn,
-    Begun,
-    Command,
-    Delete,
-    Limits,
-    Messages,
-    Owner,
-    Receipt,
-    Rewrite,
-    Save,
-    Scope,
-    Snapshot,
-    Touch,
-    new_token,
-    now_ms,
-)
+from .models import ANY, Begun, Limits, Messages, Owner, Receipt, Scope, Snapshot
 from .store import Store, StoreAround
+from .times import now_ms
 
 _T = TypeVar("_T")
 

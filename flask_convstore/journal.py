@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from .errors import StoreUnavailable
 from .journal_file import JournalFile, flush
-from .models import now_ms
+from .times import now_ms
 
 _APPLICATION = 0x43_56_53_4A
 _VERSION = 1

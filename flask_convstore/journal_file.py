@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import StoreUnavailable
-from .models import now_ms
+from .times import now_ms
 
 _log = logging.getLogger("flask_convstore")
 

@@ -9,6 +9,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
+from .commands import (
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
 from .errors import (
     ConflictError,
     Forbidden,
@@ -20,31 +34,8 @@ from .errors import (
     TurnInProgress,
     TurnLost,
 )
-from .models import (
-    ANY,
-    NO_USAGE,
-    Alias,
-    Append,
-    BeginTurn,
-    Command,
-    CommitTurn,
-    Delete,
-    Edit,
-    Extend,
-    Limits,
-    Receipt,
-    RenewTurn,
-    Rewrite,
-    Role,
-    Save,
-    Shape,
-    Share,
-    Snapshot,
-    Summary,
-    Touch,
-    Usage,
-    with_status,
-)
+from .messages import NO_USAGE, Usage, with_status
+from .models import ANY, Alias, Limits, Receipt, Role, Shape, Snapshot, Summary
 
 Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
 """What has a token, by which a repeat is known."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from .commands import BeginTurn, Command, CommitTurn, Delete, LinkAlias, RenewTurn, Save, Share, Touch
 from .errors import (
     InvalidInput,
     SessionNotFound,
@@ -33,29 +34,8 @@ from .memory_session import (
     summary_of,
     write,
 )
-from .models import (
-    ANY,
-    About,
-    Alias,
-    BeginTurn,
-    Begun,
-    Command,
-    CommitTurn,
-    Delete,
-    Limits,
-    LinkAlias,
-    Messages,
-    Owner,
-    Page,
-    Receipt,
-    RenewTurn,
-    Save,
-    Scope,
-    Share,
-    Snapshot,
-    Touch,
-    now_ms,
-)
+from .models import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
+from .times import now_ms
 
 _SWEEP_EVERY_MS = 60_000
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from . import changes
 from .changes import Base, Form
-from .models import Extend, Receipt, Save, bodies_of
+from .commands import Extend, Save
+from .messages import bodies_of
+from .models import Receipt
 
 
 def whole_number(text: bytes | None) -> int | None:

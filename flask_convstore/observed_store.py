@@ -11,22 +11,21 @@ from typing import Any
 from blinker import NamedSignal
 
 from . import signals
-from .models import (
+from .commands import (
     Append,
     BeginTurn,
-    Begun,
     Command,
     CommitTurn,
     Delete,
     Edit,
     Extend,
-    Receipt,
     RenewTurn,
     Rewrite,
     Save,
     Share,
     Touch,
 )
+from .models import Begun, Receipt
 from .store import Store, StoreAround
 
 _Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit

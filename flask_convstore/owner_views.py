@@ -18,8 +18,8 @@ from .config import Settings
 from .conversations import Conversations, check_session_id
 from .errors import InvalidInput
 from .ids import id_named, made_away_at_ms
-from .models import now_ms
 from .parsing import body_text, json_value, limit_body, parser
+from .times import now_ms
 
 _JSON_LINES = "application/x-ndjson"
 _FRESH_MS = 120_000

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import aliases
+from .commands import Delete, FieldChange, Rewrite, Save, Share, Touch
 from .conversations import Conversations, check_name
 from .errors import (
     ConflictError,
@@ -19,20 +20,8 @@ from .errors import (
     SessionNotFound,
 )
 from .ids import new_id
-from .models import (
-    ANY,
-    CALLER,
-    Delete,
-    FieldChange,
-    Owner,
-    Rewrite,
-    Save,
-    Scope,
-    Share,
-    Snapshot,
-    Touch,
-    Usage,
-)
+from .messages import Usage
+from .models import ANY, CALLER, Owner, Scope, Snapshot
 from .sessions import AnySession
 
 _log = logging.getLogger("flask_convstore")

@@ -7,24 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import changes, codecs
+from .commands import FieldChange, Rewrite, Save
 from .conversations import Conversations, check_name, check_session_id
 from .errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists
-from .models import (
-    CALLER,
-    LATEST_MS,
-    FieldChange,
-    Message,
-    Owner,
-    Rewrite,
-    Save,
-    Scope,
-    Snapshot,
-    Usage,
-    bodies_of,
-    join_element,
-    message_of,
-)
+from .messages import Message, Usage, bodies_of, join_element, message_of
+from .models import CALLER, Owner, Scope, Snapshot
 from .owners import required
+from .times import LATEST_MS
 
 _log = logging.getLogger("flask_convstore")
 

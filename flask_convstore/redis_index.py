@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 
 from .errors import ConvstoreError, InvalidInput, TooManySessions
 from .failures import as_ours
-from .models import ANY, Owner, Page, Summary, Usage
+from .messages import Usage
+from .models import ANY, Owner, Page, Summary
 from .redis_calls import Argument, Call, Calls
 
 _log = logging.getLogger("flask_convstore")

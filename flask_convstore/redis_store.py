@@ -30,6 +30,22 @@ from urllib.parse import quote, unquote
 
 import redis
 
+from .commands import (
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    FieldChange,
+    LinkAlias,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
 from .errors import (
     ConflictError,
     ConvstoreError,
@@ -45,39 +61,12 @@ from .errors import (
     TurnInProgress,
     TurnLost,
 )
-from .models import (
-    ANY,
-    LATEST_MS,
-    About,
-    Alias,
-    Append,
-    BeginTurn,
-    Begun,
-    Command,
-    CommitTurn,
-    Delete,
-    Edit,
-    Extend,
-    FieldChange,
-    Limits,
-    LinkAlias,
-    Messages,
-    Owner,
-    Page,
-    Receipt,
-    RenewTurn,
-    Rewrite,
-    Save,
-    Scope,
-    Shape,
-    Share,
-    Snapshot,
-    Touch,
-    Usage,
-)
+from .messages import Usage
+from .models import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Shape, Snapshot
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
 from .redis_cluster import ClusterCalls, LazyCluster
 from .redis_index import RedisIndex
+from .times import LATEST_MS
 
 _log = logging.getLogger("flask_convstore")
 

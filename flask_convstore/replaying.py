@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 from .circuit import Circuit
 from .command_text import command_of
+from .commands import BeginTurn, Command, Delete, RenewTurn, Save, Touch
 from .errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable, TurnInProgress, TurnLost
 from .fallback import FallbackStore
 from .journal import Entry, Journal, Row
-from .models import BeginTurn, Command, Delete, RenewTurn, Save, Touch, now_ms
 from .store import Store
+from .times import now_ms
 
 _log = logging.getLogger("flask_convstore")
 

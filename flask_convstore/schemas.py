@@ -10,8 +10,10 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from .config import Settings
-from .models import Message, Summary, Usage, as_datetime
+from .messages import Message, Usage
+from .models import Summary
 from .sessions import AnySession
+from .times import as_datetime
 
 
 class _Whole(fields.Integer):

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from . import codecs
 from .changes import Base, Content, base_read
 from .errors import CorruptValue
-from .models import Message, Snapshot, Usage, as_datetime, bodies_of, message_of
+from .messages import Message, Usage, bodies_of, message_of
+from .models import Snapshot
+from .times import as_datetime
 
 
 class Stored:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from .models import About, Alias, BeginTurn, Begun, Command, LinkAlias, Messages, Owner, Page, Receipt, Snapshot
+from .commands import BeginTurn, Command, LinkAlias
+from .models import About, Alias, Begun, Messages, Owner, Page, Receipt, Snapshot
 
 
 class Store(Protocol):

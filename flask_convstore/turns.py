@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import changes
+from .commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, new_token
 from .conversations import Backend, Conversations, check_name, digest_of
 from .errors import (
     ConvstoreError,
@@ -27,22 +28,8 @@ from .errors import (
     TurnLost,
 )
 from .leases import renewer
-from .models import (
-    CALLER,
-    BeginTurn,
-    Begun,
-    CommitTurn,
-    FieldChange,
-    Message,
-    Owner,
-    Receipt,
-    RenewTurn,
-    Scope,
-    Snapshot,
-    Usage,
-    message_of,
-    new_token,
-)
+from .messages import Message, Usage, message_of
+from .models import CALLER, Begun, Owner, Receipt, Scope, Snapshot
 from .sessions import AnySession, loaded
 from .store import Store
 from .windows import Count, window

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from .commands import Delete, Save
 from .entries import NO_VALUE, Entry, Place
 from .errors import ConvstoreError, InvalidInput
-from .models import Delete, Owner, Receipt, Save
+from .models import Owner, Receipt
 from .store import Store
 
 _log = logging.getLogger("flask_convstore")

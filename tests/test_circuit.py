@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from flask_convstore.circuit import Circuit, CircuitStore
+from flask_convstore.commands import Touch
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.memory_store import MemoryStore
-from flask_convstore.models import ANY, Touch
+from flask_convstore.models import ANY
 from flask_convstore.outage_watch import OutageWatch
 from flask_convstore.store import Store, StoreAround
 

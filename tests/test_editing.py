@@ -19,7 +19,8 @@ from flask_convstore import (
     portability,
 )
 from flask_convstore.errors import MessageNotFound, TokenReused
-from flask_convstore.models import ANY, Usage
+from flask_convstore.messages import Usage
+from flask_convstore.models import ANY
 from flask_convstore.turns import begin
 
 from .harness import Harness, PlainConversations, RedisHarness

@@ -21,6 +21,20 @@ from hypothesis import strategies as st
 
 from flask_convstore.circuit import Circuit
 from flask_convstore.command_text import command_of, text_of
+from flask_convstore.commands import (
+    Append,
+    BeginTurn,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    FieldChange,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.elsewhere import ElsewhereStore
@@ -36,26 +50,8 @@ from flask_convstore.fallback import FallbackStore
 from flask_convstore.ids import id_made_away, made_away_at_ms, new_id
 from flask_convstore.journal import Journal
 from flask_convstore.memory_store import MemoryStore
-from flask_convstore.models import (
-    ANY,
-    Alias,
-    Append,
-    BeginTurn,
-    Begun,
-    CommitTurn,
-    Delete,
-    Edit,
-    Extend,
-    FieldChange,
-    RenewTurn,
-    Rewrite,
-    Save,
-    Share,
-    Touch,
-    Usage,
-    join_element,
-    with_status,
-)
+from flask_convstore.messages import Usage, join_element, with_status
+from flask_convstore.models import ANY, Alias, Begun
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.replaying import Part, Replayer, replay
 from flask_convstore.store import Store, StoreAround

@@ -13,11 +13,7 @@ from typing import Any
 import pytest
 
 from flask_convstore.clients import connect, patience_of
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
-from flask_convstore.errors import SessionNotFound, StoreUnavailable
-from flask_convstore.models import (
-    ANY,
+from flask_convstore.commands import (
     Append,
     BeginTurn,
     CommitTurn,
@@ -28,9 +24,13 @@ from flask_convstore.models import (
     Rewrite,
     Save,
     Touch,
-    join_element,
     new_token,
 )
+from flask_convstore.config import Settings
+from flask_convstore.conversations import limits_of
+from flask_convstore.errors import SessionNotFound, StoreUnavailable
+from flask_convstore.messages import join_element
+from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import begin
 

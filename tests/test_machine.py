@@ -14,13 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
-from flask_convstore.errors import ConvstoreError
-from flask_convstore.memory_store import MemoryStore
-from flask_convstore.models import (
-    ANY,
-    Alias,
+from flask_convstore.commands import (
     Append,
     BeginTurn,
     CommitTurn,
@@ -34,9 +28,13 @@ from flask_convstore.models import (
     Save,
     Share,
     Touch,
-    Usage,
-    join_element,
 )
+from flask_convstore.config import Settings
+from flask_convstore.conversations import limits_of
+from flask_convstore.errors import ConvstoreError
+from flask_convstore.memory_store import MemoryStore
+from flask_convstore.messages import Usage, join_element
+from flask_convstore.models import ANY, Alias
 from flask_convstore.redis_store import RedisStore
 
 from .servers import Server

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from flask_convstore import StoreUnavailable
-from flask_convstore.models import new_token
+from flask_convstore.commands import new_token
 
 from .namespaces import Island, island, missing
 from .processes import is_alive, wait_for

@@ -13,7 +13,7 @@ import redis
 from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, aliases, editing, owners, portability
 from flask_convstore.fallback import FallbackStore
 from flask_convstore.ids import id_made_away, new_id
-from flask_convstore.models import Usage
+from flask_convstore.messages import Usage
 
 from .harness import Harness, PlainConversations, RedisHarness
 from .servers import Server

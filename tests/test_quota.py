@@ -23,11 +23,11 @@ from flask_convstore import (
     editing,
     owners,
 )
+from flask_convstore.commands import Save
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.errors import TooManySessions, TooManyTurns
 from flask_convstore.memory_store import MemoryStore
-from flask_convstore.models import Save
 
 from .conftest import check_lifetimes
 from .harness import SETTINGS, MemoryHarness, PlainConversations, RedisHarness

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flask_convstore.commands import Command, Save, Touch
 from flask_convstore.config import Settings
 from flask_convstore.errors import (
     ConflictError,
@@ -24,7 +25,8 @@ from flask_convstore.errors import (
     TokenReused,
     TooLarge,
 )
-from flask_convstore.models import ANY, Command, Message, Receipt, Save, Touch
+from flask_convstore.messages import Message
+from flask_convstore.models import ANY, Receipt
 from flask_convstore.sessions import ListSession, Session
 from flask_convstore.store import Store, StoreAround
 

@@ -10,10 +10,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound, aliases, branches, editing, owners
-from flask_convstore.config import ENDPOINTS
-from flask_convstore.errors import ConvstoreError, TurnLost
-from flask_convstore.models import (
-    Alias,
+from flask_convstore.commands import (
     Append,
     BeginTurn,
     CommitTurn,
@@ -25,8 +22,11 @@ from flask_convstore.models import (
     Save,
     Share,
     Touch,
-    join_element,
 )
+from flask_convstore.config import ENDPOINTS
+from flask_convstore.errors import ConvstoreError, TurnLost
+from flask_convstore.messages import join_element
+from flask_convstore.models import Alias
 from flask_convstore.turns import begin, hold
 
 from .harness import Harness, PlainConversations

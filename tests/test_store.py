@@ -8,22 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from flask_convstore.commands import Append, Command, Delete, Extend, FieldChange, Rewrite, Save, Touch
 from flask_convstore.errors import ConflictError, SessionExists, SessionNotFound, TokenReused
-from flask_convstore.models import (
-    ANY,
-    Append,
-    Command,
-    Delete,
-    Extend,
-    FieldChange,
-    Owner,
-    Receipt,
-    Rewrite,
-    Save,
-    Shape,
-    Snapshot,
-    Touch,
-)
+from flask_convstore.models import ANY, Owner, Receipt, Shape, Snapshot
 
 from .harness import SETTINGS, TTL, TTL_COMPLETE, Harness
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import TurnEnded, leases
+from flask_convstore.commands import BeginTurn, CommitTurn, RenewTurn
 from flask_convstore.config import Settings
 from flask_convstore.conversations import limits_of
 from flask_convstore.errors import (
@@ -28,7 +29,8 @@ from flask_convstore.errors import (
 )
 from flask_convstore.exchanges import Replier, converse
 from flask_convstore.memory_store import MemoryStore
-from flask_convstore.models import ANY, BeginTurn, CommitTurn, Message, RenewTurn, join_element
+from flask_convstore.messages import Message, join_element
+from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import Turn, begin
 
