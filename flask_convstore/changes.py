@@ -17,6 +17,7 @@ from .commands import Extend, FieldChange, Mode, Rewrite, Save
 from .errors import InvalidInput, NotSerializable, TooLarge
 from .messages import NO_USAGE, Message, Usage, bodies_of, facts_of, join_element, with_body
 from .models import Alias, Owner, Receipt, Shape, Snapshot
+from .values import as_value
 
 MAX_FIELDS = 1000
 """Data fields of one write. Each costs the server about a microsecond, during which it serves nobody else."""
@@ -36,7 +37,7 @@ class Form:
     max_metadata_depth: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Base:
     """What the store is known to hold: the ground that changes are measured from.
 
@@ -162,7 +163,8 @@ def difference(
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
-    shape, fields, history = texts(content, form)
+    before = bodies_of(base.elements)
+    shape, fields, history = texts(content, form, before)
     history_is_same = False
     if given is not None:
         given_shape, given_fields, given_history = given
@@ -170,7 +172,7 @@ def difference(
         fields = _moved(base.fields, given_fields, fields)
         history_is_same = _bodies(history) == _bodies(given_history)
     changes = _compared(base.fields, fields, form)
-    history_change = None if history_is_same else _history_change(base, history, form)
+    history_change = None if history_is_same else _history_change(base, before, history, form)
     if given is not None and given[2] is not None and history and not history_is_same:
         history_change = _given_change(base, given[2], history, history_change, form)
     if not changes and history_change is None and shape == base.shape:
@@ -415,34 +417,39 @@ def _sum(usage: Usage | None, facts: Mapping[str, Any]) -> Usage | None:
     return Usage(before.input + more.input, before.output + more.output)
 
 
-def texts(content: Any, form: Form) -> Texts:
+def texts(content: Any, form: Form, known: list[bytes] | None = None) -> Texts:
     """What *content* is made of.
+
+    Args:
+        known: The texts with which its messages probably begin, since they were loaded so.
 
     Raises:
         InvalidInput: It cannot be saved; the error says where and why.
     """
     if isinstance(content, (list, tuple)):
-        return "list", {}, _given(content, form)
+        return "list", {}, _given(content, form, known)
     if not isinstance(content, Mapping):
         return "value", {"": codecs.encode(content)}, None
     fields = encoded_fields({name: value for name, value in content.items() if name != form.history_key}, form)
     if form.history_key not in content:
         return "data", fields, None
-    return "full", fields, _given(content[form.history_key], form)
+    return "full", fields, _given(content[form.history_key], form, known)
 
 
 _NO_FACTS: dict[str, Any] = {}
 
 
-def _given(history: object, form: Form) -> list[Given]:
+def _given(history: object, form: Form, known: list[bytes] | None = None) -> list[Given]:
     if not isinstance(history, (list, tuple)):
         kind = type(history).__name__
         cure = "use another key for it, or name that of the messages by history_key= or CONVSTORE_HISTORY_KEY"
         raise InvalidInput(
             f"a history is a list of messages, not a {kind}: {cure}; nothing was written", form.history_key
         )
-    messages = ((one.body, facts_of(one)) if isinstance(one, Message) else (one, _NO_FACTS) for one in history)
-    return [(_body_text(body, form, index), facts) for index, (body, facts) in enumerate(messages)]
+    same = len(known) if known and codecs.is_encoded(history[: len(known)], known) else 0
+    rest = ((one.body, facts_of(one)) if isinstance(one, Message) else (one, _NO_FACTS) for one in history[same:])
+    given = [(_body_text(body, form, index), facts) for index, (body, facts) in enumerate(rest, same)]
+    return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
 
 
 def _body_text(body: Any, form: Form, index: int) -> bytes:
@@ -453,12 +460,13 @@ def _body_text(body: Any, form: Form, index: int) -> bytes:
         raise
 
 
-def _history_change(base: Base, history: list[Given] | None, form: Form) -> Extend | Rewrite | None:
-    """How the messages of *base* become *history*; None if they are the same."""
+def _history_change(
+    base: Base, before: list[bytes], history: list[Given] | None, form: Form
+) -> Extend | Rewrite | None:
+    """How the messages of *base*, with the bodies *before*, become *history*; None if they are the same."""
     had_history = base.shape in ("full", "list")
     if history is None:
         return _rewrite(base, None, form) if had_history else None
-    before = bodies_of(base.elements)
     after = [body for body, _ in history]
     if before == after and had_history:
         return None

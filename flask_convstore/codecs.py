@@ -22,6 +22,11 @@ MAX_DEPTH = 100
 """Deepest nesting of arrays and objects. orjson's own limit is 254; an answer wraps a value in a few more levels."""
 
 
+_OBJECTS = {dict}
+_TOGETHER = 200
+"""How many texts are decoded together: all of a long history would no longer fit into a processor's cache."""
+
+
 def encode(value: object, path: str = "") -> bytes:
     """JSON text of *value*.
 
@@ -50,6 +55,23 @@ def _is_of_texts(value: object) -> bool:
     return set(map(type, value.values())) <= _TEXTS
 
 
+def is_encoded(values: list[Any] | tuple[Any, ...], texts: list[bytes]) -> bool:
+    """Whether the JSON texts of *values* are *texts*, as far as one look shows, which takes a tenth of encoding each.
+
+    False where it does not show: a null may have been NaN, a dataclass may be a message of ours.
+    """
+    if len(values) != len(texts) or any(map(dataclasses.is_dataclass, set(map(type, values)))):
+        return False
+    for start in range(0, len(texts), _TOGETHER):
+        together = b"[%b]" % b",".join(texts[start : start + _TOGETHER])
+        try:
+            if b"null" in together or orjson.dumps(values[start : start + _TOGETHER], default=_as_text) != together:
+                return False
+        except (TypeError, RecursionError):
+            return False
+    return True
+
+
 def check_depth(value: object, path: str, deepest: int) -> None:
     """TooDeep if *value* nests deeper than so many levels."""
     for _ in _parts(value, path, deepest):
@@ -66,27 +88,28 @@ def decode(text: bytes) -> Any:
     return orjson.loads(text)
 
 
-_OPENING, _CLOSING = b"{}"
-
-
 def decode_many(texts: list[bytes]) -> list[Any]:
     """The values of several JSON texts; ValueError, with the index of the first bad one as its second argument."""
-    # One array decodes in a fraction of the time of many small texts. Objects only: "[1" and "2],3" would make a fine pair.
-    others = [text for text in texts if not text or text[0] != _OPENING or text[-1] != _CLOSING]
-    if not others:
-        try:
-            together: list[Any] = orjson.loads(b"[" + b",".join(texts) + b"]")
-            if len(together) == len(texts):
-                return together
-        except ValueError:
-            pass  # found again below, with its index
     values: list[Any] = []
-    for index, text in enumerate(texts):
+    for start in range(0, len(texts), _TOGETHER):
+        part = texts[start : start + _TOGETHER]
+        # One array decodes in a fraction of the time of many texts. Objects only: "[1" and "2],3" would make a fine pair.
         try:
-            values.append(orjson.loads(text))
-        except ValueError as error:
-            raise ValueError(str(error), index) from None
+            together = orjson.loads(b"[%b]" % b",".join(part))
+        except ValueError:
+            together = []
+        if len(together) == len(part) and set(map(type, together)) <= _OBJECTS:
+            values += together
+        else:
+            values += [_decoded(text, index) for index, text in enumerate(part, start)]
     return values
+
+
+def _decoded(text: bytes, index: int) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError as error:
+        raise ValueError(str(error), index) from None
 
 
 def _as_text(value: object) -> str:

@@ -6,20 +6,22 @@ them. Times are milliseconds since 1970, lifetimes milliseconds. ``command_text`
 
 from __future__ import annotations
 
+import binascii
 import os
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from .messages import Usage
 from .models import Alias, Owner, Role, Scope, Shape
+from .values import as_value
 
 Mode = Literal["replace", "create", "first", "merge", "upsert"]
 """What a ``Save`` does to a session that exists, and where there is none."""
 
 
 def new_token() -> str:
-    """A token that no other write has."""
-    return os.urandom(16).hex()
+    """A token that no other write has: 120 random bits in 20 characters, since sessions keep many."""
+    return binascii.b2a_base64(os.urandom(15), newline=False).decode()
 
 
 class FieldChange(NamedTuple):
@@ -49,7 +51,7 @@ class Rewrite:
     elements: tuple[bytes, ...] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Save:
     """Write a session.
 
@@ -85,7 +87,7 @@ class Save:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Append:
     """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were.
 
@@ -107,7 +109,7 @@ class Append:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Delete:
     """Remove a session, if it has the *expected* version, and the time of creation; its tokens stay as a tombstone.
 
@@ -123,7 +125,7 @@ class Delete:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Touch:
     """Move a session's lifetime, and give it one of its own if *ttl_ms* is given. Repeating it is harmless: no token.
 
@@ -139,7 +141,7 @@ class Touch:
     left_by: Alias | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class BeginTurn:
     """Add a user's message (None: none) and take the turn for *lease_ms*; with *supersede* from whoever has it.
 
@@ -161,7 +163,7 @@ class BeginTurn:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class CommitTurn:
     """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark its message.
 
@@ -184,7 +186,7 @@ class CommitTurn:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class RenewTurn:
     """Keep the turn that the attempt *turn* has for another *lease_ms*. No write: it needs no token."""
 
@@ -194,7 +196,7 @@ class RenewTurn:
     lease_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Edit:
     """Put *element* in the place of the message *seq*, which was read as *loaded*. Conditions as in ``Append``."""
 
@@ -210,7 +212,7 @@ class Edit:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Share:
     """Let another owner, *name*, read a session, or write to it; with *role* None not any more. No token: it is harmless."""
 

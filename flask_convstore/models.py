@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from .messages import NO_USAGE, Usage
+from .values import as_value
 
 
 class Scope(enum.Enum):
@@ -104,7 +105,7 @@ class Limits:
     evict: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@as_value
 class Snapshot:
     """A session as a store holds it: its data fields and its last messages as text, and what is known about it.
 

@@ -401,7 +401,7 @@ def test_a_replica_still_reads() -> None:
         running("valkey", "--replicaof", f"127.0.0.1 {primary.port}") as replica,
     ):
         on(primary.client).save_session("s", {"a": 1})
-        primary.client.wait(1, 5000)
+        assert primary.client.wait(1, 30_000) == 1
         conversations = on(replica.client)
         session = conversations.get_session("s")
         assert session == {"a": 1}
