@@ -61,7 +61,7 @@ from .errors import (
     TurnInProgress,
     TurnLost,
 )
-from .messages import Usage
+from .messages import NO_USAGE, Usage
 from .models import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Shape, Snapshot
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
 from .redis_cluster import ClusterCalls, LazyCluster
@@ -456,27 +456,23 @@ def _snapshot(
     flat, *lists = found
     elements = lists[0] if lists else []
     # A connection of the app's own client may give a dict.
-    pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-    stored: dict[bytes, Any] = {}
+    stored: dict[bytes, Any] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     fields: dict[str, bytes] = {}
     aliases: list[Alias] = []
     shared: dict[str, Any] = {}
     try:
-        for name, text in pairs:
-            kind = name[:2]
-            if kind == b"d:":
-                fields[name[2:].decode()] = text
-            elif kind == b"a:":
+        for name in [name for name in stored if name[1:2] == b":"]:
+            if name[:1] == b"d":
+                fields[name[2:].decode()] = stored[name]
+            elif name[:1] == b"a":
                 aliases.append(_alias_of(name[2:].decode()))
-            elif kind == b"s:":
-                shared[name[2:].decode()] = text.decode()
-            else:
-                stored[name] = text
+            elif name[:1] == b"s":
+                shared[name[2:].decode()] = stored[name].decode()
         version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
         shape = stored[b"shape"].decode()
         title = stored[b"title"].decode() if b"title" in stored else None
         own_ttl = stored.get(b"ttl", b"")
-        usage = Usage(int(stored.get(b"tokens_in", 0)), int(stored.get(b"tokens_out", 0)))
+        usage = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"])) if b"tokens_in" in stored else NO_USAGE
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
     if shape not in _SHAPES or not 0 < created < LATEST_MS > updated:
@@ -501,7 +497,7 @@ def _snapshot(
         owner=stored[b"owner"].decode()[1:] if b"owner" in stored else None,
         own_ttl_ms=int(own_ttl) if own_ttl.isdigit() else None,
         moved_to=stored[b"moved_to"].decode() if b"moved_to" in stored else None,
-        aliases=tuple(sorted(aliases, key=Alias.sort_key)),
+        aliases=tuple(sorted(aliases, key=Alias.sort_key)) if aliases else (),
         usage=usage,
         shared=shared,
     )

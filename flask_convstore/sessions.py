@@ -103,13 +103,6 @@ class Stored:
             return None
         return self._message(self._base.elements[index], seq)
 
-    def has_status(self, seq: int) -> bool:
-        """Whether the envelope of the message with that number may tell of anything but a turn that was ended."""
-        return (
-            seq in self._base.seqs
-            and b'"status"' in self._base.elements[self._base.seqs.index(seq)].partition(b"\n")[0]
-        )
-
     def _message(self, element: bytes, seq: int) -> Message:
         try:
             return message_of(element, seq)

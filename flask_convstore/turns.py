@@ -63,26 +63,38 @@ class Turn:
     ) -> None:
         assert begun.snapshot
         self._conversations = conversations
-        self._backend = backend = conversations.backend
+        self._backend = conversations.backend
         self._owner = owner
         self._last = last
         self._attempt = command.attempt
         self._lease_ms = command.lease_ms
         self._begun = begun
-        self._session = loaded(begun.snapshot, backend.settings.history_key, backend.origin)
-        self._fields = begun.snapshot.fields
+        self._snapshot = begun.snapshot
+        self._element = command.element
+        self._seq = (begun.receipt.first_seq or 0) if command.element else 0
         self._end: tuple[Message | None, Receipt] | None = None
         self.session_id = command.session_id
         self.token = command.token
-        self.message = message_of(command.element, begun.receipt.first_seq or 0) if command.element else Message(None)
-        if begun.receipt.repeated:  # as it was accepted the first time
-            stored = self._session.message(self.message.seq)
-            self.message = replace(stored, status=None) if stored else self.message
+
+    # What was read is decoded when somebody looks at it: a handler may want its message only.
+
+    @cached_property
+    def _session(self) -> AnySession:
+        return loaded(self._snapshot, self._backend.settings.history_key, self._backend.origin)
+
+    @cached_property
+    def message(self) -> Message:
+        if self._element is None:
+            return Message(None)
+        stored = self._session.message(self._seq) if self._begun.receipt.repeated else None
+        if stored:  # as it was accepted the first time
+            return replace(stored, status=None)
+        return message_of(self._element, self._seq)
 
     @cached_property
     def history(self) -> list[Any]:
         history = self._conversations.history_of(self._session)
-        came_later = self._session.last_seq - self.message.seq
+        came_later = self._session.last_seq - self._seq
         history = history[: max(0, len(history) - came_later)]
         return history if self._last is None else history[-self._last :]
 
@@ -92,7 +104,10 @@ class Turn:
 
     @cached_property
     def previous(self) -> Message | None:
-        return left_behind(self._session, self.message.seq)
+        index = self._seq - 1 - (self._snapshot.next_seq - len(self._snapshot.elements))
+        is_there = 0 <= index < len(self._snapshot.elements)
+        is_marked = is_there and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
+        return left_behind(self._session, self._seq) if is_marked else None
 
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message and end the turn; the reply as stored, None where there was none to store.
@@ -144,7 +159,7 @@ class Turn:
             raise InvalidInput(
                 "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
             )
-        return changes.changed_fields(self._fields, data, self._backend.form)
+        return changes.changed_fields(self._snapshot.fields, data, self._backend.form)
 
     def move_to(self, session_id: str, version: int) -> None:
         """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
@@ -336,8 +351,6 @@ def _window(last: int | None) -> int | None:
 
 def left_behind(session: AnySession, seq: int) -> Message | None:
     """The message before *seq*, if its turn was interrupted or superseded."""
-    if not session.has_status(seq - 1):
-        return None
     before = session.message(seq - 1)
     return before if before and before.status in ("interrupted", "superseded") else None
 
