@@ -85,20 +85,22 @@ class Comparing:
         try:
             for _ in range(self._rounds):
                 prepare()
-                pairs.append((self._cost(ours, calls), self._cost(theirs, calls)))
+                pairs.append((cost(self._client, ours, calls), cost(self._client, theirs, calls)))
         finally:
             gc.enable()
         mine, others = (median(column) for column in zip(*pairs, strict=True))
         return Result(case, size, against, mine, others, target)
 
-    def _cost(self, action: Action, calls: int) -> Cost:
-        before = server_seconds(self._client)
-        used, started = time.process_time(), time.perf_counter()
-        for _ in range(calls):
-            action()
-        elapsed, app = time.perf_counter() - started, time.process_time() - used
-        server = server_seconds(self._client) - before
-        return Cost(*(seconds * 1e6 / calls for seconds in (elapsed, app, server)))
+
+def cost(client: Any, action: Action, calls: int) -> Cost:
+    """What one of so many calls takes; *client* asks the server for its processor time."""
+    before = server_seconds(client)
+    used, started = time.process_time(), time.perf_counter()
+    for _ in range(calls):
+        action()
+    elapsed, app = time.perf_counter() - started, time.process_time() - used
+    server = server_seconds(client) - before
+    return Cost(*(seconds * 1e6 / calls for seconds in (elapsed, app, server)))
 
 
 def median(costs: tuple[Cost, ...]) -> Cost:
