@@ -27,6 +27,8 @@ from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
 _SHORTEST = 0.001
+_AT_ONCE = 64 * 1024
+"""Bytes that the kernel takes in one step."""
 
 
 class Deadline(threading.local):
@@ -98,9 +100,9 @@ class _InTime:
             return False
         return not poll(0)
 
-    def _limit(self, seconds: float | None) -> None:
-        """How long each sending and reading may take from now on."""
-        if seconds and _by_kernel(self._sock):
+    def _limit(self, seconds: float | None, *, as_a_whole: bool = False) -> None:
+        """How long each sending and reading may take from now on; *as_a_whole*: also one that takes many steps."""
+        if seconds and seconds >= _SHORTEST and not as_a_whole and _by_kernel(self._sock):
             self._sock.settimeout(None)
             limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -117,13 +119,14 @@ class _InTime:
         Raises:
             RedisError: There are none; it is not to be used again.
         """
+        is_large = len(packed) > _AT_ONCE
         try:
-            if seconds is not None:
-                self._limit(max(_SHORTEST, seconds))
+            if seconds is not None or is_large:
+                self._limit(self.socket_timeout if seconds is None else max(_SHORTEST, seconds), as_a_whole=is_large)
             self._sock.sendall(packed)
             read = self._parser.read_response
             replies = [read() for _ in range(count)]
-            if seconds is not None:
+            if seconds is not None or is_large:
                 self._limit(self.socket_timeout)
             return replies
         except (TimeoutError, BlockingIOError) as error:
@@ -139,9 +142,10 @@ class _InTime:
 def _by_kernel(sock: Any) -> bool:
     """Whether the kernel can watch over the timeouts of *sock*: Python asks it once more before each call.
 
-    Not where TLS reads more than once for one reply, nor where gevent or eventlet have taken the socket over.
+    Not where TLS reads more than once for one reply, nor where gevent or eventlet wait instead of the kernel: their classes
+    have taken the place of ``socket.socket``.
     """
-    return sys.platform == "linux" and type(sock) is socket.socket and struct.calcsize("l") == 8
+    return sys.platform == "linux" and type(sock).__module__ == "socket" and struct.calcsize("l") == 8
 
 
 def _poller(sock: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from flask_convstore.config import Settings, masked
 from flask_convstore.errors import ConfigurationError, StoreUnavailable
 from flask_convstore.redis_calls import Patience
 
-from .servers import free_port, running
+from .servers import Server, free_port, running
 from .service import Service
 from .topologies import cluster
 
@@ -140,3 +141,24 @@ def test_options_reach_the_connections_of_a_cluster_and_of_sentinels() -> None:
         asked, _ = connect_cluster(Settings(url=f"{found.url}?client_name=me")).get()
         assert asked.get_random_node().redis_connection.connection_pool.connection_kwargs["client_name"] == "me"
         asked.close()
+
+
+class OthersSocket(socket.socket):
+    """As gevent and eventlet put theirs in the place of Python's, and wait themselves instead of the kernel."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Python watches over all timeouts")
+def test_who_watches_over_timeouts(valkey: Server) -> None:
+    pool = connect(Settings(url=valkey.url, command_timeout=2), HERE).connection_pool
+    connection: Any = pool.get_connection()
+    assert connection.exchange(b"PING\r\n", 1) == [b"PONG"]
+    assert connection._sock.gettimeout() is None, "the kernel"
+    large = b"PING\r\n" * 20_000
+    connection._sock.settimeout(2)
+    assert len(connection.exchange(large, 20_000)) == 20_000
+    assert connection._sock.gettimeout() is None, "Python for what takes many steps, then the kernel again"
+    connection._sock = OthersSocket(fileno=connection._sock.detach())
+    connection._parser._sock = connection._sock
+    assert connection.exchange(b"PING\r\n", 1, 1.5) == [b"PONG"]
+    assert connection._sock.gettimeout() == 2, "whose socket it is"
+    pool.disconnect()
