@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 MINUTES ?= 10
 WORLD ?= all
 CASES ?= 2000
+ROOM ?= all
+SAMPLE ?= 0
 
-.PHONY: help demo test lint bench scaling chaos fuzz replay clean docs
+.PHONY: help demo test lint bench scaling chaos fuzz replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -20,6 +22,8 @@ help:
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
+	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions SAMPLE=100 SEED=1"
+	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
 	@echo "                     ARGS=--check-only compares what an earlier run left"
 
@@ -66,9 +70,18 @@ chaos: $(VENV)/ready
 fuzz: $(VENV)/ready
 	@exec $(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED))
 
+# What makes the mutants has an environment of its own: it brings another terminal, another parser.
+$(VENV)-mutate/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-mutate
+	$(VENV)-mutate/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded,examples,test,mutate]'
+	@touch $@
+
+mutate: $(VENV)-mutate/ready
+	@exec $(VENV)-mutate/bin/python -m tests.mutation --room $(ROOM) --sample $(SAMPLE) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
 replay: $(VENV)/ready
 	@test -n "$(FILE)" || { echo 'Name a file: make replay FILE=conversations.jsonl' >&2; exit 2; }
 	@exec $(BIN)/python -m examples.replay.run $(ARGS) '$(FILE)'
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-mutate .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,14 @@ def _cwd(pid: int) -> str:
     with contextlib.suppress(OSError):
         return os.readlink(f"/proc/{pid}/cwd")
     return ""
+
+
+def end_all_in(folder: Path) -> None:
+    """Kill what works in *folder* or below, such as the servers of a test that was killed."""
+    for pid in _pids():
+        if Path(_cwd(pid)).is_relative_to(folder):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def children(pid: int) -> list[int]:
