@@ -144,8 +144,9 @@ class ListSession(Stored, list[Any]):
         return _like(self, ListSession(found)) if isinstance(index, slice) else found
 
     def __add__(self, other: Any) -> Any:
-        longer = super().__add__(other)
-        return longer if longer is NotImplemented else _like(self, ListSession(longer))
+        if not isinstance(other, list):
+            return NotImplemented  # list itself would raise, before *other* is asked
+        return _like(self, ListSession(super().__add__(other)))
 
 
 AnySession = Session | ListSession

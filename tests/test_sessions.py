@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import UserList
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +19,7 @@ from flask_convstore.commands import Command, Save, Touch
 from flask_convstore.config import Settings
 from flask_convstore.errors import (
     ConflictError,
+    CorruptValue,
     InvalidInput,
     InvalidSessionId,
     NotSerializable,
@@ -27,7 +30,7 @@ from flask_convstore.errors import (
 )
 from flask_convstore.messages import Message
 from flask_convstore.models import ANY, Receipt
-from flask_convstore.sessions import ListSession, Session
+from flask_convstore.sessions import ListSession, Session, as_session, content_of_base, plain
 from flask_convstore.store import Store, StoreAround
 
 from .harness import Harness, MemoryHarness, PlainConversations
@@ -756,3 +759,91 @@ def test_a_negative_last_is_refused(conversations: PlainConversations) -> None:
     for last in (-1, 1.5, "5", True):
         with pytest.raises(InvalidInput):
             conversations.get_session("s", last=last)  # type: ignore[arg-type]
+
+
+# ---- a session alone
+
+
+@pytest.mark.parametrize("history", [{"history": [1, 2]}, [1, 2]])
+def test_a_corrupt_envelope_names_its_key_and_message(history: Any) -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", history)
+    harness.store._sessions["s"].elements[1] = b"1{broken\n2"
+    session = get(conversations)
+    assert session.message(1).body == 1
+    reads: list[Callable[[], Any]] = [lambda: session.message(2), lambda: session.messages]
+    for read in reads:
+        with pytest.raises(CorruptValue) as caught:
+            read()
+        assert caught.value.key == "memory://s:history"
+        assert "the envelope of its message with seq 2 is corrupt" in str(caught.value)
+    assert session.message(3) is None
+
+
+def test_what_is_corrupt_is_named_with_its_reason() -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", {"a": 1, "history": ["m1", "m2", "m3"]})
+    stored = harness.store._sessions["s"]
+    stored.elements[1] = stored.elements[1][:-1]
+    for last in (None, 2):
+        with pytest.raises(CorruptValue, match=r"its message with seq 2 is corrupt \(\w+") as caught:
+            conversations.get_session("s", last=last)
+        assert caught.value.key == "memory://s:history"
+    stored.fields["a"] = b"{"
+    with pytest.raises(CorruptValue, match=r"its field d:a is not JSON \(\w+") as caught:
+        conversations.get_session("s")
+    assert caught.value.key == "memory://s"
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {"history": [1], "a": [2]}, {"history": []}, [], [1, {"b": 2}]])
+def test_a_base_knows_what_was_saved(content: Any) -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", content)
+    known = content_of_base(get(conversations)._base, "history")
+    assert known == content
+    assert type(known) is type(content)
+
+
+class Foreign:
+    """What has its own mind about being joined to a session."""
+
+    def __ror__(self, other: Any) -> Any:
+        return "foreign or", other
+
+    def __radd__(self, other: Any) -> Any:
+        return "foreign add", other
+
+
+def test_what_a_session_cannot_be_joined_to_is_asked_itself() -> None:
+    assert Session(a=1) | Foreign() == ("foreign or", {"a": 1})
+    assert ListSession([1]) + Foreign() == ("foreign add", [1])
+    with pytest.raises(TypeError):
+        Session(a=1) | 5
+    with pytest.raises(TypeError):
+        ListSession([1]) + 5
+    assert ListSession([1]) + UserList([2]) == UserList([1, 2]), "as with a list"
+
+
+def test_plain_content_belongs_to_no_session() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    for content in ({"a": 1}, [1]):
+        conversations.save_session("s", content)
+        session = get(conversations)
+        assert plain(session) == content
+        assert type(plain(session)) is type(content)
+    assert plain("text") == "text"
+
+
+def test_a_session_is_one_of_the_id_and_the_store_it_was_loaded_from() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"a": 1})
+    session = get(conversations)
+    origin = session._base.origin
+    assert as_session(session, "s", origin) is session
+    assert as_session(session, "t", origin) is None
+    assert as_session(session, "s", "elsewhere") is None
+    assert as_session(Session(a=1), "s", origin) is None
+    assert as_session({"a": 1}, "s", origin) is None
+    assert get(conversations).last_seq == 0
