@@ -5,14 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from flask_convstore.commands import Append, Command, Delete, Extend, FieldChange, Rewrite, Save, Touch
-from flask_convstore.errors import ConflictError, SessionExists, SessionNotFound, TokenReused
-from flask_convstore.models import ANY, Owner, Receipt, Shape, Snapshot
+from flask_convstore.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    FieldChange,
+    LinkAlias,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
+from flask_convstore.conversations import limits_of
+from flask_convstore.errors import (
+    ConflictError,
+    InvalidInput,
+    MessageNotFound,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    TokenReused,
+    TooLarge,
+    TurnInProgress,
+    TurnLost,
+)
+from flask_convstore.messages import Usage
+from flask_convstore.models import ANY, Alias, Owner, Receipt, Shape, Snapshot
+from flask_convstore.redis_store import RedisStore
+from flask_convstore.store import Store
 
-from .harness import SETTINGS, TTL, TTL_COMPLETE, Harness
+from .harness import SETTINGS, TTL, TTL_COMPLETE, Harness, MemoryHarness, RedisHarness
 
 
 def save(
@@ -42,6 +73,20 @@ def merge(
 
 def append(session_id: str = "s", *elements: bytes, owner: Owner = ANY, **fields: bytes | None) -> Append:
     return Append(session_id=session_id, owner=owner, elements=elements, fields=tuple(fields.items()))
+
+
+def edit(seq: int, loaded: bytes, element: bytes, session_id: str = "s") -> Edit:
+    return Edit(session_id=session_id, owner=ANY, seq=seq, loaded=loaded, element=element)
+
+
+def take(element: bytes | None = b"{}\nhi", *, lease_ms: int = 60_000, supersede: bool = False) -> BeginTurn:
+    return BeginTurn(session_id="s", owner=ANY, element=element, lease_ms=lease_ms, supersede=supersede)
+
+
+def end(begun: BeginTurn, *elements: bytes, expected: str = "", fields: tuple[FieldChange, ...] = ()) -> CommitTurn:
+    return CommitTurn(
+        session_id="s", owner=ANY, turn=begun.attempt, elements=elements, fields=fields, expected=expected
+    )
 
 
 def load(harness: Harness, session_id: str = "s", last: int | None = None, owner: Owner = ANY) -> Snapshot:
@@ -358,8 +403,9 @@ def test_a_token_comes_with_one_request_only(harness: Harness) -> None:
     harness.store.apply(save("s"))
     harness.store.apply(replace(append("s", b"m1"), token="T", digest="d1"))
     assert harness.store.apply(replace(append("s", b"m1"), token="T", digest="d1")).repeated
-    with pytest.raises(TokenReused):
+    with pytest.raises(TokenReused, match="came before with another request") as caught:
         harness.store.apply(replace(append("s", b"m2"), token="T", digest="d2"))
+    assert caught.value.path == "token"
     assert load(harness).elements == [b"m1"]
 
 
@@ -470,6 +516,7 @@ def test_a_touch_is_no_write(harness: Harness) -> None:
     before = load(harness)
     receipt = harness.store.apply(Touch(session_id="s", owner=ANY))
     assert (receipt.version, receipt.updated_at_ms) == (before.version, before.updated_at_ms)
+    assert (receipt.first_seq, receipt.repeated, receipt.history_version_before) == (None, False, None)
 
 
 def lifetime(receipt: Receipt) -> int:
@@ -492,6 +539,384 @@ def test_a_lifetime_of_its_own_wins_and_stays(harness: Harness) -> None:
     assert lifetime(harness.store.apply(save("s", b"m1"))) == 50_000
     harness.store.apply(Touch(session_id="s", owner=ANY, ttl_ms=70_000))
     assert lifetime(harness.store.apply(append("s", b"m2"))) == 70_000
+
+
+# ---- what an error, a receipt and a page tell
+
+
+def test_an_error_names_the_session(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1", owner="alice"))
+    commands: list[Command] = [
+        append("gone", b"x"),
+        merge("gone", ("a", None, b"1")),
+        Delete(session_id="gone", owner=ANY),
+        Touch(session_id="gone", owner=ANY),
+        edit(1, b"m1", b"x", "gone"),
+        Share(session_id="gone", owner=ANY, name="bob", role="reader"),
+        RenewTurn(session_id="gone", owner=ANY, turn="t", lease_ms=1_000),
+        CommitTurn(session_id="gone", owner=ANY, turn="t"),
+    ]
+    for command in commands:
+        with pytest.raises(SessionNotFound) as caught:
+            harness.store.apply(command)
+        assert caught.value.session_id == "gone"
+    for strangers in (save("s", owner="bob"), append("s", owner="bob")):
+        with pytest.raises(SessionNotFound) as caught:
+            harness.store.apply(strangers)
+        assert caught.value.session_id == "s"
+    with pytest.raises(SessionNotFound) as caught:
+        harness.store.apply(replace(append("s", b"x"), created_at_ms=1))
+    assert caught.value.session_id == "s"
+    with pytest.raises(SessionNotFound) as caught:
+        harness.store.turn_remaining_ms("gone", ANY)
+    assert caught.value.session_id == "gone"
+
+
+def test_the_receipt_of_what_is_gone_has_no_times(harness: Harness) -> None:
+    first = harness.store.apply(start := save("s", b"m1"))
+    harness.store.apply(end_ := Delete(session_id="s", owner=ANY))
+    for command in (start, end_):
+        again = harness.store.apply(command)
+        assert (again.repeated, again.created_at_ms, again.expires_at_ms) == (True, 0, 0)
+    assert harness.store.apply(start).updated_at_ms == first.updated_at_ms
+
+
+def test_a_repeat_tells_when_the_session_began_and_will_end(harness: Harness) -> None:
+    first = harness.store.apply(start := save("s", b"m1"))
+    harness.store.apply(append("s", b"m2"))
+    again = harness.store.apply(start)
+    assert (again.created_at_ms, again.level) == (first.created_at_ms, first.level)
+    assert 0 <= again.expires_at_ms - first.expires_at_ms < 60_000
+
+
+def test_a_receipt_tells_what_it_is_worth(harness: Harness) -> None:
+    level = "memory" if isinstance(harness, MemoryHarness) else "primary"
+    commands: list[Command] = [
+        save("s"),
+        append("s", b"m"),
+        Touch(session_id="s", owner=ANY),
+        Delete(session_id="s", owner=ANY),
+    ]
+    for command in commands:
+        receipt = harness.store.apply(command)
+        assert (receipt.level, receipt.repeated, receipt.fallback) == (level, False, None)
+        if not isinstance(command, Delete):
+            assert receipt.lifetime_ms == TTL
+
+
+def test_a_summary_tells_what_is_known_without_reading_a_message(harness: Harness) -> None:
+    receipt = harness.store.apply(replace(save("s", b"m1", b"m2", owner="alice"), first_title="t", usage=Usage(3, 4)))
+    [summary] = harness.store.page("alice").sessions
+    assert (summary.session_id, summary.owner, summary.version) == ("s", "alice", 1)
+    assert (summary.message_count, summary.title, summary.usage) == (2, "t", Usage(3, 4))
+    assert (summary.created_at_ms, summary.updated_at_ms) == (receipt.created_at_ms, receipt.updated_at_ms)
+    assert abs(summary.active_at_ms - receipt.updated_at_ms) <= 60_000
+    assert abs(summary.expires_at_ms - receipt.expires_at_ms) <= 60_000
+
+
+def test_a_cursor_that_is_none_is_named(harness: Harness) -> None:
+    harness.store.apply(save("s", owner="alice"))
+    with pytest.raises(InvalidInput) as caught:
+        harness.store.page("alice", "no cursor")
+    assert caught.value.path == "cursor"
+
+
+def test_aliases_are_in_order(harness: Harness) -> None:
+    """Nobody's first."""
+    harness.store.apply(save("s"))
+    aliases = [Alias("bob", "1"), Alias(None, "2"), Alias("alice", "2"), Alias(None, "1"), Alias("alice", "1")]
+    for alias in aliases:
+        harness.store.apply(Touch(session_id="s", owner=ANY, led_by=alias))
+    assert load(harness).aliases == tuple(aliases[index] for index in (3, 1, 4, 2, 0))
+    harness.store.apply(Touch(session_id="s", owner=ANY, left_by=aliases[0], led_by=aliases[1]))
+    assert load(harness).aliases == tuple(aliases[index] for index in (3, 1, 4, 2))
+
+
+def test_an_alias_is_linked_if_it_leads_where_it_was_seen(harness: Harness) -> None:
+    alias = Alias("alice", "telegram:1")
+
+    def link(session_id: str | None, expected: Owner) -> str | None:
+        return harness.store.link(LinkAlias(alias=alias, session_id=session_id, expected=expected, lifetime_ms=60_000))
+
+    assert link("a", "b") is None
+    assert link("a", None) == "a"
+    assert link("b", None) == "a"
+    assert link("b", "a") == "b"
+    assert link("c", ANY) == "c"
+    assert harness.store.follow(alias, 90_000) == "c"
+    harness.age(70_000)
+    assert harness.store.follow(alias, 1_000) == "c"
+    harness.age(10_000)
+    assert harness.store.follow(alias, 1_000) == "c", "a shorter lifetime does not take away from a longer one"
+    assert link(None, "c") is None
+    assert harness.store.follow(alias, 1_000) is None
+
+
+# ---- how a session comes and goes
+
+
+def test_an_upsert_merges_or_creates(harness: Harness) -> None:
+    upsert = replace(save("s", b"m1", a=b"1"), mode="upsert")
+    assert harness.store.apply(upsert).version == 1
+    more = replace(merge("s", ("b", None, b"2"), history=Extend(0, (b"m2",))), mode="upsert", shape="data")
+    assert harness.store.apply(more).version == 2
+    snapshot = load(harness)
+    assert contents(snapshot) == ({"a": b"1", "b": b"2"}, [b"m1", b"m2"], 2, 3)
+    assert snapshot.shape == "full", "that of the session that is there"
+    harness.store.apply(replace(merge("s", ("b", b"2", b"3")), mode="upsert", shape="data"))
+    assert load(harness).shape == "full"
+
+
+def test_what_started_elsewhere_ends_what_is_there(harness: Harness) -> None:
+    """As if it had been deleted first: a later time of creation, no message or field, the same owner."""
+    harness.store.apply(save("s", b"m1", owner="alice", a=b"1"))
+    last = harness.store.apply(append("s", b"m2"))
+    for started in (1, last.updated_at_ms, last.updated_at_ms + 5_000):
+        before = load(harness)
+        receipt = harness.store.apply(replace(save("s", b"n1"), started_at_ms=started))
+        snapshot = load(harness)
+        assert contents(snapshot) == ({}, [b"n1"], 1, 2)
+        assert snapshot.owner == "alice"
+        assert receipt.created_at_ms == snapshot.created_at_ms
+        ended = max(before.created_at_ms, before.updated_at_ms)
+        assert snapshot.created_at_ms == max(started, ended + 1)
+    assert load(harness).created_at_ms == last.updated_at_ms + 5_000
+
+
+def test_first_is_refused_where_one_has_ended(harness: Harness) -> None:
+    first = replace(save("s", b"m1"), mode="first")
+    harness.store.apply(first)
+    with pytest.raises(SessionExists):
+        harness.store.apply(replace(save("s"), mode="first"))
+    harness.store.apply(Delete(session_id="s", owner=ANY))
+    with pytest.raises(SessionNotFound):
+        harness.store.apply(replace(save("s"), mode="first"))
+    assert harness.store.apply(save("s")).version == 1
+
+
+def test_an_earlier_try_that_comes_late_is_a_repeat(harness: Harness) -> None:
+    earlier = save("s", b"m1")
+    harness.store.apply(replace(save("s", b"m2"), earlier_token=earlier.token))
+    assert harness.store.apply(earlier).repeated
+    assert load(harness).elements == [b"m2"]
+
+
+def test_whoever_asks_can_tell_an_end_from_nothing(harness: Harness) -> None:
+    assert not harness.store.has_ended("s", ANY)
+    harness.store.apply(save("s", owner="alice"))
+    assert not harness.store.has_ended("s", "alice"), "it is there"
+    harness.store.apply(Delete(session_id="s", owner="alice"))
+    assert harness.store.has_ended("s", "alice")
+    assert harness.store.has_ended("s", ANY)
+    assert not harness.store.has_ended("s", "bob")
+    assert not harness.store.has_ended("s", None)
+    harness.age(24 * 3_600_000 + 1_000)
+    assert not harness.store.has_ended("s", ANY)
+
+
+def test_every_interaction_lets_the_tombstone_live_longer(harness: Harness) -> None:
+    actions: list[Callable[[], object]] = [
+        lambda: load(harness),
+        lambda: harness.store.messages("s", ANY, None, 1),
+        lambda: harness.store.apply(Touch(session_id="s", owner=ANY)),
+        lambda: harness.store.apply(start),
+        lambda: harness.store.apply(append("s", b"m")),
+    ]
+    for action in actions:
+        harness.store.apply(start := save("s", b"m1"))
+        harness.age(TTL // 2)
+        action()
+        harness.expire("s")
+        harness.age(TTL + 24 * 3_600_000 - 5_000)
+        assert harness.store.apply(start).repeated
+        harness.age(120_000)
+        assert not harness.store.apply(start).repeated, "and no longer than a day behind its session"
+        harness.store.apply(Delete(session_id="s", owner=ANY))
+
+
+def test_an_interaction_that_is_none_moves_no_lifetime(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    harness.age(600_000)
+    assert harness.store.load("s", ANY, is_interaction=False)
+    assert max(harness.lifetimes("s")) <= TTL - 600_000
+
+
+# ---- edits
+
+
+def test_an_edit_reaches_the_message_it_means_or_none(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1", b"m2"))
+    for seq in (0, 3):
+        with pytest.raises(MessageNotFound) as missing:
+            harness.store.apply(edit(seq, b"m2", b"x"))
+        assert (missing.value.session_id, missing.value.seq) == ("s", seq)
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(edit(2, b"m1", b"x"))
+    assert (caught.value.what, caught.value.actual) == ("message", 1)
+    receipt = harness.store.apply(edit(2, b"m2", b"n2"))
+    assert (receipt.version, receipt.first_seq, receipt.history_version_before) == (2, 2, 1)
+    snapshot = load(harness)
+    assert (snapshot.elements, snapshot.history_version) == ([b"m1", b"n2"], 2)
+    with pytest.raises(ConflictError):
+        harness.store.apply(merge("s", history=Rewrite(1, ())))
+
+
+def test_a_late_edit_or_delete_does_not_reach_the_successor(harness: Harness) -> None:
+    first = harness.store.apply(save("s", b"m1")).created_at_ms
+    harness.store.apply(Delete(session_id="s", owner=ANY))
+    harness.store.apply(save("s", b"m1"))
+    late = (edit(1, b"m1", b"x"), Delete(session_id="s", owner=ANY))
+    for command in late:
+        with pytest.raises(SessionNotFound):
+            harness.store.apply(replace(command, created_at_ms=first))
+    assert load(harness).elements == [b"m1"]
+    for command in late:
+        with pytest.raises(ConflictError) as caught:
+            harness.store.apply(replace(command, expected=f"{first}-1"))
+        assert (caught.value.what, caught.value.expected, caught.value.actual) == ("version", 1, 1)
+
+
+# ---- turns, as the store sees them
+
+
+def test_a_turn_ends_with_its_lease(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    assert harness.store.turn_remaining_ms("s", ANY) <= 0
+    harness.store.begin(take(lease_ms=60_000))
+    assert 59_000 < harness.store.turn_remaining_ms("s", ANY) <= 60_000
+    with pytest.raises(TurnInProgress) as caught:
+        harness.store.begin(take())
+    assert caught.value.session_id == "s"
+    assert 59_000 < caught.value.retry_after_ms <= 60_000
+    assert load(harness).version == 2
+
+
+def test_a_renewed_turn_is_leased_anew(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    harness.store.begin(begun := take(lease_ms=1_000))
+    with pytest.raises(TurnLost):
+        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn="another", lease_ms=90_000))
+    receipt = harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=begun.attempt, lease_ms=90_000))
+    assert receipt.version == 2, "no write"
+    assert 89_000 < harness.store.turn_remaining_ms("s", ANY) <= 90_000
+
+
+def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    begun = take(lease_ms=0)
+    assert harness.store.begin(begun).receipt.first_seq == 1
+    anew = replace(begun, attempt="another", lease_ms=60_000)
+    assert harness.store.begin(anew).receipt.repeated
+    assert 59_000 < harness.store.turn_remaining_ms("s", ANY) <= 60_000
+    with pytest.raises(TurnLost):
+        harness.store.apply(end(begun, b"{}\nx"))
+    harness.store.apply(end(anew, b"{}\ny"))
+    assert [element.partition(b"\n")[2] for element in load(harness).elements] == [b"hi", b"y"]
+    assert harness.store.turn_remaining_ms("s", ANY) <= 0
+
+
+def test_the_end_of_a_turn_may_expect_a_version(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    harness.store.begin(begun := take())
+    harness.store.apply(append("s", b"{}\nbetween"))
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(end(begun, expected="2"))
+    assert (caught.value.what, caught.value.expected, caught.value.actual) == ("version", 2, 3)
+    assert harness.store.apply(end(begun, expected="3")).version == 4
+
+
+def test_fields_of_a_turn_that_others_changed_collide(harness: Harness) -> None:
+    harness.store.apply(save("s", a=b"1"))
+    harness.store.begin(begun := take())
+    harness.store.apply(append("s", a=b"2"))
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(end(begun, b"{}\nx", fields=(FieldChange("a", b"1", b"3"),)))
+    assert (caught.value.what, caught.value.actual, caught.value.is_field) == ("a", 3, True)
+    assert (load(harness).count, load(harness).version) == (1, 3), "nothing was written"
+
+
+def test_a_session_that_was_moved_takes_no_messages(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1", a=b"1"))
+    harness.store.begin(begun := take())
+    harness.store.apply(replace(end(begun), moved_to="t"))
+    assert load(harness).moved_to == "t"
+    calls: list[Callable[[], object]] = [
+        lambda: harness.store.begin(take()),
+        lambda: harness.store.apply(append("s", b"x")),
+        lambda: harness.store.apply(merge("s", history=Extend(0, (b"x",)))),
+    ]
+    for call in calls:
+        with pytest.raises(SessionMoved) as caught:
+            call()
+        assert (caught.value.session_id, caught.value.moved_to) == ("s", "t")
+    harness.store.apply(append("s", a=b"2"))
+    harness.store.apply(merge("s", ("a", b"2", b"3")))
+    assert contents(load(harness)) == ({"a": b"3"}, [b"m1", b"{}\nhi"], 5, 3)
+
+
+# ---- limits that came later
+
+
+def limited(harness: Harness, **limits: Any) -> Store:
+    """The same sessions, under other limits."""
+    chosen = replace(limits_of(SETTINGS), **limits)
+    if isinstance(harness, MemoryHarness):
+        harness.store._limits = chosen
+        return harness.store
+    assert isinstance(harness, RedisHarness)
+    return RedisStore(harness.client, SETTINGS.prefix, chosen)
+
+
+def test_data_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
+    harness.store.apply(save("s", a=b"x" * 99))
+    store = limited(harness, max_data_bytes=50)
+    store.apply(append("s", b"m1"))
+    store.apply(append("s", a=b"y" * 99))
+    store.apply(append("s", a=b"z" * 80))
+    for grown in (append("s", b=b"1"), append("s", a=b"z" * 81), merge("s", ("b", None, b"1"))):
+        with pytest.raises(TooLarge) as caught:
+            store.apply(grown)
+        assert (caught.value.limit, caught.value.size > 81) == (50, True)
+    store.apply(append("s", a=b"z" * 49))
+    with pytest.raises(TooLarge) as caught:
+        store.apply(append("s", a=b"z" * 50))
+    assert (caught.value.limit, caught.value.size) == (50, 51)
+    assert load(harness).fields == {"a": b"z" * 49}
+
+
+def test_a_session_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m" * 60, b"n" * 40, a=b"1" * 9))
+    store = limited(harness, max_session_bytes=50)
+    store.apply(append("s", a=b"2" * 9))
+    store.apply(merge("s", history=Extend(2, ())))
+    with pytest.raises(TooLarge) as caught:
+        store.apply(append("s", b"x"))
+    assert (caught.value.limit, caught.value.size) == (50, 51)
+    with pytest.raises(TooLarge):
+        store.apply(append("s", a=b"2" * 10))
+    store.apply(append("s", b"x", a=b"2" * 8))
+    assert load(harness).elements == [b"n" * 40, b"x"]
+
+
+def test_a_history_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
+    harness.store.apply(save("s", b"1", b"2", b"3", b"4"))
+    store = limited(harness, max_history=2)
+    store.apply(append("s", a=b"1"))
+    store.apply(merge("s", history=Extend(2, ())))
+    calls: list[Callable[[], object]] = [
+        lambda: store.apply(append("s", b"5")),
+        lambda: store.apply(merge("s", history=Extend(3, (b"5",)))),
+        lambda: store.begin(take()),
+    ]
+    for call in calls:
+        with pytest.raises(TooLarge) as caught:
+            call()
+        assert caught.value.limit == 2
+    assert caught.value.size == 5, "the message and its reply"
+    store.begin(take(None))
+    assert load(harness).elements == [b"2", b"3", b"4"]
+    store.apply(merge("s", history=Extend(4, (b"5",))))
+    assert load(harness).elements == [b"4", b"5"]
 
 
 # ---- many at once
