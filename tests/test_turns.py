@@ -27,14 +27,14 @@ from flask_convstore.errors import (
     TurnInProgress,
     TurnLost,
 )
-from flask_convstore.exchanges import Replier, converse
+from flask_convstore.exchanges import Replier, converse, first_exchange
 from flask_convstore.memory_store import MemoryStore
-from flask_convstore.messages import Message, join_element
+from flask_convstore.messages import Message, Usage, join_element
 from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore
-from flask_convstore.turns import Turn, begin
+from flask_convstore.turns import Turn, begin, hold
 
-from .harness import Harness, PlainConversations
+from .harness import Harness, MemoryHarness, PlainConversations
 from .service import Service
 from .test_sessions import BOT, USER, Recorder, get
 
@@ -613,6 +613,192 @@ def test_conversing_without_a_handler_is_repeatable(started: PlainConversations)
     started.append("s", "later")
     again = converse(started, "s", Message(USER), None, token="T")
     assert (again.message, again.reply, again.receipt.version) == (first.message, None, first.receipt.version)
+
+
+# ---- what is told
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "given"),
+    [({"last": "3"}, "last", "'3'"), ({"last": 0}, "last", "0"), ({"policy": "wiat"}, "policy", "'wiat'")],
+)
+def test_a_refused_option_is_named(started: PlainConversations, options: Any, path: str, given: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        begin(started, "s", USER, **options)
+    assert caught.value.path == path
+    assert f"not {given}; nothing was written" in caught.value.reason
+
+
+def test_a_refused_reply_is_named(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.reply("a")
+        with pytest.raises(InvalidInput, match="a reply already") as caught:
+            turn.reply("b")
+        assert caught.value.path == "reply"
+    other = take(started)
+    other.data = 5  # type: ignore[assignment]
+    with pytest.raises(InvalidInput, match="instead of replacing") as caught:
+        other.reply("c")
+    assert caught.value.path == "data"
+
+
+def test_a_reply_that_cannot_be_stored_tells_whose_it_was(started: PlainConversations) -> None:
+    with pytest.raises(ReplyFailed, match="cannot be stored") as caught:
+        converse(started, "s", Message(USER), Replier(lambda turn: {"content": object()}))
+    assert caught.value.session_id == "s"
+    with pytest.raises(SessionNotFound) as missing:
+        converse(started, "gone", Message(USER), None)
+    assert missing.value.session_id == "gone"
+
+
+def test_a_failed_turn_that_cannot_be_marked_is_told(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Recorder):
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, CommitTurn):
+                raise StoreUnavailable("gone for lunch", written=None)
+            return super().apply(command)
+
+    conversations = PlainConversations(Away(harness.store))
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(ZeroDivisionError), take(conversations):
+        raise ZeroDivisionError
+    assert "could not be marked" in caplog.text
+    assert "gone for lunch" in caplog.text
+
+
+def test_a_failed_renewal_tells_why(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise StoreUnavailable("gone for lunch", written=None)
+
+    leases.Renewer()._renew(object(), fail)
+    assert "gone for lunch" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("reply", "stored"),
+    [
+        ("text", {"role": "assistant", "content": "text"}),
+        ({"content": "dict"}, {"role": "assistant", "content": "dict"}),
+        ({"role": "tool", "content": "4"}, {"role": "tool", "content": "4"}),
+        (("one ", "two"), {"role": "assistant", "content": "one two"}),
+    ],
+)
+def test_what_a_handler_returns_becomes_a_message(started: PlainConversations, reply: Any, stored: Any) -> None:
+    with take(started) as turn:
+        turn.reply(iter(reply) if isinstance(reply, tuple) else reply)
+    assert get(started)["history"] == [USER, stored]
+
+
+def test_a_token_without_a_handler_comes_with_one_message_only(started: PlainConversations) -> None:
+    converse(started, "s", Message(USER), None, token="T")
+    with pytest.raises(TokenReused):
+        converse(started, "s", Message({"role": "user", "content": "another"}), None, token="T")
+    converse(started, "s", Message(USER), None)
+    assert get(started)["history"] == [USER, USER]
+
+
+def test_a_repeat_without_a_handler_finds_a_deleted_session_gone(started: PlainConversations) -> None:
+    converse(started, "s", Message(USER), None, token="T")
+    started.delete_session("s")
+    with pytest.raises(SessionNotFound) as caught:
+        converse(started, "s", Message(USER), None, token="T")
+    assert caught.value.session_id == "s"
+
+
+def test_no_more_is_read_than_was_asked_for(started: PlainConversations) -> None:
+    """The messages asked for, and the one before, which tells what became of its turn."""
+    started.append("s", *range(10))
+    for last, read in ((1, 2), (3, 3), (None, 13)):
+        turn, begun = begin(started, "s", USER, last=last)
+        assert turn
+        assert begun.snapshot
+        assert len(begun.snapshot.elements) == read
+        with turn:
+            turn.reply(None)
+
+
+def test_a_turn_can_choose_by_tokens(started: PlainConversations) -> None:
+    started.append("s", *({"role": "user", "content": f"{number}"} for number in range(5)))
+    with take(started) as turn:
+        assert turn.window(tokens=2, count=lambda body: 1) == turn.history[-2:]
+        assert turn.window(tokens=5, last=3, count=lambda body: 1) == turn.history[-3:]
+
+
+def test_no_lease_is_renewed_before_its_time_or_after_its_turn(harness: Harness) -> None:
+    conversations = PlainConversations(recorder := Recorder(harness.store), Settings(turn_lease=60))
+    conversations.save_session("s", {"history": []})
+    conversations.save_session("t", {"history": []})
+    renewer = leases.renewer(recorder)
+    with take(conversations), take(conversations, session_id="t"):
+        threads = [thread for thread in threading.enumerate() if thread.name == "convstore-leases"]
+        assert renewer._thread in threads
+        assert len(renewer._turns) == 2
+        assert all(0 < every <= 20 for _, every, _ in renewer._turns.values())
+    assert not renewer._turns
+    assert not any(isinstance(command, RenewTurn) for command in recorder.commands)
+
+
+def test_a_lease_is_as_long_as_it_says() -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store, Settings(turn_lease=60))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        assert harness.store.turn_remaining_ms("s", ANY) == 60_000
+        turn.reply("hi")
+    held, _ = hold(conversations, "s")
+    with held:
+        assert harness.store.turn_remaining_ms("s", ANY) == 60_000
+
+
+def test_only_what_was_left_behind_is_the_previous_message(started: PlainConversations) -> None:
+    with take(started) as turn:
+        assert turn.previous is None
+        turn.reply(None)
+    with pytest.raises(TurnLost), take(started) as turn:
+        assert turn.previous is None, "it is unanswered, and nobody interrupted it"
+        other = take(started, policy="supersede")
+    assert other.previous
+    assert (other.previous.seq, other.previous.status) == (turn.message.seq, "superseded")
+
+
+def test_a_move_is_ended_by_the_token_of_its_turn(harness: Harness) -> None:
+    """So that whoever begins the turn again, as its answer was lost, finds its end."""
+    conversations = PlainConversations(recorder := Recorder(harness.store))
+    conversations.save_session("s", {"history": [1]})
+    turn, _ = hold(conversations, "s")
+    with turn:
+        turn.move_to("t", 2)
+    command = recorder.commands[-1]
+    assert isinstance(command, CommitTurn)
+    assert (command.token, command.status, command.moved_to) == (f"{turn.token}\n2", "", "t")
+
+
+def test_a_message_without_a_handler_is_counted_too(started: PlainConversations) -> None:
+    converse(started, "s", Message(USER, tokens=Usage(3, 0)), None)
+    assert get(started).usage == Usage(3, 0)
+
+
+@pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
+def test_a_bad_token_is_named(started: PlainConversations, replier: Replier | None) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        converse(started, "s", Message(USER), replier, token="a\nb")
+    assert caught.value.path == "token"
+    assert get(started)["history"] == []
+
+
+def test_an_exchange_whose_session_is_gone_names_it(started: PlainConversations) -> None:
+    _, begun = begin(started, "s", USER)
+    started.delete_session("s")
+    with pytest.raises(SessionNotFound) as caught:
+        first_exchange(started, "s", begun)
+    assert caught.value.session_id == "s"
+
+
+def test_a_handler_that_fails_is_told(started: PlainConversations, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ReplyFailed, match="the reply handler failed"):
+        converse(started, "s", Message(USER), Replier(lambda turn: 1 // 0))
+    assert "the reply handler failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 # ---- limits
