@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from flask_convstore import (
+    ConflictError,
     InvalidInput,
     Message,
     NotSerializable,
@@ -16,7 +18,12 @@ from flask_convstore import (
     TurnLost,
     aliases,
     branches,
+    editing,
 )
+from flask_convstore.commands import CommitTurn
+from flask_convstore.messages import Usage
+from flask_convstore.models import ANY
+from flask_convstore.store import Store, StoreAround
 from flask_convstore.turns import begin
 
 from .harness import Harness, PlainConversations
@@ -192,3 +199,121 @@ def test_a_lease_without_a_message_writes_none(harness: Harness) -> None:
     old = get(conversations, "s")
     assert [message.status for message in old.messages] == [None]
     assert old["history"] == ["a"]
+
+
+# ---- what others do meanwhile
+
+
+class Meddling(StoreAround):
+    """Others write at the last moment before a conversation is moved."""
+
+    def __init__(self, store: Store, meddle: Callable[[], object], times: int = 1) -> None:
+        super().__init__(store)
+        self.meddle, self.times = meddle, times
+
+    def apply(self, command: Any) -> Any:
+        if isinstance(command, CommitTurn) and command.moved_to and self.times:
+            self.times -= 1
+            self.meddle()
+        return super().apply(command)
+
+
+def test_what_others_write_while_it_is_compacted_goes_along(talk: PlainConversations) -> None:
+    talk.append("s", Message({"role": "user", "content": "8"}, tokens=Usage(1, 2)))
+    editing.share(talk, "s", "bob", "reader")
+    editing.share(talk, "s", "eve", "reader")
+    before = len(get(talk, "s")["history"])
+
+    def meddle() -> None:
+        talk.append("s", Message("late", tokens=Usage(30, 400)), data={"new": 1})
+        editing.update(talk, "s", title="renamed", removed=("name",))
+        editing.share(talk, "s", "bob", "writer")
+        editing.share(talk, "s", "eve", None)
+        editing.share(talk, "s", "dan", "reader")
+        aliases.link(talk, "web:1", "s", owner="alice")
+
+    on = PlainConversations(Meddling(talk.backend.store, meddle))
+    new = branches.compact(on, "s", "summary", keep=1)
+    assert new == {
+        "new": 1,
+        "history": [{"role": "system", "content": "summary"}, {"role": "user", "content": "8"}, "late"],
+    }
+    assert (new.title, new.usage) == ("renamed", Usage(31, 402))
+    snapshot = talk.backend.store.load(new.session_id, ANY)
+    assert snapshot
+    assert dict(snapshot.shared) == {"bob": "writer", "dan": "reader"}
+    assert snapshot.owner == "alice"
+    led = aliases.resolve(talk, "web:1", owner="alice")
+    assert led
+    assert led.session_id == new.session_id
+    assert len(get(talk, "s")["history"]) == before + 1
+
+
+@pytest.mark.parametrize("shape", ["edited", "dropped", "deleted", "another"])
+def test_what_cannot_go_along_stops_the_compaction(talk: PlainConversations, shape: str) -> None:
+    def meddle() -> None:
+        if shape == "edited":
+            editing.edit(talk, "s", 2, "edited")
+        elif shape == "dropped":
+            session = get(talk, "s")
+            del session["history"][0]
+            talk.save_session("s", session)
+        else:
+            talk.delete_session("s")
+            if shape == "another":
+                talk.save_session("s", {"another": 1, "history": TALK}, owner="alice")
+
+    on = PlainConversations(Meddling(talk.backend.store, meddle))
+    error = ConflictError if shape in ("edited", "dropped") else (SessionNotFound, TurnLost)
+    with pytest.raises(error):
+        branches.compact(on, "s", "summary")
+    left = [summary.session_id for summary in talk.backend.store.page(ANY).sessions]
+    assert left in ([], ["s"]), "the new one is gone again"
+    if shape != "deleted":
+        assert get(talk, "s").moved_to is None
+
+
+def test_a_session_that_is_written_to_all_the_time_is_not_compacted(talk: PlainConversations) -> None:
+    meddling = Meddling(talk.backend.store, lambda: talk.append("s", "more"), times=100)
+    with pytest.raises(ConflictError) as caught:
+        branches.compact(PlainConversations(meddling), "s", "summary")
+    assert (caught.value.what, 100 - meddling.times) == ("version", 20)
+    assert [summary.session_id for summary in talk.backend.store.page(ANY).sessions] == ["s"]
+
+
+@pytest.mark.parametrize(
+    ("call", "path", "reason"),
+    [
+        (lambda on: branches.compact(on, "s", "x", keep=-1), "keep", "a whole number, 0 or more, not -1"),
+        (lambda on: branches.compact(on, "s", "x", keep=True), "keep", "not True"),
+        (lambda on: branches.compact(on, "s", 5), "summary", "a text or a message, not a int"),  # type: ignore[arg-type]
+        (lambda on: branches.fork(on, "s", -1), "seq", "not -1"),
+        (lambda on: branches.fork(on, "s", "1"), "seq", "not '1'"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        call(talk)
+    assert caught.value.path == path
+    assert reason in caught.value.reason
+
+
+def test_a_branch_has_what_its_session_has(talk: PlainConversations) -> None:
+    editing.update(talk, "s", title="called so")
+    talk.append("s", Message("m", tokens=Usage(5, 6)))
+    for new, usage in ((branches.fork(talk, "s"), Usage()), (branches.compact(talk, "s", "x", keep=0), Usage(5, 6))):
+        snapshot = talk.backend.store.load(new.session_id, ANY)
+        assert snapshot
+        assert (snapshot.owner, snapshot.title, snapshot.own_ttl_ms) == ("alice", "called so", 5_000_000)
+        assert (snapshot.usage, snapshot.shape, new["name"]) == (usage, "full", "Ada")
+    assert new["history"] == [{"role": "system", "content": "x"}]
+    for seq, messages in ((0, 0), (1, 1), (8, 8), (99, 9)):
+        assert len(branches.fork(talk, "s", seq)["history"]) == messages
+    calls: list[Callable[[], object]] = [
+        lambda: branches.fork(talk, "gone"),
+        lambda: branches.compact(talk, "gone", "x"),
+    ]
+    for call in calls:
+        with pytest.raises(SessionNotFound) as caught:
+            call()
+        assert caught.value.session_id == "gone"

@@ -18,9 +18,11 @@ from flask_convstore import (
     owners,
     portability,
 )
+from flask_convstore.commands import Edit
 from flask_convstore.errors import MessageNotFound, TokenReused
 from flask_convstore.messages import Usage
 from flask_convstore.models import ANY
+from flask_convstore.store import StoreAround
 from flask_convstore.turns import begin
 
 from .harness import Harness, PlainConversations, RedisHarness
@@ -518,3 +520,98 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
         assert session.usage == (3, 3)
         assert session.messages[0].edits == ("a",)
         client.close()
+
+
+# ---- what is refused is named
+
+
+@pytest.mark.parametrize(
+    ("call", "path", "reason"),
+    [
+        (lambda on: editing.update(on, "s", title="x" * 201), "title", "it has 201 characters, 200 at most"),
+        (lambda on: editing.update(on, "s", title=5), "title", "it is a text, not int"),  # type: ignore[arg-type]
+        (lambda on: editing.update(on, "s", title="a\nb"), "title", ""),
+        (lambda on: editing.update(on, "s", {"x": object()}), "data.x", ""),
+        (lambda on: editing.page(on, "s", limit=0), "limit", "a whole number, 1 to 1000, not 0"),
+        (lambda on: editing.page(on, "s", limit=1001), "limit", "not 1001"),
+        (lambda on: editing.page(on, "s", before=0), "before", "not 0"),
+        (lambda on: editing.page(on, "s", before=2**53 + 1), "before", "not 9007199254740993"),
+        (lambda on: editing.edit(on, "s", 0, "x"), "seq", "the number of a message, not 0"),
+        (lambda on: editing.edit(on, "s", 2**53 + 1, "x"), "seq", "not 9007199254740993"),
+        (lambda on: editing.edit(on, "s", True, "x"), "seq", "not True"),
+        (lambda on: editing.edit(on, "s", 1, "x", token="a\nb"), "token", ""),
+        (lambda on: editing.edit(on, "s", 1, object(), token="T"), "body", ""),
+        (lambda on: editing.share(on, "s", "bob", "owner"), "role", "not 'owner'"),  # type: ignore[arg-type]
+        (lambda on: editing.share(on, "s", "", "reader"), "name", ""),
+    ],
+)
+def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        call(talk)
+    assert caught.value.path == path
+    assert reason in caught.value.reason
+    assert get(talk).version == 1
+
+
+def test_what_is_just_allowed(talk: PlainConversations) -> None:
+    editing.update(talk, "s", title="x" * 200)
+    assert get(talk).title == "x" * 200
+    assert len(editing.page(talk, "s", before=2**53, limit=1000).messages) == 2
+    assert [message.seq for message in editing.page(talk, "s", before=2, limit=1).messages] == [1]
+    with pytest.raises(MessageNotFound) as caught:
+        editing.edit(talk, "s", 2**53, "x")
+    assert (caught.value.session_id, caught.value.seq) == ("s", 2**53)
+    for call in (lambda: editing.page(talk, "gone"), lambda: editing.edit(talk, "gone", 1, "x")):
+        with pytest.raises(SessionNotFound) as missing:
+            call()
+        assert missing.value.session_id == "gone"
+
+
+def test_a_token_belongs_to_one_edit(talk: PlainConversations) -> None:
+    """To its message, its body, its metadata, and whether the body before is kept."""
+    first, _ = editing.edit(talk, "s", 1, "new", metadata={"m": 1}, token="T")
+    assert (first.body, first.metadata, first.edits) == ("new", {"m": 1}, ())
+    others: list[tuple[int, Any, dict[str, Any]]] = [
+        (2, "new", {"metadata": {"m": 1}}),
+        (1, "other", {"metadata": {"m": 1}}),
+        (1, "new", {"metadata": {"m": 2}}),
+        (1, "new", {"metadata": {"m": 1}, "keep": True}),
+        (1, "new", {"metadata": {"m": 1}, "told": "x"}),
+    ]
+    for seq, body, options in others:
+        with pytest.raises(TokenReused):
+            editing.edit(talk, "s", seq, body, token="T", **options)
+    again, receipt = editing.edit(talk, "s", 1, "new", metadata={"m": 1}, token="T")
+    assert (again.body, receipt.repeated, get(talk).version) == ("new", True, 2)
+    kept, _ = editing.edit(talk, "s", 1, lambda body: f"{body}er", keep=True)
+    assert (kept.body, kept.metadata, kept.edits) == ("newer", {"m": 1}, ("new",))
+
+
+def test_a_message_that_is_marked_again_and_again_is_given_up(talk: PlainConversations) -> None:
+    class Meddling(StoreAround):
+        edits = 0
+
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, Edit):
+                Meddling.edits += 1
+                other = editing.edit(talk, "s", 1, str(Meddling.edits))
+                assert other
+            return super().apply(command)
+
+    with pytest.raises(ConflictError) as caught:
+        editing.edit(PlainConversations(Meddling(talk.backend.store)), "s", 1, "mine")
+    assert (caught.value.what, Meddling.edits) == ("message", 5)
+    assert get(talk)["history"][0] == "5"
+
+
+def test_what_an_edit_costs_in_versions_and_titles(talk: PlainConversations) -> None:
+    _, receipt = editing.edit(talk, "s", 1, say("first", "assistant"), expected="1")
+    assert (receipt.version, receipt.first_seq, get(talk).title) == (2, 1, None), "no user says it any more"
+    with pytest.raises(ConflictError) as caught:
+        editing.edit(talk, "s", 1, "x", expected="1")
+    assert (caught.value.what, caught.value.actual) == ("version", 2)
+    with pytest.raises(MessageNotFound):
+        editing.edit(talk, "s", 1, "x", roles=("user",))
+    editing.edit(talk, "s", 1, "x", roles=("assistant",))
+    editing.edit(talk, "s", 1, "y", roles=(None,))
+    assert get(talk)["history"][0] == "y"
