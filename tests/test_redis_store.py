@@ -27,7 +27,8 @@ from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import begin
 
 from .harness import SETTINGS, PlainConversations, RedisHarness
-from .servers import Server, running
+from .processes import wait_for
+from .servers import Server, programs, running
 from .wire import Proxy
 
 USER = {"role": "user", "content": "u" * 200}
@@ -318,7 +319,8 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
     session = conversations.get_session("s")
     assert session is not None
     session["a"] = 2  # type: ignore[call-overload]
-    for name, target, *rest in BROKEN[broken][0]:
+    commands, part = BROKEN[broken]
+    for name, target, *rest in commands:
         server.client.execute_command(name, target.replace("{}", "chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
     before = {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")}
     for call in (
@@ -329,6 +331,8 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
         with pytest.raises(CorruptValue) as caught:
             call()
         assert caught.value.written is False
+        assert caught.value.key == f"chat:session:{{s}}{part}"
+        assert re.search(r"session of flask-convstore|number of messages that|of another type", str(caught.value))
     assert {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")} == before
 
 
@@ -340,6 +344,7 @@ def test_a_corrupt_receipt_is_named(server: Server) -> None:
     with pytest.raises(CorruptValue) as caught:
         conversations.append("s", "x", token="T")
     assert caught.value.key == "chat:session:{s}:tokens"
+    assert "a receipt that is not ours" in str(caught.value)
 
 
 def test_a_corrupt_lifetime_never_ends_a_session(server: Server) -> None:
@@ -400,8 +405,9 @@ def test_a_replica_still_reads() -> None:
         running("valkey", "--repl-diskless-sync-delay", "0") as primary,
         running("valkey", "--replicaof", f"127.0.0.1 {primary.port}") as replica,
     ):
+        wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up", "the replica follows")
         on(primary.client).save_session("s", {"a": 1})
-        assert primary.client.wait(1, 30_000) == 1
+        wait_for(lambda: replica.client.exists("chat:session:{s}"), "the replica has it")
         conversations = on(replica.client)
         session = conversations.get_session("s")
         assert session == {"a": 1}
@@ -435,6 +441,20 @@ def test_a_missing_permission_is_loud(server: Server) -> None:
     assert "alice" not in str(caught.value)
     assert caught.value.written is False
     server.client.execute_command("ACL", "DELUSER", "reader")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("kind", sorted(programs()))
+def test_a_server_says_what_it_is(kind: str) -> None:
+    with running(kind) as server:
+        info: Any = server.client.info("server")
+        about = RedisHarness(server.client).store.about()
+        assert (about.server, about.role) == (kind, "primary")
+        assert about.version == info[f"{kind}_version"]
+        server.client.replicaof("127.0.0.1", 1)
+        assert RedisHarness(server.client).store.about().role == "replica"
+        server.client.execute_command("ACL", "SETUSER", "default", "-info")  # type: ignore[no-untyped-call]
+        about = RedisHarness(server.client).store.about()
+        assert (about.server, about.version, about.role) == (None, None, None)
 
 
 def test_a_stopped_server_is_unavailable() -> None:
