@@ -107,6 +107,7 @@ def far(proxy: Proxy) -> Iterator[Site]:
     """A site whose store is behind the proxy, with a session ``s`` and a warm connection; it tries once, for a moment."""
     site = Site(proxy.url, RETRIES=0, COMMAND_TIMEOUT=0.2, FALLBACK="none")
     site.put("s", {"n": 1, "history": [USER]})
+    site.stored("s")  # the server knows the scripts
     proxy.reset()
     yield site
     site.close()
