@@ -44,7 +44,7 @@ ROOMS = {
         Room("windows", "windows turns blueprint"),
         Room("turns", _TURNS),
         Room("exchanges", _TURNS),
-        Room("leases", "turns"),
+        Room("leases", "leases turns"),
         Room("editing", "editing sharing branches"),
         Room("branches", "branches sharing editing owners quota"),
         Room("memory_session", f"memory_store {_STORE}"),
