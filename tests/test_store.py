@@ -815,6 +815,24 @@ def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
     assert harness.store.turn_remaining_ms("s", ANY) <= 0
 
 
+def test_a_turn_that_was_ended_is_told_with_its_end(harness: Harness) -> None:
+    created = harness.store.apply(save("s")).created_at_ms
+    harness.store.begin(begun := take())
+    ended = harness.store.apply(replace(end(begun, b"{}\nhi"), token=f"{begun.token}\n2"))
+    again = harness.store.begin(begun)
+    assert again.reply
+    for receipt, version, seq in ((again.receipt, 2, 1), (again.reply, 3, 2)):
+        assert (receipt.repeated, receipt.version, receipt.first_seq) == (True, version, seq)
+        assert receipt.created_at_ms == created
+        assert 0 <= receipt.expires_at_ms - ended.expires_at_ms < 60_000
+    harness.store.apply(Delete(session_id="s", owner=ANY))
+    again = harness.store.begin(begun)
+    assert again.reply
+    assert again.snapshot is None
+    assert again.reply.version == 3
+    assert again.receipt.expires_at_ms == 0
+
+
 def test_the_end_of_a_turn_may_expect_a_version(harness: Harness) -> None:
     harness.store.apply(save("s"))
     harness.store.begin(begun := take())
@@ -894,8 +912,14 @@ def test_a_session_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
     assert (caught.value.limit, caught.value.size) == (50, 51)
     with pytest.raises(TooLarge):
         store.apply(append("s", a=b"2" * 10))
+    with pytest.raises(TooLarge) as caught:
+        store.apply(edit(2, b"n" * 40, b"n" * 41))
+    assert (caught.value.limit, caught.value.size) == (50, 51)
+    store.apply(edit(2, b"n" * 40, b"k" * 40))
     store.apply(append("s", b"x", a=b"2" * 8))
-    assert load(harness).elements == [b"n" * 40, b"x"]
+    assert load(harness).elements == [b"k" * 40, b"x"]
+    limited(harness).apply(save("s", b"m" * 60))
+    limited(harness, max_session_bytes=50).apply(edit(load(harness).next_seq - 1, b"m" * 60, b"m" * 59))
 
 
 def test_a_history_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
