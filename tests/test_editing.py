@@ -615,3 +615,19 @@ def test_what_an_edit_costs_in_versions_and_titles(talk: PlainConversations) -> 
     editing.edit(talk, "s", 1, "x", roles=("assistant",))
     editing.edit(talk, "s", 1, "y", roles=(None,))
     assert get(talk)["history"][0] == "y"
+
+
+def test_a_repeated_edit_whose_message_goes_meanwhile_is_not_found(talk: PlainConversations) -> None:
+    class Dropping(StoreAround):
+        def apply(self, command: Any) -> Any:
+            receipt = super().apply(command)
+            if receipt.repeated:
+                session = get(talk)
+                del session["history"][0]
+                talk.save_session("s", session)
+            return receipt
+
+    editing.edit(talk, "s", 1, "new", token="T")
+    with pytest.raises(MessageNotFound) as caught:
+        editing.edit(PlainConversations(Dropping(talk.backend.store)), "s", 1, "new", token="T")
+    assert (caught.value.session_id, caught.value.seq) == ("s", 1)
