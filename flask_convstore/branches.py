@@ -129,7 +129,7 @@ def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], u
         session_id=new_id(),
         owner=snapshot.owner,
         mode="create",
-        shape="full" if snapshot.shape == "data" and elements else snapshot.shape,
+        shape=snapshot.shape,  # with its first message, a session without a history has one
         fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
         history=Rewrite(0, None if snapshot.shape == "data" and not elements else elements),
         ttl_ms=snapshot.own_ttl_ms,

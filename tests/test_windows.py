@@ -208,3 +208,19 @@ def test_in_a_turn_it_costs_no_round_trip(valkey: Server) -> None:
         assert turn.window(tokens=20, count=lambda body: len(body["content"])) == [SYSTEM, *history[-4:], user("new")]
         assert proxy.round_trips == 1
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "reason"),
+    [
+        ({"last": -1}, "last", "a whole number, 0 or more, not -1"),
+        ({"last": True}, "last", "not True"),
+        ({"tokens": "5", "count": len}, "tokens", "not '5'"),
+        ({"tokens": 5}, "count", "count="),
+    ],
+)
+def test_a_limit_that_is_none_is_named(options: Any, path: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        window(["a"], **options)
+    assert caught.value.path == path
+    assert reason in caught.value.reason
