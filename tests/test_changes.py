@@ -160,6 +160,8 @@ def test_the_history_is_no_field() -> None:
         ("abd", "abd"),
         ("aXYd", "ad"),
         ("abXcd", "abcd"),
+        ("aabcd", "abcd"),
+        ("abcdd", "abcd"),
         ("XYZ", ""),
         ("dcba", "d"),  # abc dropped, cba added
     ],
@@ -226,6 +228,7 @@ def test_histories_that_were_given_in_another_form(given: Any, now: Any, added: 
         assert change is None
     else:
         assert isinstance(change, Extend)
+        assert change.drop_below == 0
         assert bodies_of(change.elements) == [b'"%s"' % text.encode() for text in added]
 
 
@@ -303,3 +306,29 @@ def test_a_part_of_a_history_is_not_rewritten() -> None:
     with pytest.raises(InvalidInput, match="only its last 2 messages were loaded: load all") as caught:
         conversations.save_session("s", session)
     assert caught.value.path == "history"
+
+
+def test_an_upsert_adds_what_there_is() -> None:
+    def history(content: Any) -> Any:
+        return changes.whole("s", content, FORM, ANY, None, "upsert").history
+
+    assert history({"a": 1}) is None
+    assert history({"history": []}) == Extend(0, ())
+    added = history(["x"])
+    assert isinstance(added, Extend)
+    assert (added.drop_below, bodies_of(added.elements)) == (0, [b'"x"'])
+
+
+def test_a_merged_session_knows_its_times_and_who_served_it() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"a": 1, "history": ["m"]})
+    base = get(conversations)._base
+    save = changes.difference(base, {"a": 2, "history": ["m"]}, FORM, ANY, None)
+    assert save
+    receipt = conversations.backend.store.apply(save)
+    receipt = replace(receipt, updated_at_ms=5, expires_at_ms=7, fallback="journal")
+    merged = changes.base_merged(base, save, receipt)
+    assert (merged.version, merged.updated_at_ms, merged.expires_at_ms, merged.fallback) == (2, 5, 7, "journal")
+    assert (merged.fields, merged.elements, merged.history_version) == ({"a": b"2"}, base.elements, 1)
+    whole = changes.whole("s", {"a": 2}, FORM, ANY, None)
+    assert changes.base_created(whole, receipt, "here").fallback == "journal"
