@@ -317,3 +317,14 @@ def test_a_branch_has_what_its_session_has(talk: PlainConversations) -> None:
         with pytest.raises(SessionNotFound) as caught:
             call()
         assert caught.value.session_id == "gone"
+
+
+def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations) -> None:
+    turn, _ = begin(talk, "s", "asked")
+    assert turn
+    with pytest.raises(TurnInProgress):
+        branches.compact(talk, "s", "x", policy="reject")
+    new = branches.compact(talk, "s", "x", keep=1, policy="supersede")
+    assert new["history"] == [{"role": "system", "content": "x"}, "asked"]
+    with pytest.raises(TurnLost):
+        turn.reply("too late")
