@@ -642,10 +642,13 @@ def test_a_refused_reply_is_named(started: PlainConversations) -> None:
     assert caught.value.path == "data"
 
 
-def test_a_reply_that_cannot_be_stored_tells_whose_it_was(started: PlainConversations) -> None:
+def test_a_reply_that_cannot_be_stored_tells_whose_it_was(
+    started: PlainConversations, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ReplyFailed, match="cannot be stored") as caught:
         converse(started, "s", Message(USER), Replier(lambda turn: {"content": object()}))
     assert caught.value.session_id == "s"
+    assert "returned what cannot be stored: history[0].content" in caplog.text
     with pytest.raises(SessionNotFound) as missing:
         converse(started, "gone", Message(USER), None)
     assert missing.value.session_id == "gone"
