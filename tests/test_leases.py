@@ -66,3 +66,16 @@ def test_the_thread_ends_when_there_was_nothing_to_renew_for_a_while(monkeypatch
     renewer.add("later", renewed.set, 0.01)
     assert renewed.wait(10), "and another one begins"
     renewer.remove("later")
+
+
+def test_the_thread_stays_for_a_while_when_the_last_turn_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_IDLE_SECONDS", 1.0)
+    renewer, renewed = Renewer(), threading.Event()
+    renewer.add("one", renewed.set, 0.02)
+    thread = renewer._thread
+    assert thread
+    assert renewed.wait(10)
+    removed = time.monotonic()
+    renewer.remove("one")
+    wait_for(lambda: not thread.is_alive(), "it ends")
+    assert time.monotonic() - removed > 0.5
