@@ -604,6 +604,25 @@ def test_a_receipt_tells_what_it_is_worth(harness: Harness) -> None:
             assert receipt.lifetime_ms == TTL
 
 
+def test_every_write_tells_the_times_that_are_stored(harness: Harness) -> None:
+    def told(receipt: Receipt) -> None:
+        snapshot = harness.store.load("s", ANY, is_interaction=False)
+        assert snapshot
+        assert (receipt.version, receipt.created_at_ms) == (snapshot.version, snapshot.created_at_ms)
+        assert receipt.updated_at_ms == snapshot.updated_at_ms
+        assert (
+            abs(receipt.expires_at_ms - snapshot.expires_at_ms) < 1_000
+        )  # read as what is left of it, in a later millisecond
+        assert receipt.expires_at_ms - receipt.updated_at_ms == receipt.lifetime_ms == TTL
+
+    told(harness.store.apply(save("s", b"m1")))
+    told(harness.store.apply(append("s", b"m2")))
+    told(harness.store.apply(merge("s", ("a", None, b"1"), history=Extend(2, (b"m3",)))))
+    told(harness.store.apply(edit(2, b"m2", b"n2")))
+    told(harness.store.begin(begun := take()).receipt)
+    told(harness.store.apply(end(begun, b"{}\nhi")))
+
+
 def test_a_summary_tells_what_is_known_without_reading_a_message(harness: Harness) -> None:
     receipt = harness.store.apply(replace(save("s", b"m1", b"m2", owner="alice"), first_title="t", usage=Usage(3, 4)))
     [summary] = harness.store.page("alice").sessions
