@@ -328,3 +328,18 @@ def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations)
     assert new["history"] == [{"role": "system", "content": "x"}, "asked"]
     with pytest.raises(TurnLost):
         turn.reply("too late")
+
+
+@pytest.mark.parametrize("what", ["a message", "a field", "a title", "no title"])
+def test_each_thing_that_others_write_meanwhile_goes_along_alone(talk: PlainConversations, what: str) -> None:
+    editing.update(talk, "s", title="before")
+    meddle: dict[str, Callable[[], object]] = {
+        "a message": lambda: talk.append("s", "late"),
+        "a field": lambda: talk.append("s", data={"name": "Bob"}),
+        "a title": lambda: editing.update(talk, "s", title="after"),
+        "no title": lambda: editing.update(talk, "s", title=""),
+    }
+    new = branches.compact(PlainConversations(Meddling(talk.backend.store, meddle[what])), "s", "x", keep=0)
+    assert new["history"][1:] == (["late"] if what == "a message" else [])
+    assert new["name"] == ("Bob" if what == "a field" else "Ada")
+    assert new.title == {"a title": "after", "no title": None}.get(what, "before")
