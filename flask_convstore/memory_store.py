@@ -310,7 +310,7 @@ class MemoryStore:
         """The first receipt of a write whose token is known."""
         tokens = self._tokens.get(command.session_id)
         known = tokens and tokens.receipts.get(command.token)
-        if not tokens or not known:
+        if not tokens or not known or tokens.expires <= now:
             return None
         is_anothers = not session and self._visible(command.session_id, ANY, now)
         if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
