@@ -440,9 +440,9 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
 
 def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
     expected = getattr(command, "loaded_version", None)
-    if isinstance(command, (Append, Delete, BeginTurn, CommitTurn, Edit)) and command.expected:
-        expected = int(command.expected.rpartition("-")[2])
     what = reply[3].decode()
+    if what == "version" and isinstance(command, (Append, Delete, BeginTurn, CommitTurn, Edit)):
+        expected = int(command.expected.rpartition("-")[2])
     field = what.removeprefix("d:") if what.startswith("d:") else None
     return ConflictError(
         command.session_id, field or what, expected=expected, actual=reply[2], is_field=field is not None

@@ -987,3 +987,10 @@ def test_ping_answers(harness: Harness) -> None:
     assert harness.store.ping() >= 0
     harness.store.close()
     assert harness.store.ping() >= 0, "a closed store opens again"
+
+
+def test_a_conflict_names_an_expected_version_only_where_the_version_is_another(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m"))
+    with pytest.raises(ConflictError) as conflict:
+        harness.store.apply(replace(edit(1, b"another", b"new"), expected="1"))
+    assert (conflict.value.field, conflict.value.expected, conflict.value.actual) == ("message", None, 1)
