@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 
 from .changes import Content
+from .checks import check_name
 from .commands import LinkAlias, Touch
-from .conversations import TOMBSTONE_MS, Conversations, check_name
+from .conversations import TOMBSTONE_MS, Conversations
 from .errors import SessionExists, SessionNotFound, StoreUnavailable
 from .ids import new_id
 from .models import ANY, CALLER, Alias, Owner, Scope

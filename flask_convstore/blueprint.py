@@ -39,8 +39,9 @@ from werkzeug.routing import BaseConverter
 from . import aliases, branches, codecs, editing, openapi, schemas
 from .answers import answer, etag, marked, tagged
 from .changes import title_of
+from .checks import MAX_SEQ, check_name
 from .config import ENDPOINTS, Settings
-from .conversations import Conversations, check_name
+from .conversations import Conversations
 from .errors import ConflictError, ConvstoreError, InvalidInput, MessageNotFound, OwnerRequired, SessionNotFound
 from .exchanges import Replier, converse
 from .messages import Message
@@ -54,8 +55,6 @@ from .times import as_datetime
 _BODY_SLACK = 65_536
 _ESCAPED = 3
 """How much longer than in UTF-8 a text can get when a client escapes it: an emoji of 4 bytes takes 12."""
-
-_LARGEST_SEQ = 2**53
 
 
 def make_blueprint(
@@ -369,7 +368,7 @@ def _located(response: Response, session_id: str) -> Response:
 def _seq(session_id: str, text: str) -> int:
     """The number that a path names. What is none is a message that is not there: our 404, not the host's."""
     seq = int(text) if re.fullmatch("[0-9]{1,16}", text) else 0
-    if not 1 <= seq < _LARGEST_SEQ:
+    if not 1 <= seq < MAX_SEQ:
         raise MessageNotFound(session_id, seq)
     return seq
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import aliases, changes, codecs
+from .checks import check_whole
 from .commands import Append, Delete, FieldChange, Rewrite, Save, Share, Touch
 from .conversations import Backend, Conversations
 from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound
@@ -31,7 +32,7 @@ def compact(
     owner: Owner | Scope = CALLER,
 ) -> AnySession:
     """See ``ConversationStore.compact``."""
-    _check_count(keep, "keep")
+    check_whole(keep, "keep")
     backend = conversations.backend
     whose = conversations.whose(owner)
     turn, snapshot = hold(conversations, session_id, policy=policy, owner=whose)
@@ -108,7 +109,7 @@ def fork(
 ) -> AnySession:
     """See ``ConversationStore.fork``."""
     if seq is not None:
-        _check_count(seq, "seq")
+        check_whole(seq, "seq")
     backend, whose = conversations.resolved(session_id, owner)
     snapshot = backend.store.load(session_id, whose)
     if snapshot is None:
@@ -154,8 +155,3 @@ def _message(summary: Any) -> Any:
     if isinstance(summary, Mapping):
         return dict(summary)
     raise InvalidInput(f"it is a text or a message, not a {type(summary).__name__}; nothing was written", "summary")
-
-
-def _check_count(count: object, name: str) -> None:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise InvalidInput(f"it is a whole number, 0 or more, not {count!r}; nothing was written", name)

@@ -6,8 +6,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from . import changes
+from .checks import check_name
 from .commands import Extend, Save, new_token
-from .conversations import Conversations, check_name, digest_of
+from .conversations import Conversations, digest_of
 from .errors import InvalidInput
 from .keys import id_of
 from .messages import Message

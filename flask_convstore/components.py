@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .checks import MAX_NAME
+
 Json = dict[str, Any]
 
 CONTROL = "\\u0000-\\u001f\\u007f-\\u009f"
@@ -40,8 +42,8 @@ def time(description: str) -> Json:
 
 
 def _name(description: str, **more: Any) -> Json:
-    """As ``conversations.check_name`` has it."""
-    return text(description, minLength=1, maxLength=200, pattern=f"^[^{CONTROL}]+$", **more)
+    """As ``checks.check_name`` has it."""
+    return text(description, minLength=1, maxLength=MAX_NAME, pattern=f"^[^{CONTROL}]+$", **more)
 
 
 _DEGRADED: Json = {"const": True, "description": "Only while the store is away: the fallback has answered."}

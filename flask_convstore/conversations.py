@@ -9,7 +9,6 @@ import abc
 import contextlib
 import hashlib
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +16,12 @@ from typing import Any
 
 from . import changes
 from .changes import Content, Form
+from .checks import check_lifetime, check_name, check_session_id, check_whole
 from .commands import Append, Delete, Save, Touch, new_token
 from .config import Settings, masked
 from .errors import (
     ConflictError,
     InvalidInput,
-    InvalidSessionId,
     SessionExists,
     SessionMoved,
     SessionNotFound,
@@ -42,12 +41,6 @@ _log = logging.getLogger("flask_convstore")
 
 TOMBSTONE_MS = 24 * 3600 * 1000
 """How long the tokens of a deleted or expired session are kept: within this time a repeated or late write is known."""
-
-RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json"})
-"""Names of routes beside ``/<session_id>``."""
-
-MAX_NAME = 200
-"""The longest session id, owner or token, in characters."""
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -155,8 +148,8 @@ class Conversations(abc.ABC):
                 changed, but to drop or rewrite messages load all.
         """
         backend, whose = self.resolved(session_id, owner)
-        if last is not None and (not _is_whole(last) or last < 0):
-            raise InvalidInput(f"it is a number of messages, 0 or more, not {last!r}", "last")
+        if last is not None:
+            check_whole(last, "last")
         snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
         return loaded(snapshot, backend.settings.history_key, backend.origin) if snapshot else None
 
@@ -309,8 +302,8 @@ class Conversations(abc.ABC):
         backend, whose = self.resolved(session_id, owner)
         if not messages and not data:
             raise InvalidInput("append needs a message or data; nothing was written")
-        if expected_version is not None and not _is_whole(expected_version):
-            raise InvalidInput(f"a version is a whole number, not {expected_version!r}", "expected_version")
+        if expected_version is not None:
+            check_whole(expected_version, "expected_version")
         elements, first_title, usage = changes.added(messages, backend.form)
         fields = changes.set_fields(data, backend.form) if data else ()
         return backend.store.apply(
@@ -349,8 +342,7 @@ class Conversations(abc.ABC):
             cursor: ``next`` of the page before; None begins. A page may be shorter than *limit* (1 to 1,000), or empty, and
                 not be the last one: that has ``next`` None.
         """
-        if not _is_whole(limit) or not 1 <= limit <= 1000:
-            raise InvalidInput(f"it is a number of sessions, 1 to 1,000, not {limit!r}", "limit")
+        check_whole(limit, "limit", 1, 1000)
         return self.backend.store.page(self.whose(owner), cursor, limit, newest_first=True)
 
     def summaries(self, *, newest_first: bool = False) -> Iterator[Summary]:
@@ -429,54 +421,13 @@ class Conversations(abc.ABC):
         """A lifetime in seconds as stores have it; InvalidInput if it is none."""
         if ttl is None:
             return None
-        longest = self.backend.settings.max_ttl
-        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= longest:
-            raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {ttl!r}; nothing was written", "ttl")
+        check_lifetime(ttl, self.backend.settings.max_ttl)
         return round(ttl * 1000)
 
 
 def _check_content(data: object) -> None:
     if not isinstance(data, (Mapping, list)):
         raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
-
-
-def check_session_id(session_id: object) -> None:
-    """InvalidSessionId unless it is a text of 1 to 200 characters, without control characters, that is not reserved."""
-    reason = _name_problem(session_id)
-    if not reason and session_id in RESERVED_IDS:
-        reason = f"{session_id!r} is reserved for a route"
-    if reason:
-        raise InvalidSessionId(f"{reason}; nothing was written", "session_id")
-
-
-def check_name(name: str, path: str) -> str:
-    """*name* itself; InvalidInput unless it is a text of 1 to 200 characters without control characters."""
-    reason = _name_problem(name)
-    if reason:
-        raise InvalidInput(f"{reason}; nothing was written", path)
-    return name
-
-
-_control_character = re.compile("[\x00-\x1f\x7f-\x9f]").search
-_lone_surrogate = re.compile("[\ud800-\udfff]").search
-
-
-def _name_problem(name: object) -> str | None:
-    if not isinstance(name, str):
-        return f"it must be a text, not {type(name).__name__}: use str()"
-    if not 1 <= len(name) <= MAX_NAME:
-        return f"it must have 1 to {MAX_NAME} characters, not {len(name)}"
-    if name.isascii() and name.isprintable():
-        return None
-    if _control_character(name):
-        return "it must not hold control characters"
-    if _lone_surrogate(name):
-        return "it must not hold lone surrogates"
-    return None
 
 
 def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:

@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import changes, codecs
+from .checks import MAX_SEQ, check_name, check_title, check_whole
 from .commands import Append, Edit, Share, new_token
-from .conversations import Conversations, check_name, digest_of
+from .conversations import Conversations, digest_of
 from .errors import ConflictError, CorruptValue, InvalidInput, MessageNotFound, SessionNotFound
 from .messages import Message, edited_element, message_of
 from .models import CALLER, Messages, Owner, Receipt, Role, Scope
-
-MAX_TITLE = 200
-"""The longest title, in characters."""
 
 _ATTEMPTS = 5
 """How often a message is read anew because its mark has changed meanwhile; more than its turns can do."""
@@ -59,16 +57,6 @@ def update(
     )
 
 
-def check_title(title: object) -> None:
-    """InvalidInput unless it is a text of at most 200 characters, without control characters; "" is none."""
-    if not isinstance(title, str):
-        raise InvalidInput(f"it is a text, not {type(title).__name__}; nothing was written", "title")
-    if title:
-        if len(title) > MAX_TITLE:
-            raise InvalidInput(f"it has {len(title)} characters, {MAX_TITLE} at most; nothing was written", "title")
-        check_name(title, "title")
-
-
 def page(
     conversations: Conversations,
     session_id: str,
@@ -78,11 +66,9 @@ def page(
     owner: Owner | Scope = CALLER,
 ) -> MessagePage:
     """See ``ConversationStore.messages``."""
-    for name, number, least, most in (("limit", limit, 1, 1000), ("before", before, 1, 2**53)):
-        if number is not None and (
-            isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most
-        ):
-            raise InvalidInput(f"it is a whole number, {least} to {most}, not {number!r}", name)
+    check_whole(limit, "limit", 1, 1000)
+    if before is not None:
+        check_whole(before, "before", 1, MAX_SEQ)
     found = _read(conversations, session_id, before, limit, owner)
     messages = [_message(element, seq) for seq, element in enumerate(found.elements, found.first_seq)]
     following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
@@ -164,8 +150,7 @@ def _changed(
 ) -> tuple[Message, Receipt]:
     """Put what *change* makes of a message in its place."""
     backend, whose = conversations.resolved(session_id, owner)
-    if isinstance(seq, bool) or not isinstance(seq, int) or not 1 <= seq <= 2**53:
-        raise InvalidInput(f"it is the number of a message, not {seq!r}; nothing was written", "seq")
+    check_whole(seq, "seq", 1, MAX_SEQ)
     token = new_token() if token is None else check_name(token, "token")
     for attempt in range(_ATTEMPTS):
         found = _read(conversations, session_id, seq + 1, 1, owner)

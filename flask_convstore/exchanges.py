@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import changes
+from .checks import check_name
 from .commands import Append, new_token
-from .conversations import Conversations, check_name, digest_of
+from .conversations import Conversations, digest_of
 from .errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
 from .messages import Message, message_of
 from .models import CALLER, Begun, Owner, Receipt, Scope

@@ -16,8 +16,9 @@ from .anonymous import AnonymousOwners
 from .app_state import AppState, make_state
 from .blueprint import make_blueprint
 from .changes import Content
+from .checks import check_name, check_whole
 from .config import load_settings, masked, share_keys
-from .conversations import Backend, Conversations, check_name
+from .conversations import Backend, Conversations
 from .converters import converter_of
 from .errors import ConfigurationError
 from .exchanges import Replier, TurnEnded, first_exchange
@@ -27,7 +28,7 @@ from .models import ANY, CALLER, Health, Owner, Receipt, Role, Scope
 from .namespaces import Namespace, Namespaces
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
-from .turns import Policy, Turn, begin, check_window
+from .turns import Policy, Turn, begin
 
 if TYPE_CHECKING:
     from apispec import APISpec
@@ -198,7 +199,8 @@ class ConversationStore(Conversations):
         Args:
             last: How many messages ``turn.history`` shall have, the new one included; None: all.
         """
-        check_window(last)
+        if last is not None:
+            check_whole(last, "last", 1)
 
         def register(handler: _H) -> _H:
             self._replier = Replier(handler, last)
@@ -355,6 +357,8 @@ class ConversationStore(Conversations):
             ConflictError: It has not the expected version; nothing was written.
             NotSerializable, TooLarge, InvalidInput: Nothing was written.
         """
+        if expected_version is not None:
+            check_whole(expected_version, "expected_version")
         return editing.update(
             self,
             session_id,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Hashable
 from typing import Any
 
-from .conversations import MAX_NAME, check_session_id
+from .checks import MAX_NAME, check_session_id
 from .errors import InvalidSessionId, NotSerializable
 
 _ENCODED = "json:"

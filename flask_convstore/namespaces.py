@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from .app_state import AppState
+from .checks import check_lifetime
 from .config import YEARS, Settings
 from .conversations import Backend, Conversations
 from .errors import InvalidInput
@@ -80,8 +81,8 @@ class Namespaces:
             raise InvalidInput(
                 f"a name is 1 to 100 characters, without braces, colons, control ones, not {name!r}", "name"
             )
-        if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 1 <= ttl <= YEARS):
-            raise InvalidInput(f"a lifetime is 1 to {YEARS} seconds, not {ttl!r}", "ttl")
+        if ttl is not None:
+            check_lifetime(ttl, YEARS)
         if conflict not in (None, "merge", "raise"):
             raise InvalidInput(f"it is 'merge' or 'raise', not {conflict!r}", "conflict")
         given = {"ttl": ttl, "history_key": history_key, "conflict": conflict}

@@ -17,6 +17,7 @@ from werkzeug.routing import Rule
 
 from . import schemas
 from .changes import MAX_FIELDS
+from .checks import MAX_NAME, MAX_SEQ
 from .components import COMPONENTS, CONTROL, Json, ref
 from .config import ENDPOINTS, Settings
 from .errors import InvalidInput, NotInstalled
@@ -229,8 +230,8 @@ _QUERY: dict[str, Json] = {
     },
 }
 _PATH: dict[str, tuple[Json, Any]] = {
-    "session_id": ({"type": "string", "minLength": 1, "maxLength": 200, "pattern": f"^[^/{CONTROL}]+$"}, ID),
-    "seq": ({"type": "integer", "minimum": 1, "maximum": 2**53 - 1}, 1),
+    "session_id": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"}, ID),
+    "seq": ({"type": "integer", "minimum": 1, "maximum": MAX_SEQ - 1}, 1),
 }
 
 

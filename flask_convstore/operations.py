@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from marshmallow import Schema
 
 from . import schemas
+from .checks import MAX_NAME
 from .components import Json, text, time, whole
 from .errors import (
     ConflictError,
@@ -91,7 +92,7 @@ _UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 _KEY = text(
     "The client's own name for this request: repeating the request with it changes nothing and gets the first answer.",
     minLength=1,
-    maxLength=200,
+    maxLength=MAX_NAME,
     pattern="^[!-~]([ -~]*[!-~])?$",
 )
 KEY_OF_NOBODY = text(

@@ -14,8 +14,9 @@ from flask import Response, request, stream_with_context
 
 from . import codecs, owners, portability, schemas
 from .answers import answer
+from .checks import check_session_id
 from .config import Settings
-from .conversations import Conversations, check_session_id
+from .conversations import Conversations
 from .errors import InvalidInput
 from .ids import id_named, made_away_at_ms
 from .parsing import body_text, json_value, limit_body, parser

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import aliases
+from .checks import check_name
 from .commands import Delete, FieldChange, Rewrite, Save, Share, Touch
-from .conversations import Conversations, check_name
+from .conversations import Conversations
 from .errors import (
     ConflictError,
     CorruptValue,

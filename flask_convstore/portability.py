@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import changes, codecs
+from .checks import check_session_id, check_title
 from .commands import FieldChange, Rewrite, Save
-from .conversations import Conversations, check_name, check_session_id
+from .conversations import Conversations
 from .errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists
 from .messages import Message, Usage, bodies_of, join_element, message_of
 from .models import CALLER, Owner, Scope, Snapshot
@@ -134,7 +135,7 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
         fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
         history=Rewrite(0, None if line["shape"] == "data" else tuple(elements)),
         ttl_ms=None if ttl_ms is None else conversations.ttl_ms(ttl_ms / 1000),
-        first_title="" if title is None else check_name(title, "title"),
+        first_title="" if title is None else check_title(title),
         usage=usage,
     )
 

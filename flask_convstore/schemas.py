@@ -9,6 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from .checks import MAX_NAME, MAX_SEQ
 from .config import Settings
 from .messages import Message, Usage
 from .models import Summary
@@ -32,7 +33,7 @@ GET_QUERY = Schema.from_dict({"last": _Whole(load_default=None, validate=validat
 
 MESSAGES_QUERY = Schema.from_dict(
     {
-        "before": _Whole(load_default=None, validate=validate.Range(min=1, max=2**53)),
+        "before": _Whole(load_default=None, validate=validate.Range(min=1, max=MAX_SEQ)),
         "limit": _Whole(load_default=50, validate=validate.Range(min=1, max=1000)),
     },
     name="MessagesQuery",
@@ -54,7 +55,7 @@ EXPORT_QUERY = Schema.from_dict(
 """``?cursor=``."""
 
 FORK_BODY = Schema.from_dict(
-    {"seq": _Whole(load_default=None, strict=True, validate=validate.Range(min=0, max=2**53))}, name="Fork"
+    {"seq": _Whole(load_default=None, strict=True, validate=validate.Range(min=0, max=MAX_SEQ))}, name="Fork"
 )()
 """``{seq?}``: the last message that comes along."""
 
@@ -76,7 +77,7 @@ def start_body(settings: Settings) -> Schema:
     session: dict[str, fields.Field[Any]] = {
         "data": _Data(settings),
         "message": fields.Nested(continue_body(settings), load_default=None),
-        "alias": fields.String(load_default=None, validate=validate.Length(min=1, max=200)),
+        "alias": fields.String(load_default=None, validate=validate.Length(min=1, max=MAX_NAME)),
     }
     if settings.client_ttl:
         session["ttl"] = fields.Raw(load_default=None)
@@ -88,7 +89,7 @@ def update_body(settings: Settings) -> Schema:
     """What is changed of a session: ``{data?, title?}``, and ``ttl`` (seconds) where clients may set it."""
     changed: dict[str, fields.Field[Any]] = {
         "data": _Data(settings, required=False),
-        "title": fields.String(allow_none=True, validate=validate.Length(max=200)),
+        "title": fields.String(allow_none=True, validate=validate.Length(max=MAX_NAME)),
     }
     if settings.client_ttl:
         changed["ttl"] = fields.Raw(load_default=None)

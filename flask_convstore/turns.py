@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import changes
+from .checks import check_name, check_whole
 from .commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, new_token
-from .conversations import Backend, Conversations, check_name, digest_of
+from .conversations import Backend, Conversations, digest_of
 from .errors import (
     ConvstoreError,
     InvalidInput,
@@ -335,18 +336,12 @@ def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
 _LARGEST_WINDOW = 2**31
 
 
-def check_window(last: object) -> None:
-    """InvalidInput unless *last* is None or a number of messages, the new one included."""
-    if last is not None and (not isinstance(last, int) or isinstance(last, bool) or last < 1):
-        raise InvalidInput(
-            f"a window is a number of messages, the new one included, not {last!r}; nothing was written", "last"
-        )
-
-
 def _window(last: int | None) -> int | None:
     """How many messages to read: those asked for, and the one before, which tells what became of its turn."""
-    check_window(last)
-    return None if last is None else min(max(last, 2), _LARGEST_WINDOW)
+    if last is None:
+        return None
+    check_whole(last, "last", 1)
+    return min(max(last, 2), _LARGEST_WINDOW)
 
 
 def left_behind(session: AnySession, seq: int) -> Message | None:

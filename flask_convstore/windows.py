@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .checks import check_whole
 from .errors import InvalidInput
 
 Count = Callable[[Any], int]
@@ -28,8 +29,8 @@ def window(
         InvalidInput: A limit is no whole number; *tokens* without *count*.
     """
     for name, limit in (("last", last), ("tokens", tokens)):
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-            raise InvalidInput(f"it is a whole number, 0 or more, not {limit!r}", name)
+        if limit is not None:
+            check_whole(limit, name)
     if tokens is not None and count is None:
         raise InvalidInput("tokens need a function that counts those of a message: count=", "count")
 

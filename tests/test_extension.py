@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import fakeredis
 import pytest
@@ -11,7 +11,7 @@ import redis
 from flask import Flask
 
 import flask_convstore
-from flask_convstore import ConversationStore, delete_session, get_session, save_session
+from flask_convstore import ConversationStore, InvalidInput, delete_session, get_session, save_session
 from flask_convstore.errors import ConfigurationError
 from flask_convstore.observed_store import ObservedStore
 
@@ -169,6 +169,15 @@ def test_settings_are_refused_together_at_init_app() -> None:
     assert len(caught.value.problems) == 2
     with pytest.raises(ConfigurationError, match="another word"):
         ConversationStore(config_prefix="CONVSTORE_NOTES")
+
+
+def test_an_expected_version_that_is_none_is_refused_at_once() -> None:
+    app = make_app()
+    convstore, version = ConversationStore(app), cast(int, "latest")
+    with app.app_context():
+        convstore.save_session("s", {})
+        with pytest.raises(InvalidInput, match="expected_version"):
+            convstore.update_session("s", {"a": 1}, expected_version=version)
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, valkey: Server) -> None:
