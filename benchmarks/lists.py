@@ -15,8 +15,7 @@ from functools import partial
 import redis
 
 from flask_convstore.commands import Rewrite, Save
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.models import Page
 from flask_convstore.redis_store import RedisStore
 from tests.servers import Server, running

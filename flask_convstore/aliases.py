@@ -11,10 +11,10 @@ import contextlib
 from .changes import Content
 from .checks import check_name
 from .commands import LinkAlias, Touch
-from .conversations import TOMBSTONE_MS, Conversations
+from .conversations import Conversations
 from .errors import SessionExists, SessionNotFound, StoreUnavailable
 from .ids import new_id
-from .models import ANY, CALLER, Alias, Owner, Scope
+from .models import ANY, CALLER, TOMBSTONE_MS, Alias, Owner, Scope
 from .sessions import AnySession, base_of
 
 _SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000

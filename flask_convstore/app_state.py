@@ -19,8 +19,8 @@ from redis.cluster import RedisCluster
 from . import per_request, signals
 from .circuit import Circuit, CircuitStore
 from .clients import connect, connect_cluster, patience_of, target_of
-from .config import Settings, is_cluster, masked
-from .conversations import Backend, limits_of
+from .config import Settings, is_cluster, limits_of, masked
+from .conversations import Backend
 from .elsewhere import ElsewhereStore
 from .errors import ConfigurationError, StoreUnavailable
 from .fallback import FallbackStore

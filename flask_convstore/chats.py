@@ -6,9 +6,8 @@ from collections.abc import Hashable
 from typing import Any
 
 from . import changes
-from .checks import check_name
-from .commands import Extend, Save, new_token
-from .conversations import Conversations, digest_of
+from .commands import Extend, Save, digest_of, token_or_new
+from .conversations import Conversations
 from .errors import InvalidInput
 from .keys import id_of
 from .messages import Message
@@ -40,7 +39,7 @@ def save_message(
             history=Extend(0, elements),
             first_title=first_title,
             usage=usage,
-            token=new_token() if token is None else check_name(token, "token"),
+            token=token_or_new(token),
             digest="" if token is None else digest_of("message", elements),
         )
     )

@@ -7,10 +7,13 @@ them. Times are milliseconds since 1970, lifetimes milliseconds. ``command_text`
 from __future__ import annotations
 
 import binascii
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from .checks import name_problem
+from .errors import InvalidInput
 from .messages import Usage
 from .models import Alias, Owner, Role, Scope, Shape
 from .values import as_value
@@ -22,6 +25,32 @@ Mode = Literal["replace", "create", "first", "merge", "upsert"]
 def new_token() -> str:
     """A token that no other write has: 120 random bits in 20 characters, since sessions keep many."""
     return binascii.b2a_base64(os.urandom(15), newline=False).decode()
+
+
+def token_or_new(given: str | None) -> str:
+    """The app's own token, *given* for a write that it may repeat; else, None, a new one.
+
+    Raises:
+        InvalidInput: It is no text of 1 to 200 characters.
+    """
+    if given is None:
+        # What new_token() does, and check_name() below: every write comes here, and each call takes its time.
+        return binascii.b2a_base64(os.urandom(15), newline=False).decode()
+    reason = name_problem(given)
+    if reason:
+        raise InvalidInput(f"{reason}; nothing was written", "token")
+    return given
+
+
+def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
+    """Tells apart the requests that one token may come with. The time of acceptance is not part of a request."""
+    digest = hashlib.blake2b(kind.encode() + b"\n", digest_size=8)
+    for element in elements:
+        envelope, _, body = element.partition(b"\n")
+        digest.update(b"message %b\n%b\n" % (envelope.partition(b",")[2], body))
+    for name, text in fields:
+        digest.update(b"field %b\n%b\n" % (name.encode(), text))
+    return digest.hexdigest()
 
 
 class FieldChange(NamedTuple):

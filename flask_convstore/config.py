@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .errors import ConfigurationError
+from .models import TOMBSTONE_MS, Limits
 
 _log = logging.getLogger("flask_convstore")
 
@@ -216,6 +217,23 @@ def _overlap(one: str, other: str) -> bool:
 def share_keys(one: Settings, other: Settings) -> bool:
     """Whether two stores on one server would share keys."""
     return any(_overlap(first, second) for first in one.prefixes for second in other.prefixes)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What *settings* say about how long sessions live, and how large they may get."""
+    return Limits(
+        ttl_ms=round(settings.ttl * 1000),
+        ttl_complete_ms=round(settings.ttl_complete * 1000),
+        max_age_ms=round(settings.max_age * 1000),
+        tombstone_ms=TOMBSTONE_MS,
+        max_tokens=settings.max_tokens,
+        max_history=settings.max_history,
+        trim=settings.history_policy == "trim",
+        max_data_bytes=settings.max_data_bytes,
+        max_session_bytes=settings.max_session_bytes,
+        max_sessions=settings.max_sessions,
+        evict=settings.sessions_policy == "oldest",
+    )
 
 
 def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix: str = "CONVSTORE") -> Settings:

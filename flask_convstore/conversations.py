@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any
 from . import changes
 from .changes import Content, Form
 from .checks import check_lifetime, check_name, check_session_id, check_whole
-from .commands import Append, Delete, Save, Touch, new_token
+from .commands import Append, Delete, Save, Touch, digest_of, token_or_new
 from .config import Settings, masked
 from .errors import (
     ConflictError,
@@ -32,32 +31,12 @@ from .errors import (
 )
 from .ids import id_made_away, id_named, new_id
 from .messages import Message
-from .models import CALLER, Health, Limits, Owner, Page, Receipt, Scope, Summary
+from .models import CALLER, Health, Owner, Page, Receipt, Scope, Summary
 from .observed_store import told_after
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store
 
 _log = logging.getLogger("flask_convstore")
-
-TOMBSTONE_MS = 24 * 3600 * 1000
-"""How long the tokens of a deleted or expired session are kept: within this time a repeated or late write is known."""
-
-
-def limits_of(settings: Settings) -> Limits:
-    """What *settings* say about how long sessions live, and how large they may get."""
-    return Limits(
-        ttl_ms=round(settings.ttl * 1000),
-        ttl_complete_ms=round(settings.ttl_complete * 1000),
-        max_age_ms=round(settings.max_age * 1000),
-        tombstone_ms=TOMBSTONE_MS,
-        max_tokens=settings.max_tokens,
-        max_history=settings.max_history,
-        trim=settings.history_policy == "trim",
-        max_data_bytes=settings.max_data_bytes,
-        max_session_bytes=settings.max_session_bytes,
-        max_sessions=settings.max_sessions,
-        evict=settings.sessions_policy == "oldest",
-    )
 
 
 @dataclass(frozen=True)
@@ -315,7 +294,7 @@ class Conversations(abc.ABC):
                 expected="" if expected_version is None else str(expected_version),
                 first_title=first_title,
                 usage=usage,
-                token=new_token() if token is None else check_name(token, "token"),
+                token=token_or_new(token),
                 digest="" if token is None else digest_of("append", elements, fields),
             )
         )
@@ -428,14 +407,3 @@ class Conversations(abc.ABC):
 def _check_content(data: object) -> None:
     if not isinstance(data, (Mapping, list)):
         raise InvalidInput(f"a session is a dict or a list, not a {type(data).__name__}; nothing was written")
-
-
-def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
-    """Tells apart the requests that one token may come with. The time of acceptance is not part of a request."""
-    digest = hashlib.blake2b(kind.encode() + b"\n", digest_size=8)
-    for element in elements:
-        envelope, _, body = element.partition(b"\n")
-        digest.update(b"message %b\n%b\n" % (envelope.partition(b",")[2], body))
-    for name, text in fields:
-        digest.update(b"field %b\n%b\n" % (name.encode(), text))
-    return digest.hexdigest()

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from . import changes, codecs
 from .checks import MAX_SEQ, check_name, check_title, check_whole
-from .commands import Append, Edit, Share, new_token
-from .conversations import Conversations, digest_of
+from .commands import Append, Edit, Share, digest_of, token_or_new
+from .conversations import Conversations
 from .errors import ConflictError, CorruptValue, InvalidInput, MessageNotFound, SessionNotFound
 from .messages import Message, edited_element, message_of
 from .models import CALLER, Messages, Owner, Receipt, Role, Scope
@@ -151,7 +151,7 @@ def _changed(
     """Put what *change* makes of a message in its place."""
     backend, whose = conversations.resolved(session_id, owner)
     check_whole(seq, "seq", 1, MAX_SEQ)
-    token = new_token() if token is None else check_name(token, "token")
+    token = token_or_new(token)
     for attempt in range(_ATTEMPTS):
         found = _read(conversations, session_id, seq + 1, 1, owner)
         before = _message(found.elements[0], seq) if found.elements and found.first_seq == seq else None

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import changes
-from .checks import check_name
-from .commands import Append, new_token
-from .conversations import Conversations, digest_of
+from .commands import Append, digest_of, token_or_new
+from .conversations import Conversations
 from .errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
 from .messages import Message, message_of
 from .models import CALLER, Begun, Owner, Receipt, Scope
@@ -107,7 +106,7 @@ def _only_store(
         expected=expected,
         first_title=first_title,
         usage=usage,
-        token=new_token() if token is None else check_name(token, "token"),
+        token=token_or_new(token),
         digest="" if token is None else digest_of("append", elements),
     )
     receipt = backend.store.apply(command)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from .errors import StoreUnavailable
 from .journal_file import JournalFile, flush
+from .models import TOMBSTONE_MS
 from .times import now_ms
 
 _APPLICATION = 0x43_56_53_4A
@@ -42,7 +43,7 @@ CREATE TABLE starts (
 _SELECT = (
     "SELECT session_id, owner, first, last, replayed, expires_at_ms, created_here_ms, created_there_ms FROM sessions "
 )
-_STARTS_MS = 24 * 3600 * 1000
+_STARTS_MS = TOMBSTONE_MS
 """How long the token of a start leads to its session: as long as a store knows a token behind its session's end."""
 
 NEVER_MS = 2**53

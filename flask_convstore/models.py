@@ -82,6 +82,10 @@ class Receipt:
     fallback: str | None = None
 
 
+TOMBSTONE_MS = 24 * 3600 * 1000
+"""How long the tokens of a deleted or expired session are kept: within this time a repeated or late write is known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How long a store keeps what it is given, and how much of it.

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import changes
-from .checks import check_name, check_whole
-from .commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, new_token
-from .conversations import Backend, Conversations, digest_of
+from .checks import check_whole
+from .commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, digest_of, new_token, token_or_new
+from .conversations import Backend, Conversations
 from .errors import (
     ConvstoreError,
     InvalidInput,
@@ -274,7 +274,7 @@ def begin(
         expected=expected,
         first_title=first_title,
         usage=usage,
-        token=new_token() if token is None else check_name(token, "token"),
+        token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
     begun = _begun(backend, command, policy)

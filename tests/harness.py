@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import redis
 
 from flask_convstore.clients import patience_of
-from flask_convstore.config import Settings
-from flask_convstore.conversations import Backend, Conversations, limits_of
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.conversations import Backend, Conversations
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.models import ANY, Owner
 from flask_convstore.redis_store import RedisStore

@@ -45,7 +45,7 @@ DOWN = StoreUnavailable("no answer", written=None, is_down=True)
 
 class World:
     def __init__(self) -> None:
-        from flask_convstore.conversations import limits_of
+        from flask_convstore.config import limits_of
 
         self.now = 100.0
         self.inner = Moody(MemoryStore(limits_of(SETTINGS)))

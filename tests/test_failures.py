@@ -22,8 +22,7 @@ from redis.retry import Retry
 
 from flask_convstore.clients import connect, patience_of
 from flask_convstore.commands import Append, Rewrite, Save
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
 from flask_convstore.failures import FAILURES, classify
 from flask_convstore.messages import join_element

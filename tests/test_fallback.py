@@ -35,8 +35,7 @@ from flask_convstore.commands import (
     Share,
     Touch,
 )
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.elsewhere import ElsewhereStore
 from flask_convstore.errors import (
     ConvstoreError,

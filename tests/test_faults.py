@@ -26,8 +26,7 @@ from flask_convstore.commands import (
     Touch,
     new_token,
 )
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.messages import join_element
 from flask_convstore.models import ANY

@@ -29,8 +29,7 @@ from flask_convstore.commands import (
     Share,
     Touch,
 )
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import ConvstoreError
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.messages import Usage, join_element

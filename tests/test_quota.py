@@ -24,8 +24,7 @@ from flask_convstore import (
     owners,
 )
 from flask_convstore.commands import Save
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import TooManySessions, TooManyTurns
 from flask_convstore.memory_store import MemoryStore
 

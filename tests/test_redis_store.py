@@ -12,8 +12,7 @@ import pytest
 import redis
 
 from flask_convstore.clients import connect, patience_of
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import (
     CorruptValue,
     SessionNotFound,

@@ -25,7 +25,7 @@ from flask_convstore.commands import (
     Share,
     Touch,
 )
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import limits_of
 from flask_convstore.errors import (
     ConflictError,
     InvalidInput,

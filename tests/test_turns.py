@@ -12,8 +12,7 @@ import pytest
 
 from flask_convstore import TurnEnded, leases
 from flask_convstore.commands import BeginTurn, CommitTurn, RenewTurn
-from flask_convstore.config import Settings
-from flask_convstore.conversations import limits_of
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import (
     ConflictError,
     InvalidInput,
