@@ -18,11 +18,11 @@ from redis.cluster import RedisCluster
 
 from . import per_request, signals
 from .circuit import Circuit, CircuitStore
-from .clients import connect, connect_cluster, patience_of, target_of
-from .config import Settings, is_cluster, limits_of, masked
+from .clients import client_of, patience_of, target_of
+from .config import Settings, limits_of
 from .conversations import Backend
 from .elsewhere import ElsewhereStore
-from .errors import ConfigurationError, StoreUnavailable
+from .errors import StoreUnavailable
 from .fallback import FallbackStore
 from .journal import Journal
 from .memory_store import MemoryStore
@@ -36,6 +36,7 @@ from .replaying import Part, Replayer
 from .store import Store
 from .times import now_ms
 from .units import units
+from .urls import masked
 
 _log = logging.getLogger("flask_convstore")
 
@@ -150,23 +151,11 @@ def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redi
     Raises:
         ConfigurationError: The client is none that we can use.
     """
-    client = _client_of(settings, given, Path(app.instance_path))
+    client = client_of(settings, given, Path(app.instance_path))
     target = f"{masked(settings.url) if given is None else target_of(given)} {settings.prefix}"
     folder = Path(app.instance_path, "convstore", _folder_name(convstore.name, target))
     journal = _journal_of(settings, folder, target, is_needed=client is not None)
     return AppState(convstore, app, settings, client, Circuit(settings.circuit_failures), journal)
-
-
-def _client_of(
-    settings: Settings, given: redis.Redis | RedisCluster | None, instance_path: Path
-) -> redis.Redis | LazyCluster | None:
-    if given is not None and given.get_encoder().decode_responses:
-        raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
-    if isinstance(given, RedisCluster):
-        return LazyCluster(lambda: given)
-    if given is not None or settings.url.startswith("memory:"):
-        return given
-    return connect_cluster(settings) if is_cluster(settings) else connect(settings, instance_path)
 
 
 def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:

@@ -1,4 +1,4 @@
-"""URL > client: a Redis client for every scheme but ``memory://``. It connects at the first command.
+"""URL > client: a Redis client for every scheme but ``memory://``, or the app's own. It connects at the first command.
 
 | URL                                         | server                                                            |
 | ------------------------------------------- | ----------------------------------------------------------------- |
@@ -30,11 +30,29 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from . import embedded
-from .config import Settings, masked
+from .config import Settings
 from .connections import Pool, in_time
 from .errors import ConfigurationError
 from .redis_calls import Patience
 from .redis_cluster import LazyCluster
+from .urls import is_cluster, masked
+
+
+def client_of(
+    settings: Settings, given: redis.Redis | RedisCluster | None, instance_path: Path
+) -> redis.Redis | LazyCluster | None:
+    """The client that was *given* by the app, else one for the URL; None for ``memory://``.
+
+    Raises:
+        ConfigurationError: It is none that we can use.
+    """
+    if given is not None and given.get_encoder().decode_responses:
+        raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
+    if isinstance(given, RedisCluster):
+        return LazyCluster(lambda: given)
+    if given is not None or settings.url.startswith("memory:"):
+        return given
+    return connect_cluster(settings) if is_cluster(settings.url) else connect(settings, instance_path)
 
 
 def _stated(settings: Settings) -> dict[str, Any]:

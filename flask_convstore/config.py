@@ -12,16 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from .errors import ConfigurationError
 from .models import TOMBSTONE_MS, Limits
+from .urls import url_problems
 
 _log = logging.getLogger("flask_convstore")
 
 DAY = 86_400
 YEARS = 10 * 365 * DAY
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded", "memory")
 
 ENDPOINTS = (
     ("start_session", "", "POST"),
@@ -183,7 +183,7 @@ class Settings:
                 )
         if _overlap(self.prefix, self.conversation_prefix):
             problems.append("CONVERSATION_PREFIX and PREFIX would share keys: choose another one")
-        problems += _url_problems(self.url)
+        problems += url_problems(self.url)
         known = [endpoint for endpoint, _, _ in ENDPOINTS]
         for route in self.routes if isinstance(self.routes, tuple) else ():
             if route not in known:
@@ -346,62 +346,3 @@ def _problems(setting: Field[Any], value: Any) -> list[str]:
     if minimum <= value <= maximum:
         return []
     return [f"{setting.name.upper()} must be {minimum:.12g} to {maximum:.12g}, not {value!r}"]
-
-
-def _url_problems(url: str) -> list[str]:
-    if re.match(r"rediss?\+(sentinel|cluster):", url):
-        return _nodes_problems(url)
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  reading it is the check
-    except ValueError:
-        return ["URL cannot be read: a port is no number, or a bracket is missing"]
-    if parts.scheme not in SCHEMES:
-        schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        return [f"URL begins with {parts.scheme!r}, not with one of {schemes}"]
-    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
-        return [f"URL ends with {parts.path!r}, which is no database number"]
-    if parts.scheme == "unix" and (parts.hostname or not parts.path):
-        return ["URL unix:// names no absolute path: write three slashes, unix:///run/redis.sock"]
-    return []
-
-
-def is_cluster(settings: Settings) -> bool:
-    """Whether the URL names a Cluster."""
-    return settings.url.partition(":")[0].endswith("+cluster")
-
-
-def _nodes_problems(url: str) -> list[str]:
-    scheme, _, rest = url.partition("?")[0].partition("://")
-    location, _, path = rest.partition("/")
-    hosts = location.rpartition("@")[2].split(",")
-    if not all(re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", host) for host in hosts):
-        return [f"URL {scheme}:// names hosts and ports, separated by commas: {scheme}://h1:7000,h2:7001"]
-    if scheme.endswith("sentinel") and not re.fullmatch(r"[\w.-]+(/\d+)?", path):
-        return [f"URL {scheme}:// ends with the name of the primary, and a database: {scheme}://h1:26379/mymaster/0"]
-    if scheme.endswith("cluster") and path not in ("", "0"):
-        return ["URL redis+cluster:// has a path, but a Cluster has one database only"]
-    return []
-
-
-def masked(url: str) -> str:
-    """*url* without its password and query, fit for a log."""
-    if re.match(r"rediss?\+(sentinel|cluster):", url):
-        shown, _, query = url.partition("?")
-        scheme, _, rest = shown.partition("://")
-        location, slash, path = rest.partition("/")
-        if "@" in path or "@" in query:  # a slash or a question mark in a password that should have been %2F or %3F
-            return f"{scheme}://***"
-        credentials, at, hosts = location.rpartition("@")
-        user, colon, _ = credentials.partition(":")
-        return f"{scheme}://{user}{':***' if colon else ''}{at}{hosts}{slash}{path}"
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "an unreadable URL"
-    if "@" in parts.path:  # a slash in a password that should have been %2F
-        return f"{parts.scheme}://***"
-    user = f"{parts.username or ''}:***@" if parts.password else f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{host}{port}{parts.path}"

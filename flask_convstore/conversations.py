@@ -17,7 +17,7 @@ from . import changes
 from .changes import Content, Form
 from .checks import check_lifetime, check_name, check_session_id, check_whole
 from .commands import Append, Delete, Save, Touch, digest_of, token_or_new
-from .config import Settings, masked
+from .config import Settings
 from .errors import (
     ConflictError,
     InvalidInput,
@@ -35,6 +35,7 @@ from .models import CALLER, Health, Owner, Page, Receipt, Scope, Summary
 from .observed_store import told_after
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store
+from .urls import masked
 
 _log = logging.getLogger("flask_convstore")
 

@@ -17,7 +17,7 @@ from .app_state import AppState, make_state
 from .blueprint import make_blueprint
 from .changes import Content
 from .checks import check_name, check_whole
-from .config import load_settings, masked, share_keys
+from .config import load_settings, share_keys
 from .conversations import Backend, Conversations
 from .converters import converter_of
 from .errors import ConfigurationError
@@ -29,6 +29,7 @@ from .namespaces import Namespace, Namespaces
 from .redis_cluster import LazyCluster
 from .sessions import AnySession
 from .turns import Policy, Turn, begin
+from .urls import masked
 
 if TYPE_CHECKING:
     from apispec import APISpec

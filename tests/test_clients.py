@@ -12,9 +12,10 @@ import pytest
 import redis
 
 from flask_convstore.clients import connect, connect_cluster, patience_of
-from flask_convstore.config import Settings, masked
+from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError, StoreUnavailable
 from flask_convstore.redis_calls import Patience
+from flask_convstore.urls import masked
 
 from .servers import Server, free_port, running
 from .service import Service

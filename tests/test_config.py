@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from flask_convstore.config import Settings, load_settings, masked
+from flask_convstore.config import Settings, load_settings
 from flask_convstore.errors import ConfigurationError
+from flask_convstore.urls import masked
 
 
 def test_defaults() -> None:

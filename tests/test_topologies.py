@@ -14,9 +14,10 @@ import redis
 from redis.cluster import RedisCluster
 
 from flask_convstore import ANY, ConversationStore, StoreUnavailable
-from flask_convstore.config import Settings, masked
+from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError
 from flask_convstore.redis_cluster import ClusterCalls
+from flask_convstore.urls import masked
 
 from .conftest import check_lifetimes
 from .processes import wait_for
