@@ -136,7 +136,7 @@ class _Views:
                 receipt = exchange.receipt
                 last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
             if replier or receipt.repeated:
-                session = self._loaded(session_id)
+                session = self._conversations.existing_session(session_id)
         except ConvstoreError as error:
             error.written = True  # the session is
             raise
@@ -168,13 +168,13 @@ class _Views:
             except ConvstoreError as error:
                 error.written = True
                 raise
-            session = self._loaded(session.session_id)
+            session = self._conversations.existing_session(session.session_id)
         return _located(answer(self._session_json(session), 201 if found is None else 200, session), session.session_id)
 
     def get_session(self, session_id: str) -> Response:
         """The session; 304 if the client has this state of it."""
         query = parser.parse(schemas.GET_QUERY, request, location="query")
-        session = self._loaded(session_id, query["last"])
+        session = self._conversations.existing_session(session_id, last=query["last"])
         if request.headers.get("If-Match") and not request.if_match.contains(etag(session)):
             raise ConflictError(session_id, "version", expected=None, actual=session.version)
         if request.if_none_match.contains_weak(etag(session)):
@@ -195,7 +195,7 @@ class _Views:
             expected=self._expected(),
         )
         try:
-            session = self._loaded(session_id, 0)
+            session = self._conversations.existing_session(session_id, last=0)
         except ConvstoreError as error:
             error.written = True
             raise
@@ -306,12 +306,6 @@ class _Views:
         form = schema if isinstance(schema, Schema) else schema(settings)
         body: dict[str, Any] = parser.parse(form, request, location="json")
         return body
-
-    def _loaded(self, session_id: str, last: int | None = None) -> AnySession:
-        session = self._conversations.get_session(session_id, last=last)
-        if session is None:
-            raise SessionNotFound(session_id)
-        return session
 
     def _idempotency_key(self, route: str) -> str | None:
         """A token for what the client calls by a key of its own: 32 hexadecimal digits, for this route and owner only."""

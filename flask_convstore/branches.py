@@ -53,7 +53,7 @@ def compact(
             raise
     for alias in snapshot.aliases:  # until then resolve() finds the way
         aliases.move(conversations, alias, session_id, new_id)
-    return _found(conversations, new_id, whose)
+    return conversations.existing_session(new_id, owner=whose)
 
 
 _ATTEMPTS = 20
@@ -118,7 +118,7 @@ def fork(
     kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
     if whose is not ANY and whose != snapshot.owner:  # who shares a session makes one of their own of it
         snapshot = replace(snapshot, owner=whose)
-    return _found(conversations, _create(backend, snapshot, tuple(kept)), whose)
+    return conversations.existing_session(_create(backend, snapshot, tuple(kept)), owner=whose)
 
 
 def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], usage: Usage | None = None) -> str:
@@ -140,13 +140,6 @@ def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], u
     )
     backend.store.apply(command)
     return command.session_id
-
-
-def _found(conversations: Conversations, session_id: str, owner: Owner) -> AnySession:
-    session = conversations.get_session(session_id, owner=owner)
-    if session is None:
-        raise SessionNotFound(session_id)
-    return session
 
 
 def _message(summary: Any) -> Any:

@@ -133,6 +133,15 @@ class Conversations(abc.ABC):
         snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
         return loaded(snapshot, backend.settings.history_key, backend.origin) if snapshot else None
 
+    def existing_session(
+        self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession:
+        """As ``get_session``; SessionNotFound if there is none."""
+        session = self.get_session(session_id, last=last, owner=owner)
+        if session is None:
+            raise SessionNotFound(session_id)
+        return session
+
     def setdefault(
         self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
     ) -> AnySession:

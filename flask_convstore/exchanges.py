@@ -125,9 +125,7 @@ def first_exchange(
     Raises:
         SessionNotFound: The session is gone.
     """
-    session = conversations.get_session(session_id, owner=owner)
-    if session is None:
-        raise SessionNotFound(session_id)
+    session = conversations.existing_session(session_id, owner=owner)
     seq, reply = begun.receipt.first_seq or 0, begun.reply
     replied = session.message(reply.first_seq) if reply and reply.first_seq else None
     return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))

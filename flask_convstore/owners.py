@@ -117,10 +117,7 @@ def rotate_id(
                 aliases.move(conversations, alias, session_id, copy.session_id)
             else:  # it is the owner's before
                 aliases.forget(conversations, alias, session_id)
-        session = conversations.get_session(copy.session_id, owner=copy.owner)
-        if session is None:
-            raise SessionNotFound(session_id)
-        return session
+        return conversations.existing_session(copy.session_id, owner=copy.owner)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version if snapshot else 0)
 
 
