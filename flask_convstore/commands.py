@@ -252,6 +252,10 @@ class Share:
 
 
 Command = Save | Append | Delete | CommitTurn | Touch | RenewTurn | Edit | Share
+"""What a store applies; a ``BeginTurn`` it begins."""
+
+Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
+"""What has a token, by which a repeat is known. The others are harmless to repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

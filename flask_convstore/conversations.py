@@ -34,7 +34,7 @@ from .messages import Message
 from .models import CALLER, Health, Owner, Page, Receipt, Scope, Summary
 from .observed_store import told_after
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
-from .store import Store
+from .store import Store, pages
 from .urls import masked
 
 _log = logging.getLogger("flask_convstore")
@@ -334,15 +334,10 @@ class Conversations(abc.ABC):
         check_whole(limit, "limit", 1, 1000)
         return self.backend.store.page(self.whose(owner), cursor, limit, newest_first=True)
 
-    def summaries(self, *, newest_first: bool = False) -> Iterator[Summary]:
-        """The caller's sessions, page by page; one may come twice."""
-        store, whose, cursor = self.backend.store, self.caller(), None
-        while True:
-            page = store.page(whose, cursor, newest_first=newest_first)
+    def summaries(self, *, newest_first: bool = False, owner: Owner | Scope = CALLER) -> Iterator[Summary]:
+        """All sessions of the owner, a page at a time; one may come twice."""
+        for page in pages(self.backend.store, self.whose(owner), newest_first=newest_first):
             yield from page.sessions
-            cursor = page.next
-            if cursor is None:
-                return
 
     def health(self, *, brief: bool = False) -> Health:
         """Whether the store answers, how fast, and, unless *brief*, what it is. Raises nothing: a refusal is logged."""

@@ -22,6 +22,7 @@ from .commands import (
     Save,
     Share,
     Touch,
+    Write,
 )
 from .errors import (
     ConflictError,
@@ -36,9 +37,6 @@ from .errors import (
 )
 from .messages import NO_USAGE, Usage, with_status
 from .models import ANY, Alias, Limits, Receipt, Role, Shape, Snapshot, Summary
-
-Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
-"""What has a token, by which a repeat is known."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from .commands import BeginTurn, Command, CommitTurn, Delete, LinkAlias, RenewTurn, Save, Share, Touch
+from .commands import BeginTurn, Command, CommitTurn, Delete, LinkAlias, RenewTurn, Save, Share, Touch, Write
 from .errors import (
     InvalidInput,
     SessionNotFound,
@@ -24,7 +24,6 @@ from .errors import (
 from .memory_session import (
     MemorySession,
     MemoryTurn,
-    Write,
     adjust,
     copy_of,
     receipt_of,

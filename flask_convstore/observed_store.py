@@ -24,12 +24,12 @@ from .commands import (
     Save,
     Share,
     Touch,
+    Write,
 )
 from .models import Begun, Receipt
 from .store import Store, StoreAround
 
-_Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
-Wrote = Callable[[Store, _Write, Receipt], None]
+Wrote = Callable[[Store, Write, Receipt], None]
 
 _waiting: ContextVar[list[Callable[[], None]] | None] = ContextVar("flask_convstore_waiting", default=None)
 
@@ -78,7 +78,7 @@ class ObservedStore(StoreAround):
         self._tell(command, begun.receipt, not begun.receipt.repeated or not command.digest)
         return begun
 
-    def _tell(self, command: _Write, receipt: Receipt, is_first: bool) -> None:
+    def _tell(self, command: Write, receipt: Receipt, is_first: bool) -> None:
         if is_first:
             self._signal(command, receipt)
         waiting = _waiting.get()
@@ -87,7 +87,7 @@ class ObservedStore(StoreAround):
         else:
             waiting.append(lambda: self._wrote(self, command, receipt))
 
-    def _signal(self, command: _Write, receipt: Receipt) -> None:
+    def _signal(self, command: Write, receipt: Receipt) -> None:
         def send(signal: NamedSignal, **facts: Any) -> None:
             if signal.receivers:
                 self._send(signal, session_id=command.session_id, owner=command.owner, **facts)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Iterator
-from typing import Any
 
 from . import aliases
 from .checks import check_name
@@ -25,9 +22,6 @@ from .messages import Usage
 from .models import ANY, CALLER, Owner, Scope, Snapshot
 from .sessions import AnySession
 
-_log = logging.getLogger("flask_convstore")
-
-_PAGE = 100
 _ATTEMPTS = 20
 
 
@@ -46,7 +40,7 @@ def required(conversations: Conversations, owner: Owner | Scope) -> str:
 def current(conversations: Conversations, *, owner: Owner | Scope = CALLER) -> AnySession | None:
     """See ``ConversationStore.current_session``."""
     whose = required(conversations, owner)
-    for summary in _all(conversations, whose, newest_first=True):
+    for summary in conversations.summaries(newest_first=True, owner=whose):
         session = conversations.get_session(summary.session_id, owner=whose)
         if session is not None and not session.moved_to:
             return session
@@ -55,10 +49,8 @@ def current(conversations: Conversations, *, owner: Owner | Scope = CALLER) -> A
 
 def usage(conversations: Conversations, *, owner: Owner | Scope = CALLER) -> Usage:
     """See ``ConversationStore.usage``."""
-    counts = [
-        (summary.usage.input, summary.usage.output) for summary in _all(conversations, required(conversations, owner))
-    ]
-    return Usage(sum(count[0] for count in counts), sum(count[1] for count in counts))
+    costs = [summary.usage for summary in conversations.summaries(owner=required(conversations, owner))]
+    return Usage(sum(cost.input for cost in costs), sum(cost.output for cost in costs))
 
 
 def delete(
@@ -67,7 +59,7 @@ def delete(
     """See ``ConversationStore.delete_owner``; how many, and whether that was all: after so many *seconds* it stops."""
     whose, store, deleted = required(conversations, owner), conversations.backend.store, 0
     deadline = None if seconds is None else time.monotonic() + seconds
-    for summary in _all(conversations, whose):
+    for summary in conversations.summaries(owner=whose):
         if deadline is not None and time.monotonic() > deadline:
             return deleted, False
         with contextlib.suppress(CorruptValue):  # it is deleted all the same
@@ -119,16 +111,6 @@ def rotate_id(
                 aliases.forget(conversations, alias, session_id)
         return conversations.existing_session(copy.session_id, owner=copy.owner)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version if snapshot else 0)
-
-
-def _all(conversations: Conversations, whose: str, *, newest_first: bool = False) -> Iterator[Any]:
-    cursor = None
-    while True:
-        page = conversations.backend.store.page(whose, cursor, _PAGE, newest_first=newest_first)
-        yield from page.sessions
-        cursor = page.next
-        if cursor is None:
-            return
 
 
 def _copied(snapshot: Snapshot, session_id: str, owner: str | None) -> Save:

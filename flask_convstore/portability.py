@@ -14,21 +14,18 @@ from .errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists
 from .messages import Message, Usage, bodies_of, join_element, message_of
 from .models import CALLER, Owner, Scope, Snapshot
 from .owners import required
+from .store import pages
 from .times import LATEST_MS
 
 _log = logging.getLogger("flask_convstore")
-
-_PAGE = 100
 
 
 def export(
     conversations: Conversations, *, after: str | None = None, owner: Owner | Scope = CALLER
 ) -> Iterator[dict[str, Any]]:
     """See ``ConversationStore.export_owner``."""
-    whose, cursor = required(conversations, owner), after
-    store = conversations.backend.store
-    while True:
-        page = store.page(whose, cursor, _PAGE)
+    whose, store = required(conversations, owner), conversations.backend.store
+    for page in pages(store, whose, after):
         for number, summary in enumerate(page.sessions, 1):
             try:
                 snapshot = store.load(summary.session_id, whose, is_interaction=False)
@@ -39,9 +36,6 @@ def export(
             if shown:
                 is_last = number == len(page.sessions)
                 yield {**shown, **({"cursor": page.next} if is_last and page.next else {})}
-        cursor = page.next
-        if cursor is None:
-            return
 
 
 def take_in(

@@ -45,6 +45,7 @@ from .commands import (
     Save,
     Share,
     Touch,
+    Write,
 )
 from .errors import (
     ConflictError,
@@ -248,7 +249,7 @@ class RedisStore:
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
 
-    def _head(self, command: Save | Append | Delete | BeginTurn | CommitTurn | Edit) -> tuple[Argument, ...]:
+    def _head(self, command: Write) -> tuple[Argument, ...]:
         """The arguments that every write has, after the nonce."""
         return (_owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds)
 

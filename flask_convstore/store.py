@@ -6,7 +6,7 @@ as it does, and a store may stand around another one (measuring, a circuit, a jo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from .commands import BeginTurn, Command, LinkAlias
@@ -104,6 +104,16 @@ class Store(Protocol):
     def close(self) -> None:
         """Give up connections. The store may be used again and opens new ones."""
         ...
+
+
+def pages(store: Store, owner: Owner, cursor: str | None = None, *, newest_first: bool = False) -> Iterator[Page]:
+    """All pages from *cursor* on, each when the one before has been used; a session may come twice."""
+    while True:
+        page = store.page(owner, cursor, newest_first=newest_first)
+        yield page
+        cursor = page.next
+        if cursor is None:
+            return
 
 
 _T = TypeVar("_T")
