@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from . import aliases, changes, codecs
 from .checks import check_whole
-from .commands import Append, Delete, FieldChange, Rewrite, Save, Share, Touch
+from .commands import Append, Delete, Share, Touch
 from .conversations import Backend, Conversations
 from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound
 from .ids import new_id
@@ -118,27 +118,16 @@ def fork(
     kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
     if whose is not ANY and whose != snapshot.owner:  # who shares a session makes one of their own of it
         snapshot = replace(snapshot, owner=whose)
-    return conversations.existing_session(_create(backend, snapshot, tuple(kept)), owner=whose)
+    return conversations.existing_session(_create(backend, snapshot, kept), owner=whose)
 
 
-def _create(backend: Backend, snapshot: Snapshot, elements: tuple[bytes, ...], usage: Usage | None = None) -> str:
-    """A new session with the fields, the title, the owner and the lifetime of *snapshot*, and these messages; its id.
+def _create(backend: Backend, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
+    """A new session of the owner of *snapshot*, with all that it has but for the messages; its id.
 
     No quota removes the one of *snapshot* for that.
     """
-    command = Save(
-        session_id=new_id(),
-        owner=snapshot.owner,
-        mode="create",
-        shape=snapshot.shape,  # with its first message, a session without a history has one
-        fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
-        history=Rewrite(0, None if snapshot.shape == "data" and not elements else elements),
-        ttl_ms=snapshot.own_ttl_ms,
-        first_title=snapshot.title or "",
-        usage=usage,
-        spared=snapshot.session_id,
-    )
-    backend.store.apply(command)
+    command = changes.copied(snapshot, new_id(), snapshot.owner, elements, usage)
+    backend.store.apply(replace(command, spared=snapshot.session_id))
     return command.session_id
 
 

@@ -145,6 +145,22 @@ def whole(
     )
 
 
+def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence[bytes], usage: Usage | None) -> Save:
+    """The command that makes another session with the fields, the title and the lifetime of *snapshot*, and *elements*."""
+    has_history = snapshot.shape != "data" or bool(elements)
+    return Save(
+        session_id=session_id,
+        owner=owner,
+        mode="create",
+        shape=snapshot.shape,  # with its first message, a session without a history has one
+        fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
+        history=Rewrite(0, tuple(elements) if has_history else None),
+        ttl_ms=snapshot.own_ttl_ms,
+        first_title=snapshot.title or "",
+        usage=usage,
+    )
+
+
 Given = tuple[bytes, dict[str, Any]]
 """A message as given: the JSON text of its body, and what else its envelope holds."""
 

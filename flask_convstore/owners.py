@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
-from . import aliases
+from . import aliases, changes
 from .checks import check_name
-from .commands import Delete, FieldChange, Rewrite, Save, Share, Touch
+from .commands import Delete, Share, Touch
 from .conversations import Conversations
 from .errors import (
     ConflictError,
@@ -90,8 +91,10 @@ def rotate_id(
             raise Forbidden(session_id)
         if snapshot.moved_to:
             raise SessionMoved(session_id, snapshot.moved_to)
-        copy = _copied(snapshot, new_id(), new_owner or snapshot.owner)
-        backend.store.apply(copy)
+        heir = new_owner or snapshot.owner
+        copy = changes.copied(snapshot, new_id(), heir, snapshot.elements, snapshot.usage)
+        # Where it stays the owner's it has the place of the one before.
+        backend.store.apply(replace(copy, counts=heir != snapshot.owner))
         if copy.owner == snapshot.owner:  # with another owner nobody has shared it
             for name, role in snapshot.shared.items():
                 backend.store.apply(Share(session_id=copy.session_id, owner=ANY, name=name, role=role))
@@ -111,18 +114,3 @@ def rotate_id(
                 aliases.forget(conversations, alias, session_id)
         return conversations.existing_session(copy.session_id, owner=copy.owner)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version if snapshot else 0)
-
-
-def _copied(snapshot: Snapshot, session_id: str, owner: str | None) -> Save:
-    return Save(
-        session_id=session_id,
-        owner=owner,
-        mode="create",
-        shape=snapshot.shape,
-        fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
-        history=Rewrite(0, None if snapshot.shape == "data" else tuple(snapshot.elements)),
-        ttl_ms=snapshot.own_ttl_ms,
-        first_title=snapshot.title or "",
-        usage=snapshot.usage,
-        counts=owner != snapshot.owner,  # else it has the place of the one before
-    )
