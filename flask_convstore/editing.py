@@ -10,9 +10,12 @@ from . import changes, codecs
 from .checks import MAX_SEQ, check_name, check_title, check_whole
 from .commands import Append, Edit, Share, digest_of, token_or_new
 from .conversations import Conversations
-from .errors import ConflictError, CorruptValue, InvalidInput, MessageNotFound, SessionNotFound
-from .messages import Message, edited_element, message_of
+from .errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
+from .messages import Message, edited_element, message_of, stored_message
 from .models import CALLER, Messages, Owner, Receipt, Role, Scope
+
+_HISTORY = "the history"
+"""Where a message that cannot be read lies: a page does not tell its key."""
 
 _ATTEMPTS = 5
 """How often a message is read anew because its mark has changed meanwhile; more than its turns can do."""
@@ -70,7 +73,7 @@ def page(
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
     found = _read(conversations, session_id, before, limit, owner)
-    messages = [_message(element, seq) for seq, element in enumerate(found.elements, found.first_seq)]
+    messages = [stored_message(element, seq, _HISTORY) for seq, element in enumerate(found.elements, found.first_seq)]
     following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
     return MessagePage(messages, following, found.fallback)
 
@@ -154,7 +157,7 @@ def _changed(
     token = token_or_new(token)
     for attempt in range(_ATTEMPTS):
         found = _read(conversations, session_id, seq + 1, 1, owner)
-        before = _message(found.elements[0], seq) if found.elements and found.first_seq == seq else None
+        before = stored_message(found.elements[0], seq, _HISTORY) if found.elements and found.first_seq == seq else None
         if before is None or (roles is not None and before.get("role") not in roles):
             raise MessageNotFound(session_id, seq)
         after = change(before)
@@ -185,7 +188,7 @@ def _changed(
         stored = _read(conversations, session_id, seq + 1, 1, owner)
         if not stored.elements or stored.first_seq != seq:
             raise MessageNotFound(session_id, seq)
-        return _message(stored.elements[0], seq), receipt
+        return stored_message(stored.elements[0], seq, _HISTORY), receipt
     raise AssertionError
 
 
@@ -197,10 +200,3 @@ def _read(
     if found is None:
         raise SessionNotFound(session_id)
     return found
-
-
-def _message(element: bytes, seq: int) -> Message:
-    try:
-        return message_of(element, seq)
-    except (ValueError, TypeError, LookupError) as error:
-        raise CorruptValue("the history", f"the message with seq {seq} cannot be read ({error!r})") from None

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from . import codecs
+from .errors import CorruptValue
 from .times import as_datetime, now_ms
 
 
@@ -139,6 +140,21 @@ def _body_of(element: bytes, index: int) -> bytes:
     if not newline or not head.startswith(_ELEMENT_VERSION):
         raise ValueError("not a message of flask-convstore", index)
     return body
+
+
+def stored_message(element: bytes, seq: int, key: str) -> Message:
+    """The message that a store holds as *element*.
+
+    Args:
+        key: Where its history lies, for the error.
+
+    Raises:
+        CorruptValue: It is not what we write.
+    """
+    try:
+        return message_of(element, seq)
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorruptValue(key, f"its message with seq {seq} is corrupt ({error!r})") from None
 
 
 def message_of(element: bytes, seq: int) -> Message:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from . import codecs
 from .changes import Base, Content, base_read
 from .errors import CorruptValue
-from .messages import Message, Usage, bodies_of, message_of
+from .messages import Message, Usage, bodies_of, stored_message
 from .models import Snapshot
 from .times import as_datetime
 
@@ -89,7 +89,8 @@ class Stored:
         Raises:
             CorruptValue: An envelope is not what we write.
         """
-        return [self._message(element, seq) for element, seq in zip(self._base.elements, self._base.seqs, strict=True)]
+        base = self._base
+        return [stored_message(one, seq, base.history_key) for one, seq in zip(base.elements, base.seqs, strict=True)]
 
     def message(self, seq: int) -> Message | None:
         """The message with that number; None if it was not loaded or saved here.
@@ -101,14 +102,7 @@ class Stored:
             index = self._base.seqs.index(seq)
         except ValueError:
             return None
-        return self._message(self._base.elements[index], seq)
-
-    def _message(self, element: bytes, seq: int) -> Message:
-        try:
-            return message_of(element, seq)
-        except (ValueError, TypeError, LookupError) as error:
-            reason = f"the envelope of its message with seq {seq} is corrupt ({error!r})"
-            raise CorruptValue(self._base.history_key, reason) from None
+        return stored_message(self._base.elements[index], seq, self._base.history_key)
 
 
 class Session(Stored, dict[str, Any]):

@@ -777,7 +777,7 @@ def test_a_corrupt_envelope_names_its_key_and_message(history: Any) -> None:
         with pytest.raises(CorruptValue) as caught:
             read()
         assert caught.value.key == "memory://s:history"
-        assert "the envelope of its message with seq 2 is corrupt" in str(caught.value)
+        assert "its message with seq 2 is corrupt" in str(caught.value)
     assert session.message(3) is None
 
 
