@@ -266,7 +266,7 @@ class _Views:
 
     def edit_message(self, session_id: str, seq: str) -> Response:
         """Put another content in the place of a message of the client's."""
-        body = self._body(schemas.edit_body)
+        body = self._body(schemas.EDIT_BODY)
         token = self._idempotency_key("edit")
         message, receipt = editing.edit(
             self._conversations,

@@ -7,7 +7,6 @@ merges with what others write; any other change of the history is a ``Rewrite``,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from .commands import Extend, FieldChange, Mode, Rewrite, Save
 from .errors import InvalidInput, NotSerializable, TooLarge
 from .messages import NO_USAGE, Message, Usage, bodies_of, facts_of, join_element, with_body
 from .models import Alias, Owner, Receipt, Shape, Snapshot
+from .times import now_ms
 from .values import as_value
 
 MAX_FIELDS = 1000
@@ -381,7 +381,7 @@ def added(messages: Sequence[Any], form: Form) -> Added:
         NotSerializable: JSON cannot hold one; the error says which.
         TooLarge: One is over the limit.
     """
-    now, elements, first_title, usage = _now(), [], "", None
+    now, elements, first_title, usage = now_ms(), [], "", None
     for index, message in enumerate(messages):
         body, facts = (message.body, facts_of(message)) if isinstance(message, Message) else (message, _NO_FACTS)
         if facts:
@@ -538,7 +538,7 @@ def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[Giv
 
 def _elements(history: list[Given], form: Form, first_index: int = 0) -> Iterator[bytes]:
     """New messages as the history keeps them; *first_index* is the place of the first one, for errors."""
-    now = _now()
+    now = now_ms()
     for index, (body, facts) in enumerate(history, first_index):
         if facts:
             check_facts(facts, f"{form.history_key}[{index}]", form)
@@ -574,7 +574,3 @@ def _check_message_size(element: bytes, form: Form, index: int) -> None:
 def _numbers(elements: Sequence[bytes], receipt: Receipt) -> Sequence[int]:
     first = receipt.first_seq or 1
     return range(first, first + len(elements))
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

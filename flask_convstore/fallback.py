@@ -18,7 +18,7 @@ from .circuit import Circuit
 from .command_text import command_of, text_of
 from .commands import BeginTurn, Command, Delete, Rewrite, Save, Touch, new_token
 from .errors import ConvstoreError, CorruptValue, SessionMoved, SessionNotFound, StoreUnavailable
-from .ids import made_away_at_ms
+from .ids import STARTS_WITHIN_MS, made_away_at_ms
 from .journal import NEVER_MS, Entry, Journal, Row
 from .memory_store import MemoryStore
 from .models import ANY, Begun, Limits, Messages, Owner, Receipt, Scope, Snapshot
@@ -26,9 +26,6 @@ from .store import Store, StoreAround
 from .times import now_ms
 
 _T = TypeVar("_T")
-
-_FRESH_MS = 60_000
-"""So long after it was made, an id that was made while the store was away may start a session."""
 
 
 class _View:
@@ -344,7 +341,7 @@ _BATCH = 100
 def _is_just_made_away(session_id: str) -> bool:
     """Whether the id was made because the store is away, for a session that shall start now."""
     made = made_away_at_ms(session_id)
-    return made is not None and abs(now_ms() - made) < _FRESH_MS
+    return made is not None and abs(now_ms() - made) < STARTS_WITHIN_MS
 
 
 def _marked(answer: Any, fallback: str) -> Any:

@@ -7,8 +7,12 @@ Made as usual it is a UUID of version 4; while the store is away one of version 
 from __future__ import annotations
 
 import secrets
-import time
 import uuid
+
+from .times import now_ms
+
+STARTS_WITHIN_MS = 60_000
+"""So long after it was made, an id that was made while the store was away may start a session."""
 
 
 def new_id() -> str:
@@ -23,7 +27,7 @@ def id_named(key: str) -> str:
 
 def id_made_away() -> str:
     """Of a session that is started while the store is away."""
-    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    number = now_ms() << 80 | secrets.randbits(80)
     number = number & ~(0xF << 76) | 8 << 76
     return str(uuid.UUID(int=number & ~(0b11 << 62) | 0b10 << 62))
 

@@ -25,7 +25,6 @@ from .operations import (
     ERRORS,
     GIVEN,
     ID,
-    JSON_LINES,
     KEY_OF_NOBODY,
     LINKS,
     OPERATIONS,
@@ -34,6 +33,7 @@ from .operations import (
     Answer,
     Operation,
 )
+from .parsing import JSON_LINES
 from .problems import problem_json
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _bodies(settings: Settings) -> dict[str, Json]:
             "Continue": schemas.continue_body(settings),
             "Start": schemas.start_body(settings),
             "Update": schemas.update_body(settings),
-            "Edit": schemas.edit_body(settings),
+            "Edit": schemas.EDIT_BODY,
             "Compact": schemas.compact_body(settings),
             "Fork": schemas.FORK_BODY,
         }

@@ -35,12 +35,12 @@ from .errors import (
     TurnLost,
     Unstorable,
 )
-from .parsing import BadJson, UnsupportedMediaType
+from .parsing import JSON_LINES, BadJson, UnsupportedMediaType
 
 VERSION = "3.1.0"
 """Of OpenAPI."""
 
-JSON, JSON_LINES = "application/json", "application/x-ndjson"
+JSON = "application/json"
 
 ID = "0b9f6d0c-58b4-4d0e-9a53-2d6d4c1a7e11"
 _OTHER_ID = "c1f0a7de-30f5-4a1c-8e7b-6d1f6a2b9c45"

@@ -18,13 +18,12 @@ from .checks import check_session_id
 from .config import Settings
 from .conversations import Conversations
 from .errors import InvalidInput
-from .ids import id_named, made_away_at_ms
-from .parsing import body_text, json_value, limit_body, parser
+from .ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
+from .parsing import JSON_LINES, body_text, json_value, limit_body, parser
 from .times import now_ms
 
-_JSON_LINES = "application/x-ndjson"
-_FRESH_MS = 120_000
-"""An id that was made while the store was away starts a session in a journal for a minute, by clocks that may differ."""
+_CLOCKS_DIFFER_MS = 60_000
+"""So much the clocks of two hosts may differ."""
 _DELETING_SECONDS = 5.0
 """A request deletes for so long; the client asks again for the rest."""
 
@@ -64,7 +63,7 @@ class OwnerViews:
             for session in itertools.chain([] if first is None else [first], found):
                 yield codecs.dump(_visible(session, settings)) + b"\n"
 
-        response = Response(stream_with_context(lines()), 200, mimetype=_JSON_LINES)
+        response = Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
         response.headers["Cache-Control"] = "private, no-store"
         return response
 
@@ -73,7 +72,7 @@ class OwnerViews:
         settings = self._conversations.backend.settings
         whose = owners.required(self._conversations, self._conversations.caller())
         limit_body(request, settings.max_session_bytes)
-        lines = body_text(request, _JSON_LINES).splitlines()
+        lines = body_text(request, JSON_LINES).splitlines()
         sessions = [
             _importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()
         ]
@@ -154,7 +153,7 @@ def _is_ours(session_id: str) -> bool:
 def _is_fresh(session_id: str) -> bool:
     """Whether a session that starts with it begins in a journal, past all quotas."""
     made_ms = made_away_at_ms(session_id)
-    return made_ms is not None and made_ms > now_ms() - _FRESH_MS
+    return made_ms is not None and made_ms > now_ms() - STARTS_WITHIN_MS - _CLOCKS_DIFFER_MS
 
 
 def _role(message: Any) -> Any:

@@ -14,6 +14,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from . import codecs
 from .errors import ConvstoreError, InvalidInput, TooLarge
 
+JSON_LINES = "application/x-ndjson"
+"""A JSON value in each line."""
+
 _LONGEST_INTEGER = 20
 """Characters of the longest integer of 64 bits; a longer one is not worth computing."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -25,6 +24,7 @@ from .failures import as_ours
 from .messages import Usage
 from .models import ANY, Owner, Page, Summary
 from .redis_calls import Argument, Call, Calls
+from .times import now_ms
 
 _log = logging.getLogger("flask_convstore")
 
@@ -112,7 +112,7 @@ class RedisIndex:
         found = self._summaries([(name.decode(), active) for name, active in oldest])
         pairs = list(zip(oldest, found, strict=True))
         anothers = [taken for taken, (_, summary) in pairs if summary and summary.owner != owner]
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         gone = [taken for taken, (exists, _) in pairs if not exists and taken[1] + _GRACE_MS < now]
         if anothers or gone:
             self._unindex(index, anothers, grace_ms=0)
@@ -199,7 +199,7 @@ class RedisIndex:
         keys = [self._key_of(session_id) for session_id, _ in entries]
         commands: list[Sequence[Argument]] = [c for key in keys for c in (("HMGET", key, *_FIELDS), ("PTTL", key))]
         replies = self._calls.commands(commands)
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         found: list[tuple[bool, Summary | None]] = []
         for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
             for reply in (stored, left):

@@ -60,6 +60,22 @@ FORK_BODY = Schema.from_dict(
 """``{seq?}``: the last message that comes along."""
 
 
+def _check_content(content: object) -> None:
+    """A text, or the parts of a multimodal message: objects that name their type."""
+    if isinstance(content, str):
+        return
+    parts = content if isinstance(content, list) else []
+    if not parts or not all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
+        raise ValidationError("Not a text, nor a list of objects with a type.")
+
+
+EDIT_BODY = Schema.from_dict(
+    {"content": fields.Raw(required=True, validate=_check_content), "metadata": fields.Dict(load_default=None)},
+    name="Edit",
+)()
+"""A message's new content: ``{content, metadata?}``."""
+
+
 @lru_cache
 def continue_body(settings: Settings) -> Schema:
     """A user's message: ``{content, role?, metadata?}``."""
@@ -97,16 +113,6 @@ def update_body(settings: Settings) -> Schema:
 
 
 @lru_cache
-def edit_body(settings: Settings) -> Schema:
-    """A message's new content: ``{content, metadata?}``."""
-    message: dict[str, fields.Field[Any]] = {
-        "content": fields.Raw(required=True, validate=_check_content),
-        "metadata": fields.Dict(load_default=None),
-    }
-    return Schema.from_dict(message, name="Edit")()
-
-
-@lru_cache
 def compact_body(settings: Settings) -> Schema:
     """``{summary, keep?}``: how the new session begins, and how many messages come along."""
     given: dict[str, fields.Field[Any]] = {
@@ -119,15 +125,6 @@ def compact_body(settings: Settings) -> Schema:
 def first_role(settings: Settings) -> str:
     """The role of a client's message that says none."""
     return "user" if "user" in settings.client_roles else settings.client_roles[0]
-
-
-def _check_content(content: object) -> None:
-    """A text, or the parts of a multimodal message: objects that name their type."""
-    if isinstance(content, str):
-        return
-    parts = content if isinstance(content, list) else []
-    if not parts or not all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
-        raise ValidationError("Not a text, nor a list of objects with a type.")
 
 
 class _Data(fields.Dict):
