@@ -25,6 +25,7 @@ endpoints that there are; the others are a 404 of the host's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import uuid
@@ -42,7 +43,15 @@ from .changes import title_of
 from .checks import MAX_SEQ, check_name
 from .config import ENDPOINTS, Settings
 from .conversations import Conversations
-from .errors import ConflictError, ConvstoreError, InvalidInput, MessageNotFound, OwnerRequired, SessionNotFound
+from .errors import (
+    ConflictError,
+    ConvstoreError,
+    InvalidInput,
+    MessageNotFound,
+    OwnerRequired,
+    SessionNotFound,
+    behind_a_write,
+)
 from .exchanges import Replier, converse
 from .messages import Message
 from .models import Receipt
@@ -129,17 +138,14 @@ class _Views:
         if receipt.repeated and not receipt.expires_at_ms:
             raise SessionNotFound(session_id)
         last_seq = 1 if message else 0
-        try:
-            if message and replier:
-                turn = f"{key}/turn" if key else None
-                exchange = converse(self._conversations, session_id, message, replier, token=turn, is_counted=False)
-                receipt = exchange.receipt
-                last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
-            if replier or receipt.repeated:
+        if replier or receipt.repeated:
+            with behind_a_write():
+                if message and replier:
+                    turn = f"{key}/turn" if key else None
+                    exchange = converse(self._conversations, session_id, message, replier, token=turn, is_counted=False)
+                    receipt = exchange.receipt
+                    last_seq = max([last_seq, *(found.seq for found in (exchange.message, exchange.reply) if found)])
                 session = self._conversations.existing_session(session_id)
-        except ConvstoreError as error:
-            error.written = True  # the session is
-            raise
         shown = self._started_json(session, receipt, last_seq)
         shown["title"] = (title_of(message.body) if message else "") or None
         if key:  # what was asked for, whatever has changed since
@@ -161,14 +167,11 @@ class _Views:
             self._conversations.spend(self._conversations.caller())
         session = ensure(self._conversations, alias, data=content, ttl=ttl) if found is None else found
         if message:
-            try:
-                token = f"{key}/turn" if key else None
-                replier = self._replier()
+            token, replier = f"{key}/turn" if key else None, self._replier()
+            with behind_a_write() if found is None else contextlib.nullcontext():
                 converse(self._conversations, session.session_id, message, replier, token=token, is_counted=False)
-            except ConvstoreError as error:
-                error.written = True
-                raise
-            session = self._conversations.existing_session(session.session_id)
+            with behind_a_write():
+                session = self._conversations.existing_session(session.session_id)
         return _located(answer(self._session_json(session), 201 if found is None else 200, session), session.session_id)
 
     def get_session(self, session_id: str) -> Response:
@@ -194,11 +197,8 @@ class _Views:
             ttl=body.get("ttl"),
             expected=self._expected(),
         )
-        try:
+        with behind_a_write():
             session = self._conversations.existing_session(session_id, last=0)
-        except ConvstoreError as error:
-            error.written = True
-            raise
         shown = self._session_json(session)
         del shown["history"]
         return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)

@@ -31,6 +31,9 @@ ConvstoreError
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class ConvstoreError(Exception):
     """The root.
@@ -40,6 +43,16 @@ class ConvstoreError(Exception):
     """
 
     written: bool | None = False
+
+
+@contextlib.contextmanager
+def behind_a_write() -> Iterator[None]:
+    """What goes wrong in this block comes behind a write that is done: the error says so."""
+    try:
+        yield
+    except ConvstoreError as error:
+        error.written = True
+        raise
 
 
 class ConfigurationError(ConvstoreError):

@@ -196,6 +196,22 @@ def test_rotating_takes_all_along(url: str) -> None:
         assert convstore.current_session(owner="alice") == rotated
 
 
+def test_a_start_by_alias_says_what_was_written(url: str) -> None:
+    """The session that it makes; nothing, where it comes upon one with a turn in progress."""
+    service = OwnedService(url)
+    service.convstore.reply(lambda turn: "hello")
+    start: Any = {"json": {"alias": "web:1", "message": {"content": "hi"}}}
+    with service.app.app_context():
+        session = service.convstore.resolve("web:1", create=True, owner="alice")
+        with service.convstore.turn(session.session_id, "first", owner="alice"):
+            refused = problem(service.call("alice", "POST", **start), 409, "turn-in-progress")
+            assert refused["written"] is False
+    too_large: Any = {"json": {"alias": "web:2", "message": {"content": "x" * 2_000_000}}}
+    assert problem(service.call("alice", "POST", **too_large), 413, "too-large")["written"] is True
+    with service.app.app_context():
+        assert service.convstore.resolve("web:2", owner="alice") == {"history": []}
+
+
 def test_a_new_owner_takes_no_aliases_of_the_one_before(url: str) -> None:
     service = OwnedService(url)
     with service.app.app_context():
