@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
-import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -160,12 +160,12 @@ def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redi
 
 def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:
     """Where sessions are started while the *target* is away."""
-    if settings.fallback == "journal" and os.name != "posix":
-        _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
-        return None
     if settings.fallback == "none" or not is_needed:
         return None
     is_kept = settings.fallback == "journal"
+    if is_kept and not importlib.util.find_spec("fcntl"):
+        _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
+        return None
     return Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
 
 

