@@ -77,6 +77,9 @@ class ConversationStore(Conversations):
     def init_app(self, app: Flask) -> None:
         """Read the settings and register client and store with *app*. Opens no connection.
 
+        Called again with the same app it reads the settings anew, and a new client and store take the place of those before:
+        what was in ``memory://`` is gone. What the app calls for each request it calls once.
+
         Raises:
             ConfigurationError: Settings are unknown or bad (all of them are listed), or the name is taken.
         """
@@ -95,7 +98,7 @@ class ConversationStore(Conversations):
         if not states:
             per_request.install(app, state.sender())
         states[self.name] = state
-        if settings.anonymous_owner:
+        if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
             app.after_request(self._anonymous.write)
 
     @property

@@ -163,6 +163,32 @@ def test_a_taken_name_is_refused() -> None:
         ConversationStore(app)
 
 
+def test_a_second_init_app_takes_the_place_of_the_first() -> None:
+    """It reads the settings anew; what is done for each request is done once."""
+    app = make_app(SECRET_KEY="s", CONVSTORE_ANONYMOUS_OWNER=True)
+    convstore = ConversationStore(app)
+    app.register_blueprint(convstore.blueprint)
+    before = dict(app.after_request_funcs), dict(app.teardown_request_funcs)
+    counts = [{name: len(functions) for name, functions in one.items()} for one in before]
+    app.config["CONVSTORE_TTL"] = 50
+    convstore.init_app(app)
+    assert [{name: len(functions) for name, functions in one.items()} for one in before] == counts
+    with app.app_context():
+        assert convstore.backend.settings.ttl == 50
+    started = app.test_client().post("/sessions")
+    assert started.status_code == 201
+    assert len(started.headers.getlist("Set-Cookie")) == 1
+
+
+def test_a_second_init_app_may_bring_anonymous_owners() -> None:
+    app = make_app(SECRET_KEY="s")
+    convstore = ConversationStore(app)
+    app.register_blueprint(convstore.blueprint)
+    app.config["CONVSTORE_ANONYMOUS_OWNER"] = True
+    convstore.init_app(app)
+    assert "convstore_owner=" in app.test_client().post("/sessions").headers["Set-Cookie"]
+
+
 def test_settings_are_refused_together_at_init_app() -> None:
     with pytest.raises(ConfigurationError) as caught:
         ConversationStore(make_app(CONVSTORE_TTL=-1, CONVSTORE_TLL=5))
