@@ -62,9 +62,10 @@ from .errors import (
     TurnInProgress,
     TurnLost,
 )
+from .failures import as_ours
 from .messages import NO_USAGE, Usage
 from .models import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Shape, Snapshot
-from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience
+from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .redis_cluster import ClusterCalls, LazyCluster
 from .redis_index import RedisIndex
 from .times import LATEST_MS
@@ -219,7 +220,12 @@ class RedisStore:
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
-        (exists, whose) = (self._calls.command("EXISTS", key), self._calls.command("HGET", tokens, "owner"))
+        # Not at one moment: a session that starts between the two was not there when this was asked.
+        replies = self._calls.commands([("EXISTS", key), ("HGET", tokens, "owner")])
+        refusal = refusal_among(replies)
+        if refusal:
+            raise as_ours(refusal, tokens, writes=False) from refusal
+        exists, whose = replies
         return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
 
     def ping(self) -> float:

@@ -165,7 +165,7 @@ def test_waiting_for_a_turn_costs_nothing_at_any_length(server: Server) -> None:
         conversations.backend.store.turn_remaining_ms("none", ANY)
 
 
-@pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete"])
+@pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete", "has ended"])
 def test_every_other_call_is_one_round_trip(server: Server, call: str) -> None:
     with Proxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
         conversations = on(client)
@@ -176,6 +176,7 @@ def test_every_other_call_is_one_round_trip(server: Server, call: str) -> None:
             "get": lambda: conversations.get_session("s", last=5),
             "touch": lambda: conversations.touch("s"),
             "delete": lambda: conversations.delete_session("s"),
+            "has ended": lambda: conversations.backend.store.has_ended("s", ANY),
         }
         for _ in range(2):
             session = conversations.save_session("s", {"a": 1})
@@ -183,6 +184,15 @@ def test_every_other_call_is_one_round_trip(server: Server, call: str) -> None:
             proxy.reset()
             calls[call]()
         assert proxy.round_trips == 1
+
+
+def test_what_cannot_tell_whether_a_session_has_ended_is_corrupt(server: Server) -> None:
+    store = RedisHarness(server.client).store
+    key = store._keys("s")[2]
+    server.client.set(key, "none of ours", px=60_000)
+    with pytest.raises(CorruptValue) as caught:
+        store.has_ended("s", ANY)
+    assert caught.value.key == key
 
 
 # ---- the scripts

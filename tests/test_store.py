@@ -994,3 +994,15 @@ def test_a_conflict_names_an_expected_version_only_where_the_version_is_another(
     with pytest.raises(ConflictError) as conflict:
         harness.store.apply(replace(edit(1, b"another", b"new"), expected="1"))
     assert (conflict.value.field, conflict.value.expected, conflict.value.actual) == ("message", None, 1)
+
+
+def test_what_has_ended_is_known_to_its_owner(harness: Harness) -> None:
+    store = harness.store
+    assert not store.has_ended("s", "alice")
+    store.apply(save(owner="alice"))
+    assert not store.has_ended("s", "alice"), "it is there"
+    store.apply(Delete(session_id="s", owner="alice"))
+    assert store.has_ended("s", "alice")
+    assert store.has_ended("s", ANY)
+    assert not store.has_ended("s", "bob")
+    assert not store.has_ended("s", None)
