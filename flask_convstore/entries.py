@@ -7,17 +7,17 @@ brought up to date when something is written through another door.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import changes, codecs, merging
+from . import changes, merging
 from .changes import Base, Texts
-from .commands import Delete, Extend, FieldChange, Mode, Save, Touch, new_token
+from .commands import Delete, Extend, Mode, Save, Touch, new_token
 from .conversations import Backend
 from .converters import Converter
 from .errors import (
     ConflictError,
+    ConvstoreError,
     InvalidInput,
     NotSerializable,
     SessionExists,
@@ -26,6 +26,7 @@ from .errors import (
     StoreUnavailable,
     TooLarge,
 )
+from .merging import Began, settled
 from .messages import bodies_of, join_element
 from .models import Owner, Receipt, Snapshot
 from .sessions import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
@@ -36,9 +37,6 @@ NO_VALUE: Any = object()
 
 _ATTEMPTS = 1000
 """How often a save is merged anew when others were faster each time: more than can happen by chance."""
-
-_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
-"""Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +57,6 @@ class Place:
         return self.backend.settings.history_key
 
 
-class _Began(NamedTuple):
-    """What was set where nothing was: two requests may set the same at once. A default is only for want of another."""
-
-    fields: Mapping[str, bytes] = {}
-    bodies: list[bytes] = []  # noqa: RUF012  nobody changes it
-    is_default: bool = False
-
-
-# An initial value that says nothing.
-_EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
-
-
-def _settled(change: FieldChange, began: _Began, stored: bytes | None) -> tuple[FieldChange, str]:
-    """*change* as it must be now that others have *stored* something: "as it was", "theirs", "added" or "overwritten"."""
-    if stored == change.loaded:
-        return change, "as it was"
-    start = change.loaded
-    if start is None:
-        start = began.fields.get(change.name)
-        if start == change.value and (began.is_default or start in _EMPTY):
-            return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
-    numbers = [merging.whole_number(text) for text in (start, change.value, stored)]
-    if None not in numbers and not any(all(number in times for number in numbers) for times in _TIMES):
-        loaded, mine, theirs = numbers
-        added = codecs.encode(theirs + mine - loaded, change.name)  # type: ignore[operator]
-        return FieldChange(change.name, stored, added), "added"
-    kind = "theirs" if stored == change.value else "overwritten"
-    return FieldChange(change.name, stored, change.value), kind
-
-
 class Entry:
     """A value that was loaded or assigned, and what the store is known to hold in its place.
 
@@ -104,7 +72,7 @@ class Entry:
         self.is_absent = False
         self.is_looked_at = False
         self._base: Base | None = None
-        self._began = _Began()
+        self._began = Began()
         self._given: Texts | None = None
         self._removed: Base | None = None
         self._refreshed: Base | None = None
@@ -134,7 +102,7 @@ class Entry:
         """
         if self.is_absent and self.value is NO_VALUE:
             _, fields, history = self._texts(value)
-            self._began = _Began(fields, [body for body, _ in history or ()], is_default)
+            self._began = Began(fields, [body for body, _ in history or ()], is_default)
         if self._base is None and not self.is_absent:
             self._meet(value)
         self._catch_up(value)
@@ -171,43 +139,15 @@ class Entry:
 
     def write(self, command: Save | Delete) -> None:
         """Write it; from then on the value is compared with what was written."""
-        store = self.place.backend.store
-        given = self._texts(self.value) if self.place.converter and isinstance(command, Save) else None
-        if isinstance(command, Delete):
-            try:
-                self._noting(command, command, given)
-            except SessionNotFound:
-                if command.expected:
-                    raise
-            self.is_absent = True
+        if isinstance(command, Save):
+            self._save(command)
             return
-        # A history that began the same must not begin twice.
-        attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
-        for _ in range(_ATTEMPTS):
-            try:
-                self._landed(command, attempt, self._noting(command, attempt, given), given)
-                return
-            except SessionExists:
-                attempt = self._behind_theirs(command)
-                continue
-            except ConflictError as error:
-                if not error.is_field:
-                    raise
-                conflict = error
-            snapshot = store.load(command.session_id, command.owner, last=0)
-            if snapshot is None:
-                raise SessionNotFound(command.session_id)
-            strict = self.place.backend.settings.conflict == "raise"
-            fields = [_settled(change, self._began, snapshot.fields.get(change.name)) for change in command.fields]
-            if strict and any(kind in ("added", "overwritten") for _, kind in fields):
-                raise conflict
-            attempt = replace(
-                attempt,
-                fields=tuple(change for change, _ in fields),
-                overwrites=tuple(change.name for change, kind in fields if kind == "overwritten"),
-                token=new_token(),
-            )
-        raise conflict
+        try:
+            self._noting(command, command, None)
+        except SessionNotFound:
+            if command.expected:
+                raise
+        self.is_absent = True
 
     def finish_pending(self) -> None:
         """Repeat a write that was not acknowledged, with its token: only then is it known what to compare with."""
@@ -232,28 +172,38 @@ class Entry:
         An object of the app's class stays as it is: who holds it holds its parts too. It is merged when it is written.
         """
         place, before = self.place, self.known()
-        is_replaced = isinstance(command, Save) and command.mode != "merge"
         snapshot = place.backend.store.load(place.session_id, place.owner)
         if snapshot is None:
-            self.remove()
-            self.is_absent = True
+            self._lose()
         elif self.value is NO_VALUE:
             self._take(snapshot)
         elif before and not place.converter:
-            base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
-            self._refreshed = base
-            if isinstance(command, Save) and command.mode == "merge":
-                before = merging.with_written(self.value, before, command, receipt, place.backend.form)
-            if is_replaced and changes.difference(base, self.value, place.backend.form, None, None) is None:
-                self._rebase(base)
-            elif (type(content) is dict and isinstance(self.value, dict)) or (
-                type(content) is list and isinstance(self.value, list)
-            ):
-                self._rebase(merging.take_over(self.value, before, base, content, place.backend.form))
-            elif changes.difference(before, self.value, place.backend.form, None, None) is None:
-                self._take(snapshot)
+            self._take_over(snapshot, before, command, receipt)
 
     # ---- inside
+
+    def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt) -> None:
+        """What was stored as *before* becomes what *command* has left; see ``refresh``."""
+        place, form = self.place, self.place.backend.form
+        base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        self._refreshed = base
+        if isinstance(command, Save) and command.mode == "merge":
+            before = merging.with_written(self.value, before, command, receipt, form)
+        elif isinstance(command, Save) and not self._differs(base, self.value):
+            self._rebase(base)  # it was put in its place by the app itself
+            return
+        if _are_alike(self.value, content):
+            self._rebase(merging.take_over(self.value, before, base, content, form))
+        elif not self._differs(before, self.value):
+            self._take(snapshot)
+
+    def _differs(self, base: Base, value: Any) -> bool:
+        return changes.difference(base, value, self.place.backend.form, None, None) is not None
+
+    def _lose(self) -> None:
+        """Nothing is there any more."""
+        self.remove()
+        self.is_absent = True
 
     def _take(self, snapshot: Snapshot | None) -> None:
         """The value as it was stored, or none."""
@@ -282,8 +232,7 @@ class Entry:
         if snapshot is None:
             return
         base = base_of(session)
-        is_changed = changes.difference(base, value, place.backend.form, None, None) is not None
-        if snapshot.created_at_ms != base.created_at_ms or not is_changed:
+        if snapshot.created_at_ms != base.created_at_ms or not self._differs(base, value):
             self._base = changes.base_read(snapshot, place.backend.origin)
 
     def _catch_up(self, value: Any) -> None:
@@ -298,6 +247,43 @@ class Entry:
                 form = self.place.backend.form
                 self._base = merging.take_over(session, base, self._base, content, form, held=self.value)
                 on_base(session, self._base)
+
+    def _save(self, command: Save) -> None:
+        """Write it, merged anew each time that others were faster."""
+        given = self._texts(self.value) if self.place.converter else None
+        # A history that began the same must not begin twice.
+        attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
+        for _ in range(_ATTEMPTS):
+            try:
+                receipt = self._noting(command, attempt, given)
+            except SessionExists as error:
+                refused: ConvstoreError = error
+                attempt = self._behind_theirs(command)
+            except ConflictError as error:
+                if not error.is_field:
+                    raise
+                refused = error
+                attempt = self._beside_theirs(command, attempt, error)
+            else:
+                self._landed(command, attempt, receipt, given)
+                return
+        raise refused
+
+    def _beside_theirs(self, command: Save, attempt: Save, conflict: ConflictError) -> Save:
+        """*attempt* with the fields of *command* as they must be now; *conflict*, where conflicts are errors."""
+        backend = self.place.backend
+        snapshot = backend.store.load(command.session_id, command.owner, last=0)
+        if snapshot is None:
+            raise SessionNotFound(command.session_id)
+        fields = [settled(change, self._began, snapshot.fields.get(change.name)) for change in command.fields]
+        if backend.settings.conflict == "raise" and any(kind in ("added", "overwritten") for _, kind in fields):
+            raise conflict
+        return replace(
+            attempt,
+            fields=tuple(change for change, _ in fields),
+            overwrites=tuple(change.name for change, kind in fields if kind == "overwritten"),
+            token=new_token(),
+        )
 
     def _behind_theirs(self, command: Save) -> Save:
         """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
@@ -320,7 +306,7 @@ class Entry:
 
     def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
         before = self.known()
-        self.is_absent, self._began, self._given = False, _Began(), given
+        self.is_absent, self._began, self._given = False, Began(), given
         if command.mode == "merge" and before:
             self._rebase(changes.base_merged(before, command, receipt))
             return
@@ -333,12 +319,11 @@ class Entry:
         place = self.place
         snapshot = place.backend.store.load(place.session_id, place.owner)
         if snapshot is None:
-            self.remove()
-            self.is_absent = True
+            self._lose()
             return
         base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
         self._given = self._given or self._texts(self.value)
-        if not place.converter and type(content) in (dict, list) and isinstance(self.value, type(content)):
+        if not place.converter and _are_alike(self.value, content):
             _, fields, history = self._given
             bodies = [body for body, _ in history or ()]
             count = len(attempt.history.elements or ()) if attempt.history else 0
@@ -380,3 +365,8 @@ class Entry:
         session = self._session()
         if session is not None:
             on_base(session, base)
+
+
+def _are_alike(value: Any, content: Any) -> bool:
+    """Whether both are dicts, or both are lists: the one can be taken over into the other."""
+    return type(content) in (dict, list) and isinstance(value, type(content))

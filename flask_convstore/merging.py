@@ -1,19 +1,53 @@
-"""Bring a loaded value up to what others wrote since, in place: the app holds on to its parts.
+"""What two have changed becomes one: a field that is to be written, and a loaded value when others have written.
 
-What was changed in it stays, and is still known to be changed.
+A loaded value is brought up to date in place: the app holds on to its parts. What was changed in it stays, and is known to
+be changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import changes
+from . import changes, codecs
 from .changes import Base, Form
-from .commands import Extend, Save
+from .commands import Extend, FieldChange, Save
 from .messages import bodies_of
 from .models import Receipt
+
+_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
+"""Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
+
+
+class Began(NamedTuple):
+    """What was set where nothing was: two requests may set the same at once. A default is only for want of another."""
+
+    fields: Mapping[str, bytes] = {}
+    bodies: list[bytes] = []  # noqa: RUF012  nobody changes it
+    is_default: bool = False
+
+
+# An initial value that says nothing.
+_EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
+
+
+def settled(change: FieldChange, began: Began, stored: bytes | None) -> tuple[FieldChange, str]:
+    """*change* as it must be now that others have *stored* something: "as it was", "theirs", "added" or "overwritten"."""
+    if stored == change.loaded:
+        return change, "as it was"
+    start = change.loaded
+    if start is None:
+        start = began.fields.get(change.name)
+        if start == change.value and (began.is_default or start in _EMPTY):
+            return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
+    numbers = [whole_number(text) for text in (start, change.value, stored)]
+    if None not in numbers and not any(all(number in times for number in numbers) for times in _TIMES):
+        loaded, mine, theirs = numbers
+        added = codecs.encode(theirs + mine - loaded, change.name)  # type: ignore[operator]
+        return FieldChange(change.name, stored, added), "added"
+    kind = "theirs" if stored == change.value else "overwritten"
+    return FieldChange(change.name, stored, change.value), kind
 
 
 def whole_number(text: bytes | None) -> int | None:
