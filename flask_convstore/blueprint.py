@@ -37,7 +37,7 @@ from flask.blueprints import BlueprintSetupState
 from marshmallow import Schema
 from werkzeug.routing import BaseConverter
 
-from . import aliases, branches, codecs, editing, openapi, schemas
+from . import aliases, branches, codecs, editing, openapi, schemas, updating
 from .answers import answer, etag, marked, tagged
 from .changes import title_of
 from .checks import MAX_SEQ, check_name
@@ -188,7 +188,7 @@ class _Views:
         """Set data fields (null removes one), the title, the lifetime."""
         body = self._body(schemas.update_body)
         data = {name: value for name, value in body.get("data", {}).items() if value is not None}
-        receipt = editing.update(
+        receipt = updating.update(
             self._conversations,
             session_id,
             data,

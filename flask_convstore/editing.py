@@ -1,18 +1,19 @@
-"""What is changed of a session besides adding to it: its fields, title and lifetime, and single messages; and its pages."""
+"""Single messages: read by the page, edited, redacted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from . import changes, codecs
-from .checks import MAX_SEQ, check_name, check_title, check_whole
-from .commands import Append, Edit, Share, digest_of, token_or_new
-from .conversations import Conversations
-from .errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
+from .checks import MAX_SEQ, check_whole
+from .commands import Edit, digest_of, new_token, token_or_new
+from .conversations import Backend, Conversations
+from .errors import ConflictError, MessageNotFound, SessionNotFound
 from .messages import Message, edited_element, message_of, stored_message
-from .models import CALLER, Messages, Owner, Receipt, Role, Scope
+from .models import CALLER, Messages, Owner, Receipt, Scope
 
 _HISTORY = "the history"
 """Where a message that cannot be read lies: a page does not tell its key."""
@@ -29,35 +30,23 @@ class MessagePage(NamedTuple):
     fallback: str | None = None
 
 
-def update(
-    conversations: Conversations,
-    session_id: str,
-    data: Mapping[str, Any] | None = None,
-    *,
-    title: str | None = None,
-    ttl: float | None = None,
-    expected: str = "",
-    removed: tuple[str, ...] = (),
-    owner: Owner | Scope = CALLER,
-) -> Receipt:
-    """See ``ConversationStore.update_session``; *removed* are fields to remove, *expected* as ``delete_session`` has it."""
-    backend, whose = conversations.resolved(session_id, owner)
-    fields: dict[str, bytes | None] = dict.fromkeys(removed)
-    fields.update(changes.encoded_fields(data or {}, backend.form, "data"))
-    changes.check_data_size(fields.items(), backend.form)
-    if title is not None:
-        check_title(title)
-    return backend.store.apply(
-        Append(
-            session_id=session_id,
-            owner=whose,
-            elements=(),
-            fields=tuple(fields.items()),
-            title=title,
-            ttl_ms=conversations.ttl_ms(ttl),
-            expected=expected,
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What shall become of a message.
+
+    Attributes:
+        into: Makes of the message what it shall be.
+        expected: As an ``Edit`` has it.
+        roles: The messages of others are not there; None: all are.
+    """
+
+    session_id: str
+    seq: int
+    into: Callable[[Message], Message]
+    expected: str
+    roles: tuple[str | None, ...] | None
+    token: str
+    digest: str = ""
 
 
 def page(
@@ -72,7 +61,8 @@ def page(
     check_whole(limit, "limit", 1, 1000)
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
-    found = _read(conversations, session_id, before, limit, owner)
+    backend, whose = conversations.resolved(session_id, owner)
+    found = _read(backend, whose, session_id, before, limit)
     messages = [stored_message(element, seq, _HISTORY) for seq, element in enumerate(found.elements, found.first_seq)]
     following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
     return MessagePage(messages, following, found.fallback)
@@ -106,7 +96,8 @@ def edit(
     if token is not None:
         given = codecs.encode(None if callable(body) else body, "body") + codecs.encode(metadata)
         digest = digest_of(f"edit {seq} {keep} {told}", (b"\n" + given,))
-    return _changed(conversations, session_id, seq, edited, expected, roles, owner, token, digest)
+    change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
+    return _changed(conversations, change, owner)
 
 
 def redact(
@@ -126,77 +117,62 @@ def redact(
             body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
         return replace(message, body=body, metadata=None, edits=(), status="redacted")
 
-    return _changed(conversations, session_id, seq, redacted, expected, roles, owner, None, "")
+    return _changed(conversations, _Change(session_id, seq, redacted, expected, roles, new_token()), owner)
 
 
-def share(
-    conversations: Conversations, session_id: str, name: str, role: Role | None, *, owner: Owner | Scope = CALLER
-) -> None:
-    """See ``ConversationStore.share``."""
-    backend, whose = conversations.resolved(session_id, owner)
-    if role not in (None, "reader", "writer"):
-        raise InvalidInput(f"it is 'reader' or 'writer', not {role!r}; nothing was written", "role")
-    check_name(name, "name")
-    backend.store.apply(Share(session_id=session_id, owner=whose, name=name, role=role))
-
-
-def _changed(
-    conversations: Conversations,
-    session_id: str,
-    seq: int,
-    change: Any,
-    expected: str,
-    roles: tuple[str | None, ...] | None,
-    owner: Owner | Scope,
-    token: str | None,
-    digest: str,
-) -> tuple[Message, Receipt]:
-    """Put what *change* makes of a message in its place."""
-    backend, whose = conversations.resolved(session_id, owner)
-    check_whole(seq, "seq", 1, MAX_SEQ)
-    token = token_or_new(token)
-    for attempt in range(_ATTEMPTS):
-        found = _read(conversations, session_id, seq + 1, 1, owner)
-        before = stored_message(found.elements[0], seq, _HISTORY) if found.elements and found.first_seq == seq else None
-        if before is None or (roles is not None and before.get("role") not in roles):
-            raise MessageNotFound(session_id, seq)
-        after = change(before)
-        element = edited_element(found.elements[0], after)
-        changes.check_element(element, after, backend.form)
-        was_title, title = changes.title_of(before.body), changes.title_of(after.body)
-        command = Edit(
-            session_id=session_id,
-            owner=whose,
-            seq=seq,
-            loaded=found.elements[0],
-            element=element,
-            title=title if was_title and was_title == found.title else None,
-            expected=expected,
-            token=token,
-            digest=digest,
-        )
+def _changed(conversations: Conversations, change: _Change, owner: Owner | Scope) -> tuple[Message, Receipt]:
+    """Do *change*; the message as it is then."""
+    backend, whose = conversations.resolved(change.session_id, owner)
+    check_whole(change.seq, "seq", 1, MAX_SEQ)
+    for attempt in itertools.count(1):
+        command = _command(backend, whose, change)
         try:
             receipt = backend.store.apply(command)
+            break
         except ConflictError as error:
-            if error.what != "message" or attempt == _ATTEMPTS - 1:
+            if error.what != "message" or attempt == _ATTEMPTS:
                 raise
-            continue
-        if not receipt.repeated:
-            return message_of(element, seq), receipt
-        if not receipt.expires_at_ms:  # it was a predecessor's
-            raise SessionNotFound(session_id)
-        stored = _read(conversations, session_id, seq + 1, 1, owner)
-        if not stored.elements or stored.first_seq != seq:
-            raise MessageNotFound(session_id, seq)
-        return stored_message(stored.elements[0], seq, _HISTORY), receipt
-    raise AssertionError
+    if not receipt.repeated:
+        return message_of(command.element, change.seq), receipt
+    if not receipt.expires_at_ms:  # it was a predecessor's
+        raise SessionNotFound(change.session_id)
+    found = _one(backend, whose, change)
+    return stored_message(found.elements[0], change.seq, _HISTORY), receipt
 
 
-def _read(
-    conversations: Conversations, session_id: str, before: int | None, limit: int, owner: Owner | Scope
-) -> Messages:
-    backend, whose = conversations.resolved(session_id, owner)
-    found = backend.store.messages(session_id, whose, before, limit)
+def _command(backend: Backend, owner: Owner, change: _Change) -> Edit:
+    """What puts another message in the place of the one that is there now."""
+    found = _one(backend, owner, change)
+    before = stored_message(found.elements[0], change.seq, _HISTORY)
+    if change.roles is not None and before.get("role") not in change.roles:
+        raise MessageNotFound(change.session_id, change.seq)
+    after = change.into(before)
+    element = edited_element(found.elements[0], after)
+    changes.check_element(element, after, backend.form)
+    was_title, title = changes.title_of(before.body), changes.title_of(after.body)
+    return Edit(
+        session_id=change.session_id,
+        owner=owner,
+        seq=change.seq,
+        loaded=found.elements[0],
+        element=element,
+        title=title if was_title and was_title == found.title else None,
+        expected=change.expected,
+        token=change.token,
+        digest=change.digest,
+    )
+
+
+def _one(backend: Backend, owner: Owner, change: _Change) -> Messages:
+    """The message that is to be changed."""
+    found = _read(backend, owner, change.session_id, change.seq + 1, 1)
+    if not found.elements or found.first_seq != change.seq:
+        raise MessageNotFound(change.session_id, change.seq)
+    return found
+
+
+def _read(backend: Backend, owner: Owner, session_id: str, before: int | None, limit: int) -> Messages:
+    found = backend.store.messages(session_id, owner, before, limit)
     if found is None:
         raise SessionNotFound(session_id)
     return found

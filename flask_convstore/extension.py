@@ -11,7 +11,7 @@ import redis
 from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, editing, openapi, owners, per_request, portability
+from . import aliases, branches, chats, editing, openapi, owners, per_request, portability, updating
 from .anonymous import AnonymousOwners
 from .app_state import AppState, make_state
 from .blueprint import make_blueprint
@@ -363,7 +363,7 @@ class ConversationStore(Conversations):
         """
         if expected_version is not None:
             check_whole(expected_version, "expected_version")
-        return editing.update(
+        return updating.update(
             self,
             session_id,
             data,
@@ -426,11 +426,11 @@ class ConversationStore(Conversations):
             SessionNotFound: No such session for this owner.
             Forbidden: It is shared with this owner only.
         """
-        editing.share(self, session_id, name, role, owner=owner)
+        updating.share(self, session_id, name, role, owner=owner)
 
     def unshare(self, session_id: str, name: str, *, owner: Owner | Scope = CALLER) -> None:
         """Let *name* not see a session any more, from this moment on. Raises as ``share``."""
-        editing.share(self, session_id, name, None, owner=owner)
+        updating.share(self, session_id, name, None, owner=owner)
 
     def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
         """The same session under a new id, and of *new_owner* if that is given; the old id leads nowhere from then on.

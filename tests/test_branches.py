@@ -19,6 +19,7 @@ from flask_convstore import (
     aliases,
     branches,
     editing,
+    updating,
 )
 from flask_convstore.commands import CommitTurn
 from flask_convstore.messages import Usage
@@ -220,16 +221,16 @@ class Meddling(StoreAround):
 
 def test_what_others_write_while_it_is_compacted_goes_along(talk: PlainConversations) -> None:
     talk.append("s", Message({"role": "user", "content": "8"}, tokens=Usage(1, 2)))
-    editing.share(talk, "s", "bob", "reader")
-    editing.share(talk, "s", "eve", "reader")
+    updating.share(talk, "s", "bob", "reader")
+    updating.share(talk, "s", "eve", "reader")
     before = len(get(talk, "s")["history"])
 
     def meddle() -> None:
         talk.append("s", Message("late", tokens=Usage(30, 400)), data={"new": 1})
-        editing.update(talk, "s", title="renamed", removed=("name",))
-        editing.share(talk, "s", "bob", "writer")
-        editing.share(talk, "s", "eve", None)
-        editing.share(talk, "s", "dan", "reader")
+        updating.update(talk, "s", title="renamed", removed=("name",))
+        updating.share(talk, "s", "bob", "writer")
+        updating.share(talk, "s", "eve", None)
+        updating.share(talk, "s", "dan", "reader")
         aliases.link(talk, "web:1", "s", owner="alice")
 
     on = PlainConversations(Meddling(talk.backend.store, meddle))
@@ -299,7 +300,7 @@ def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str
 
 
 def test_a_branch_has_what_its_session_has(talk: PlainConversations) -> None:
-    editing.update(talk, "s", title="called so")
+    updating.update(talk, "s", title="called so")
     talk.append("s", Message("m", tokens=Usage(5, 6)))
     for new, usage in ((branches.fork(talk, "s"), Usage()), (branches.compact(talk, "s", "x", keep=0), Usage(5, 6))):
         snapshot = talk.backend.store.load(new.session_id, ANY)
@@ -332,12 +333,12 @@ def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations)
 
 @pytest.mark.parametrize("what", ["a message", "a field", "a title", "no title"])
 def test_each_thing_that_others_write_meanwhile_goes_along_alone(talk: PlainConversations, what: str) -> None:
-    editing.update(talk, "s", title="before")
+    updating.update(talk, "s", title="before")
     meddle: dict[str, Callable[[], object]] = {
         "a message": lambda: talk.append("s", "late"),
         "a field": lambda: talk.append("s", data={"name": "Bob"}),
-        "a title": lambda: editing.update(talk, "s", title="after"),
-        "no title": lambda: editing.update(talk, "s", title=""),
+        "a title": lambda: updating.update(talk, "s", title="after"),
+        "no title": lambda: updating.update(talk, "s", title=""),
     }
     new = branches.compact(PlainConversations(Meddling(talk.backend.store, meddle[what])), "s", "x", keep=0)
     assert new["history"][1:] == (["late"] if what == "a message" else [])

@@ -17,6 +17,7 @@ from flask_convstore import (
     editing,
     owners,
     portability,
+    updating,
 )
 from flask_convstore.commands import Edit
 from flask_convstore.errors import MessageNotFound, TokenReused
@@ -69,7 +70,7 @@ def everything(conversations: PlainConversations, harness: Harness) -> str:
 
 
 def test_update_sets_and_removes(talk: PlainConversations) -> None:
-    receipt = editing.update(
+    receipt = updating.update(
         talk, "s", {"a": [1], "c": None}, removed=("b", "absent"), title="T", ttl=5000, owner="alice"
     )
     session = get(talk)
@@ -77,9 +78,9 @@ def test_update_sets_and_removes(talk: PlainConversations) -> None:
     assert (session.title, session.version, receipt.version) == ("T", 2, 2)
     assert round((session.expires_at - session.updated_at).total_seconds(), -1) == 5000
     assert len(session["history"]) == 2
-    editing.update(talk, "s", title="", owner="alice")
+    updating.update(talk, "s", title="", owner="alice")
     assert get(talk).title is None
-    editing.update(talk, "s", title=None, owner="alice")
+    updating.update(talk, "s", title=None, owner="alice")
     assert get(talk)["a"] == [1]
 
 
@@ -94,10 +95,10 @@ def test_update_is_all_or_nothing(talk: PlainConversations) -> None:
         ({"data": {"a": 5}, "expected": "7"}, ConflictError),
     ):
         with pytest.raises(error):
-            editing.update(talk, "s", **options, owner="alice")
+            updating.update(talk, "s", **options, owner="alice")
     assert (get(talk)["a"], get(talk).version) == (1, 1)
     with pytest.raises(SessionNotFound):
-        editing.update(talk, "absent", {"a": 1}, owner="alice")
+        updating.update(talk, "absent", {"a": 1}, owner="alice")
 
 
 def test_update_over_http(url: str) -> None:
@@ -148,7 +149,7 @@ def test_the_first_user_message_is_the_title(
 
 def test_a_title_that_was_set_stays(conversations: PlainConversations) -> None:
     conversations.save_session("s", [])
-    editing.update(conversations, "s", title="Mine")
+    updating.update(conversations, "s", title="Mine")
     conversations.append("s", say("first"))
     begin(conversations, "s", say("second"))
     editing.edit(conversations, "s", 1, say("edited"))
@@ -482,11 +483,11 @@ def test_round_trips(valkey: Server) -> None:
         conversations = PlainConversations(RedisHarness(client).store)
         conversations.save_session("s", [str(number) for number in range(2000)], owner="alice")
         for call, trips in (
-            (lambda: editing.update(conversations, "s", {"a": 1}, title="t", ttl=5000, owner="alice"), 2),
+            (lambda: updating.update(conversations, "s", {"a": 1}, title="t", ttl=5000, owner="alice"), 2),
             (lambda: editing.page(conversations, "s", limit=50, owner="alice"), 1),
             (lambda: editing.edit(conversations, "s", 1000, "x", owner="alice"), 2),
             (lambda: editing.redact(conversations, "s", 1001, owner="alice"), 2),
-            (lambda: editing.share(conversations, "s", "bob", "reader", owner="alice"), 1),
+            (lambda: updating.share(conversations, "s", "bob", "reader", owner="alice"), 1),
             (lambda: conversations.list_sessions(owner="alice"), 2),
         ):
             call()  # the script is sent
@@ -494,7 +495,7 @@ def test_round_trips(valkey: Server) -> None:
             call()
             assert proxy.round_trips == trips
         proxy.reset()
-        editing.update(conversations, "s", {"a": 2}, owner="alice")
+        updating.update(conversations, "s", {"a": 2}, owner="alice")
         assert proxy.round_trips == 1, "a new lifetime tells the index at once"
         client.close()
 
@@ -508,9 +509,9 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
         calls: list[Any] = [
             lambda: editing.edit(conversations, "s", 1, "x", keep=True),
             lambda: editing.redact(conversations, "s", 2),
-            lambda: editing.update(conversations, "s", {"n": 1}, title="t"),
+            lambda: updating.update(conversations, "s", {"n": 1}, title="t"),
             lambda: conversations.append("s", Message("c", tokens=Usage(2, 2))),
-            lambda: editing.share(conversations, "s", "bob", "writer", owner="alice"),
+            lambda: updating.share(conversations, "s", "bob", "writer", owner="alice"),
         ]
         for number, call in enumerate(calls):
             proxy.faults = [fault]
@@ -528,21 +529,21 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "path", "reason"),
     [
-        (lambda on: editing.update(on, "s", title="x" * 201), "title", "it has 201 characters, 200 at most"),
-        (lambda on: editing.update(on, "s", title=5), "title", "it is a text, not int"),  # type: ignore[arg-type]
-        (lambda on: editing.update(on, "s", title="a\nb"), "title", ""),
-        (lambda on: editing.update(on, "s", {"x": object()}), "data.x", ""),
-        (lambda on: editing.page(on, "s", limit=0), "limit", "a whole number, 1 to 1000, not 0"),
+        (lambda on: updating.update(on, "s", title="x" * 201), "title", "1 to 200 characters, not 201"),
+        (lambda on: updating.update(on, "s", title=5), "title", "it must be a text, not int"),  # type: ignore[arg-type]
+        (lambda on: updating.update(on, "s", title="a\nb"), "title", ""),
+        (lambda on: updating.update(on, "s", {"x": object()}), "data.x", ""),
+        (lambda on: editing.page(on, "s", limit=0), "limit", "a whole number, 1 to 1,000, not 0"),
         (lambda on: editing.page(on, "s", limit=1001), "limit", "not 1001"),
         (lambda on: editing.page(on, "s", before=0), "before", "not 0"),
         (lambda on: editing.page(on, "s", before=2**53 + 1), "before", "not 9007199254740993"),
-        (lambda on: editing.edit(on, "s", 0, "x"), "seq", "the number of a message, not 0"),
+        (lambda on: editing.edit(on, "s", 0, "x"), "seq", "a whole number, 1 to 9,007,199,254,740,992, not 0"),
         (lambda on: editing.edit(on, "s", 2**53 + 1, "x"), "seq", "not 9007199254740993"),
         (lambda on: editing.edit(on, "s", True, "x"), "seq", "not True"),
         (lambda on: editing.edit(on, "s", 1, "x", token="a\nb"), "token", ""),
         (lambda on: editing.edit(on, "s", 1, object(), token="T"), "body", ""),
-        (lambda on: editing.share(on, "s", "bob", "owner"), "role", "not 'owner'"),  # type: ignore[arg-type]
-        (lambda on: editing.share(on, "s", "", "reader"), "name", ""),
+        (lambda on: updating.share(on, "s", "bob", "owner"), "role", "not 'owner'"),  # type: ignore[arg-type]
+        (lambda on: updating.share(on, "s", "", "reader"), "name", ""),
     ],
 )
 def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
@@ -554,7 +555,7 @@ def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str
 
 
 def test_what_is_just_allowed(talk: PlainConversations) -> None:
-    editing.update(talk, "s", title="x" * 200)
+    updating.update(talk, "s", title="x" * 200)
     assert get(talk).title == "x" * 200
     assert len(editing.page(talk, "s", before=2**53, limit=1000).messages) == 2
     assert [message.seq for message in editing.page(talk, "s", before=2, limit=1).messages] == [1]

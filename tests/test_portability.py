@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, aliases, editing, owners, portability
+from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, aliases, editing, owners, portability, updating
 from flask_convstore.fallback import FallbackStore
 from flask_convstore.ids import id_made_away, new_id
 from flask_convstore.messages import Usage
@@ -42,7 +42,7 @@ def rich(conversations: PlainConversations) -> None:
     fill(conversations)
     editing.edit(conversations, "full", 1, say("hi!"), keep=True, owner="alice")
     editing.redact(conversations, "full", 2, owner="alice")
-    editing.update(conversations, "data", title="Ünï", owner="alice")
+    updating.update(conversations, "data", title="Ünï", owner="alice")
 
 
 def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, Any]:
@@ -149,7 +149,7 @@ def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> N
 def test_nothing_of_a_deleted_owner_is_left(conversations: PlainConversations, harness: Harness) -> None:
     rich(conversations)
     aliases.link(conversations, "web:1", "full", owner="alice")
-    editing.share(conversations, "full", "bob", "reader", owner="alice")
+    updating.share(conversations, "full", "bob", "reader", owner="alice")
     owners.delete(conversations, owner="alice")
     assert aliases.resolve(conversations, "web:1", owner="alice") is None
     assert conversations.get_session("full", owner="bob") is None

@@ -20,8 +20,8 @@ from flask_convstore import (
     Turn,
     aliases,
     branches,
-    editing,
     owners,
+    updating,
 )
 from flask_convstore.commands import Save
 from flask_convstore.config import Settings, limits_of
@@ -165,7 +165,7 @@ def test_a_replaced_session_takes_no_second_place(kind: Kind, policy: str) -> No
 def test_a_refused_start_evicts_nothing(kind: Kind) -> None:
     conversations = kind(max_sessions=2, max_session_bytes=200, max_history=3)
     conversations.save_session("hers", {"history": []}, owner="bob")
-    editing.share(conversations, "hers", "alice", "writer", owner="bob")
+    updating.share(conversations, "hers", "alice", "writer", owner="bob")
     conversations.save_session("bobs", {"history": []}, owner="bob")
     started(conversations, kind, "a", "b")
     for _ in range(5):

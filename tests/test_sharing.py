@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound, aliases, branches, editing, owners
+from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound, aliases, branches, editing, owners, updating
 from flask_convstore.commands import (
     Append,
     BeginTurn,
@@ -175,8 +175,8 @@ def test_over_http_nobody_shares() -> None:
 @pytest.fixture
 def conversations(conversations: PlainConversations) -> PlainConversations:
     conversations.save_session("s", {"kept": True, "history": TALK}, owner="owner")
-    editing.share(conversations, "s", "reader", "reader", owner="owner")
-    editing.share(conversations, "s", "writer", "writer", owner="owner")
+    updating.share(conversations, "s", "reader", "reader", owner="owner")
+    updating.share(conversations, "s", "writer", "writer", owner="owner")
     return conversations
 
 
@@ -261,7 +261,7 @@ def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: Plain
             lambda guest=guest: owners.rotate_id(conversations, "s", new_owner=guest, owner=guest),
             lambda guest=guest: hold(conversations, "s", owner=guest),
             lambda guest=guest: aliases.link(conversations, "web:2", "s", owner=guest),
-            lambda guest=guest: editing.share(conversations, "s", "friend", "writer", owner=guest),
+            lambda guest=guest: updating.share(conversations, "s", "friend", "writer", owner=guest),
             lambda guest=guest: conversations.touch("s", ttl=1, owner=guest),
             lambda guest=guest: conversations.delete_session("s", owner=guest),
         ):
@@ -278,7 +278,7 @@ def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: Plain
 def test_revoked_in_the_middle_of_a_turn(conversations: PlainConversations) -> None:
     turn, _ = begin(conversations, "s", {"role": "user", "content": "q"}, owner="writer")
     assert turn
-    editing.share(conversations, "s", "writer", None, owner="owner")
+    updating.share(conversations, "s", "writer", None, owner="owner")
     with pytest.raises(SessionNotFound), turn:
         turn.reply("too late")
     session = conversations.get_session("s", owner="owner")
@@ -296,7 +296,7 @@ def test_a_known_token_is_no_way_back(conversations: PlainConversations, role: A
     ]
     for call in calls:
         call()
-    editing.share(conversations, "s", "writer", role, owner="owner")
+    updating.share(conversations, "s", "writer", role, owner="owner")
     for call in calls:
         with pytest.raises(SessionNotFound if role is None else Forbidden):
             call()
@@ -312,7 +312,7 @@ def test_a_share_ends_with_its_session(conversations: PlainConversations, harnes
     assert conversations.get_session("s", owner="reader") is None
     conversations.save_session("s", {"new": True}, owner="owner")
     assert conversations.get_session("s", owner="reader") is None
-    editing.share(conversations, "s", "reader", "reader", owner="owner")
+    updating.share(conversations, "s", "reader", "reader", owner="owner")
     harness.expire("s")
     conversations.save_session("s", {"newer": True}, owner="owner")
     assert conversations.get_session("s", owner="reader") is None
@@ -321,14 +321,14 @@ def test_a_share_ends_with_its_session(conversations: PlainConversations, harnes
 def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: PlainConversations) -> None:
     """Shares of an ownerless session, and names that look like our own words."""
     conversations.save_session("free", {"a": 1}, owner=None)
-    editing.share(conversations, "free", "friend", "reader", owner=None)
+    updating.share(conversations, "free", "friend", "reader", owner=None)
     assert conversations.get_session("free", owner="friend") == {"a": 1}
     assert conversations.get_session("free", owner="other") is None
     for name in ("*", "=owner", "s:owner", "wner", "owner ", "OWNER"):
         assert conversations.get_session("s", owner=name) is None
-        editing.share(conversations, "s", name, "reader", owner="owner")
+        updating.share(conversations, "s", name, "reader", owner="owner")
         assert conversations.get_session("s", owner=name) is not None
-        editing.share(conversations, "s", name, None, owner="owner")
+        updating.share(conversations, "s", name, None, owner="owner")
         assert conversations.get_session("s", owner=name) is None
 
 
@@ -337,7 +337,7 @@ def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: Plain
 )
 def test_a_share_is_checked(conversations: PlainConversations, name: Any, role: Any) -> None:
     with pytest.raises(InvalidInput):
-        editing.share(conversations, "s", name, role, owner="owner")
+        updating.share(conversations, "s", name, role, owner="owner")
 
 
 def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
@@ -349,11 +349,11 @@ def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
         return session.version
 
     before = version()
-    editing.share(conversations, "s", "friend", "reader", owner="owner")
-    editing.share(conversations, "s", "friend", "reader", owner="owner")
+    updating.share(conversations, "s", "friend", "reader", owner="owner")
+    updating.share(conversations, "s", "friend", "reader", owner="owner")
     assert version() == before + 1
-    editing.share(conversations, "s", "friend", None, owner="owner")
-    editing.share(conversations, "s", "friend", None, owner="owner")
+    updating.share(conversations, "s", "friend", None, owner="owner")
+    updating.share(conversations, "s", "friend", None, owner="owner")
     assert version() == before + 2
 
 
@@ -367,9 +367,9 @@ def test_a_copy_is_shared_as_its_source(conversations: PlainConversations) -> No
 
 def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> None:
     def summary(left_out: list[Any]) -> str:
-        editing.share(conversations, "s", "reader", None, owner="owner")
-        editing.share(conversations, "s", "late", "reader", owner="owner")
-        editing.update(conversations, "s", title="renamed", owner="owner")
+        updating.share(conversations, "s", "reader", None, owner="owner")
+        updating.share(conversations, "s", "late", "reader", owner="owner")
+        updating.update(conversations, "s", title="renamed", owner="owner")
         return "so far"
 
     compacted = branches.compact(conversations, "s", summary, owner="owner")

@@ -46,6 +46,7 @@ ROOMS = {
         Room("exchanges", _TURNS),
         Room("leases", "leases turns"),
         Room("editing", "editing sharing branches"),
+        Room("updating", "editing sharing branches"),
         Room("branches", "branches sharing editing owners quota"),
         Room("memory_session", f"memory_store {_STORE}"),
         Room("memory_store", f"memory_store {_STORE} owners"),
