@@ -167,42 +167,43 @@ def replay(store: Store, journal: Journal, namespace: str, entry: Entry, batch: 
 
 def _replayed(store: Store, entry: Entry, row: Row, given: Command | BeginTurn) -> tuple[Entry, bool]:
     """The entry when the command *given* in *row* was done, and whether that had to be dropped."""
-    command: Any = _as_there(given, entry)
-    starts = isinstance(command, Save) and command.started_at_ms is not None
-    dropped = False
+    command = _as_of(row, _as_there(given, entry))
+    if isinstance(command, Save) and command.started_at_ms is not None:
+        return _started(store, entry, command)._replace(replayed=row.number), False
+    is_dropped = False
     try:
         if isinstance(command, BeginTurn):
-            store.begin(replace(command, lease_ms=_left(row, command.lease_ms)))
-        elif isinstance(command, RenewTurn):
-            store.apply(replace(command, lease_ms=_left(row, command.lease_ms)))
-        elif isinstance(command, Delete):
-            store.apply(replace(command, at_ms=row.at_ms))
+            store.begin(command)
         else:
-            receipt = store.apply(command)
-            if starts:
-                here, there = command.started_at_ms, receipt.created_at_ms
-                entry = entry._replace(created_here_ms=here, created_there_ms=there)
-                if command.instead_of:
-                    _remove(store, command.instead_of, command)
+            store.apply(command)
     except SessionNotFound:
-        if starts:
-            raise  # the id is another owner's
-        dropped = not isinstance(command, (Touch, RenewTurn, Delete))
+        is_dropped = not isinstance(command, (Touch, RenewTurn, Delete))
     except TurnLost:
         if not isinstance(command, (RenewTurn, BeginTurn)):  # a turn that was begun before, and has ended
             raise
-    return entry._replace(replayed=row.number), dropped
+    return entry._replace(replayed=row.number), is_dropped
 
 
-def _remove(store: Store, session_id: str, command: Save) -> None:
-    """What a first try of *command* may have left, and nobody knows of."""
-    with contextlib.suppress(SessionNotFound):
-        store.apply(Delete(session_id=session_id, owner=command.owner, token=f"{command.token}'"))
+def _started(store: Store, entry: Entry, command: Save) -> Entry:
+    """The entry when *command* has started its session in the store too.
+
+    Raises:
+        SessionNotFound: The id is another owner's.
+    """
+    receipt = store.apply(command)
+    if command.instead_of:  # what a first try may have left, and nobody knows of
+        with contextlib.suppress(SessionNotFound):
+            left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
+            store.apply(left)
+    return entry._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=receipt.created_at_ms)
 
 
-def _left(row: Row, lease_ms: int) -> int:
-    """What is left of a lease that was taken then."""
-    return min(lease_ms, max(0, row.at_ms + lease_ms - now_ms()))
+def _as_of(row: Row, command: Any) -> Any:
+    """*command* as one that was accepted then: with what is left of a lease, with the time of a deletion."""
+    if isinstance(command, (BeginTurn, RenewTurn)):
+        left_ms = row.at_ms + command.lease_ms - now_ms()
+        return replace(command, lease_ms=min(command.lease_ms, max(0, left_ms)))
+    return replace(command, at_ms=row.at_ms) if isinstance(command, Delete) else command
 
 
 def _as_there(command: Any, entry: Entry) -> Any:
