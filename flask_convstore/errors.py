@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 
 class ConvstoreError(Exception):
@@ -40,9 +41,15 @@ class ConvstoreError(Exception):
 
     Attributes:
         written: False, nothing was written; True, it was; None, it cannot be known.
+        retry_after_ms: When to try again, if that helps; None: it does not.
     """
 
     written: bool | None = False
+    retry_after_ms: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What a client may know beside the text, as values of JSON."""
+        return {}
 
 
 @contextlib.contextmanager
@@ -79,9 +86,15 @@ class InvalidInput(ConvstoreError, ValueError):
         self.path = path
         super().__init__(f"{path}: {reason}" if path else reason)
 
+    def facts(self) -> dict[str, Any]:
+        return {"errors": {self.path or "body": [self.reason]}}
+
 
 class InvalidSessionId(InvalidInput):
     """A session id is 1 to 200 characters, none of them a control character, and not a reserved word."""
+
+    def facts(self) -> dict[str, Any]:
+        return {}  # to a client it is a session that is not there
 
 
 class NotSerializable(InvalidInput, TypeError):
@@ -108,6 +121,9 @@ class TooLarge(InvalidInput):
         self.limit = limit
         self.size = size
         super().__init__(f"{reason}: {size:,} instead of {limit:,} at most; nothing was written", path)
+
+    def facts(self) -> dict[str, Any]:
+        return {"limit": self.limit, "size": self.size}
 
 
 class SessionNotFound(ConvstoreError, LookupError):
@@ -156,6 +172,9 @@ class TooManySessions(ConvstoreError):
             f"there are {limit} sessions, the most that an owner may have; nothing was written: delete one"
         )
 
+    def facts(self) -> dict[str, Any]:
+        return {"limit": self.limit}
+
 
 class TooManyTurns(ConvstoreError):
     """The owner begins more turns a minute than ``CONVSTORE_MAX_TURNS_PER_MINUTE`` allows. Nothing was written.
@@ -163,6 +182,8 @@ class TooManyTurns(ConvstoreError):
     Attributes:
         retry_after_ms: When the next one may begin.
     """
+
+    retry_after_ms: int
 
     def __init__(self, retry_after_ms: int) -> None:
         self.retry_after_ms = retry_after_ms
@@ -203,6 +224,9 @@ class SessionMoved(ConvstoreError):
         self.moved_to = moved_to
         super().__init__(f"session {session_id!r} goes on as {moved_to!r}; nothing was written: use that one")
 
+    def facts(self) -> dict[str, Any]:
+        return {"session_id": self.moved_to}
+
 
 class ConflictError(ConvstoreError):
     """Somebody else changed the same thing meanwhile. Nothing was written; load the session again and repeat the change.
@@ -235,6 +259,8 @@ class TurnInProgress(ConvstoreError):
         retry_after_ms: When its lease ends if nobody renews it.
     """
 
+    retry_after_ms: int
+
     def __init__(self, session_id: str, retry_after_ms: int) -> None:
         self.session_id = session_id
         self.retry_after_ms = retry_after_ms
@@ -258,6 +284,9 @@ class ReplyFailed(ConvstoreError):
         self.session_id = session_id
         super().__init__(f"session {session_id!r}: {reason}; the user's message is stored")
 
+    def facts(self) -> dict[str, Any]:
+        return {"session_id": self.session_id}
+
 
 class Unstorable(ConvstoreError):
     """What the app has put into a session through a mapping cannot be stored. Only clients are told of it by this error."""
@@ -280,6 +309,7 @@ class StoreUnavailable(StoreError):
     """
 
     can_start = False
+    retry_after_ms = 1000
 
     def __init__(self, reason: str, *, written: bool | None, is_down: bool = False) -> None:
         self.reason = reason

@@ -40,6 +40,9 @@ class InvalidRequest(InvalidInput):
         self.errors = errors
         super().__init__("; ".join(f"{place}: {' '.join(reasons)}" for place, reasons in errors.items()))
 
+    def facts(self) -> dict[str, Any]:
+        return {"errors": self.errors}
+
 
 class RequestParser(FlaskParser):
     """webargs's parser, with our reading of JSON and our errors."""

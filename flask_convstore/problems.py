@@ -35,7 +35,7 @@ from .errors import (
     TurnLost,
     Unstorable,
 )
-from .parsing import BadJson, InvalidRequest, UnsupportedMediaType
+from .parsing import BadJson, UnsupportedMediaType
 
 _log = logging.getLogger("flask_convstore")
 
@@ -87,7 +87,6 @@ _PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
     ),
     CorruptValue: (500, "corrupt", "The session cannot be read", "What is stored of this session cannot be read."),
 }
-_RETRY_AFTER_SECONDS = 1
 
 
 def problem(error: ConvstoreError) -> Response:
@@ -113,28 +112,12 @@ def problem_json(error: ConvstoreError, *, if_match: bool) -> tuple[dict[str, An
     status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
     if isinstance(error, ConflictError) and error.what == "version" and not error.is_field and if_match:
         status, slug, title = 412, "precondition-failed", "The session is not in the state that If-Match names"
-    body: dict[str, Any] = {
+    body = {
         "type": f"urn:convstore:{slug}",
         "title": title,
         "status": status,
         "detail": detail or str(error),
         "written": error.written,
+        **error.facts(),
     }
-    if isinstance(error, InvalidRequest):
-        body["errors"] = error.errors
-    elif status == 422 and isinstance(error, InvalidInput):
-        body["errors"] = {error.path or "body": [error.reason]}
-    elif isinstance(error, ReplyFailed):
-        body["session_id"] = error.session_id
-    elif isinstance(error, SessionMoved):
-        body["session_id"] = error.moved_to
-    elif isinstance(error, TooManySessions):
-        body["limit"] = error.limit
-    elif isinstance(error, TooLarge):
-        body.update(limit=error.limit, size=error.size)
-    retry_after = None
-    if isinstance(error, (TurnInProgress, TooManyTurns)):
-        retry_after = max(1, math.ceil(error.retry_after_ms / 1000))
-    elif isinstance(error, StoreUnavailable):
-        retry_after = _RETRY_AFTER_SECONDS
-    return body, retry_after
+    return body, None if error.retry_after_ms is None else max(1, math.ceil(error.retry_after_ms / 1000))
