@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,27 +81,31 @@ def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, new_id: str) -> Sna
         known = len(snapshot.elements)
         if now.elements[:known] != snapshot.elements or now.next_seq - now.count != snapshot.next_seq - snapshot.count:
             raise conflict
-        names = {**snapshot.fields, **now.fields}
-        changed = [(name, now.fields.get(name)) for name in names if snapshot.fields.get(name) != now.fields.get(name)]
-        usage = Usage(now.usage.input - snapshot.usage.input, now.usage.output - snapshot.usage.output)
-        is_renamed = now.title != snapshot.title
-        if changed or now.elements[known:] or any(usage) or is_renamed:
-            backend.store.apply(
-                Append(
-                    session_id=new_id,
-                    owner=snapshot.owner,
-                    elements=tuple(now.elements[known:]),
-                    fields=tuple(changed),
-                    title=now.title or "" if is_renamed else None,
-                    usage=usage if any(usage) else None,
-                )
-            )
-        for name in {**snapshot.shared, **now.shared}:
-            if snapshot.shared.get(name) != now.shared.get(name):
-                command = Share(session_id=new_id, owner=snapshot.owner, name=name, role=now.shared.get(name))
-                backend.store.apply(command)
+        for command in _written_between(snapshot, now, new_id):
+            backend.store.apply(command)
         snapshot = now
     raise conflict
+
+
+def _written_between(before: Snapshot, now: Snapshot, session_id: str) -> Iterator[Append | Share]:
+    """The commands that write to another session what was written to this one between *before* and *now*."""
+    names = {**before.fields, **now.fields}
+    changed = [(name, now.fields.get(name)) for name in names if before.fields.get(name) != now.fields.get(name)]
+    added = tuple(now.elements[len(before.elements) :])
+    usage = Usage(now.usage.input - before.usage.input, now.usage.output - before.usage.output)
+    is_renamed = now.title != before.title
+    if changed or added or any(usage) or is_renamed:
+        yield Append(
+            session_id=session_id,
+            owner=before.owner,
+            elements=added,
+            fields=tuple(changed),
+            title=now.title or "" if is_renamed else None,
+            usage=usage if any(usage) else None,
+        )
+    for name in {**before.shared, **now.shared}:
+        if before.shared.get(name) != now.shared.get(name):
+            yield Share(session_id=session_id, owner=before.owner, name=name, role=now.shared.get(name))
 
 
 def fork(
