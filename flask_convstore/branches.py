@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import aliases, changes, codecs
+from . import aliases, changes
 from .checks import check_whole
 from .commands import Append, Delete, Share, Touch
 from .conversations import Backend, Conversations
-from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound
+from .errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, behind_a_write
 from .ids import new_id
-from .messages import Usage, bodies_of
+from .messages import Usage, stored_message
 from .models import ANY, CALLER, Owner, Scope, Snapshot
 from .sessions import AnySession
 from .turns import Policy, Turn, hold
@@ -38,30 +38,30 @@ def compact(
     turn, snapshot = hold(conversations, session_id, policy=policy, owner=whose)
     with turn:
         start = max(0, len(snapshot.elements) - keep)
-        left_out = [codecs.decode(body) for body in bodies_of(snapshot.elements[:start])]
-        message = _message(summary(left_out) if callable(summary) else summary)
+        message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
         elements = changes.added([message], backend.form).elements + tuple(snapshot.elements[start:])
-        new_id = _create(backend, snapshot, elements, snapshot.usage)
+        successor = _create(backend, snapshot, elements, snapshot.usage)
         try:
             for name, role in snapshot.shared.items():
-                backend.store.apply(Share(session_id=new_id, owner=snapshot.owner, name=name, role=role))
-            snapshot = _moved(backend, turn, snapshot, new_id)
+                backend.store.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
+            snapshot = _moved(backend, turn, snapshot, successor)
         except ConvstoreError as error:
             if error.written is False:
                 with contextlib.suppress(ConvstoreError):
-                    backend.store.apply(Delete(session_id=new_id, owner=snapshot.owner))
+                    backend.store.apply(Delete(session_id=successor, owner=snapshot.owner))
             raise
     for alias in snapshot.aliases:  # until then resolve() finds the way
-        aliases.move(conversations, alias, session_id, new_id)
-    return conversations.existing_session(new_id, owner=whose)
+        aliases.move(conversations, alias, session_id, successor)
+    with behind_a_write():
+        return conversations.existing_session(successor, owner=whose)
 
 
 _ATTEMPTS = 20
 """How often what others wrote meanwhile is taken along: the turn keeps out turns only."""
 
 
-def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, new_id: str) -> Snapshot:
-    """End *turn* by moving the conversation to *new_id*, with what was added since *snapshot*; how the old one was then.
+def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
+    """End *turn* by moving the conversation to *successor*, with what was added since *snapshot*; how the old one was then.
 
     Raises:
         ConflictError: Its messages were dropped or rewritten meanwhile; nothing was written to it.
@@ -69,9 +69,9 @@ def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, new_id: str) -> Sna
     """
     for _ in range(_ATTEMPTS):
         for alias in snapshot.aliases:
-            backend.store.apply(Touch(session_id=new_id, owner=snapshot.owner, led_by=alias))
+            backend.store.apply(Touch(session_id=successor, owner=snapshot.owner, led_by=alias))
         try:
-            turn.move_to(new_id, snapshot.version)
+            turn.move_to(successor, snapshot.version)
             return snapshot
         except ConflictError as error:
             conflict = error
@@ -81,7 +81,7 @@ def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, new_id: str) -> Sna
         known = len(snapshot.elements)
         if now.elements[:known] != snapshot.elements or now.next_seq - now.count != snapshot.next_seq - snapshot.count:
             raise conflict
-        for command in _written_between(snapshot, now, new_id):
+        for command in _written_between(snapshot, now, successor):
             backend.store.apply(command)
         snapshot = now
     raise conflict
@@ -122,7 +122,9 @@ def fork(
     kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
     if whose is not ANY and whose != snapshot.owner:  # who shares a session makes one of their own of it
         snapshot = replace(snapshot, owner=whose)
-    return conversations.existing_session(_create(backend, snapshot, kept), owner=whose)
+    fork_id = _create(backend, snapshot, kept)
+    with behind_a_write():
+        return conversations.existing_session(fork_id, owner=whose)
 
 
 def _create(backend: Backend, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
@@ -133,6 +135,17 @@ def _create(backend: Backend, snapshot: Snapshot, elements: Sequence[bytes], usa
     command = changes.copied(snapshot, new_id(), snapshot.owner, elements, usage)
     backend.store.apply(replace(command, spared=snapshot.session_id))
     return command.session_id
+
+
+def _bodies(snapshot: Snapshot, count: int) -> list[Any]:
+    """The bodies of the oldest *count* messages.
+
+    Raises:
+        CorruptValue: One is not what we write.
+    """
+    first_seq = snapshot.next_seq - len(snapshot.elements)
+    oldest = enumerate(snapshot.elements[:count], first_seq)
+    return [stored_message(element, seq, snapshot.history_key).body for seq, element in oldest]
 
 
 def _message(summary: Any) -> Any:

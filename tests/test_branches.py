@@ -9,6 +9,7 @@ import pytest
 
 from flask_convstore import (
     ConflictError,
+    CorruptValue,
     InvalidInput,
     Message,
     NotSerializable,
@@ -27,7 +28,7 @@ from flask_convstore.models import ANY
 from flask_convstore.store import Store, StoreAround
 from flask_convstore.turns import begin
 
-from .harness import Harness, PlainConversations
+from .harness import Harness, PlainConversations, RedisHarness
 from .service import Service, problem
 
 TALK = [{"role": "user" if number % 2 == 0 else "assistant", "content": str(number)} for number in range(8)]
@@ -344,3 +345,19 @@ def test_each_thing_that_others_write_meanwhile_goes_along_alone(talk: PlainConv
     assert new["history"][1:] == (["late"] if what == "a message" else [])
     assert new["name"] == ("Bob" if what == "a field" else "Ada")
     assert new.title == {"a title": "after", "no title": None}.get(what, "before")
+
+
+def test_what_cannot_be_read_is_told(talk: PlainConversations, harness: Harness) -> None:
+    """A summary of it cannot be made; where nobody looks at it, it is left out, or is copied as it is."""
+    store: Any = harness.store
+    if isinstance(harness, RedisHarness):
+        harness.client.lset(harness.keys("s")[1], 1, "none of ours")
+    else:
+        store._sessions["s"].elements[1] = b"none of ours"
+    with pytest.raises(CorruptValue, match="seq 2") as caught:
+        branches.compact(talk, "s", lambda bodies: f"{len(bodies)} messages", keep=3)
+    assert caught.value.written is False
+    with pytest.raises(CorruptValue, match="seq 2") as caught:
+        branches.fork(talk, "s")
+    assert caught.value.written is True
+    assert branches.compact(talk, "s", "They counted.", keep=6)["history"][1:] == TALK[2:]
