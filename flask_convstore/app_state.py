@@ -124,14 +124,10 @@ class AppState:
         """Let what waits in the journal be replayed."""
         assert self.journal
         with self._lock:
-            self._make_replayer()
+            if not self._replayers:
+                batch = max(1, min(_BATCH, self.settings.max_tokens // 2))
+                self._replayers.append(Replayer(self.journal, self.circuit, self._all_parts, batch))
         self._replayers[0].wake()
-
-    def _make_replayer(self) -> None:
-        assert self.journal
-        if not self._replayers:
-            batch = max(1, min(_BATCH, self.settings.max_tokens // 2))
-            self._replayers.append(Replayer(self.journal, self.circuit, self._all_parts, batch))
 
     def _all_parts(self) -> Collection[Part]:
         """The journal may hold commands for what nobody has asked for since the start."""

@@ -20,6 +20,7 @@ ConvstoreError
 ├── SessionMoved              its conversation goes on in another session
 ├── TurnInProgress            another turn of the session is in progress
 ├── TurnLost                  another turn has taken over; the reply was not written
+│   └── TurnEnded             the turn of this token was ended before: here is the reply (``exchanges``)
 ├── ReplyFailed               the reply handler raised; the user's message is stored
 ├── Unstorable                what the app left in a mapping cannot be stored
 ├── NotInstalled              an optional package is needed
