@@ -993,7 +993,7 @@ def test_a_conflict_names_an_expected_version_only_where_the_version_is_another(
     harness.store.apply(save("s", b"m"))
     with pytest.raises(ConflictError) as conflict:
         harness.store.apply(replace(edit(1, b"another", b"new"), expected="1"))
-    assert (conflict.value.field, conflict.value.expected, conflict.value.actual) == ("message", None, 1)
+    assert (conflict.value.what, conflict.value.expected, conflict.value.actual) == ("message", None, 1)
 
 
 def test_what_has_ended_is_known_to_its_owner(harness: Harness) -> None:
