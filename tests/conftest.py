@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import fakeredis
 import pytest
 import redis
 from flask import Flask
+from packaging.requirements import Requirement
 
 from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
 from .servers import Server, programs
 from .service import Service
 
 SERVERS = sorted(programs(), reverse=True)
+
+
+def pytest_report_header() -> str:
+    """What the suite runs with: it has to pass with more than one version of each."""
+    needed = [Requirement(line) for line in requires("flask-convstore") or ()]
+    packages = [f"{one.name} {version(one.name)}" for one in needed if not one.marker]
+    servers = [subprocess.check_output([program, "--version"], text=True).split() for program in programs().values()]
+    return ", ".join([*packages, *(" ".join(said[:3]) for said in servers)])
 
 
 @pytest.fixture(autouse=True)

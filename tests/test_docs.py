@@ -208,8 +208,8 @@ def test_every_setting_that_is_named_exists(page: str) -> None:
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_command_that_is_named_exists(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in set(re.findall(r"(?:`|^)make (\w+)", TEXTS[page], re.MULTILINE)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for target in set(re.findall(r"(?:`|^)make ([\w-]+)", TEXTS[page], re.MULTILINE)):
+        assert re.search(rf"^(?:[\w-]+ )*{target}(?: [\w-]+)*:", makefile, re.MULTILINE), target
     for module in set(re.findall(r"python -m ([\w.]+)", TEXTS[page])):
         assert importlib.util.find_spec(module), module
     for name in set(re.findall(r"`convstore\.([a-z]\w*)", TEXTS[page])):

@@ -6,6 +6,8 @@ user; without an index the tests are skipped.
 
 from __future__ import annotations
 
+import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from .processes import servers, supervisors, wait_for
 from .test_docs import PYTHON
@@ -62,6 +66,9 @@ assert "/sessions" in client.get("/sessions/openapi.json").json["paths"]
 """,
 }
 """What an app may install, and what it has then; with none, an error says what to install."""
+
+FOR_A_CHECKOUT = {"examples", "docs", "test", "lint"}
+"""Extras for what is not published; make installs them."""
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -159,3 +166,39 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
         "utf-8",
     )
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
+
+
+# ---- what setup.cfg says
+
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+REQUIRED = {"": SETUP["options"]["install_requires"], **SETUP["options.extras_require"]}
+"""Requirements by extra."""
+
+
+def bounds(*extras: str) -> dict[str, tuple[str, str]]:
+    """What is required for *extras*: its lowest version, and the one that is too new, or nothing."""
+    found: dict[str, tuple[str, str]] = {}
+    for requirement in (Requirement(line) for extra in extras for line in REQUIRED[extra].split("\n") if line):
+        said = {one.operator: one.version for one in requirement.specifier}
+        assert said.keys() <= {">=", "<"}, requirement
+        bound = (said[">="], said.get("<", ""))
+        assert found.setdefault(requirement.name, bound) == bound, requirement
+    return found
+
+
+def test_every_extra_is_tried() -> None:
+    assert REQUIRED.keys() == EXTRAS.keys() | FOR_A_CHECKOUT
+
+
+def test_make_test_lowest_tries_the_lower_bounds() -> None:
+    tried = re.findall(r"^([\w-]+)==([\w.]+)$", (ROOT / "constraints" / "lowest.txt").read_text("utf-8"), re.MULTILINE)
+    said = {name: lowest for name, (lowest, _) in bounds(*REQUIRED).items()}
+    assert {name: Version(version) for name, version in tried} == {name: Version(said[name]) for name in said}
+
+
+def test_the_docs_name_the_bounds() -> None:
+    page = (ROOT / "docs" / "versions.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+)(?:, with `flask-convstore\[\w+\]`)? \| ([\d.]+) \| ([\d.]*) ?\|$", page, re.MULTILINE)
+    python = SETUP["options"]["python_requires"].removeprefix(">=")
+    assert {name: (lowest, too_new) for name, lowest, too_new in rows} == {"Python": (python, ""), **bounds(*EXTRAS)}
