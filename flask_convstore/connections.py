@@ -93,6 +93,12 @@ class _InTime:
             self._sock.settimeout(DEADLINE.at_most(self.socket_timeout))
         super().send_command(*command, **options)  # type: ignore[misc]
 
+    def can_read(self, timeout: float = 0) -> Any:
+        """Asked by redis-py before it lends a connection: version 7 reads to know, and leaves a timeout of Python's."""
+        found = super().can_read(timeout)  # type: ignore[misc]
+        self._limit(self.socket_timeout)
+        return found
+
     def is_ready(self) -> bool:
         """Connected, and with nothing to read, which would be a reply that nobody has read, or the end."""
         poll = self._poll
