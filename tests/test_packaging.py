@@ -67,7 +67,7 @@ assert "/sessions" in client.get("/sessions/openapi.json").json["paths"]
 }
 """What an app may install, and what it has then; with none, an error says what to install."""
 
-FOR_A_CHECKOUT = {"examples", "docs", "test", "lint"}
+FOR_A_CHECKOUT = {"mutate", "examples", "docs", "test", "lint"}
 """Extras for what is not published; make installs them."""
 
 
