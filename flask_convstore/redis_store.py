@@ -14,8 +14,9 @@
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key: one session
 is one Cluster slot. It is percent-encoded there, so that no id reaches into another's keys. ``redis_index`` has the owners'.
 
-A write is one script, one round trip. A read is one MULTI/EXEC of the touch script, HGETALL and LRANGE, one round trip
-too: a list is sent as it is instead of being converted twice by Lua.
+A write is one script, one round trip; a start that needs one of its owner's places asks for that in another before. A read
+is one MULTI/EXEC of the touch script, HGETALL and LRANGE, one round trip too: a list is sent as it is instead of being
+converted twice by Lua.
 """
 
 from __future__ import annotations
