@@ -14,7 +14,7 @@ SAMPLE ?= 0
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
-	@echo "make test            the whole test suite"
+	@echo "make test            the whole test suite; ARGS='tests/test_turns.py -k lease', a part of it"
 	@echo "make test-lowest     the same with the lowest versions that setup.cfg allows of all packages; test-redis-7, with redis-py 7"
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
@@ -27,6 +27,7 @@ help:
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
 	@echo "                     ARGS=--check-only compares what an earlier run left"
+	@echo "make clean           remove all that was made here, the demo's conversations too"
 
 # One environment for all; made again when the dependencies change, or what pip is told to keep to.
 $(VENV)/ready: setup.cfg pyproject.toml $(wildcard $(PIP_CONSTRAINT))

@@ -86,6 +86,8 @@ def edit(
 
     *body* may be a function from the body before; *told* tells what it does from what others do, for the token.
     """
+    if isinstance(body, Message):
+        body, metadata = body.body, body.metadata if metadata is None else metadata
 
     def edited(message: Message) -> Message:
         now = body(message.body) if callable(body) else body

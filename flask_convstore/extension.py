@@ -397,6 +397,7 @@ class ConversationStore(Conversations):
         """Put another body in the place of the message *seq*, which keeps its seq and its time; the message as it is then.
 
         Args:
+            body: Any JSON value, or a ``Message``, whose metadata count then.
             metadata: None leaves it as it is.
             keep: Keep the body before in ``Message.edits``.
 

@@ -187,6 +187,13 @@ def test_an_edited_message_keeps_its_place(talk: PlainConversations) -> None:
     assert get(talk)["history"][2] == say("3rd")
 
 
+def test_a_message_may_be_given_for_a_body(talk: PlainConversations) -> None:
+    edited, _ = editing.edit(talk, "s", 1, Message(say("better"), {"by": "me"}), owner="alice")
+    assert (edited.body, edited.metadata) == (say("better"), {"by": "me"})
+    edited, _ = editing.edit(talk, "s", 1, Message(say("best")), metadata={"by": "you"}, owner="alice")
+    assert (edited.body, edited.metadata) == (say("best"), {"by": "you"})
+
+
 def test_what_was_there_before_is_kept_if_wanted(talk: PlainConversations) -> None:
     for text in ("one", "two"):
         editing.edit(talk, "s", 1, say(text), keep=True, metadata={"n": text})
