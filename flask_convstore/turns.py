@@ -153,9 +153,9 @@ class Turn:
         return self._end
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:
-        data = self.__dict__.get("data")
-        if data is None:
+        if "data" not in self.__dict__:
             return ()  # nobody has looked at it
+        data: object = self.data
         if not isinstance(data, Mapping):
             raise InvalidInput(
                 "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"

@@ -628,6 +628,14 @@ def test_a_refused_option_is_named(started: PlainConversations, options: Any, pa
     assert f"not {given}; nothing was written" in caught.value.reason
 
 
+@pytest.mark.parametrize("instead", [None, 5, []])
+def test_data_that_were_replaced_by_something_else_are_refused(started: PlainConversations, instead: Any) -> None:
+    turn = take(started)
+    turn.data = instead
+    with pytest.raises(InvalidInput, match="instead of replacing"):
+        turn.reply("a")
+
+
 def test_a_refused_reply_is_named(started: PlainConversations) -> None:
     with take(started) as turn:
         turn.reply("a")
