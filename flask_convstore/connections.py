@@ -175,7 +175,12 @@ class Pool(ConnectionPool):
                     self._in_use_connections.add(connection)
         if connection is None:
             return super().get_connection(*names, **options)
-        if not connection.is_ready():
+        try:
+            is_ready = connection.is_ready()
+        except BaseException:  # where others run meanwhile (gevent), their timeouts may end it there
+            self.release(connection)
+            raise
+        if not is_ready:
             self.release(connection)
             return super().get_connection(*names, **options)
         return connection

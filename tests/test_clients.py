@@ -163,3 +163,21 @@ def test_who_watches_over_timeouts(valkey: Server) -> None:
     assert connection.exchange(b"PING\r\n", 1, 1.5) == [b"PONG"]
     assert connection._sock.gettimeout() == 2, "whose socket it is"
     pool.disconnect()
+
+
+def test_a_connection_whose_look_is_interrupted_is_given_back(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under gevent looking is waiting: a timeout may end it there."""
+    pool = connect(Settings(url=valkey.url, max_connections=1), HERE).connection_pool
+    connection = pool.get_connection()
+    pool.release(connection)
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "is_ready", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.get_connection()
+    assert pool.get_connection() is connection
+    pool.release(connection)
+    pool.disconnect()
