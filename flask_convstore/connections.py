@@ -166,6 +166,11 @@ def _poller(sock: Any) -> Any:
 class Pool(ConnectionPool):
     """A pool that lends connections of ``in_time`` without ado. What is unusual is done as redis-py does it."""
 
+    def reset(self) -> None:
+        # A thread of the parent may have held the lock when it forked, and would for ever.
+        self._lock = threading.RLock()
+        super().reset()
+
     def get_connection(self, *names: Any, **options: Any) -> Any:
         connection = None
         if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's

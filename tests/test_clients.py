@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -181,3 +184,29 @@ def test_a_connection_whose_look_is_interrupted_is_given_back(valkey: Server, mo
     assert pool.get_connection() is connection
     pool.release(connection)
     pool.disconnect()
+
+
+def test_a_fork_while_a_thread_holds_the_pool(valkey: Server) -> None:
+    pool = connect(Settings(url=valkey.url), HERE).connection_pool
+    pool.release(pool.get_connection())
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with pool._lock:
+            held.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # ends it, if it hangs
+        pool.get_connection()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    holder.join()
+    pool.disconnect()
+    assert status == 0
