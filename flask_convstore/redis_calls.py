@@ -275,10 +275,12 @@ class Calls:
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
-    """The first of *replies* that is an error."""
+    """The first of *replies* that is an error, or what a transaction has answered that begins with one."""
     for reply in replies:
         if isinstance(reply, exceptions.RedisError):
             return reply
+        if isinstance(reply, list) and reply and isinstance(reply[0], exceptions.RedisError):
+            return reply[0]
     return None
 
 

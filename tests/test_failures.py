@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_convstore.clients import connect, patience_of
-from flask_convstore.commands import Append, Rewrite, Save
+from flask_convstore.commands import Append, BeginTurn, Rewrite, Save
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
 from flask_convstore.failures import FAILURES, classify
@@ -471,4 +471,22 @@ def test_a_failure_that_passes_is_waited_for() -> None:
         timer.start()
         append(store)
         timer.join()
+        store.close()
+
+
+def test_a_turn_waits_for_a_primary_too() -> None:
+    """What a server refuses within a transaction may pass in a moment as well, and perhaps on another server."""
+    with prepared() as server:
+        store = store_at(server.url, retries=20, budget=10)
+        begun = BeginTurn(session_id="s", owner=ANY, element=ELEMENT, lease_ms=60_000)
+        store.begin(begun)
+        connection = store._calls._pool._available_connections[0]
+        before = connection._sock
+        server.client.replicaof("127.0.0.1", "1")
+        timer = threading.Timer(0.3, lambda: server.client.replicaof("NO", "ONE"))
+        timer.start()
+        again = BeginTurn(session_id="s", owner=ANY, element=ELEMENT, lease_ms=60_000, supersede=True)
+        assert store.begin(again).receipt.first_seq == 4
+        timer.join()
+        assert connection._sock is not before, "it is asked anew who is the primary"
         store.close()
