@@ -101,6 +101,8 @@ def _client(url: str, options: dict[str, Any]) -> redis.Redis:
 
 def _check(kind: type[Any], options: dict[str, Any]) -> None:
     """Refuse options that a connection does not know, and certificates that cannot be read. It connects nowhere."""
+    if options.get("decode_responses"):
+        raise ValueError("replies are bytes here: leave out decode_responses")
     made = kind(**{name: value for name, value in options.items() if name != "max_connections"})  # the pool's
     if isinstance(made, SSLConnection):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

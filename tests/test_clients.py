@@ -64,6 +64,10 @@ def test_a_url_that_redis_refuses_is_a_configuration_error() -> None:
     assert "hunter2" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="nonsense"):
         connect(Settings(url="redis://host?nonsense=1"), HERE)
+    with pytest.raises(ConfigurationError, match="decode_responses"):
+        connect(Settings(url="redis://host?decode_responses=yes"), HERE)
+    with pytest.raises(ConfigurationError, match="decode_responses"):
+        connect_cluster(Settings(url="redis+cluster://host?decode_responses=yes"))
 
 
 def test_a_unix_socket_and_a_password_work() -> None:
