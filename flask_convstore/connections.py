@@ -11,6 +11,7 @@ replies, is left to it; lending a connection and sending over one are done here 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import select
@@ -179,7 +180,7 @@ class Pool(ConnectionPool):
                     connection = self._available_connections.pop()
                     self._in_use_connections.add(connection)
         if connection is None:
-            return super().get_connection(*names, **options)
+            return self._connected(*names, **options)
         try:
             is_ready = connection.is_ready()
         except BaseException:  # where others run meanwhile (gevent), their timeouts may end it there
@@ -187,8 +188,17 @@ class Pool(ConnectionPool):
             raise
         if not is_ready:
             self.release(connection)
-            return super().get_connection(*names, **options)
+            return self._connected(*names, **options)
         return connection
+
+    def _connected(self, *names: Any, **options: Any) -> Any:
+        """A connection as redis-py lends it."""
+        try:
+            return super().get_connection(*names, **options)
+        except (AttributeError, TypeError, OSError) as error:  # another thread has closed it meanwhile
+            if isinstance(error, OSError) and error.errno != errno.EBADF:
+                raise
+            raise exceptions.ConnectionError(f"Connection lost: {error}") from error
 
     def release(self, connection: Any) -> None:
         if self.pid != os.getpid() or connection.pid != self.pid or connection.should_reconnect():

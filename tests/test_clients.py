@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -214,3 +215,21 @@ def test_a_fork_while_a_thread_holds_the_pool(valkey: Server) -> None:
     holder.join()
     pool.disconnect()
     assert status == 0
+
+
+@pytest.mark.parametrize("error", [AttributeError("no socket"), TypeError("no descriptor"), OSError(errno.EBADF, "closed")])
+def test_a_connection_that_is_closed_while_it_is_made_is_lost(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """By another thread, which gives up all connections."""
+    pool = connect(Settings(url=valkey.url), HERE).connection_pool
+
+    def closed(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.connection_class, "_limit", closed)
+        with pytest.raises(redis.ConnectionError, match="Connection lost"):
+            pool.get_connection()
+    pool.release(pool.get_connection())
+    pool.disconnect()
