@@ -91,7 +91,8 @@ class _InTime:
     def send_command(self, *command: Any, **options: Any) -> None:
         """What redis-py asks by itself: where a primary is. ``Calls`` packs its commands, and does not come by here."""
         if self._sock:
-            self._sock.settimeout(DEADLINE.at_most(self.socket_timeout))
+            self._parser.until, self._parser.limit = DEADLINE.moment, DEADLINE.at_most(self.socket_timeout)
+            self._sock.settimeout(self._parser.limit)
         super().send_command(*command, **options)  # type: ignore[misc]
 
     def can_read(self, timeout: float = 0) -> Any:
@@ -107,34 +108,34 @@ class _InTime:
             return False
         return not poll(0)
 
+    def set_parser(self, parser_class: Any) -> None:
+        super().set_parser(_parser_in_time(parser_class))  # type: ignore[misc]
+
     def _limit(self, seconds: float | None, *, as_a_whole: bool = False) -> None:
-        """How long each sending and reading may take from now on; *as_a_whole*: also one that takes many steps."""
-        if seconds and seconds >= _SHORTEST and not as_a_whole and _by_kernel(self._sock):
-            self._sock.settimeout(None)
-            limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        else:
-            self._sock.settimeout(seconds)
+        _limit(self._sock, seconds, as_a_whole=as_a_whole)
 
     def exchange(self, packed: bytes, count: int, seconds: float | None = None) -> list[Any]:
         """Send *packed* commands, and read so many replies; errors of the server as values.
 
         Args:
-            seconds: How long each sending and reading may take; None: as long as stated.
+            seconds: How long all of it may take, however often something comes; None: each step as long as stated.
 
         Raises:
             RedisError: There are none; it is not to be used again.
         """
-        is_large = len(packed) > _AT_ONCE
+        is_large, stated, parser = len(packed) > _AT_ONCE, self.socket_timeout, self._parser
+        is_short = seconds is not None and (stated is None or seconds < stated)
         try:
-            if seconds is not None or is_large:
-                self._limit(self.socket_timeout if seconds is None else max(_SHORTEST, seconds), as_a_whole=is_large)
+            if is_short or is_large:
+                self._limit(max(_SHORTEST, seconds or 0) if is_short else stated, as_a_whole=is_large)
+            parser.until = math.inf if seconds is None else time.monotonic() + seconds
+            parser.limit = seconds if is_short else stated
             self._sock.sendall(packed)
-            read = self._parser.read_response
+            parser.read_once()
+            read = parser.read_response
             replies = [read() for _ in range(count)]
-            if seconds is not None or is_large:
-                self._limit(self.socket_timeout)
+            if is_short or is_large or parser.limit != stated:
+                self._limit(stated)
             return replies
         except (TimeoutError, BlockingIOError) as error:
             raise exceptions.TimeoutError("Timeout writing to socket") from error
@@ -144,6 +145,45 @@ class _InTime:
             raise
         except (OSError, AttributeError, ValueError) as error:  # AttributeError: another thread has closed it
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
+
+
+class _ParserInTime:
+    """Mixed into redis-py's parser, which reads until a reply is whole: a peer that drips could make it go on and on.
+
+    Attributes:
+        until: When the reading must have ended, by ``time.monotonic``.
+        limit: How long one step may take as the socket is set.
+    """
+
+    _sock: Any
+    until = math.inf
+    limit: float | None = None
+
+    def read_from_socket(self, *arguments: Any, **options: Any) -> Any:
+        left = self.until - time.monotonic()
+        if left < (self.limit or math.inf):
+            if left <= 0:
+                raise exceptions.TimeoutError("Timeout reading from socket")
+            self.limit = max(_SHORTEST, left)
+            _limit(self._sock, self.limit)
+        return super().read_from_socket(*arguments, **options)  # type: ignore[misc]
+
+
+@cache
+def _parser_in_time(kind: Any) -> type[Any]:
+    once = getattr(kind, "read_from_socket", lambda _: None)  # the first reading is in time by the socket's limit
+    return type(kind.__name__, (_ParserInTime, kind), {"read_once": once})
+
+
+def _limit(sock: Any, seconds: float | None, *, as_a_whole: bool = False) -> None:
+    """How long each sending and reading may take from now on; *as_a_whole*: also one that takes many steps."""
+    if seconds and seconds >= _SHORTEST and not as_a_whole and _by_kernel(sock):
+        sock.settimeout(None)
+        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    else:
+        sock.settimeout(seconds)
 
 
 def _by_kernel(sock: Any) -> bool:

@@ -99,7 +99,6 @@ class Calls:
         self._client = client
         self._pool: Any = client.connection_pool
         self._patience = patience
-        self._timeout = patience.timeout
 
     def command(self, *command: Argument) -> Any:
         """The reply of one plain command."""
@@ -260,10 +259,9 @@ class Calls:
         try:
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
-            seconds = left if left < self._timeout else None
             # A connection of the app's own client knows redis-py's ways only.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
-            replies: list[Any] = exchange(packed, len(commands), seconds)
+            replies: list[Any] = exchange(packed, len(commands), left)
             if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
                 connection.disconnect()  # a primary once: who is it now?
             return replies
@@ -284,14 +282,18 @@ def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
     return None
 
 
-def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float | None) -> list[Any]:
+def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float) -> list[Any]:
     """As connections of ours do it, see ``connections``."""
-    if seconds is not None:
-        connection._sock.settimeout(max(0.001, seconds))
+    # Neither fakeredis nor redis-py's cache has a socket like it.
+    stated: Any = connection.socket_timeout
+    sock: Any = getattr(connection, "_sock", None)
+    is_short = hasattr(sock, "settimeout") and (stated is None or seconds < stated)
+    if is_short:
+        sock.settimeout(max(0.001, seconds))
     connection.send_packed_command((packed,), check_health=False)
     replies = [_read(connection) for _ in range(count)]
-    if seconds is not None:
-        connection._sock.settimeout(connection.socket_timeout)
+    if is_short:
+        sock.settimeout(stated)
     return replies
 
 

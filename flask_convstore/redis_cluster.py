@@ -87,7 +87,6 @@ class ClusterCalls(Calls):
         self._replicas = durability.replicas
         self._is_verified = durability.level != "fsync"
         self._patience = replace(patience, retries=_RETRIES)
-        self._timeout = patience.timeout
         self._lazy = cluster
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:

@@ -217,7 +217,9 @@ def test_a_fork_while_a_thread_holds_the_pool(valkey: Server) -> None:
     assert status == 0
 
 
-@pytest.mark.parametrize("error", [AttributeError("no socket"), TypeError("no descriptor"), OSError(errno.EBADF, "closed")])
+@pytest.mark.parametrize(
+    "error", [AttributeError("no socket"), TypeError("no descriptor"), OSError(errno.EBADF, "closed")]
+)
 def test_a_connection_that_is_closed_while_it_is_made_is_lost(
     valkey: Server, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

@@ -439,6 +439,34 @@ def test_no_call_outlasts_its_budget(fault: Any) -> None:
         store.close()
 
 
+def test_a_reply_that_drips_does_not_outlast_the_budget() -> None:
+    """Something comes before each timeout, but never all of it."""
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        store = store_at(proxy.url, retries=100, command_timeout=0.4, budget=1)
+        save(store, *[join_element(1, b'"%b"' % (b"x" * 1000))] * 50)
+        proxy.drip = 1000, 0.2
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            load(store)
+        assert time.monotonic() - started < 2
+        proxy.drip = None
+        load(store)
+        append(store)
+        store.close()
+
+
+def test_a_timeout_of_the_url_does_not_outlast_the_budget() -> None:
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        store = store_at(f"{proxy.url}?socket_timeout=30", command_timeout=0.4, budget=1)
+        load(store)
+        proxy.faults = ["black hole"] * 10
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            load(store)
+        assert time.monotonic() - started < 2
+        store.close()
+
+
 @pytest.mark.parametrize("call", [save, append, load])
 def test_all_that_one_call_asks_for_has_one_budget(
     call: Callable[[RedisStore], None], monkeypatch: pytest.MonkeyPatch

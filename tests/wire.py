@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Literal
 
@@ -18,6 +19,7 @@ class Proxy:
         sent, received: Bytes from and to the client.
         faults: What happens to the next scripts that are called, one after the other. A connection ends with a fault, but
             for a black hole, which only never answers.
+        drip: Bytes and seconds: replies come in pieces of so many, with so much time between; None: as they are.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -26,6 +28,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
         self.faults: list[Fault] = []
+        self.drip: tuple[int, float] | None = None
         self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -94,7 +97,10 @@ class Link:
             proxy._server_spoke_last = True
             proxy.received += len(chunk)
             try:
-                self._client.sendall(chunk)
+                size, pause = proxy.drip or (len(chunk), 0)
+                for start in range(0, len(chunk), size):
+                    self._client.sendall(chunk[start : start + size])
+                    time.sleep(pause)
             except OSError:
                 break
         self._end()
