@@ -76,14 +76,14 @@ def converse(
     try:
         with turn:
             reply, receipt = turn.end(_asked(replier.handler, turn))
+        answered = turn.message if reply else replace(turn.message, status="unanswered")
+        return Exchange(answered, reply, receipt, turn.previous)  # which may be corrupt, and is read only now
     except InvalidInput as error:
         _log.error("the reply handler returned what cannot be stored: %s", error)
         raise ReplyFailed(session_id, "the reply cannot be stored") from error
     except ConvstoreError as error:
         error.written = True
         raise
-    answered = turn.message if reply else replace(turn.message, status="unanswered")
-    return Exchange(answered, reply, receipt, turn.previous)
 
 
 def _only_store(

@@ -15,6 +15,7 @@ from flask_convstore.commands import BeginTurn, CommitTurn, RenewTurn
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import (
     ConflictError,
+    CorruptValue,
     InvalidInput,
     NotSerializable,
     ReplyFailed,
@@ -33,7 +34,8 @@ from flask_convstore.models import ANY
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import Turn, begin, hold
 
-from .harness import Harness, MemoryHarness, PlainConversations
+from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
+from .servers import Server
 from .service import Service
 from .test_sessions import BOT, USER, Recorder, get
 
@@ -634,6 +636,21 @@ def test_data_that_were_replaced_by_something_else_are_refused(started: PlainCon
     turn.data = instead
     with pytest.raises(InvalidInput, match="instead of replacing"):
         turn.reply("a")
+
+
+def test_a_corrupt_message_before_is_not_told_as_if_nothing_was_written(valkey: Server) -> None:
+    """It is found only when the reply is stored: the message before was interrupted, and the answer tells of it."""
+    harness = RedisHarness(valkey.client)
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("corrupt", ["old"])
+    take(conversations, session_id="corrupt")
+    session, history, _ = harness.keys("corrupt")
+    valkey.client.hset(session, "turn_until", 1)
+    valkey.client.lset(history, 0, '1{"at":1800000000000}\nno JSON')
+    with pytest.raises(CorruptValue, match="seq 1") as caught:
+        converse(conversations, "corrupt", Message(USER), Replier(lambda turn: "r"))
+    assert caught.value.written
+    assert b'"r"' in valkey.client.lrange(history, -1, -1)[0]
 
 
 def test_a_refused_reply_is_named(started: PlainConversations) -> None:
