@@ -15,9 +15,6 @@ import errno
 import math
 import os
 import select
-import socket
-import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,8 +25,6 @@ from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
 _SHORTEST = 0.001
-_AT_ONCE = 64 * 1024
-"""Bytes that the kernel takes in one step."""
 
 
 class Deadline(threading.local):
@@ -86,7 +81,7 @@ class _InTime:
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         super().on_connect_check_health(check_health)  # type: ignore[misc]
-        self._limit(self.socket_timeout)
+        self._sock.settimeout(self.socket_timeout)
 
     def send_command(self, *command: Any, **options: Any) -> None:
         """What redis-py asks by itself: where a primary is. ``Calls`` packs its commands, and does not come by here."""
@@ -94,12 +89,6 @@ class _InTime:
             self._parser.until, self._parser.limit = DEADLINE.moment, DEADLINE.at_most(self.socket_timeout)
             self._sock.settimeout(self._parser.limit)
         super().send_command(*command, **options)  # type: ignore[misc]
-
-    def can_read(self, timeout: float = 0) -> Any:
-        """Asked by redis-py before it lends a connection: version 7 reads to know, and leaves a timeout of Python's."""
-        found = super().can_read(timeout)  # type: ignore[misc]
-        self._limit(self.socket_timeout)
-        return found
 
     def is_ready(self) -> bool:
         """Connected, and with nothing to read, which would be a reply that nobody has read, or the end."""
@@ -111,9 +100,6 @@ class _InTime:
     def set_parser(self, parser_class: Any) -> None:
         super().set_parser(_parser_in_time(parser_class))  # type: ignore[misc]
 
-    def _limit(self, seconds: float | None, *, as_a_whole: bool = False) -> None:
-        _limit(self._sock, seconds, as_a_whole=as_a_whole)
-
     def exchange(self, packed: bytes, count: int, seconds: float | None = None) -> list[Any]:
         """Send *packed* commands, and read so many replies; errors of the server as values.
 
@@ -123,26 +109,23 @@ class _InTime:
         Raises:
             RedisError: There are none; it is not to be used again.
         """
-        is_large, stated, parser = len(packed) > _AT_ONCE, self.socket_timeout, self._parser
-        is_short = seconds is not None and (stated is None or seconds < stated)
+        stated, parser = self.socket_timeout, self._parser
         try:
-            if is_short or is_large:
-                self._limit(max(_SHORTEST, seconds or 0) if is_short else stated, as_a_whole=is_large)
-            parser.until = math.inf if seconds is None else time.monotonic() + seconds
-            parser.limit = seconds if is_short else stated
+            parser.limit, parser.until = stated, math.inf
+            if seconds is not None:
+                parser.until = time.monotonic() + seconds
+                if stated is None or seconds < stated:
+                    parser.limit = max(_SHORTEST, seconds)
+                    self._sock.settimeout(parser.limit)
             self._sock.sendall(packed)
             parser.read_once()
             read = parser.read_response
             replies = [read() for _ in range(count)]
-            if is_short or is_large or parser.limit != stated:
-                self._limit(stated)
+            if parser.limit != stated:
+                self._sock.settimeout(stated)
             return replies
-        except (TimeoutError, BlockingIOError) as error:
+        except TimeoutError as error:
             raise exceptions.TimeoutError("Timeout writing to socket") from error
-        except exceptions.ConnectionError as error:
-            if isinstance(error.__context__, BlockingIOError):  # so the kernel tells that the time is over
-                raise exceptions.TimeoutError("Timeout reading from socket") from error
-            raise
         except (OSError, AttributeError, ValueError) as error:  # AttributeError: another thread has closed it
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
 
@@ -165,7 +148,7 @@ class _ParserInTime:
             if left <= 0:
                 raise exceptions.TimeoutError("Timeout reading from socket")
             self.limit = max(_SHORTEST, left)
-            _limit(self._sock, self.limit)
+            self._sock.settimeout(self.limit)
         return super().read_from_socket(*arguments, **options)  # type: ignore[misc]
 
 
@@ -173,26 +156,6 @@ class _ParserInTime:
 def _parser_in_time(kind: Any) -> type[Any]:
     once = getattr(kind, "read_from_socket", lambda _: None)  # the first reading is in time by the socket's limit
     return type(kind.__name__, (_ParserInTime, kind), {"read_once": once})
-
-
-def _limit(sock: Any, seconds: float | None, *, as_a_whole: bool = False) -> None:
-    """How long each sending and reading may take from now on; *as_a_whole*: also one that takes many steps."""
-    if seconds and seconds >= _SHORTEST and not as_a_whole and _by_kernel(sock):
-        sock.settimeout(None)
-        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    else:
-        sock.settimeout(seconds)
-
-
-def _by_kernel(sock: Any) -> bool:
-    """Whether the kernel can watch over the timeouts of *sock*: Python asks it once more before each call.
-
-    Not where TLS reads more than once for one reply, nor where gevent or eventlet wait instead of the kernel: their classes
-    have taken the place of ``socket.socket``.
-    """
-    return sys.platform == "linux" and type(sock).__module__ == "socket" and struct.calcsize("l") == 8
 
 
 def _poller(sock: Any) -> Any:

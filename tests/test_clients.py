@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -152,27 +151,6 @@ def test_options_reach_the_connections_of_a_cluster_and_of_sentinels() -> None:
         asked.close()
 
 
-class OthersSocket(socket.socket):
-    """As gevent and eventlet put theirs in the place of Python's, and wait themselves instead of the kernel."""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Python watches over all timeouts")
-def test_who_watches_over_timeouts(valkey: Server) -> None:
-    pool = connect(Settings(url=valkey.url, command_timeout=2), HERE).connection_pool
-    connection: Any = pool.get_connection()
-    assert connection.exchange(b"PING\r\n", 1) == [b"PONG"]
-    assert connection._sock.gettimeout() is None, "the kernel"
-    large = b"PING\r\n" * 20_000
-    connection._sock.settimeout(2)
-    assert len(connection.exchange(large, 20_000)) == 20_000
-    assert connection._sock.gettimeout() is None, "Python for what takes many steps, then the kernel again"
-    connection._sock = OthersSocket(fileno=connection._sock.detach())
-    connection._parser._sock = connection._sock
-    assert connection.exchange(b"PING\r\n", 1, 1.5) == [b"PONG"]
-    assert connection._sock.gettimeout() == 2, "whose socket it is"
-    pool.disconnect()
-
-
 def test_a_connection_whose_look_is_interrupted_is_given_back(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under gevent looking is waiting: a timeout may end it there."""
     pool = connect(Settings(url=valkey.url, max_connections=1), HERE).connection_pool
@@ -230,7 +208,7 @@ def test_a_connection_that_is_closed_while_it_is_made_is_lost(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool.connection_class, "_limit", closed)
+        patch.setattr(pool.connection_class, "on_connect_check_health", closed)
         with pytest.raises(redis.ConnectionError, match="Connection lost"):
             pool.get_connection()
     pool.release(pool.get_connection())
