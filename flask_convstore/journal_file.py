@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .errors import StoreUnavailable
@@ -62,6 +62,7 @@ class JournalFile:
         self._timeout = timeout
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._closing: Callable[[], object] = lambda: None
         self._inode = 0
         self._descriptors: set[int] = set()
         _files.add(self)
@@ -117,9 +118,8 @@ class JournalFile:
     def close(self) -> None:
         """Give up the connection; the next call opens a new one. What is in memory stays."""
         with self._lock:
-            if self._path and self._connection:
-                self._connection.close()
-                self._connection = None
+            if self._path:
+                self._close()
 
     # ---- forks
 
@@ -133,7 +133,7 @@ class JournalFile:
     def in_child(self) -> None:
         """What is in memory stays the parent's."""
         self._lock = threading.RLock()
-        self._connection = None
+        self._close()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
@@ -190,8 +190,17 @@ class JournalFile:
             self.close()  # somebody has set it aside, or taken it away
         if not self._connection:
             self._connection = self._opened_file() if self._path else self._prepared(self._connect(":memory:"))
+            closing = weakref.finalize(
+                self, self._connection.close
+            )  # also where nobody does: it is dropped with its app
+            closing.atexit = False  # a thread may be using it
+            self._closing = closing
             self.opened += 1
         return self._connection
+
+    def _close(self) -> None:
+        self._connection = None
+        self._closing()
 
     def _is_ours(self) -> bool:
         assert self._path
@@ -247,7 +256,7 @@ class JournalFile:
         os.close(descriptor)
 
     def _connect(self, file: str) -> sqlite3.Connection:
-        return sqlite3.connect(file, self._timeout, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(file, timeout=self._timeout, isolation_level=None, check_same_thread=False)
 
     def _check(self, connection: sqlite3.Connection) -> str | None:
         """What keeps the file from being this one."""
@@ -265,18 +274,22 @@ class JournalFile:
         return None if found == "ok" else str(found)
 
     def _prepared(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        if self._path:
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
-        self._begin(connection, time.monotonic() + self._timeout)
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in self._schema.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {self._identity[0]}")
-            connection.execute(f"PRAGMA user_version = {self._identity[1]}")
-            connection.execute("INSERT INTO about VALUES ('target', ?)", (self._target,))
-        connection.execute("COMMIT")
+        try:
+            if self._path:
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
+            self._begin(connection, time.monotonic() + self._timeout)
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in self._schema.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {self._identity[0]}")
+                connection.execute(f"PRAGMA user_version = {self._identity[1]}")
+                connection.execute("INSERT INTO about VALUES ('target', ?)", (self._target,))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _set_aside(self, problem: str) -> None:

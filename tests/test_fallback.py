@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -784,6 +786,18 @@ def test_closing_another_connection_takes_nothing_away(host: Host, tmp_path: Pat
     assert entry
     assert len(third.rows("", entry, 0)) == 2
     third.close()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_journal_that_is_dropped_with_its_app_is_closed(tmp_path: Path, is_kept: bool) -> None:
+    """Python 3.13 warns of a connection that is not."""
+    journal = Journal(tmp_path / "journal" if is_kept else None, "target", 2**20, 1.0)
+    with journal.reading() as connection:
+        connection.execute("SELECT 1")
+    del journal
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 def test_children_of_a_busy_process_can_use_it(host: Host) -> None:
