@@ -45,17 +45,20 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._make("ca", "basicConstraints=critical,CA:TRUE")
+        self._make(
+            "ca", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign"
+        )  # Python 3.13 looks at it
         self._make("server", "subjectAltName=IP:127.0.0.1,DNS:localhost", by="ca")
         self._make("client", "basicConstraints=critical,CA:FALSE", by="ca")
 
-    def _make(self, name: str, extension: str, *, by: str | None = None) -> None:
+    def _make(self, name: str, *extensions: str, by: str | None = None) -> None:
         signer = ["-CA", self.pem(by), "-CAkey", self.key(by)] if by else []
         subprocess.run(
             [
                 *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
                 *("-keyout", self.key(name), "-out", self.pem(name), "-days", "2", "-subj", f"/CN={name}"),
-                *("-addext", extension, *signer),
+                *(word for extension in extensions for word in ("-addext", extension)),
+                *signer,
             ],
             check=True,
             capture_output=True,
