@@ -456,9 +456,10 @@ def test_a_missing_permission_is_loud(server: Server) -> None:
 def test_a_server_says_what_it_is(kind: str) -> None:
     with running(kind) as server:
         info: Any = server.client.info("server")
+        name = "valkey" if "valkey_version" in info else "redis"
         about = RedisHarness(server.client).store.about()
-        assert (about.server, about.role) == (kind, "primary")
-        assert about.version == info[f"{kind}_version"]
+        assert (about.server, about.role) == (name, "primary")
+        assert about.version == info[f"{name}_version"]
         server.client.replicaof("127.0.0.1", 1)
         assert RedisHarness(server.client).store.about().role == "replica"
         server.client.execute_command("ACL", "SETUSER", "default", "-info")  # type: ignore[no-untyped-call]
