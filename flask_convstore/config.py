@@ -134,7 +134,7 @@ class Settings:
     turn_wait: float = _setting(30.0, "How long `wait` waits; it occupies its worker.", maximum=3600)
     turn_lease: float = _setting(30.0, "How long the turn of a dead worker stays taken.", minimum=0.1, maximum=3600)
     max_tokens: int = _setting(
-        1000, "How many of a session's last writes, at least, can be repeated harmlessly.", minimum=1, maximum=1e4
+        1000, "How many of a session's last writes, at least, can be repeated harmlessly.", minimum=1, maximum=1e5
     )
     connect_timeout: float = _setting(2.0, "How long to wait for a connection.", minimum=0.001, maximum=3600)
     command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001, maximum=3600)
