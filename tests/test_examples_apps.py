@@ -50,6 +50,11 @@ every_store = pytest.mark.usefixtures("_store")
 on_a_server = pytest.mark.usefixtures("_valkey")
 
 
+# Made once: a Flask that is made compiles its routes, which Python 3.11 does not bear in two threads at a time
+# ("AST constructor recursion depth mismatch").
+_JSON = Flask("json").json
+
+
 class Caller:
     """Calls an app, and remembers the id that it was answered last."""
 
@@ -74,7 +79,7 @@ class Caller:
 
 
 def app_json(body: Any) -> str:
-    return Flask("json").json.dumps(body)
+    return _JSON.dumps(body)
 
 
 def named(answer: Any, session_id: str) -> Any:
