@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,22 +191,22 @@ def commands(owner: str, loaded: bytes) -> Iterator[tuple[str, Any, bool]]:
     yield "append", Append(**given, elements=SAID), True
     yield "set fields", Append(**given, elements=(), fields=(("a", b"1"),)), True
     yield "title", Append(**given, elements=(), title="t"), True
-    yield "lifetime", Append(**given, elements=(), ttl_ms=1000), False
+    yield "lifetime", Append(**given, elements=(), ttl_ms=60_000), False
     yield "merge", Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID)), True
     yield (
         "merge, lifetime",
-        Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID), ttl_ms=1),
+        Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID), ttl_ms=60_000),
         False,
     )
     yield "upsert", Save(**given, mode="upsert", shape="full", fields=(), history=Extend(0, SAID)), True
-    yield "upsert, lifetime", Save(**given, mode="upsert", shape="full", fields=(), history=None, ttl_ms=1000), False
+    yield "upsert, lifetime", Save(**given, mode="upsert", shape="full", fields=(), history=None, ttl_ms=60_000), False
     yield "edit", Edit(**given, seq=1, loaded=loaded, element=SAID[0]), True
     yield "begin", turn, True
     yield "renew", RenewTurn(**given, turn=turn.attempt, lease_ms=60_000), True
     yield "commit", CommitTurn(**given, turn=turn.attempt, elements=SAID), True
-    yield "hold", BeginTurn(**given, element=None, lease_ms=1000, supersede=True), False
+    yield "hold", BeginTurn(**given, element=None, lease_ms=60_000, supersede=True), False
     yield "touch", Touch(**given), True
-    yield "touch, lifetime", Touch(**given, ttl_ms=1000), False
+    yield "touch, lifetime", Touch(**given, ttl_ms=60_000), False
     yield "lead an alias here", Touch(**given, led_by=Alias(None, "x")), False
     yield "lead an alias away", Touch(**given, left_by=Alias(None, "x")), False
     yield "share", Share(**given, name="friend", role="writer"), False
@@ -305,6 +306,25 @@ def test_a_known_token_is_no_way_back(conversations: PlainConversations, role: A
     for call in calls:
         with pytest.raises(SessionNotFound):
             call()
+
+
+@pytest.mark.parametrize("digest", ["", "another"])
+def test_the_owners_token_opens_nothing_to_a_guest(conversations: PlainConversations, digest: str) -> None:
+    store = conversations.backend.store
+    found = store.load("s", ANY)
+    assert found
+    writes = [
+        (name, command)
+        for name, command, may in commands("writer", found.elements[0])
+        if not may and isinstance(command, (Append, Save, BeginTurn))
+    ]
+    assert [name for name, _ in writes] == ["lifetime", "merge, lifetime", "upsert, lifetime", "hold"]
+    for name, command in writes:
+        as_owner = replace(command, owner="owner")
+        store.begin(as_owner) if isinstance(as_owner, BeginTurn) else store.apply(as_owner)
+        of_guest = replace(command, digest=digest)
+        with pytest.raises(Forbidden):
+            store.begin(of_guest) if isinstance(of_guest, BeginTurn) else store.apply(of_guest)
 
 
 def test_a_share_ends_with_its_session(conversations: PlainConversations, harness: Harness) -> None:

@@ -23,12 +23,10 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(messages + fields added), whatever the length of the history
 ]]
+local owners_only = ARGV[16] ~= ""
 --#include _open.lua
 --#include _repeated.lua
 local expected = ARGV[15]
-if shared and ARGV[16] ~= "" then
-    return {"forbidden", nonce}
-end
 if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
     return {"missing", nonce}
 end

@@ -28,6 +28,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(1), whatever the length of the history
 ]]
+local owners_only = #ARGV < 20 -- whoever holds a turn without a message moves the conversation
 --#include _open.lua
 local expected, attempt = ARGV[14], ARGV[17]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
@@ -59,9 +60,6 @@ if receipt then
 end
 if not exists then
     return {"missing", nonce}
-end
-if shared and #ARGV < 20 then
-    return {"forbidden", nonce} -- whoever holds a turn without a message moves the conversation
 end
 --#include _ours.lua
 --#include _moved.lua

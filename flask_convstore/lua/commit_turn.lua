@@ -25,6 +25,7 @@ Cost     O(fields given), whatever the length of the history
 
 A lease past its deadline that nobody has taken still commits: what counts is whose the turn is.
 ]]
+local owners_only = false
 --#include _open.lua
 --#include _repeated.lua
 if not exists then

@@ -18,12 +18,10 @@ Cost     O(messages + fields), freed by the server in the background
 
 Neither a full server nor a session that is not whole keeps it from being deleted.
 ]]
+local owners_only = true
 --#include _open.lua
 --#include _repeated.lua
 local expected = ARGV[14]
-if shared then
-    return {"forbidden", nonce}
-end
 if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
     return {"missing", nonce}
 end

@@ -20,6 +20,7 @@ Returns  {"ok", nonce, version, seq, created, updated, expires, history_version,
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(messages behind it)
 ]]
+local owners_only = false
 --#include _open.lua
 --#include _repeated.lua
 local expected = ARGV[15]

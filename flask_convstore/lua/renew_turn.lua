@@ -22,6 +22,7 @@ local exists = meta[1]
 if not exists then
     return {"missing", nonce}
 end
+local owners_only = false
 --#include _owner.lua
 --#include _write.lua
 if meta[7] ~= ARGV[7] then

@@ -38,15 +38,13 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(messages + fields given); a replace also O(fields and messages before)
 ]]
+local owners_only = ARGV[17] ~= ""
 --#include _open.lua
 --#include _repeated.lua
 local mode, change, bound, started = ARGV[14], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20])
 local title_given, usage_given = ARGV[21], ARGV[22]
 local first_field, first_element = 26, 26 + 3 * ARGV[25]
 local added = #ARGV - first_element + 1
-if shared and ARGV[17] ~= "" then
-    return {"forbidden", nonce}
-end
 local predecessor, ended = exists and mode == "replace" and started, 0
 if predecessor then
     -- The one before ends here; it is removed with the first write.
