@@ -77,7 +77,7 @@ class AnonymousOwners:
             CrossOrigin: The request would change something, and comes from a page of another origin.
         """
         asked = request._get_current_object()  # type: ignore[attr-defined]
-        if asked.method in ("GET", "HEAD", "OPTIONS") or not asked.cookies:
+        if asked.method in ("GET", "HEAD", "OPTIONS") or "Cookie" not in asked.headers:
             return
         is_unasked = asked.method == "POST" and asked.mimetype in _UNASKED
         if not (is_unasked or self._cookie in asked.cookies):

@@ -29,7 +29,7 @@ import contextlib
 import hashlib
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, Response, abort, request, url_for
@@ -259,8 +259,7 @@ class _Views:
         """A page of messages, oldest first."""
         query = parser.parse(schemas.MESSAGES_QUERY, request, location="query")
         page = editing.page(self._conversations, session_id, before=query["before"], limit=query["limit"])
-        messages = [schemas.message_json(found) for found in page.messages if schemas.is_visible(found, self._settings)]
-        response = marked({"messages": messages, "next": page.next}, 200, page.fallback)
+        response = marked({"messages": self._all_shown(page.messages), "next": page.next}, 200, page.fallback)
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
@@ -334,6 +333,10 @@ class _Views:
     def _shown(self, message: Message | None) -> dict[str, Any] | None:
         return schemas.message_json(message) if message and schemas.is_visible(message, self._settings) else None
 
+    def _all_shown(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
+        settings = self._settings
+        return [schemas.message_json(message) for message in messages if schemas.is_visible(message, settings)]
+
     def _started_json(self, session: AnySession, receipt: Receipt, last_seq: int) -> dict[str, Any]:
         """A session as its start left it, whatever came since: a repeated start gets the first answer."""
         shown = self._session_json(session)
@@ -347,11 +350,7 @@ class _Views:
         return shown
 
     def _session_json(self, session: AnySession) -> dict[str, Any]:
-        settings = self._settings
-        history = [
-            schemas.message_json(message) for message in session.messages if schemas.is_visible(message, settings)
-        ]
-        return schemas.session_json(session, history, self._conversations.data_of(session))
+        return schemas.session_json(session, self._all_shown(session.messages), self._conversations.data_of(session))
 
 
 def _located(response: Response, session_id: str) -> Response:

@@ -197,6 +197,9 @@ class Settings:
         if problems:
             raise ConfigurationError(problems)
 
+    def __hash__(self) -> int:
+        return hash((self.url, self.prefix))  # schemas are looked up by it in each request: of all fields it takes longer
+
     @property
     def prefixes(self) -> tuple[str, ...]:
         """What keys begin with, in all."""
