@@ -223,7 +223,7 @@ def test_every_command_that_is_named_exists(page: str) -> None:
 
 def test_every_page_stands_in_the_navigation() -> None:
     lines = (ROOT / "mkdocs.yml").read_text("utf-8").splitlines()
-    named = [found[1] for line in lines if (found := re.fullmatch(r" +- [^#]+: (\w+\.md)", line))]
+    named = [found[1] for line in lines if (found := re.fullmatch(r" +- [^#]+: ([\w-]+\.md)", line))]
     assert sorted(named) == sorted(page.name for page in PAGES[1:]), "mkdocs.yml: nav"
 
 
