@@ -108,11 +108,15 @@ def limit_body(request: flask.Request, limit: int) -> None:
 
 
 def _body(req: flask.Request) -> bytes:
+    """The whole body. Of one that comes in chunks, and does not tell its length, no more than the limit is read."""
+    limit, length = req.max_content_length or 0, req.content_length
     try:
-        return req.get_data(cache=True)
+        text = req.get_data(cache=True)
     except RequestEntityTooLarge:
-        limit = req.max_content_length or 0
-        raise TooLarge("the body is too large in bytes", limit=limit, size=req.content_length or limit + 1) from None
+        text = None
+    if text is None or (text and length is None and len(text) == limit):
+        raise TooLarge("the body is too large in bytes", limit=limit, size=length or limit + 1)
+    return text
 
 
 def _integer(text: str) -> int:

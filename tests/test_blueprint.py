@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from flask import Flask, abort, request
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 import flask_convstore
 from flask_convstore import ConversationStore, ConvstoreError, CorruptValue, Message, Turn
@@ -459,6 +462,25 @@ def test_the_hosts_own_limit_holds_if_it_is_less(url: str) -> None:
     service.app.config["MAX_CONTENT_LENGTH"] = 100
     found = problem(service.client.post("/sessions", json={"data": {"a": "x" * 200}}), 413, "too-large")
     assert found["limit"] == 100
+
+
+def chunked(client: FlaskClient, path: str, body: bytes, **more: Any) -> TestResponse:
+    """A POST of a body that does not tell its length, as a server hands it over."""
+    environ = {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    return client.post(path, environ_overrides=environ, content_type="application/json", **more)
+
+
+def test_a_body_in_chunks_is_bounded_too(url: str) -> None:
+    """Only its beginning is read: that must not be taken for the whole."""
+    service = Service(url)
+    service.app.config["MAX_CONTENT_LENGTH"] = 100
+    body = b'{"data": {"a": 1}}'
+    assert service.json(chunked(service.client, "/sessions", body), 201)["data"] == {"a": 1}
+    assert service.json(chunked(service.client, "/sessions", body.ljust(99)), 201)["data"] == {"a": 1}
+    assert service.json(chunked(service.client, "/sessions", b""), 201)["data"] == {}
+    for longer in (body.ljust(101) + b"no JSON", b'{"data": {"a": "' + b"x" * 200 + b'"}}'):
+        found = problem(chunked(service.client, "/sessions", longer), 413, "too-large")
+        assert (found["limit"], found["written"]) == (100, False)
 
 
 # ---- what clients may do
