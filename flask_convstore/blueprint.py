@@ -195,7 +195,7 @@ class _Views:
             removed=tuple(name for name in body.get("data", {}) if name not in data),
             title=body["title"] or "" if "title" in body else None,
             ttl=body.get("ttl"),
-            expected=self._expected(),
+            expected=self._expected(session_id),
         )
         with behind_a_write():
             session = self._conversations.existing_session(session_id, last=0)
@@ -205,7 +205,7 @@ class _Views:
 
     def delete_session(self, session_id: str) -> Response:
         """Delete the session."""
-        receipt = self._conversations.deleted(session_id, expected=self._expected())
+        receipt = self._conversations.deleted(session_id, expected=self._expected(session_id))
         if receipt is None:
             raise SessionNotFound(session_id)
         return marked({"status": "deleted"}, 200, receipt.fallback)
@@ -243,7 +243,7 @@ class _Views:
         token = self._idempotency_key("continue")
         replier = self._replier()
         exchange = converse(
-            self._conversations, session_id, _message(body), replier, token=token, expected=self._expected()
+            self._conversations, session_id, _message(body), replier, token=token, expected=self._expected(session_id)
         )
         shown = {
             "session_id": session_id,
@@ -273,7 +273,7 @@ class _Views:
             _seq(session_id, seq),
             lambda before: {**(before if isinstance(before, dict) else {}), "content": body["content"]},
             metadata=body["metadata"],
-            expected=self._expected(),
+            expected=self._expected(session_id),
             roles=self._settings.client_roles,
             token=token,
             told=codecs.dump(body["content"]).decode(),
@@ -284,7 +284,7 @@ class _Views:
         """Remove what a message says, for good."""
         number, roles = _seq(session_id, seq), (*self._settings.visible_roles, None)
         redact = editing.redact
-        message, receipt = redact(self._conversations, session_id, number, expected=self._expected(), roles=roles)
+        message, receipt = redact(self._conversations, session_id, number, expected=self._expected(session_id), roles=roles)
         return self._changed(session_id, message, receipt)
 
     def _changed(self, session_id: str, message: Message, receipt: Receipt) -> Response:
@@ -319,14 +319,15 @@ class _Views:
         scope = f"{route}\n{owner if isinstance(owner, str) else ''}\n{key}"
         return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
 
-    def _expected(self) -> str:
-        """The state that If-Match asks for; "" any."""
+    def _expected(self, session_id: str) -> str:
+        """The state that If-Match asks for, of several the one that the session is in; "" any."""
         if not request.headers.get("If-Match") or request.if_match.star_tag:
             return ""
-        tags = list(request.if_match)
-        if len(tags) != 1 or not re.fullmatch(r"\d{1,16}-\d{1,16}", tags[0]):
-            return "0-0"  # none of ours, weak, or several: no state is this
-        return tags[0]
+        tags = [tag for tag in request.if_match if re.fullmatch(r"\d{1,16}-\d{1,16}", tag)]
+        if len(tags) > 1:
+            state = etag(self._conversations.existing_session(session_id, last=0))
+            tags = [tag for tag in tags if tag == state]
+        return tags[0] if tags else "0-0"  # none of ours, or weak: no state is this
 
     # ---- what is shown
 

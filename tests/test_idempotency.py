@@ -238,7 +238,7 @@ def test_if_match(service: Service) -> None:
     session_id = service.start()
     etag = service.client.get(f"/sessions/{session_id}").headers["ETag"]
     stale = '"1-1"'
-    for header in (stale, f"W/{etag}", f'{etag}, "other"', '"nonsense"', f'"1-{"9" * 5000}"'):
+    for header in (stale, f"W/{etag}", f'"2-2", {stale}', f'W/{etag}, "other"', '"nonsense"', f'"1-{"9" * 5000}"'):
         wrong = {"If-Match": header}
         for response in (
             say(service, session_id, headers=wrong),
@@ -255,6 +255,25 @@ def test_if_match(service: Service) -> None:
     problem(service.client.delete(f"/sessions/{session_id}", headers={"If-Match": newer}), 412, "precondition-failed")
     latest = service.client.get(f"/sessions/{session_id}").headers["ETag"]
     assert service.client.delete(f"/sessions/{session_id}", headers={"If-Match": latest}).status_code == 200
+
+
+def test_if_match_of_several_states(service: Service) -> None:
+    """RFC 9110: it holds if any of them is the session's."""
+    counting(service)
+    session_id = service.start()
+    path = f"/sessions/{session_id}"
+    stale = '"1-1"'
+    for change in (
+        lambda headers: service.client.patch(path, json={"title": "T"}, headers=headers),
+        lambda headers: say(service, session_id, headers=headers),
+        lambda headers: service.client.patch(f"{path}/messages/1", json={"content": "edited"}, headers=headers),
+        lambda headers: service.client.delete(f"{path}/messages/1", headers=headers),
+        lambda headers: service.client.delete(path, headers=headers),
+    ):
+        state = service.client.get(path).headers["ETag"]
+        problem(change({"If-Match": f'{stale}, "2-2"'}), 412, "precondition-failed")
+        assert change({"If-Match": f'{stale}, "other", W/"weak", {state}'}).status_code in (200, 201)
+    problem(service.client.patch(path, json={}, headers={"If-Match": f'{stale}, "2-2"'}), 404, "not-found")
 
 
 # ---- turns over HTTP
