@@ -319,7 +319,7 @@ def test_the_owners_token_opens_nothing_to_a_guest(conversations: PlainConversat
         if not may and isinstance(command, (Append, Save, BeginTurn))
     ]
     assert [name for name, _ in writes] == ["lifetime", "merge, lifetime", "upsert, lifetime", "hold"]
-    for name, command in writes:
+    for _, command in writes:
         as_owner = replace(command, owner="owner")
         store.begin(as_owner) if isinstance(as_owner, BeginTurn) else store.apply(as_owner)
         of_guest = replace(command, digest=digest)
