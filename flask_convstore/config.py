@@ -258,13 +258,14 @@ def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix:
         values.update({"url": url} if isinstance(url, str) else {})
     problems += common_problems
     for key, setting in declared.items():
+        given = config.get(key)
         try:
-            if config.get(key) is not None:
-                values[setting.name] = _converted(config[key], setting)
-            elif environ.get(key):
-                values[setting.name] = _parsed(environ[key], setting)
+            if given is not None:
+                values[setting.name] = _converted(given, setting)
+            elif given := environ.get(key):
+                values[setting.name] = _parsed(given, setting)
         except ValueError:
-            shown = "" if setting.metadata["secret"] else f", not {config.get(key) or environ.get(key)!r}"
+            shown = "" if setting.metadata["secret"] else f", not {given!r}"
             problems.append(f"{key} must be {_KINDS[str(setting.type)]}{shown}")
             values.pop(setting.name, None)
     try:

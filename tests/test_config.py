@@ -82,6 +82,8 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
         ("TTL", float("nan"), "1 to 315360000"),
         ("TTL", float("inf"), "1 to 315360000"),
         ("TTL", True, "a number"),
+        ("TTL", "", "a number, not ''"),
+        ("TTL", False, "a number, not False"),
         ("RETRIES", 1.5, "a whole number"),
         ("RETRIES", -1, "0 to 100"),
         ("CLIENT_TTL", "maybe", "true or false"),
@@ -101,7 +103,7 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
 )
 def test_bad_values_are_refused_by_name(name: str, given: Any, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_settings({f"CONVSTORE_{name}": given}, {})
+        load_settings({f"CONVSTORE_{name}": given}, {f"CONVSTORE_{name}": "overruled"})
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith(f"CONVSTORE_{name}")
     assert said in str(caught.value)
