@@ -100,8 +100,14 @@ def refuse_guest(command: Command | BeginTurn, session: MemorySession | None) ->
         may = may_write and not isinstance(command, (Delete, Share))
         may = may and not (isinstance(command, (Append, Save)) and command.ttl_ms)
         may = may and not (isinstance(command, BeginTurn) and command.element is None)
+        may = may and not (isinstance(command, Save) and ends_predecessor(command))
     if not may:
         raise Forbidden(command.session_id)
+
+
+def ends_predecessor(command: Save) -> bool:
+    """Whether the session that it replaces ends with it, as if it had been deleted."""
+    return command.mode == "replace" and command.started_at_ms is not None
 
 
 def write(command: Write, session: MemorySession, limits: Limits, now: int) -> int | None:

@@ -667,6 +667,19 @@ def test_a_save_on_another_owners_id_is_set_aside(host: Host) -> None:
     assert host.journals[0].status()[2:4] == (0, 2)
 
 
+def test_a_guest_who_saves_it_meanwhile_does_not_take_it_over(host: Host) -> None:
+    """The host knows neither the owner nor who may write: what it started would end the owner's session."""
+    host.switch.is_away = False
+    worker = host.workers[0]
+    worker.apply(start("s", "hers", owner="alice"))
+    worker.apply(Share(session_id="s", owner="alice", name="bob", role="writer"))
+    host.switch.is_away = True
+    worker.apply(start("s", "his", owner="bob"))
+    host.come_back()
+    assert texts_in(worker, "s", "alice") == texts_in(worker, "s", "bob") == ["hers"]
+    assert host.journals[0].status().aside == 1
+
+
 def test_an_object_of_before_may_be_saved_afterwards(host: Host) -> None:
     worker = host.workers[0]
     worker.apply(start("s", "first"))

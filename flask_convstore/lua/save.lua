@@ -27,7 +27,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              first_seq: of the first message given, 0 for none; history_version: as it was before; due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
          {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl; nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl, or it would end;
+                                                   nothing was written
          {"missing", nonce}                        the session is another owner's, there is none to merge into, or there
                                                    was one before the first
          {"new", nonce}                            it would create one, and has no place; nothing was written
@@ -38,7 +39,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(messages + fields given); a replace also O(fields and messages before)
 ]]
-local owners_only = ARGV[17] ~= ""
+local owners_only = ARGV[17] ~= "" or ARGV[14] == "replace" and ARGV[20] ~= ""
 --#include _open.lua
 --#include _repeated.lua
 local mode, change, bound, started = ARGV[14], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20])
