@@ -148,9 +148,9 @@ def _save(command: Save, session: MemorySession) -> int | None:
     shape = command.shape
     if command.mode == "merge" or (command.mode == "upsert" and session.version):
         shape = shape if command.mode == "merge" else None
+        _refuse_another(command.session_id, command.created_at_ms, session)
         if command.history and command.history.elements:
             _refuse_moved(command.session_id, session)
-        _refuse_another(command.session_id, command.created_at_ms, session)
         if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
             _refuse_conflict(command, "history", session)
         _refuse_collisions(command, session)
@@ -180,10 +180,7 @@ def _begin(command: BeginTurn, session: MemorySession, now: int) -> int | None:
     session.version += 1
     seq = session.next_seq if command.element else 0
     session.turn = MemoryTurn(command.attempt, now + command.lease_ms, seq)
-    first_seq = _add(session, (command.element,) if command.element else (), ())
-    if previous:
-        _mark(session, previous.seq, "superseded" if previous.until > now else "interrupted")
-    return first_seq
+    return _add(session, (command.element,) if command.element else (), ())
 
 
 def _commit(command: CommitTurn, session: MemorySession) -> int | None:
@@ -197,7 +194,6 @@ def _commit(command: CommitTurn, session: MemorySession) -> int | None:
     session.turn = None
     fields = [(change.name, change.value) for change in command.fields]
     first_seq = _add(session, command.elements, fields)
-    _mark(session, turn.seq, command.status)
     session.moved_to = command.moved_to or session.moved_to
     return first_seq
 
@@ -306,9 +302,18 @@ def _drop(session: MemorySession, count: int) -> None:
     session.first_seq += count
 
 
-def _mark(session: MemorySession, seq: int, status: str) -> None:
-    """Write a status into a message's envelope, if the message is still there; "" takes it out."""
-    index = seq - session.first_seq
+def mark_message(command: Write, session: MemorySession, turn: MemoryTurn | None, now: int) -> None:
+    """Tell in its message what became of the *turn* that was there before *command*, if the message still is.
+
+    After its size was checked: a session that is full does not keep a turn from ending.
+    """
+    if not turn or not isinstance(command, (BeginTurn, CommitTurn)):
+        return
+    if isinstance(command, CommitTurn):
+        status: str = command.status
+    else:
+        status = "superseded" if turn.until > now else "interrupted"
+    index = turn.seq - session.first_seq
     if 0 <= index < len(session.elements):
         session.elements[index] = with_status(session.elements[index], status)
     if status:

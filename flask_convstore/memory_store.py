@@ -26,6 +26,8 @@ from .memory_session import (
     MemoryTurn,
     adjust,
     copy_of,
+    ends_predecessor,
+    mark_message,
     receipt_of,
     refuse_guest,
     refuse_too_large,
@@ -217,7 +219,7 @@ class MemoryStore:
 
     def _write(self, command: Write, before: MemorySession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
-        if isinstance(command, Save) and command.mode == "replace" and command.started_at_ms is not None:
+        if isinstance(command, Save) and ends_predecessor(command):
             predecessor, before = before, None
         if isinstance(command, Save) and not before:
             session = self._create(command, predecessor, now)
@@ -225,10 +227,11 @@ class MemoryStore:
             raise SessionNotFound(command.session_id)
         else:
             session = before if in_place else copy_of(before)
-        history_version = session.history_version
+        history_version, turn = session.history_version, session.turn
         first_seq = write(command, session, self._limits, now)
         if not in_place:
             refuse_too_large(session, before, self._limits, reserved=int(isinstance(command, BeginTurn)))
+        mark_message(command, session, turn, now)
         if isinstance(command, Save) and not before and command.counts and command.started_at_ms is None:
             self._take_place(session.owner, command.spared, now)
         session.updated = max(now, session.created)
@@ -274,17 +277,17 @@ class MemoryStore:
         tokens = self._tokens[command.session_id]
         ended = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None,))[0]
         if not session:
-            return Begun(receipt, None, reply=ended)
+            return Begun(receipt, None, reply=ended and _repeat(ended, None))
         if not ended:
             turn = session.turn
             if not turn or turn.attempt != command.attempt:
                 if turn and turn.until > now:
                     raise TurnInProgress(command.session_id, turn.until - now)
-                if receipt.first_seq != session.next_seq - 1:
+                if (receipt.first_seq or 0) != session.next_seq - 1:
                     raise TurnLost(command.session_id)
             session.turn = MemoryTurn(command.attempt, now + command.lease_ms, receipt.first_seq or 0)
-        reply = ended and replace(ended, repeated=True, created_at_ms=session.created, expires_at_ms=session.expires)
-        return Begun(receipt, snapshot_of(command.session_id, session, command.last), reply=reply)
+        snapshot = snapshot_of(command.session_id, session, command.last)
+        return Begun(receipt, snapshot, reply=ended and _repeat(ended, session))
 
     def _visible(self, session_id: str, owner: Owner, now: int) -> MemorySession | None:
         session = self._sessions.get(session_id)
@@ -320,9 +323,9 @@ class MemoryStore:
         if digest != command.digest:
             raise TokenReused("this token came before with another request; nothing was written", "token")
         if not session or receipt.updated_at_ms < session.created:  # gone, or written to a predecessor of this session
-            return replace(receipt, repeated=True, created_at_ms=0, expires_at_ms=0)
+            return _repeat(receipt, None)
         self._move_lifetime(command.session_id, session, now)
-        return replace(receipt, repeated=True, created_at_ms=session.created, expires_at_ms=session.expires)
+        return _repeat(receipt, session)
 
     def _remember(self, command: Write, session: MemorySession, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
@@ -343,3 +346,9 @@ class MemoryStore:
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
+
+
+def _repeat(first: Receipt, session: MemorySession | None) -> Receipt:
+    """The *first* receipt of a write, as its repeat gets it; *session*: None where it is gone."""
+    created, expires = (session.created, session.expires) if session else (0, 0)
+    return replace(first, repeated=True, created_at_ms=created, expires_at_ms=expires)

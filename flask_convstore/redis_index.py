@@ -46,13 +46,22 @@ class RedisIndex:
     """The indexes of all owners under one prefix.
 
     Args:
+        max_age_ms: How long a session lives from its creation at most.
         key_of: The key of a session's hash.
         in_key: How a name stands in a key.
     """
 
-    def __init__(self, calls: Calls, prefix: str, key_of: Callable[[str], str], in_key: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        prefix: str,
+        max_age_ms: int,
+        key_of: Callable[[str], str],
+        in_key: Callable[[str], str],
+    ) -> None:
         self._calls = calls
         self._prefix = prefix
+        self._max_age_ms = max_age_ms
         self._key_of = key_of
         self._in_key = in_key
         self._creations = 0
@@ -161,7 +170,7 @@ class RedisIndex:
         ]
         if gone:
             self._unindex(index, gone)
-        return Page([summary for _, summary in found if summary and summary.owner == owner], following)
+        return Page(self._shown(found, owner), following)
 
     def _key(self, owner: str | None) -> str:
         return f"{self._prefix}owner:{{{self._in_key(owner or '')}}}"
@@ -190,7 +199,12 @@ class RedisIndex:
         following, keys = self._calls.scan(cursor, pattern, limit)
         start = len(self._prefix) + 1
         found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
-        return Page([summary for _, summary in found if summary], following)
+        return Page(self._shown(found, ANY), following)
+
+    def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
+        """Those of *owner*. One past its greatest age is none, also before the server has noticed."""
+        born_after = now_ms() - self._max_age_ms
+        return [s for _, s in found if s and owner in (ANY, s.owner) and s.created_at_ms > born_after]
 
     def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
         """Whether each session exists, and what is known of it; None if it is gone, or none of ours."""

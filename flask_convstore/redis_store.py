@@ -104,7 +104,9 @@ class RedisStore:
         self._level = durability.level
         self._prefix = prefix
         self._limits = limits
-        self._index = RedisIndex(self._calls, prefix, lambda session_id: self._keys(session_id)[0], _in_key)
+        self._index = RedisIndex(
+            self._calls, prefix, limits.max_age_ms, lambda session_id: self._keys(session_id)[0], _in_key
+        )
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
         self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
         self._bounds = _as_bytes(
@@ -169,16 +171,8 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        arguments: tuple[Argument, ...] = (
-            _owner_argument(owner),
-            *self._times,
-            "",
-            "",
-            int(not is_interaction),
-            "",
-            "",
-        )
-        reply, *found = self._calls.call(Call("touch", keys, arguments), _reading(keys, last))
+        touch = Call("touch", keys, (_owner_argument(owner), *self._times, "", "", int(not is_interaction), "", ""))
+        reply, *found = self._calls.call(touch, _reading(keys, last))
         if reply[0] == b"missing":
             return None
         _refuse(None, reply, keys)
@@ -192,7 +186,8 @@ class RedisStore:
         return int(self._calls.call(Call("spend", (bucket,), (most,)))[2])
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        reply = self._calls.call(Call("turn_state", self._keys(session_id)[:1], (_owner_argument(owner),)))
+        asked = (_owner_argument(owner), self._limits.max_age_ms)
+        reply = self._calls.call(Call("turn_state", self._keys(session_id)[:1], asked))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
         return int(reply[2])

@@ -849,7 +849,18 @@ def test_a_turn_that_was_ended_is_told_with_its_end(harness: Harness) -> None:
     assert again.reply
     assert again.snapshot is None
     assert again.reply.version == 3
-    assert again.receipt.expires_at_ms == 0
+    for receipt in (again.receipt, again.reply):
+        assert (receipt.repeated, receipt.created_at_ms, receipt.expires_at_ms) == (True, 0, 0)
+
+
+def test_a_turn_without_a_message_is_taken_anew_while_there_is_none(harness: Harness) -> None:
+    """As one with a message is, while that is the last."""
+    harness.store.apply(save("s"))
+    harness.store.begin(begun := take(None, lease_ms=0))
+    assert harness.store.begin(replace(begun, attempt="another")).receipt.repeated
+    harness.store.apply(append("s", b"m1"))
+    with pytest.raises(TurnLost):
+        harness.store.begin(replace(begun, attempt="a third"))
 
 
 def test_the_end_of_a_turn_may_expect_a_version(harness: Harness) -> None:
@@ -886,6 +897,8 @@ def test_a_session_that_was_moved_takes_no_messages(harness: Harness) -> None:
         with pytest.raises(SessionMoved) as caught:
             call()
         assert (caught.value.session_id, caught.value.moved_to) == ("s", "t")
+    with pytest.raises(SessionNotFound):
+        harness.store.apply(replace(merge("s", history=Extend(0, (b"x",))), created_at_ms=1))
     harness.store.apply(append("s", a=b"2"))
     harness.store.apply(merge("s", ("a", b"2", b"3")))
     assert contents(load(harness)) == ({"a": b"3"}, [b"m1", b"{}\nhi"], 5, 3)
@@ -962,6 +975,48 @@ def test_a_history_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
     assert load(harness).elements == [b"4", b"5"]
 
 
+@pytest.mark.parametrize("status", ["failed", "unanswered"])
+def test_a_full_session_does_not_keep_a_turn_from_ending(harness: Harness, status: Any) -> None:
+    """What is written into its message then is ours, and not counted against the app."""
+    harness.store.apply(save("s"))
+    harness.store.begin(begun := take())
+    store = limited(harness, max_session_bytes=5)
+    store.apply(replace(end(begun), status=status))
+    assert status.encode() in load(harness).elements[0]
+    limited(harness).begin(take(b"{}\nhi", lease_ms=60_000))
+    store.begin(take(None, supersede=True))
+    assert b"superseded" in load(harness).elements[1]
+
+
+def test_a_session_past_its_greatest_age_is_none(harness: Harness) -> None:
+    """Whoever asks, and though the server has not noticed yet."""
+    harness.store.apply(save("s", b"m1", owner="alice"))
+    harness.store.apply(Share(session_id="s", owner="alice", name="bob", role="writer"))
+    harness.store.begin(replace(take(), owner="alice"))
+    store = limited(harness, max_age_ms=0)
+    for owner in ("alice", "bob", ANY):
+        calls: list[Callable[[], object]] = [
+            lambda owner=owner: store.turn_remaining_ms("s", owner),  # type: ignore[misc]
+            lambda owner=owner: store.begin(replace(take(), owner=owner)),  # type: ignore[misc]
+        ]
+        for command in (
+            append("s", b"m2", owner=owner),
+            Delete(session_id="s", owner=owner),
+            Touch(session_id="s", owner=owner),
+            Touch(session_id="s", owner=owner, ttl_ms=60_000),
+            RenewTurn(session_id="s", owner=owner, turn="another", lease_ms=60_000),
+            Share(session_id="s", owner=owner, name="carol", role="reader"),
+        ):
+            calls.append(lambda command=command: store.apply(command))  # type: ignore[misc]
+        for call in calls:
+            with pytest.raises(SessionNotFound):
+                call()
+        assert store.load("s", owner) is None
+        assert store.load("s", owner, is_interaction=False) is None
+        assert store.messages("s", owner, None, 1) is None
+        assert store.page(owner).sessions == []
+
+
 # ---- many at once
 
 
@@ -994,15 +1049,3 @@ def test_a_conflict_names_an_expected_version_only_where_the_version_is_another(
     with pytest.raises(ConflictError) as conflict:
         harness.store.apply(replace(edit(1, b"another", b"new"), expected="1"))
     assert (conflict.value.what, conflict.value.expected, conflict.value.actual) == ("message", None, 1)
-
-
-def test_what_has_ended_is_known_to_its_owner(harness: Harness) -> None:
-    store = harness.store
-    assert not store.has_ended("s", "alice")
-    store.apply(save(owner="alice"))
-    assert not store.has_ended("s", "alice"), "it is there"
-    store.apply(Delete(session_id="s", owner="alice"))
-    assert store.has_ended("s", "alice")
-    assert store.has_ended("s", ANY)
-    assert not store.has_ended("s", "bob")
-    assert not store.has_ended("s", None)

@@ -15,8 +15,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              first_seq: of the message, 0 for none; due: see _due.lua
          {"resumed", nonce, receipt, created, now, expires}          this token is known, and the turn is this attempt's: it
              was before, or the earlier one died or failed, its message is still the last, and the turn is taken anew
-         {"repeated", nonce, receipt, created, now, expires, reply}  it is known and was ended; reply: the receipt of its end;
-             "" where the session is gone
+         {"repeated", nonce, receipt, created, now, expires, reply}  it is known, and was ended or its session is gone; reply:
+             the receipt of its end, "" if it was not
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request; nothing was written

@@ -19,7 +19,7 @@ local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "turn")
 local exists = meta[1]
-if not exists then
+if not exists or tonumber(meta[3]) + ARGV[5] <= now then
     return {"missing", nonce}
 end
 local owners_only = false
@@ -29,9 +29,6 @@ if meta[7] ~= ARGV[7] then
     return {"lost", nonce}
 end
 local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
-if created + ARGV[5] <= now then
-    return {"missing", nonce}
-end
 redis.call("HSET", session, "turn_until", now + ARGV[8])
 --#include _lifetime.lua
 --#include _expire.lua

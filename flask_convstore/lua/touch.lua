@@ -35,14 +35,17 @@ if not exists then
     return {"missing", nonce}
 end
 --#include _owner.lua
-if shared and (ARGV[8] ~= "" or ARGV[10] ~= "" or ARGV[11] ~= "") then
-    return {"forbidden", nonce}
-end
 local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4])
 if not (version and created and updated) then
     return {"corrupt", nonce, "session"}
 end
-if created + ARGV[5] <= now or (ARGV[7] ~= "" and created ~= tonumber(ARGV[7])) then
+if created + ARGV[5] <= now then
+    return {"missing", nonce}
+end
+if shared and (ARGV[8] ~= "" or ARGV[10] ~= "" or ARGV[11] ~= "") then
+    return {"forbidden", nonce}
+end
+if ARGV[7] ~= "" and created ~= tonumber(ARGV[7]) then
     return {"missing", nonce}
 end
 local own_ttl, complete, indexed = meta[5], meta[6], meta[7]

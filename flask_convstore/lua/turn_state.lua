@@ -5,6 +5,7 @@ length of the history, and begins when it is free.
 KEYS[1]  session  hash
 ARGV[1]  nonce    echoed in the reply
 ARGV[2]  owner    "*" anyone's, "" nobody's, "=name" that owner's
+ARGV[3]  max_age  milliseconds a session lives from its creation at most
 
 Returns  {"ok", nonce, remaining}   milliseconds; 0 or less if no turn is in progress
          {"missing", nonce}         no such session for this owner
@@ -13,10 +14,10 @@ Cost     O(1)
 local session, nonce, owner = KEYS[1], ARGV[1], ARGV[2]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "turn_until")
+local meta = redis.call("HMGET", session, "version", "owner", "created", "turn_until")
 local exists = meta[1]
-if not exists then
+if not exists or tonumber(meta[3]) + ARGV[3] <= now then
     return {"missing", nonce}
 end
 --#include _owner.lua
-return {"ok", nonce, (tonumber(meta[3]) or now) - now}
+return {"ok", nonce, (tonumber(meta[4]) or now) - now}
