@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -35,8 +34,13 @@ from flask_convstore.memory_store import MemoryStore
 from flask_convstore.messages import Usage, join_element
 from flask_convstore.models import ANY, Alias
 from flask_convstore.redis_store import RedisStore
+from flask_convstore.times import now_ms
 
 from .servers import Server
+
+CREATED = "<created>"
+"""Stands for the time of creation of the session that is there, which differs between the stores."""
+MAX_AGE = 1_000_000
 
 IDS = st.sampled_from(["s", "t"])
 OWNERS = st.sampled_from([ANY, ANY, ANY, None, "alice", "bob"])
@@ -51,6 +55,7 @@ SHAPES = st.sampled_from(["full", "data", "list"])
 CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
 EXPECTED = st.just("") | VERSIONS.map(str)
+ETAGS = EXPECTED | VERSIONS.map(lambda version: f"{CREATED}-{version}")
 ALIASES = st.builds(Alias, st.sampled_from([None, "alice", "a:b"]), st.sampled_from(["x", "b:x", "ä"]))
 FIRST_TITLES = st.sampled_from(["", "", "first", "another"])
 USAGES = st.sampled_from([None, None, Usage(1, 2), Usage(30, 0)])
@@ -62,10 +67,22 @@ class Machine(RuleBasedStateMachine):
 
     server: Server
 
-    @initialize(policy=st.sampled_from(["reject", "trim"]))
-    def start(self, policy: str) -> None:
+    @initialize(
+        policy=st.sampled_from(["reject", "trim"]),
+        max_session_bytes=st.sampled_from([120, 300]),
+        owner=st.sampled_from([None, "alice"]),
+        guest=st.sampled_from([None, "reader", "writer", "writer"]),
+    )
+    def start(self, policy: str, max_session_bytes: int, owner: Any, guest: Any) -> None:
         limits = limits_of(
-            Settings(max_tokens=6, max_history=6, history_policy=policy, max_data_bytes=60, max_session_bytes=300)
+            Settings(
+                max_tokens=6,
+                max_history=6,
+                history_policy=policy,
+                max_data_bytes=60,
+                max_session_bytes=max_session_bytes,
+                max_age=MAX_AGE,
+            )
         )
         self.client = self.server.client
         self.client.flushall()
@@ -73,15 +90,23 @@ class Machine(RuleBasedStateMachine):
         self.redis = RedisStore(self.client, "m:", limits)
         # When each session was created, as often as it was: the times differ between the stores.
         self.created: dict[str, list[tuple[int, int]]] = {"s": [], "t": []}
+        if guest:
+            first = Save(session_id="s", owner=owner, mode="create", shape="data", fields=(), history=None)
+            self.both(with_token(first, "T1"))
+            self.both(Share(session_id="s", owner=owner, name="bob", role=guest))
 
     def both(self, command: Any, call: str = "apply", incarnation: int | None = None) -> None:
         outcomes = []
         for number, store in enumerate((self.memory, self.redis)):
             meant = command
+            times = self.created[command.session_id]
             if incarnation is not None:
-                times = self.created[command.session_id]
                 when = times[incarnation % len(times)][number] if times else 1
                 meant = replace(command, created_at_ms=when)
+            expected = getattr(command, "expected", "")
+            if CREATED in expected:
+                now = str(times[-1][number] if times else 1)
+                meant = replace(meant, expected=expected.replace(CREATED, now))
             outcomes.append(outcome(lambda store=store, meant=meant: getattr(store, call)(meant)))  # type: ignore[misc]
         memory, redis = outcomes
         assert memory == redis, command
@@ -102,6 +127,7 @@ class Machine(RuleBasedStateMachine):
         first_title=FIRST_TITLES,
         usage=USAGES,
         started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
+        earlier_token=st.sampled_from(["", "", "T1", "T2"]),
     )
     def save(
         self, started: int | None, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any
@@ -126,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         incarnation = given.pop("incarnation") if merge else given.pop("incarnation") and None
         command = Save(fields=tuple(FieldChange(*found) for found in changes), history=history, **given)
         if started is not None and not merge:  # elsewhere, by a clock that may go wrong
-            command = replace(command, started_at_ms=time.time_ns() // 1_000_000 + started)
+            command = replace(command, started_at_ms=now_ms() + started)
         self.both(with_token(command, token), incarnation=incarnation)
 
     @rule(
@@ -136,7 +162,7 @@ class Machine(RuleBasedStateMachine):
         digest=DIGESTS,
         elements=ELEMENTS,
         fields=st.lists(st.tuples(NAMES, TEXTS), max_size=2, unique_by=lambda field: field[0]).map(tuple),
-        expected=EXPECTED,
+        expected=ETAGS,
         ttl_ms=TTLS,
         title=st.sampled_from([None, None, "", "ä title"]),
         first_title=FIRST_TITLES,
@@ -155,7 +181,7 @@ class Machine(RuleBasedStateMachine):
         attempt=st.sampled_from(["A1", "A2", "A3"]),
         supersede=st.booleans(),
         last=st.none() | st.integers(1, 3),
-        expected=EXPECTED,
+        expected=ETAGS,
         first_title=FIRST_TITLES,
         usage=USAGES,
     )
@@ -165,8 +191,8 @@ class Machine(RuleBasedStateMachine):
     @rule(
         session_id=IDS,
         owner=OWNERS,
-        turn=st.sampled_from(["A1", "A2", "A3"]),
-        token=st.none() | st.tuples(st.sampled_from(["T1", "T2"]), VERSIONS).map(lambda end: f"{end[0]}\n{end[1]}"),
+        turn=st.none() | st.sampled_from(["A1", "A2", "A3"]),
+        token=st.none() | st.sampled_from(["T1", "T2"]),
         elements=ELEMENTS.map(lambda elements: elements[:1]),
         changes=CHANGES,
         status=st.sampled_from(["", "", "unanswered", "failed"]),
@@ -174,9 +200,16 @@ class Machine(RuleBasedStateMachine):
         expected=EXPECTED,
         usage=USAGES,
     )
-    def commit(self, token: str | None, changes: Any, **given: Any) -> None:
-        command = CommitTurn(fields=tuple(FieldChange(*found) for found in changes), digest=given["turn"], **given)
-        self.both(command if token is None else replace(command, token=token))
+    def commit(self, session_id: str, turn: str | None, token: str | None, changes: Any, **given: Any) -> None:
+        """By the attempt *turn*, None: whose the turn is; under the token of the end of the one that began with *token*."""
+        session, tokens = self.memory._sessions.get(session_id), self.memory._tokens.get(session_id)
+        attempt = turn or (session.turn.attempt if session and session.turn else "A1")
+        fields = tuple(FieldChange(*found) for found in changes)
+        command = CommitTurn(session_id=session_id, turn=attempt, fields=fields, digest=attempt, **given)
+        if token:
+            begun = tokens and tokens.receipts.get(token)
+            command = replace(command, token=f"{token}\n{begun[0].version if begun else 0}")
+        self.both(command)
 
     @rule(session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]))
     def renew(self, **given: Any) -> None:
@@ -187,7 +220,7 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         token=TOKENS,
         digest=DIGESTS,
-        expected=EXPECTED,
+        expected=ETAGS,
         incarnation=INCARNATIONS,
         seq=VERSIONS,
         loaded=st.sampled_from([True, True, True, False]),
@@ -213,9 +246,18 @@ class Machine(RuleBasedStateMachine):
     def messages(self, **given: Any) -> None:
         assert self.memory.messages(**given) == self.redis.messages(**given)
 
-    @rule(session_id=IDS, owner=OWNERS, token=TOKENS, digest=DIGESTS, expected=EXPECTED)
-    def delete(self, token: str | None, **given: Any) -> None:
-        self.both(with_token(Delete(**given), token))
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        expected=ETAGS,
+        incarnation=INCARNATIONS,
+        ago=st.none() | st.sampled_from([100_000, 0]),
+    )
+    def delete(self, token: str | None, incarnation: int | None, ago: int | None, **given: Any) -> None:
+        at_ms = None if ago is None else now_ms() - ago  # elsewhere
+        self.both(with_token(Delete(at_ms=at_ms, **given), token), incarnation=incarnation)
 
     @rule(
         session_id=IDS,
@@ -267,6 +309,19 @@ class Machine(RuleBasedStateMachine):
     def expire(self, session_id: str) -> None:
         self.memory._sessions.pop(session_id, None)
         self.client.delete(*self.redis._keys(session_id)[:2])
+
+    @rule(session_id=IDS)
+    def outlive(self, session_id: str) -> None:
+        """It is past its greatest age, and its server has not noticed."""
+        session, key = self.memory._sessions.get(session_id), self.redis._keys(session_id)[0]
+        if session and self.client.exists(key):
+            session.created -= 1000 * MAX_AGE
+            self.client.hincrby(key, "created", -1000 * MAX_AGE)
+
+    @rule(session_id=IDS, owner=OWNERS)
+    def ask_whether_it_has_ended(self, session_id: str, owner: Any) -> None:
+        if self.memory.load(session_id, ANY) or not self.client.exists(self.redis._keys(session_id)[0]):
+            assert self.memory.has_ended(session_id, owner) == self.redis.has_ended(session_id, owner)
 
     @rule(session_id=IDS)
     def end_lease(self, session_id: str) -> None:
