@@ -45,7 +45,7 @@ _SWEEP_EVERY_MS = 60_000
 class _Tokens:
     """The receipts of a session's last writes, with the digest of each; they outlive it."""
 
-    owner: str | None = None
+    owner: str | None
     ended: int = 0
     expires: int = 0
     writes: int = 0
@@ -196,8 +196,8 @@ class MemoryStore:
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         with self._lock:
             now = self._clock()
-            tokens = self._tokens.get(session_id)
-            if not tokens or tokens.expires <= now or self._visible(session_id, ANY, now):
+            tokens = self._tokens_of(session_id, now)
+            if not tokens or self._visible(session_id, ANY, now):
                 return False
             return owner in (ANY, tokens.owner)
 
@@ -252,8 +252,8 @@ class MemoryStore:
         ended = 0
         if predecessor:  # ends here
             owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
-        tokens = self._tokens.get(command.session_id)
-        if command.mode == "first" and tokens and tokens.expires > now:
+        tokens = self._tokens_of(command.session_id, now)
+        if command.mode == "first" and tokens:
             raise SessionNotFound(command.session_id)
         ended = max(ended, tokens.ended if tokens else 0)
         return MemorySession(owner, "full", max(command.started_at_ms or now, ended + 1))
@@ -302,17 +302,21 @@ class MemoryStore:
         lifetime = session.ttl or (limits.ttl_complete_ms if complete else limits.ttl_ms)
         session.active = now
         session.expires = min(now + lifetime, session.created + limits.max_age_ms)
-        tokens = self._tokens.setdefault(session_id, _Tokens(session.owner))
-        if tokens.owner != session.owner:  # a successor of another owner's session
-            tokens.owner = session.owner
-            tokens.receipts, tokens.writes = {}, 0
+        tokens = self._tokens_of(session_id, now)
+        if not tokens or tokens.owner != session.owner:  # else a predecessor's, if it had the same owner
+            tokens = self._tokens[session_id] = _Tokens(session.owner)
         tokens.expires = session.expires + limits.tombstone_ms
+
+    def _tokens_of(self, session_id: str, now: int) -> _Tokens | None:
+        """The tokens of a session, which outlive it; None where there are none, or none any more."""
+        tokens = self._tokens.get(session_id)
+        return tokens if tokens and tokens.expires > now else None
 
     def _repeated(self, command: Write, session: MemorySession | None, now: int) -> Receipt | None:
         """The first receipt of a write whose token is known."""
-        tokens = self._tokens.get(command.session_id)
+        tokens = self._tokens_of(command.session_id, now)
         known = tokens and tokens.receipts.get(command.token)
-        if not tokens or not known or tokens.expires <= now:
+        if not tokens or not known:
             return None
         is_anothers = not session and self._visible(command.session_id, ANY, now)
         if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):

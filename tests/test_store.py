@@ -753,6 +753,16 @@ def test_every_interaction_lets_the_tombstone_live_longer(harness: Harness) -> N
         harness.store.apply(Delete(session_id="s", owner=ANY))
 
 
+def test_a_successor_does_not_prolong_a_tombstone_that_is_over(harness: Harness) -> None:
+    harness.store.apply(start := save("s", b"m1"))
+    harness.expire("s")
+    harness.age(TTL + 24 * 3_600_000 - 20_000)
+    harness.store.apply(save("t"))
+    harness.age(30_000)
+    harness.store.apply(save("s", b"m2"))
+    assert not harness.store.apply(start).repeated
+
+
 def test_an_interaction_that_is_none_moves_no_lifetime(harness: Harness) -> None:
     harness.store.apply(save("s"))
     harness.age(600_000)
