@@ -345,7 +345,7 @@ def receipt_of(session: MemorySession, first_seq: int | None, history_version: i
         created_at_ms=session.created,
         updated_at_ms=session.updated,
         expires_at_ms=session.expires,
-        lifetime_ms=session.expires - now,
+        lifetime_ms=session.expires - max(now, session.created),
         history_version_before=history_version,
     )
 

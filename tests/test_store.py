@@ -702,6 +702,16 @@ def test_what_started_elsewhere_ends_what_is_there(harness: Harness) -> None:
     assert load(harness).created_at_ms == last.updated_at_ms + 5_000
 
 
+def test_a_repeat_tells_the_first_end_also_where_the_clock_of_elsewhere_went_ahead(harness: Harness) -> None:
+    now = harness.store.apply(save("t")).created_at_ms
+    for command in (replace(save("s"), started_at_ms=now + 600_000), append("s", b"m1")):
+        first = harness.store.apply(command)
+        again = harness.store.apply(command)
+        for receipt in (first, again):
+            assert receipt.updated_at_ms == now + 600_000
+            assert receipt.updated_at_ms + receipt.lifetime_ms == first.expires_at_ms
+
+
 def test_first_is_refused_where_one_has_ended(harness: Harness) -> None:
     first = replace(save("s", b"m1"), mode="first")
     harness.store.apply(first)

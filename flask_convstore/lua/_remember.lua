@@ -3,8 +3,9 @@
 -- the version, which starts anew after a delete. Needs version, first_seq, created and lifetime as they are now, and
 -- history_version as it was before.
 local write, most = (tonumber(known[1]) or 0) + 1, tonumber(ARGV[9])
-receipt = string.format("%d %d %d %d %d %d %s", version, first_seq, math.max(now, created), history_version,
-    math.max(lifetime, 0), write, ARGV[8])
+local at = math.max(now, created)
+receipt = string.format("%d %d %d %d %d %d %s", version, first_seq, at, history_version,
+    math.max(now + lifetime - at, 0), write, ARGV[8])
 redis.call("HSET", tokens, "writes", write, "t:" .. token, receipt)
 if write > most and write % math.ceil(most / 4) == 0 then
     local kept = redis.call("HGETALL", tokens)
