@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 
-from .changes import Content
 from .checks import check_name
 from .commands import LinkAlias, Touch
+from .contents import Content
 from .conversations import Conversations
 from .errors import SessionExists, SessionNotFound, StoreUnavailable
 from .ids import new_id

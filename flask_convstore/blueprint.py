@@ -39,9 +39,9 @@ from werkzeug.routing import BaseConverter
 
 from . import aliases, branches, codecs, editing, openapi, schemas, updating
 from .answers import answer, etag, marked, tagged
-from .changes import title_of
 from .checks import MAX_SEQ, check_name
 from .config import ENDPOINTS, Settings
+from .contents import title_of
 from .conversations import Conversations
 from .errors import (
     ConflictError,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import aliases, changes
+from . import aliases, changes, contents
 from .checks import check_whole
 from .commands import Append, Delete, Share, Touch
 from .conversations import Backend, Conversations
@@ -39,7 +39,7 @@ def compact(
     with turn:
         start = max(0, len(snapshot.elements) - keep)
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
-        elements = changes.added([message], backend.form).elements + tuple(snapshot.elements[start:])
+        elements = contents.added([message], backend.form).elements + tuple(snapshot.elements[start:])
         successor = _create(backend, snapshot, elements, snapshot.usage)
         try:
             for name, role in snapshot.shared.items():

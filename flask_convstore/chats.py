@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from . import changes
+from . import contents
 from .commands import Extend, Save, digest_of, token_or_new
 from .conversations import Conversations
 from .errors import InvalidInput
@@ -28,7 +28,7 @@ def save_message(
     if not isinstance(role, str) or not role:
         raise InvalidInput(f"it is a text such as 'user', not {role!r}; nothing was written", "role")
     backend, whose = conversations.resolved(id_of(key), owner)
-    elements, first_title, usage = changes.added([Message({"role": role, "content": content}, metadata)], backend.form)
+    elements, first_title, usage = contents.added([Message({"role": role, "content": content}, metadata)], backend.form)
     return backend.store.apply(
         Save(
             session_id=id_of(key),

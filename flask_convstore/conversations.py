@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from . import changes
-from .changes import Content, Form
+from . import changes, contents
+from .bases import base_created, base_merged
 from .checks import check_lifetime, check_name, check_session_id, check_whole
 from .commands import Append, Delete, Save, Touch, digest_of, token_or_new
 from .config import Settings
+from .contents import Content, Form
 from .errors import (
     ConflictError,
     InvalidInput,
@@ -108,7 +109,7 @@ class Conversations(abc.ABC):
         session = as_session(data, session_id, backend.origin)
         if session is None:
             save = changes.whole(session_id, data, backend.form, whose, ttl_ms)
-            return based(data, changes.base_created(save, backend.store.apply(save), backend.origin))
+            return based(data, base_created(save, backend.store.apply(save), backend.origin))
         self._finish_pending(session, backend)
         base = base_of(session)
         difference = changes.difference(base, data, backend.form, whose, ttl_ms)
@@ -186,13 +187,13 @@ class Conversations(abc.ABC):
         """
         backend, whose = self.resolved(session_id, owner)
         if message:
-            changes.added([message], backend.form)
+            contents.added([message], backend.form)
         save = changes.whole(session_id, data, backend.form, whose, self.ttl_ms(ttl), "first" if is_first else "create")
         save = replace(save, instead_of=instead_of)
         if token:
             save = replace(save, token=token, digest=digest)
         receipt = backend.store.apply(save)
-        return based(data, changes.base_created(save, receipt, backend.origin)), receipt
+        return based(data, base_created(save, receipt, backend.origin)), receipt
 
     def start(
         self,
@@ -293,8 +294,8 @@ class Conversations(abc.ABC):
             raise InvalidInput("append needs a message or data; nothing was written")
         if expected_version is not None:
             check_whole(expected_version, "expected_version")
-        elements, first_title, usage = changes.added(messages, backend.form)
-        fields = changes.set_fields(data, backend.form) if data else ()
+        elements, first_title, usage = contents.added(messages, backend.form)
+        fields = contents.fields_to_set(data, backend.form) if data else ()
         return backend.store.apply(
             Append(
                 session_id=session_id,
@@ -368,7 +369,7 @@ class Conversations(abc.ABC):
             if error.written is not False:
                 on_base(session, replace(base_of(session), pending=save))
             raise
-        return on_base(session, changes.base_merged(base_of(session), save, receipt))
+        return on_base(session, base_merged(base_of(session), save, receipt))
 
     def _finish_pending(self, session: AnySession, backend: Backend) -> None:
         """Repeat a save that was not acknowledged, with its token: only then is it known what the session differs from."""

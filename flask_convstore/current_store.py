@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app
 
 from .app_state import AppState
-from .changes import Content
+from .contents import Content
 from .extension import ConversationStore
 from .models import CALLER, Owner, Receipt, Scope
 from .per_request import KEY

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from . import changes, codecs
+from . import codecs, contents
 from .checks import MAX_SEQ, check_whole
 from .commands import Edit, digest_of, new_token, token_or_new
 from .conversations import Backend, Conversations
@@ -150,8 +150,8 @@ def _command(backend: Backend, owner: Owner, change: _Change) -> Edit:
         raise MessageNotFound(change.session_id, change.seq)
     after = change.into(before)
     element = edited_element(found.elements[0], after)
-    changes.check_element(element, after, backend.form)
-    was_title, title = changes.title_of(before.body), changes.title_of(after.body)
+    contents.check_element(element, after, backend.form)
+    was_title, title = contents.title_of(before.body), contents.title_of(after.body)
     return Edit(
         session_id=change.session_id,
         owner=owner,

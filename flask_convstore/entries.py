@@ -10,9 +10,10 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import changes, merging
-from .changes import Base, Texts
+from . import changes, contents, merging
+from .bases import Base, base_created, base_merged, base_read
 from .commands import Delete, Extend, Mode, Save, Touch, new_token
+from .contents import Texts
 from .conversations import Backend
 from .converters import Converter
 from .errors import (
@@ -185,7 +186,7 @@ class Entry:
     def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt) -> None:
         """What was stored as *before* becomes what *command* has left; see ``refresh``."""
         place, form = self.place, self.place.backend.form
-        base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
         if isinstance(command, Save) and command.mode == "merge":
             before = merging.with_written(self.value, before, command, receipt, form)
@@ -212,7 +213,7 @@ class Entry:
         self.value, self._base, self._given = NO_VALUE, None, None
         if snapshot is None:
             return
-        self._base = changes.base_read(snapshot, place.backend.origin)
+        self._base = base_read(snapshot, place.backend.origin)
         content = content_of(snapshot, place.history_key)
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
@@ -233,7 +234,7 @@ class Entry:
             return
         base = base_of(session)
         if snapshot.created_at_ms != base.created_at_ms or not self._differs(base, value):
-            self._base = changes.base_read(snapshot, place.backend.origin)
+            self._base = base_read(snapshot, place.backend.origin)
 
     def _catch_up(self, value: Any) -> None:
         """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
@@ -308,9 +309,9 @@ class Entry:
         before = self.known()
         self.is_absent, self._began, self._given = False, Began(), given
         if command.mode == "merge" and before:
-            self._rebase(changes.base_merged(before, command, receipt))
+            self._rebase(base_merged(before, command, receipt))
             return
-        self._rebase(changes.base_created(command, receipt, self.place.backend.origin))
+        self._rebase(base_created(command, receipt, self.place.backend.origin))
         if command.mode == "upsert" and receipt.version > 1:
             self._join(receipt.first_seq, attempt)
 
@@ -321,7 +322,7 @@ class Entry:
         if snapshot is None:
             self._lose()
             return
-        base, content = changes.base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
         self._given = self._given or self._texts(self.value)
         if not place.converter and _are_alike(self.value, content):
             _, fields, history = self._given
@@ -354,7 +355,7 @@ class Entry:
             raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}; nothing was written") from error
 
     def _texts(self, value: Any) -> Texts:
-        return changes.texts(self._content(value), self.place.backend.form)
+        return contents.texts(self._content(value), self.place.backend.form)
 
     def _session(self) -> Session | ListSession | None:
         """The value, if it is a session of this place, and so knows what it is compared with."""

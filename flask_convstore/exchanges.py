@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import changes
+from . import contents
 from .commands import Append, digest_of, token_or_new
 from .conversations import Conversations
 from .errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
@@ -98,7 +98,7 @@ def _only_store(
     backend, whose = conversations.resolved(session_id, CALLER)
     if is_counted:
         conversations.spend(whose)
-    elements, first_title, usage = changes.added([message], backend.form)
+    elements, first_title, usage = contents.added([message], backend.form)
     command = Append(
         session_id=session_id,
         owner=whose,

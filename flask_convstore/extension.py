@@ -15,9 +15,9 @@ from . import aliases, branches, chats, editing, openapi, owners, per_request, p
 from .anonymous import AnonymousOwners
 from .app_state import AppState, make_state
 from .blueprint import make_blueprint
-from .changes import Content
 from .checks import check_name, check_whole
 from .config import load_settings, share_keys
+from .contents import Content
 from .conversations import Backend, Conversations
 from .converters import converter_of
 from .errors import ConfigurationError

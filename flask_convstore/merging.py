@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from . import changes, codecs
-from .changes import Base, Form
+from . import changes, codecs, contents
+from .bases import Base
 from .commands import Extend, FieldChange, Save
+from .contents import Form
 from .messages import bodies_of
 from .models import Receipt
 
@@ -74,7 +75,7 @@ def take_over(
         assert isinstance(content, list)
         return _take_over_history(value, before, base, content, form)
     assert isinstance(content, dict)
-    _, fields, given = changes.texts(value, form)
+    _, fields, given = contents.texts(value, form)
     base = replace(base, fields=_take_over_fields(value, fields, before, base, content))
     key = form.history_key
     mine, theirs = value.get(key), content.get(key)
@@ -111,7 +112,7 @@ def _take_over_fields(
 
 def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: Form) -> Base:
     """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
-    _, fields, history = changes.texts(value, form)
+    _, fields, history = contents.texts(value, form)
     known = dict(before.fields)
     for name, _, text in command.fields:
         if fields.get(name) == text:
@@ -150,7 +151,7 @@ def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], f
     """The same for a history. One that was rewritten here stays so, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)
-    _, _, given = changes.texts(list(mine), form)
+    _, _, given = contents.texts(list(mine), form)
     was = bodies_of(before.elements)
     dropped = changes.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:

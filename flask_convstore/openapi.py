@@ -16,10 +16,10 @@ from marshmallow import Schema
 from werkzeug.routing import Rule
 
 from . import schemas
-from .changes import MAX_FIELDS
 from .checks import MAX_NAME, MAX_SEQ
 from .components import COMPONENTS, CONTROL, Json, ref
 from .config import ENDPOINTS, Settings
+from .contents import MAX_FIELDS
 from .errors import InvalidInput, NotInstalled
 from .operations import (
     ERRORS,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from . import changes, codecs
+from . import codecs, contents
 from .checks import check_session_id, check_title
 from .commands import FieldChange, Rewrite, Save
 from .conversations import Conversations
@@ -101,8 +101,7 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
     """The command that makes a session of a line of an export, under its own id."""
     form = conversations.backend.form
     check_session_id(line["session_id"])
-    fields = changes.encoded_fields(line["data"], form, "data")
-    changes.check_data_size(fields.items(), form)
+    fields = contents.fields_to_set(line["data"], form)
     elements = []
     for shown in line["messages"]:
         names = ("metadata", "tokens", "edits", "edited_at_ms", "status")
@@ -110,23 +109,23 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
         if "tokens" in facts:
             facts["tokens"] = list(Usage(**facts["tokens"]))
         _check_imported(facts, shown["created_at_ms"])
-        changes.check_facts(facts, "message", form)
+        contents.check_facts(facts, "message", form)
         element = join_element(shown["created_at_ms"], codecs.encode(shown["body"]), facts)
-        changes.check_element(element, message_of(element, 1), form)
+        contents.check_element(element, message_of(element, 1), form)
         elements.append(element)
     if line["shape"] not in ("full", "data", "list"):
         raise ValueError(f"its shape is {line['shape']!r}")
     if line["shape"] == "data" and elements:
         raise ValueError("its shape has no messages")
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
-    changes.check_facts({"tokens": usage or ()}, "session", form)
+    contents.check_facts({"tokens": usage or ()}, "session", form)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
     return Save(
         session_id=line["session_id"],
         owner=owner,
         mode="create",
         shape=line["shape"],
-        fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
+        fields=tuple(FieldChange(name, None, text) for name, text in fields),
         history=Rewrite(0, None if line["shape"] == "data" else tuple(elements)),
         ttl_ms=None if ttl_ms is None else conversations.ttl_ms(ttl_ms / 1000),
         first_title="" if title is None else check_title(title),

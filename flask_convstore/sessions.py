@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from . import codecs
-from .changes import Base, Content, base_read
+from .bases import Base, base_read
+from .contents import Content
 from .errors import CorruptValue
 from .messages import Message, Usage, bodies_of, stored_message
 from .models import Snapshot

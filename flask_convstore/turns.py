@@ -16,7 +16,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 
-from . import changes
+from . import changes, contents
 from .checks import check_whole
 from .commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, digest_of, new_token, token_or_new
 from .conversations import Backend, Conversations
@@ -145,7 +145,7 @@ class Turn:
             raise InvalidInput("the turn has a reply already; nothing was written", "reply")
         body = as_message(reply)
         form = self._backend.form
-        elements, _, usage = changes.added([] if body is None else [body], form)
+        elements, _, usage = contents.added([] if body is None else [body], form)
         fields = self._changed_fields()
         token = f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
         receipt = self._commit(elements, fields, "unanswered" if body is None else "", token, usage=usage)
@@ -263,7 +263,7 @@ def begin(
     backend, whose = conversations.resolved(session_id, owner)
     if is_counted:
         conversations.spend(whose)
-    (element,), first_title, usage = changes.added([message], backend.form)
+    (element,), first_title, usage = contents.added([message], backend.form)
     command = BeginTurn(
         session_id=session_id,
         owner=whose,

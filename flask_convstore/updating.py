@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import changes
+from . import contents
 from .checks import check_name, check_title
 from .commands import Append, Share
 from .conversations import Conversations
@@ -27,8 +27,7 @@ def update(
     """See ``ConversationStore.update_session``; *removed* are fields to remove, *expected* as ``delete_session`` has it."""
     backend, whose = conversations.resolved(session_id, owner)
     fields: dict[str, bytes | None] = dict.fromkeys(removed)
-    fields.update(changes.encoded_fields(data or {}, backend.form, "data"))
-    changes.check_data_size(fields.items(), backend.form)
+    fields.update(contents.fields_to_set(data or {}, backend.form))
     if title is not None:
         check_title(title)
     return backend.store.apply(

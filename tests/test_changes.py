@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from flask_convstore import changes
-from flask_convstore.changes import MAX_FIELDS, Form, check_data_size, check_facts, dropped_of, title_of
+from flask_convstore import changes, contents
+from flask_convstore.changes import dropped_of
 from flask_convstore.commands import Extend, Rewrite
+from flask_convstore.contents import Form
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
-from flask_convstore.messages import Message, Usage, bodies_of, message_of
+from flask_convstore.messages import Message, bodies_of, message_of
 from flask_convstore.models import ANY
 
 from .harness import MemoryHarness, PlainConversations
@@ -42,104 +42,6 @@ FORM = Form("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_
 def test_what_was_dropped(before: str, after: str, dropped: int | None) -> None:
     was, now = ([letter.encode() for letter in word] for word in (before, after))
     assert dropped_of(was, now) == dropped
-
-
-@pytest.mark.parametrize(
-    ("body", "title"),
-    [
-        ({"role": "user", "content": "x" * 60}, "x" * 60),
-        ({"role": "user", "content": "x" * 61}, "x" * 59 + "…"),
-        ({"role": "user", "content": "x" * 58 + " y" * 3}, "x" * 58 + "…"),
-        ({"role": "user", "content": " a\n\tb  "}, "a b"),
-        ({"role": "user", "content": "x" + " " * 198 + "yz"}, "x y"),
-        ({"role": "user", "parts": [{"text": "one"}, "two", {"image": 1}, 3]}, "one two"),
-        ({"role": "user", "content": ["", {"text": "a"}]}, "a"),
-        ({"role": "user", "content": None, "parts": "not looked at"}, ""),
-        ({"role": "user", "content": 5}, ""),
-        ({"role": "user"}, ""),
-        ({"role": "assistant", "content": "no"}, ""),
-        ({"content": "no"}, ""),
-        ("user", ""),
-        (None, ""),
-    ],
-)
-def test_how_a_conversation_is_called(body: Any, title: str) -> None:
-    assert title_of(body) == title
-
-
-def test_the_first_user_message_of_many_names_the_session() -> None:
-    messages = [{"role": "system", "content": '"user"'}, {"role": "user", "content": ""}]
-    messages += [{"role": "user", "content": "this"}, {"role": "user", "content": "not this"}]
-    assert changes.added(messages, FORM).first_title == "this"
-    assert changes.added([Message(body) for body in messages], FORM).first_title == "this"
-    assert changes.added(messages[:2], FORM).first_title == ""
-
-
-def test_tokens_of_all_messages_are_summed() -> None:
-    messages = [Message("a", tokens=Usage(1, 20)), Message("b"), Message("c", tokens=Usage(300, 4000))]
-    assert changes.added(messages, FORM).usage == Usage(301, 4020)
-    assert changes.added(["b"], FORM).usage is None
-
-
-@pytest.mark.parametrize("tokens", [(0, 0), (2**50 - 1, 1)])
-def test_tokens_that_may_be_told(tokens: Any) -> None:
-    check_facts({"tokens": tokens}, "m", FORM)
-
-
-@pytest.mark.parametrize("tokens", [(-1, 0), (0, 2**50), (True, 0), (0, 1.0), (0, "1")])
-def test_tokens_that_may_not(tokens: Any) -> None:
-    with pytest.raises(InvalidInput, match="whole numbers, 0 or more") as caught:
-        check_facts({"tokens": tokens}, "m", FORM)
-    assert caught.value.path == "m.tokens"
-
-
-def test_data_are_limited_to_the_byte() -> None:
-    """Names count as UTF-8; what is removed does not count."""
-    check_data_size([("ü", b"x" * 98), ("gone", None)], FORM)
-    with pytest.raises(TooLarge) as caught:
-        check_data_size([("ü", b"x" * 98), ("", b"1")], FORM)
-    assert (caught.value.limit, caught.value.size) == (100, 101)
-
-
-def test_fields_are_limited_to_a_number() -> None:
-    form = replace(FORM, max_data_bytes=10**6)
-    check_data_size([(str(number), b"1") for number in range(MAX_FIELDS)], form)
-    with pytest.raises(TooLarge) as caught:
-        check_data_size([(str(number), b"1") for number in range(MAX_FIELDS + 1)], form)
-    assert (caught.value.limit, caught.value.size) == (MAX_FIELDS, MAX_FIELDS + 1)
-
-
-def test_messages_are_limited_to_the_byte() -> None:
-    (element,) = changes.added(["x"], FORM).elements
-    room = FORM.max_message_bytes - len(element)
-    (fits,) = changes.added(["x" * (room + 1)], FORM).elements
-    assert len(fits) == FORM.max_message_bytes
-    with pytest.raises(TooLarge) as caught:
-        changes.added(["ok", "x" * (room + 2)], FORM)
-    assert (caught.value.limit, caught.value.size, caught.value.path) == (1000, 1001, "history[1]")
-    changes.check_element(fits, Message("x"), FORM)
-    with pytest.raises(TooLarge) as caught:
-        changes.check_element(fits + b"x", Message("x"), FORM)
-    assert caught.value.path == "history[0]"
-    with pytest.raises(InvalidInput) as deep:
-        changes.check_element(fits, Message("x", {"a": [[[1]]]}), FORM)
-    assert deep.value.path.startswith("message.metadata")
-
-
-@pytest.mark.parametrize(
-    ("content", "path", "reason"),
-    [
-        ({5: 1}, "", "the key 5 is no text"),
-        ({"a": {"b": object()}}, "a.b", ""),
-        ({"history": "text"}, "history", "a history is a list of messages, not a str"),
-        ({"history": [1, object()]}, "history[1]", ""),
-    ],
-)
-def test_what_is_refused_is_named(content: Any, path: str, reason: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        changes.texts(content, FORM)
-    assert caught.value.path == path
-    assert reason in caught.value.reason
 
 
 def test_the_history_is_no_field() -> None:
@@ -190,7 +92,7 @@ def written(was: Any, given: Any, now: Any) -> tuple[dict[str, bytes | None], An
     conversations = PlainConversations(MemoryHarness().store)
     conversations.save_session("s", was)
     base = get(conversations)._base
-    save = changes.difference(base, now, FORM, ANY, None, given=changes.texts(given, FORM))
+    save = changes.difference(base, now, FORM, ANY, None, given=contents.texts(given, FORM))
     return ({change.name: change.value for change in save.fields}, save.history) if save else ({}, None)
 
 
@@ -245,59 +147,6 @@ def test_the_place_of_a_message_that_is_too_large_is_told() -> None:
         assert caught.value.path == "history[2]"
 
 
-# ---- what is known after a save
-
-
-def test_a_saved_session_knows_what_was_saved() -> None:
-    conversations = PlainConversations(MemoryHarness().store)
-    hello = Message({"role": "user", "content": "hello"}, tokens=Usage(1, 2))
-    saved = conversations.save_session("s", {"history": [hello]}, ttl=50)
-    assert (saved.title, saved.usage, saved._base.own_ttl_ms) == ("hello", Usage(1, 2), 50_000)
-    read = get(conversations)
-    assert (read.title, read.usage, read._base.own_ttl_ms) == ("hello", Usage(1, 2), 50_000)
-    read["history"].append("more")
-    conversations.save_session("s", read)
-    assert read._base.own_ttl_ms == 50_000
-    conversations.save_session("s", read | {"a": 1}, ttl=70)
-    assert get(conversations)._base.own_ttl_ms == 70_000
-
-
-def test_messages_that_are_merged_name_the_session_and_are_counted() -> None:
-    conversations = PlainConversations(MemoryHarness().store)
-    conversations.save_session("s", {"history": [{"role": "system", "content": "be kind"}]})
-    session = get(conversations)
-    session["history"].append(Message({"role": "user", "content": "hello"}, tokens=Usage(3, 4)))
-    conversations.save_session("s", session)
-    assert (get(conversations).title, get(conversations).usage) == ("hello", Usage(3, 4))
-
-
-@pytest.mark.parametrize("history", [["x"], []])
-def test_what_was_rewritten_can_be_dropped_from_or_rewritten_again(history: list[str]) -> None:
-    """The base knows the numbers of the new messages: they go on behind the old ones."""
-    conversations = PlainConversations(MemoryHarness().store)
-    conversations.save_session("s", {"history": ["a", "b"]})
-    session = get(conversations)
-    session["history"][:] = history
-    conversations.save_session("s", session)
-    read = get(conversations)
-    assert list(session._base.seqs) == list(read._base.seqs)
-    assert (
-        (session._base.first_seq, session._base.count) == (read._base.first_seq, read._base.count) == (3, len(history))
-    )
-    assert session._base.history_version == read._base.history_version
-    session["history"] += ["c", "d"]
-    conversations.save_session("s", session)
-    del session["history"][0]
-    conversations.save_session("s", session)
-    assert get(conversations)["history"] == [*history, "c", "d"][1:]
-
-
-def test_a_name_that_no_text_holds_is_refused() -> None:
-    with pytest.raises(NotSerializable) as caught:
-        changes.encoded_fields({"\ud800": 1}, FORM, "data")
-    assert caught.value.path == "data"
-
-
 def test_a_part_of_a_history_is_not_rewritten() -> None:
     conversations = PlainConversations(MemoryHarness().store)
     conversations.save_session("s", {"history": ["a", "b", "c"]})
@@ -317,18 +166,3 @@ def test_an_upsert_adds_what_there_is() -> None:
     added = history(["x"])
     assert isinstance(added, Extend)
     assert (added.drop_below, bodies_of(added.elements)) == (0, [b'"x"'])
-
-
-def test_a_merged_session_knows_its_times_and_who_served_it() -> None:
-    conversations = PlainConversations(MemoryHarness().store)
-    conversations.save_session("s", {"a": 1, "history": ["m"]})
-    base = get(conversations)._base
-    save = changes.difference(base, {"a": 2, "history": ["m"]}, FORM, ANY, None)
-    assert save
-    receipt = conversations.backend.store.apply(save)
-    receipt = replace(receipt, updated_at_ms=5, expires_at_ms=7, fallback="journal")
-    merged = changes.base_merged(base, save, receipt)
-    assert (merged.version, merged.updated_at_ms, merged.expires_at_ms, merged.fallback) == (2, 5, 7, "journal")
-    assert (merged.fields, merged.elements, merged.history_version) == ({"a": b"2"}, base.elements, 1)
-    whole = changes.whole("s", {"a": 2}, FORM, ANY, None)
-    assert changes.base_created(whole, receipt, "here").fallback == "journal"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from flask_convstore import changes
-from flask_convstore.changes import Base, Form
+from flask_convstore.bases import Base
 from flask_convstore.commands import Extend, Rewrite, Save
+from flask_convstore.contents import Form
 from flask_convstore.merging import take_over, whole_number, with_written
 from flask_convstore.models import ANY
 from flask_convstore.sessions import plain

@@ -39,7 +39,9 @@ ROOMS = {
     room.name: room
     for room in (
         Room("sessions", "sessions mapping editing mapping_races"),
-        Room("changes", "changes sessions mapping mapping_races"),
+        Room("contents", "contents changes sessions mapping turns editing"),
+        Room("bases", "bases sessions mapping mapping_races"),
+        Room("changes", "changes bases sessions mapping mapping_races"),
         Room("merging", "merging mapping mapping_races sessions"),
         Room("windows", "windows turns blueprint"),
         Room("turns", _TURNS),

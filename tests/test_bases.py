@@ -1,0 +1,77 @@
+"""What is known of a session after it was saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flask_convstore import changes
+from flask_convstore.bases import base_created, base_merged
+from flask_convstore.contents import Form
+from flask_convstore.messages import Message, Usage
+from flask_convstore.models import ANY
+
+from .harness import MemoryHarness, PlainConversations
+from .test_sessions import get
+
+FORM = Form("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
+
+
+def test_a_saved_session_knows_what_was_saved() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    hello = Message({"role": "user", "content": "hello"}, tokens=Usage(1, 2))
+    saved = conversations.save_session("s", {"history": [hello]}, ttl=50)
+    assert (saved.title, saved.usage, saved._base.own_ttl_ms) == ("hello", Usage(1, 2), 50_000)
+    read = get(conversations)
+    assert (read.title, read.usage, read._base.own_ttl_ms) == ("hello", Usage(1, 2), 50_000)
+    read["history"].append("more")
+    conversations.save_session("s", read)
+    assert read._base.own_ttl_ms == 50_000
+    conversations.save_session("s", read | {"a": 1}, ttl=70)
+    assert get(conversations)._base.own_ttl_ms == 70_000
+
+
+def test_messages_that_are_merged_name_the_session_and_are_counted() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"history": [{"role": "system", "content": "be kind"}]})
+    session = get(conversations)
+    session["history"].append(Message({"role": "user", "content": "hello"}, tokens=Usage(3, 4)))
+    conversations.save_session("s", session)
+    assert (get(conversations).title, get(conversations).usage) == ("hello", Usage(3, 4))
+
+
+@pytest.mark.parametrize("history", [["x"], []])
+def test_what_was_rewritten_can_be_dropped_from_or_rewritten_again(history: list[str]) -> None:
+    """The base knows the numbers of the new messages: they go on behind the old ones."""
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"history": ["a", "b"]})
+    session = get(conversations)
+    session["history"][:] = history
+    conversations.save_session("s", session)
+    read = get(conversations)
+    assert list(session._base.seqs) == list(read._base.seqs)
+    assert (
+        (session._base.first_seq, session._base.count) == (read._base.first_seq, read._base.count) == (3, len(history))
+    )
+    assert session._base.history_version == read._base.history_version
+    session["history"] += ["c", "d"]
+    conversations.save_session("s", session)
+    del session["history"][0]
+    conversations.save_session("s", session)
+    assert get(conversations)["history"] == [*history, "c", "d"][1:]
+
+
+def test_a_merged_session_knows_its_times_and_who_served_it() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"a": 1, "history": ["m"]})
+    base = get(conversations)._base
+    save = changes.difference(base, {"a": 2, "history": ["m"]}, FORM, ANY, None)
+    assert save
+    receipt = conversations.backend.store.apply(save)
+    receipt = replace(receipt, updated_at_ms=5, expires_at_ms=7, fallback="journal")
+    merged = base_merged(base, save, receipt)
+    assert (merged.version, merged.updated_at_ms, merged.expires_at_ms, merged.fallback) == (2, 5, 7, "journal")
+    assert (merged.fields, merged.elements, merged.history_version) == ({"a": b"2"}, base.elements, 1)
+    whole = changes.whole("s", {"a": 2}, FORM, ANY, None)
+    assert base_created(whole, receipt, "here").fallback == "journal"
