@@ -62,11 +62,9 @@ def _fields(kind: Any) -> dict[str, str] | None:
     if dataclasses.is_dataclass(kind):
         return {field.name: field.name for field in dataclasses.fields(kind) if field.init}
     attributes = getattr(kind, "__attrs_attrs__", None)
-    return (
-        None
-        if attributes is None
-        else {one.name: getattr(one, "alias", None) or one.name.lstrip("_") for one in attributes if one.init}
-    )
+    if attributes is None:
+        return None
+    return {one.name: getattr(one, "alias", None) or one.name.lstrip("_") for one in attributes if one.init}
 
 
 def _unbuilt(value: Any) -> Any:
@@ -130,10 +128,11 @@ def _built_as_one_of(kinds: tuple[Any, ...], plain: Any) -> Any:
     """*plain* as the first kind that it fits, None aside."""
     if plain is None:
         return None
-    # Of several classes first those that have a place for all there is.
-    for kind in sorted(
-        kinds, key=lambda kind: isinstance(plain, Mapping) and not set(plain) <= set(_fields(kind) or ())
-    ):
+
+    def lacks_fields(kind: Any) -> bool:
+        return isinstance(plain, Mapping) and not set(plain) <= set(_fields(kind) or ())
+
+    for kind in sorted(kinds, key=lacks_fields):  # of several classes first those that have a place for all there is
         if kind is type(None):
             continue
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import changes, contents, merging
 from .bases import Base, base_created, base_merged, base_read
@@ -58,6 +58,14 @@ class Place:
         return self.backend.settings.history_key
 
 
+class _Pending(NamedTuple):
+    """A write whose answer never came: what it was for, what was sent, and the value's texts then, if it has a converter."""
+
+    command: Save | Delete
+    attempt: Save | Delete
+    given: Texts | None
+
+
 class Entry:
     """A value that was loaded or assigned, and what the store is known to hold in its place.
 
@@ -72,12 +80,12 @@ class Entry:
         self.value: Any = NO_VALUE
         self.is_absent = False
         self.is_looked_at = False
-        self._base: Base | None = None
+        self._base: Base | None = None  # of the value as it was loaded or written last; a saved session may know more
         self._began = Began()
-        self._given: Texts | None = None
-        self._removed: Base | None = None
-        self._refreshed: Base | None = None
-        self._pending: tuple[Save | Delete, Save | Delete, Texts | None] | None = None
+        self._given: Texts | None = None  # what load= has made of what is stored: it may hold less, or in another form
+        self._removed: Base | None = None  # of the value that was taken out
+        self._refreshed: Base | None = None  # what others wrote, as it was taken over last
+        self._pending: _Pending | None = None
 
     # ---- what the app does
 
@@ -302,7 +310,7 @@ class Entry:
         try:
             return self.place.backend.store.apply(attempt)
         except StoreUnavailable as error:
-            self._pending = (command, attempt, given) if error.written is not False else None
+            self._pending = _Pending(command, attempt, given) if error.written is not False else None
             raise
 
     def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
@@ -338,10 +346,11 @@ class Entry:
     def _delete(self) -> Delete:
         """Only the session that was seen; where conflicts are errors, only as it was seen, and only by one."""
         place, seen = self.place, self._removed
-        strict = seen and place.backend.settings.conflict == "raise"
-        expected = f"{seen.created_at_ms}-{seen.version}" if strict and seen else ""
-        created = seen.created_at_ms if seen else None
-        return Delete(session_id=place.session_id, owner=place.owner, expected=expected, created_at_ms=created)
+        if seen is None:
+            return Delete(session_id=place.session_id, owner=place.owner)
+        expected = f"{seen.created_at_ms}-{seen.version}" if place.backend.settings.conflict == "raise" else ""
+        created_at_ms = seen.created_at_ms
+        return Delete(session_id=place.session_id, owner=place.owner, expected=expected, created_at_ms=created_at_ms)
 
     def _content(self, value: Any) -> Any:
         """*value* as JSON can hold it."""

@@ -42,10 +42,9 @@ def settled(change: FieldChange, began: Began, stored: bytes | None) -> tuple[Fi
         start = began.fields.get(change.name)
         if start == change.value and (began.is_default or start in _EMPTY):
             return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
-    numbers = [whole_number(text) for text in (start, change.value, stored)]
-    if None not in numbers and not any(all(number in times for number in numbers) for times in _TIMES):
-        loaded, mine, theirs = numbers
-        added = codecs.encode(theirs + mine - loaded, change.name)  # type: ignore[operator]
+    loaded, mine, theirs = (whole_number(text) for text in (start, change.value, stored))
+    if loaded is not None and mine is not None and theirs is not None and not _are_times(loaded, mine, theirs):
+        added = codecs.encode(theirs + mine - loaded, change.name)
         return FieldChange(change.name, stored, added), "added"
     kind = "theirs" if stored == change.value else "overwritten"
     return FieldChange(change.name, stored, change.value), kind
@@ -54,6 +53,10 @@ def settled(change: FieldChange, began: Began, stored: bytes | None) -> tuple[Fi
 def whole_number(text: bytes | None) -> int | None:
     """The whole number that a JSON text is; None if it is something else."""
     return int(text) if text is not None and text.removeprefix(b"-").isdigit() else None
+
+
+def _are_times(*numbers: int) -> bool:
+    return any(all(number in times for number in numbers) for times in _TIMES)
 
 
 def take_over(
@@ -105,9 +108,16 @@ def _take_over_fields(
                 value.pop(name, None)
         elif mine not in (was, theirs) or (mine != was and whole_number(mine) is not None):
             # Equal numbers may both have been counted.
-            known.pop(name, None)
-            known.update({name: was} if was is not None else {})
+            _put(known, name, was)
     return known
+
+
+def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
+    """*text* as the field; None: there is none."""
+    if text is None:
+        fields.pop(name, None)
+    else:
+        fields[name] = text
 
 
 def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: Form) -> Base:
@@ -116,8 +126,7 @@ def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form
     known = dict(before.fields)
     for name, _, text in command.fields:
         if fields.get(name) == text:
-            known.pop(name, None)
-            known.update({name: text} if text is not None else {})
+            _put(known, name, text)
     before = replace(before, fields=known)
     if not isinstance(command.history, Extend) or not command.history.elements or history is None:
         return before

@@ -28,7 +28,7 @@ NO_USAGE = Usage()
 
 _ELEMENT_VERSION = b"1"
 _PLAIN = len(b'1{"at":1800000000000}\n')
-_VERSION, _LINE_END = b"1\n"
+"""The length of the first line of most elements: it holds a time and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Message:
         edits: Earlier bodies, oldest first, where they were to be kept.
         seq: Its number in the session, from 1, never used again; 0 before it is stored.
         created_at_ms: When the app accepted it, by that host's clock.
+        status: What became of its turn (``unanswered``, ``failed``, ``interrupted``, ``superseded``) or of what it said
+            (``redacted``); None: as usual.
     """
 
     body: Any
@@ -125,9 +127,9 @@ def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
     Raises:
         ValueError: An element is none of ours; its index is the second argument.
     """
-    # Most envelopes hold a time and nothing else: the line that they are is as long as any of them.
+    version, line_end = _ELEMENT_VERSION[0], ord("\n")
     try:
-        bodies = [e[_PLAIN:] for e in elements if e[0] == _VERSION and e[_PLAIN - 1] == _LINE_END]
+        bodies = [one[_PLAIN:] for one in elements if one[0] == version and one[_PLAIN - 1] == line_end]
     except IndexError:
         bodies = []
     if len(bodies) == len(elements):

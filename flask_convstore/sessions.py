@@ -179,13 +179,9 @@ def base_of(session: AnySession) -> Base:
 
 def plain(content: Any) -> Any:
     """*content* as a dict or list that belongs to no session; any other value as it is."""
-    return (
-        dict(content)
-        if isinstance(content, Session)
-        else list(content)
-        if isinstance(content, ListSession)
-        else content
-    )
+    if isinstance(content, Session):
+        return dict(content)
+    return list(content) if isinstance(content, ListSession) else content
 
 
 def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
@@ -200,7 +196,7 @@ def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
 def content_of_base(base: Base, history_key: str) -> Any:
     """What was saved, as *base* knows it."""
     content: dict[str, Any] = {name: codecs.decode(text) for name, text in base.fields.items()}
-    history = [codecs.decode(body) for body in bodies_of(base.elements)]
+    history = codecs.decode_many(bodies_of(base.elements))
     if base.shape == "list":
         return history
     return content | {history_key: history} if base.shape == "full" else content

@@ -7,6 +7,7 @@ answered by ``function_call_output`` (both OpenAI), and parts ``tool_use`` answe
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,18 +38,16 @@ def window(
     def cost(messages: Sequence[Any]) -> int:
         return sum(count(message) for message in messages) if count and tokens is not None else 0
 
-    heads = next((index for index, message in enumerate(history) if _role(message) not in _SYSTEM), len(history))
-    system = list(history[:heads])
-    room, budget = (None if last is None else last - heads), (None if tokens is None else tokens - cost(system))
+    system = list(itertools.takewhile(lambda message: _role(message) in _SYSTEM, history))
+    room = math.inf if last is None else last - len(system)
+    budget = math.inf if tokens is None else tokens - cost(system)
     chosen: list[Sequence[Any]] = []
-    for group in reversed(_groups(history[heads:])):
-        spent = cost(group)
-        fits = (room is None or len(group) <= room) and (budget is None or spent <= budget)
-        if chosen and not fits:
+    for group in reversed(_groups(history[len(system) :])):
+        room -= len(group)
+        budget -= cost(group)
+        if chosen and (room < 0 or budget < 0):
             break
         chosen.append(group)
-        room = None if room is None else room - len(group)
-        budget = None if budget is None else budget - spent
     return system + [message for group in reversed(chosen) for message in group]
 
 
