@@ -27,11 +27,12 @@ def save_message(
     """See ``ConversationStore.save_message``."""
     if not isinstance(role, str) or not role:
         raise InvalidInput(f"it is a text such as 'user', not {role!r}; nothing was written", "role")
-    backend, whose = conversations.resolved(id_of(key), owner)
+    session_id = id_of(key)
+    backend, whose = conversations.resolved(session_id, owner)
     elements, first_title, usage = contents.added([Message({"role": role, "content": content}, metadata)], backend.form)
     return backend.store.apply(
         Save(
-            session_id=id_of(key),
+            session_id=session_id,
             owner=whose,
             mode="upsert",
             shape="full",

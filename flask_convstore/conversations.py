@@ -40,6 +40,9 @@ from .urls import masked
 
 _log = logging.getLogger("flask_convstore")
 
+MAX_LOADED = 2**31
+"""Messages that are asked for at once: more than a session can hold, and no number that is too large for a server."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -131,7 +134,7 @@ class Conversations(abc.ABC):
         backend, whose = self.resolved(session_id, owner)
         if last is not None:
             check_whole(last, "last")
-        snapshot = backend.store.load(session_id, whose, last if last is None else min(last, 2**31))
+        snapshot = backend.store.load(session_id, whose, None if last is None else min(last, MAX_LOADED))
         return loaded(snapshot, backend.settings.history_key, backend.origin) if snapshot else None
 
     def existing_session(

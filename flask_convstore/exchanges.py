@@ -47,6 +47,20 @@ class Exchange:
     previous: Message | None = None
 
 
+class TurnEnded(TurnLost):
+    """The turn of this token has come to its end before: here is what was said. Nothing was written.
+
+    Attributes:
+        message, reply: As they are stored; None if there is none, or none any more.
+    """
+
+    def __init__(self, session_id: str, exchange: Exchange) -> None:
+        super().__init__(session_id)
+        self.message = exchange.message
+        self.reply = exchange.reply
+        self.args = (f"session {session_id!r}: the turn of this token was ended before; nothing was written",)
+
+
 def converse(
     conversations: Conversations,
     session_id: str,
@@ -59,7 +73,8 @@ def converse(
 ) -> Exchange:
     """Store a user's message, ask the handler, store its reply; all once, if it has a *token*.
 
-    It is one of the owner's turns of this minute, unless it *is_counted* not, as one was taken for it already.
+    Args:
+        is_counted: It is one of the owner's turns of this minute; False: it was counted before.
 
     Raises:
         ReplyFailed: The handler raised, or returned what is no reply. The message is stored, and marked.
@@ -67,15 +82,22 @@ def converse(
     """
     if replier is None:
         return _only_store(conversations, session_id, message, token, expected, is_counted)
-    options: dict[str, Any] = {"last": replier.last, "token": token, "expected": expected, "is_counted": is_counted}
-    turn, begun = begin(conversations, session_id, message, **options)
+    turn, begun = begin(
+        conversations,
+        session_id,
+        message,
+        last=replier.last,
+        token=token,
+        expected=expected,
+        is_counted=is_counted,
+    )
     if turn is None and begun.snapshot is None:
         raise SessionNotFound(session_id)
     if turn is None:
         return first_exchange(conversations, session_id, begun)
     try:
         with turn:
-            reply, receipt = turn.end(_asked(replier.handler, turn))
+            reply, receipt = turn.end(_reply_of(replier.handler, turn))
         answered = turn.message if reply else replace(turn.message, status="unanswered")
         return Exchange(answered, reply, receipt, turn.previous)  # which may be corrupt, and is read only now
     except InvalidInput as error:
@@ -131,21 +153,7 @@ def first_exchange(
     return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))
 
 
-class TurnEnded(TurnLost):
-    """The turn of this token has come to its end before: here is what was said. Nothing was written.
-
-    Attributes:
-        message, reply: As they are stored; None if there is none, or none any more.
-    """
-
-    def __init__(self, session_id: str, exchange: Exchange) -> None:
-        super().__init__(session_id)
-        self.message = exchange.message
-        self.reply = exchange.reply
-        self.args = (f"session {session_id!r}: the turn of this token was ended before; nothing was written",)
-
-
-def _asked(handler: Handler, turn: Turn) -> Any:
+def _reply_of(handler: Handler, turn: Turn) -> Any:
     """What the handler replies, as a message or None."""
     try:
         reply = handler(turn)

@@ -28,8 +28,9 @@ class Renewer:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._changed = threading.Condition()
-        self._looks_at = 0.0
+        self._looks_at = 0.0  # the thread, next
         self._every_seconds = _IDLE_SECONDS
+        # When each is to be renewed, every how many seconds, and how.
         self._turns: dict[Hashable, tuple[float, float, Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from . import changes, contents
 from .checks import check_whole
 from .commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, digest_of, new_token, token_or_new
-from .conversations import Backend, Conversations
+from .conversations import MAX_LOADED, Backend, Conversations
 from .errors import (
     ConvstoreError,
     InvalidInput,
@@ -40,9 +40,9 @@ _log = logging.getLogger("flask_convstore")
 Policy = Literal["reject", "wait", "supersede"]
 """What happens to a turn while another is in progress: TurnInProgress, waiting, taking over."""
 
-_LONGEST_PAUSE = 0.03
-"""Seconds between two looks at a turn that is waited for. It does not grow: who has waited long must not come less often
-than who has just begun."""
+_LONGEST_PAUSE_SECONDS = 0.03
+"""Between two looks at a turn that is waited for. It does not grow: who has waited long must not come less often than who
+has just begun."""
 
 
 class Turn:
@@ -110,6 +110,17 @@ class Turn:
         is_marked = is_there and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
         return left_behind(self._session, self._seq) if is_marked else None
 
+    def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
+        """The newest messages of ``history`` that a model shall see: *last* at most, and *tokens*, as *count* counts them.
+
+        System messages at the beginning are always there; a call of tools and its answers are there whole or not at all. It
+        chooses from ``history``: what the turn was begun without, by ``last=``, is not there.
+
+        Args:
+            count: A function from a message's body to its number of tokens.
+        """
+        return window(self.history, last=last, tokens=tokens, count=count)
+
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message and end the turn; the reply as stored, None where there was none to store.
 
@@ -126,29 +137,16 @@ class Turn:
         message, _ = self.end(reply)
         return message
 
-    def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
-        """The newest messages of ``history`` that a model shall see: *last* at most, and *tokens*, as *count* counts them.
-
-        System messages at the beginning are always there; a call of tools and its answers are there whole or not at all. It
-        chooses from ``history``: what the turn was begun without, by ``last=``, is not there.
-
-        Args:
-            count: A function from a message's body to its number of tokens.
-        """
-        return window(self.history, last=last, tokens=tokens, count=count)
-
     def end(self, reply: Any) -> tuple[Message | None, Receipt]:
-        """The same, with the receipt. Nothing more to say (None) after a reply gives that one."""
+        """As ``reply``, with the receipt. Nothing more to say (None) after a reply gives that one."""
         if self._end and reply is None:
             return self._end
         if self._end:
             raise InvalidInput("the turn has a reply already; nothing was written", "reply")
         body = as_message(reply)
-        form = self._backend.form
-        elements, _, usage = contents.added([] if body is None else [body], form)
+        elements, _, usage = contents.added([] if body is None else [body], self._backend.form)
         fields = self._changed_fields()
-        token = f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
-        receipt = self._commit(elements, fields, "unanswered" if body is None else "", token, usage=usage)
+        receipt = self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
         return self._end
 
@@ -170,18 +168,22 @@ class Turn:
             TurnLost: Another turn has taken over; nothing was written.
             SessionNotFound: The session was deleted meanwhile.
         """
-        token = f"{self.token}\n{self._begun.receipt.version}"
-        self._end = None, self._commit((), (), "", token, moved_to=session_id, expected=str(version))
+        self._end = None, self._commit(self._end_token, moved_to=session_id, expected=str(version))
+
+    @property
+    def _end_token(self) -> str:
+        return f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
 
     def _commit(
         self,
-        elements: tuple[bytes, ...],
-        fields: tuple[FieldChange, ...],
-        status: Literal["", "unanswered", "failed"],
         token: str,
+        elements: tuple[bytes, ...] = (),
+        fields: tuple[FieldChange, ...] = (),
+        status: Literal["", "unanswered", "failed"] = "",
+        usage: Usage | None = None,
+        *,
         moved_to: str = "",
         expected: str = "",
-        usage: Usage | None = None,
     ) -> Receipt:
         return self._backend.store.apply(
             CommitTurn(
@@ -234,7 +236,7 @@ class Turn:
     def _fail(self) -> None:
         """Mark the message and give the turn back, as far as it is still ours."""
         try:
-            self._commit((), (), "failed", new_token())
+            self._commit(new_token(), status="failed")
         except (TurnLost, SessionNotFound):
             pass  # it is another's now, or gone: there is nothing to mark
         except StoreError as error:
@@ -264,20 +266,21 @@ def begin(
     if is_counted:
         conversations.spend(whose)
     (element,), first_title, usage = contents.added([message], backend.form)
+    chosen = _policy(backend, policy)
     command = BeginTurn(
         session_id=session_id,
         owner=whose,
         element=element,
         lease_ms=round(backend.settings.turn_lease * 1000),
-        supersede=_policy(backend, policy) == "supersede",
-        last=_window(last),
+        supersede=chosen == "supersede",
+        last=_messages_to_read(last),
         expected=expected,
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    begun = _begun(backend, command, policy)
+    begun = _begun(backend, command, chosen)
     if begun.reply or begun.snapshot is None:
         return None, begun
     return Turn(conversations, whose, command, begun, last), begun
@@ -292,28 +295,30 @@ def hold(
         TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
+    chosen = _policy(backend, policy)
     command = BeginTurn(
         session_id=session_id,
         owner=whose,
         element=None,
         lease_ms=round(backend.settings.turn_lease * 1000),
-        supersede=_policy(backend, policy) == "supersede",
+        supersede=chosen == "supersede",
     )
-    begun = _begun(backend, command, policy)
+    begun = _begun(backend, command, chosen)
     if begun.snapshot is None:
         raise SessionNotFound(session_id)
     return Turn(conversations, whose, command, begun, None), begun.snapshot
 
 
-def _policy(backend: Backend, policy: Policy | None) -> str:
-    chosen = policy or backend.settings.turn_policy
-    if chosen not in ("reject", "wait", "supersede"):
+def _policy(backend: Backend, given: Policy | None) -> str:
+    """The policy that counts: the one *given*, or that of the settings."""
+    policy = given or backend.settings.turn_policy
+    if policy not in ("reject", "wait", "supersede"):
         raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
-    return chosen
+    return policy
 
 
-def _begun(backend: Backend, command: BeginTurn, policy: Policy | None) -> Begun:
-    patience = backend.settings.turn_wait if _policy(backend, policy) == "wait" else 0
+def _begun(backend: Backend, command: BeginTurn, policy: str) -> Begun:
+    patience = backend.settings.turn_wait if policy == "wait" else 0
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -325,23 +330,20 @@ def _begun(backend: Backend, command: BeginTurn, policy: Policy | None) -> Begun
 
 def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
     """Wait until nobody has the turn; False if that takes too long."""
-    while time.monotonic() + _LONGEST_PAUSE < deadline:
+    while time.monotonic() + _LONGEST_PAUSE_SECONDS < deadline:
         # Jittered, so that those who wait do not come in step.
-        time.sleep(random.uniform(_LONGEST_PAUSE / 3, _LONGEST_PAUSE))  # noqa: S311  no secret
+        time.sleep(random.uniform(_LONGEST_PAUSE_SECONDS / 3, _LONGEST_PAUSE_SECONDS))  # noqa: S311  no secret
         if store.turn_remaining_ms(command.session_id, command.owner) <= 0:
             return True
     return False
 
 
-_LARGEST_WINDOW = 2**31
-
-
-def _window(last: int | None) -> int | None:
+def _messages_to_read(last: int | None) -> int | None:
     """How many messages to read: those asked for, and the one before, which tells what became of its turn."""
     if last is None:
         return None
     check_whole(last, "last", 1)
-    return min(max(last, 2), _LARGEST_WINDOW)
+    return min(max(last, 2), MAX_LOADED)
 
 
 def left_behind(session: AnySession, seq: int) -> Message | None:
