@@ -72,7 +72,7 @@ class Turn:
         self._begun = begun
         self._snapshot = begun.snapshot
         self._element = command.element
-        self._seq = (begun.receipt.first_seq or 0) if command.element else 0
+        self._seq = begun.receipt.first_seq or 0
         self._end: tuple[Message | None, Receipt] | None = None
         self.session_id = command.session_id
         self.token = command.token
