@@ -429,15 +429,19 @@ def test_an_alias_at_the_quota(kind: Kind) -> None:
 # ---- turns a minute
 
 
-def test_so_many_turns_a_minute(url: str) -> None:
+@pytest.mark.parametrize("is_replied", [False, True])
+def test_so_many_turns_a_minute(url: str, is_replied: bool) -> None:
     service = OwnedService(url, MAX_TURNS_PER_MINUTE=3)
+    if is_replied:
+        service.convstore.reply(lambda turn: "ok")
     session_id = service.call("alice", "POST", json={}).json["session_id"]  # type: ignore[index]
     for _ in range(2):
         assert service.call("alice", "POST", f"/{session_id}/messages", json={"content": "hi"}).status_code == 201
     response = service.call("alice", "POST", f"/{session_id}/messages", json={"content": "hi"})
     assert problem(response, 429, "too-many-turns")["written"] is False
     assert 1 <= int(response.headers["Retry-After"]) <= 20
-    assert service.call("alice", "GET", f"/{session_id}").json["message_count"] == 2  # type: ignore[index]
+    count = service.call("alice", "GET", f"/{session_id}").json["message_count"]  # type: ignore[index]
+    assert count == (4 if is_replied else 2)
     assert service.call("alice", "POST", json={}).status_code == 429
     assert service.call("bob", "POST", json={}).status_code == 201
     assert service.call(None, "POST", json={}).status_code == 201

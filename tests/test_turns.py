@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flask_convstore import TurnEnded, leases
-from flask_convstore.commands import BeginTurn, CommitTurn, RenewTurn
+from flask_convstore.commands import BeginTurn, CommitTurn, Delete, RenewTurn
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import (
     ConflictError,
@@ -30,7 +31,7 @@ from flask_convstore.errors import (
 from flask_convstore.exchanges import Replier, converse, first_exchange
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.messages import Message, Usage, join_element
-from flask_convstore.models import ANY
+from flask_convstore.models import ANY, Begun
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.turns import Turn, begin, hold
 
@@ -170,24 +171,27 @@ def test_owners(conversations: PlainConversations) -> None:
 # ---- two turns
 
 
-def test_a_turn_in_progress_rejects_another(started: PlainConversations) -> None:
+def test_a_turn_in_progress_rejects_another(started: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
     with take(started) as turn:
-        with pytest.raises(TurnInProgress) as caught:
+        with monkeypatch.context() as patched, pytest.raises(TurnInProgress) as caught:
+            patched.setattr("flask_convstore.turns.time", SimpleNamespace(monotonic=lambda: 0, sleep=pytest.fail))
             begin(started, "s", "other")
         assert 29_000 < caught.value.retry_after_ms <= 30_000
         assert get(started)["history"] == [USER]
         turn.reply("hi")
 
 
-def test_a_turn_can_wait(started: PlainConversations) -> None:
+@pytest.mark.parametrize("owner", [None, "alice"])
+def test_a_turn_can_wait(conversations: PlainConversations, owner: str | None) -> None:
+    conversations.save_session("s", {"history": []}, owner=owner)
     done: list[Any] = []
 
     def other() -> None:
-        with take(started, "other", policy="wait") as turn:
+        with take(conversations, "other", policy="wait", owner=owner) as turn:
             done.append(turn.history)
             turn.reply("second")
 
-    with take(started) as turn:
+    with take(conversations, owner=owner) as turn:
         waiting = threading.Thread(target=other)
         waiting.start()
         waiting.join(0.1)
@@ -204,6 +208,32 @@ def test_waiting_has_an_end(harness: Harness) -> None:
         with pytest.raises(TurnInProgress):
             begin(conversations, "s", "other", policy="wait")
         turn.reply("hi")
+
+
+def test_who_waits_looks_often_and_no_longer_than_they_may(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = PlainConversations(harness.store, Settings(turn_wait=1))
+    conversations.save_session("s", {"history": []})
+    pauses: list[float] = []
+    with take(conversations) as turn:
+        with monkeypatch.context() as patched:
+            clock = SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append)
+            patched.setattr("flask_convstore.turns.time", clock)
+            with pytest.raises(TurnInProgress):
+                begin(conversations, "s", "other", policy="wait")
+        turn.reply("hi")
+    assert max(pauses) <= 0.03
+    assert 0.9 < sum(pauses) <= 1
+
+
+def test_a_turn_without_a_message_can_wait(started: PlainConversations) -> None:
+    with take(started) as turn, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hold, started, "s", policy="wait")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+        turn.reply("hi")
+        held, snapshot = waiting.result(10)
+    with held:
+        assert len(snapshot.elements) == 2, "it is read when it is free"
 
 
 def test_a_turn_can_be_superseded(started: PlainConversations) -> None:
@@ -252,7 +282,8 @@ def end_lease(harness: Harness, session_id: str = "s") -> None:
         store._calls._client.hset(store._keys(session_id)[0], "turn_until", 1)
 
 
-def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness) -> None:
+@pytest.mark.parametrize("owner", [None, "alice"])
+def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness, owner: str | None) -> None:
     renewed = threading.Event()
 
     class Watching(Recorder):
@@ -263,11 +294,11 @@ def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness) -> None:
             return receipt
 
     conversations = PlainConversations(Watching(harness.store), Settings(turn_lease=0.3))
-    conversations.save_session("s", {"history": []})
-    with take(conversations) as turn:
+    conversations.save_session("s", {"history": []}, owner=owner)
+    with take(conversations, owner=owner) as turn:
         assert renewed.wait(10)
         with pytest.raises(TurnInProgress):
-            begin(conversations, "s", "other")
+            begin(conversations, "s", "other", owner=owner)
         turn.reply("hi")
     with pytest.raises(TurnLost):
         harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1))
@@ -369,23 +400,25 @@ def test_a_block_that_deletes_its_session_ends_well(started: PlainConversations)
     assert started.get_session("s") is None
 
 
-def test_a_turn_that_was_ended_gives_what_was_said(url: str) -> None:
+@pytest.mark.parametrize("owner", [None, "alice"])
+def test_a_turn_that_was_ended_gives_what_was_said(url: str, owner: str | None) -> None:
     service = Service(url)
     with service.app.app_context():
-        service.convstore.save_session("s", {"history": []})
+        service.convstore.save_session("s", {"history": []}, owner=owner)
         for reply in ({"role": "assistant", "content": "hi"}, None):
             token = f"update {reply}"
-            with service.convstore.turn("s", USER, token=token) as turn:
+            with service.convstore.turn("s", USER, token=token, owner=owner) as turn:
                 turn.reply(reply)
             with pytest.raises(TurnEnded) as caught:
-                service.convstore.turn("s", USER, token=token)
+                service.convstore.turn("s", USER, token=token, owner=owner)
             ended = caught.value
+            assert ended.session_id == "s"
             assert ended.message is not None
             assert (ended.message.body, ended.message.seq) == (USER, turn.message.seq)
             assert (ended.reply and ended.reply.body) == reply
             assert ended.written is False
             assert "ended before" in str(ended)
-        session = service.convstore.get_session("s")
+        session = service.convstore.get_session("s", owner=owner)
         assert session is not None
         assert session.message_count == 3
 
@@ -430,8 +463,9 @@ def test_a_predecessors_token_leads_nowhere(started: PlainConversations) -> None
     started.append("s", "x", token="A")
     started.delete_session("s")
     started.save_session("s", {"history": ["the successor's"]})
-    with pytest.raises(SessionNotFound):
+    with pytest.raises(SessionNotFound) as caught:
         converse(started, "s", Message(USER), Replier(lambda turn: "hi"), token="T")
+    assert caught.value.session_id == "s"
     with pytest.raises(SessionNotFound):
         converse(started, "s", Message("x"), None, token="A")
     assert started.append("s", "x", token="A").repeated
@@ -525,6 +559,22 @@ def test_a_repeat_after_a_delete_never_revives(started: PlainConversations) -> N
     assert not started.exists("s")
 
 
+def test_a_turn_without_a_message_whose_session_is_deleted_before_its_answer_comes(harness: Harness) -> None:
+    class Slow(Recorder):
+        """The first answer is lost, and the client asks again."""
+
+        def begin(self, command: BeginTurn) -> Begun:
+            super().begin(command)
+            super().apply(Delete(session_id=command.session_id, owner=ANY))
+            return super().begin(command)
+
+    conversations = PlainConversations(Slow(harness.store))
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(SessionNotFound) as caught:
+        hold(conversations, "s")
+    assert caught.value.session_id == "s"
+
+
 @pytest.mark.parametrize("lose", [1, 2, 3])
 def test_every_reply_of_the_store_lost_leaves_one_copy(
     started: PlainConversations, harness: Harness, lose: int
@@ -587,6 +637,32 @@ def test_handlers(started: PlainConversations, handler: Any, content: str) -> No
     exchange = converse(started, "s", Message(USER), Replier(handler))
     assert exchange.reply
     assert exchange.reply["content"] == content
+
+
+@pytest.mark.parametrize("reply", [None, Message(BOT), "iterator"])
+def test_what_is_not_async_needs_no_event_loop(started: PlainConversations, reply: Any) -> None:
+    """The thread of an async view has one already, and a second cannot run in it."""
+
+    async def view() -> None:
+        converse(started, "s", Message(USER), Replier(lambda turn: iter("hi") if reply == "iterator" else reply))
+
+    asyncio.run(view())
+    assert get(started)["history"] == ([USER, BOT] if reply else [USER])
+
+
+@pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
+def test_the_first_message_makes_the_title(started: PlainConversations, replier: Replier | None) -> None:
+    for content in ("hello", "more"):
+        converse(started, "s", Message({"role": "user", "content": content}), replier)
+    assert get(started).title == "hello"
+
+
+@pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
+def test_a_message_for_another_version_is_refused(started: PlainConversations, replier: Replier | None) -> None:
+    with pytest.raises(ConflictError):
+        converse(started, "s", Message(USER), replier, expected="2")
+    assert get(started)["history"] == []
+    converse(started, "s", Message(USER), replier, expected="1")
 
 
 def test_conversing_is_repeatable(started: PlainConversations) -> None:
@@ -714,6 +790,20 @@ def test_what_a_handler_returns_becomes_a_message(started: PlainConversations, r
     with take(started) as turn:
         turn.reply(iter(reply) if isinstance(reply, tuple) else reply)
     assert get(started)["history"] == [USER, stored]
+
+
+def test_a_reply_with_a_role_is_stored_as_it_is(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.reply({"content": "4", "role": "tool", "id": 1})
+    assert list(get(started)["history"][-1]) == ["content", "role", "id"], "what is hashed is its JSON, in its order"
+
+
+@pytest.mark.parametrize(("reply", "kind"), [(5, "int"), (b"b", "bytes"), (["a"], "list"), (("a",), "tuple")])
+def test_what_is_no_reply_is_named(started: PlainConversations, reply: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"not a {kind}$"), take(started) as turn:
+        turn.reply(reply)
+    assert get(started)["history"] == [USER]
+    assert statuses(started) == ["failed"]
 
 
 def test_a_token_without_a_handler_comes_with_one_message_only(started: PlainConversations) -> None:
