@@ -43,7 +43,8 @@ def test_what_is_lost_is_not_renewed_again(error: Exception) -> None:
     renewer.add("kept", lambda: others.append(1), 0.02)
     wait_for(lambda: len(others) >= 5, "the other one is renewed on")
     assert len(calls) == 1
-    renewer.remove("kept")
+    for turn in ("lost", "kept"):
+        renewer.remove(turn)  # as its block ends: also what was taken out before
 
 
 def test_the_thread_ends_when_there_was_nothing_to_renew_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +67,17 @@ def test_the_thread_ends_when_there_was_nothing_to_renew_for_a_while(monkeypatch
     renewer.add("later", renewed.set, 0.01)
     assert renewed.wait(10), "and another one begins"
     renewer.remove("later")
+
+
+def test_the_thread_stays_for_a_while_though_the_first_turn_ended_before_it_looked() -> None:
+    renewer = Renewer()
+    with renewer._changed:
+        renewer.add("one", lambda: None, 60)
+        renewer.remove("one")
+        thread = renewer._thread
+    assert thread
+    wait_for(lambda: renewer._looks_at or not thread.is_alive(), "it has looked")
+    assert renewer._thread is thread, "the next turn need not start one"
 
 
 def test_the_thread_stays_for_a_while_when_the_last_turn_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
