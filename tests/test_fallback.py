@@ -49,13 +49,14 @@ from flask_convstore.errors import (
 )
 from flask_convstore.fallback import FallbackStore
 from flask_convstore.ids import id_made_away, made_away_at_ms, new_id
-from flask_convstore.journal import Journal
+from flask_convstore.journal import Journal, Status
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.messages import Usage, join_element, with_status
 from flask_convstore.models import ANY, Alias, Begun
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.replaying import Part, Replayer, replay
 from flask_convstore.store import Store, StoreAround
+from flask_convstore.times import now_ms
 
 from .processes import wait_for
 from .servers import Server
@@ -761,6 +762,52 @@ def test_ten_thousand_commands_are_told(host: Host) -> None:
     found = reader.load("s", None, 1)
     assert found
     assert found.count == 10_000
+
+
+# ---- the journal itself
+
+
+def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host) -> None:
+    """Who hands over waits a moment where something is left, and ends where nothing is."""
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s"))
+    host.switch.is_away = False
+    assert not journal.unmark_if_empty()
+    entry = journal.find("", "s")
+    assert entry
+    replay(host.switch, journal, "", entry, 10)
+    assert [one.may_hold() for one in host.journals] == [True, True]
+    assert journal.unmark_if_empty()
+    assert [one.may_hold() for one in host.journals] == [False, False]
+
+
+def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host) -> None:
+    journal, before = host.journals[0], now_ms()
+    assert journal.status() == Status()
+    host.workers[0].apply(start("s", "a"))
+    between = now_ms()
+    host.workers[0].apply(append("s", "b"))
+    journal.warn("it smells")
+    status = journal.status()
+    assert (status.pending, status.problem) == (2, "it smells")
+    assert status.oldest_at_ms
+    assert before <= status.oldest_at_ms <= between
+
+
+def test_what_has_ended_while_it_was_handed_over_is_not_noted(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    entry = journal.find("", "s")
+    assert entry
+    other = text_of(Delete(session_id="s", owner=ANY))
+    journal.end("", entry, [(entry.expires_at_ms, other)])
+    assert journal.replayed("", entry._replace(replayed=entry.last), 0) is None
+    found = journal.find("", "s")
+    assert found
+    assert [row.text for row in journal.rows("", found, found.replayed)] == [other]
+    journal.set_aside("", found, "it is refused")
+    assert journal.replayed("", found._replace(replayed=found.last), 0) is None
+    assert journal.find("", "s") is None
 
 
 # ---- one folder, several users of it

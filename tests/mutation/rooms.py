@@ -55,6 +55,7 @@ ROOMS = {
         Room("redis_store", f"redis_store {_STORE} owners", ON_VALKEY),
         Room("fallback", "fallback outage", ON_VALKEY),
         Room("journal", "fallback durability", ON_VALKEY),
+        Room("journal_file", "fallback durability", ON_VALKEY),
         LUA,
     )
 }
