@@ -283,8 +283,8 @@ class _Views:
     def redact_message(self, session_id: str, seq: str) -> Response:
         """Remove what a message says, for good."""
         number, roles = _seq(session_id, seq), (*self._settings.visible_roles, None)
-        redact = editing.redact
-        message, receipt = redact(self._conversations, session_id, number, expected=self._expected(session_id), roles=roles)
+        expected = self._expected(session_id)
+        message, receipt = editing.redact(self._conversations, session_id, number, expected=expected, roles=roles)
         return self._changed(session_id, message, receipt)
 
     def _changed(self, session_id: str, message: Message, receipt: Receipt) -> Response:

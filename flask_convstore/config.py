@@ -198,7 +198,7 @@ class Settings:
             raise ConfigurationError(problems)
 
     def __hash__(self) -> int:
-        return hash((self.url, self.prefix))  # schemas are looked up by it in each request: of all fields it takes longer
+        return hash((self.url, self.prefix))  # of all fields it takes longer, and each request looks a schema up by it
 
     @property
     def prefixes(self) -> tuple[str, ...]:
