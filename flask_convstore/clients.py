@@ -8,7 +8,8 @@
 | redis+cluster://h1:7000,h2:7001             | a Cluster, rediss+cluster:// by TLS                               |
 | embedded:///folder                          | one of our own, see ``embedded``                                  |
 
-After a ``?`` come options of redis-py's connections, such as ``ssl_ca_certs``.
+After a ``?`` come options of redis-py's connections, such as ``ssl_ca_certs``, and of the Sentinels themselves
+``sentinel_username`` and ``sentinel_password``: user and password before the hosts are the server's.
 """
 
 from __future__ import annotations
@@ -188,18 +189,24 @@ class _Sentinels(Sentinel):
     """Sentinels that say why nobody names a primary. redis-py shows all their options instead, with passwords."""
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        reasons = []
+        reasons: list[str] = []
+        refusal: exceptions.AuthenticationError | None = None
         for number, sentinel in enumerate(self.sentinels):
             try:
                 known: Any = sentinel.sentinel_masters()
             except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
                 reasons.append(str(error))
+                if isinstance(error, exceptions.AuthenticationError):
+                    refusal = error
                 continue
             state = known.get(service_name)
             if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
                 self.sentinels[0], self.sentinels[number] = sentinel, self.sentinels[0]  # who answers is asked first
                 return state["ip"], state["port"]
             reasons.append("down" if state else "unknown")
+        if refusal:  # nobody's outage
+            advice = "their password goes into the URL as ?sentinel_password=…"
+            raise exceptions.AuthenticationError(f"a Sentinel refuses us ({refusal}): {advice}") from refusal
         raise MasterNotFoundError(f"Error connecting to the primary {service_name!r}: {', '.join(reasons)}")
 
 
@@ -209,6 +216,7 @@ def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     secure = url.startswith("rediss")
     asking = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout", "retry")}
     asking |= {key: value for key, value in options.items() if key.startswith("ssl_")}
+    asking |= {key: options.pop(f"sentinel_{key}", None) for key in ("username", "password")}
     sentinel = _Sentinels(nodes, sentinel_kwargs={**asking, "ssl": secure})  # type: ignore[no-untyped-call]
     for watcher in sentinel.sentinels:
         _in_time(watcher)

@@ -13,7 +13,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from flask_convstore import ANY, ConversationStore, StoreUnavailable
+from flask_convstore import ANY, ConversationStore, StoreMisconfigured, StoreUnavailable
 from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError
 from flask_convstore.redis_cluster import ClusterCalls
@@ -217,6 +217,22 @@ def test_a_fail_over_by_sentinels() -> None:
         load.during(kill)
         assert load.errors == []
         assert found.replica.client.info("replication")["role"] == "master"
+
+
+def test_sentinels_with_a_password() -> None:
+    with sentinels("s/e:cret") as found:
+        service = Service(f"{found.url}?sentinel_password=s%2Fe%3Acret")
+        session_id = service.start()
+        found.primary.client.config_set("requirepass", "its own")  # beside that of the Sentinels
+        hosts = found.url.partition("://")[2]
+        both = Service(f"redis+sentinel://:its%20own@{hosts}?sentinel_password=s%2Fe%3Acret")
+        assert both.client.get(f"/sessions/{session_id}").status_code == 200
+        for query in ("", "?sentinel_password=another"):
+            with pytest.raises(StoreMisconfigured, match="sentinel_password") as caught:
+                refused = Service(f"{found.url}{query}")
+                with refused.app.app_context():
+                    refused.convstore.save_session("s", {"history": []})
+            assert "another" not in str(caught.value)
 
 
 def test_a_primary_that_comes_back_empty_is_not_believed() -> None:

@@ -124,32 +124,33 @@ class Watched:
 
 
 @contextlib.contextmanager
-def sentinels() -> Iterator[Watched]:
+def sentinels(password: str | None = None) -> Iterator[Watched]:
     with contextlib.ExitStack() as stack:
         primary, replica = (Server(programs()["valkey"], "--repl-diskless-sync-delay", "0") for _ in range(2))
         for server in (primary, replica):
             stack.callback(server.stop)
-        with watched(primary, [replica]) as found:
+        with watched(primary, [replica], password) as found:
             yield found
 
 
 @contextlib.contextmanager
-def watched(primary: Server, replicas: list[Server]) -> Iterator[Watched]:
-    """The *replicas* follow the *primary*, and three Sentinels beside them watch it."""
+def watched(primary: Server, replicas: list[Server], password: str | None = None) -> Iterator[Watched]:
+    """The *replicas* follow the *primary*, and three Sentinels beside them watch it; they may want a *password*."""
     host, within = replicas[0].host, replicas[0].within
     with contextlib.ExitStack() as stack:
         for replica in replicas:
             replica.client.replicaof(primary.host, primary.port)
             wait_for(partial(is_linked, replica), "no replication")
         ports: list[int] = []
+        secret = f"requirepass {password}\nsentinel sentinel-pass {password}\n" if password else ""
         for _ in range(3):
             file = Path(primary.folder, f"sentinel{len(ports)}.conf")
             file.write_text(
                 f"sentinel monitor mymaster {primary.host} {primary.port} 2\n"
-                "sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n"
+                f"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n{secret}"
             )
             ports.append(_sentinel(stack, file, host, within))
-        clients = [redis.Redis(host, port) for port in ports]
+        clients = [redis.Redis(host, port, password=password) for port in ports]
         wait_for(
             lambda: all(_sees_all(client, len(replicas)) for client in clients), "the sentinels do not see each other"
         )
