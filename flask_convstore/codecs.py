@@ -36,9 +36,9 @@ def encode(value: object, path: str = "") -> bytes:
         TooDeep: It is nested deeper than ``MAX_DEPTH``, or contains itself.
     """
     try:
-        text = orjson.dumps(value, default=_as_text)
+        text = orjson.dumps(value, default=_as_json)
     except (TypeError, RecursionError) as error:
-        raise _explained(value, path, error) from None
+        text = _encoded_by_keys(value, path, error)
     # orjson writes null for NaN and Infinity. Only a text with a null, or with many brackets, is worth a closer look, and
     # what is texts only, as most messages are, is worth none.
     if not _is_of_texts(value) and (b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
@@ -65,7 +65,7 @@ def is_encoded(values: list[Any] | tuple[Any, ...], texts: list[bytes]) -> bool:
     for start in range(0, len(texts), _TOGETHER):
         together = b"[%b]" % b",".join(texts[start : start + _TOGETHER])
         try:
-            if b"null" in together or orjson.dumps(values[start : start + _TOGETHER], default=_as_text) != together:
+            if b"null" in together or orjson.dumps(values[start : start + _TOGETHER], default=_as_json) != together:
                 return False
         except (TypeError, RecursionError):
             return False
@@ -80,7 +80,7 @@ def check_depth(value: object, path: str, deepest: int) -> None:
 
 def dump(value: object) -> bytes:
     """JSON text of what was encoded or decoded before: nothing is checked again."""
-    return orjson.dumps(value, default=_as_text)
+    return orjson.dumps(value, default=_as_json)
 
 
 def decode(text: bytes) -> Any:
@@ -112,22 +112,28 @@ def _decoded(text: bytes, index: int) -> Any:
         raise ValueError(str(error), index) from None
 
 
-def _as_text(value: object) -> str:
+def _as_json(value: object) -> str | list[object]:
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, tuple):  # a named one: orjson takes plain ones only
+        return list(value)
     raise TypeError
 
 
-def _explained(value: object, path: str, error: Exception) -> NotSerializable:
-    """The innermost part of *value* that cannot be encoded, as an error."""
+def _encoded_by_keys(value: object, path: str, error: Exception) -> bytes:
+    """JSON text of a *value* whose keys are texts of a class of their own, a StrEnum say: orjson takes them when told only.
+
+    Raises:
+        NotSerializable: It cannot be encoded at all; the error names the innermost part.
+    """
+    for place, part in _parts(value, path):
+        reason = _reason(part)
+        if reason:
+            raise NotSerializable(f"{reason}; nothing was written", place) from None
     try:
-        for place, part in _parts(value, path):
-            reason = _reason(part)
-            if reason:
-                return NotSerializable(f"{reason}; nothing was written", place)
-    except TooDeep as too_deep:
-        return too_deep
-    return NotSerializable(f"{error}; nothing was written", path)
+        return orjson.dumps(value, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, RecursionError):
+        raise NotSerializable(f"{error}; nothing was written", path) from None
 
 
 def _look_closely(value: object, path: str) -> None:
@@ -150,7 +156,9 @@ def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple
         if children is None:
             continue
         if depth > deepest:
-            raise TooDeep(f"nested deeper than {deepest} levels, or contains itself; nothing was written", path)
+            raise TooDeep(
+                f"nested deeper than {deepest} levels, or contains itself; nothing was written", path
+            ) from None
         stack.extend((place, child, depth + 1) for place, child in reversed(children))
 
 
@@ -181,7 +189,7 @@ def _reason(part: object) -> str | None:
     if isinstance(part, (list, tuple)) or (dataclasses.is_dataclass(part) and not isinstance(part, type)):
         return None
     try:
-        orjson.dumps(part, default=_as_text)
+        orjson.dumps(part, default=_as_json)
     except TypeError:
         return f"JSON cannot hold a {type(part).__name__}"
     return None

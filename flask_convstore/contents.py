@@ -74,7 +74,7 @@ def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[
         if name == form.history_key:
             raise InvalidInput("this is the key of the history, not of a field; nothing was written", place)
         codecs.encode(name, path)
-        fields[name] = codecs.encode(value, place)
+        fields[str.__str__(name)] = codecs.encode(value, place)  # a StrEnum's value, which alone is what is read back
     return fields
 
 

@@ -8,7 +8,7 @@ import enum
 import uuid
 from collections import OrderedDict
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -35,10 +35,19 @@ class Color(enum.Enum):
     RED = "red"
 
 
+class Word(enum.StrEnum):
+    RED = "red"
+
+
 @dataclasses.dataclass
 class Point:
     x: int
     y: Any = None
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
 
 
 @given(JSON)
@@ -59,7 +68,9 @@ def test_a_text_decoded_and_encoded_is_the_same_text(value: object) -> None:
         (Decimal("1.10"), b'"1.10"'),
         (Color.RED, b'"red"'),
         (Point(1, [Decimal(2)]), b'{"x":1,"y":["2"]}'),
+        ({"a": {Word.RED: [Word.RED]}}, b'{"a":{"red":["red"]}}'),
         ((1, 2), b"[1,2]"),
+        ([Pair(1, Pair(Decimal(2), None))], b'[[1,["2",null]]]'),
         (OrderedDict(b=1, a=2), b'{"b":1,"a":2}'),
         (True, b"true"),
         (-0.0, b"-0.0"),
@@ -78,12 +89,16 @@ def test_standard_text_forms(value: object, text: bytes) -> None:
         ({"a": {1: 2}}, "a", "key 1"),
         ({"a": {"\ud800": 2}}, "a", "surrogate"),
         ({"a": ["x", "\udfff"]}, "a[1]", "surrogate"),
+        ({"a": {Word.RED: {1}}}, "a.red", "set"),
+        ({Word.RED: {1: 1}}, "red", "key 1"),
         ({"n": 2**64}, "n", "64 bits"),
         ({"n": -(2**63) - 1}, "n", "64 bits"),
         ({"n": [None, float("nan")]}, "n[1]", "nan"),
         ([float("inf")], "[0]", "inf"),
         (Point(1, float("-inf")), "y", "inf"),
         (Point(1, object()), "y", "object"),
+        ({"a": Pair(1, [{2}])}, "a[1][0]", "set"),
+        ([Pair(1, float("nan"))], "[0][1]", "nan"),
         (object, "", "type"),
     ],
 )

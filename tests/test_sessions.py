@@ -34,7 +34,7 @@ from flask_convstore.sessions import ListSession, Session, as_session, content_o
 from flask_convstore.store import Store, StoreAround
 
 from .harness import Harness, MemoryHarness, PlainConversations
-from .test_codecs import JSON
+from .test_codecs import JSON, Word
 
 USER = {"role": "user", "content": "hello"}
 BOT = {"role": "assistant", "content": "hi"}
@@ -130,6 +130,17 @@ def test_the_history_key_can_be_named(harness: Harness) -> None:
     conversations.save_session("s", {"messages": [USER], "history": "a field"})
     conversations.append("s", BOT, data={"history": "changed"})
     assert get(conversations) == {"messages": [USER, BOT], "history": "changed"}
+
+
+def test_names_that_are_members_of_an_enum_come_back_as_texts(conversations: PlainConversations) -> None:
+    """From memory too: an answer over HTTP cannot write any other."""
+    conversations.save_session("s", {Word.RED: 1, "history": [{Word.RED: {Word.RED: 2}}]})
+    session = get(conversations)
+    session[Word.RED] = 3
+    conversations.save_session("s", session)
+    loaded = get(conversations)
+    assert loaded == {"red": 3, "history": [{"red": {"red": 2}}]}
+    assert {type(name) for name in loaded} == {str}
 
 
 # ---- merging
