@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from flask import Flask, Response, current_app, has_request_context, request
-from flask.signals import got_request_exception
+from flask.signals import got_request_exception, request_started
 
 from . import signals
 from .errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
@@ -86,9 +86,17 @@ def install(app: Flask, send: signals.Send) -> None:
     # Flask tells of exceptions that no handler of the app's takes, and calls this for each.
     app.handle_user_exception = note_exception  # type: ignore[method-assign,assignment]
     got_request_exception.connect(_void, app)
+    request_started.connect(_begin, app)
     # The first one runs last: what others change is written too, and none can fail behind it.
     app.after_request_funcs.setdefault(None, []).insert(0, write)
     app.teardown_request_funcs.setdefault(None, []).insert(0, lambda error: _end(error, send))
+
+
+def _begin(*_: Any, **__: Any) -> None:
+    """The request will be answered, and ends by that: not when a thread's copy of its context does."""
+    unit = request_unit()
+    if unit:
+        unit.is_dispatched = True
 
 
 def _void(*_: Any, **__: Any) -> None:
@@ -119,7 +127,7 @@ def _write(response: Response, send: signals.Send) -> Response:
 def _end(error: BaseException | None, send: signals.Send) -> None:
     """A request that had no response, in a test or a shell: what it has changed is written too."""
     unit = request_unit()
-    if unit and not unit.is_streamed:
+    if unit and not (unit.is_dispatched or unit.is_streamed):
         unit.is_void = unit.is_void or error is not None
         _write_late(unit, send)
 

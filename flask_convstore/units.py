@@ -21,6 +21,7 @@ class Unit:
     """What one request, or one scope, has loaded and changed.
 
     Attributes:
+        is_dispatched: A response will end it.
         is_void: Nothing of it shall be written any more.
         is_streamed: It goes on behind the response's beginning.
         is_over: What comes now is outside of it.
@@ -29,7 +30,7 @@ class Unit:
     def __init__(self) -> None:
         self._entries: dict[tuple[Store, Owner, str, Any], Entry] = {}
         self._is_writing = False
-        self.is_void = self.is_streamed = self.is_over = False
+        self.is_dispatched = self.is_void = self.is_streamed = self.is_over = False
 
     def entry(self, place: Place, *, is_interaction: bool = True) -> Entry:
         """The entry of a place; loaded if it is not here yet."""

@@ -8,12 +8,12 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from blinker import NamedSignal
-from flask import Flask, Response, abort, redirect, request, stream_with_context
+from flask import Flask, Response, abort, copy_current_request_context, redirect, request, stream_with_context
 from werkzeug.test import TestResponse
 
 from flask_convstore import (
@@ -1340,6 +1340,56 @@ def test_two_threads_that_have_both_loaded(site: Site, mine: str) -> None:
         *[True] * 2,
         3,
     )
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_thread_with_a_copy_of_the_context_does_not_end_the_request(site: Site, has_begun: bool, fails: bool) -> None:
+    """The model is asked in a thread, as ``copy_current_request_context`` is made for; the view goes on behind it."""
+
+    def view() -> None:
+        if has_begun:
+            site.sessions["s"]["history"].append("asked")
+
+        @copy_current_request_context
+        def ask() -> None:
+            site.sessions["s"]["history"].append("in the thread")
+            if fails:
+                raise ConnectionError
+
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask)
+            assert isinstance(asked.exception(), ConnectionError) == fails
+        assert site.stored()["history"] == [USER, BOT], "half a turn is worse than none"
+        site.sessions["s"]["history"].append("answered")
+        site.sessions["new"] = {"l": []}
+        site.sessions["new"]["l"].append(1)
+
+    site.ok(view)
+    assert site.stored()["history"][2:] == [*["asked"] * has_begun, "in the thread", "answered"]
+    assert site.stored("new") == {"l": [1]}
+
+
+def test_a_thread_that_outlives_its_request_is_outside_of_it(site: Site) -> None:
+    answered = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+
+        def view() -> None:
+            site.sessions["s"]["n"] = 5
+
+            @copy_current_request_context
+            def later() -> None:
+                assert answered.wait(10)
+                site.sessions["s"]["n"] = 6  # of a copy
+                site.sessions["late"] = {"n": 7}
+
+            works.append(pool.submit(later))
+
+        works: list[Future[None]] = []
+        site.ok(view)
+        answered.set()
+        works[0].result()
+    assert (site.stored()["n"], site.stored("late")) == (5, {"n": 7})
 
 
 def test_who_is_beaten_again_and_again_still_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
