@@ -325,7 +325,10 @@ class StoreUnavailable(StoreError):
 
 
 class StoreMisconfigured(StoreError):
-    """The server refuses us: a wrong password, a missing permission, or it is no Redis. Repeating does not help."""
+    """The server refuses us: a wrong password, a missing permission, or it is no Redis. Repeating does not help, until
+    somebody has mended it."""
+
+    retry_after_ms = 60_000
 
 
 class CorruptValue(StoreError):

@@ -214,7 +214,7 @@ def _failure(status: int, examples: dict[str, Json], is_retried: bool) -> Json:
         "content": {_PROBLEM: {"schema": schema, "examples": {name: {"value": examples[name]} for name in examples}}},
     }
     if is_retried:
-        shown["headers"] = {"Retry-After": _header("Retry-After", required=status == 429)}
+        shown["headers"] = {"Retry-After": _header("Retry-After", required=status in (429, 503))}
     return shown
 
 

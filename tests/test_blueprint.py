@@ -546,6 +546,7 @@ def test_internals_are_logged_not_shown(
     with caplog.at_level(logging.ERROR):
         response = service.client.get("/sessions/s")
     problem(response, status, slug)
+    assert ("Retry-After" in response.headers) == (status == 503)
     assert "secret" not in response.text
     assert "secret" in caplog.text
 
