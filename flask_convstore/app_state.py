@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import logging
 import threading
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,6 +54,7 @@ class AppState:
         app: The application.
         settings: Those of the sessions.
         client: The Redis client; None for ``memory://``.
+        server: Names the server, without a password; each ``memory://`` is another one.
         circuit: Knows whether the server answers; one for all namespaces.
         journal: Where sessions are started while it does not; None: nowhere.
         backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
@@ -62,6 +64,7 @@ class AppState:
     app: Flask = field(repr=False)
     settings: Settings = field(repr=False)
     client: redis.Redis | LazyCluster | None = field(repr=False)  # redis-py 7 shows the password
+    server: str
     circuit: Circuit
     journal: Journal | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class AppState:
             with self._lock:
                 if namespace not in self.backends:
                     settings = replace(self.settings, **changed)
-                    self.backends[namespace] = Backend(settings, self._store(settings, namespace))
+                    self.backends[namespace] = Backend(settings, self._store(settings, namespace), self.server)
                 backend = self.backends[namespace]
         return backend
 
@@ -148,10 +151,13 @@ def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redi
         ConfigurationError: The client is none that we can use.
     """
     client = client_of(settings, given, Path(app.instance_path))
-    target = f"{masked(settings.url) if given is None else target_of(given)} {settings.prefix}"
+    server = masked(settings.url) if given is None else target_of(given)
+    if client is None:
+        server = f"memory://{uuid.uuid4()}"
+    target = f"{server} {settings.prefix}"
     folder = Path(app.instance_path, "convstore", _folder_name(convstore.name, target))
     journal = _journal_of(settings, folder, target, is_needed=client is not None)
-    return AppState(convstore, app, settings, client, Circuit(settings.circuit_failures), journal)
+    return AppState(convstore, app, settings, client, server, Circuit(settings.circuit_failures), journal)
 
 
 def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:

@@ -36,7 +36,6 @@ from .models import CALLER, Health, Owner, Page, Receipt, Scope, Summary
 from .observed_store import told_after
 from .sessions import AnySession, as_session, base_of, based, loaded, on_base
 from .store import Store, pages
-from .urls import masked
 
 _log = logging.getLogger("flask_convstore")
 
@@ -46,15 +45,20 @@ MAX_LOADED = 2**31
 
 @dataclass(frozen=True)
 class Backend:
-    """One application's settings and its store."""
+    """One application's settings and its store.
+
+    Attributes:
+        server: Names what the store writes to, without a password.
+    """
 
     settings: Settings
     store: Store
+    server: str = ""
 
     @cached_property
     def origin(self) -> str:
         """Names the place of the sessions: a session of another place is no session here."""
-        return f"{masked(self.settings.url)} {self.settings.prefix}"
+        return f"{self.server} {self.settings.prefix}"
 
     @cached_property
     def form(self) -> Form:

@@ -126,8 +126,10 @@ def test_a_second_store_lies_beside_the_first(valkey: Server) -> None:
         assert one.get_session("s") is None
 
 
-def test_a_session_of_another_store_is_saved_as_a_whole() -> None:
-    app = make_app(NOTES_URL="memory://", NOTES_PREFIX="notes:")
+@pytest.mark.parametrize("prefix", ["notes:", "chat:session:"])
+def test_a_session_of_another_store_is_saved_as_a_whole(prefix: str) -> None:
+    """Each ``memory://`` is another place, whatever it calls its keys."""
+    app = make_app(NOTES_URL="memory://", NOTES_PREFIX=prefix)
     chats, notes = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")
     with app.app_context():
         session = chats.save_session("s", {"a": 1})
@@ -135,6 +137,17 @@ def test_a_session_of_another_store_is_saved_as_a_whole() -> None:
         assert notes.get_session("s") == {"a": 1}
         assert chats.delete_session("s")
         assert notes.get_session("s") == {"a": 1}
+
+
+def test_a_session_of_another_server_is_saved_as_a_whole() -> None:
+    """Also where both apps bring a client of their own, and name no URL."""
+    session: Any = {"a": 1}
+    for host in ("one", "other"):
+        app = Flask(host)
+        convstore = ConversationStore(app, client=fakeredis.FakeRedis(host=host))
+        with app.app_context():
+            session = convstore.save_session("s", session)
+            assert convstore.get_session("s") == {"a": 1}
 
 
 def test_the_helpers_find_an_only_store_by_any_name() -> None:
