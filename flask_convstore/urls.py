@@ -21,6 +21,8 @@ def url_problems(url: str) -> list[str]:
         schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         return [f"URL begins with {parts.scheme!r}, not with one of {schemes}"]
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
+        if "@" in parts.path:
+            return ["URL has an @ behind a slash: a slash in a password is written %2F"]
         return [f"URL ends with {parts.path!r}, which is no database number"]
     if parts.scheme == "unix" and (parts.hostname or not parts.path):
         return ["URL unix:// names no absolute path: write three slashes, unix:///run/redis.sock"]

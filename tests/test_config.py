@@ -96,6 +96,7 @@ def test_values_are_converted(name: str, given: Any, value: Any) -> None:
         ("URL", "redis://host:port", "port"),
         ("URL", "memory", "not with one of"),
         ("URL", "redis://host/abc", "no database number"),
+        ("URL", "redis://:12/secret@host/0", "%2F"),
         ("CLIENT_ROLES", [], "empty"),
         ("URL", "unix://redis.sock", "three slashes"),
         ("URL", 5, "a text"),
@@ -136,7 +137,10 @@ def test_an_unknown_name_in_the_environment_is_a_warning(caplog: pytest.LogCaptu
     assert "CONVSTORE_PORT is no setting" in caplog.text
 
 
-@pytest.mark.parametrize("given", ["redis://:hunter2@host:x", "hunter2://host", 5])
+@pytest.mark.parametrize(
+    "given",
+    ["redis://:hunter2@host:x", "redis://:12/:hunter2@host:6379/0", "rediss:/:hunter2@host/0", "hunter2://host", 5],
+)
 def test_no_secret_is_shown(given: Any) -> None:
     assert "hunter2" not in repr(Settings(url="redis://:hunter2@host"))
     with pytest.raises(ConfigurationError) as caught:
