@@ -109,7 +109,7 @@ class Stored:
 class Session(Stored, dict[str, Any]):
     """A session that was saved as a dict: exactly what was saved, the history included.
 
-    Its copies, and what ``|`` makes of it, are the same session: saving one merges too.
+    Its copies, and what ``|`` makes of it, on either side, are the same session: saving one merges too.
     """
 
     __slots__ = ("_base",)
@@ -121,12 +121,16 @@ class Session(Stored, dict[str, Any]):
         merged = super().__or__(other)
         return merged if merged is NotImplemented else _like(self, Session(merged))
 
+    def __ror__(self, other: Any) -> Any:
+        merged = super().__ror__(other)
+        return merged if merged is NotImplemented else _like(self, Session(merged))
+
 
 class ListSession(Stored, list[Any]):
     """A session that was saved as a bare list of messages: it has no data fields.
 
-    Its copies and slices, and what ``+`` makes of it, are the same session: ``session = session[-20:]`` can be saved, and
-    merges.
+    Its copies and slices, and ``session + messages``, are the same session: ``session = session[-20:]`` can be saved, and
+    merges. What it is added to is not: no class can take that from a list without taking ``messages += session`` too.
     """
 
     __slots__ = ("_base",)

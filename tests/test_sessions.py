@@ -221,11 +221,13 @@ def test_slices_copies_and_sums_are_the_session(conversations: PlainConversation
     assert get(conversations) == [*range(5, 20), "one", "two"]
     assert one[0] == 0
     conversations.save_session("d", {"a": 1})
-    mine, theirs = get(conversations, "d"), get(conversations, "d")
+    mine, theirs, others = (get(conversations, "d") for _ in range(3))
     conversations.save_session("d", theirs | {"theirs": 1})
     conversations.save_session("d", mine.copy() | {"mine": 1})
-    assert get(conversations, "d") == {"a": 1, "theirs": 1, "mine": 1}
+    conversations.save_session("d", {"a": 0, "default": 1} | others)
+    assert get(conversations, "d") == {"a": 1, "theirs": 1, "mine": 1, "default": 1}
     assert (Session(a=1) | {"b": 2}) == {"a": 1, "b": 2}
+    assert ({"b": 2, "a": 2} | Session(a=1)) == {"b": 2, "a": 1}
 
 
 def test_dropping_all_merges(conversations: PlainConversations) -> None:
@@ -834,6 +836,8 @@ def test_what_a_session_cannot_be_joined_to_is_asked_itself() -> None:
         Session(a=1) | 5
     with pytest.raises(TypeError):
         ListSession([1]) + 5
+    with pytest.raises(TypeError):
+        5 | Session(a=1)
     assert ListSession([1]) + UserList([2]) == UserList([1, 2]), "as with a list"
 
 
