@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from redis.exceptions import RedisError
@@ -42,6 +42,15 @@ _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
 
 
+class Place(NamedTuple):
+    """One of the *most* places of an owner, for a session, as ``entry`` takes it."""
+
+    owner: str
+    session_id: str
+    lifetime_ms: int
+    most: int
+
+
 class RedisIndex:
     """The indexes of all owners under one prefix.
 
@@ -66,18 +75,15 @@ class RedisIndex:
         self._in_key = in_key
         self._creations = 0
 
-    def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0) -> Call:
+    def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0, shown: int = _SHOWN) -> Call:
         """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer.
 
-        With *most* it takes one of so many places, if one is free.
+        With *most* it takes one of so many places, if one is free; else so many of the oldest are *shown*.
         """
-        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, _SHOWN))
+        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, shown))
 
-    def create_in_place(
-        self, entry: Call, call: Call, unplaced: Call, owner: str, evict: Callable[[str], bool] | None
-    ) -> Any:
-        """The reply of *call*, which may create a session, once its *entry* has one of the owner's places: two round trips
-        where one is free.
+    def create_in_place(self, place: Place, call: Call, unplaced: Call, evict: Callable[[str], bool] | None) -> Any:
+        """The reply of *call*, which may create a session, once it has its *place*: two round trips where one is free.
 
         Where none is, *unplaced* does the same if no session has to be created, or is refused; else the places of those that
         are gone are given back, then the oldest session goes that *evict* takes.
@@ -85,24 +91,24 @@ class RedisIndex:
         Raises:
             TooManySessions: All are taken, and nothing can be evicted.
         """
-        most, shown = int(entry.arguments[2]), _SHOWN
+        index, shown = self._key(place.owner), _SHOWN
         for attempt in range(_ATTEMPTS):
-            placed = self._calls.call(entry._replace(arguments=(*entry.arguments[:-1], shown)))
+            placed = self._calls.call(self.entry(*place, shown))
             if placed[0] == b"ok":
                 reply = self._calls.call(call)
                 is_there = reply[0] == b"ok" or (reply[0] == b"repeated" and reply[5])
                 if placed[2] and not is_there:  # the place was taken for nothing
-                    self._unindex(entry.keys[0], [(str(entry.arguments[0]).encode(), placed[2])], grace_ms=0)
+                    self._unindex(index, [(place.session_id.encode(), placed[2])], grace_ms=0)
                 return reply
             reply = self._calls.call(unplaced)
             if reply[0] != b"new":
                 return reply
             surplus, is_patient = placed[2], attempt < _PATIENT_ATTEMPTS
-            freed = self._make_room(entry.keys[0], _pairs(placed[3:]), surplus, owner, evict, is_patient=is_patient)
+            freed = self._make_room(index, _pairs(placed[3:]), surplus, place.owner, evict, is_patient=is_patient)
             if freed is None:
                 break
             shown = _SHOWN if freed or is_patient else _MOST_SHOWN
-        raise TooManySessions(most)
+        raise TooManySessions(place.most)
 
     def _make_room(
         self,

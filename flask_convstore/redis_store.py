@@ -68,7 +68,7 @@ from .messages import NO_USAGE, Usage
 from .models import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Shape, Snapshot
 from .redis_calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .redis_cluster import ClusterCalls, LazyCluster
-from .redis_index import RedisIndex
+from .redis_index import Place, RedisIndex
 from .times import LATEST_MS
 
 _log = logging.getLogger("flask_convstore")
@@ -277,8 +277,8 @@ class RedisStore:
 
         name, arguments = _writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
-        entry = self._index.entry(owner, command.session_id, lifetime, most)
-        return self._index.create_in_place(entry, call, unplaced, owner, evict if self._limits.evict else None)
+        place = Place(owner, command.session_id, lifetime, most)
+        return self._index.create_in_place(place, call, unplaced, evict if self._limits.evict else None)
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """The place of a session that was deleted. Where places are not counted, pages and samples give it back."""
