@@ -102,12 +102,12 @@ class Calls:
 
     def command(self, *command: Argument) -> Any:
         """The reply of one plain command."""
-        (reply,) = self._exchanged([command], str(command[0]), False, self._deadline())
+        (reply,) = self._acknowledged([command], str(command[0]), False, self._deadline())
         return _raised(reply, str(command[0]), writes=False)
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """The replies of several plain commands, in one round trip but not at one moment; errors as values."""
-        return self._exchanged(commands, str(commands[0][0]), False, self._deadline())
+        return self._acknowledged(commands, str(commands[0][0]), False, self._deadline())
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Some of all keys that fit *pattern*, and where the next ones begin; None: there are no more."""
@@ -147,11 +147,11 @@ class Calls:
         deadline = self._deadline()
         if not self._is_verified:
             self._verify(deadline)
-        before, reply = self._exchanged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
+        before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
-            (before,) = self._exchanged([first.by_text(nonce)], first.keys[0], True, deadline)
+            (before,) = self._acknowledged([first.by_text(nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
-            (reply,) = self._exchanged([call.by_text(nonce)], call.keys[0], True, deadline)
+            (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
         _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, reply)
         if isinstance(before, exceptions.RedisError):
@@ -168,9 +168,9 @@ class Calls:
         self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]], deadline: float
     ) -> list[Any]:
         if not queries:
-            return self._exchanged([command], call.keys[0], call.writes, deadline)
+            return self._acknowledged([command], call.keys[0], call.writes, deadline)
         commands = [("MULTI",), command, *queries, ("EXEC",)]
-        *queued, replies = self._exchanged(commands, call.keys[0], call.writes, deadline)
+        *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
         # What was refused when it was queued has spoiled the rest.
         return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
 
@@ -183,7 +183,7 @@ class Calls:
     def _verify(self, deadline: float) -> None:
         """Once, before the first write: that the server does what ``fsync`` promises."""
         try:
-            (reply,) = self._exchanged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
+            (reply,) = self._acknowledged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
             found = _raised(reply, "CONFIG", writes=False)
         except StoreMisconfigured as error:
             reason = (
@@ -197,13 +197,15 @@ class Calls:
             )
         self._is_verified = True
 
-    def _exchanged(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
-        """As ``_repeated``; a write that is to be on replicas is waited for on the connection that made it."""
+    def _acknowledged(
+        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
+    ) -> list[Any]:
+        """As ``_retried``; where a write must be on replicas they are waited for, on the connection that made it."""
         replicas = self._replicas if writes else 0
         if not replicas:
-            return self._repeated(commands, key, writes, deadline)
+            return self._retried(commands, key, writes, deadline)
         waiting = ("WAIT", replicas, int(500 * self._patience.timeout))
-        *replies, confirmed = self._repeated([*commands, waiting], key, writes, deadline)
+        *replies, confirmed = self._retried([*commands, waiting], key, writes, deadline)
         is_done = not any(isinstance(reply, Exception) for reply in replies)
         _raised(confirmed if is_done else None, "WAIT", writes)
         if is_done and confirmed < replicas and _wrote(replies):
@@ -211,8 +213,8 @@ class Calls:
             raise StoreUnavailable(reason, written=True)
         return replies
 
-    def _repeated(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
-        """The replies to *commands*, errors of the server as values; repeated while failures may pass and time is left."""
+    def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
+        """As ``_exchange``, tried again while failures may pass and time is left."""
         lost = False
         for attempt in itertools.count():
             try:
@@ -243,7 +245,7 @@ class Calls:
         return _jitter.uniform(0.5, 1) * longest
 
     def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
-        """One attempt."""
+        """The replies to *commands*, tried once; errors of the server as values."""
         return self._over(self._pool, commands, deadline)
 
     def _over(self, pool: Any, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:

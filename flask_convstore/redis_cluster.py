@@ -110,7 +110,7 @@ class ClusterCalls(Calls):
         )  # MovedError is an AskError
         for number, command in enumerate(commands):
             if number not in found or isinstance(found[number], moved):
-                (found[number],) = self._exchanged([command], str(command[0]), False, deadline)
+                (found[number],) = self._acknowledged([command], str(command[0]), False, deadline)
         return [found[number] for number in range(len(commands))]
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
@@ -119,38 +119,41 @@ class ClusterCalls(Calls):
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """One primary after the other: the cursor says which, and where in it. If that is none any more, all begin anew."""
-        name, _, position = (cursor or " 0").rpartition(" ")
         deadline = self._deadline()
         for attempt in itertools.count():
             try:
-                cluster, seen = self._lazy.get(deadline)
-                nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
-                here = next((number for number, node in enumerate(nodes) if node.name == name), None)
-                start = "0" if here is None else position
-                node = nodes[here or 0]
-                try:
-                    command = ("SCAN", start, "MATCH", pattern, "COUNT", count)
-                    (reply,) = self._over(cluster.get_redis_connection(node).connection_pool, [command], deadline)
-                except (exceptions.ConnectionError, exceptions.TimeoutError):
-                    self._lazy.learn(seen, deadline)
-                    raise
-                if isinstance(reply, exceptions.RedisError):
-                    raise reply
-                break
+                return self._scan(cursor, ("MATCH", pattern, "COUNT", count), deadline)
             except exceptions.RedisError as error:
                 failure = classify(error)
                 pause = self._pause(attempt, failure)
                 if not failure.passes or time.monotonic() + pause >= deadline:
                     raise as_ours(error, "SCAN", writes=False) from error
                 time.sleep(pause)
-        found, keys = reply
-        if int(found):
-            return f"{node.name} {int(found)}", keys
-        following = nodes[(here or 0) + 1 :]
-        return (f"{following[0].name} 0" if following else None), keys
+        raise AssertionError
 
     def close(self) -> None:
         self._lazy.close()
+
+    def _scan(self, cursor: str | None, options: Sequence[Argument], deadline: float) -> tuple[str | None, list[bytes]]:
+        """As ``scan``, tried once."""
+        name, _, position = (cursor or " 0").rpartition(" ")
+        cluster, seen = self._lazy.get(deadline)
+        nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
+        here = next((number for number, node in enumerate(nodes) if node.name == name), None)
+        node, *following = nodes[here or 0 :]
+        pool = cluster.get_redis_connection(node).connection_pool
+        try:
+            command = ("SCAN", "0" if here is None else position, *options)
+            (reply,) = self._over(pool, [command], deadline)
+        except (exceptions.ConnectionError, exceptions.TimeoutError):
+            self._lazy.learn(seen, deadline)
+            raise
+        if isinstance(reply, exceptions.RedisError):
+            raise reply
+        found, keys = reply
+        if int(found):
+            return f"{node.name} {int(found)}", keys
+        return (f"{following[0].name} 0" if following else None), keys
 
     def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
         key = _key_of(commands)
