@@ -109,6 +109,13 @@ class TooDeep(NotSerializable):
 class TokenReused(InvalidInput):
     """The token belongs to an earlier, different write of this session. Nothing was written."""
 
+    def __init__(
+        self,
+        reason: str = "this token came before with another request; nothing was written: give each request its own",
+        path: str = "token",
+    ) -> None:
+        super().__init__(reason, path)
+
 
 class TooLarge(InvalidInput):
     """A limit is passed. Nothing was written.
@@ -156,7 +163,7 @@ class Forbidden(ConvstoreError):
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         super().__init__(
-            f"session {session_id!r} is another owner's, who shares it, but not for this; nothing was written"
+            f"session {session_id!r} is another owner's, who shares it, but not for this; nothing was written: ask them"
         )
 
 
@@ -202,7 +209,7 @@ class OwnerRequired(ConvstoreError):
     """What is asked for belongs to an owner, and nobody in particular is calling."""
 
     def __init__(self) -> None:
-        super().__init__("nobody in particular is calling: this needs an owner; nothing was written")
+        super().__init__("nobody in particular is calling: this needs an owner; nothing was written: pass owner=")
 
 
 class SessionExists(ConvstoreError):
@@ -210,7 +217,7 @@ class SessionExists(ConvstoreError):
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r} exists already; nothing was written")
+        super().__init__(f"session {session_id!r} exists already; nothing was written: name another id")
 
 
 class SessionMoved(ConvstoreError):
@@ -247,9 +254,10 @@ class ConflictError(ConvstoreError):
         self.is_field = is_field
         self.expected = expected
         self.actual = actual
+        versions = f"version {actual} now" if expected is None else f"version {expected} expected, {actual} found"
         super().__init__(
-            f"session {session_id!r}: {what} was changed by another write "
-            f"(version {expected} expected, {actual} found); nothing was written: load it again and repeat the change"
+            f"session {session_id!r}: {what} was changed by another write ({versions}); nothing was written: load it again "
+            "and repeat the change"
         )
 
 

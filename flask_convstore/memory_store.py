@@ -325,7 +325,7 @@ class MemoryStore:
         if digest != command.digest and isinstance(command, CommitTurn):
             raise TurnLost(command.session_id)  # another attempt has ended this turn
         if digest != command.digest:
-            raise TokenReused("this token came before with another request; nothing was written", "token")
+            raise TokenReused
         if not session or receipt.updated_at_ms < session.created:  # gone, or written to a predecessor of this session
             return _repeat(receipt, None)
         self._move_lifetime(command.session_id, session, now)

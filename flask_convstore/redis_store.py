@@ -361,16 +361,9 @@ def _writing(
         return "commit_turn", [*what, len(command.fields), *fields, *command.elements]
     if isinstance(command, Save):
         change, bound, elements = _history_arguments(command.history)
-        head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or ""]
-        head += [change, bound]
-        head += [
-            command.started_at_ms or "",
-            *_facts(command),
-            command.earlier_token,
-            int(is_placed),
-            len(command.fields),
-        ]
-        return "save", [*head, *_triples(command.fields), *elements]
+        head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
+        head += [command.started_at_ms or "", *_facts(command), command.earlier_token, int(is_placed)]
+        return "save", [*head, len(command.fields), *_triples(command.fields), *elements]
     return "delete", [command.expected, command.created_at_ms or "", command.at_ms or ""]
 
 
@@ -427,7 +420,7 @@ def _refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[s
     if word == b"reused" and isinstance(command, CommitTurn):
         raise TurnLost(command.session_id)  # another attempt has ended this turn
     if word == b"reused":
-        raise TokenReused("this token came before with another request; nothing was written", "token")
+        raise TokenReused
     if word == b"too_large":
         raise TooLarge(_TOO_LARGE[reply[2]], limit=reply[3], size=reply[4])
     if word == b"forbidden":
