@@ -24,7 +24,7 @@ def die_with_parent() -> None:
 
 
 def on_starting(server: Any) -> None:
-    """Go with make, or whatever has started this."""
+    """End with make, or whatever has started this."""
     die_with_parent()
 
 

@@ -132,8 +132,7 @@ class _Views:
         if body["alias"] is not None:
             return self._start_by_alias(body, content, message, key)
         # The same key leads to the same session.
-        start = self._conversations.start
-        session, receipt = start(content, message, ttl=body.get("ttl"), token=key, digest=digest)
+        session, receipt = self._conversations.start(content, message, ttl=body.get("ttl"), token=key, digest=digest)
         session_id = session.session_id
         if receipt.repeated and not receipt.expires_at_ms:
             raise SessionNotFound(session_id)
@@ -159,13 +158,11 @@ class _Views:
         if not isinstance(self._conversations.caller(), str):
             raise OwnerRequired
         content[self._settings.history_key] = []
-        alias = body["alias"]
+        alias, ttl = body["alias"], body.get("ttl")
         found = aliases.resolve(self._conversations, alias)
-        ttl = body.get("ttl")
-        ensure = aliases.ensure
         if message or found is None:
             self._conversations.spend(self._conversations.caller())
-        session = ensure(self._conversations, alias, data=content, ttl=ttl) if found is None else found
+        session = aliases.ensure(self._conversations, alias, data=content, ttl=ttl) if found is None else found
         if message:
             token, replier = f"{key}/turn" if key else None, self._replier()
             with behind_a_write() if found is None else contextlib.nullcontext():
@@ -282,9 +279,13 @@ class _Views:
 
     def redact_message(self, session_id: str, seq: str) -> Response:
         """Remove what a message says, for good."""
-        number, roles = _seq(session_id, seq), (*self._settings.visible_roles, None)
-        expected = self._expected(session_id)
-        message, receipt = editing.redact(self._conversations, session_id, number, expected=expected, roles=roles)
+        message, receipt = editing.redact(
+            self._conversations,
+            session_id,
+            _seq(session_id, seq),
+            expected=self._expected(session_id),
+            roles=(*self._settings.visible_roles, None),
+        )
         return self._changed(session_id, message, receipt)
 
     def _changed(self, session_id: str, message: Message, receipt: Receipt) -> Response:

@@ -83,7 +83,7 @@ class _View:
         return owner in (ANY, self.entry.owner) or self.load(owner, 0) is not None
 
     def is_stale(self, snapshot: Snapshot) -> bool:
-        """Whether a reader shall be told of, too: a session lives from its last command in the journal."""
+        """Whether a read must be noted in the journal: there a session lives from its last command."""
         return now_ms() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
 
 
@@ -129,16 +129,16 @@ class FallbackStore(StoreAround):
         is_here = self._is_here(command.session_id)
         if not is_here and not isinstance(command, Save):
             return self._store.apply(command)
-        receipt: Receipt = self._done(command, self._store.apply, is_here)
+        receipt: Receipt = self._write(command, self._store.apply, is_here)
         return receipt
 
     def begin(self, command: BeginTurn) -> Begun:
         if not self._is_here(command.session_id):
             return self._store.begin(command)
-        begun: Begun = self._done(command, self._store.begin, True)
+        begun: Begun = self._write(command, self._store.begin, True)
         return begun
 
-    def _done(self, command: Any, do: Callable[[Any], Any], is_here: bool) -> Any:
+    def _write(self, command: Any, do: Callable[[Any], Any], is_here: bool) -> Any:
         is_save = isinstance(command, Save)
         starts_here = is_save and (
             (command.mode == "create" and not self._was_started(command) and _is_just_made_away(command.session_id))
@@ -195,7 +195,7 @@ class FallbackStore(StoreAround):
                     return None  # who may not see it is told what they would be told if it were not here
                 if not view:
                     view = self._views[session_id] = _View(self._limits, Entry(session_id, None, 0, 0, 0, 0))
-                answer = self._do(view, command)
+                answer = self._add(view, command)
         except BaseException as error:
             if not isinstance(error, ConvstoreError) or isinstance(error, StoreUnavailable):
                 self._views.pop(session_id, None)  # it may tell of what was not written
@@ -203,7 +203,7 @@ class FallbackStore(StoreAround):
         self._wake()
         return _marked(answer, self._journal.kind)
 
-    def _do(self, view: _View, command: Any) -> Receipt | Begun:
+    def _add(self, view: _View, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
         now, entry = now_ms(), view.entry
         is_start = isinstance(command, Save) and view.load(ANY, 0, now) is None
