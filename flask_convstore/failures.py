@@ -112,6 +112,8 @@ def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> Convstor
             reason += f" {_PLAIN}"
     elif failure.kind == "refused":
         reason = f"the server refuses work for now ({text})"
+    elif failure is _UNKNOWN:
+        reason = f"an error that is not known here ({text})"
     return StoreUnavailable(reason, written=written, is_down=failure.is_down)
 
 

@@ -187,9 +187,11 @@ class RedisStore:
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         asked = (_owner_argument(owner), self._limits.max_age_ms)
-        reply = self._calls.call(Call("turn_state", self._keys(session_id)[:1], asked))
+        keys = self._keys(session_id)
+        reply = self._calls.call(Call("turn_state", keys[:1], asked))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
+        _refuse(None, reply, keys)
         return int(reply[2])
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import redis
 
 from flask_convstore.clients import connect, patience_of
+from flask_convstore.commands import BeginTurn, CommitTurn, RenewTurn, Share, Touch
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.errors import (
     CorruptValue,
@@ -20,6 +22,7 @@ from flask_convstore.errors import (
     StoreUnavailable,
     TurnInProgress,
 )
+from flask_convstore.messages import join_element
 from flask_convstore.models import ANY
 from flask_convstore.redis_calls import script
 from flask_convstore.redis_store import RedisStore
@@ -345,6 +348,28 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
     assert {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")} == before
 
 
+@pytest.mark.parametrize("field", ["version", "created", "updated", "first", "count"])
+def test_whoever_needs_a_number_that_is_none_names_the_key(server: Server, field: str) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    store, key = conversations.backend.store, "chat:session:{s}"
+    store.begin(BeginTurn(session_id="s", owner=ANY, element=None, lease_ms=60_000, attempt="A"))
+    calls: list[Callable[[], object]] = [
+        lambda: store.load("s", ANY, 0),
+        lambda: store.messages("s", ANY, None, 1),
+        lambda: store.turn_remaining_ms("s", ANY),
+        lambda: store.apply(Touch(session_id="s", owner=ANY)),
+        lambda: store.apply(Share(session_id="s", owner=ANY, name="bob", role="reader")),
+        lambda: store.apply(RenewTurn(session_id="s", owner=ANY, turn="A", lease_ms=60_000)),
+    ]
+    for call in calls[:2] if field in ("first", "count") else calls:
+        for command in (["HSET", key, field, "none"], ["HDEL", key, field]):
+            server.client.execute_command(*command)  # type: ignore[no-untyped-call]
+            with pytest.raises(CorruptValue) as caught:
+                call()
+            assert caught.value.key == key
+
+
 def test_a_corrupt_receipt_is_named(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {})
@@ -363,6 +388,22 @@ def test_a_corrupt_lifetime_never_ends_a_session(server: Server) -> None:
         server.client.hset("chat:session:{s}", "ttl", ttl)
         assert conversations.get_session("s") == {"a": 1}
         assert server.client.pttl("chat:session:{s}") > 3_590_000
+
+
+def test_a_corrupt_turn_is_over_and_can_be_ended(server: Server) -> None:
+    """And nothing is written by halves."""
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": []})
+    store, key = conversations.backend.store, "chat:session:{s}"
+    for number in (1, 2):
+        turn = BeginTurn(session_id="s", owner=ANY, element=join_element(1, b'"q"'), lease_ms=60_000, attempt="A")
+        assert store.begin(turn).receipt.first_seq == number
+        server.client.hset(key, mapping={"turn_until": "none", "turn_seq": "none"})
+        assert store.turn_remaining_ms("s", ANY) == 0
+    assert store.apply(CommitTurn(session_id="s", owner=ANY, turn="A", status="failed")).version == 4
+    found = store.load("s", ANY)
+    assert found
+    assert found.count == 2
 
 
 def test_a_corrupt_session_can_be_deleted(server: Server) -> None:

@@ -32,7 +32,7 @@ local owners_only = #ARGV < 20 -- whoever holds a turn without a message moves t
 --#include _open.lua
 local expected, attempt = ARGV[14], ARGV[17]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
-local remaining = turn[1] and tonumber(turn[2]) - now or 0
+local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
 
 if receipt then
     -- The turn's end is kept under its token and the version that its message made.
@@ -81,7 +81,7 @@ local history_changed = added > 0 or turn[1]
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
 if turn[1] then
     first = first + drop
-    local mark_seq, mark_status = tonumber(turn[3]), remaining > 0 and "superseded" or "interrupted"
+    local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
     --#include _mark.lua
 end
 --#include _facts.lua

@@ -61,7 +61,7 @@ for at = first_field, first_element - 1, 3 do
     --#include _set_field.lua
 end
 first = first + drop
-local mark_seq, mark_status = tonumber(turn[2]), ARGV[15]
+local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[15]
 --#include _mark.lua
 --#include _facts.lua
 --#include _lifetime.lua

@@ -10,26 +10,23 @@ Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseco
          {"missing", nonce}   no such session for this owner
          {"forbidden", nonce} another owner shares it, and it may be read only
          {"lost", nonce}      the turn was ended, or another one has taken over
+         {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
-local nonce, owner = ARGV[1], ARGV[2]
+local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "turn")
-local exists = meta[1]
-if not exists or tonumber(meta[3]) + ARGV[5] <= now then
-    return {"missing", nonce}
-end
+--#include _there.lua
 local owners_only = false
---#include _owner.lua
 --#include _write.lua
 if meta[7] ~= ARGV[7] then
     return {"lost", nonce}
 end
-local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
+local own_ttl, complete = meta[5], meta[6]
 redis.call("HSET", session, "turn_until", now + ARGV[8])
 --#include _lifetime.lua
 --#include _expire.lua
-return {"ok", nonce, tonumber(meta[1]), created, tonumber(meta[4]), now + lifetime, lifetime}
+return {"ok", nonce, version, created, updated, now + lifetime, lifetime}

@@ -10,24 +10,20 @@ ARGV[8]     role   "reader", "writer"; "" none
 Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
          {"missing", nonce}     no such session for this owner
          {"forbidden", nonce}   it is another owner's, who shares it
+         {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
-local nonce, owner = ARGV[1], ARGV[2]
+local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete")
-local exists = meta[1]
-if not exists or tonumber(meta[3]) + ARGV[5] <= now then
-    return {"missing", nonce}
-end
---#include _owner.lua
+--#include _there.lua
 if shared then
     return {"forbidden", nonce}
 end
-local created, own_ttl, complete = tonumber(meta[3]), meta[5], meta[6]
-local version, updated, guest = tonumber(meta[1]), tonumber(meta[4]), "s:" .. ARGV[7]
+local own_ttl, complete, guest = meta[5], meta[6], "s:" .. ARGV[7]
 if (redis.call("HGET", session, guest) or "") ~= ARGV[8] then
     version, updated = version + 1, math.max(now, created)
     redis.call("HSET", session, "version", version, "updated", updated)

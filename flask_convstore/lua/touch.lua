@@ -25,23 +25,12 @@ Where only writes are refused (a replica, a failing disk) a read still answers, 
 A touch that sets new_ttl fails there.
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
-local nonce, owner = ARGV[1], ARGV[2]
+local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed")
-local exists = meta[1] and true or redis.call("EXISTS", session) == 1
-if not exists then
-    return {"missing", nonce}
-end
---#include _owner.lua
-local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4])
-if not (version and created and updated) then
-    return {"corrupt", nonce, "session"}
-end
-if created + ARGV[5] <= now then
-    return {"missing", nonce}
-end
+--#include _there.lua
 if shared and (ARGV[8] ~= "" or ARGV[10] ~= "" or ARGV[11] ~= "") then
     return {"forbidden", nonce}
 end

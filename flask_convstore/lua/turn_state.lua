@@ -9,15 +9,12 @@ ARGV[3]  max_age  milliseconds a session lives from its creation at most
 
 Returns  {"ok", nonce, remaining}   milliseconds; 0 or less if no turn is in progress
          {"missing", nonce}         no such session for this owner
+         {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 ]]
-local session, nonce, owner = KEYS[1], ARGV[1], ARGV[2]
+local session, nonce, owner, max_age = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "turn_until")
-local exists = meta[1]
-if not exists or tonumber(meta[3]) + ARGV[3] <= now then
-    return {"missing", nonce}
-end
---#include _owner.lua
-return {"ok", nonce, (tonumber(meta[4]) or now) - now}
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "turn_until")
+--#include _there.lua
+return {"ok", nonce, (tonumber(meta[5]) or now) - now}

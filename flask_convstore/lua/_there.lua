@@ -1,0 +1,15 @@
+-- _there: refuse where no session is for this owner, also one past its greatest age, and a hash that is not ours. Needs meta
+-- (version, owner, created, updated, then what the script needs) and max_age (milliseconds). Gives version, created,
+-- updated, and shared as _owner.lua has it.
+local exists = meta[1] and true or redis.call("EXISTS", session) == 1
+if not exists then
+    return {"missing", nonce}
+end
+--#include _owner.lua
+local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4])
+if not (version and created and updated) then
+    return {"corrupt", nonce, "session"}
+end
+if created + max_age <= now then
+    return {"missing", nonce}
+end
