@@ -133,7 +133,12 @@ if not exists then
     indexed = now -- its creator has told the owner's index
     redis.call("HSET", session, "indexed", indexed)
 end
---#include _push.lua
+for from = first_element, #ARGV, 4000 do -- in parts: unpack fails at 8,000 elements
+    redis.call("RPUSH", history, unpack(ARGV, from, math.min(from + 3999, #ARGV)))
+end
+if drop > 0 then
+    redis.call("LTRIM", history, drop, -1)
+end
 if replace_all then
     redis.call("HDEL", session, "moved_to", "title")
     title = false
