@@ -96,7 +96,7 @@ class Calls:
     def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
         self._replicas = durability.replicas
         self._is_verified = durability.level != "fsync"
-        self._client = client
+        self._client = client  # ours is disconnected when nobody has it any more
         self._pool: Any = client.connection_pool
         self._patience = patience
 

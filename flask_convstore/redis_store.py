@@ -455,17 +455,8 @@ def _snapshot(
     elements = lists[0] if lists else []
     # A connection of the app's own client may give a dict.
     stored: dict[bytes, Any] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
-    fields: dict[str, bytes] = {}
-    aliases: list[Alias] = []
-    shared: dict[str, Any] = {}
     try:
-        for name in [name for name in stored if name[1:2] == b":"]:
-            if name[:1] == b"d":
-                fields[name[2:].decode()] = stored[name]
-            elif name[:1] == b"a":
-                aliases.append(_alias_of(name[2:].decode()))
-            elif name[:1] == b"s":
-                shared[name[2:].decode()] = stored[name].decode()
+        fields, aliases, shared = _prefixed(stored)
         version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
         shape = stored[b"shape"].decode()
         title = stored[b"title"].decode() if b"title" in stored else None
@@ -499,6 +490,21 @@ def _snapshot(
         usage=usage,
         shared=shared,
     )
+
+
+def _prefixed(stored: dict[bytes, Any]) -> tuple[dict[str, bytes], list[Alias], dict[str, Any]]:
+    """What names with a prefix hold: the data fields, the aliases that lead here, the roles of other owners."""
+    fields: dict[str, bytes] = {}
+    aliases: list[Alias] = []
+    shared: dict[str, Any] = {}
+    for name in [name for name in stored if name[1:2] == b":"]:
+        if name[:1] == b"d":
+            fields[name[2:].decode()] = stored[name]
+        elif name[:1] == b"a":
+            aliases.append(_alias_of(name[2:].decode()))
+        elif name[:1] == b"s":
+            shared[name[2:].decode()] = stored[name].decode()
+    return fields, aliases, shared
 
 
 def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
