@@ -25,20 +25,18 @@ from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
 
-_READING = frozenset({"touch", "renew_turn", "turn_state", "follow", "messages"})
-"""Scripts that write nothing of the app's."""
-
 
 class Call(NamedTuple):
-    """A script with its keys, and its arguments after the nonce."""
+    """A script with its keys, and its arguments after the nonce.
+
+    Attributes:
+        writes: Whether it may write something of the app's; what only moves a lifetime or a lease does not.
+    """
 
     name: str
     keys: tuple[str, ...]
     arguments: tuple[Argument, ...]
-
-    @property
-    def writes(self) -> bool:
-        return self.name not in _READING
+    writes: bool = True
 
     def by_digest(self, nonce: bytes) -> tuple[Argument, ...]:
         return ("EVALSHA", script(self.name)[1], len(self.keys), *self.keys, nonce, *self.arguments)

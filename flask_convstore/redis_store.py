@@ -137,7 +137,11 @@ class RedisStore:
     def _kept(self, command: Touch | RenewTurn | Share) -> Receipt:
         keys = self._keys(command.session_id)
         name, arguments = _keeping(command)
-        reply = self._calls.call(Call(name, keys, (_owner_argument(command.owner), *self._times, *arguments)))
+        sets = isinstance(command, Share) or (
+            isinstance(command, Touch) and bool(command.ttl_ms or command.led_by or command.left_by)
+        )
+        call = Call(name, keys, (_owner_argument(command.owner), *self._times, *arguments), writes=sets)
+        reply = self._calls.call(call)
         _refuse(command, reply, keys)
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
@@ -171,7 +175,8 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        touch = Call("touch", keys, (_owner_argument(owner), *self._times, "", "", int(not is_interaction), "", ""))
+        arguments: tuple[Argument, ...] = ("", "", int(not is_interaction), "", "")
+        touch = Call("touch", keys, (_owner_argument(owner), *self._times, *arguments), writes=False)
         reply, *found = self._calls.call(touch, _reading(keys, last))
         if reply[0] == b"missing":
             return None
@@ -188,7 +193,7 @@ class RedisStore:
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         asked = (_owner_argument(owner), self._limits.max_age_ms)
         keys = self._keys(session_id)
-        reply = self._calls.call(Call("turn_state", keys[:1], asked))
+        reply = self._calls.call(Call("turn_state", keys[:1], asked, writes=False))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
         _refuse(None, reply, keys)
@@ -204,13 +209,13 @@ class RedisStore:
         return reply[2].decode() or None
 
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
-        reply = self._calls.call(Call("follow", (self._alias(_alias_text(alias)),), (lifetime_ms,)))
+        reply = self._calls.call(Call("follow", (self._alias(_alias_text(alias)),), (lifetime_ms,), writes=False))
         return reply[2].decode() or None
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         keys = self._keys(session_id)
         asked = (_owner_argument(owner), *self._times, "" if before is None else before, limit)
-        reply = self._calls.call(Call("messages", keys, asked))
+        reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
         _refuse(None, reply, keys)
@@ -303,7 +308,7 @@ class RedisStore:
         try:
             self._calls.call(self._index.entry(owner.decode()[1:] or None, session_id, longer))
             for alias in aliases:
-                self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,)))
+                self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,), writes=False))
         except ConvstoreError as error:
             _log.warning("the index of %s was not told of an interaction: %s", self._keys(session_id)[0], error)
 

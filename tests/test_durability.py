@@ -110,6 +110,18 @@ def test_what_is_refused_is_not_waited_for() -> None:
         problem(service.client.post("/sessions/none/messages", json={"content": "hi"}), 404, "not-found")
 
 
+def test_a_lifetime_that_is_set_is_waited_for_and_one_that_moves_is_not() -> None:
+    with running("valkey") as server:
+        session_id = Service(server.url).start()
+        service = Service(server.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)
+        with service.app.app_context():
+            assert service.convstore.get_session(session_id) is not None
+            service.convstore.touch(session_id)
+            with pytest.raises(StoreUnavailable, match="0 of 1 replicas") as caught:
+                service.convstore.touch(session_id, ttl=100)
+        assert caught.value.written is True
+
+
 @pytest.mark.parametrize(
     ("options", "fits"),
     [
