@@ -23,6 +23,7 @@ from .errors import ConvstoreError, InvalidInput, TooManySessions
 from .failures import as_ours
 from .messages import Usage
 from .models import ANY, Owner, Page, Summary
+from .redis_arguments import in_key, session_key
 from .redis_calls import Argument, Call, Calls
 from .times import now_ms
 
@@ -56,23 +57,12 @@ class RedisIndex:
 
     Args:
         max_age_ms: How long a session lives from its creation at most.
-        key_of: The key of a session's hash.
-        in_key: How a name stands in a key.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        prefix: str,
-        max_age_ms: int,
-        key_of: Callable[[str], str],
-        in_key: Callable[[str], str],
-    ) -> None:
+    def __init__(self, calls: Calls, prefix: str, max_age_ms: int) -> None:
         self._calls = calls
         self._prefix = prefix
         self._max_age_ms = max_age_ms
-        self._key_of = key_of
-        self._in_key = in_key
         self._creations = 0
 
     def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0, shown: int = _SHOWN) -> Call:
@@ -179,7 +169,7 @@ class RedisIndex:
         return Page(self._shown(found, owner), following)
 
     def _key(self, owner: str | None) -> str:
-        return f"{self._prefix}owner:{{{self._in_key(owner or '')}}}"
+        return f"{self._prefix}owner:{{{in_key(owner or '')}}}"
 
     def _indexed(
         self, index: str, cursor: str | None, limit: int, newest_first: bool
@@ -216,7 +206,7 @@ class RedisIndex:
         """Whether each session exists, and what is known of it; None if it is gone, or none of ours."""
         if not entries:
             return []
-        keys = [self._key_of(session_id) for session_id, _ in entries]
+        keys = [session_key(self._prefix, session_id) for session_id, _ in entries]
         commands: list[Sequence[Argument]] = [c for key in keys for c in (("HMGET", key, *_FIELDS), ("PTTL", key))]
         replies = self._calls.commands(commands)
         now = now_ms()
@@ -224,7 +214,7 @@ class RedisIndex:
         for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
             for reply in (stored, left):
                 if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
-                    raise as_ours(reply, self._key_of(session_id), writes=False) from reply
+                    raise as_ours(reply, session_key(self._prefix, session_id), writes=False) from reply
             summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
             found.append((left != -2, summary))
         return found
