@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from . import changes, contents
@@ -126,6 +126,26 @@ class Conversations(abc.ABC):
             return on_base(session, replace(base, expires_at_ms=receipt.expires_at_ms))
         return self._merge(session, difference, backend)
 
+    def _finish_pending(self, session: AnySession, backend: Backend) -> None:
+        """Repeat a save that was not acknowledged, with its token: only then is it known what the session differs from."""
+        pending = base_of(session).pending
+        if pending:
+            try:
+                self._merge(session, pending, backend)
+            except (ConflictError, TooLarge):
+                # It had not landed, and does not fit any more: the next difference starts from before it.
+                on_base(session, replace(base_of(session), pending=None))
+
+    def _merge(self, session: AnySession, save: Save, backend: Backend) -> AnySession:
+        """Write *save*, and measure *session* from what it left. If it may have landed unacknowledged, it stays pending."""
+        try:
+            receipt = backend.store.apply(save)
+        except StoreUnavailable as error:
+            if error.written is not False:
+                on_base(session, replace(base_of(session), pending=save))
+            raise
+        return on_base(session, base_merged(base_of(session), save, receipt))
+
     def get_session(
         self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
     ) -> AnySession | None:
@@ -183,13 +203,17 @@ class Conversations(abc.ABC):
         instead_of: str | None = None,
         owner: Owner | Scope = CALLER,
     ) -> tuple[AnySession, Receipt]:
-        """A new session, once, and the receipt. *message*, which will follow, is checked before anything is written.
+        """A new session, once, and the receipt.
 
-        *instead_of* is a session that may have been started in a try before this one, and is not wanted any more.
+        Args:
+            message: It will follow: what is wrong with it is told before anything is written.
+            digest: Tells what is asked for from other requests that come with this *token*.
+            is_first: Only if there has been no such session within the last day either.
+            instead_of: A session that may have been started in a try before this one, and is not wanted any more.
 
         Raises:
             SessionExists: There is such a session, and this *token* did not make it.
-            SessionNotFound: The id is another owner's; or *is_first*, and there was such a session within the last day.
+            SessionNotFound: The id is another owner's; or with *is_first*, there has been such a session.
             As ``save_session``.
         """
         backend, whose = self.resolved(session_id, owner)
@@ -219,10 +243,7 @@ class Conversations(abc.ABC):
         session_id = id_named(token) if token else new_id()
         self.spend(self.whose(owner))
 
-        def create(session_id: str, instead_of: str | None = None) -> tuple[AnySession, Receipt]:
-            options: dict[str, Any] = {"ttl": ttl, "token": token, "digest": digest, "owner": owner}
-            return self.create(session_id, data, message, instead_of=instead_of, **options)
-
+        create = partial(self.create, data=data, message=message, ttl=ttl, token=token, digest=digest, owner=owner)
         try:
             return create(session_id)
         except SessionMoved as moved:
@@ -233,24 +254,11 @@ class Conversations(abc.ABC):
             try:
                 # An id that was made from a token may be known to somebody; one of our own that was lost is not.
                 lost = session_id if error.written is None and not token else None
-                return create(id_made_away(), lost)
+                return create(id_made_away(), instead_of=lost)
             except SessionMoved as moved:
                 return create(moved.moved_to)
             except StoreUnavailable as too:
                 raise error from too
-
-    def history_of(self, session: AnySession) -> list[Any]:
-        """The bodies of a session's messages, oldest first; [] where it has no history."""
-        if isinstance(session, dict):
-            return list(session.get(self.backend.settings.history_key, ()))
-        return list(session)
-
-    def data_of(self, session: AnySession) -> dict[str, Any]:
-        """A session's fields without the history; {} for a bare list."""
-        if isinstance(session, dict):
-            history_key = self.backend.settings.history_key
-            return {name: value for name, value in session.items() if name != history_key}
-        return {}
 
     def delete_session(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
         """Delete the session for good; whether there was one.
@@ -368,25 +376,7 @@ class Conversations(abc.ABC):
         """Give up the connections; the next call opens new ones."""
         self.backend.store.close()
 
-    def _merge(self, session: AnySession, save: Save, backend: Backend) -> AnySession:
-        """Write *save*, and measure *session* from what it left. If it may have landed unacknowledged, it stays pending."""
-        try:
-            receipt = backend.store.apply(save)
-        except StoreUnavailable as error:
-            if error.written is not False:
-                on_base(session, replace(base_of(session), pending=save))
-            raise
-        return on_base(session, base_merged(base_of(session), save, receipt))
-
-    def _finish_pending(self, session: AnySession, backend: Backend) -> None:
-        """Repeat a save that was not acknowledged, with its token: only then is it known what the session differs from."""
-        pending = base_of(session).pending
-        if pending:
-            try:
-                self._merge(session, pending, backend)
-            except (ConflictError, TooLarge):
-                # It had not landed, and does not fit any more: the next difference starts from before it.
-                on_base(session, replace(base_of(session), pending=None))
+    # ---- for the rooms that have more operations
 
     def resolved(self, session_id: str, owner: Owner | Scope) -> tuple[Backend, Owner]:
         """What to work on, for whom, once both names are checked."""
@@ -415,6 +405,19 @@ class Conversations(abc.ABC):
             return None
         check_lifetime(ttl, self.backend.settings.max_ttl)
         return round(ttl * 1000)
+
+    def history_of(self, session: AnySession) -> list[Any]:
+        """The bodies of a session's messages, oldest first; [] where it has no history."""
+        if isinstance(session, dict):
+            return list(session.get(self.backend.settings.history_key, ()))
+        return list(session)
+
+    def data_of(self, session: AnySession) -> dict[str, Any]:
+        """A session's fields without the history; {} for a bare list."""
+        if isinstance(session, dict):
+            history_key = self.backend.settings.history_key
+            return {name: value for name, value in session.items() if name != history_key}
+        return {}
 
 
 def _check_content(data: object) -> None:
