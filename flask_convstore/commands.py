@@ -86,13 +86,23 @@ class Save:
 
     ``replace`` makes the given fields and messages all of it, whether it exists or not; ``create`` does the same unless
     it exists, ``first`` unless it exists or its tombstone tells that it did. ``merge`` writes only changes, into one that
-    exists and was created at *created_at_ms* (None: any); ``upsert`` merges into one that exists, and creates one otherwise.
-    *overwrites* names fields that others have changed meanwhile, for those who want to know.
-    With *started_at_ms* it started a session elsewhere, at that moment, by another clock: what it creates has that time of
-    creation, and what it replaces ends, as if it had been deleted. *instead_of* is the session that an earlier try, whose
-    answer never came, may have started for the same purpose; *earlier_token* its token, where it was for the same session.
-    Where it creates one, it takes one of its owner's places, unless it *counts* not; *spared* is the session that is not
-    removed for that.
+    exists; ``upsert`` merges into one that exists, and creates one otherwise.
+
+    Attributes:
+        shape: None leaves it.
+        history: None leaves the messages.
+        created_at_ms: A ``merge`` wants the session that was created then; None: any.
+        loaded_version: The version that was changed, for the error of a conflict.
+        ttl_ms: As in ``Touch``.
+        overwrites: Names of fields that others have changed meanwhile, for those who want to know.
+        started_at_ms: It started a session elsewhere, at that moment, by another clock: what it creates has that time of
+            creation, and what it replaces ends, as if it had been deleted.
+        instead_of: The session that an earlier try, whose answer never came, may have started for the same purpose.
+        earlier_token: That try's token, where it was for the same session.
+        counts: Where it creates a session, that takes one of its owner's places.
+        spared: The session that is not removed to make a place.
+        first_title: For a session that has no title; "": none.
+        usage: What the new messages cost; None: nothing that is told.
     """
 
     session_id: str
