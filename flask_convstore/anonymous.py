@@ -12,10 +12,9 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .errors import ConfigurationError, CrossOrigin
 
-_LIFETIME = 365 * 24 * 3600
-_RENEWED_AFTER = 30 * 24 * 3600
-"""Seconds: a cookie lives for a year from the last time it was given, and is given anew after a month."""
-
+_LIFETIME_SECONDS = 365 * 24 * 3600
+_RENEWED_AFTER_SECONDS = 30 * 24 * 3600
+"""A cookie lives for a year from the last time it was given, and is given anew after a month."""
 
 _UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 """What a form, or a script of another site, may send anywhere: Fetch, CORS-safelisted request-header, and no body at all."""
@@ -60,7 +59,7 @@ class AnonymousOwners:
             response.set_cookie(
                 self._cookie,
                 str(self._serializer().dumps(found.owner)),
-                max_age=_LIFETIME,
+                max_age=_LIFETIME_SECONDS,
                 path=current_app.config["SESSION_COOKIE_PATH"] or current_app.config["APPLICATION_ROOT"],
                 secure=request.is_secure,
                 httponly=True,
@@ -76,15 +75,15 @@ class AnonymousOwners:
         Raises:
             CrossOrigin: The request would change something, and comes from a page of another origin.
         """
-        asked = request._get_current_object()  # type: ignore[attr-defined]
-        if asked.method in ("GET", "HEAD", "OPTIONS") or "Cookie" not in asked.headers:
+        current = request._get_current_object()  # type: ignore[attr-defined]
+        if current.method in ("GET", "HEAD", "OPTIONS") or "Cookie" not in current.headers:
             return
-        is_unasked = asked.method == "POST" and asked.mimetype in _UNASKED
-        if not (is_unasked or self._cookie in asked.cookies):
+        is_unasked = current.method == "POST" and current.mimetype in _UNASKED
+        if not (is_unasked or self._cookie in current.cookies):
             return
-        origin = asked.headers.get("Origin")
-        is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(asked.host_url)[:2]
-        if not is_ours or asked.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        origin = current.headers.get("Origin")
+        is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(current.host_url)[:2]
+        if not is_ours or current.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             raise CrossOrigin
 
     def _read(self) -> _Found | None:
@@ -92,10 +91,12 @@ class AnonymousOwners:
         if cookie is None:
             return None
         try:
-            owner, given = serializer.loads(cookie, max_age=_LIFETIME, return_timestamp=True)
+            owner, given = serializer.loads(cookie, max_age=_LIFETIME_SECONDS, return_timestamp=True)
         except BadData:
             return None
-        return _Found(owner, given.timestamp() + _RENEWED_AFTER < time.time()) if isinstance(owner, str) else None
+        if not isinstance(owner, str):
+            return None
+        return _Found(owner, is_due=given.timestamp() + _RENEWED_AFTER_SECONDS < time.time())
 
     def _serializer(self) -> URLSafeTimedSerializer:
         app: Flask = current_app

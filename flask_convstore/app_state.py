@@ -45,7 +45,7 @@ _BATCH = 100
 """How many commands of a session are handed over before that is noted, unless the store knows fewer tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppState:
     """One store in one application.
 
@@ -69,7 +69,7 @@ class AppState:
     journal: Journal | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-    _replayers: list[Replayer] = field(default_factory=list, repr=False)
+    _replayer: Replayer | None = field(default=None, repr=False)
     _parts: dict[str, Part] = field(default_factory=dict, repr=False)
 
     @property
@@ -110,13 +110,13 @@ class AppState:
 
     def _store(self, settings: Settings, namespace: str) -> Store:
         limits, send = limits_of(settings), self.sender(namespace)
-        store: Store = MemoryStore(limits)
-        if self.client:
-            durability = Durability(settings.durability)
-            redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
-            watch = OutageWatch(send, masked(settings.url), settings.fallback)
-            watched = CircuitStore(redis_store, self.circuit, watch)
-            store = ElsewhereStore(watched, limits)
+        if self.client is None:
+            return ObservedStore(MemoryStore(limits), send, _refresh_loaded)
+        durability = Durability(settings.durability)
+        redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
+        watch = OutageWatch(send, masked(settings.url), settings.fallback)
+        watched = CircuitStore(redis_store, self.circuit, watch)
+        store: Store = ElsewhereStore(watched, limits)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
             self._parts[namespace] = Part(namespace, watched, fallback)
@@ -127,14 +127,14 @@ class AppState:
         """Let what waits in the journal be replayed."""
         assert self.journal
         with self._lock:
-            if not self._replayers:
+            if self._replayer is None:
                 batch = max(1, min(_BATCH, self.settings.max_tokens // 2))
-                self._replayers.append(Replayer(self.journal, self.circuit, self._all_parts, batch))
-        self._replayers[0].wake()
+                self._replayer = Replayer(self.journal, self.circuit, self._all_parts, batch)
+        self._replayer.wake()
 
     def _all_parts(self) -> Collection[Part]:
         """The journal may hold commands for what nobody has asked for since the start."""
-        self.backend  # noqa: B018  it is made
+        self.backend_of("")
         for namespace in self.convstore.namespaces:
             namespace.backend_in(self)
         return list(self._parts.values())

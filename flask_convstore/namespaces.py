@@ -79,7 +79,7 @@ class Namespaces:
         """See ``ConversationStore.mapping``."""
         if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}:"):
             raise InvalidInput(
-                f"a name is 1 to 100 characters, without braces, colons, control ones, not {name!r}", "name"
+                f"a name is 1 to 100 characters, no braces, no colons, no control characters, not {name!r}", "name"
             )
         if ttl is not None:
             check_lifetime(ttl, YEARS)

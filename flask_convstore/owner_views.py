@@ -38,9 +38,9 @@ class OwnerViews:
         """A page of the owner's sessions, newest first."""
         query = parser.parse(schemas.LIST_QUERY, request, location="query")
         whose = owners.required(self._conversations, self._conversations.caller())
-        cursor = _plain(query["cursor"])
+        cursor = _cursor_of(query["cursor"])
         page = self._conversations.list_sessions(cursor=cursor, limit=query["limit"], owner=whose)
-        shown = {"sessions": [schemas.summary_json(found) for found in page.sessions], "next": _opaque(page.next)}
+        shown = {"sessions": [schemas.summary_json(found) for found in page.sessions], "next": _shown_cursor(page.next)}
         response = answer(shown, 200)
         response.headers["Cache-Control"] = "private, no-cache"
         return response
@@ -55,7 +55,7 @@ class OwnerViews:
         """Every session of the owner, a line of JSON each, as far as clients may see it."""
         query = parser.parse(schemas.EXPORT_QUERY, request, location="query")
         whose = owners.required(self._conversations, self._conversations.caller())
-        found = portability.export(self._conversations, after=_plain(query["cursor"]), owner=whose)
+        found = portability.export(self._conversations, after=_cursor_of(query["cursor"]), owner=whose)
         settings = self._conversations.backend.settings
         first = next(found, None)  # what goes wrong at once is a problem, not half an answer
 
@@ -77,11 +77,11 @@ class OwnerViews:
             _importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()
         ]
         named = (self._named(session, whose) for session in sessions)
-        imported = portability.take_in(self._conversations, (session for session in named if session), owner=whose)
+        imported = portability.take_in(self._conversations, filter(None, named), owner=whose)
         return answer({"imported": imported}, 200)
 
     def _named(self, session: dict[str, Any], whose: str) -> dict[str, Any] | None:
-        """*session*, under another id if this one is not the owner's; None if it is there.
+        """*session*, under an id of ours where its own could have been chosen by anybody; None if the owner has it.
 
         Who could choose an id could keep it from those who rely on it; a UUID nobody can foresee.
         """
@@ -113,7 +113,7 @@ def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:
         if _role(shown) in roles
     ]
     shown = {**session, "messages": messages}
-    return {**shown, "cursor": _opaque(session["cursor"])} if "cursor" in session else shown
+    return {**shown, "cursor": _shown_cursor(session["cursor"])} if "cursor" in session else shown
 
 
 def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]:
@@ -162,11 +162,11 @@ def _role(message: Any) -> Any:
     return role if isinstance(role, str) or role is None else "?"
 
 
-def _opaque(cursor: str | None) -> str | None:
+def _shown_cursor(cursor: str | None) -> str | None:
     return None if cursor is None else base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
 
 
-def _plain(cursor: str | None) -> str | None:
+def _cursor_of(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:

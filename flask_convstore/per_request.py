@@ -63,17 +63,17 @@ def request_unit() -> Unit | None:
     return None if unit.is_over else unit
 
 
-def _unit_of(asked: Any) -> Unit:
-    """That of a request: of the object, since its environment may be used for another one."""
-    unit: Unit | None = getattr(asked, _ATTRIBUTE, None)
+def _unit_of(current: Any) -> Unit:
+    """That of a request: kept with the object, since its environment may be used for another one."""
+    unit: Unit | None = getattr(current, _ATTRIBUTE, None)
     if unit is None:
         unit = Unit()
-        setattr(asked, _ATTRIBUTE, unit)
+        setattr(current, _ATTRIBUTE, unit)
     return unit
 
 
 def install(app: Flask, send: signals.Send) -> None:
-    """See to it in *app*; once for each application."""
+    """Let *app* write what its requests change; once for each application."""
     handle_user_exception = app.handle_user_exception
 
     def note_exception(*arguments: Any) -> Any:
