@@ -179,9 +179,12 @@ def _children(value: object, path: str) -> list[tuple[str, object]] | None:
 def _reason(part: object) -> str | None:
     """Why JSON cannot hold *part* itself, whatever it contains; None if it can."""
     if isinstance(part, dict):
-        return next((f"the key {key!r} is no text" for key in part if not isinstance(key, str)), None) or next(
-            ("a key holds a lone surrogate" for key in part if _has_surrogate(key)), None
-        )
+        for key in part:
+            if not isinstance(key, str):
+                return f"the key {key!r} is no text"
+            if _has_surrogate(key):
+                return "a key holds a lone surrogate"
+        return None
     if isinstance(part, str):
         return "the text holds a lone surrogate" if _has_surrogate(part) else None
     if isinstance(part, int) and not -(2**63) <= part < 2**64:

@@ -363,7 +363,7 @@ class Conversations(abc.ABC):
             return Health(True, latency_ms, **({} if brief else store.about()._asdict()))
         except StoreUnavailable as error:
             can_start = self.can_start()
-            return Health(False, None, can_start, can_start=can_start, problem=error.reason)
+            return Health(False, None, degraded=can_start, can_start=can_start, problem=error.reason)
         except StoreError as error:
             _log.error("health: %s", error)
             return Health(False, None, problem=str(error))

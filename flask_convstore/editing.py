@@ -87,7 +87,8 @@ def edit(
     *body* may be a function from the body before; *told* tells what it does from what others do, for the token.
     """
     if isinstance(body, Message):
-        body, metadata = body.body, body.metadata if metadata is None else metadata
+        metadata = body.metadata if metadata is None else metadata
+        body = body.body
 
     def edited(message: Message) -> Message:
         now = body(message.body) if callable(body) else body
@@ -97,7 +98,7 @@ def edit(
     digest = ""
     if token is not None:
         given = codecs.encode(None if callable(body) else body, "body") + codecs.encode(metadata)
-        digest = digest_of(f"edit {seq} {keep} {told}", (b"\n" + given,))
+        digest = digest_of(f"edit {seq} {keep} {told}", (b"\n" + given,))  # an element with an empty envelope
     change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
     return _changed(conversations, change, owner)
 

@@ -152,7 +152,7 @@ class Entry:
             self._save(command)
             return
         try:
-            self._noting(command, command, None)
+            self._send(command, command, None)
         except SessionNotFound:
             if command.expected:
                 raise
@@ -164,7 +164,7 @@ class Entry:
             return
         command, attempt, given = self._pending
         try:
-            receipt = self._noting(command, attempt, given)
+            receipt = self._send(command, attempt, given)
         except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
             return  # it had not landed, and does not fit any more
         if isinstance(command, Save):
@@ -264,7 +264,7 @@ class Entry:
         attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
         for _ in range(_ATTEMPTS):
             try:
-                receipt = self._noting(command, attempt, given)
+                receipt = self._send(command, attempt, given)
             except SessionExists as error:
                 refused: ConvstoreError = error
                 attempt = self._behind_theirs(command)
@@ -304,8 +304,8 @@ class Entry:
         same = bodies_of(snapshot.elements)[: len(began)] == began == bodies_of(ours)[: len(began)]
         return replace(command, history=Extend(0, ours[len(began) :])) if same else command
 
-    def _noting(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
-        """Write *attempt*; what *command* wants is pending if that may have landed unacknowledged."""
+    def _send(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
+        """Apply *attempt*, which is for *command*; that is pending if it may have landed unacknowledged."""
         self._pending = None
         try:
             return self.place.backend.store.apply(attempt)
@@ -314,6 +314,7 @@ class Entry:
             raise
 
     def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
+        """*attempt* is written: from now on the value is compared with what *command* wanted."""
         before = self.known()
         self.is_absent, self._began, self._given = False, Began(), given
         if command.mode == "merge" and before:

@@ -99,7 +99,8 @@ def converse(
         with turn:
             reply, receipt = turn.end(_reply_of(replier.handler, turn))
         answered = turn.message if reply else replace(turn.message, status="unanswered")
-        return Exchange(answered, reply, receipt, turn.previous)  # which may be corrupt, and is read only now
+        # The message before may be corrupt: it is read when the reply is stored.
+        return Exchange(answered, reply, receipt, turn.previous)
     except InvalidInput as error:
         _log.error("the reply handler returned what cannot be stored: %s", error)
         raise ReplyFailed(session_id, "the reply cannot be stored") from error

@@ -138,8 +138,8 @@ class ConversationStore(Conversations):
     def owner_loader(self, loader: Callable[[], str | int | None]) -> Callable[[], str | int | None]:
         """Register what tells whose a request is: a function to the owner's name, a user's id say, or None for nobody.
 
-        It is asked at each operation in a request. Nobody sees sessions without an owner only; with
-        ``CONVSTORE_ANONYMOUS_OWNER`` it is the browser's own owner, by a signed cookie.
+        It is asked at each operation in a request. For None only sessions without an owner are there; with
+        ``CONVSTORE_ANONYMOUS_OWNER`` None becomes the browser's own owner, by a signed cookie.
         """
         self._owner_loader = loader
         return loader
@@ -419,9 +419,10 @@ class ConversationStore(Conversations):
         return editing.redact(self, session_id, seq, owner=owner)[0]
 
     def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
-        """Let another owner, *name*, read a session, or write to it: all but delete, share, compact it, and its lifetime.
+        """Let another owner, *name*, read a session, or, as a ``writer``, write to it too.
 
-        Both may fork it: the new one is their own.
+        A writer may not delete, share or compact it, nor give it a lifetime, an alias or another id. Readers too may fork
+        it: the new session is their own.
 
         Raises:
             SessionNotFound: No such session for this owner.

@@ -33,9 +33,11 @@ def export(
             except (CorruptValue, ValueError, TypeError, LookupError) as error:
                 _log.error("session %r cannot be exported: %s", summary.session_id, error)
                 shown = {"session_id": summary.session_id, "corrupt": True}
-            if shown:
-                is_last = number == len(page.sessions)
-                yield {**shown, **({"cursor": page.next} if is_last and page.next else {})}
+            if shown is None:
+                continue
+            if page.next and number == len(page.sessions):
+                shown["cursor"] = page.next
+            yield shown
 
 
 def take_in(
