@@ -69,7 +69,7 @@ def take_over(
 ) -> Base:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
 
-    What *value* is to be compared with from now on: where it was changed, still with *before*.
+    Gives back what *value* is to be compared with from now on: where it was changed, that is still *before*.
 
     Args:
         held: What *value* was copied from, and is up to date already; they may share their history.
@@ -97,7 +97,7 @@ def take_over(
 def _take_over_fields(
     value: dict[str, Any], fields: Mapping[str, bytes], before: Base, base: Base, content: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """The same for the fields, whose texts in *value* are *fields*; the texts they are to be compared with from now on."""
+    """As ``take_over`` for the fields, whose texts in *value* are *fields*; the texts to compare them with from now on."""
     known = dict(base.fields)
     for name in {**before.fields, **base.fields, **fields}:
         was, theirs, mine = before.fields.get(name), base.fields.get(name), fields.get(name)
@@ -157,7 +157,7 @@ def _into(old: Any, new: Any) -> Any:
 
 
 def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], form: Form) -> Base:
-    """The same for a history. One that was rewritten here stays so, and conflicts in the end if theirs has changed."""
+    """As ``take_over`` for messages. What was rewritten here stays so, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)
     _, _, given = contents.texts(list(mine), form)

@@ -9,6 +9,7 @@ from typing import Any
 from . import codecs, contents
 from .checks import check_session_id, check_title
 from .commands import FieldChange, Rewrite, Save
+from .contents import Form
 from .conversations import Conversations
 from .errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists
 from .messages import Message, Usage, bodies_of, join_element, message_of
@@ -104,17 +105,7 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
     form = conversations.backend.form
     check_session_id(line["session_id"])
     fields = contents.fields_to_set(line["data"], form)
-    elements = []
-    for shown in line["messages"]:
-        names = ("metadata", "tokens", "edits", "edited_at_ms", "status")
-        facts = {name.removesuffix("_ms"): shown[name] for name in names if shown.get(name) is not None}
-        if "tokens" in facts:
-            facts["tokens"] = list(Usage(**facts["tokens"]))
-        _check_imported(facts, shown["created_at_ms"])
-        contents.check_facts(facts, "message", form)
-        element = join_element(shown["created_at_ms"], codecs.encode(shown["body"]), facts)
-        contents.check_element(element, message_of(element, 1), form)
-        elements.append(element)
+    elements = tuple(_imported_element(shown, form) for shown in line["messages"])
     if line["shape"] not in ("full", "data", "list"):
         raise ValueError(f"its shape is {line['shape']!r}")
     if line["shape"] == "data" and elements:
@@ -128,11 +119,23 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
         mode="create",
         shape=line["shape"],
         fields=tuple(FieldChange(name, None, text) for name, text in fields),
-        history=Rewrite(0, None if line["shape"] == "data" else tuple(elements)),
+        history=Rewrite(0, None if line["shape"] == "data" else elements),
         ttl_ms=None if ttl_ms is None else conversations.ttl_ms(ttl_ms / 1000),
         first_title="" if title is None else check_title(title),
         usage=usage,
     )
+
+
+def _imported_element(shown: Mapping[str, Any], form: Form) -> bytes:
+    names = ("metadata", "tokens", "edits", "edited_at_ms", "status")  # the status stands last in an envelope
+    facts = {name.removesuffix("_ms"): shown[name] for name in names if shown.get(name) is not None}
+    if "tokens" in facts:
+        facts["tokens"] = list(Usage(**facts["tokens"]))
+    _check_imported(facts, shown["created_at_ms"])
+    contents.check_facts(facts, "message", form)
+    element = join_element(shown["created_at_ms"], codecs.encode(shown["body"]), facts)
+    contents.check_element(element, message_of(element, 1), form)
+    return element
 
 
 _STATUSES = ("unanswered", "failed", "interrupted", "superseded", "redacted")

@@ -64,6 +64,16 @@ def test_tokens_that_may_not(tokens: Any) -> None:
     assert caught.value.path == "m.tokens"
 
 
+def test_tokens_that_may_not_be_told_are_named_by_their_message() -> None:
+    history = ["a", Message("b", tokens=Usage(-1, 0))]
+    _, _, given = contents.texts({"history": history}, FORM)
+    assert given
+    for accept in (lambda: contents.added(history, FORM), lambda: list(contents.elements_of(given, FORM))):
+        with pytest.raises(InvalidInput) as caught:
+            accept()
+        assert caught.value.path == "history[1].tokens"
+
+
 def test_data_are_limited_to_the_byte() -> None:
     """Names count as UTF-8; what is removed does not count."""
     check_data_size([("ü", b"x" * 98), ("gone", None)], FORM)
