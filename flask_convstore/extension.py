@@ -11,7 +11,7 @@ import redis
 from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, editing, openapi, owners, per_request, portability, updating
+from . import aliases, branches, chats, editing, openapi, owners, per_request, portability, rotation, updating
 from .anonymous import AnonymousOwners
 from .app_state import AppState, make_state
 from .blueprint import make_blueprint
@@ -446,7 +446,7 @@ class ConversationStore(Conversations):
             SessionMoved: Its conversation goes on in another one: rotate that one.
             ConflictError: Others write to it again and again; all is as it was.
         """
-        return owners.rotate_id(self, session_id, new_owner=new_owner, owner=owner)
+        return rotation.rotate_id(self, session_id, new_owner=new_owner, owner=owner)
 
     def current_session(self, *, owner: Owner | Scope = CALLER) -> AnySession | None:
         """The owner's session with the last interaction, to within a minute; None if there is none.

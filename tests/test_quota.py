@@ -20,7 +20,7 @@ from flask_convstore import (
     Turn,
     aliases,
     branches,
-    owners,
+    rotation,
     updating,
 )
 from flask_convstore.commands import Save
@@ -245,7 +245,7 @@ def test_where_there_is_one_place_only_nothing_is_lost(kind: Kind, make: Any) ->
 def test_a_new_id_needs_no_place(kind: Kind, policy: str, most: int) -> None:
     conversations = kind(max_sessions=most, sessions_policy=policy)
     started(conversations, kind, *"ab"[:most])
-    rotated = owners.rotate_id(conversations, "a", owner="alice")
+    rotated = rotation.rotate_id(conversations, "a", owner="alice")
     assert rotated == {"history": ["a"]}
     assert left(conversations) == sorted([rotated.session_id, *"b"[: most - 1]])
 
@@ -255,7 +255,7 @@ def test_a_new_owner_needs_one(kind: Kind) -> None:
     conversations.save_session("anonymous", {"n": 1}, owner="anonymous:1")
     started(conversations, kind, "a")
     with pytest.raises(TooManySessions):
-        owners.rotate_id(conversations, "anonymous", new_owner="alice", owner="anonymous:1")
+        rotation.rotate_id(conversations, "anonymous", new_owner="alice", owner="anonymous:1")
     assert conversations.get_session("anonymous", owner="anonymous:1") == {"n": 1}
 
 

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound, aliases, branches, editing, owners, updating
+from flask_convstore import (
+    ANY,
+    Forbidden,
+    InvalidInput,
+    SessionNotFound,
+    aliases,
+    branches,
+    editing,
+    rotation,
+    updating,
+)
 from flask_convstore.commands import (
     Append,
     BeginTurn,
@@ -260,8 +270,8 @@ def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: Plain
     for guest in ("reader", "writer"):
         for call in (
             lambda guest=guest: branches.compact(conversations, "s", "so far", owner=guest),
-            lambda guest=guest: owners.rotate_id(conversations, "s", owner=guest),
-            lambda guest=guest: owners.rotate_id(conversations, "s", new_owner=guest, owner=guest),
+            lambda guest=guest: rotation.rotate_id(conversations, "s", owner=guest),
+            lambda guest=guest: rotation.rotate_id(conversations, "s", new_owner=guest, owner=guest),
             lambda guest=guest: hold(conversations, "s", owner=guest),
             lambda guest=guest: aliases.link(conversations, "web:2", "s", owner=guest),
             lambda guest=guest: updating.share(conversations, "s", "friend", "writer", owner=guest),
@@ -381,7 +391,7 @@ def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
 
 def test_a_copy_is_shared_as_its_source(conversations: PlainConversations) -> None:
     compacted = branches.compact(conversations, "s", "so far", owner="owner").session_id
-    rotated = owners.rotate_id(conversations, compacted, owner="owner").session_id
+    rotated = rotation.rotate_id(conversations, compacted, owner="owner").session_id
     assert conversations.get_session(rotated, owner="reader") is not None
     forked = branches.fork(conversations, rotated, owner="owner").session_id
     assert conversations.get_session(forked, owner="reader") is None
@@ -402,7 +412,7 @@ def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> Non
 
 def test_who_shared_before_a_login_does_not_follow(conversations: PlainConversations) -> None:
     """Session fixation: the attacker had started it, and shared it with an account of their own."""
-    taken = owners.rotate_id(conversations, "s", new_owner="victim", owner="owner").session_id
+    taken = rotation.rotate_id(conversations, "s", new_owner="victim", owner="owner").session_id
     for attacker in ("owner", "reader", "writer"):
         for session_id in ("s", taken):
             assert conversations.get_session(session_id, owner=attacker) is None
