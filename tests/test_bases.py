@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from flask_convstore import changes
-from flask_convstore.bases import base_created, base_merged
+from flask_convstore.bases import Base, base_created, base_merged, base_read
 from flask_convstore.contents import Form
 from flask_convstore.messages import Message, Usage
-from flask_convstore.models import ANY
+from flask_convstore.models import ANY, Alias, Snapshot
 
 from .harness import MemoryHarness, PlainConversations
 from .test_sessions import get
@@ -75,3 +75,41 @@ def test_a_merged_session_knows_its_times_and_who_served_it() -> None:
     assert (merged.fields, merged.elements, merged.history_version) == ({"a": b"2"}, base.elements, 1)
     whole = changes.whole("s", {"a": 2}, FORM, ANY, None)
     assert base_created(whole, receipt, "here").fallback == "journal"
+
+
+def test_a_history_that_was_taken_away_goes_on_behind_what_it_was() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"history": ["a", "b"]})
+    session = get(conversations)
+    del session["history"]
+    conversations.save_session("s", session)
+    assert session._base.first_seq == get(conversations)._base.first_seq == 3
+
+
+def test_all_that_was_read_is_known() -> None:
+    """What a base has of a snapshot has the same name in both, but for its place and the numbers of its messages."""
+    snapshot = Snapshot(
+        session_id="s",
+        version=4,
+        shape="list",
+        created_at_ms=1,
+        updated_at_ms=2,
+        expires_at_ms=3,
+        title="title",
+        fields={"a": b"1"},
+        elements=[b"x", b"y"],
+        next_seq=9,
+        count=5,
+        history_version=2,
+        key="key",
+        history_key="history key",
+        own_ttl_ms=70,
+        moved_to="another",
+        aliases=(Alias("ada", "alias"),),
+        usage=Usage(1, 2),
+        fallback="journal",
+    )
+    base = base_read(snapshot, "here")
+    assert (base.origin, base.first_seq, list(base.seqs), base.pending) == ("here", 4, [7, 8], None)
+    for name in {field.name for field in fields(Base)} - {"origin", "first_seq", "seqs", "pending"}:
+        assert getattr(base, name) == getattr(snapshot, name), name

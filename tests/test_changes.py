@@ -8,10 +8,10 @@ import pytest
 
 from flask_convstore import changes, contents
 from flask_convstore.changes import dropped_of
-from flask_convstore.commands import Extend, Rewrite
+from flask_convstore.commands import Extend, FieldChange, Rewrite
 from flask_convstore.contents import Form
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
-from flask_convstore.messages import Message, bodies_of, message_of
+from flask_convstore.messages import Message, Usage, bodies_of, message_of
 from flask_convstore.models import ANY
 
 from .harness import MemoryHarness, PlainConversations
@@ -140,6 +140,13 @@ def test_a_history_in_another_form_that_was_rewritten_collides() -> None:
     assert change.history_version == -1
 
 
+def test_a_history_that_was_not_given_is_changed_as_it_is_stored() -> None:
+    _, change = written({"history": ["m1", "m2"]}, {}, {"history": ["m1", "m2", "m3"]})
+    assert isinstance(change, Extend)
+    assert (change.drop_below, bodies_of(change.elements)) == (0, [b'"m3"'])
+    assert written({"history": ["m1", "m2"]}, {"history": ["M1", "M2"]}, {"history": []}) == ({}, Extend(3, ()))
+
+
 def test_the_place_of_a_message_that_is_too_large_is_told() -> None:
     for given in (["m1", "m2"], ["M1", "M2"]):
         with pytest.raises(TooLarge) as caught:
@@ -166,3 +173,15 @@ def test_an_upsert_adds_what_there_is() -> None:
     added = history(["x"])
     assert isinstance(added, Extend)
     assert (added.drop_below, bodies_of(added.elements)) == (0, [b'"x"'])
+
+
+def test_a_copy_has_all_but_the_messages() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    hello = {"role": "user", "content": "hello"}
+    conversations.save_session("s", {"a": 1, "history": [hello]}, ttl=50)
+    snapshot = conversations.backend.store.load("s", ANY)
+    assert snapshot
+    save = changes.copied(snapshot, "t", "ada", (), Usage(1, 2))
+    assert (save.session_id, save.owner, save.mode, save.shape) == ("t", "ada", "create", "full")
+    assert (save.fields, save.history) == ((FieldChange("a", None, b"1"),), Rewrite(0, ()))
+    assert (save.ttl_ms, save.first_title, save.usage) == (50_000, "hello", Usage(1, 2))
