@@ -50,9 +50,9 @@ def compact(
                 with contextlib.suppress(ConvstoreError):
                     backend.store.apply(Delete(session_id=successor, owner=snapshot.owner))
             raise
-    for alias in snapshot.aliases:  # until then resolve() finds the way
-        aliases.move(conversations, alias, session_id, successor)
     with behind_a_write():
+        for alias in snapshot.aliases:  # until then resolve() finds the way
+            aliases.move(conversations, alias, session_id, successor)
         return conversations.existing_session(successor, owner=whose)
 
 

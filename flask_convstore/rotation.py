@@ -9,7 +9,7 @@ from . import aliases, changes
 from .checks import check_name
 from .commands import Delete, Share, Touch
 from .conversations import Conversations
-from .errors import ConflictError, Forbidden, SessionMoved, SessionNotFound
+from .errors import ConflictError, Forbidden, SessionMoved, SessionNotFound, behind_a_write
 from .ids import new_id
 from .models import ANY, CALLER, Alias, Owner, Scope, Snapshot
 from .sessions import AnySession
@@ -38,12 +38,13 @@ def rotate_id(
         except (ConflictError, SessionNotFound):
             store.apply(Delete(session_id=new, owner=ANY))  # others wrote meanwhile
             continue
-        for alias in snapshot.aliases:
-            if alias in kept:
-                aliases.move(conversations, alias, session_id, new)
-            else:  # it is the owner's before
-                aliases.forget(conversations, alias, session_id)
-        return conversations.existing_session(new, owner=heir)
+        with behind_a_write():
+            for alias in snapshot.aliases:
+                if alias in kept:
+                    aliases.move(conversations, alias, session_id, new)
+                else:  # it is the owner's before
+                    aliases.forget(conversations, alias, session_id)
+            return conversations.existing_session(new, owner=heir)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version)
 
 

@@ -15,14 +15,16 @@ from flask_convstore import (
     NotSerializable,
     SessionMoved,
     SessionNotFound,
+    StoreUnavailable,
     TurnInProgress,
     TurnLost,
     aliases,
     branches,
     editing,
+    rotation,
     updating,
 )
-from flask_convstore.commands import CommitTurn
+from flask_convstore.commands import CommitTurn, LinkAlias
 from flask_convstore.messages import Usage
 from flask_convstore.models import ANY
 from flask_convstore.store import Store, StoreAround
@@ -345,6 +347,27 @@ def test_each_thing_that_others_write_meanwhile_goes_along_alone(talk: PlainConv
     assert new["history"][1:] == (["late"] if what == "a message" else [])
     assert new["name"] == ("Bob" if what == "a field" else "Ada")
     assert new.title == {"a title": "after", "no title": None}.get(what, "before")
+
+
+class Aliasless(StoreAround):
+    """The store goes away before an alias is led elsewhere."""
+
+    def link(self, command: LinkAlias) -> str | None:
+        raise StoreUnavailable("no answer in time", written=False)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [lambda talk: branches.compact(talk, "s", "x"), lambda talk: rotation.rotate_id(talk, "s", owner="alice")],
+    ids=["compact", "rotate_id"],
+)
+def test_an_alias_that_stays_behind_does_not_hide_what_was_written(
+    talk: PlainConversations, move: Callable[[PlainConversations], object]
+) -> None:
+    aliases.link(talk, "web:1", "s", owner="alice")
+    with pytest.raises(StoreUnavailable) as caught:
+        move(PlainConversations(Aliasless(talk.backend.store)))
+    assert caught.value.written is True
 
 
 def test_what_cannot_be_read_is_told(talk: PlainConversations, harness: Harness) -> None:
