@@ -12,7 +12,7 @@ from .checks import check_name
 from .commands import LinkAlias, Touch
 from .contents import Content
 from .conversations import Conversations
-from .errors import SessionExists, SessionNotFound, StoreUnavailable
+from .errors import SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
 from .ids import new_id
 from .models import ANY, CALLER, TOMBSTONE_MS, Alias, Owner, Scope
 from .sessions import AnySession, base_of
@@ -53,6 +53,8 @@ def resolve(
             if session is None:
                 content = {conversations.backend.settings.history_key: []} if data is None else data
                 session, _ = conversations.create(session_id, content, ttl=ttl, is_first=True, owner=whose)
+                with behind_a_write():
+                    return _noted(conversations, session, name, life_ms, whose)
             return _noted(conversations, session, name, life_ms, whose)
         except SessionExists:
             pass  # somebody was faster
@@ -92,7 +94,7 @@ def unlink(conversations: Conversations, alias: str, *, owner: Owner | Scope = C
         return False
     while (led_to := store.link(_led(name, session_id, None, life_ms))) is not None:
         session_id = led_to  # it was led elsewhere meanwhile
-    with contextlib.suppress(SessionNotFound):  # it led to nothing
+    with behind_a_write(), contextlib.suppress(SessionNotFound):  # it led to nothing
         store.apply(Touch(session_id=session_id, owner=whose, left_by=name))
     return True
 
@@ -115,7 +117,8 @@ def clear(conversations: Conversations, alias: str, *, owner: Owner | Scope = CA
     was_there = session is not None and conversations.delete_session(session.session_id, owner=whose)
     led_to = session.session_id if session is not None else store.follow(name, life_ms)
     if led_to is not None:
-        store.link(_led(name, led_to, None, life_ms))
+        with behind_a_write() if was_there else contextlib.nullcontext():
+            store.link(_led(name, led_to, None, life_ms))
     return was_there
 
 

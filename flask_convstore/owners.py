@@ -8,7 +8,7 @@ import time
 from . import aliases
 from .commands import Delete
 from .conversations import Conversations
-from .errors import CorruptValue, OwnerRequired, SessionNotFound
+from .errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound
 from .messages import Usage
 from .models import CALLER, Owner, Scope
 from .sessions import AnySession
@@ -48,16 +48,20 @@ def delete(
     """See ``ConversationStore.delete_owner``; how many, and whether that was all: after so many *seconds* it stops."""
     whose, store, deleted = required(conversations, owner), conversations.backend.store, 0
     deadline = None if seconds is None else time.monotonic() + seconds
-    for summary in conversations.summaries(owner=whose):
-        if deadline is not None and time.monotonic() > deadline:
-            return deleted, False
-        with contextlib.suppress(CorruptValue):  # it is deleted all the same
-            snapshot = store.load(summary.session_id, whose, 0, is_interaction=False)
-            for alias in snapshot.aliases if snapshot else ():
-                aliases.forget(conversations, alias, summary.session_id)
-        try:
-            store.apply(Delete(session_id=summary.session_id, owner=whose))
-            deleted += 1
-        except SessionNotFound:
-            continue
+    try:
+        for summary in conversations.summaries(owner=whose):
+            if deadline is not None and time.monotonic() > deadline:
+                return deleted, False
+            with contextlib.suppress(CorruptValue):  # it is deleted all the same
+                snapshot = store.load(summary.session_id, whose, 0, is_interaction=False)
+                for alias in snapshot.aliases if snapshot else ():
+                    aliases.forget(conversations, alias, summary.session_id)
+            try:
+                store.apply(Delete(session_id=summary.session_id, owner=whose))
+                deleted += 1
+            except SessionNotFound:
+                continue
+    except ConvstoreError as error:
+        error.written = True if deleted else error.written
+        raise
     return deleted, True

@@ -65,7 +65,7 @@ def take_in(
         except SessionExists:
             continue  # it was taken in before
         except ConvstoreError as error:
-            error.written = error.written or count > 0
+            error.written = True if count else error.written
             raise
     return count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import redis
@@ -9,10 +10,11 @@ import redis
 from flask_convstore.clients import patience_of
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.conversations import Backend, Conversations
+from flask_convstore.errors import StoreUnavailable
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.models import ANY, Owner
 from flask_convstore.redis_store import RedisStore
-from flask_convstore.store import Store
+from flask_convstore.store import Store, StoreAround
 
 SETTINGS = Settings(max_tokens=20)
 TTL = 3_600_000
@@ -88,6 +90,21 @@ class RedisHarness:
     def age(self, milliseconds: int) -> None:
         for key in self.client.scan_iter():
             self.client.pexpire(key, self.client.pttl(key) - milliseconds)
+
+
+class AwayAfter(StoreAround):
+    """A store that is away after so many *writes*; what comes then says that it was *written*, or not, or perhaps (None)."""
+
+    def __init__(self, store: Store, writes: int, written: bool | None = False) -> None:
+        super().__init__(store)
+        self.writes, self.written = writes, written
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if method.__name__ in ("apply", "link"):
+            if not self.writes:
+                raise StoreUnavailable("no answer in time", written=self.written)
+            self.writes -= 1
+        return super()._call(method, *arguments, **options)
 
 
 class PlainConversations(Conversations):

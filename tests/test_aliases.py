@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from flask_convstore import ANY, InvalidInput, SessionNotFound, aliases, branches
+from flask_convstore import ANY, InvalidInput, SessionNotFound, StoreUnavailable, aliases, branches
 from flask_convstore.models import Alias
 
-from .harness import Harness, MemoryHarness, PlainConversations
+from .harness import AwayAfter, Harness, MemoryHarness, PlainConversations
 from .servers import Server
 from .service import Service
 
@@ -187,3 +187,20 @@ def test_resolve_follows_where_a_conversation_was_moved(harness: Harness, conver
     assert resolved(conversations).session_id == new.session_id
     aliases.move(conversations, Alias(None, NAME), new.session_id, old.session_id)
     assert resolved(conversations).session_id == new.session_id
+
+
+@pytest.mark.parametrize(
+    ("operation", "writes"),
+    [(aliases.clear, 1), (aliases.unlink, 1), (aliases.resolve, 2)],
+    ids=["clear", "unlink", "resolve"],
+)
+def test_what_was_done_before_the_store_went_away_is_written(
+    conversations: PlainConversations, operation: Any, writes: int
+) -> None:
+    """The session is deleted, the alias leads nowhere, or the session is made: only the last step is missing."""
+    options = {"create": True} if operation is aliases.resolve else {}
+    if not options:
+        resolved(conversations)
+    with pytest.raises(StoreUnavailable) as caught:
+        operation(PlainConversations(AwayAfter(conversations.backend.store, writes)), NAME, **options)
+    assert caught.value.written is True

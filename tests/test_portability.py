@@ -10,12 +10,23 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, aliases, editing, owners, portability, updating
+from flask_convstore import (
+    ANY,
+    InvalidInput,
+    Message,
+    SessionNotFound,
+    StoreUnavailable,
+    aliases,
+    editing,
+    owners,
+    portability,
+    updating,
+)
 from flask_convstore.fallback import FallbackStore
 from flask_convstore.ids import id_made_away, new_id
 from flask_convstore.messages import Usage
 
-from .harness import Harness, PlainConversations, RedisHarness
+from .harness import AwayAfter, Harness, PlainConversations, RedisHarness
 from .servers import Server
 from .service import OwnedService, problem
 
@@ -144,6 +155,26 @@ def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> N
     assert len(shown(conversations)) == 20
     assert owners.delete(conversations, owner="alice") == (20, True)
     assert owners.delete(conversations, owner="alice") == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("writes", "lost", "written"), [(1, False, True), (1, None, True), (0, False, False), (0, None, None)]
+)
+def test_what_was_interrupted_says_what_was_written(
+    conversations: PlainConversations, writes: int, lost: bool | None, written: bool | None
+) -> None:
+    """So many sessions were done; of the next one nothing was written, or nobody knows."""
+    fill(conversations)
+    lines = list(portability.export(conversations, owner="alice"))
+    away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
+    with pytest.raises(StoreUnavailable) as caught:
+        owners.delete(away, owner="alice")
+    assert caught.value.written is written
+    owners.delete(conversations, owner="alice")
+    away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
+    with pytest.raises(StoreUnavailable) as caught:
+        portability.take_in(away, [{**line, "session_id": new_id()} for line in lines], owner="alice")
+    assert caught.value.written is written
 
 
 def test_nothing_of_a_deleted_owner_is_left(conversations: PlainConversations, harness: Harness) -> None:
