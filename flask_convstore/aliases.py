@@ -149,7 +149,7 @@ def _led(alias: Alias, expected: str | None, session_id: str | None, life_ms: in
 
 
 def _noted(conversations: Conversations, session: AnySession, alias: Alias, life_ms: int, owner: Owner) -> AnySession:
-    """*session*, which knows now that *alias* leads to it, and tells it from time to time that it lives."""
+    """*session*, which knows from now on that *alias* leads to it; the alias outlives it."""
     base, store = base_of(session), conversations.backend.store
     if alias not in base.aliases:
         store.apply(Touch(session_id=session.session_id, owner=owner, led_by=alias))
