@@ -119,9 +119,9 @@ def _only_store(
 ) -> Exchange:
     """The message of an app that replies in its own way."""
     backend, whose = conversations.resolved(session_id, CALLER)
+    elements, first_title, usage = contents.added([message], backend.form)
     if is_counted:
         conversations.spend(whose)
-    elements, first_title, usage = contents.added([message], backend.form)
     command = Append(
         session_id=session_id,
         owner=whose,

@@ -263,10 +263,10 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     backend, whose = conversations.resolved(session_id, owner)
-    if is_counted:
-        conversations.spend(whose)
     (element,), first_title, usage = contents.added([message], backend.form)
     chosen = _policy(backend, policy)
+    if is_counted:
+        conversations.spend(whose)
     command = BeginTurn(
         session_id=session_id,
         owner=whose,

@@ -447,6 +447,19 @@ def test_so_many_turns_a_minute(url: str, is_replied: bool) -> None:
     assert service.call(None, "POST", json={}).status_code == 201
 
 
+@pytest.mark.parametrize("is_replied", [False, True])
+def test_a_message_that_is_refused_is_no_turn(url: str, is_replied: bool) -> None:
+    service = OwnedService(url, MAX_TURNS_PER_MINUTE=2, MAX_MESSAGE_BYTES=100)
+    if is_replied:
+        service.convstore.reply(lambda turn: "ok")
+    session_id = service.call("alice", "POST", json={}).json["session_id"]  # type: ignore[index]
+    statuses = [
+        service.call("alice", "POST", f"/{session_id}/messages", json={"content": content}).status_code
+        for content in ("x" * 200, "x" * 200, "hi", "hi")
+    ]
+    assert statuses == [413, 413, 201, 429]
+
+
 def test_a_start_with_a_message_is_one_turn(url: str) -> None:
     """Else it could be refused half way, with a session that nobody knows."""
     service = OwnedService(url, MAX_TURNS_PER_MINUTE=2)
