@@ -52,7 +52,7 @@ from flask_convstore.ids import id_made_away, made_away_at_ms, new_id
 from flask_convstore.journal import Journal, Status
 from flask_convstore.memory_store import MemoryStore
 from flask_convstore.messages import Usage, join_element, with_status
-from flask_convstore.models import ANY, Alias, Begun
+from flask_convstore.models import ANY, Alias, Begun, Messages
 from flask_convstore.redis_store import RedisStore
 from flask_convstore.replaying import Part, Replayer, replay
 from flask_convstore.store import Store, StoreAround
@@ -72,12 +72,28 @@ class Switch(StoreAround):
         self.written: bool | None = False
         self.is_away = True
         self.calls: list[Any] = []
+        self.options: list[dict[str, Any]] = []
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if self.is_away:
             raise StoreUnavailable("away", written=self.written, is_down=True)
         self.calls += arguments[:1]
+        self.options.append(options)
         return method(*arguments, **options)
+
+
+class Failing(StoreAround):
+    """A store that does so many commands."""
+
+    def __init__(self, store: Store, left: int) -> None:
+        super().__init__(store)
+        self.left = left
+
+    def apply(self, command: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise StoreUnavailable("away again", written=None)
+        return super().apply(command)
 
 
 class Host:
@@ -333,6 +349,21 @@ def test_what_has_expired_is_dropped_and_counted(host: Host) -> None:
     assert (journal.status().dropped, journal.status().pending) == (1, 0)  # that it began and ended is told
 
 
+def test_the_end_of_what_has_expired_is_not_the_end_of_its_successor(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a", ttl_ms=300))
+    worker.apply(append("s", "b"))
+    host.switch.is_away = False
+    entry = journal.find("", "s")
+    assert entry
+    with pytest.raises(StoreUnavailable):
+        replay(Failing(host.switch, 1), journal, "", entry, 10)
+    wait_for(lambda: host.switch.load("s", None, is_interaction=False) is None, "it expires")
+    host.switch.apply(start("s", "another host's"))
+    host.come_back()
+    assert texts_in(worker, "s") == ["another host's"]
+
+
 def test_a_session_lives_from_its_last_interaction_whoever_has_seen_it(host: Host) -> None:
     one, other = host.workers
     one.apply(start("s", "a", ttl_ms=400))
@@ -439,11 +470,33 @@ def test_a_row_that_cannot_be_read_is_set_aside(host: Host) -> None:
     with journal.writing() as connection:
         connection.execute("UPDATE commands SET command = '{\"Append\": 1}' WHERE number = 2")
     host.workers[0].forget()
-    with pytest.raises(ConvstoreError, match="cannot be done again"):
+    with pytest.raises(ConvstoreError, match=r"the journal, command 2.*cannot be done again"):
         worker.load("s", None)
     host.come_back()
     assert journal.status().aside == 1
     assert texts_in(worker, "s") == ["a"]
+
+
+def test_a_row_for_a_session_that_was_not_there_cannot_be_done_again(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    with journal.writing():
+        entry = journal.find("", "s")
+        assert entry
+        journal.add("", entry, now_ms(), text_of(append("another", "b")))
+    with pytest.raises(ConvstoreError, match=r"the journal, command 2.*cannot be done again"):
+        worker.load("s", None)
+
+
+def test_what_neither_takes_is_told_with_both_reasons(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Any:
+        raise StoreUnavailable("the journal is full", written=False)
+
+    host.switch.written = None
+    monkeypatch.setattr(host.journals[0], "writing", full)
+    with pytest.raises(StoreUnavailable, match="away; the journal is full") as caught:
+        host.workers[0].apply(start("s", "a"))
+    assert (caught.value.written, caught.value.is_down) == (None, True)
 
 
 def test_replaying_goes_on_where_it_stopped(host: Host) -> None:
@@ -453,19 +506,10 @@ def test_replaying_goes_on_where_it_stopped(host: Host) -> None:
         worker.apply(append("s", str(number)))
     host.switch.is_away = False
 
-    class Failing(StoreAround):
-        left = 3
-
-        def apply(self, command: Any) -> Any:
-            self.left -= 1
-            if self.left < 0:
-                raise StoreUnavailable("away again", written=None)
-            return super().apply(command)
-
     entry = journal.find("", "s")
     assert entry
     with pytest.raises(StoreUnavailable):
-        replay(Failing(host.switch), journal, "", entry, 10)
+        replay(Failing(host.switch, 3), journal, "", entry, 10)
     entry = journal.find("", "s")
     assert entry
     assert entry.replayed == entry.first + 2
@@ -693,33 +737,63 @@ def test_an_object_of_before_may_be_saved_afterwards(host: Host) -> None:
 # ---- views
 
 
-def test_a_view_of_a_session_that_is_handed_over_between_two_looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("look", "options"),
+    [
+        (lambda store: texts_in(store, "s", "alice") == ["a", "b"], {"is_interaction": True}),
+        (lambda store: store.load("s", "alice", is_interaction=False).version == 2, {"is_interaction": False}),
+        (lambda store: len(store.messages("s", "alice", None, 9).elements) == 2, {}),
+        (lambda store: store.turn_remaining_ms("s", "alice") > 0, {}),
+    ],
+)
+def test_a_view_of_a_session_that_is_handed_over_between_two_looks(
+    host: Host, monkeypatch: pytest.MonkeyPatch, look: Callable[[Store], bool], options: dict[str, Any]
+) -> None:
     one, other = host.workers
-    one.apply(start("s", "a"))
+    one.apply(start("s", "a", owner="alice"))
     find = host.journals[1].find
 
     def find_and_lose(namespace: str, session_id: str) -> Any:
         found = find(namespace, session_id)
         monkeypatch.undo()
-        one.apply(append("s", "b"))
+        one.begin(BeginTurn(session_id="s", owner="alice", element=said("b"), lease_ms=60_000))
         host.come_back()
         return found
 
     monkeypatch.setattr(host.journals[1], "find", find_and_lose)
-    assert texts_in(other, "s") == ["a", "b"]
+    assert look(other)
+    assert host.switch.options[-1] == options
 
 
-def test_a_session_that_is_seen_expired_may_have_been_kept_by_another_worker(host: Host) -> None:
+def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", "b", "c", "d", owner="alice"))
+
+    def pages() -> list[Messages]:
+        return [page for before in (None, 3, 1) if (page := other.messages("s", "alice", before, 2))]
+
+    here = pages()
+    assert [page.elements for page in here] == [[said("c"), said("d")], [said("a"), said("b")], []]
+    assert {page.fallback for page in here} == {"journal"}
+    with pytest.raises(StoreUnavailable):
+        other.messages("s", "bob", None, 2)
+    host.come_back()
+    assert pages() == [page._replace(fallback=None) for page in here]
+    assert other.messages("s", "bob", None, 2) is None
+
+
+@pytest.mark.parametrize("later_ms", [-1, 0, 1000])
+def test_a_session_that_is_seen_expired_may_have_been_kept_by_another_worker(host: Host, later_ms: int) -> None:
     one, other = host.workers
     one.apply(start("s", "a", ttl_ms=50))
     texts_in(other, "s")
     time.sleep(0.06)
     assert other.load("s", None) is None
-    with host.journals[0].writing():  # in time, by the clock of the one
+    with host.journals[0].writing():  # in time, by the clock and the settings of the one
         entry = host.journals[0].find("", "s")
         assert entry
         command = append("s", "b")
-        host.journals[0].add("", entry, entry.expires_at_ms - 1, text_of(command))
+        host.journals[0].add("", entry, entry.expires_at_ms + later_ms, text_of(command))
     late = other.load("s", None)
     assert late
     assert late.count == 2
