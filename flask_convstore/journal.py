@@ -166,7 +166,7 @@ class Journal:
         assert self._folder
         name = self._folder.name.rpartition("-")[0]
         for other in self._folder.parent.glob(f"{name}-*/pending"):
-            if other.parent != self._folder:
+            if other.parent != self._folder and other.parent.name.rpartition("-")[0] == name:
                 self._file.warn(
                     f"writes wait in {other.parent} for a store that is not this one any more: start an app with that one's "
                     "URL and prefix to hand them over, or remove the folder"

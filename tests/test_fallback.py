@@ -868,6 +868,20 @@ def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host) -> None:
     assert before <= status.oldest_at_ms <= between
 
 
+def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("my-app-1", "my-other-1", "my-app-too-1"):
+        host = Host(MemoryStore(LIMITS), tmp_path / name, workers=1)
+        host.workers[0].apply(start("s"))
+        host.close()
+    again, moved = (Journal(tmp_path / name, "target", 2**20, 1.0) for name in ("my-app-1", "my-app-2"))
+    assert (again.may_hold(), moved.may_hold()) == (True, False)
+    assert again.status().problem is None
+    assert f"writes wait in {tmp_path / 'my-app-1'} for a store" in str(moved.status().problem)
+    assert "my-other" not in caplog.text
+    assert "my-app-too" not in caplog.text
+    again.close()
+
+
 def test_what_has_ended_while_it_was_handed_over_is_not_noted(host: Host) -> None:
     worker, journal = host.workers[0], host.journals[0]
     worker.apply(start("s", "a"))
