@@ -339,10 +339,9 @@ def test_what_was_deleted_meanwhile_is_dropped_and_counted(host: Host) -> None:
 
 def test_what_has_expired_is_dropped_and_counted(host: Host) -> None:
     worker, journal = host.workers[0], host.journals[0]
-    worker.apply(start("s", "a", ttl_ms=30))
+    worker.apply(start("s", "a", ttl_ms=300))
     worker.apply(append("s", "b"))
-    time.sleep(0.05)
-    assert worker.load("s", None) is None
+    wait_for(lambda: worker.load("s", None, is_interaction=False) is None, "it expires")
     host.come_back()
     assert worker.load("s", None) is None
     assert host.switch.has_ended("s", None)
@@ -646,27 +645,15 @@ def test_what_was_replaced_and_has_expired_does_not_come_back(host: Host) -> Non
 
 def test_what_has_expired_half_handed_over_is_gone_whole(host: Host) -> None:
     worker, journal = host.workers[0], host.journals[0]
-    worker.apply(start("s", "a", ttl_ms=60))
-    entry = journal.find("", "s")
-    assert entry
+    worker.apply(start("s", "a", ttl_ms=300))
     for text in "bcd":
         worker.apply(append("s", text))
-
-    class Once(StoreAround):
-        calls = 0
-
-        def apply(self, command: Any) -> Any:
-            self.calls += 1
-            if self.calls > 2:
-                raise StoreUnavailable("away again", written=False)
-            return super().apply(command)
-
     host.switch.is_away = False
     found = journal.find("", "s")
     assert found
     with pytest.raises(StoreUnavailable):
-        replay(Once(host.switch), journal, "", found, 10)
-    time.sleep(0.08)
+        replay(Failing(host.switch, 2), journal, "", found, 10)
+    wait_for(lambda: now_ms() > found.expires_at_ms, "it expires")
     host.come_back()
     assert host.switch.load("s", None) is None
     assert journal.status().dropped == 2
