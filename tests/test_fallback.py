@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import sqlite3
@@ -752,6 +753,15 @@ def test_a_view_of_a_session_that_is_handed_over_between_two_looks(
     assert host.switch.options[-1] == options
 
 
+def test_every_worker_tells_the_same_times(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = itertools.count(now_ms())
+    monkeypatch.setattr("flask_convstore.fallback.now_ms", lambda: next(ticking))
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    one.apply(append("s", "b"))
+    assert one.load("s", None, is_interaction=False) == other.load("s", None, is_interaction=False)
+
+
 def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
     one, other = host.workers
     one.apply(start("s", "a", "b", "c", "d", owner="alice"))
@@ -759,6 +769,7 @@ def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
     def pages() -> list[Messages]:
         return [page for before in (None, 3, 1) if (page := other.messages("s", "alice", before, 2))]
 
+    assert texts_in(other, "s", "alice") == ["a", "b", "c", "d"]
     here = pages()
     assert [page.elements for page in here] == [[said("c"), said("d")], [said("a"), said("b")], []]
     assert {page.fallback for page in here} == {"journal"}
@@ -879,7 +890,7 @@ def test_what_has_ended_while_it_was_handed_over_is_not_noted(host: Host) -> Non
     assert journal.replayed("", entry._replace(replayed=entry.last), 0) is None
     found = journal.find("", "s")
     assert found
-    assert [row.text for row in journal.rows("", found, found.replayed)] == [other]
+    assert [row[1:] for row in journal.rows("", found, found.replayed)] == [(entry.expires_at_ms, other)]
     journal.set_aside("", found, "it is refused")
     assert journal.replayed("", found._replace(replayed=found.last), 0) is None
     assert journal.find("", "s") is None
