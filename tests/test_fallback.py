@@ -282,6 +282,19 @@ def test_a_turn_that_was_begun_there_does_not_end_here(host: Host) -> None:
     assert texts_in(worker, "s") == ["hello", "answer"]
 
 
+def test_a_turn_that_is_taken_anew_is_so_for_every_worker(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s"))
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1, token="T", digest="d")
+    one.begin(begin)
+    wait_for(lambda: one.turn_remaining_ms("s", None) <= 0, "its lease ends")
+    assert one.begin(replace(begin, attempt="again", lease_ms=60_000)).receipt.repeated
+    assert other.turn_remaining_ms("s", None) > 0
+    other.apply(CommitTurn(session_id="s", owner=None, turn="again", elements=(said("r"),)))
+    host.come_back()
+    assert texts_in(one, "s") == ["q", "r"]
+
+
 def test_a_turn_whose_lease_is_over_does_not_stand_in_the_way_of_the_next(host: Host) -> None:
     worker = host.workers[0]
     worker.apply(start("s"))
@@ -762,6 +775,24 @@ def test_every_worker_tells_the_same_times(host: Host, monkeypatch: pytest.Monke
     assert one.load("s", None, is_interaction=False) == other.load("s", None, is_interaction=False)
 
 
+def test_a_session_that_expires_while_it_is_written_is_the_same_for_every_worker(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there at the time that the write is kept with, whatever the clock says a moment later."""
+    one, other = host.workers
+    began = now_ms()
+    clock: Iterator[int] = itertools.repeat(began)
+    monkeypatch.setattr("flask_convstore.fallback.now_ms", lambda: next(clock))
+    one.apply(start("s", "a", ttl_ms=50))
+    clock = itertools.count(began + 49)
+    field = FieldChange("f", None, b"1")
+    assert one.apply(replace(start("s", mode="upsert"), fields=(field,), history=None)).version == 2
+    clock = itertools.repeat(began + 60)
+    found = one.load("s", None, is_interaction=False)
+    assert found
+    assert other.load("s", None, is_interaction=False) == found
+
+
 def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
     one, other = host.workers
     one.apply(start("s", "a", "b", "c", "d", owner="alice"))
@@ -877,6 +908,16 @@ def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog
     assert f"writes wait in {tmp_path / 'my-app-1'} for a store" in str(moved.status().problem)
     assert "my-other" not in caplog.text
     assert "my-app-too" not in caplog.text
+    again.close()
+
+
+def test_a_marker_that_cannot_be_made_is_no_error_of_those_who_only_look(host: Host, tmp_path: Path) -> None:
+    host.workers[0].apply(start("s"))
+    marker = tmp_path / "journal" / "pending"
+    marker.unlink()
+    marker.symlink_to(tmp_path / "gone" / "pending")
+    again = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    assert not again.may_hold()
     again.close()
 
 
