@@ -870,7 +870,7 @@ def test_ten_thousand_commands_are_told(host: Host) -> None:
 # ---- the journal itself
 
 
-def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host) -> None:
+def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host, tmp_path: Path) -> None:
     """Who hands over waits a moment where something is left, and ends where nothing is."""
     worker, journal = host.workers[0], host.journals[0]
     worker.apply(start("s"))
@@ -881,7 +881,9 @@ def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host) -> None:
     replay(host.switch, journal, "", entry, 10)
     assert [one.may_hold() for one in host.journals] == [True, True]
     assert journal.unmark_if_empty()
-    assert [one.may_hold() for one in host.journals] == [False, False]
+    of_a_new_process = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    assert [one.may_hold() for one in (*host.journals, of_a_new_process)] == [False, False, False]
+    of_a_new_process.close()
 
 
 def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host) -> None:
