@@ -913,6 +913,15 @@ def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog
     again.close()
 
 
+def test_none_is_made_while_the_store_answers(host: Host, tmp_path: Path) -> None:
+    host.switch.is_away = False
+    worker = host.workers[0]
+    worker.apply(start(new_id(), "a", mode="create", token="T", digest="d"))
+    worker.apply(start("s", "a"))
+    assert texts_in(worker, "s") == ["a"]
+    assert not (tmp_path / "journal").exists()
+
+
 def test_a_marker_that_cannot_be_made_is_no_error_of_those_who_only_look(host: Host, tmp_path: Path) -> None:
     host.workers[0].apply(start("s"))
     marker = tmp_path / "journal" / "pending"
