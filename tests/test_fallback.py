@@ -922,6 +922,49 @@ def test_none_is_made_while_the_store_answers(host: Host, tmp_path: Path) -> Non
     assert not (tmp_path / "journal").exists()
 
 
+def test_it_is_set_aside_when_it_is_spoiled_while_it_is_open(host: Host, tmp_path: Path) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    assert texts_in(other, "s") == ["a"]
+    one.apply(append("s", "b"))
+    with host.journals[0].reading() as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file = tmp_path / "journal" / "journal.sqlite"
+    with open(file, "r+b") as opened:
+        opened.seek(4096)
+        opened.write(b"\xff" * (file.stat().st_size - 4096))
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        other.load("s", None)
+    (aside,) = file.parent.glob("set-aside-*.sqlite")
+    assert all(aside.with_name(aside.name + ending).exists() for ending in ("-wal", "-shm"))
+    assert f"was set aside as {aside.name}: database disk image is malformed" in str(host.journals[1].status().problem)
+    other.apply(start("s", "new"))
+    assert texts_in(one, "s") == texts_in(other, "s") == ["new"]
+
+
+def test_a_child_has_no_lock_of_its_parent(host: Host) -> None:
+    """It would have it for as long as it lives, also when the parent dies; then nobody could hand over."""
+    host.workers[0].apply(start("s"))
+    with host.journals[0].replaying():
+        held = set(host.journals[0]._file._descriptors)
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(sum(map(is_open, held)))
+            finally:
+                os._exit(99)
+    assert len(held) == 1
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 def test_a_marker_that_cannot_be_made_is_no_error_of_those_who_only_look(host: Host, tmp_path: Path) -> None:
     host.workers[0].apply(start("s"))
     marker = tmp_path / "journal" / "pending"
