@@ -11,6 +11,7 @@ from flask_convstore import changes
 from flask_convstore.bases import Base
 from flask_convstore.commands import Extend, Rewrite, Save
 from flask_convstore.contents import Form
+from flask_convstore.errors import NotSerializable
 from flask_convstore.merging import take_over, whole_number, with_written
 from flask_convstore.models import ANY
 from flask_convstore.sessions import plain
@@ -44,6 +45,7 @@ class World:
         """Bring *mine* up to date; what is still to be written of it."""
         base = take_over(mine, self.before, self.now._base, plain(self.now), FORM, held)
         assert (base.version, base.created_at_ms) == (self.now.version, self.before.created_at_ms)
+        assert len(base.seqs) == len(base.elements)
         return changes.difference(base, mine, FORM, ANY, None)
 
 
@@ -145,11 +147,32 @@ def test_a_history_that_came_or_went() -> None:
     assert mine == {"a": 1, "history": ["m", "mine"]}
     assert save
     assert isinstance(save.history, Extend)
+    assert save.shape is None, "it is not begun anew: others have taken it away"
     mine = dict(without)
     save = (world := World(with_one, {"a": 1, "history": ["m", "theirs"]})).taken_over(mine)
     assert mine == without
     assert save
     assert save.history == Rewrite(world.before.history_version, None), "it collides"
+
+
+def test_a_history_that_cannot_be_changed_stays_as_it_is() -> None:
+    mine = {"history": ("m", "mine")}
+    save = World({"history": ["m"]}, {"history": ["m", "theirs"]}).taken_over(mine)
+    assert mine == {"history": ("m", "mine")}
+    assert save
+    assert isinstance(save.history, Extend)
+    assert len(save.history.elements) == 1
+
+
+def test_a_message_that_cannot_be_saved_is_named() -> None:
+    with pytest.raises(NotSerializable, match=r"history\[1\]"):
+        World(["m"], ["m", "theirs"]).taken_over(["m", object()])
+
+
+def test_a_history_that_collides_is_compared_with_what_was_loaded() -> None:
+    world = World({"history": ["a", "b", "c"]}, {"history": ["c", "d"]})
+    base = take_over({"history": ["A", "b", "c"]}, world.before, world.now._base, plain(world.now), FORM)
+    assert (list(base.seqs), base.first_seq, base.count) == ([1, 2, 3], 1, 3)
 
 
 def test_a_history_that_is_shared_is_up_to_date_already() -> None:
@@ -196,6 +219,20 @@ def test_what_was_written_of_a_copy_is_no_change_any_more(mine: Any, left: Any, 
         assert save
         assert isinstance(save.history, Extend)
         assert [element.partition(b"\n")[2].decode().strip('"') for element in save.history.elements] == left
+
+
+def test_what_was_written_of_a_copy_that_dropped_the_oldest_is_not_written_again() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"history": ["m", "n"]})
+    before = get(conversations)._base
+    mine = {"history": ["n", "x"]}
+    command = changes.difference(before, mine, FORM, ANY, None)
+    assert command
+    receipt = conversations.backend.store.apply(command)
+    save = changes.difference(with_written(mine, before, command, receipt, FORM), mine, FORM, ANY, None)
+    assert not (save and save.history and save.history.elements)
+    without_history = with_written({"a": 1}, before, command, receipt, FORM)
+    assert without_history.elements == before.elements
 
 
 def test_fields_that_were_added_and_removed_in_a_copy_are_no_change_any_more() -> None:
