@@ -955,6 +955,7 @@ def test_a_child_has_no_lock_of_its_parent(host: Host) -> None:
                 os._exit(99)
     assert len(held) == 1
     assert os.waitpid(child, 0)[1] == 0
+    assert not host.journals[0]._file._descriptors, "later children do not close what has its number then"
 
 
 def is_open(descriptor: int) -> bool:
