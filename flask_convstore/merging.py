@@ -105,7 +105,7 @@ def _take_over_fields(
             if name in content:
                 value[name] = _into(value.get(name), content[name])
             else:
-                value.pop(name, None)
+                del value[name]
         elif mine not in (was, theirs) or (mine != was and whole_number(mine) is not None):
             # Equal numbers may both have been counted.
             _put(known, name, was)

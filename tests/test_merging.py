@@ -9,10 +9,10 @@ import pytest
 
 from flask_convstore import changes
 from flask_convstore.bases import Base
-from flask_convstore.commands import Extend, Rewrite, Save
 from flask_convstore.contents import Form
+from flask_convstore.commands import Extend, FieldChange, Rewrite, Save
 from flask_convstore.errors import NotSerializable
-from flask_convstore.merging import take_over, whole_number, with_written
+from flask_convstore.merging import Began, settled, take_over, whole_number, with_written
 from flask_convstore.models import ANY
 from flask_convstore.sessions import plain
 
@@ -46,6 +46,7 @@ class World:
         base = take_over(mine, self.before, self.now._base, plain(self.now), FORM, held)
         assert (base.version, base.created_at_ms) == (self.now.version, self.before.created_at_ms)
         assert len(base.seqs) == len(base.elements)
+        assert None not in base.fields.values()
         return changes.difference(base, mine, FORM, ANY, None)
 
 
@@ -181,6 +182,32 @@ def test_a_history_that_is_shared_is_up_to_date_already() -> None:
     mine = {"history": held["history"]}
     assert world.taken_over(mine, held) is None
     assert mine == {"history": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("loaded", "value", "stored", "settled_as", "kind"),
+    [
+        (b"1", b"3", b"1", (b"1", b"3"), "as it was"),
+        (b"1", b"3", b"5", (b"5", b"7"), "added"),
+        (b'"a"', b'"b"', b'"c"', (b'"c"', b'"b"'), "overwritten"),
+        (b'"a"', b'"b"', b'"b"', (b'"b"', b'"b"'), "theirs"),
+        (None, b"[]", b"[1]", (b"[1]", b"[1]"), "theirs"),
+        (b"1700000000", b"1700000005", b"1700000009", (b"1700000009", b"1700000005"), "overwritten"),
+    ],
+)
+def test_what_becomes_of_a_field_that_both_have_written(
+    loaded: bytes | None, value: bytes, stored: bytes, settled_as: Any, kind: str
+) -> None:
+    """Who wants conflicts raised is told by the kind what would be lost, or was counted."""
+    change, found = settled(FieldChange("f", loaded, value), Began({"f": b"[]"}), stored)
+    assert (change, found) == (FieldChange("f", *settled_as), kind)
+
+
+def test_a_sum_that_cannot_be_saved_is_named() -> None:
+    large = str(2**63).encode()
+    with pytest.raises(NotSerializable) as caught:
+        settled(FieldChange("count", b"0", large), Began(), large)
+    assert caught.value.path == "count"
 
 
 @pytest.mark.parametrize(
