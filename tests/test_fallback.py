@@ -886,7 +886,7 @@ def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host, tmp_path
     of_a_new_process.close()
 
 
-def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host) -> None:
+def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host, tmp_path: Path) -> None:
     journal, before = host.journals[0], now_ms()
     assert journal.status() == Status()
     host.workers[0].apply(start("s", "a"))
@@ -897,6 +897,9 @@ def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host) -> None:
     assert (status.pending, status.problem) == (2, "it smells")
     assert status.oldest_at_ms
     assert before <= status.oldest_at_ms <= between
+    of_a_new_process = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    assert of_a_new_process.status() == status._replace(problem=None)
+    of_a_new_process.close()
 
 
 def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -940,6 +943,13 @@ def test_it_is_set_aside_when_it_is_spoiled_while_it_is_open(host: Host, tmp_pat
     assert f"was set aside as {aside.name}: database disk image is malformed" in str(host.journals[1].status().problem)
     other.apply(start("s", "new"))
     assert texts_in(one, "s") == texts_in(other, "s") == ["new"]
+
+
+def test_it_is_set_aside_when_it_is_no_database(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "journal.sqlite").write_bytes(b"something else" * 1000)
+    host.workers[0].apply(start("s", "a"))
+    assert "file is not a database" in str(host.journals[0].status().problem)
 
 
 def test_a_child_has_no_lock_of_its_parent(host: Host) -> None:
@@ -1130,6 +1140,7 @@ def test_in_memory_it_is_the_same_for_one_process(tmp_path: Path) -> None:
     receipt = worker.apply(start("s", "a"))
     assert (receipt.level, receipt.fallback) == ("memory", "memory")
     worker.apply(append("s", "b"))
+    assert host.journals[0].status().pending == 2
     host.come_back()
     assert texts_in(worker, "s") == ["a", "b"]
     assert worker.apply(append("s", "c")).fallback is None
