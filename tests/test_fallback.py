@@ -1118,6 +1118,13 @@ def test_a_lock_that_nobody_gives_back_is_waited_for_so_long(host: Host, tmp_pat
     impatient.close()
 
 
+def test_what_sqlite_waits_for_by_itself_it_waits_for_so_long(host: Host) -> None:
+    """Such as another process that makes the file whole after a crash: it is read when that has ended."""
+    host.workers[0].apply(start("s"))
+    with host.journals[0].reading() as connection:
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (1000,)
+
+
 def test_a_thread_that_cannot_be_started_is_started_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     part = Part("", host.switch, host.workers[0])
     replayer = Replayer(host.journals[0], host.circuit, lambda: [part], 10)
