@@ -337,6 +337,7 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
     before = {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")}
     for call in (
         lambda: conversations.append("s", "x"),
+        lambda: conversations.append("s", data={"a": 2}),
         lambda: conversations.save_session("s", {}),
         lambda: conversations.save_session("s", session),
     ):

@@ -122,6 +122,12 @@ def test_append_numbers_messages_on(harness: Harness) -> None:
     assert contents(load(harness)) == ({}, [b"m1", b"m2", b"m3", b"m4"], 3, 5)
 
 
+def test_a_save_without_messages_has_no_seq(harness: Harness) -> None:
+    saves = [save("s", a=b"1"), merge("s", ("a", b"1", b"2")), merge("s", history=Extend(0, ()), shape="full")]
+    assert [harness.store.apply(command).first_seq for command in saves] == [None, None, None]
+    assert harness.store.apply(merge("s", history=Extend(0, (b"m1",)))).first_seq == 1
+
+
 def test_append_sets_and_removes_fields(harness: Harness) -> None:
     harness.store.apply(save("s", a=b"1", b=b"2"))
     receipt = harness.store.apply(append("s", a=b"3", b=None, c=b"4"))
