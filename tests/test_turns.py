@@ -1071,9 +1071,15 @@ def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
     if isinstance(conversations.backend.store, MemoryStore):
         return
     outlived = limited(harness, ttl=100, max_age=1)
+    turn = take(conversations)
     age(conversations, harness)
     assert outlived.get_session("s") is None
-    for call in (lambda: outlived.append("s", "x"), lambda: begin(outlived, "s", USER)):
+    renewal = RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1000)
+    for call in (
+        lambda: outlived.append("s", "x"),
+        lambda: begin(outlived, "s", USER),
+        lambda: outlived.backend.store.apply(renewal),
+    ):
         with pytest.raises(SessionNotFound):
             call()
     assert not outlived.exists("s")
