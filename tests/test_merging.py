@@ -9,8 +9,8 @@ import pytest
 
 from flask_convstore import changes
 from flask_convstore.bases import Base
-from flask_convstore.contents import Form
 from flask_convstore.commands import Extend, FieldChange, Rewrite, Save
+from flask_convstore.contents import Form
 from flask_convstore.errors import NotSerializable
 from flask_convstore.merging import Began, settled, take_over, whole_number, with_written
 from flask_convstore.models import ANY

@@ -53,6 +53,8 @@ ROOMS = {
         Room("memory_session", f"memory_store {_STORE}"),
         Room("memory_store", f"memory_store {_STORE} owners"),
         Room("redis_store", f"redis_store {_STORE} owners", ON_VALKEY),
+        Room("redis_arguments", f"redis_store {_STORE} owners", ON_VALKEY),
+        Room("redis_replies", f"redis_store {_STORE} owners", ON_VALKEY),
         Room("fallback", "fallback outage", ON_VALKEY),
         Room("journal", "fallback outage", ON_VALKEY),
         Room("journal_file", "fallback outage", ON_VALKEY),
