@@ -44,8 +44,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     wait_for(lambda: not servers(folder) and not supervisors(folder), "a process is left behind")
 
 
-def url(folder: Path, idle: str = IDLE) -> str:
-    return f"embedded://{folder}?idle={idle}"
+def url(folder: Path) -> str:
+    return f"embedded://{folder}?idle={IDLE}"
 
 
 @contextlib.contextmanager
@@ -71,8 +71,7 @@ def call(port: int, method: str, path: str, body: Any = None) -> Any:
 def serving(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """An app server on the folder, and its port; ended with SIGTERM if it still lives."""
     port = free_port()
-    # All workers may be gone for a moment, between two requests.
-    environment = {**os.environ, "CONVSTORE_URL": url(folder, idle="2")}
+    environment = {**os.environ, "CONVSTORE_URL": url(folder)}
     process = subprocess.Popen(
         [*command, *_listening(command, port)], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
     )
@@ -231,8 +230,9 @@ def test_a_long_path(tmp_path: Path) -> None:
     "options", [(), ("--preload",), ("--max-requests", "5")], ids=["plain", "preload", "max-requests"]
 )
 def test_gunicorn(folder: Path, options: tuple[str, ...]) -> None:
-    with serving(folder, *GUNICORN, *options) as (process, port):
+    with serving(folder, *GUNICORN, *options) as (process, port), store(folder) as conversations:
         session_id = call(port, "POST", "/sessions", {})["session_id"]
+        assert conversations.exists(session_id)  # a user for as long as all workers are gone, between old and new
         seen = set()
         for number in range(30):
             if number == 15:
