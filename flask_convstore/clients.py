@@ -93,7 +93,10 @@ def _explained(url: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError, redis.RedisError) as error:
-        raise ConfigurationError([f"URL {masked(url)} is refused: {error}"]) from None
+        # What stands before an @ may be the rest of a password, and redis-py would name it as an option.
+        is_cut = "@" in url.partition("?")[2]
+        reason = "a ? in a password is written %3F, an @ in an option %40" if is_cut else error
+        raise ConfigurationError([f"URL {masked(url)} is refused: {reason}"]) from None
 
 
 def _client(url: str, options: dict[str, Any]) -> redis.Redis:

@@ -65,7 +65,8 @@ class Receipt:
             back), ``memory`` (this process has it).
         created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone. Of a repeat: ``updated_at_ms`` is
             that of the first time, ``expires_at_ms`` has moved.
-        lifetime_ms: From the interaction to ``expires_at_ms`` as it was then; of a repeat, the first time's.
+        lifetime_ms: From the interaction, of a write from ``updated_at_ms``, to ``expires_at_ms`` as it was then; of a
+            repeat, the first time's.
         history_version_before: The session's ``history_version`` before this write; None for a touch.
         fallback: What served while the store was away, ``journal`` or ``memory``; None: the store itself.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import codecs
 from .bases import Base, base_read
@@ -24,6 +24,15 @@ class Stored:
     __slots__ = ()
 
     _base: Base
+
+    if not TYPE_CHECKING:  # to a type checker every misspelt name would be there
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # it needs the base
+                reason = "this session was never saved or loaded: what save_session() gives back knows it"
+            else:
+                reason = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(reason, name=name, obj=self)
 
     @property
     def session_id(self) -> str:

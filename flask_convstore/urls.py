@@ -20,6 +20,8 @@ def url_problems(url: str) -> list[str]:
     if parts.scheme not in SCHEMES:
         schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         return [f"URL begins with {parts.scheme!r}, not with one of {schemes}"]
+    if parts.scheme in ("redis", "rediss") and parts.fragment:
+        return ["URL has a #: in a password it is written %23"]
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
         if "@" in parts.path:
             return ["URL has an @ behind a slash: a slash in a password is written %2F"]

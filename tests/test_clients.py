@@ -123,6 +123,13 @@ def test_no_password_is_shown(url: str) -> None:
     assert "ss" not in masked(url)
 
 
+@pytest.mark.parametrize("url", ["redis://me:12?pass=word@h/0", "redis+sentinel://h/mymaster?pass=w@rd"])
+def test_no_part_of_a_password_is_taken_for_an_option_and_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="%3F") as caught:
+        connect(Settings(url=url), HERE)
+    assert "pass" not in str(caught.value).replace("password", "")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_no_node_is_asked_but_those_that_the_url_names(host: str) -> None:
     ports = {free_port(), free_port()}

@@ -139,7 +139,14 @@ def test_an_unknown_name_in_the_environment_is_a_warning(caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize(
     "given",
-    ["redis://:hunter2@host:x", "redis://:12/:hunter2@host:6379/0", "rediss:/:hunter2@host/0", "hunter2://host", 5],
+    [
+        "redis://:hunter2@host:x",
+        "redis://:12/:hunter2@host:6379/0",
+        "redis://:12#:hunter2@host:6379/0",
+        "rediss:/:hunter2@host/0",
+        "hunter2://host",
+        5,
+    ],
 )
 def test_no_secret_is_shown(given: Any) -> None:
     assert "hunter2" not in repr(Settings(url="redis://:hunter2@host"))

@@ -103,8 +103,11 @@ def test_a_session_knows_itself(conversations: PlainConversations) -> None:
 
 
 def test_a_session_that_was_never_saved_knows_nothing() -> None:
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="never saved or loaded"):
         _ = Session({"a": 1}).version
+    with pytest.raises(AttributeError, match="no attribute 'versoin'"):
+        _ = Session({"a": 1}).versoin  # type: ignore[attr-defined]
+    assert not hasattr(Session(), "_base")
 
 
 def test_sessions_can_be_copied_and_pickled(conversations: PlainConversations) -> None:
