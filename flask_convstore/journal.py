@@ -327,5 +327,7 @@ def _forget(connection: sqlite3.Connection, where: tuple[str, str]) -> None:
 
 def _count_dropped(connection: sqlite3.Connection, dropped: int) -> None:
     if dropped > 0:
-        query = "INSERT INTO about VALUES ('dropped', ?1) ON CONFLICT (name) DO UPDATE SET value = value + ?1"
+        query = (
+            "INSERT INTO about VALUES ('dropped', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+        )
         connection.execute(query, (dropped,))
