@@ -117,9 +117,13 @@ def test_a_lifetime_that_is_set_is_waited_for_and_one_that_moves_is_not() -> Non
         with service.app.app_context():
             assert service.convstore.get_session(session_id) is not None
             service.convstore.touch(session_id)
-            with pytest.raises(StoreUnavailable, match="0 of 1 replicas") as caught:
-                service.convstore.touch(session_id, ttl=100)
-        assert caught.value.written is True
+            for call in (
+                lambda: service.convstore.touch(session_id, ttl=100),
+                lambda: service.convstore.share(session_id, "bob"),
+            ):
+                with pytest.raises(StoreUnavailable, match="0 of 1 replicas") as caught:
+                    call()
+                assert caught.value.written is True
 
 
 @pytest.mark.parametrize(

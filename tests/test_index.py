@@ -245,10 +245,32 @@ def test_an_index_that_cannot_be_told_spoils_nothing(server: Server, caplog: pyt
     server.client.set(INDEX, "of another type", px=100_000)
     with caplog.at_level(logging.WARNING, "flask_convstore"):
         conversations.append("s", "m")
-    assert "was not told" in caplog.text
+    assert "index of chat:session:{s} was not told" in caplog.text
     session = conversations.get_session("s")
     assert session is not None
     assert session["history"] == ["m"]
+
+
+def test_an_index_that_cannot_be_told_of_an_end_keeps_nobody_from_ending(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    conversations = on(server.client)
+    conversations.save_session("s", {}, owner="alice")
+    index = INDEX.replace("{}", "{alice}")
+    server.client.delete(index)
+    server.client.set(index, "of another type", px=100_000)
+    with caplog.at_level(logging.WARNING, "flask_convstore"):
+        assert conversations.delete_session("s")
+    assert "was not told that chat:session:{s} was deleted" in caplog.text
+
+
+def test_an_entry_that_was_told_of_since_stays(server: Server) -> None:
+    store = RedisHarness(server.client).store
+    PlainConversations(store).save_session("s", {})
+    told: Any = server.client.zscore(INDEX, "s")
+    for seen, there in ((told - 1, True), (told, False)):
+        store._index._unindex(INDEX, [(b"s", int(seen))], grace_ms=0)
+        assert (server.client.zscore(INDEX, "s") is not None) == there
 
 
 def test_a_server_that_forgot_its_scripts_makes_no_session_twice(server: Server) -> None:

@@ -159,6 +159,44 @@ def test_load_gives_the_last_messages(harness: Harness, last: int, expected: lis
     assert (snapshot.count, snapshot.next_seq) == (3, 4)
 
 
+def test_a_turn_moves_the_history_at_both_ends(harness: Harness) -> None:
+    """Whoever loaded it before its reply does not rewrite that away."""
+    harness.store.apply(save("s", b"m1"))
+    begun = take()
+    harness.store.begin(begun)
+    assert load(harness).history_version == load(harness).version == 2
+    harness.store.apply(end(begun, b"{}\nreply"))
+    assert load(harness).history_version == load(harness).version == 3
+    with pytest.raises(ConflictError):
+        harness.store.apply(merge("s", history=Rewrite(2, (b"m1",))))
+
+
+def test_a_renewed_turn_tells_when_its_session_ends(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    begun = take()
+    harness.store.begin(begun)
+    receipt = harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=begun.attempt, lease_ms=60_000))
+    assert abs(receipt.expires_at_ms - load(harness).expires_at_ms) < 5_000
+
+
+def test_what_a_turn_begun_again_is_told_of_its_end(harness: Harness) -> None:
+    harness.store.apply(save("s"))
+    begun = take()
+    version = harness.store.begin(begun).receipt.version
+    ended = harness.store.apply(replace(end(begun, b"{}\nreply"), token=f"{begun.token}\n{version}"))
+    again = harness.store.begin(begun).reply
+    assert again
+    assert again.repeated
+    assert (again.version, again.first_seq, again.level) == (ended.version, ended.first_seq, ended.level)
+
+
+def test_a_list_that_is_given_fields_by_an_upsert_is_a_dict(harness: Harness) -> None:
+    harness.store.apply(replace(save("s", b"m1"), shape="list"))
+    assert load(harness).shape == "list"
+    harness.store.apply(replace(save("s", a=b"1"), mode="upsert", history=Extend(0, (b"m2",))))
+    assert (load(harness).shape, load(harness).elements) == ("full", [b"m1", b"m2"])
+
+
 def test_delete_removes_once(harness: Harness) -> None:
     harness.store.apply(save("s", b"m1"))
     assert harness.store.apply(Delete(session_id="s", owner=ANY)).version == 1

@@ -990,6 +990,29 @@ def test_a_history_can_be_trimmed(harness: Harness) -> None:
     assert statuses(conversations) == [None, "failed", "failed", "failed"]
 
 
+def test_a_limit_is_what_there_may_be(harness: Harness) -> None:
+    """The limit itself is in, from the first write on."""
+    conversations = limited(harness, max_data_bytes=10, max_history=4, history_policy="trim")
+    conversations.save_session("s", {"a": "1234567", "history": []})  # a name of 1, a text of 9
+    with pytest.raises(TooLarge):
+        conversations.save_session("t", {"a": "12345678", "history": []})
+    conversations.append("s", 1, 2, 3, 4)
+    conversations.append("s", 5, 6, 7, 8)
+    assert get(conversations)["history"] == [5, 6, 7, 8]
+
+
+def test_a_failed_turn_is_taken_again_where_the_history_is_trimmed(harness: Harness) -> None:
+    conversations = limited(harness, max_history=3, history_policy="trim")
+    conversations.save_session("s", {"history": [1, 2]})
+    with pytest.raises(ZeroDivisionError), take(conversations, token="T"):
+        raise ZeroDivisionError
+    assert statuses(conversations) == [None, None, "failed"]
+    with take(conversations, token="T") as turn:
+        turn.reply("hi")
+    assert get(conversations)["history"] == [2, USER, BOT]
+    assert statuses(conversations) == [None, None, None]
+
+
 def test_large_sessions_are_refused(harness: Harness) -> None:
     conversations = limited(harness, max_session_bytes=2_000, max_data_bytes=500)
     conversations.save_session("s", {"a": "x" * 300, "history": ["m" * 500]})
