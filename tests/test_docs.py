@@ -48,7 +48,9 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 COMMENT = re.compile(r"<!-- (given|continues|not run|same|then):? ?(.*?) ?-->", re.DOTALL)
-MADE = re.compile(r"^<!-- (?:made of .*|end|/?(?:bench|layers|others|measured|assumed|plan|cluster)) -->$", re.MULTILINE)
+MADE = re.compile(
+    r"^<!-- (?:made of .*|end|/?(?:bench|layers|others|measured|assumed|plan|cluster)) -->$", re.MULTILINE
+)
 """Marks of what a program writes."""
 
 
