@@ -61,7 +61,10 @@ def resolve(
         except SessionNotFound:  # it was there and is gone, or is another owner's
             if name.owner is None and store.load(session_id, ANY, last=0, is_interaction=False):
                 # The server has led it to somebody's session: nobody in particular takes it away.
-                raise SessionNotFound(alias) from None
+                reason = (
+                    f"the alias {alias!r} leads to a session of another owner; nothing was written (owner=ANY follows)"
+                )
+                raise SessionNotFound(alias, reason) from None
             session_id = store.link(_led(name, session_id, new_id(), life_ms))
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere too often", written=False)
 

@@ -137,11 +137,10 @@ class TooLarge(InvalidInput):
 class SessionNotFound(ConvstoreError, LookupError):
     """No such session for this owner, or it has expired."""
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, message: str = "") -> None:
         self.session_id = session_id
-        super().__init__(
-            f"no session {session_id!r}, or it was deleted or has expired; nothing was written (a plain dict starts it anew)"
-        )
+        gone = f"no session {session_id!r}, or it was deleted or has expired; nothing was written"
+        super().__init__(message or f"{gone} (saving a plain dict starts it anew)")
 
 
 class MessageNotFound(SessionNotFound):
@@ -152,9 +151,8 @@ class MessageNotFound(SessionNotFound):
     """
 
     def __init__(self, session_id: str, seq: int) -> None:
-        super().__init__(session_id)
+        super().__init__(session_id, f"session {session_id!r} has no message {seq}; nothing was written")
         self.seq = seq
-        self.args = (f"session {session_id!r} has no message {seq}; nothing was written",)
 
 
 class Forbidden(ConvstoreError):

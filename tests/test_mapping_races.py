@@ -433,7 +433,7 @@ def test_nobody_in_particular_takes_no_alias_of_the_servers(url: str) -> None:
 
     def view() -> None:
         assert store.resolve("job") is None
-        with pytest.raises(SessionNotFound):
+        with pytest.raises(SessionNotFound, match=r"alias 'job' leads to a session of another owner.*owner=ANY"):
             store.resolve("job", create=True)
 
     ok(service, view)
