@@ -403,7 +403,8 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
                 summary.title,
                 summary.usage,
             )
-            assert summary.created_at_ms <= summary.updated_at_ms < summary.expires_at_ms
+            # Both are equal where a session whose clock was ahead has outlived its greatest age.
+            assert summary.created_at_ms <= summary.updated_at_ms <= summary.expires_at_ms
         cursor = page.next
         if cursor is None:
             return found
