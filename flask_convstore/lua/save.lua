@@ -85,7 +85,6 @@ else
     data_after = 0
     for at = first_field, first_element - 1, 3 do
         data_after = data_after + #ARGV[at] + #ARGV[at + 2]
-        fields_set = true
     end
 end
 
