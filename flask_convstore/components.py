@@ -60,6 +60,7 @@ _SUMMARY: Json = {
     "title": _nullable("string", "Made of the first message, unless it was set."),
     "tokens": ref("Tokens"),
 }
+_MOVED: Json = {"moved_to": text("Where the conversation goes on, if it was compacted: another session's id.")}
 _DATA: Json = {"data": {"type": "object", "description": "The app's own fields.", "additionalProperties": True}}
 _HISTORY: Json = {"history": {"type": "array", "description": "Messages, oldest first.", "items": ref("Message")}}
 _MAYBE_MESSAGE: Json = {"anyOf": [ref("Message"), {"type": "null"}]}
@@ -115,12 +116,14 @@ COMPONENTS: dict[str, Json] = {
         "additionalProperties": True,
     },
     "Session": _object(
-        "A session.", {**_SUMMARY, **_DATA, **_HISTORY, "degraded": _DEGRADED}, optional=("tokens", "degraded")
+        "A session.",
+        {**_SUMMARY, **_MOVED, **_DATA, **_HISTORY, "degraded": _DEGRADED},
+        optional=("tokens", "moved_to", "degraded"),
     ),
     "Updated": _object(
         "A session without its history.",
-        {**_SUMMARY, **_DATA, "degraded": _DEGRADED},
-        optional=("tokens", "degraded"),
+        {**_SUMMARY, **_MOVED, **_DATA, "degraded": _DEGRADED},
+        optional=("tokens", "moved_to", "degraded"),
     ),
     "Summary": _object("A session as a list shows it.", _SUMMARY, optional=("tokens",)),
     "Sessions": _object(

@@ -72,6 +72,11 @@ class Message:
         """When the app accepted it, UTC."""
         return as_datetime(self.created_at_ms)
 
+    @property
+    def edited_at(self) -> datetime | None:
+        """When its body was last replaced, UTC; None if it never was."""
+        return None if self.edited_at_ms is None else as_datetime(self.edited_at_ms)
+
 
 def join_element(created_at_ms: int, body: bytes, facts: Mapping[str, Any] | None = None) -> bytes:
     """A new message as the history keeps it; *body* is JSON text, *facts* what else its envelope holds."""

@@ -158,6 +158,7 @@ def session_json(session: AnySession, history: list[Any], data: dict[str, Any]) 
         "message_count": session.message_count,
         "title": session.title,
         **_tokens_json(session.usage),
+        **({"moved_to": session.moved_to} if session.moved_to else {}),
         "data": data,
         "history": history,
     }
@@ -192,8 +193,8 @@ def message_json(message: Message) -> dict[str, Any]:
     if message.status is not None:
         shown["status"] = message.status
     shown.update(_tokens_json(message.tokens))
-    if message.edited_at_ms is not None:
-        shown["edited_at"] = timestamp(as_datetime(message.edited_at_ms))
+    if message.edited_at is not None:
+        shown["edited_at"] = timestamp(message.edited_at)
     return shown
 
 

@@ -192,6 +192,8 @@ def test_http_names_the_new_session(url: str, replies: bool) -> None:
         new = service.convstore.compact(session_id, "x")
     refused = problem(service.client.post(f"/sessions/{session_id}/messages", json={"content": "x"}), 409, "moved")
     assert (refused["session_id"], refused["written"]) == (new.session_id, False)
+    assert service.get(session_id)["moved_to"] == new.session_id
+    assert "moved_to" not in service.get(new.session_id)
     assert service.say(new.session_id)["message"]["seq"] == len(new["history"]) + 1
 
 

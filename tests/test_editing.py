@@ -181,7 +181,9 @@ def test_an_edited_message_keeps_its_place(talk: PlainConversations) -> None:
         (5, 0),
     )
     assert (after.body, after.edits, after.status) == (say("3rd"), (), None)
-    assert after.edited_at_ms is not None
+    assert before.edited_at is None
+    assert after.edited_at
+    assert after.edited_at >= after.created_at
     assert receipt.version == get(talk).version == 3
     assert get(talk).usage == (5, 0)
     assert get(talk)["history"][2] == say("3rd")
