@@ -14,7 +14,7 @@ SAMPLE ?= 0
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
-	@echo "make test            the whole test suite; ARGS='tests/test_turns.py -k lease', a part of it"
+	@echo "make test            the whole test suite; ARGS='tests/operations/test_turns.py -k lease', a part of it"
 	@echo "make test-lowest     the same with the lowest versions that setup.cfg allows of all packages; test-redis-7, with redis-py 7"
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
@@ -24,7 +24,7 @@ help:
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
-	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions SAMPLE=100 SEED=1"
+	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
 	@echo "                     ARGS=--check-only compares what an earlier run left"

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flask_convstore.clients import connect
 from flask_convstore.config import Settings
+from flask_convstore.stores.connect import connect
 
 RUNS = 20
 CALLS = 2_000

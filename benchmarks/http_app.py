@@ -12,7 +12,7 @@ from webargs.flaskparser import FlaskParser
 
 from flask_convstore import ConversationStore
 from flask_convstore.config import Settings
-from flask_convstore.schemas import continue_body
+from flask_convstore.http.schemas import continue_body
 
 from .by_hand import Floor
 

@@ -16,9 +16,9 @@ from unittest.mock import patch
 import hiredis
 import redis
 
-from flask_convstore.commands import Append, new_token
-from flask_convstore.redis_calls import Calls
-from flask_convstore.redis_store import RedisStore
+from flask_convstore.domain.commands import Append, new_token
+from flask_convstore.stores.redis.calls import Calls
+from flask_convstore.stores.redis.store import RedisStore
 from tests.servers import Server, programs
 
 from .by_hand import Floor

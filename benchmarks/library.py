@@ -14,9 +14,9 @@ import orjson
 import redis
 
 from flask_convstore import ConversationStore, signals
-from flask_convstore.messages import bodies_of
-from flask_convstore.models import ANY
-from flask_convstore.sessions import loaded
+from flask_convstore.domain.messages import bodies_of
+from flask_convstore.domain.results import ANY
+from flask_convstore.sessions.session import loaded
 from tests.servers import Server
 
 from .by_hand import Blob, Floor

@@ -14,10 +14,10 @@ from functools import partial
 
 import redis
 
-from flask_convstore.commands import Rewrite, Save
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.models import Page
-from flask_convstore.redis_store import RedisStore
+from flask_convstore.domain.commands import Rewrite, Save
+from flask_convstore.domain.results import Page
+from flask_convstore.stores.redis.store import RedisStore
 from tests.servers import Server, running
 from tests.wire import Proxy
 

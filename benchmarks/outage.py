@@ -15,9 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.app.test_gunicorn import Client
+from tests.outages.test_outage import contents, gunicorn
 from tests.servers import Server, free_port, programs
-from tests.test_gunicorn import Client
-from tests.test_outage import contents, gunicorn
 
 CLIENTS = 2
 SESSIONS = 25

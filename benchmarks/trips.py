@@ -1,6 +1,6 @@
 """Round trips and bytes of operations, counted on the wire: exact, and the same in every run.
 
-``tests/test_trips.py`` says what they must be.
+``tests/stores/redis/test_trips.py`` says what they must be.
 """
 
 from __future__ import annotations

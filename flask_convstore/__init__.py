@@ -1,13 +1,7 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
-from .current_store import (
-    clear_conversation,
-    delete_session,
-    get_conversation,
-    get_session,
-    save_message,
-    save_session,
-)
+from .domain.messages import Message, Usage
+from .domain.results import ANY, Health, Page, Receipt, Summary
 from .errors import (
     ConfigurationError,
     ConflictError,
@@ -36,14 +30,20 @@ from .errors import (
     TurnLost,
     Unstorable,
 )
-from .exchanges import TurnEnded
 from .extension import ConversationStore
-from .mapping import SessionMapping
-from .messages import Message, Usage
-from .models import ANY, Health, Page, Receipt, Summary
-from .problems import problem
-from .sessions import ListSession, Session
-from .turns import Turn
+from .http.problems import problem
+from .mapping.mapping import SessionMapping
+from .operations.replies import TurnEnded
+from .operations.turns import Turn
+from .sessions.session import ListSession, Session
+from .shortcuts import (
+    clear_conversation,
+    delete_session,
+    get_conversation,
+    get_session,
+    save_message,
+    save_session,
+)
 
 __all__ = [
     "ANY",

@@ -14,8 +14,8 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
+from .domain.results import TOMBSTONE_MS, Limits
 from .errors import ConfigurationError
-from .models import TOMBSTONE_MS, Limits
 from .urls import url_problems
 
 _log = logging.getLogger("flask_convstore")

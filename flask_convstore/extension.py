@@ -11,24 +11,26 @@ import redis
 from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
-from . import aliases, branches, chats, editing, openapi, owners, per_request, portability, rotation, updating
-from .anonymous import AnonymousOwners
-from .app_state import AppState, make_state
-from .blueprint import make_blueprint
-from .checks import check_name, check_whole
+from .app import request_end
+from .app.namespaces import Namespace, Namespaces
+from .app.state import AppState, make_state
 from .config import load_settings, share_keys
-from .contents import Content
-from .conversations import Backend, Conversations
-from .converters import converter_of
+from .domain.messages import Message, Usage
+from .domain.results import ANY, CALLER, Health, Owner, Receipt, Role, Scope
+from .domain.validation import check_name, check_whole
 from .errors import ConfigurationError
-from .exchanges import Replier, TurnEnded, first_exchange
-from .mapping import SessionMapping
-from .messages import Message, Usage
-from .models import ANY, CALLER, Health, Owner, Receipt, Role, Scope
-from .namespaces import Namespace, Namespaces
-from .redis_cluster import LazyCluster
-from .sessions import AnySession
-from .turns import Policy, Turn, begin
+from .http.anonymous_owner import AnonymousOwners
+from .http.blueprint import make_blueprint
+from .http.openapi.document import Served, add
+from .mapping.converters import converter_of
+from .mapping.mapping import SessionMapping
+from .operations import aliases, branching, chats, messages, owners, rotation, transfer, updates
+from .operations.replies import Replier, TurnEnded, first_exchange
+from .operations.sessions import Backend, Conversations
+from .operations.turns import Policy, Turn, begin
+from .sessions.content import Content
+from .sessions.session import AnySession
+from .stores.redis.cluster import LazyCluster
 from .urls import masked
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class ConversationStore(Conversations):
         self._client = client
         self._replier: Replier | None = None
         self._namespaces = Namespaces(self, self._state)
-        self._sessions = SessionMapping(self, per_request.request_unit)
+        self._sessions = SessionMapping(self, request_end.request_unit)
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
         self.blueprint: Blueprint = make_blueprint(name, self, lambda: self._replier, self._served)
@@ -83,7 +85,7 @@ class ConversationStore(Conversations):
         Raises:
             ConfigurationError: Settings are unknown or bad (all of them are listed), or the name is taken.
         """
-        states: dict[str, AppState] = app.extensions.setdefault(per_request.KEY, {})
+        states: dict[str, AppState] = app.extensions.setdefault(request_end.KEY, {})
         if self.name in states and states[self.name].convstore is not self:
             raise ConfigurationError(
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
@@ -96,7 +98,7 @@ class ConversationStore(Conversations):
                 names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
                 raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
         if not states:
-            per_request.install(app, state.sender())
+            request_end.install(app, state.sender())
         states[self.name] = state
         if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
             app.after_request(self._anonymous.write)
@@ -132,7 +134,7 @@ class ConversationStore(Conversations):
         who sees all."""
         if has_request_context():
             return self._request_owner()
-        stream = per_request.stream()
+        stream = request_end.stream()
         return stream.callers[self] if stream else ANY
 
     def owner_loader(self, loader: Callable[[], str | int | None]) -> Callable[[], str | int | None]:
@@ -182,7 +184,7 @@ class ConversationStore(Conversations):
         """
         return SessionMapping(
             self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict),
-            per_request.request_unit,
+            request_end.request_unit,
             name=name,
             default=default,
             converter=converter_of(load, dump),
@@ -311,7 +313,7 @@ class ConversationStore(Conversations):
     def compact(
         self,
         session_id: str,
-        summary: branches.Summary,
+        summary: branching.Summary,
         *,
         keep: int = 10,
         policy: Policy | None = None,
@@ -332,7 +334,7 @@ class ConversationStore(Conversations):
             TurnInProgress, SessionNotFound, SessionMoved, NotSerializable, TooLarge: All is as it was.
         """
         self.sessions.flush()  # what this request has changed goes along
-        return branches.compact(self, session_id, summary, keep=keep, policy=policy, owner=owner)
+        return branching.compact(self, session_id, summary, keep=keep, policy=policy, owner=owner)
 
     def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> AnySession:
         """A new session with the same data, and the messages up to *seq* (None: all); the old one and its aliases stay.
@@ -341,7 +343,7 @@ class ConversationStore(Conversations):
             SessionNotFound: No such session for this owner.
         """
         self.sessions.flush()  # what this request has changed goes along
-        return branches.fork(self, session_id, seq, owner=owner)
+        return branching.fork(self, session_id, seq, owner=owner)
 
     def update_session(
         self,
@@ -363,7 +365,7 @@ class ConversationStore(Conversations):
         """
         if expected_version is not None:
             check_whole(expected_version, "expected_version")
-        return updating.update(
+        return updates.update(
             self,
             session_id,
             data,
@@ -376,13 +378,13 @@ class ConversationStore(Conversations):
 
     def messages(
         self, session_id: str, *, before: int | None = None, limit: int = 50, owner: Owner | Scope = CALLER
-    ) -> editing.MessagePage:
+    ) -> messages.MessagePage:
         """A page of a session's messages, oldest first: the newest, or those with a seq below *before*, in one round trip.
 
         Raises:
             SessionNotFound: No such session for this owner.
         """
-        return editing.page(self, session_id, before=before, limit=limit, owner=owner)
+        return messages.page(self, session_id, before=before, limit=limit, owner=owner)
 
     def edit_message(
         self,
@@ -406,7 +408,7 @@ class ConversationStore(Conversations):
             ConflictError: Others edited it at the same time; nothing was written.
             NotSerializable, TooLarge: Nothing was written.
         """
-        return editing.edit(self, session_id, seq, body, metadata=metadata, keep=keep, owner=owner)[0]
+        return messages.edit(self, session_id, seq, body, metadata=metadata, keep=keep, owner=owner)[0]
 
     def redact_message(self, session_id: str, seq: int, *, owner: Owner | Scope = CALLER) -> Message:
         """Remove what a message says, for good: its content, metadata and earlier bodies. Its place, role and seq stay.
@@ -416,7 +418,7 @@ class ConversationStore(Conversations):
         Raises:
             MessageNotFound, ConflictError: As ``edit_message``.
         """
-        return editing.redact(self, session_id, seq, owner=owner)[0]
+        return messages.redact(self, session_id, seq, owner=owner)[0]
 
     def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
         """Let another owner, *name*, read a session, or, as a ``writer``, write to it too.
@@ -428,11 +430,11 @@ class ConversationStore(Conversations):
             SessionNotFound: No such session for this owner.
             Forbidden: It is shared with this owner only.
         """
-        updating.share(self, session_id, name, role, owner=owner)
+        updates.share(self, session_id, name, role, owner=owner)
 
     def unshare(self, session_id: str, name: str, *, owner: Owner | Scope = CALLER) -> None:
         """Let *name* not see a session any more, from this moment on. Raises as ``share``."""
-        updating.share(self, session_id, name, None, owner=owner)
+        updates.share(self, session_id, name, None, owner=owner)
 
     def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
         """The same session under a new id, and of *new_owner* if that is given; the old id leads nowhere from then on.
@@ -475,7 +477,7 @@ class ConversationStore(Conversations):
         Raises:
             OwnerRequired: Nobody in particular is calling.
         """
-        return portability.export(self, after=after, owner=owner)
+        return transfer.export(self, after=after, owner=owner)
 
     def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
         """Take in what ``export_owner`` gave, for this owner; how many sessions. Those that are there stay as they are.
@@ -485,7 +487,7 @@ class ConversationStore(Conversations):
             InvalidInput: One is none of ours; those before it were taken in. Repeating the call is harmless.
             SessionNotFound: One has an id that is another owner's.
         """
-        return portability.take_in(self, sessions, owner=owner)
+        return transfer.take_in(self, sessions, owner=owner)
 
     def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
         """Delete all sessions of an owner, and their aliases; how many. Interrupted, call it again.
@@ -541,18 +543,18 @@ class ConversationStore(Conversations):
         Raises:
             InvalidInput: It is of an older one.
         """
-        for name, blueprint in per_request.app().blueprints.items():
+        for name, blueprint in request_end.app().blueprints.items():
             if blueprint is self.blueprint:
-                openapi.add(spec, self._served(name), f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.")
+                add(spec, self._served(name), f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.")
 
-    def _served(self, name: str) -> openapi.Served:
+    def _served(self, name: str) -> Served:
         """What the current app serves of this store, by the blueprint of that name."""
-        app, settings = per_request.app(), self._state().settings
+        app, settings = request_end.app(), self._state().settings
         has_owners = self._owner_loader is not None or settings.anonymous_owner
-        return openapi.Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
+        return Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
 
     def _state(self) -> AppState:
         try:
-            return per_request.app().extensions[per_request.KEY][self.name]  # type: ignore[no-any-return]
+            return request_end.app().extensions[request_end.KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None

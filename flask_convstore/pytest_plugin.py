@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from .clients import connect
 from .config import Settings
+from .stores.connect import connect
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """schemathesis against an app: every request that its document allows, and many that it does not, with all checks on.
 
 ``make fuzz CASES=2000``: in process and against gunicorn, in memory and on a real Valkey, with an owner and without.
-``tests/test_openapi.py`` does less of the same.
+``tests/http/test_openapi.py`` does less of the same.
 """
 
 from __future__ import annotations

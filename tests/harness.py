@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import redis
 
-from flask_convstore.clients import patience_of
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.conversations import Backend, Conversations
+from flask_convstore.domain.results import ANY, Owner
 from flask_convstore.errors import StoreUnavailable
-from flask_convstore.memory_store import MemoryStore
-from flask_convstore.models import ANY, Owner
-from flask_convstore.redis_store import RedisStore
-from flask_convstore.store import Store, StoreAround
+from flask_convstore.operations.sessions import Backend, Conversations
+from flask_convstore.stores.connect import patience_of
+from flask_convstore.stores.memory import MemoryStore
+from flask_convstore.stores.redis.store import RedisStore
+from flask_convstore.stores.store import Store, StoreAround
 
 SETTINGS = Settings(max_tokens=20)
 TTL = 3_600_000

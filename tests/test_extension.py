@@ -13,7 +13,7 @@ from flask import Flask
 import flask_convstore
 from flask_convstore import ConversationStore, InvalidInput, delete_session, get_session, save_session
 from flask_convstore.errors import ConfigurationError
-from flask_convstore.observed_store import ObservedStore
+from flask_convstore.telemetry.observed_store import ObservedStore
 
 from .servers import Server
 

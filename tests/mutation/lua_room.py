@@ -24,7 +24,7 @@ from ..processes import end_all_in
 from .findings import Mutant
 from .rooms import LUA, Room, sampled
 
-_FOLDER = Path("flask_convstore/lua")
+_FOLDER = Path("flask_convstore/stores/redis/lua")
 _CODE = re.compile(r'--\[\[.*?\]\]|--[^\n]*|"(?:[^"\\\n]|\\.)*"', re.DOTALL)
 _OPERATORS = [
     (r"<=", ("<", ">=")),
@@ -134,16 +134,16 @@ class _Recorder:
         self.seconds: dict[str, float] = {}
 
     def pytest_sessionstart(self) -> None:
-        from flask_convstore import redis_calls  # pytest wants to import it itself
+        from flask_convstore.stores.redis import calls
 
-        original: Any = redis_calls.script
+        original: Any = calls.script
 
         def script(name: str) -> Any:
             self.asked.add(name)
             return original(name)
 
         script.cache_clear = original.cache_clear  # type: ignore[attr-defined]
-        redis_calls.script = script  # type: ignore[assignment]
+        calls.script = script  # type: ignore[assignment]
 
     def pytest_runtest_setup(self) -> None:
         self.asked.clear()
@@ -176,9 +176,9 @@ def _fate(tests: list[str], seconds: float) -> str:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
-        from flask_convstore import redis_calls
+        from flask_convstore.stores.redis import calls
 
-        redis_calls.script.cache_clear()
+        calls.script.cache_clear()
         os._exit(_pytest(tests) if tests else 0)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from .rooms import Room, sampled
 _SETTINGS = """
 [mutmut]
 source_paths = flask_convstore
-only_mutate = flask_convstore/{room}.py
+only_mutate = {path}
 also_copy =
     flask_convstore
     examples
@@ -43,7 +43,7 @@ _FATES = {"no tests": "survived", "timeout": "timed out", "segfault": "killed"}
 def mutants(room: Room, copy: Path, sample: int, seed: int, environment: dict[str, str]) -> tuple[list[Mutant], int]:
     """What became of *sample* mutants of *room* (0: of all), made in a *copy* of the checkout, and how many there are."""
     with (copy / "setup.cfg").open("a") as settings:
-        settings.write(_SETTINGS.format(room=room.name, files="\n    ".join(room.files), only=room.only))
+        settings.write(_SETTINGS.format(path=room.path, files="\n    ".join(room.files), only=room.only))
     with contextlib.chdir(copy):  # mutmut finds its settings there
         names = sorted(_names(room))
         tried = sampled(names, sample, seed)
@@ -57,7 +57,7 @@ def _names(room: Room) -> Iterator[str]:
     from mutmut.mutation.file_mutation import mutate_file_contents
     from mutmut.utils.format_utils import get_mutant_name
 
-    path = Path(f"flask_convstore/{room.name}.py")
+    path = Path(room.path)
     mutated = mutate_file_contents(str(path), path.read_text("utf-8"))
     meant = meanings(mutated.code)
     for name in mutated.mutant_names:
@@ -81,7 +81,7 @@ def _outcomes(room: Room, tried: set[str]) -> Iterator[Mutant]:
     from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.stats import status_by_exit_code
 
-    path = Path(f"flask_convstore/{room.name}.py")
+    path = Path(room.path)
     found = json.loads(Path(f"mutants/{path}.meta").read_text("utf-8"))
     for name in sorted(tried):
         status = status_by_exit_code[found["exit_code_by_key"][name]]
@@ -91,6 +91,6 @@ def _outcomes(room: Room, tried: set[str]) -> Iterator[Mutant]:
 
 
 def _place(name: str) -> str:
-    """``windows.x_window__mutmut_1`` is in ``windows.window``, ``…xǁTurnǁreply__mutmut_1`` in ``turns.Turn.reply``."""
-    _, room, function = name.rpartition("__mutmut_")[0].split(".")
+    """``operations.turns.xǁTurnǁreply__mutmut_1`` is in ``operations.turns.Turn.reply``."""
+    room, _, function = name.rpartition("__mutmut_")[0].removeprefix("flask_convstore.").rpartition(".")
     return f"{room}.{function.removeprefix('x_').removeprefix('xǁ').replace('ǁ', '.')}"

@@ -16,7 +16,7 @@ class Room:
     """Where a room is, and what is run on each of its mutants.
 
     Attributes:
-        tests: Words that make names of files: ``turns`` is tests/test_turns.py.
+        tests: Words that make names of files: ``turns`` is tests/operations/test_turns.py.
         only: Which of them, as pytest's -k has it.
     """
 
@@ -25,39 +25,61 @@ class Room:
     only: str = IN_MEMORY
 
     @property
+    def path(self) -> str:
+        return f"flask_convstore/{self.name.replace('.', '/')}.py"
+
+    @property
     def files(self) -> list[str]:
-        return [f"tests/test_{name}.py" for name in self.tests.split()]
+        return ["tests/{}/test_{}.py".format(*word.rpartition("/")[::2]) for word in self.tests.split()]
 
 
 # Of no use are files whose tests have names that pytest takes for something else, as "d[key] = value".
-_STORE = "store turns editing branches sharing quota aliases index idempotency"
-_TURNS = "turns branches chats sharing idempotency failures editing quota blueprint aliases"
+_STORE = (
+    "stores/store operations/turns operations/messages operations/branching operations/sharing "
+    "operations/quota operations/aliases stores/redis/owner_index http/idempotency"
+)
+_TURNS = (
+    "operations/turns operations/branching operations/chats operations/sharing http/idempotency "
+    "stores/redis/failures operations/messages operations/quota http/blueprint operations/aliases"
+)
 
-LUA = Room("lua", f"redis_store {_STORE}", ON_VALKEY)
+LUA = Room("lua", f"stores/redis/store {_STORE}", ON_VALKEY)
 
 ROOMS = {
     room.name: room
     for room in (
-        Room("sessions", "sessions mapping editing mapping_races"),
-        Room("contents", "contents changes sessions mapping turns editing"),
-        Room("bases", "bases sessions mapping mapping_races"),
-        Room("changes", "changes bases sessions mapping mapping_races"),
-        Room("merging", "merging mapping mapping_races sessions"),
-        Room("windows", "windows turns blueprint"),
-        Room("turns", _TURNS),
-        Room("exchanges", _TURNS),
-        Room("leases", "leases turns"),
-        Room("editing", "editing sharing branches"),
-        Room("updating", "editing sharing branches"),
-        Room("branches", "branches sharing editing owners quota"),
-        Room("memory_session", f"memory_store {_STORE}"),
-        Room("memory_store", f"memory_store {_STORE} owners"),
-        Room("redis_store", f"redis_store {_STORE} owners trips", ON_VALKEY),
-        Room("redis_arguments", f"redis_store {_STORE} owners durability", ON_VALKEY),
-        Room("redis_replies", f"redis_store {_STORE} owners", ON_VALKEY),
-        Room("fallback", "fallback outage", ON_VALKEY),
-        Room("journal", "fallback outage", ON_VALKEY),
-        Room("journal_file", "fallback outage", ON_VALKEY),
+        Room("sessions.session", "operations/sessions mapping/mapping operations/messages mapping/mapping_races"),
+        Room(
+            "sessions.content",
+            "sessions/content sessions/diff operations/sessions mapping/mapping operations/turns operations/messages",
+        ),
+        Room("sessions.baseline", "sessions/baseline operations/sessions mapping/mapping mapping/mapping_races"),
+        Room(
+            "sessions.diff", "sessions/diff sessions/baseline operations/sessions mapping/mapping mapping/mapping_races"
+        ),
+        Room("sessions.merge", "sessions/merge mapping/mapping mapping/mapping_races operations/sessions"),
+        Room("operations.context_window", "operations/context_window operations/turns http/blueprint"),
+        Room("operations.turns", _TURNS),
+        Room("operations.replies", _TURNS),
+        Room("operations.leases", "operations/leases operations/turns"),
+        Room("operations.messages", "operations/messages operations/sharing operations/branching"),
+        Room("operations.updates", "operations/messages operations/sharing operations/branching"),
+        Room(
+            "operations.branching",
+            "operations/branching operations/sharing operations/messages operations/owners operations/quota",
+        ),
+        Room("domain.rules", f"stores/memory {_STORE}"),
+        Room("stores.memory", f"stores/memory {_STORE} operations/owners"),
+        Room("stores.redis.store", f"stores/redis/store {_STORE} operations/owners stores/redis/trips", ON_VALKEY),
+        Room(
+            "stores.redis.arguments",
+            f"stores/redis/store {_STORE} operations/owners stores/redis/durability",
+            ON_VALKEY,
+        ),
+        Room("stores.redis.replies", f"stores/redis/store {_STORE} operations/owners", ON_VALKEY),
+        Room("outages.fallback", "outages/fallback outages/outage", ON_VALKEY),
+        Room("outages.journal", "outages/fallback outages/outage", ON_VALKEY),
+        Room("outages.sqlite_file", "outages/fallback outages/outage", ON_VALKEY),
         LUA,
     )
 }

@@ -1,0 +1,1 @@
+"""One store in one Flask app: its state, its namespaces, and when a request ends."""

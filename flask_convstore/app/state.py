@@ -1,0 +1,186 @@
+"""What one store is in one application: its settings, its client, and the stores of its namespaces around each other."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import threading
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from flask import Flask
+from redis.cluster import RedisCluster
+
+from .. import signals
+from ..config import Settings, limits_of
+from ..domain.clock import now_ms
+from ..domain.results import Health, Receipt
+from ..errors import StoreUnavailable
+from ..mapping.unit_of_work import units
+from ..operations.sessions import Backend
+from ..outages.circuit import Circuit, CircuitStore
+from ..outages.fallback import FallbackStore
+from ..outages.journal import Journal
+from ..outages.other_hosts import ElsewhereStore
+from ..outages.outage_watch import OutageWatch
+from ..outages.replay import Part, Replayer
+from ..stores.connect import client_of, patience_of, target_of
+from ..stores.memory import MemoryStore
+from ..stores.redis.calls import Durability
+from ..stores.redis.cluster import LazyCluster
+from ..stores.redis.store import RedisStore
+from ..stores.store import Store
+from ..telemetry.observed_store import ObservedStore
+from ..urls import masked
+from . import request_end
+
+_log = logging.getLogger("flask_convstore")
+
+_BATCH = 100
+"""How many commands of a session are handed over before that is noted, unless the store knows fewer tokens."""
+
+
+@dataclass(slots=True)
+class AppState:
+    """One store in one application.
+
+    Attributes:
+        convstore: The extension object; ``current_app`` tells it which state is meant.
+        app: The application.
+        settings: Those of the sessions.
+        client: The Redis client; None for ``memory://``.
+        server: Names the server, without a password; each ``memory://`` is another one.
+        circuit: Knows whether the server answers; one for all namespaces.
+        journal: Where sessions are started while it does not; None: nowhere.
+        backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
+    """
+
+    convstore: Any
+    app: Flask = field(repr=False)
+    settings: Settings = field(repr=False)
+    client: redis.Redis | LazyCluster | None = field(repr=False)  # redis-py 7 shows the password
+    server: str
+    circuit: Circuit
+    journal: Journal | None = None
+    backends: dict[str, Backend] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _replayer: Replayer | None = field(default=None, repr=False)
+    _parts: dict[str, Part] = field(default_factory=dict, repr=False)
+
+    @property
+    def backend(self) -> Backend:
+        """The settings and the store of the sessions."""
+        return self.backend_of("")
+
+    def backend_of(self, namespace: str, **changed: Any) -> Backend:
+        """The settings, *changed* as the namespace has them, and the store of a namespace."""
+        backend = self.backends.get(namespace)
+        if backend is None:
+            with self._lock:
+                if namespace not in self.backends:
+                    settings = replace(self.settings, **changed)
+                    self.backends[namespace] = Backend(settings, self._store(settings, namespace), self.server)
+                backend = self.backends[namespace]
+        return backend
+
+    def with_surroundings(self, health: Health) -> Health:
+        """*health* with what is known of the circuit and of the journal."""
+        health = replace(health, circuit="open" if self.circuit.is_open else "closed")
+        if not self.journal:
+            return health
+        try:
+            status = self.journal.status()
+        except StoreUnavailable as error:
+            return replace(health, problem=_joined(health.problem, error.reason))
+        age = (now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
+        return replace(
+            health,
+            degraded=health.degraded or status.pending > 0,
+            pending=status.pending,
+            pending_age_s=age,
+            dropped=status.dropped,
+            set_aside=status.aside,
+            problem=_joined(health.problem, status.problem),
+        )
+
+    def _store(self, settings: Settings, namespace: str) -> Store:
+        limits, send = limits_of(settings), self.sender(namespace)
+        if self.client is None:
+            return ObservedStore(MemoryStore(limits), send, _refresh_loaded)
+        durability = Durability(settings.durability)
+        redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
+        watch = OutageWatch(send, masked(settings.url), settings.fallback)
+        watched = CircuitStore(redis_store, self.circuit, watch)
+        store: Store = ElsewhereStore(watched, limits)
+        if self.journal:
+            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
+            self._parts[namespace] = Part(namespace, watched, fallback)
+            store = fallback
+        return ObservedStore(store, send, _refresh_loaded)
+
+    def _replay(self) -> None:
+        """Let what waits in the journal be replayed."""
+        assert self.journal
+        with self._lock:
+            if self._replayer is None:
+                batch = max(1, min(_BATCH, self.settings.max_tokens // 2))
+                self._replayer = Replayer(self.journal, self.circuit, self._all_parts, batch)
+        self._replayer.wake()
+
+    def _all_parts(self) -> Collection[Part]:
+        """The journal may hold commands for what nobody has asked for since the start."""
+        self.backend_of("")
+        for namespace in self.convstore.namespaces:
+            namespace.backend_in(self)
+        return list(self._parts.values())
+
+    def sender(self, namespace: str = "") -> signals.Send:
+        """What sends this store's signals."""
+        return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
+
+
+def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redis | RedisCluster | None) -> AppState:
+    """The state of *convstore* in *app*, with the client that was *given*, if any. Opens no connection.
+
+    Raises:
+        ConfigurationError: The client is none that we can use.
+    """
+    client = client_of(settings, given, Path(app.instance_path))
+    server = masked(settings.url) if given is None else target_of(given)
+    if client is None:
+        server = f"memory://{uuid.uuid4()}"
+    target = f"{server} {settings.prefix}"
+    folder = Path(app.instance_path, "convstore", _folder_name(convstore.name, target))
+    journal = _journal_of(settings, folder, target, is_needed=client is not None)
+    return AppState(convstore, app, settings, client, server, Circuit(settings.circuit_failures), journal)
+
+
+def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:
+    """Where sessions are started while the *target* is away."""
+    if settings.fallback == "none" or not is_needed:
+        return None
+    is_kept = settings.fallback == "journal"
+    if is_kept and not importlib.util.find_spec("fcntl"):
+        _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
+        return None
+    return Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
+
+
+def _folder_name(name: str, target: str) -> str:
+    return f"{quote(name, safe='')}-{hashlib.blake2b(target.encode(), digest_size=6).hexdigest()}"
+
+
+def _joined(*problems: str | None) -> str | None:
+    return "; ".join(problem for problem in problems if problem) or None
+
+
+def _refresh_loaded(store: Store, command: Any, receipt: Receipt) -> None:
+    """What was written through another door is taken over by the mappings that have loaded it."""
+    for unit in units(request_end.request_unit()):
+        unit.refresh(store, command, receipt)

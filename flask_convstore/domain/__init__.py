@@ -1,0 +1,1 @@
+"""The words of the product as values. Nothing here imports a wing above."""

@@ -1,0 +1,66 @@
+"""Keys as apps use them in a dict > session ids, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Hashable
+from typing import Any
+
+from ..errors import InvalidSessionId, NotSerializable
+from .validation import MAX_NAME, check_session_id
+
+_ENCODED = "json:"
+
+
+def id_of(key: Hashable) -> str:
+    """The session id of a mapping's key: a text as it is; what is no id, and any other key, as JSON.
+
+    Raises:
+        TypeError: It is not hashable.
+        NotSerializable: It is no text, whole number, None, or tuple of these.
+        InvalidSessionId: It is too long.
+    """
+    hash(key)
+    if isinstance(key, str):
+        key = str.__str__(key)
+        if not key.startswith(_ENCODED):
+            with contextlib.suppress(InvalidSessionId):
+                check_session_id(key)
+                return key
+    session_id = _ENCODED + json.dumps(_plain(key), separators=(",", ":"))
+    check_session_id(session_id)
+    return session_id
+
+
+def key_of(session_id: str) -> Hashable:
+    """The key that has that id."""
+    return _hashable(json.loads(session_id[len(_ENCODED) :])) if session_id.startswith(_ENCODED) else session_id
+
+
+def is_key(session_id: str) -> bool:
+    """Whether a key has that id. Others can give sessions ids that look like one of ours, and are none."""
+    if not session_id.startswith(_ENCODED):
+        return True
+    try:
+        return id_of(key_of(session_id)) == session_id
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _plain(key: object) -> object:
+    if isinstance(key, tuple):
+        return [_plain(part) for part in key]
+    if isinstance(key, float) and key.is_integer():
+        return int(key)  # 1.0 and True are the key 1, as in a dict
+    if isinstance(key, int) and abs(key) >= 10**MAX_NAME:
+        raise InvalidSessionId(f"a key has at most {MAX_NAME} characters; nothing was written", "session_id")
+    if key is None or isinstance(key, (str, int)):
+        return int(key) if isinstance(key, int) else key
+    raise NotSerializable(
+        f"a key is a text, a whole number, None, or a tuple of these, not a {type(key).__name__}; nothing was written"
+    )
+
+
+def _hashable(plain: Any) -> Hashable:
+    return tuple(_hashable(part) for part in plain) if isinstance(plain, list) else plain

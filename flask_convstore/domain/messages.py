@@ -1,0 +1,183 @@
+"""A message, and how a history keeps it: as one *element*.
+
+An element is a version byte, the message's envelope as JSON, a newline, its body as JSON. Scripts look into no body, and of
+an envelope they write the status only, which stands last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ..errors import CorruptValue
+from . import json_text
+from .clock import as_datetime, now_ms
+
+
+class Usage(NamedTuple):
+    """Tokens of a language model that messages cost: read, and made."""
+
+    input: int = 0
+    output: int = 0
+
+
+NO_USAGE = Usage()
+
+_ELEMENT_VERSION = b"1"
+_PLAIN = len(b'1{"at":1800000000000}\n')
+"""The length of the first line of most elements: it holds a time and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A body, the app's JSON, in its envelope. ``message["content"]`` and ``message.get("name")`` read the body.
+
+    ``Message(body, metadata={…}, tokens=Usage(12, 30))`` may be appended instead of a bare body.
+
+    Attributes:
+        tokens: What it cost, in tokens of a language model; sums are kept with the session.
+        edits: Earlier bodies, oldest first, where they were to be kept.
+        seq: Its number in the session, from 1, never used again; 0 before it is stored.
+        created_at_ms: When the app accepted it, by that host's clock.
+        status: What became of its turn (``unanswered``, ``failed``, ``interrupted``, ``superseded``) or of what it said
+            (``redacted``); None: as usual.
+    """
+
+    body: Any
+    metadata: dict[str, Any] | None = None
+    seq: int = 0
+    created_at_ms: int = 0
+    status: str | None = None
+    tokens: Usage | None = None
+    edited_at_ms: int | None = None
+    edits: tuple[Any, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.body[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The body's *key*; *default* if it has none, or is no dict."""
+        return self.body.get(key, default) if isinstance(self.body, dict) else default
+
+    @property
+    def id(self) -> str:
+        """``msg-<seq>``: unique in its session."""
+        return f"msg-{self.seq}"
+
+    @property
+    def created_at(self) -> datetime:
+        """When the app accepted it, UTC."""
+        return as_datetime(self.created_at_ms)
+
+    @property
+    def edited_at(self) -> datetime | None:
+        """When its body was last replaced, UTC; None if it never was."""
+        return None if self.edited_at_ms is None else as_datetime(self.edited_at_ms)
+
+
+def join_element(created_at_ms: int, body: bytes, facts: Mapping[str, Any] | None = None) -> bytes:
+    """A new message as the history keeps it; *body* is JSON text, *facts* what else its envelope holds."""
+    if not facts:
+        return b'%b{"at":%d}\n%b' % (_ELEMENT_VERSION, created_at_ms, body)
+    envelope = json_text.encode({"at": created_at_ms, **facts})
+    return b"%b%b\n%b" % (_ELEMENT_VERSION, envelope, body)
+
+
+def facts_of(message: Message) -> dict[str, Any]:
+    """What the envelope of *message* holds beside its time."""
+    facts: dict[str, Any] = {} if message.metadata is None else {"metadata": message.metadata}
+    if message.tokens is not None:
+        facts["tokens"] = [message.tokens.input, message.tokens.output]
+    return facts
+
+
+def edited_element(element: bytes, message: Message) -> bytes:
+    """*element* as *message* is now, edited at this moment."""
+    head, _, _ = element.partition(b"\n")
+    envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
+    facts = {**facts_of(message), "edited_at": now_ms()}
+    if message.edits:
+        facts["edits"] = list(message.edits)
+    edited = join_element(int(envelope["at"]), json_text.encode(message.body), facts)
+    return with_status(edited, message.status) if message.status else edited
+
+
+def with_body(element: bytes, body: bytes) -> bytes:
+    """*element* with another body in the same envelope."""
+    return element[: element.index(b"\n") + 1] + body
+
+
+_STATUS = re.compile(rb',"status":"[a-z]+"$')
+_REDACTED = b',"status":"redacted"}'
+
+
+def with_status(element: bytes, status: str) -> bytes:
+    """*element* with another status; "" takes it out. It stands last in the envelope, where scripts can write it too.
+
+    What was redacted stays so.
+    """
+    head, _, body = element.partition(b"\n")
+    if head.endswith(_REDACTED):
+        return element
+    envelope = _STATUS.sub(b"", head[:-1])
+    return b'%b,"status":"%b"}\n%b' % (envelope, status.encode(), body) if status else b"%b}\n%b" % (envelope, body)
+
+
+def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
+    """The JSON texts of the messages' bodies.
+
+    Raises:
+        ValueError: An element is none of ours; its index is the second argument.
+    """
+    version, line_end = _ELEMENT_VERSION[0], ord("\n")
+    try:
+        bodies = [one[_PLAIN:] for one in elements if one[0] == version and one[_PLAIN - 1] == line_end]
+    except IndexError:
+        bodies = []
+    if len(bodies) == len(elements):
+        return bodies
+    return [_body_of(element, index) for index, element in enumerate(elements)]
+
+
+def _body_of(element: bytes, index: int) -> bytes:
+    head, newline, body = element.partition(b"\n")
+    if not newline or not head.startswith(_ELEMENT_VERSION):
+        raise ValueError("not a message of flask-convstore", index)
+    return body
+
+
+def stored_message(element: bytes, seq: int, key: str) -> Message:
+    """The message that a store holds as *element*.
+
+    Args:
+        key: Where its history lies, for the error.
+
+    Raises:
+        CorruptValue: It is not what we write.
+    """
+    try:
+        return message_of(element, seq)
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorruptValue(key, f"its message with seq {seq} is corrupt ({error!r})") from None
+
+
+def message_of(element: bytes, seq: int) -> Message:
+    """The message that *element* holds; ValueError, TypeError or LookupError if it is none."""
+    head, _, body = element.partition(b"\n")
+    envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
+    if not isinstance(envelope, dict):
+        raise ValueError("its envelope is no object")
+    tokens = envelope.get("tokens")
+    return Message(
+        json_text.decode(body),
+        envelope.get("metadata"),
+        seq,
+        int(envelope["at"]),
+        envelope.get("status"),
+        None if tokens is None else Usage(*tokens),
+        envelope.get("edited_at"),
+        tuple(envelope.get("edits", ())),
+    )

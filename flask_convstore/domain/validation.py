@@ -1,0 +1,76 @@
+"""What callers give is what it must be, or ``InvalidInput``: ids, names, titles, numbers, lifetimes."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import InvalidInput, InvalidSessionId
+
+MAX_NAME = 200
+"""The longest session id, owner, alias, token or title, in characters."""
+
+MAX_SEQ = 2**53
+"""The largest number that scripts, and JSON in browsers, hold exactly."""
+
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json"})
+"""Names of routes beside ``/<session_id>``."""
+
+
+def check_session_id(session_id: object) -> None:
+    """InvalidSessionId unless it is a text of 1 to 200 characters, without control characters, that is not reserved."""
+    reason = name_problem(session_id)
+    if not reason and session_id in RESERVED_IDS:
+        reason = f"{session_id!r} is reserved for a route"
+    if reason:
+        raise InvalidSessionId(f"{reason}; nothing was written", "session_id")
+
+
+def check_name(name: str, path: str) -> str:
+    """*name* itself; InvalidInput unless it is a text of 1 to 200 characters without control characters."""
+    reason = name_problem(name)
+    if reason:
+        raise InvalidInput(f"{reason}; nothing was written", path)
+    return name
+
+
+def check_title(title: str) -> str:
+    """*title* itself, "" for none; InvalidInput unless it is a text as ``check_name`` has it."""
+    return title if title == "" else check_name(title, "title")
+
+
+def check_whole(number: object, path: str, least: int = 0, most: int | None = None) -> None:
+    """InvalidInput unless *number* is a whole one, *least* to *most* (None: or more)."""
+    if (
+        isinstance(number, int)
+        and not isinstance(number, bool)
+        and least <= number
+        and (most is None or number <= most)
+    ):
+        return
+    bounds = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
+    raise InvalidInput(f"it is a whole number, {bounds}, not {number!r}; nothing was written", path)
+
+
+def check_lifetime(seconds: object, longest: float) -> None:
+    """InvalidInput unless *seconds* is a lifetime."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= longest:
+        raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {seconds!r}; nothing was written", "ttl")
+
+
+_control_character = re.compile("[\x00-\x1f\x7f-\x9f]").search
+_lone_surrogate = re.compile("[\ud800-\udfff]").search
+
+
+def name_problem(name: object) -> str | None:
+    """Why *name* is none; None if it is one."""
+    if not isinstance(name, str):
+        return f"it must be a text, not {type(name).__name__}: use str()"
+    if not 1 <= len(name) <= MAX_NAME:
+        return f"it must have 1 to {MAX_NAME} characters, not {len(name)}"
+    if name.isascii() and name.isprintable():
+        return None
+    if _control_character(name):
+        return "it must not hold control characters"
+    if _lone_surrogate(name):
+        return "it must not hold lone surrogates"
+    return None

@@ -1,0 +1,1 @@
+"""The HTTP door: load, call, dump."""

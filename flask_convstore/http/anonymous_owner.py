@@ -1,0 +1,106 @@
+"""Owners for browsers that nobody has logged in with: a random name in a signed cookie."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, request
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from ..errors import ConfigurationError, CrossOrigin
+
+_LIFETIME_SECONDS = 365 * 24 * 3600
+_RENEWED_AFTER_SECONDS = 30 * 24 * 3600
+"""A cookie lives for a year from the last time it was given, and is given anew after a month."""
+
+_UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
+"""What a form, or a script of another site, may send anywhere: Fetch, CORS-safelisted request-header, and no body at all."""
+
+
+class _Found(NamedTuple):
+    """The owner of a request, and whether the browser is to be given the cookie."""
+
+    owner: str
+    is_due: bool
+
+
+class AnonymousOwners:
+    """The anonymous owners of one store.
+
+    Args:
+        name: The store's; its cookie is ``<name>_owner``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._cookie = f"{name}_owner"
+        self._attribute = f"_flask_convstore_{name}_owner"
+
+    def current(self) -> str:
+        """The owner of the current request: that of its cookie, or a new one, whose cookie goes with the response.
+
+        Raises:
+            ConfigurationError: The app has no SECRET_KEY.
+        """
+        found: _Found | None = getattr(request, self._attribute, None)
+        if found is None:
+            found = self._read() or _Found(f"anonymous:{uuid.uuid4()}", True)
+            setattr(request, self._attribute, found)
+        return found.owner
+
+    def write(self, response: Response) -> Response:
+        """Let *response* bring the cookie, if it is due."""
+        found: _Found | None = getattr(request, self._attribute, None)
+        if found:
+            response.vary.add("Cookie")
+        if found and found.is_due:
+            response.set_cookie(
+                self._cookie,
+                str(self._serializer().dumps(found.owner)),
+                max_age=_LIFETIME_SECONDS,
+                path=current_app.config["SESSION_COOKIE_PATH"] or current_app.config["APPLICATION_ROOT"],
+                secure=request.is_secure,
+                httponly=True,
+                samesite="Lax",
+            )
+        return response
+
+    def check_origin(self) -> None:
+        """A browser sends cookies along with what other sites let it send: they may not change anything.
+
+        Cookies that are not ours count where a browser sends the request without asking the host first (CORS).
+
+        Raises:
+            CrossOrigin: The request would change something, and comes from a page of another origin.
+        """
+        current = request._get_current_object()  # type: ignore[attr-defined]
+        if current.method in ("GET", "HEAD", "OPTIONS") or "Cookie" not in current.headers:
+            return
+        is_unasked = current.method == "POST" and current.mimetype in _UNASKED
+        if not (is_unasked or self._cookie in current.cookies):
+            return
+        origin = current.headers.get("Origin")
+        is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(current.host_url)[:2]
+        if not is_ours or current.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+            raise CrossOrigin
+
+    def _read(self) -> _Found | None:
+        cookie, serializer = request.cookies.get(self._cookie), self._serializer()
+        if cookie is None:
+            return None
+        try:
+            owner, given = serializer.loads(cookie, max_age=_LIFETIME_SECONDS, return_timestamp=True)
+        except BadData:
+            return None
+        if not isinstance(owner, str):
+            return None
+        return _Found(owner, is_due=given.timestamp() + _RENEWED_AFTER_SECONDS < time.time())
+
+    def _serializer(self) -> URLSafeTimedSerializer:
+        app: Flask = current_app
+        if not app.secret_key:
+            raise ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"])
+        keys = [*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]
+        return URLSafeTimedSerializer(keys, salt=f"flask-convstore.{self._cookie}")

@@ -1,0 +1,344 @@
+"""What the blueprint offers, as a document of OpenAPI 3.1: its paths as the app serves them, and what its settings allow.
+
+What never changes stands in ``operations`` and ``components``. Request bodies and query parameters come from ``schemas``,
+problems from ``problems``. apispec, an optional extra, is imported late.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from marshmallow import Schema
+from werkzeug.routing import Rule
+
+from ...config import ENDPOINTS, Settings
+from ...domain.validation import MAX_NAME, MAX_SEQ
+from ...errors import InvalidInput, NotInstalled
+from ...sessions.content import MAX_FIELDS
+from .. import schemas
+from ..problems import problem_json
+from ..request import JSON_LINES
+from .operations import (
+    ERRORS,
+    GIVEN,
+    ID,
+    KEY_OF_NOBODY,
+    LINKS,
+    OPERATIONS,
+    SHOWN,
+    VERSION,
+    Answer,
+    Operation,
+)
+from .shapes import COMPONENTS, CONTROL, Json, ref
+
+if TYPE_CHECKING:
+    from apispec import APISpec
+
+_PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What of one store an app serves.
+
+    Attributes:
+        name: The blueprint's, as it is registered.
+        rules: Those of the app, of any blueprint.
+        has_owners: Whether requests may have an owner.
+    """
+
+    name: str
+    rules: Iterable[Rule]
+    settings: Settings = field(repr=False)
+    has_owners: bool
+
+
+def document(served: Served, server: str) -> Json:
+    """The document of one blueprint; *server* is the path of the app.
+
+    Raises:
+        NotInstalled: apispec is not there.
+    """
+    try:
+        from apispec import APISpec
+    except ImportError as error:
+        raise NotInstalled("this needs apispec: pip install 'flask-convstore[openapi]'") from error
+    spec = APISpec(
+        title="Conversations",
+        version=importlib.metadata.version("flask-convstore"),
+        openapi_version=VERSION,
+        info={"description": "Chat conversations. Every error of these routes is a problem of RFC 9457."},
+        servers=[{"url": server}],
+    )
+    add(spec, served, "")
+    found: Json = spec.to_dict()
+    return found
+
+
+def add(spec: APISpec, served: Served, prefix: str) -> None:
+    """Add paths and components to *spec*; what has a name there begins with *prefix*.
+
+    Raises:
+        InvalidInput: *spec* is of an OpenAPI before 3.1.
+    """
+    if (spec.openapi_version.major, spec.openapi_version.minor) < (3, 1):
+        raise InvalidInput(f"the spec is of OpenAPI {spec.openapi_version}: make it of {VERSION}", "spec")
+    for name, component in {**COMPONENTS, **_bodies(served.settings)}.items():
+        spec.components.schema(prefix + name, _named(component, prefix))
+    for path, operations in _paths(served).items():
+        spec.path(path, operations=_named(operations, prefix))
+
+
+def _named(part: Any, prefix: str) -> Any:
+    """*part* with *prefix* before the names of components and operations."""
+    if isinstance(part, dict):
+        return {
+            key: re.sub(r"[^/]+$", lambda name: prefix + name[0], value)
+            if key in ("$ref", "operationId") and isinstance(value, str)
+            else _named(value, prefix)
+            for key, value in part.items()
+        }
+    return [_named(item, prefix) for item in part] if isinstance(part, list) else part
+
+
+def _paths(served: Served) -> dict[str, Json]:
+    paths: dict[str, Json] = {}
+    endpoints = {f"{served.name}.{endpoint}": (endpoint, method) for endpoint, _, method in ENDPOINTS}
+    routes = served.settings.routes
+    for rule in served.rules:
+        endpoint, method = endpoints.get(rule.endpoint, ("", ""))
+        if endpoint and (routes is True or (routes and endpoint in routes)):
+            path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule)
+            names = re.findall(r"\{(\w+)\}", path)
+            paths.setdefault(path, {})[method.lower()] = _operation(endpoint, names, served)
+    return paths
+
+
+def _operation(endpoint: str, names: list[str], served: Served) -> Json:
+    operation, settings = OPERATIONS[endpoint], served.settings
+    shown: Json = {
+        "operationId": endpoint,
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": [served.name],
+        "parameters": [*map(_path_parameter, names), *_query_parameters(operation), *_header_parameters(operation)],
+    }
+    if endpoint == "start_session" and not served.has_owners:
+        shown["parameters"][-1]["schema"] = KEY_OF_NOBODY
+    if operation.body:
+        schema = _lines() if operation.body_mimetype == JSON_LINES else ref(operation.body)
+        shown["requestBody"] = {
+            "required": operation.body_required,
+            "content": {operation.body_mimetype: {"schema": schema, "example": _fitting(operation, settings)}},
+        }
+    responses = {str(status): _success(answer) for status, answer in operation.answers.items()}
+    for status, answer in operation.answers.items():
+        if operation.links and answer.component:
+            responses[str(status)]["links"] = _links(operation, settings)
+    responses.update(_failures(operation.errors, settings))
+    return {**shown, "responses": responses}
+
+
+def _links(operation: Operation, settings: Settings) -> Json:
+    """Ways to other operations, those that are served."""
+    routes = settings.routes
+    return {
+        name: {"operationId": link.endpoint, "parameters": link.parameters, "description": link.description}
+        for name, link in ((name, LINKS[name]) for name in operation.links)
+        if routes is True or (routes and link.endpoint in routes)
+    }
+
+
+def _success(answer: Answer) -> Json:
+    shown: Json = {"description": answer.description}
+    if answer.headers:
+        names = answer.headers.split()
+        shown["headers"] = {name.rstrip("?"): _header(name.rstrip("?"), required=name[-1] != "?") for name in names}
+    if answer.component:
+        schema = _lines() if answer.mimetype == JSON_LINES else ref(answer.component)
+        shown["content"] = {answer.mimetype: {"schema": schema, "example": answer.example}}
+    return shown
+
+
+def _lines() -> Json:
+    return {
+        "type": "string",
+        "description": "Lines of JSON.",
+        "contentMediaType": JSON_LINES,
+        "contentSchema": ref("Exported"),
+    }
+
+
+def _failures(names: Iterable[str], settings: Settings) -> Json:
+    """The responses for errors, by status."""
+    found: dict[str, dict[str, Json]] = {}
+    retried = set()
+    for name in sorted(set(names)):
+        if not _arises(name, settings):
+            continue
+        body, retry_after = problem_json(ERRORS[name], if_match=True)
+        status = str(body["status"])
+        found.setdefault(status, {})[name] = body
+        if retry_after:
+            retried.add(status)
+    return {status: _failure(int(status), examples, status in retried) for status, examples in sorted(found.items())}
+
+
+def _arises(name: str, settings: Settings) -> bool:
+    """Whether an error can be met with these settings."""
+    if name == "cross-origin":
+        return settings.anonymous_owner
+    if name == "too-many-turns":
+        return settings.max_turns_per_minute > 0
+    if name == "too-many-sessions":
+        return settings.max_sessions > 0
+    return True
+
+
+def _header(name: str, *, required: bool) -> Json:
+    schema, example = SHOWN[name]
+    shown: Any = int(example) if schema["type"] == "integer" else example
+    return {"description": schema["description"], "required": required, "schema": schema, "example": shown}
+
+
+def _failure(status: int, examples: dict[str, Json], is_retried: bool) -> Json:
+    kinds = sorted({example["type"] for example in examples.values()})
+    schema = {"allOf": [ref("Problem"), {"properties": {"type": {"enum": kinds}, "status": {"const": status}}}]}
+    shown: Json = {
+        "description": "; ".join(sorted({example["title"] for example in examples.values()})) + ".",
+        "content": {_PROBLEM: {"schema": schema, "examples": {name: {"value": examples[name]} for name in examples}}},
+    }
+    if is_retried:
+        shown["headers"] = {"Retry-After": _header("Retry-After", required=status in (429, 503))}
+    return shown
+
+
+# ---- parameters and bodies
+
+_QUERY: dict[str, Json] = {
+    "last": {"description": "Only so many of its newest messages."},
+    "before": {"description": "Only messages with a lower `seq`."},
+    "limit": {"description": "How many at most."},
+    "cursor": {
+        "description": "`next` of the page before, or `cursor` of an export's line: go on there.",
+        "format": "cursor",
+    },
+}
+_PATH: dict[str, tuple[Json, Any]] = {
+    "session_id": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"}, ID),
+    "seq": ({"type": "integer", "minimum": 1, "maximum": MAX_SEQ - 1}, 1),
+}
+
+
+def _path_parameter(name: str) -> Json:
+    """A parameter of the path; one that is none of ours is of the host's prefix."""
+    schema, example = _PATH.get(name, ({"type": "string", "minLength": 1}, "a"))
+    return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
+
+
+def _query_parameters(operation: Operation) -> list[Json]:
+    if operation.query is None:
+        return []
+    found = _converted({"Query": operation.query})["Query"]["properties"]
+    parameters = []
+    for name, schema in found.items():
+        kinds = [kind for kind in schema["type"] if kind != "null"] if isinstance(schema["type"], list) else []
+        shown = {**schema, **({"type": kinds[0]} if kinds else {}), **_QUERY[name]}
+        description = shown.pop("description")
+        if shown.get("default", 0) is None:
+            del shown["default"]
+        parameters.append({"name": name, "in": "query", "description": description, "schema": shown})
+    return parameters
+
+
+def _header_parameters(operation: Operation) -> list[Json]:
+    return [
+        {
+            "name": name,
+            "in": "header",
+            "description": GIVEN[name][0]["description"],
+            "schema": GIVEN[name][0],
+            "example": GIVEN[name][1],
+        }
+        for name in operation.given
+    ]
+
+
+def _bodies(settings: Settings) -> dict[str, Json]:
+    """The request bodies, with what marshmallow does not tell of them."""
+    metadata = {
+        "type": ["object", "null"],
+        "description": f"What else is known about it; {settings.max_metadata_depth} levels deep at most.",
+        "additionalProperties": ref("Value"),
+    }
+    content: Json = {**ref("Content"), "description": "What it says."}
+    told: dict[str, Json] = {
+        "content": content,
+        "metadata": metadata,
+        "data": _data(settings),
+        "role": {"description": "Who says it."},
+        "message": {"description": "The first message."},
+        "alias": {
+            "description": "An outside id of the conversation, such as `telegram:123`.",
+            "pattern": f"^[^{CONTROL}]+$",
+        },
+        "title": {"description": "Empty or null: none.", "pattern": f"^[^{CONTROL}]*$"},
+        "ttl": {
+            "type": ["number", "null"],
+            "description": "Seconds that the session lives from each interaction.",
+            "minimum": 1,
+            "maximum": settings.max_ttl,
+        },
+        "summary": {"description": "The text that the new session begins with."},
+        "keep": {"description": "How many of the newest messages come along."},
+        "seq": {"description": "The last message that comes along; null: all do."},
+    }
+    bodies = _converted(
+        {
+            "Continue": schemas.continue_body(settings),
+            "Start": schemas.start_body(settings),
+            "Update": schemas.update_body(settings),
+            "Edit": schemas.EDIT_BODY,
+            "Compact": schemas.compact_body(settings),
+            "Fork": schemas.FORK_BODY,
+        }
+    )
+    for body in bodies.values():
+        body["properties"] = {name: {**shown, **told.get(name, {})} for name, shown in body["properties"].items()}
+    return bodies
+
+
+def _data(settings: Settings) -> Json:
+    """Data fields, of those that clients may set."""
+    allowed = settings.client_data
+    shown: Json = {"type": "object", "description": "The app's own fields.", "additionalProperties": ref("Value")}
+    if allowed is True:
+        return {**shown, "propertyNames": {"not": {"const": settings.history_key}}, "maxProperties": MAX_FIELDS}
+    names = [name for name in allowed or () if name != settings.history_key]
+    return {**shown, "properties": {name: ref("Value") for name in names}, "additionalProperties": False}
+
+
+def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
+    """marshmallow's forms as components, in a spec of their own: a host's may have another plugin, or none."""
+    from apispec import APISpec
+    from apispec.ext.marshmallow import MarshmallowPlugin
+
+    spec = APISpec("", "", VERSION, plugins=[MarshmallowPlugin()])
+    for name, form in forms.items():
+        spec.components.schema(name, schema=form)
+    found: dict[str, Json] = spec.to_dict()["components"]["schemas"]
+    return found
+
+
+def _fitting(operation: Operation, settings: Settings) -> Any:
+    """The example of a body, without the data fields that clients may not set."""
+    example = operation.example
+    if not isinstance(example, dict) or "data" not in example or settings.client_data is True:
+        return example
+    allowed = settings.client_data or ()
+    return {**example, "data": {name: value for name, value in example["data"].items() if name in allowed}}

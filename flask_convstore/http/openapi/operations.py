@@ -1,0 +1,441 @@
+"""Every route of the blueprint in words and tables: what it is for, takes, answers and refuses, and where it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from marshmallow import Schema
+
+from ...domain.validation import MAX_NAME
+from ...errors import (
+    ConflictError,
+    ConvstoreError,
+    CorruptValue,
+    CrossOrigin,
+    Forbidden,
+    InvalidInput,
+    MessageNotFound,
+    NotInstalled,
+    OwnerRequired,
+    ReplyFailed,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
+    TooDeep,
+    TooLarge,
+    TooManySessions,
+    TooManyTurns,
+    TurnInProgress,
+    TurnLost,
+    Unstorable,
+)
+from .. import schemas
+from ..request import JSON_LINES, BadJson, UnsupportedMediaType
+from .shapes import Json, text, time, whole
+
+VERSION = "3.1.0"
+"""Of OpenAPI."""
+
+JSON = "application/json"
+
+ID = "0b9f6d0c-58b4-4d0e-9a53-2d6d4c1a7e11"
+_OTHER_ID = "c1f0a7de-30f5-4a1c-8e7b-6d1f6a2b9c45"
+_AT, _LATER, _END = "2026-01-05T09:30:00.000Z", "2026-01-05T09:30:02.125Z", "2026-01-05T10:30:02.125Z"
+_ETAG = '"1767605400000-3"'
+
+
+# ---- what goes wrong
+
+ERRORS: dict[str, ConvstoreError] = {
+    "bad-json": BadJson("the body is no JSON: line 1 column 2: Expecting property name enclosed in double quotes"),
+    "too-deep": TooDeep("nested deeper than 100 levels, or contains itself; nothing was written"),
+    "owner-required": OwnerRequired(),
+    "cross-origin": CrossOrigin(),
+    "forbidden": Forbidden(ID),
+    "not-found": SessionNotFound(ID),
+    "no-message": MessageNotFound(ID, 7),
+    "too-many-sessions": TooManySessions(50),
+    "exists": SessionExists(ID),
+    "conflict": ConflictError(ID, "message", expected=None, actual=4),
+    "precondition-failed": ConflictError(ID, "version", expected=2, actual=3),
+    "turn-in-progress": TurnInProgress(ID, 12_000),
+    "turn-lost": TurnLost(ID),
+    "moved": SessionMoved(ID, _OTHER_ID),
+    "too-large": TooLarge("the message is too large in bytes of JSON", limit=1_048_576, size=2_000_000),
+    "unsupported-media-type": UnsupportedMediaType("the body must be application/json, not text/plain"),
+    "invalid": InvalidInput("Missing data for required field.", "content"),
+    "too-many-turns": TooManyTurns(4_200),
+    "corrupt": CorruptValue("chat:session", "its history cannot be read"),
+    "not-stored": Unstorable("a value cannot be stored"),
+    "not-installed": NotInstalled("this needs apispec: pip install 'flask-convstore[openapi]'"),
+    "reply-failed": ReplyFailed(ID, "the reply handler raised"),
+    "unavailable": StoreUnavailable("no answer in time", written=False),
+    "misconfigured": StoreMisconfigured("the server refuses us"),
+}
+"""An example of each error, by a name of ours; what it is in HTTP is ``problems``' to say."""
+
+_STORE = ("corrupt", "unavailable", "misconfigured")
+_BODY = ("bad-json", "too-deep", "unsupported-media-type", "too-large", "invalid")
+_SESSION = ("not-found", *_STORE)
+_CHANGE = ("cross-origin", "forbidden", *_SESSION)
+_TURN = ("turn-in-progress", "turn-lost", "moved", "conflict", "too-many-turns")
+
+
+# ---- headers
+
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_KEY = text(
+    "The client's own name for this request: repeating the request with it changes nothing and gets the first answer.",
+    minLength=1,
+    maxLength=MAX_NAME,
+    pattern="^[!-~]([ -~]*[!-~])?$",
+)
+KEY_OF_NOBODY = text(
+    f"{_KEY['description']} Without an owner it must be a UUID: the session's id is made of it.",
+    format="uuid",
+    pattern=_UUID,
+)
+GIVEN: dict[str, tuple[Json, str]] = {
+    _IDEMPOTENCY_KEY: (_KEY, "c0ffee00-9a53-4d0e-8a53-2d6d4c1a7e11"),
+    "If-Match": (text("Only if the session is in the state that this `ETag` names."), _ETAG),
+    "If-None-Match": (text("304 if the session is still in the state that this `ETag` names."), _ETAG),
+}
+"""Request headers, with an example."""
+
+SHOWN: dict[str, tuple[Json, str]] = {
+    "ETag": (text("Names the session's state.", pattern=r'^"\d+-\d+"$'), _ETAG),
+    "Location": (text("Where the session is."), f"/sessions/{ID}"),
+    "Convstore-Expires-At": (time("When the session ends, unless it is used before."), _END),
+    "Convstore-Level": (text("What the acknowledgement is worth.", pattern=r"^[a-z]+(:\d+)?$"), "primary"),
+    "Convstore-Degraded": (text("Which fallback has answered.", enum=["journal", "memory"]), "journal"),
+    "Retry-After": (whole("Seconds after which to try again.", 1), "1"),
+}
+"""Response headers, with an example."""
+
+
+# ---- operations
+
+_MESSAGE_EXAMPLE: Json = {
+    "id": "msg-1",
+    "seq": 1,
+    "role": "user",
+    "content": "Where is my parcel?",
+    "created_at": _AT,
+    "metadata": {"lang": "en"},
+}
+_REPLY_EXAMPLE: Json = {
+    "id": "msg-2",
+    "seq": 2,
+    "role": "assistant",
+    "content": "On its way.",
+    "created_at": _LATER,
+}
+_SUMMARY_EXAMPLE: Json = {
+    "session_id": ID,
+    "version": 3,
+    "created_at": _AT,
+    "updated_at": _LATER,
+    "expires_at": _END,
+    "message_count": 2,
+    "title": "Where is my parcel?",
+}
+_UPDATED_EXAMPLE: Json = {**_SUMMARY_EXAMPLE, "data": {"name": "Ada"}}
+_SESSION_EXAMPLE: Json = {**_UPDATED_EXAMPLE, "history": [_MESSAGE_EXAMPLE, _REPLY_EXAMPLE]}
+_NEW_EXAMPLE: Json = {**_SESSION_EXAMPLE, "session_id": _OTHER_ID, "version": 1}
+_EXPORT_EXAMPLE = (
+    f'{{"session_id":"{ID}","created_at_ms":1767605400000,"updated_at_ms":1767605402125,"shape":"full",'
+    '"title":"Hello","ttl_ms":null,"tokens":{"input":0,"output":0},"data":{"name":"Ada"},'
+    '"messages":[{"seq":1,"created_at_ms":1767605400000,"body":{"role":"user","content":"Hello"}}]}\n'
+)
+
+
+class Answer(NamedTuple):
+    """A success: its component, an example, and its headers (those that end with ``?`` are not always there)."""
+
+    description: str
+    component: str | None
+    example: Any = None
+    headers: str = ""
+    mimetype: str = JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """A route and method.
+
+    Attributes:
+        errors: Names in ``ERRORS``.
+        given: Names of request headers.
+        query, body: Gives the form of the query, of the body.
+        links: Those of the first answer, by names in ``LINKS``.
+    """
+
+    summary: str
+    description: str
+    answers: Mapping[int, Answer]
+    errors: tuple[str, ...] = _STORE
+    given: tuple[str, ...] = ()
+    query: Schema | None = None
+    body: str | None = None
+    body_required: bool = False
+    example: Any = None
+    links: tuple[str, ...] = ()
+    body_mimetype: str = JSON
+
+
+_STATE = "ETag Convstore-Expires-At Convstore-Degraded?"
+_OF_NEW = ("get", "unchanged", "update", "delete", "continue", "messages", "compact", "fork")
+
+OPERATIONS: dict[str, Operation] = {
+    "start_session": Operation(
+        summary="Start a session",
+        description="With `message` it is answered too. An `alias` leads to one and the same session of its owner: the "
+        "first start makes it, those after it go on with it (200).",
+        answers={
+            201: Answer("The new session.", "Session", _SESSION_EXAMPLE, f"Location {_STATE} Convstore-Level?"),
+            200: Answer("The session that the alias leads to.", "Session", _SESSION_EXAMPLE, f"Location {_STATE}"),
+        },
+        errors=(
+            "owner-required",
+            "cross-origin",
+            "not-found",
+            "too-many-sessions",
+            "exists",
+            "not-stored",
+            "reply-failed",
+            *_BODY,
+            *_TURN,
+            *_STORE,
+        ),
+        given=(_IDEMPOTENCY_KEY,),
+        body="Start",
+        example={"data": {"name": "Ada"}, "message": {"content": "Where is my parcel?", "metadata": {"lang": "en"}}},
+        links=_OF_NEW,
+    ),
+    "list_sessions": Operation(
+        summary="List the owner's sessions",
+        description="By their last interaction, newest first to within a minute, without data and messages. It is no "
+        "interaction. A page may be short, or empty, and not be the last one: that has `next` null.",
+        answers={200: Answer("A page.", "Sessions", {"sessions": [_SUMMARY_EXAMPLE], "next": None})},
+        errors=("owner-required", "invalid", *_STORE),
+        query=schemas.LIST_QUERY,
+        links=("get_first", "messages_first", "next_sessions"),
+    ),
+    "delete_sessions": Operation(
+        summary="Delete all the owner's sessions",
+        description="As far as five seconds allow; until `complete` is true, ask again.",
+        answers={200: Answer("What was deleted.", "DeletedAll", {"deleted": 12, "complete": True})},
+        errors=("owner-required", "cross-origin", *_STORE),
+    ),
+    "health": Operation(
+        summary="Tell whether sessions can be served",
+        description="200 while anything can be served, 503 when nothing can.",
+        answers={
+            200: Answer(
+                "They can.", "Health", {"connected": True, "latency_ms": 0.21, "degraded": False, "pending": 0}
+            ),
+            503: Answer(
+                "They cannot.", "Health", {"connected": False, "latency_ms": None, "degraded": False, "pending": 0}
+            ),
+        },
+        errors=(),
+    ),
+    "openapi": Operation(
+        summary="This document",
+        description="It needs apispec: `pip install 'flask-convstore[openapi]'`.",
+        answers={200: Answer("The document.", "Document", {"openapi": VERSION, "info": {}, "paths": {}})},
+        errors=("not-installed",),
+    ),
+    "export_sessions": Operation(
+        summary="Export the owner's sessions",
+        description="A line of JSON for each, with all that clients may see. It is no interaction.",
+        answers={200: Answer("Lines of JSON.", "Exported", _EXPORT_EXAMPLE, "", JSON_LINES)},
+        errors=("owner-required", "invalid", *_STORE),
+        query=schemas.EXPORT_QUERY,
+    ),
+    "import_sessions": Operation(
+        summary="Import what an export gave",
+        description="Sessions that are there stay as they are, so that repeating the request is harmless.",
+        answers={200: Answer("What was taken in.", "Imported", {"imported": 12})},
+        errors=("owner-required", "cross-origin", "not-found", "too-many-sessions", *_BODY, *_STORE),
+        body="Exported",
+        body_required=False,
+        body_mimetype=JSON_LINES,
+        example=_EXPORT_EXAMPLE,
+    ),
+    "get_session": Operation(
+        summary="Get a session",
+        description="With its messages, or the last ones of them. Moves its lifetime.",
+        answers={
+            200: Answer("The session.", "Session", _SESSION_EXAMPLE, _STATE),
+            304: Answer("The client has this state of it.", None, None, _STATE),
+        },
+        errors=("invalid", "precondition-failed", *_SESSION),
+        given=("If-None-Match", "If-Match"),
+        query=schemas.GET_QUERY,
+        links=_OF_NEW,
+    ),
+    "update_session": Operation(
+        summary="Change a session's data, title or lifetime",
+        description="Fields are set one by one, and null removes one; what is not named stays.",
+        answers={200: Answer("The session without its history.", "Updated", _UPDATED_EXAMPLE, _STATE)},
+        errors=("precondition-failed", *_BODY, *_CHANGE),
+        given=("If-Match",),
+        body="Update",
+        example={"data": {"name": "Ada", "city": None}, "title": "The parcel"},
+        links=("get",),
+    ),
+    "delete_session": Operation(
+        summary="Delete a session",
+        description="For good.",
+        answers={200: Answer("It is gone.", "Deleted", {"status": "deleted"}, "Convstore-Degraded?")},
+        errors=("precondition-failed", *_CHANGE),
+        given=("If-Match",),
+        links=("gone",),
+    ),
+    "continue_session": Operation(
+        summary="Continue a session",
+        description="Adds a message and, where the app has a reply handler, the reply to it.",
+        answers={
+            201: Answer(
+                "The message and its reply.",
+                "Exchange",
+                {"session_id": ID, "version": 3, "message": _MESSAGE_EXAMPLE, "reply": _REPLY_EXAMPLE},
+                f"{_STATE} Convstore-Level",
+            )
+        },
+        errors=("precondition-failed", "not-stored", "reply-failed", *_BODY, *_TURN, *_CHANGE),
+        given=(_IDEMPOTENCY_KEY, "If-Match"),
+        body="Continue",
+        body_required=True,
+        example={"content": "Where is my parcel?", "metadata": {"lang": "en"}},
+        links=("get", "edit", "redact", "messages"),
+    ),
+    "list_messages": Operation(
+        summary="Page through a session's messages",
+        description="The newest ones, or those before one. Moves the session's lifetime.",
+        answers={
+            200: Answer(
+                "A page.",
+                "Messages",
+                {"messages": [_MESSAGE_EXAMPLE, _REPLY_EXAMPLE], "next": None},
+                "Convstore-Degraded?",
+            )
+        },
+        errors=("invalid", *_SESSION),
+        query=schemas.MESSAGES_QUERY,
+        links=("older_messages", "edit_first", "redact_first"),
+    ),
+    "edit_message": Operation(
+        summary="Replace a message's content",
+        description="Of a message that clients may write. It keeps its number, its role and its time.",
+        answers={
+            200: Answer(
+                "The message as it is now.",
+                "Changed",
+                {"session_id": ID, "version": 4, "message": {**_MESSAGE_EXAMPLE, "edited_at": _LATER}},
+                f"{_STATE} Convstore-Level",
+            )
+        },
+        errors=("no-message", "conflict", "precondition-failed", *_BODY, *_CHANGE),
+        given=(_IDEMPOTENCY_KEY, "If-Match"),
+        body="Edit",
+        body_required=True,
+        example={"content": "Where is my letter?"},
+        links=("get",),
+    ),
+    "redact_message": Operation(
+        summary="Remove what a message says",
+        description="For good: its content, its metadata and what they were before. Its place and its role stay.",
+        answers={
+            200: Answer(
+                "The message as it is now.",
+                "Changed",
+                {
+                    "session_id": ID,
+                    "version": 4,
+                    "message": {
+                        "id": "msg-1",
+                        "seq": 1,
+                        "role": "user",
+                        "content": "",
+                        "created_at": _AT,
+                        "edited_at": _LATER,
+                        "status": "redacted",
+                    },
+                },
+                f"{_STATE} Convstore-Level",
+            )
+        },
+        errors=("no-message", "conflict", "precondition-failed", *_CHANGE),
+        given=("If-Match",),
+        links=("get",),
+    ),
+    "compact_session": Operation(
+        summary="Go on in a new session that begins with a summary",
+        description="It has the data, the owner, the lifetime and the aliases of the old one, which stays readable and "
+        "refuses messages (409, `moved`).",
+        answers={201: Answer("The new session.", "Session", _NEW_EXAMPLE, f"Location {_STATE}")},
+        errors=("too-many-sessions", *_BODY, *_TURN, *_CHANGE),
+        body="Compact",
+        body_required=True,
+        example={"summary": "Ada asked for her parcel; it is on its way.", "keep": 10},
+        links=_OF_NEW,
+    ),
+    "fork_session": Operation(
+        summary="Fork a session",
+        description="Go on twice: a new session with the same data, and the messages up to `seq`, or all.",
+        answers={201: Answer("The new session.", "Session", _NEW_EXAMPLE, f"Location {_STATE}")},
+        errors=("too-many-sessions", *_BODY, *_CHANGE),
+        body="Fork",
+        example={"seq": 2},
+        links=_OF_NEW,
+    ),
+}
+"""By endpoint; a test holds them against ``ENDPOINTS``."""
+
+
+class _Link(NamedTuple):
+    """A way from an answer to another operation, with what it is asked for."""
+
+    endpoint: str
+    parameters: dict[str, str]
+    description: str
+
+
+_SAME = {"session_id": "$response.body#/session_id"}
+_FIRST = {"session_id": "$response.body#/sessions/0/session_id"}
+_ASKED = {"session_id": "$request.path.session_id"}
+
+LINKS: dict[str, _Link] = {
+    "get": _Link("get_session", _SAME, "Get it."),
+    "unchanged": _Link(
+        "get_session",
+        {**_SAME, "header.If-None-Match": "$response.header.ETag"},
+        "Get it if it has changed.",
+    ),
+    "update": _Link("update_session", {**_SAME, "header.If-Match": "$response.header.ETag"}, "Change it."),
+    "delete": _Link("delete_session", _SAME, "Delete it."),
+    "continue": _Link("continue_session", _SAME, "Continue it."),
+    "messages": _Link("list_messages", _SAME, "Page through its messages."),
+    "compact": _Link("compact_session", _SAME, "Go on in a new one."),
+    "fork": _Link("fork_session", _SAME, "Fork it."),
+    "edit": _Link("edit_message", {**_SAME, "seq": "$response.body#/message/seq"}, "Edit the message."),
+    "redact": _Link("redact_message", {**_SAME, "seq": "$response.body#/message/seq"}, "Redact the message."),
+    "edit_first": _Link("edit_message", {**_ASKED, "seq": "$response.body#/messages/0/seq"}, "Edit the oldest."),
+    "redact_first": _Link("redact_message", {**_ASKED, "seq": "$response.body#/messages/0/seq"}, "Redact the oldest."),
+    "older_messages": _Link(
+        "list_messages", {**_ASKED, "query.before": "$response.body#/next"}, "The page before, if `next` is not null."
+    ),
+    "get_first": _Link("get_session", _FIRST, "Get the newest."),
+    "messages_first": _Link("list_messages", _FIRST, "Page through the newest one's messages."),
+    "next_sessions": _Link(
+        "list_sessions", {"query.cursor": "$response.body#/next"}, "The next page, if `next` is not null."
+    ),
+    "gone": _Link("get_session", _ASKED, "It is not there any more."),
+}

@@ -1,0 +1,45 @@
+"""Values > HTTP answers: JSON, and the headers that name a session's state and who served it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from ..domain import json_text
+from ..domain.clock import as_datetime, as_milliseconds
+from ..domain.results import Receipt
+from ..sessions.session import AnySession
+from . import schemas
+
+
+def answer(value: dict[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
+    """*value* as JSON, with the headers of the *state* that it shows."""
+    if state is None:
+        return marked(value, status, None)
+    return tagged(marked(value, status, state.fallback), state)
+
+
+def marked(value: dict[str, Any], status: int, fallback: str | None) -> Response:
+    """*value* as JSON, marked if the *fallback* gave it."""
+    if fallback:
+        headers = {"Convstore-Degraded": fallback}
+        return Response(json_text.dump({**value, "degraded": True}), status, headers, content_type="application/json")
+    return Response(json_text.dump(value), status, content_type="application/json")
+
+
+def tagged(response: Response, state: AnySession | Receipt) -> Response:
+    """*response* with the headers that name a session's state and its end."""
+    response.set_etag(etag(state))
+    response.headers["Cache-Control"] = "private, no-cache"  # one person's; to be asked for again each time
+    expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
+    response.headers["Convstore-Expires-At"] = schemas.timestamp(expires_at)
+    if isinstance(state, Receipt):
+        response.headers["Convstore-Level"] = state.level
+    return response
+
+
+def etag(state: AnySession | Receipt) -> str:
+    """Names one state of one session; the time of creation tells it from a deleted one of the same id."""
+    created_at_ms = state.created_at_ms if isinstance(state, Receipt) else as_milliseconds(state.created_at)
+    return f"{created_at_ms}-{state.version}"

@@ -1,0 +1,1 @@
+"""The dict door: the drop-in for ``conversation_sessions = {}``."""

@@ -1,0 +1,313 @@
+"""The drop-in for ``conversation_sessions = {}``: a mapping that writes what was changed in its values.
+
+Inside a request, or a ``scope()``, ``sessions[sid]`` loads once and is one and the same object from then on, and what was
+changed in it is written at the end (``units``). Outside, each assignment is written at once, and what is read is a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from typing import Any, NoReturn
+
+from ..domain.keys import id_of, is_key, key_of
+from ..domain.results import CALLER
+from ..errors import InvalidInput, NotSerializable
+from ..operations.sessions import Conversations
+from ..sessions.session import plain
+from .converters import Converter
+from .tracked_value import NO_VALUE, Place
+from .unit_of_work import Unit, scoped, units
+
+
+class SessionMapping(MutableMapping[Any, Any]):
+    """Session ids to sessions, as a dict would have it; ``convstore.sessions`` or ``convstore.mapping(name)``.
+
+    Keys are texts, whole numbers, None, or tuples of these. Values are dicts and lists, those of a named mapping any JSON
+    value, or objects of the app's that ``load=`` and ``dump=`` turn from JSON and into it.
+
+    Iterating and ``len()`` go through the sessions of the caller only, a bounded page at a time, in the order of their last
+    interaction to within a minute, and are no interaction themselves. Every other access is one.
+
+    It is made by ``ConversationStore``.
+    """
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        request_unit: Callable[[], Unit | None],
+        *,
+        name: str = "",
+        default: Callable[[], Any] | None = None,
+        converter: Converter | None = None,
+    ) -> None:
+        self._conversations = conversations
+        self._request_unit = request_unit
+        self._name = name
+        self._default = default
+        self._converter = converter
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[SessionMapping]:
+        """What a request is to the mappings, for a block outside of one: load once, write at the end, for all mappings.
+
+        A block that raises writes nothing.
+
+        Raises:
+            ConvstoreError: What was changed could not be written.
+        """
+        with scoped(self._request_unit()):
+            yield self
+
+    def flush(self) -> None:
+        """Write now what was changed, instead of at the end of the request or the scope: before a long call, say."""
+        for unit in units(self._request_unit())[:1]:
+            unit.flush()
+
+    # ---- one key
+
+    def __getitem__(self, key: Any) -> Any:
+        if self._default is not None:
+            return self._set_where_none(key, self._default)
+        value = self._value(key)
+        if value is NO_VALUE:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        value = self._value(key)
+        return default if value is NO_VALUE else value
+
+    def __contains__(self, key: object) -> bool:
+        return self._value(key) is not NO_VALUE
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        place = self._place(key)
+        self._check(value)
+        with self._writing() as unit:
+            unit.assign(place, value)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        return self._set_where_none(key, lambda: default)
+
+    def __delitem__(self, key: Any) -> None:
+        self._taken(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        try:
+            return self._taken(key)
+        except KeyError:
+            if default:
+                return default[0]
+            raise
+
+    # ---- all keys
+
+    def popitem(self) -> tuple[Any, Any]:
+        for key in reversed(self):
+            with contextlib.suppress(KeyError):
+                return key, self.pop(key)
+        raise KeyError("popitem(): the mapping is empty")
+
+    def clear(self, *, confirm: bool = False) -> None:
+        """Delete every session of the caller.
+
+        Raises:
+            TypeError: ``confirm=True`` is missing: unlike a dict's, these are everybody's and on disk.
+        """
+        if confirm is not True:
+            raise TypeError("clear() deletes every stored session of the caller: say clear(confirm=True)")
+        with self._writing() as unit:
+            for session_id in list(self._ids()):
+                unit.remove(self._place_of(session_id))
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(key_of, self._ids())
+
+    def __reversed__(self) -> Iterator[Any]:
+        return map(key_of, self._ids(newest_first=True))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._ids())
+
+    def __bool__(self) -> bool:
+        return any(True for _ in self._ids())
+
+    def keys(self) -> KeysView[Any]:
+        return _Keys(self)
+
+    def values(self) -> ValuesView[Any]:
+        return _Values(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        return _Items(self)
+
+    def copy(self) -> dict[Any, Any]:
+        """A dict of all sessions of the caller, as they are now."""
+        return dict(self.items())
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
+        return copy.deepcopy(self.copy(), memo)
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Any) -> Any:
+        return dict(other) | self.copy() if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Any) -> SessionMapping:
+        self.update(other)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<SessionMapping {self._name or 'sessions'!r}>"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a SessionMapping cannot be pickled: it is a view of a store; pickle copy(), a dict")
+
+    # ---- inside
+
+    def _current(self) -> Unit | None:
+        return next(iter(units(self._request_unit())), None)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Unit]:
+        """The unit to write into; outside one a new one, which is written at once."""
+        unit = self._current()
+        if unit:
+            yield unit
+        else:
+            unit = Unit()
+            yield unit
+            unit.flush()
+
+    def _place(self, key: Any) -> Place:
+        return self._place_of(id_of(key))
+
+    def _place_of(self, session_id: str) -> Place:
+        backend, owner = self._conversations.resolved(session_id, CALLER)
+        return Place(backend, self._converter, session_id, owner)
+
+    def _value(self, key: Any) -> Any:
+        """The value of a key, ``NO_VALUE`` if there is none."""
+        try:
+            place = self._place(key)
+        except InvalidInput:
+            return NO_VALUE  # no session has such a key
+        return (self._current() or Unit()).entry(place).value
+
+    def _set_where_none(self, key: Any, default: Callable[[], Any]) -> Any:
+        place = self._place(key)
+        with self._writing() as unit:
+            entry = unit.entry(place)
+            if entry.value is NO_VALUE:
+                value = default()
+                self._check(value)
+                entry.assign(value, is_default=True)
+            return entry.value
+
+    def _taken(self, key: Any) -> Any:
+        try:
+            place = self._place(key)
+        except InvalidInput:
+            raise KeyError(key) from None
+        with self._writing() as unit:
+            entry = unit.entry(place)
+            if entry.value is NO_VALUE:
+                raise KeyError(key)
+            value = entry.remove()
+        # What is deleted already is no session any more, but may be set anew.
+        return plain(value) if self._current() is None else value
+
+    def _check(self, value: Any) -> None:
+        """Refuse at once what can never be written: the error shall come from the line that is wrong."""
+        if not self._name and not isinstance(value, (dict, list)):
+            kind = type(value).__name__
+            raise NotSerializable(
+                f"a session is a dict or a list, not a {kind}; convstore.mapping(name) takes that; nothing was written"
+            )
+
+    def _ids(self, *, newest_first: bool = False) -> Iterator[str]:
+        """The ids of all sessions of the caller; what was changed in this unit counts."""
+        unit = self._current()
+        seen: set[str] = set()
+        if newest_first:
+            yield from reversed(list(self._added(unit, seen)))
+        for summary in self._conversations.summaries(newest_first=newest_first):
+            session_id = summary.session_id
+            if session_id in seen or not is_key(session_id):
+                continue
+            seen.add(session_id)
+            entry = unit.found(self._place_of(session_id)) if unit else None
+            if entry is None or entry.value is not NO_VALUE:
+                yield session_id
+        if not newest_first:
+            yield from self._added(unit, seen)
+
+    def _added(self, unit: Unit | None, seen: set[str]) -> Iterator[str]:
+        """What this unit has assigned and not yet written."""
+        if unit is None:
+            return
+        for session_id in unit.added(self._conversations.backend.store, self._conversations.caller()):
+            if session_id not in seen:
+                seen.add(session_id)
+                yield session_id
+
+    def _pairs(self, *, newest_first: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Keys and values of all sessions of the caller; loading them here is no interaction."""
+        unit = self._current()
+        for session_id in self._ids(newest_first=newest_first):
+            entry = (unit or Unit()).entry(self._place_of(session_id), is_interaction=False)
+            if entry.value is not NO_VALUE:
+                yield key_of(session_id), entry.value
+
+
+class _Keys(KeysView[Any]):
+    _mapping: SessionMapping
+
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(self._mapping)
+
+    def __repr__(self) -> str:
+        return f"{self._mapping!r}.keys()"
+
+
+class _Values(ValuesView[Any]):
+    _mapping: SessionMapping
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping._pairs())
+
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping._pairs(newest_first=True))
+
+    def __repr__(self) -> str:
+        return f"{self._mapping!r}.values()"
+
+
+class _Items(ItemsView[Any, Any]):
+    _mapping: SessionMapping
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping._pairs()
+
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, tuple) or len(item) != 2:
+            return False
+        key, value = item
+        found = self._mapping._value(key)
+        return found is not NO_VALUE and (found is value or bool(found == value))
+
+    def __reversed__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping._pairs(newest_first=True)
+
+    def __repr__(self) -> str:
+        return f"{self._mapping!r}.items()"

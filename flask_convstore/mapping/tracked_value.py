@@ -1,0 +1,383 @@
+"""One value of a mapping: what the app holds, what the store is known to hold in its place, and how one becomes the other.
+
+It is loaded, assigned or removed by the app; found changed by comparing, written, and merged with what others wrote; and
+brought up to date when something is written through another door.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ..domain.commands import Delete, Extend, Mode, Save, Touch, new_token
+from ..domain.messages import bodies_of, join_element
+from ..domain.results import Owner, Receipt, Snapshot
+from ..errors import (
+    ConflictError,
+    ConvstoreError,
+    InvalidInput,
+    NotSerializable,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    StoreUnavailable,
+    TooLarge,
+)
+from ..operations.sessions import Backend
+from ..sessions import content, diff, merge
+from ..sessions.baseline import Base, base_created, base_merged, base_read
+from ..sessions.content import Texts
+from ..sessions.merge import Began, settled
+from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
+from ..stores.store import Store
+from .converters import Converter
+
+NO_VALUE: Any = object()
+"""The value where there is none; None is one."""
+
+_ATTEMPTS = 1000
+"""How often a save is merged anew when others were faster each time: more than can happen by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value lies, and how it becomes JSON and comes back; None: it is JSON."""
+
+    backend: Backend
+    converter: Converter | None
+    session_id: str
+    owner: Owner
+
+    @property
+    def identity(self) -> tuple[Store, Owner, str, Any]:
+        return self.backend.store, self.owner, self.session_id, self.converter and self.converter.source
+
+    @property
+    def history_key(self) -> str:
+        return self.backend.settings.history_key
+
+
+class _Pending(NamedTuple):
+    """A write whose answer never came: what it was for, what was sent, and the value's texts then, if it has a converter."""
+
+    command: Save | Delete
+    attempt: Save | Delete
+    given: Texts | None
+
+
+class Entry:
+    """A value that was loaded or assigned, and what the store is known to hold in its place.
+
+    Attributes:
+        value: What the app holds; ``NO_VALUE`` if there is none, or no longer.
+        is_absent: It is known that nothing is there.
+        is_looked_at: It was loaded in passing; to use it is an interaction still to come.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.value: Any = NO_VALUE
+        self.is_absent = False
+        self.is_looked_at = False
+        self._base: Base | None = None  # of the value as it was loaded or written last; a saved session may know more
+        self._began = Began()
+        self._given: Texts | None = None  # what load= has made of what is stored: it may hold less, or in another form
+        self._removed: Base | None = None  # of the value that was taken out
+        self._refreshed: Base | None = None  # what others wrote, as it was taken over last
+        self._pending: _Pending | None = None
+
+    # ---- what the app does
+
+    def load(self, *, is_interaction: bool = True) -> None:
+        """Load the value, whatever was here."""
+        place = self.place
+        self.is_looked_at = not is_interaction
+        self._take(place.backend.store.load(place.session_id, place.owner, is_interaction=is_interaction))
+
+    def use(self) -> None:
+        """To be used after having been looked at is an interaction."""
+        if self.is_looked_at and self._base:
+            self.is_looked_at = False
+            place, created = self.place, self._base.created_at_ms
+            with contextlib.suppress(SessionNotFound):
+                place.backend.store.apply(Touch(session_id=place.session_id, owner=place.owner, created_at_ms=created))
+
+    def assign(self, value: Any, *, is_default: bool = False) -> None:
+        """Put *value* there; *is_default*: for want of another.
+
+        Raises:
+            InvalidInput: It is to be set where nothing was, and cannot be saved.
+        """
+        if self.is_absent and self.value is NO_VALUE:
+            _, fields, history = self._texts(value)
+            self._began = Began(fields, [body for body, _ in history or ()], is_default)
+        if self._base is None and not self.is_absent:
+            self._meet(value)
+        self._catch_up(value)
+        self.value = value
+
+    def remove(self) -> Any:
+        """Take the value out; what it was."""
+        self._removed = self.known()
+        value, self.value, self._base = self.value, NO_VALUE, None
+        return value
+
+    # ---- what is written
+
+    def known(self) -> Base | None:
+        """What the value is to be compared with: what was loaded or written last, here or by saving the session itself."""
+        session = None if self.is_absent else self._session()
+        bases = [base for base in (self._base, session and base_of(session)) if base]
+        return max(bases, key=lambda base: (base.created_at_ms, base.version), default=None)
+
+    def command(self) -> Save | Delete | None:
+        """What must be written; None if nothing has changed.
+
+        Raises:
+            InvalidInput: The value cannot be saved.
+        """
+        place = self.place
+        if self.value is NO_VALUE:
+            return None if self.is_absent else self._delete()
+        base, content = self.known(), self._content(self.value)
+        if base:
+            return diff.difference(base, content, place.backend.form, place.owner, None, given=self._given)
+        mode: Mode = "upsert" if self.is_absent else "replace"
+        return diff.whole(place.session_id, content, place.backend.form, place.owner, None, mode)
+
+    def write(self, command: Save | Delete) -> None:
+        """Write it; from then on the value is compared with what was written."""
+        if isinstance(command, Save):
+            self._save(command)
+            return
+        try:
+            self._send(command, command, None)
+        except SessionNotFound:
+            if command.expected:
+                raise
+        self.is_absent = True
+
+    def finish_pending(self) -> None:
+        """Repeat a write that was not acknowledged, with its token: only then is it known what to compare with."""
+        if self._pending is None:
+            return
+        command, attempt, given = self._pending
+        try:
+            receipt = self._send(command, attempt, given)
+        except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
+            return  # it had not landed, and does not fit any more
+        if isinstance(command, Save):
+            assert isinstance(attempt, Save)
+            self._landed(command, attempt, receipt, given)
+        else:
+            self.is_absent = True
+
+    # ---- what others write
+
+    def refresh(self, command: Any, receipt: Receipt) -> None:
+        """Take over, in place, what others wrote since, *command* last; what was changed here and not written stays changed.
+
+        An object of the app's class stays as it is: who holds it holds its parts too. It is merged when it is written.
+        """
+        place, before = self.place, self.known()
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        if snapshot is None:
+            self._lose()
+        elif self.value is NO_VALUE:
+            self._take(snapshot)
+        elif before and not place.converter:
+            self._take_over(snapshot, before, command, receipt)
+
+    # ---- inside
+
+    def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt) -> None:
+        """What was stored as *before* becomes what *command* has left; see ``refresh``."""
+        place, form = self.place, self.place.backend.form
+        base, content = base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        self._refreshed = base
+        if isinstance(command, Save) and command.mode == "merge":
+            before = merge.with_written(self.value, before, command, receipt, form)
+        elif isinstance(command, Save) and not self._differs(base, self.value):
+            self._rebase(base)  # it was put in its place by the app itself
+            return
+        if _are_alike(self.value, content):
+            self._rebase(merge.take_over(self.value, before, base, content, form))
+        elif not self._differs(before, self.value):
+            self._take(snapshot)
+
+    def _differs(self, base: Base, value: Any) -> bool:
+        return diff.difference(base, value, self.place.backend.form, None, None) is not None
+
+    def _lose(self) -> None:
+        """Nothing is there any more."""
+        self.remove()
+        self.is_absent = True
+
+    def _take(self, snapshot: Snapshot | None) -> None:
+        """The value as it was stored, or none."""
+        place = self.place
+        self.is_absent = snapshot is None
+        self.value, self._base, self._given = NO_VALUE, None, None
+        if snapshot is None:
+            return
+        self._base = base_read(snapshot, place.backend.origin)
+        content = content_of(snapshot, place.history_key)
+        if place.converter is None:
+            self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
+            return
+        self.value = place.converter.load(content)
+        with contextlib.suppress(InvalidInput):
+            self._given = self._texts(self.value)
+
+    def _meet(self, value: Any) -> None:
+        """A session that was loaded elsewhere is put here: merged if it was changed since, else it is what shall be."""
+        place = self.place
+        session = as_session(value, place.session_id, place.backend.origin)
+        if session is None:
+            return
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        self.is_absent = snapshot is None
+        if snapshot is None:
+            return
+        base = base_of(session)
+        if snapshot.created_at_ms != base.created_at_ms or not self._differs(base, value):
+            self._base = base_read(snapshot, place.backend.origin)
+
+    def _catch_up(self, value: Any) -> None:
+        """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
+        session = as_session(value, self.place.session_id, self.place.backend.origin)
+        if session is None or value is self.value or self._refreshed is None or self._base is None:
+            return
+        base = base_of(session)
+        if base.created_at_ms == self._base.created_at_ms and base.version < self._refreshed.version:
+            content = content_of_base(self._base, self.place.history_key)
+            if isinstance(content, dict if isinstance(session, dict) else list):
+                form = self.place.backend.form
+                self._base = merge.take_over(session, base, self._base, content, form, held=self.value)
+                on_base(session, self._base)
+
+    def _save(self, command: Save) -> None:
+        """Write it, merged anew each time that others were faster."""
+        given = self._texts(self.value) if self.place.converter else None
+        # A history that began the same must not begin twice.
+        attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
+        for _ in range(_ATTEMPTS):
+            try:
+                receipt = self._send(command, attempt, given)
+            except SessionExists as error:
+                refused: ConvstoreError = error
+                attempt = self._behind_theirs(command)
+            except ConflictError as error:
+                if not error.is_field:
+                    raise
+                refused = error
+                attempt = self._beside_theirs(command, attempt, error)
+            else:
+                self._landed(command, attempt, receipt, given)
+                return
+        raise refused
+
+    def _beside_theirs(self, command: Save, attempt: Save, conflict: ConflictError) -> Save:
+        """*attempt* with the fields of *command* as they must be now; *conflict*, where conflicts are errors."""
+        backend = self.place.backend
+        snapshot = backend.store.load(command.session_id, command.owner, last=0)
+        if snapshot is None:
+            raise SessionNotFound(command.session_id)
+        fields = [settled(change, self._began, snapshot.fields.get(change.name)) for change in command.fields]
+        if backend.settings.conflict == "raise" and any(kind in ("added", "overwritten") for _, kind in fields):
+            raise conflict
+        return replace(
+            attempt,
+            fields=tuple(change for change, _ in fields),
+            overwrites=tuple(change.name for change, kind in fields if kind == "overwritten"),
+            token=new_token(),
+        )
+
+    def _behind_theirs(self, command: Save) -> Save:
+        """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
+        store, began = self.place.backend.store, self._began.bodies
+        snapshot = store.load(command.session_id, command.owner)
+        if snapshot is None:
+            raise SessionNotFound(command.session_id)
+        ours = command.history.elements or () if command.history else ()
+        same = bodies_of(snapshot.elements)[: len(began)] == began == bodies_of(ours)[: len(began)]
+        return replace(command, history=Extend(0, ours[len(began) :])) if same else command
+
+    def _send(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
+        """Apply *attempt*, which is for *command*; that is pending if it may have landed unacknowledged."""
+        self._pending = None
+        try:
+            return self.place.backend.store.apply(attempt)
+        except StoreUnavailable as error:
+            self._pending = _Pending(command, attempt, given) if error.written is not False else None
+            raise
+
+    def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
+        """*attempt* is written: from now on the value is compared with what *command* wanted."""
+        before = self.known()
+        self.is_absent, self._began, self._given = False, Began(), given
+        if command.mode == "merge" and before:
+            self._rebase(base_merged(before, command, receipt))
+            return
+        self._rebase(base_created(command, receipt, self.place.backend.origin))
+        if command.mode == "upsert" and receipt.version > 1:
+            self._join(receipt.first_seq, attempt)
+
+    def _join(self, first_seq: int | None, attempt: Save) -> None:
+        """Somebody was faster: what they wrote stands beside what we just wrote, and is taken over."""
+        place = self.place
+        snapshot = place.backend.store.load(place.session_id, place.owner)
+        if snapshot is None:
+            self._lose()
+            return
+        base, content = base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        self._given = self._given or self._texts(self.value)
+        if not place.converter and _are_alike(self.value, content):
+            _, fields, history = self._given
+            bodies = [body for body, _ in history or ()]
+            count = len(attempt.history.elements or ()) if attempt.history else 0
+            seqs = [*range(base.first_seq, base.first_seq + len(bodies) - count)]
+            seqs += range(first_seq or 0, (first_seq or 0) + count)
+            before = replace(base, fields=fields, elements=[join_element(0, body) for body in bodies], seqs=seqs)
+            base = merge.take_over(self.value, before, base, content, place.backend.form)
+            self._given = None
+        self._rebase(base)
+
+    def _delete(self) -> Delete:
+        """Only the session that was seen; where conflicts are errors, only as it was seen, and only by one."""
+        place, seen = self.place, self._removed
+        if seen is None:
+            return Delete(session_id=place.session_id, owner=place.owner)
+        expected = f"{seen.created_at_ms}-{seen.version}" if place.backend.settings.conflict == "raise" else ""
+        created_at_ms = seen.created_at_ms
+        return Delete(session_id=place.session_id, owner=place.owner, expected=expected, created_at_ms=created_at_ms)
+
+    def _content(self, value: Any) -> Any:
+        """*value* as JSON can hold it."""
+        converter = self.place.converter
+        if converter is None:
+            return value
+        try:
+            return converter.dump(value)
+        except Exception as error:
+            kind = type(value).__name__
+            raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}; nothing was written") from error
+
+    def _texts(self, value: Any) -> Texts:
+        return content.texts(self._content(value), self.place.backend.form)
+
+    def _session(self) -> Session | ListSession | None:
+        """The value, if it is a session of this place, and so knows what it is compared with."""
+        return as_session(self.value, self.place.session_id, self.place.backend.origin)
+
+    def _rebase(self, base: Base) -> None:
+        self._base = base
+        session = self._session()
+        if session is not None:
+            on_base(session, base)
+
+
+def _are_alike(value: Any, content: Any) -> bool:
+    """Whether both are dicts, or both are lists: the one can be taken over into the other."""
+    return type(content) in (dict, list) and isinstance(value, type(content))

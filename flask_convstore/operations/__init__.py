@@ -1,0 +1,1 @@
+"""Every operation on conversations. Nothing here knows Flask or Redis."""

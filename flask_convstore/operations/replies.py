@@ -1,0 +1,177 @@
+"""A message and the reply to it: the app's handler is asked within a turn, and what was said is told again on a repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..domain.commands import Append, digest_of, token_or_new
+from ..domain.messages import Message, message_of
+from ..domain.results import CALLER, Begun, Owner, Receipt, Scope
+from ..errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
+from ..sessions import content
+from .sessions import Conversations
+from .turns import Turn, as_message, begin, left_behind
+
+_log = logging.getLogger("flask_convstore")
+
+Handler = Callable[[Turn], Any]
+"""Gets the turn; returns the reply: a text, a message dict, a ``Message``, an iterator of chunks of text, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replier:
+    """What replies: the handler, and how many messages it wants to see (None: all)."""
+
+    handler: Handler
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A message and the reply to it, as stored.
+
+    Attributes:
+        message, reply: None where there was none, or it is there no more (repeated only).
+        receipt: Of the last write.
+        previous: The message before, if its turn was interrupted or superseded.
+    """
+
+    message: Message | None
+    reply: Message | None
+    receipt: Receipt
+    previous: Message | None = None
+
+
+class TurnEnded(TurnLost):
+    """The turn of this token has come to its end before: here is what was said. Nothing was written.
+
+    Attributes:
+        message, reply: As they are stored; None if there is none, or none any more.
+    """
+
+    def __init__(self, session_id: str, exchange: Exchange) -> None:
+        super().__init__(session_id)
+        self.message = exchange.message
+        self.reply = exchange.reply
+        self.args = (f"session {session_id!r}: the turn of this token was ended before; nothing was written",)
+
+
+def converse(
+    conversations: Conversations,
+    session_id: str,
+    message: Message,
+    replier: Replier | None,
+    *,
+    token: str | None = None,
+    expected: str = "",
+    is_counted: bool = True,
+) -> Exchange:
+    """Store a user's message, ask the handler, store its reply; all once, if it has a *token*.
+
+    Args:
+        is_counted: It is one of the owner's turns of this minute; False: it was counted before.
+
+    Raises:
+        ReplyFailed: The handler raised, or returned what is no reply. The message is stored, and marked.
+        As ``begin`` and ``Turn.reply``; what is raised when the message is stored already says so.
+    """
+    if replier is None:
+        return _only_store(conversations, session_id, message, token, expected, is_counted)
+    turn, begun = begin(
+        conversations,
+        session_id,
+        message,
+        last=replier.last,
+        token=token,
+        expected=expected,
+        is_counted=is_counted,
+    )
+    if turn is None and begun.snapshot is None:
+        raise SessionNotFound(session_id)
+    if turn is None:
+        return first_exchange(conversations, session_id, begun)
+    try:
+        with turn:
+            reply, receipt = turn.end(_reply_of(replier.handler, turn))
+        answered = turn.message if reply else replace(turn.message, status="unanswered")
+        # The message before may be corrupt: it is read when the reply is stored.
+        return Exchange(answered, reply, receipt, turn.previous)
+    except InvalidInput as error:
+        _log.error("the reply handler returned what cannot be stored: %s", error)
+        raise ReplyFailed(session_id, "the reply cannot be stored") from error
+    except ConvstoreError as error:
+        error.written = True
+        raise
+
+
+def _only_store(
+    conversations: Conversations,
+    session_id: str,
+    message: Message,
+    token: str | None,
+    expected: str,
+    is_counted: bool,
+) -> Exchange:
+    """The message of an app that replies in its own way."""
+    backend, whose = conversations.resolved(session_id, CALLER)
+    elements, first_title, usage = content.added([message], backend.form)
+    if is_counted:
+        conversations.spend(whose)
+    command = Append(
+        session_id=session_id,
+        owner=whose,
+        elements=elements,
+        expected=expected,
+        first_title=first_title,
+        usage=usage,
+        token=token_or_new(token),
+        digest="" if token is None else digest_of("append", elements),
+    )
+    receipt = backend.store.apply(command)
+    if receipt.repeated and not receipt.expires_at_ms:
+        raise SessionNotFound(session_id)
+    if receipt.repeated:
+        return first_exchange(conversations, session_id, Begun(receipt, None))
+    return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
+
+
+def first_exchange(
+    conversations: Conversations, session_id: str, begun: Begun, owner: Owner | Scope = CALLER
+) -> Exchange:
+    """What was exchanged when the token came first, read again.
+
+    Raises:
+        SessionNotFound: The session is gone.
+    """
+    session = conversations.existing_session(session_id, owner=owner)
+    seq, reply = begun.receipt.first_seq or 0, begun.reply
+    replied = session.message(reply.first_seq) if reply and reply.first_seq else None
+    return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))
+
+
+def _reply_of(handler: Handler, turn: Turn) -> Any:
+    """What the handler replies, as a message or None."""
+    try:
+        reply = handler(turn)
+        if not isinstance(reply, (str, dict)) and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
+            reply = asyncio.run(_awaited(reply))
+        return as_message(reply)
+    except StoreError:
+        raise
+    except (Exception, asyncio.CancelledError) as error:
+        if hasattr(error, "get_response"):  # an HTTP answer of the app's own, from abort()
+            raise
+        _log.exception("the reply handler failed")
+        raise ReplyFailed(turn.session_id, "the reply handler failed") from error
+
+
+async def _awaited(reply: Any) -> Any:
+    """What an async handler gives in the end, its chunks joined."""
+    if inspect.isawaitable(reply):
+        reply = await reply
+    return "".join([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply

@@ -1,0 +1,365 @@
+"""One turn: the user's message is stored, the reply is made, the reply is stored behind it. Two round trips at any length.
+
+From its beginning to its end a session's turn is somebody's: no other turn can begin between, and a reply that comes too
+late is not written. The turn is held by a lease, which is renewed while the reply is made, and ends by itself when the
+process dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Literal
+
+from ..domain.commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, digest_of, new_token, token_or_new
+from ..domain.messages import Message, Usage, message_of
+from ..domain.results import CALLER, Begun, Owner, Receipt, Scope, Snapshot
+from ..domain.validation import check_whole
+from ..errors import (
+    ConvstoreError,
+    InvalidInput,
+    SessionNotFound,
+    StoreError,
+    TurnInProgress,
+    TurnLost,
+)
+from ..sessions import content, diff
+from ..sessions.session import AnySession, loaded
+from ..stores.store import Store
+from .context_window import Count, window
+from .leases import renewer
+from .sessions import MAX_LOADED, Backend, Conversations
+
+_log = logging.getLogger("flask_convstore")
+
+Policy = Literal["reject", "wait", "supersede"]
+"""What happens to a turn while another is in progress: TurnInProgress, waiting, taking over."""
+
+_LONGEST_PAUSE_SECONDS = 0.03
+"""Between two looks at a turn that is waited for. It does not grow: who has waited long must not come less often than who
+has just begun."""
+
+
+class Turn:
+    """A turn in progress; a context manager, made by ``convstore.turn()``.
+
+    Leaving the block without ``reply()`` ends the turn ``unanswered``; leaving it by an exception, ``failed``.
+
+    Attributes:
+        session_id: Whose turn it is.
+        message: The user's message, stored already. ``turn.message["content"]`` reads its body.
+        history: The bodies of the messages asked for, oldest first; the last one is the new message's.
+        data: The session's fields. What is changed in it is written with the reply.
+        token: Makes the turn repeatable.
+        previous: The message before, if its turn was interrupted (its process died) or superseded (by this one); else None.
+    """
+
+    def __init__(
+        self, conversations: Conversations, owner: Owner, command: BeginTurn, begun: Begun, last: int | None
+    ) -> None:
+        assert begun.snapshot
+        self._conversations = conversations
+        self._backend = conversations.backend
+        self._owner = owner
+        self._last = last
+        self._attempt = command.attempt
+        self._lease_ms = command.lease_ms
+        self._begun = begun
+        self._snapshot = begun.snapshot
+        self._element = command.element
+        self._seq = begun.receipt.first_seq or 0
+        self._end: tuple[Message | None, Receipt] | None = None
+        self.session_id = command.session_id
+        self.token = command.token
+
+    # What was read is decoded when somebody looks at it: a handler may want its message only.
+
+    @cached_property
+    def _session(self) -> AnySession:
+        return loaded(self._snapshot, self._backend.settings.history_key, self._backend.origin)
+
+    @cached_property
+    def message(self) -> Message:
+        if self._element is None:
+            return Message(None)
+        stored = self._session.message(self._seq) if self._begun.receipt.repeated else None
+        if stored:  # as it was accepted the first time
+            return replace(stored, status=None)
+        return message_of(self._element, self._seq)
+
+    @cached_property
+    def history(self) -> list[Any]:
+        history = self._conversations.history_of(self._session)
+        came_later = self._session.last_seq - self._seq
+        history = history[: max(0, len(history) - came_later)]
+        return history if self._last is None else history[-self._last :]
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        return self._conversations.data_of(self._session)
+
+    @cached_property
+    def previous(self) -> Message | None:
+        index = self._seq - 1 - (self._snapshot.next_seq - len(self._snapshot.elements))
+        is_there = 0 <= index < len(self._snapshot.elements)
+        is_marked = is_there and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
+        return left_behind(self._session, self._seq) if is_marked else None
+
+    def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
+        """The newest messages of ``history`` that a model shall see: *last* at most, and *tokens*, as *count* counts them.
+
+        System messages at the beginning are always there; a call of tools and its answers are there whole or not at all. It
+        chooses from ``history``: what the turn was begun without, by ``last=``, is not there.
+
+        Args:
+            count: A function from a message's body to its number of tokens.
+        """
+        return window(self.history, last=last, tokens=tokens, count=count)
+
+    def reply(self, reply: Any) -> Message | None:
+        """Store a reply behind the message and end the turn; the reply as stored, None where there was none to store.
+
+        Args:
+            reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
+
+        Raises:
+            TurnLost: Another turn has taken over; nothing was written.
+            ConflictError: A field that was changed in ``data`` was changed by others too; nothing was written.
+            NotSerializable, TooLarge: The reply or a field cannot be stored; nothing was written.
+            SessionNotFound: The session was deleted meanwhile.
+            InvalidInput: The turn has a reply already.
+        """
+        message, _ = self.end(reply)
+        return message
+
+    def end(self, reply: Any) -> tuple[Message | None, Receipt]:
+        """As ``reply``, with the receipt. Nothing more to say (None) after a reply gives that one."""
+        if self._end and reply is None:
+            return self._end
+        if self._end:
+            raise InvalidInput("the turn has a reply already; nothing was written", "reply")
+        body = as_message(reply)
+        elements, _, usage = content.added([] if body is None else [body], self._backend.form)
+        fields = self._changed_fields()
+        receipt = self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
+        self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
+        return self._end
+
+    def _changed_fields(self) -> tuple[FieldChange, ...]:
+        if "data" not in self.__dict__:
+            return ()  # nobody has looked at it
+        data: object = self.data
+        if not isinstance(data, Mapping):
+            raise InvalidInput(
+                "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
+            )
+        return diff.changed_fields(self._snapshot.fields, data, self._backend.form)
+
+    def move_to(self, session_id: str, version: int) -> None:
+        """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
+
+        Raises:
+            ConflictError: This session has not that *version* any more; nothing was written.
+            TurnLost: Another turn has taken over; nothing was written.
+            SessionNotFound: The session was deleted meanwhile.
+        """
+        self._end = None, self._commit(self._end_token, moved_to=session_id, expected=str(version))
+
+    @property
+    def _end_token(self) -> str:
+        return f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
+
+    def _commit(
+        self,
+        token: str,
+        elements: tuple[bytes, ...] = (),
+        fields: tuple[FieldChange, ...] = (),
+        status: Literal["", "unanswered", "failed"] = "",
+        usage: Usage | None = None,
+        *,
+        moved_to: str = "",
+        expected: str = "",
+    ) -> Receipt:
+        return self._backend.store.apply(
+            CommitTurn(
+                session_id=self.session_id,
+                owner=self._owner,
+                turn=self._attempt,
+                elements=elements,
+                fields=fields,
+                status=status,
+                moved_to=moved_to,
+                expected=expected,
+                usage=usage,
+                token=token,
+                digest=self._attempt,
+            )
+        )
+
+    def __enter__(self) -> Turn:
+        try:
+            self._renewer = renewer(self._backend.store)
+            self._renewer.add(self, self._renew, self._lease_ms / 3000)
+        except BaseException:
+            self._fail()
+            raise
+        return self
+
+    def _renew(self) -> None:
+        lease_ms = self._lease_ms
+        self._backend.store.apply(
+            RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=lease_ms)
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._renewer.remove(self)
+        if self._end:
+            return
+        try:
+            if error is None:
+                self.end(None)
+        except SessionNotFound:
+            return  # deleted, in the block or by somebody else: there is nothing to end
+        except ConvstoreError:
+            self._fail()
+            raise
+        if error is not None:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Mark the message and give the turn back, as far as it is still ours."""
+        try:
+            self._commit(new_token(), status="failed")
+        except (TurnLost, SessionNotFound):
+            pass  # it is another's now, or gone: there is nothing to mark
+        except StoreError as error:
+            _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
+
+
+def begin(
+    conversations: Conversations,
+    session_id: str,
+    message: Any,
+    *,
+    last: int | None = None,
+    token: str | None = None,
+    expected: str = "",
+    policy: Policy | None = None,
+    is_counted: bool = True,
+    owner: Owner | Scope = CALLER,
+) -> tuple[Turn | None, Begun]:
+    """Store *message* and take the turn. No turn, if one was begun with this *token* before, and ended.
+
+    Raises:
+        TurnInProgress: Somebody has the turn, and the policy is to reject, or the waiting took too long.
+        TurnLost: The token is known, its turn was not ended, and others have written since.
+        SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
+    """
+    backend, whose = conversations.resolved(session_id, owner)
+    (element,), first_title, usage = content.added([message], backend.form)
+    chosen = _policy(backend, policy)
+    if is_counted:
+        conversations.spend(whose)
+    command = BeginTurn(
+        session_id=session_id,
+        owner=whose,
+        element=element,
+        lease_ms=round(backend.settings.turn_lease * 1000),
+        supersede=chosen == "supersede",
+        last=_messages_to_read(last),
+        expected=expected,
+        first_title=first_title,
+        usage=usage,
+        token=token_or_new(token),
+        digest="" if token is None else digest_of("turn", (element,)),
+    )
+    begun = _begun(backend, command, chosen)
+    if begun.reply or begun.snapshot is None:
+        return None, begun
+    return Turn(conversations, whose, command, begun, last), begun
+
+
+def hold(
+    conversations: Conversations, session_id: str, *, policy: Policy | None = None, owner: Owner | Scope = CALLER
+) -> tuple[Turn, Snapshot]:
+    """Take a session's turn without a message, and read the session: nobody else writes messages until it ends.
+
+    Raises:
+        TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
+    """
+    backend, whose = conversations.resolved(session_id, owner)
+    chosen = _policy(backend, policy)
+    command = BeginTurn(
+        session_id=session_id,
+        owner=whose,
+        element=None,
+        lease_ms=round(backend.settings.turn_lease * 1000),
+        supersede=chosen == "supersede",
+    )
+    begun = _begun(backend, command, chosen)
+    if begun.snapshot is None:
+        raise SessionNotFound(session_id)
+    return Turn(conversations, whose, command, begun, None), begun.snapshot
+
+
+def _policy(backend: Backend, given: Policy | None) -> str:
+    """The policy that counts: the one *given*, or that of the settings."""
+    policy = given or backend.settings.turn_policy
+    if policy not in ("reject", "wait", "supersede"):
+        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
+    return policy
+
+
+def _begun(backend: Backend, command: BeginTurn, policy: str) -> Begun:
+    patience = backend.settings.turn_wait if policy == "wait" else 0
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return backend.store.begin(command)
+        except TurnInProgress:
+            if not _wait_until_free(backend.store, command, deadline):
+                raise
+
+
+def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
+    """Wait until nobody has the turn; False if that takes too long."""
+    while time.monotonic() + _LONGEST_PAUSE_SECONDS < deadline:
+        # Jittered, so that those who wait do not come in step.
+        time.sleep(random.uniform(_LONGEST_PAUSE_SECONDS / 3, _LONGEST_PAUSE_SECONDS))  # noqa: S311  no secret
+        if store.turn_remaining_ms(command.session_id, command.owner) <= 0:
+            return True
+    return False
+
+
+def _messages_to_read(last: int | None) -> int | None:
+    """How many messages to read: those asked for, and the one before, which tells what became of its turn."""
+    if last is None:
+        return None
+    check_whole(last, "last", 1)
+    return min(max(last, 2), MAX_LOADED)
+
+
+def left_behind(session: AnySession, seq: int) -> Message | None:
+    """The message before *seq*, if its turn was interrupted or superseded."""
+    before = session.message(seq - 1)
+    return before if before and before.status in ("interrupted", "superseded") else None
+
+
+def as_message(reply: object) -> Any:
+    """What a handler returned as a message: a text is the assistant's, and so is a dict without a role."""
+    if reply is None or isinstance(reply, Message):
+        return reply
+    if isinstance(reply, str):
+        return {"role": "assistant", "content": reply}
+    if isinstance(reply, Mapping):
+        return dict(reply) if "role" in reply else {"role": "assistant", **reply}
+    if isinstance(reply, Iterable) and not isinstance(reply, (bytes, list, tuple)):
+        return {"role": "assistant", "content": "".join(reply)}
+    raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {type(reply).__name__}")

@@ -1,0 +1,1 @@
+"""Going on while the store is away: circuit, journal, fallback and replay."""

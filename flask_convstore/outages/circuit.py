@@ -1,0 +1,121 @@
+"""A store around a store that stops asking a server that does not answer.
+
+After so many calls in a row without an answer the circuit is open: calls fail at once, without a try. After 1, 2, 4 … 32
+seconds one caller tries, while the others still fail at once; the first answer closes it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..errors import ConvstoreError, StoreUnavailable
+from ..stores.store import Store, StoreAround
+from .outage_watch import OutageWatch
+
+_T = TypeVar("_T")
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 32.0
+
+
+class Circuit:
+    """Whether a server answers, as far as this process knows. Its lock is never held during a call.
+
+    Args:
+        failures: How many in a row open it.
+        clock: Seconds, from any point in time on.
+    """
+
+    def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._threshold = failures
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._pause = _FIRST_PAUSE
+        self._next_try = 0.0
+        self._is_trying = False
+
+    @property
+    def is_open(self) -> bool:
+        """Calls fail at once, but for one that tries now and then."""
+        return self._failures >= self._threshold
+
+    def enter(self) -> None:
+        """A call begins.
+
+        Raises:
+            StoreUnavailable: It is open, and this is not the call that tries. Nothing was written.
+        """
+        if self._failures < self._threshold:
+            return
+        with self._lock:
+            wait = self._next_try - self._clock()
+            if self.is_open and (self._is_trying or wait > 0):
+                when = "now" if self._is_trying else f"in {max(wait, 0.0):.1f} s"
+                reason = f"the server did not answer {self._failures} times in a row; it is tried again {when}"
+                raise StoreUnavailable(reason, written=False, is_down=True)
+            self._is_trying = True
+
+    def try_now(self) -> None:
+        """Somebody else has got an answer: the next call may try."""
+        with self._lock:
+            self._next_try = 0.0
+
+    def answered(self) -> None:
+        """A call got an answer, whatever it says."""
+        if self._failures:
+            with self._lock:
+                self._failures, self._pause, self._is_trying = 0, _FIRST_PAUSE, False
+
+    def failed(self) -> None:
+        """A call got no answer."""
+        with self._lock:
+            self._failures += 1
+            # Those who began before it opened do not lengthen the pause.
+            if self._failures == self._threshold or (self.is_open and self._is_trying):
+                self._next_try = self._clock() + self._pause
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._is_trying = False
+
+    def gave_up(self) -> None:
+        """A call ended without telling whether the server answers."""
+        with self._lock:
+            self._is_trying = False
+
+
+class CircuitStore(StoreAround):
+    """A ``Store``; its methods are those of ``Store``. *watch* is told of its outages."""
+
+    def __init__(self, store: Store, circuit: Circuit, watch: OutageWatch) -> None:
+        super().__init__(store)
+        self._circuit = circuit
+        self._watch = watch
+
+    def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        try:
+            self._circuit.enter()
+        except StoreUnavailable as error:
+            self._watch.failed(error)
+            raise
+        try:
+            given = method(*arguments, **options)
+        except StoreUnavailable as error:
+            if error.is_down:
+                self._circuit.failed()
+            else:
+                self._circuit.answered()
+            self._watch.failed(error)
+            raise
+        except ConvstoreError:
+            self._circuit.answered()
+            raise
+        except BaseException:
+            self._circuit.gave_up()
+            raise
+        self._circuit.answered()
+        if self._watch.is_out:
+            self._watch.answered(given)
+        return given

@@ -1,0 +1,69 @@
+"""A store around a store: what it does not know may be on another host.
+
+While the store is away, other hosts may start sessions in their journals, under ids that tell so. Until such a session has
+been handed over, and for as long as it may live, nobody can say that it is not there.
+"""
+
+from __future__ import annotations
+
+from ..domain.clock import now_ms
+from ..domain.commands import BeginTurn, Command, Save
+from ..domain.ids import made_away_at_ms
+from ..domain.results import Begun, Limits, Messages, Owner, Receipt, Snapshot
+from ..errors import SessionNotFound, StoreUnavailable
+from ..stores.store import Store, StoreAround
+
+_AHEAD_MS = 24 * 3600 * 1000
+"""An id made by a clock that goes so much ahead is none."""
+
+
+class ElsewhereStore(StoreAround):
+    """A ``Store``; its methods are those of ``Store``. Where it would be wrong to deny a session: ``StoreUnavailable``."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        super().__init__(store)
+        self._longest_ms = max(limits.ttl_ms, limits.ttl_complete_ms)
+
+    def apply(self, command: Command) -> Receipt:
+        try:
+            return self._store.apply(command)
+        except SessionNotFound:
+            if not isinstance(command, Save) or command.mode == "merge":
+                self._refuse_unknown(command.session_id, command.owner)
+            raise
+
+    def begin(self, command: BeginTurn) -> Begun:
+        try:
+            return self._store.begin(command)
+        except SessionNotFound:
+            self._refuse_unknown(command.session_id, command.owner)
+            raise
+
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
+        found = self._store.load(session_id, owner, last, is_interaction=is_interaction)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        found = self._store.messages(session_id, owner, before, limit)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        try:
+            return self._store.turn_remaining_ms(session_id, owner)
+        except SessionNotFound:
+            self._refuse_unknown(session_id, owner)
+            raise
+
+    def _refuse_unknown(self, session_id: str, owner: Owner) -> None:
+        made = made_away_at_ms(session_id)
+        if made is None or not made - _AHEAD_MS < now_ms() < made + self._longest_ms:
+            return
+        if not self._store.has_ended(session_id, owner):
+            reason = "the session was started while the store was away, by a host that has not handed it over yet"
+            raise StoreUnavailable(reason, written=False)

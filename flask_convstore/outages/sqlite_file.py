@@ -1,0 +1,351 @@
+"""One SQLite database of a host that all its processes share: opened when needed, flushed at each commit, bounded, inert.
+
+SQLite knows of threads and of processes, but not of forks: a child must find nothing open, so before a fork what is open is
+closed. And the locks of a process end when it closes any descriptor of the file: nobody but SQLite may open it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..domain.clock import now_ms
+from ..errors import StoreUnavailable
+
+_log = logging.getLogger("flask_convstore")
+
+_PAGE = 4096
+_PAUSE = 0.0003
+"""Seconds between two looks whether another process has ended its transaction, which takes about as long."""
+
+
+class JournalFile:
+    """A database in a folder that is this user's only; without a folder, in memory.
+
+    Args:
+        schema: The statements that make its tables; one of them is ``about (name PRIMARY KEY, value)``.
+        application: SQLite's application_id; with another one, or another *version*, a file is none of ours.
+        target: What the content is about; a file about something else is set aside.
+        max_bytes: How large it may get.
+        timeout: Seconds to wait for other threads and processes, in all.
+
+    Attributes:
+        opened: How often it was opened here: what was known of it before may be of another file.
+        problem: What was wrong with it; None if nothing was.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        schema: str,
+        application: int,
+        version: int,
+        target: str,
+        max_bytes: int,
+        timeout: float,
+    ) -> None:
+        self.folder = folder
+        self.opened = 0
+        self.problem: str | None = None
+        self._path = folder / "journal.sqlite" if folder else None
+        self._schema = schema
+        self._identity = application, version
+        self._target = target
+        self._max_pages = max(16, max_bytes // _PAGE)
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._closing: Callable[[], object] = lambda: None
+        self._inode = 0
+        self._descriptors: set[int] = set()
+        _files.add(self)
+
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self._connection is not None or bool(self._path and self._path.exists())
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection, for this thread alone in this process."""
+        with self._alone(time.monotonic() + self._timeout), self._explained():
+            yield self._open()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, alone among all threads and processes. What it does is on the disk at its end, or not done."""
+        deadline = time.monotonic() + self._timeout
+        with self._alone(deadline), self._explained():
+            connection = self._open()
+            self._begin(connection, deadline)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[bool]:
+        """Whether this process is the one that does *name*; only one does. It ends with the process."""
+        if not self.folder:
+            yield True
+            return
+        import fcntl
+
+        with self._explained():
+            lock = self._descriptor(name)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)  # to close it is not enough where a child has it too
+        finally:
+            self._give_up(lock)
+
+    def close(self) -> None:
+        """Give up the connection; the next call opens a new one. What is in memory stays."""
+        with self._lock:
+            if self._path:
+                self._close()
+
+    # ---- forks
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+        self.close()
+
+    def after_fork(self) -> None:
+        self._lock.release()
+
+    def in_child(self) -> None:
+        """What is in memory stays the parent's."""
+        self._lock = threading.RLock()
+        self._close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    # ---- opening
+
+    @contextlib.contextmanager
+    def _alone(self, deadline: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise StoreUnavailable("the journal is in use", written=False)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What goes wrong with the file as an error of ours; a file that cannot be used is set aside."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = _code(error)
+            if code in _SPOILED:
+                self._set_aside(str(error))
+            reason = f"the journal cannot be used ({error})"
+            if code == sqlite3.SQLITE_FULL:
+                reason = "the journal is full, or its disk: see CONVSTORE_JOURNAL_MAX_BYTES"
+            raise StoreUnavailable(reason, written=False) from error
+        except OSError as error:
+            self.warn(f"the journal's folder cannot be used ({error}): nothing is started while the store is away")
+            raise StoreUnavailable(f"the journal cannot be used ({error.strerror})", written=False) from error
+
+    def warn(self, problem: str) -> None:
+        """Log it, once."""
+        if problem != self.problem:
+            self.problem = problem
+            _log.error("%s", problem)
+
+    def _begin(self, connection: sqlite3.Connection, deadline: float) -> None:
+        """Begin a transaction when the other processes have ended theirs. SQLite itself would look too seldom."""
+        connection.execute("PRAGMA busy_timeout = 0")
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE)
+        connection.execute(f"PRAGMA busy_timeout = {round(self._timeout * 1000)}")
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection and self._path and not self._connection.in_transaction and not self._is_ours():
+            self.close()  # somebody has set it aside, or taken it away
+        if not self._connection:
+            self._connection = self._opened_file() if self._path else self._prepared(self._connect(":memory:"))
+            closing = weakref.finalize(
+                self, self._connection.close
+            )  # also where nobody does: it is dropped with its app
+            closing.atexit = False  # a thread may be using it
+            self._closing = closing
+            self.opened += 1
+        return self._connection
+
+    def _close(self) -> None:
+        self._connection = None
+        self._closing()
+
+    def _is_ours(self) -> bool:
+        assert self._path
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def _opened_file(self) -> sqlite3.Connection:
+        assert self.folder
+        assert self._path
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._one_opens():
+            for _ in range(2):
+                if not self._path.exists():
+                    os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+                connection = self._connect(str(self._path))
+                try:
+                    problem = self._check(connection)
+                except sqlite3.DatabaseError as error:
+                    if _code(error) not in _SPOILED:
+                        connection.close()
+                        raise
+                    problem = str(error)
+                if not problem:
+                    self._inode = os.stat(self._path).st_ino
+                    flush(self.folder)
+                    return self._prepared(connection)
+                connection.close()
+                self._move_aside(problem)
+        raise AssertionError("a new journal is none")
+
+    @contextlib.contextmanager
+    def _one_opens(self) -> Iterator[None]:
+        import fcntl
+
+        lock = self._descriptor("opening")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        finally:
+            self._give_up(lock)
+
+    def _descriptor(self, name: str) -> int:
+        assert self.folder
+        descriptor = os.open(self.folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._descriptors.add(descriptor)
+        return descriptor
+
+    def _give_up(self, descriptor: int) -> None:
+        self._descriptors.discard(descriptor)
+        os.close(descriptor)
+
+    def _connect(self, file: str) -> sqlite3.Connection:
+        return sqlite3.connect(file, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+
+    def _check(self, connection: sqlite3.Connection) -> str | None:
+        """What keeps the file from being this one."""
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables and application in (0, self._identity[0]):
+            return None
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if (application, version) != self._identity:
+            return "it is no journal of flask-convstore, or one of another version"
+        (target,) = connection.execute("SELECT value FROM about WHERE name = 'target'").fetchone() or (None,)
+        if target != self._target:
+            return f"it is the journal of another store, {target}"
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return None if found == "ok" else str(found)
+
+    def _prepared(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        try:
+            if self._path:
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
+            self._begin(connection, time.monotonic() + self._timeout)
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in self._schema.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {self._identity[0]}")
+                connection.execute(f"PRAGMA user_version = {self._identity[1]}")
+                connection.execute("INSERT INTO about VALUES ('target', ?)", (self._target,))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, problem: str) -> None:
+        """A file that turns out to be spoiled while it is used."""
+        if not self._path:
+            return
+        with contextlib.suppress(OSError), self._one_opens():
+            self.close()
+            if self._is_ours():
+                self._move_aside(problem)
+
+    def _move_aside(self, problem: str) -> None:
+        assert self._path
+        name = f"set-aside-{now_ms()}.sqlite"
+        for ending in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{self._path}{ending}", f"{self._path.with_name(name)}{ending}")
+        self.warn(f"the journal {self._path} was set aside as {name}: {problem}. What waited in it is not replayed")
+
+
+_SPOILED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def flush(folder: Path) -> None:
+    """Let the names in a folder survive a power cut."""
+    opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+_files: weakref.WeakSet[JournalFile] = weakref.WeakSet()
+_forking: list[JournalFile] = []
+
+
+def _before() -> None:
+    _forking.extend(_files)
+    for file in _forking:
+        file.before_fork()
+
+
+def _after() -> None:
+    while _forking:
+        _forking.pop().after_fork()
+
+
+def _in_child() -> None:
+    while _forking:
+        _forking.pop().in_child()
+
+
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

@@ -1,0 +1,1 @@
+"""A session in the app's hands: content, baseline, diff and merge."""

@@ -1,0 +1,223 @@
+"""What changed: a session's content against what the store is known to hold, as a ``Save`` command.
+
+The JSON texts of the content are compared with those that were loaded: what is equal was not changed, however deep a change
+may lie, and only the difference travels. Appending messages and dropping the oldest become an ``Extend``, which merges with
+what others write; any other change of the history is a ``Rewrite``, which conflicts if it moved meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..domain.commands import Extend, FieldChange, Mode, Rewrite, Save
+from ..domain.messages import Usage, bodies_of, with_body
+from ..domain.results import Owner, Snapshot
+from ..errors import InvalidInput
+from .baseline import Base
+from .content import (
+    Form,
+    Given,
+    Texts,
+    check_data_size,
+    elements_of,
+    encoded_fields,
+    first_title_of,
+    texts,
+    too_large,
+    usage_of,
+)
+
+
+def difference(
+    base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
+) -> Save | None:
+    """The command that merges what differs between *base* and *content*; None if nothing does.
+
+    Args:
+        given: What the app was *given* of what is stored: only what differs from that was changed. None: all of it.
+
+    Raises:
+        InvalidInput: *content* cannot be saved; the error says where and why.
+    """
+    before = bodies_of(base.elements)
+    shape, fields, history = texts(content, form, before)
+    if given is None:
+        history_change = _history_change(base, before, history, form)
+    else:
+        given_shape, given_fields, given_history = given
+        shape = base.shape if shape == given_shape else shape
+        fields = _with_changes(base.fields, given_fields, fields)
+        history_change = _change_of_given(base, before, given_history, history, form)
+    field_changes = _compared(base.fields, fields, form)
+    if not field_changes and history_change is None and shape == base.shape:
+        return None
+    count = len(history_change.elements) if isinstance(history_change, Extend) else 0
+    news = history[-count:] if history and count else []
+    return Save(
+        session_id=base.session_id,
+        owner=owner,
+        mode="merge",
+        shape=None if shape == base.shape else shape,
+        fields=field_changes,
+        history=history_change,
+        created_at_ms=base.created_at_ms,
+        loaded_version=base.version,
+        ttl_ms=ttl_ms,
+        first_title=first_title_of(news),
+        usage=usage_of(news),
+    )
+
+
+def _with_changes(
+    stored: Mapping[str, bytes], given: Mapping[str, bytes], now: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The *stored* fields with what has changed from *given* to *now*."""
+    fields = {name: text for name, text in stored.items() if given.get(name) == now.get(name)}
+    return fields | {name: text for name, text in now.items() if given.get(name) != text}
+
+
+def changed_fields(loaded: Mapping[str, bytes], data: Mapping[str, Any], form: Form) -> tuple[FieldChange, ...]:
+    """What differs between the fields as they were *loaded* and *data*.
+
+    Raises:
+        InvalidInput: A field cannot be saved; the error says where and why.
+    """
+    return _compared(loaded, encoded_fields(data, form, "data"), form)
+
+
+def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: Form) -> tuple[FieldChange, ...]:
+    changes = tuple(
+        FieldChange(name, before.get(name), after.get(name))
+        for name in {**after, **before}
+        if before.get(name) != after.get(name)
+    )
+    check_data_size(((name, text) for name, _, text in changes), form)
+    return changes
+
+
+def _history_change(
+    base: Base, before: list[bytes], history: list[Given] | None, form: Form
+) -> Extend | Rewrite | None:
+    """How the messages of *base*, with the bodies *before*, become *history*; None if they are the same."""
+    had_history = base.shape in ("full", "list")
+    if history is None:
+        return _rewrite(base, None, form) if had_history else None
+    after = [body for body, _ in history]
+    if before == after and had_history:
+        return None
+    dropped = dropped_of(before, after)
+    if dropped == 0 or (dropped is not None and _known_whole(base, dropped)):
+        kept = len(before) - dropped
+        added = tuple(elements_of(history[kept:], form, kept))
+        return Extend(base.first_seq + dropped if dropped else 0, added)
+    return _rewrite(base, tuple(_rewritten(base.elements, before, history, form)), form)
+
+
+def _change_of_given(
+    base: Base, before: list[bytes], given: list[Given] | None, now: list[Given] | None, form: Form
+) -> Extend | Rewrite | None:
+    """How messages became *now* that were *given* to the app: not all that is stored, perhaps, or in another form."""
+    if given is None or not now:
+        return None if given == now else _history_change(base, before, now, form)
+    given_bodies, now_bodies = ([body for body, _ in messages] for messages in (given, now))
+    if given_bodies == now_bodies:
+        return None
+    if given_bodies == before:
+        return _history_change(base, before, now, form)
+    if dropped_of(given_bodies, now_bodies) == 0:
+        return Extend(0, tuple(elements_of(now[len(given) :], form, len(given))))
+    return Rewrite(-1, tuple(elements_of(now, form)))  # conflicts: others' messages lie between
+
+
+def dropped_of(before: list[bytes], after: list[bytes]) -> int | None:
+    """How many of the oldest messages are missing in *after*, which goes on from the others; None if it does not.
+
+    All dropped and others added is a rewrite: what looks like it may as well be an edit.
+    """
+    if not after:
+        return len(before)
+    for index in range(len(before)):
+        if before[index] == after[0] and before[index:] == after[: len(before) - index]:
+            return index
+    return None if before else 0
+
+
+def _known_whole(base: Base, dropped: int) -> bool:
+    """Whether the *dropped* oldest messages are the oldest in the store, and nothing unseen lies between them."""
+    return list(base.seqs[:dropped]) == list(range(base.first_seq, base.first_seq + dropped))
+
+
+def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: Form) -> Rewrite:
+    if base.is_partial:
+        loaded = f"only its last {len(base.elements)} messages were loaded"
+        raise InvalidInput(f"{loaded}: load all to drop or rewrite any; nothing was written", form.history_key)
+    return Rewrite(base.history_version, elements)
+
+
+def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[Given], form: Form) -> Iterator[bytes]:
+    """The elements of *history*. Unchanged messages at both ends keep their envelopes, and so does a single edited one."""
+    after = [body for body, _ in history]
+    shorter = min(len(before), len(after))
+    head = next((index for index in range(shorter) if before[index] != after[index]), shorter)
+    rest = shorter - head
+    tail = next((index for index in range(rest) if before[-1 - index] != after[-1 - index]), rest)
+    yield from elements[:head]
+    if len(before) == len(after) == head + 1 + tail:
+        element = with_body(elements[head], after[head])
+        if len(element) > form.max_message_bytes:
+            raise too_large(element, form, head)
+        yield element
+    else:
+        yield from elements_of(history[head : len(after) - tail], form, head)
+    yield from elements[len(before) - tail :]
+
+
+def whole(
+    session_id: str,
+    content: Any,
+    form: Form,
+    owner: Owner,
+    ttl_ms: int | None,
+    mode: Mode = "replace",
+) -> Save:
+    """The command that makes *content* the whole session, whatever was there, or only if nothing was.
+
+    An ``upsert`` adds *content* to what another writer may have put there meanwhile.
+
+    Raises:
+        InvalidInput: *content* cannot be saved; the error says where and why.
+    """
+    shape, fields, history = texts(content, form)
+    check_data_size(fields.items(), form)
+    elements = None if history is None else tuple(elements_of(history, form))
+    change: Extend | Rewrite | None = Rewrite(0, elements)
+    if mode == "upsert":
+        change = None if elements is None else Extend(0, elements)
+    return Save(
+        session_id=session_id,
+        owner=owner,
+        mode=mode,
+        shape=shape,
+        fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
+        history=change,
+        ttl_ms=ttl_ms,
+        first_title=first_title_of(history or ()),
+        usage=usage_of(history or ()),
+    )
+
+
+def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence[bytes], usage: Usage | None) -> Save:
+    """The command that makes another session with the fields, the title and the lifetime of *snapshot*, and *elements*."""
+    has_history = snapshot.shape != "data" or bool(elements)
+    return Save(
+        session_id=session_id,
+        owner=owner,
+        mode="create",
+        shape=snapshot.shape,  # with its first message, a session without a history has one
+        fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
+        history=Rewrite(0, tuple(elements) if has_history else None),
+        ttl_ms=snapshot.own_ttl_ms,
+        first_title=snapshot.title or "",
+        usage=usage,
+    )

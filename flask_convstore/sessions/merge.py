@@ -1,0 +1,192 @@
+"""What two have changed becomes one: a field that is to be written, and a loaded value when others have written.
+
+A loaded value is brought up to date in place: the app holds on to its parts. What was changed in it stays, and is known to
+be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..domain import json_text
+from ..domain.commands import Extend, FieldChange, Save
+from ..domain.messages import bodies_of
+from ..domain.results import Receipt
+from . import diff
+from .baseline import Base
+from .content import Form, texts
+
+_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
+"""Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
+
+
+class Began(NamedTuple):
+    """What was set where nothing was: two requests may set the same at once. A default is only for want of another."""
+
+    fields: Mapping[str, bytes] = {}
+    bodies: list[bytes] = []  # noqa: RUF012  nobody changes it
+    is_default: bool = False
+
+
+# An initial value that says nothing.
+_EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
+
+
+def settled(change: FieldChange, began: Began, stored: bytes | None) -> tuple[FieldChange, str]:
+    """*change* as it must be now that others have *stored* something: "as it was", "theirs", "added" or "overwritten"."""
+    if stored == change.loaded:
+        return change, "as it was"
+    start = change.loaded
+    if start is None:
+        start = began.fields.get(change.name)
+        if start == change.value and (began.is_default or start in _EMPTY):
+            return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
+    loaded, mine, theirs = (whole_number(text) for text in (start, change.value, stored))
+    if loaded is not None and mine is not None and theirs is not None and not _are_times(loaded, mine, theirs):
+        added = json_text.encode(theirs + mine - loaded, change.name)
+        return FieldChange(change.name, stored, added), "added"
+    kind = "theirs" if stored == change.value else "overwritten"
+    return FieldChange(change.name, stored, change.value), kind
+
+
+def whole_number(text: bytes | None) -> int | None:
+    """The whole number that a JSON text is; None if it is something else."""
+    return int(text) if text is not None and text.removeprefix(b"-").isdigit() else None
+
+
+def _are_times(*numbers: int) -> bool:
+    return any(all(number in times for number in numbers) for times in _TIMES)
+
+
+def take_over(
+    value: dict[str, Any] | list[Any],
+    before: Base,
+    base: Base,
+    content: dict[str, Any] | list[Any],
+    form: Form,
+    held: Any = None,
+) -> Base:
+    """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
+
+    Gives back what *value* is to be compared with from now on: where it was changed, that is still *before*.
+
+    Args:
+        held: What *value* was copied from, and is up to date already; they may share their history.
+    """
+    if isinstance(value, list):
+        assert isinstance(content, list)
+        return _take_over_history(value, before, base, content, form)
+    assert isinstance(content, dict)
+    _, fields, given = texts(value, form)
+    base = replace(base, fields=_take_over_fields(value, fields, before, base, content))
+    key = form.history_key
+    mine, theirs = value.get(key), content.get(key)
+    if theirs is not None and key in value:
+        shared = isinstance(held, dict) and held.get(key) is mine
+        return base if shared else _take_over_history(mine, before, base, theirs, form)
+    if theirs is not None and before.shape == "data":
+        value[key] = theirs
+    elif theirs is None and given is not None and [body for body, _ in given] == bodies_of(before.elements):
+        del value[key]
+    elif theirs is not None or given is not None:  # it was taken away here, or there and changed here
+        return _with_history_of(before, base)
+    return base
+
+
+def _take_over_fields(
+    value: dict[str, Any], fields: Mapping[str, bytes], before: Base, base: Base, content: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """As ``take_over`` for the fields, whose texts in *value* are *fields*; the texts to compare them with from now on."""
+    known = dict(base.fields)
+    for name in {**before.fields, **base.fields, **fields}:
+        was, theirs, mine = before.fields.get(name), base.fields.get(name), fields.get(name)
+        if mine == was != theirs:
+            if name in content:
+                value[name] = _into(value.get(name), content[name])
+            else:
+                del value[name]
+        elif mine not in (was, theirs) or (mine != was and whole_number(mine) is not None):
+            # Equal numbers may both have been counted.
+            _put(known, name, was)
+    return known
+
+
+def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
+    """*text* as the field; None: there is none."""
+    if text is None:
+        fields.pop(name, None)
+    else:
+        fields[name] = text
+
+
+def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: Form) -> Base:
+    """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
+    _, fields, history = texts(value, form)
+    known = dict(before.fields)
+    for name, _, text in command.fields:
+        if fields.get(name) == text:
+            _put(known, name, text)
+    before = replace(before, fields=known)
+    if not isinstance(command.history, Extend) or not command.history.elements or history is None:
+        return before
+    was, mine, written = bodies_of(before.elements), [body for body, _ in history], list(command.history.elements)
+    dropped = diff.dropped_of(was, mine)
+    if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):
+        return before
+    first_seq = receipt.first_seq or 0
+    return replace(
+        before,
+        elements=[*before.elements, *written],
+        seqs=[*before.seqs, *range(first_seq, first_seq + len(written))],
+        count=before.count + len(written),
+    )
+
+
+def _into(old: Any, new: Any) -> Any:
+    """*new*, as the object that *old* is where that can be: the app may hold it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [name for name in old if name not in new]:
+            del old[name]
+        old.update({name: _into(old.get(name), part) for name, part in new.items()})
+        return old
+    if isinstance(old, list) and isinstance(new, list):
+        old[:] = new
+        return old
+    return new
+
+
+def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], form: Form) -> Base:
+    """As ``take_over`` for messages. What was rewritten here stays so, and conflicts in the end if theirs has changed."""
+    if not isinstance(mine, list):
+        return _with_history_of(before, base)
+    _, _, given = texts(list(mine), form)
+    was = bodies_of(before.elements)
+    dropped = diff.dropped_of(was, [body for body, _ in given or ()])
+    if dropped is None:
+        return _with_history_of(before, base)
+    gone = set(before.seqs[:dropped])
+    places = {seq: place for place, seq in enumerate(before.seqs[dropped:])}
+    taken: list[Any] = []
+    for seq, body, message in zip(base.seqs, bodies_of(base.elements), theirs, strict=True):
+        if seq not in gone:
+            # The same message stays the same object; one that was written anew is known by its place.
+            place = places.get(seq, len(taken))
+            is_held = place < len(was) - dropped and was[dropped + place] == body
+            taken.append(mine[place] if is_held else message)
+    mine[:] = taken + mine[len(was) - dropped :]
+    return base
+
+
+def _with_history_of(before: Base, base: Base) -> Base:
+    """*base*, but for the messages: those are still compared with what they were *before*."""
+    return replace(
+        base,
+        shape=before.shape,
+        elements=before.elements,
+        seqs=before.seqs,
+        first_seq=before.first_seq,
+        count=before.count,
+        history_version=before.history_version,
+    )

@@ -1,0 +1,242 @@
+"""Session: exactly what was saved, as a dict or a list, which knows its id, version, times and messages.
+
+Get it, change it in any depth, save it: ``changes`` finds the difference to the base that each session carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..domain import json_text
+from ..domain.clock import as_datetime
+from ..domain.messages import Message, Usage, bodies_of, stored_message
+from ..domain.results import Snapshot
+from ..errors import CorruptValue
+from .baseline import Base, base_read
+from .content import Content
+
+
+class Stored:
+    """What a session knows beside its content. One that was never loaded or saved knows nothing: AttributeError."""
+
+    __slots__ = ()
+
+    _base: Base
+
+    if not TYPE_CHECKING:  # to a type checker every misspelt name would be there
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # it needs the base
+                reason = "this session was never saved or loaded: what save_session() gives back knows it"
+            else:
+                reason = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(reason, name=name, obj=self)
+
+    @property
+    def session_id(self) -> str:
+        """The id it was loaded or saved under."""
+        return self._base.session_id
+
+    @property
+    def version(self) -> int:
+        """How many writes the session has had: 1 when created.
+
+        After a merge those of others count too, unseen: for ``append(expected_version=…)`` load the session anew.
+        """
+        return self._base.version
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC, by the server's clock."""
+        return as_datetime(self._base.created_at_ms)
+
+    @property
+    def updated_at(self) -> datetime:
+        """Last write, UTC, by the server's clock."""
+        return as_datetime(self._base.updated_at_ms)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it expires unless somebody interacts, UTC, by the server's clock."""
+        return as_datetime(self._base.expires_at_ms)
+
+    @property
+    def title(self) -> str | None:
+        """Its title; None if it has none."""
+        return self._base.title
+
+    @property
+    def moved_to(self) -> str | None:
+        """The id of the session in which the conversation goes on, if it was compacted; else None."""
+        return self._base.moved_to
+
+    @property
+    def usage(self) -> Usage:
+        """What its messages cost in all, in tokens of a model, when it was loaded."""
+        return self._base.usage
+
+    @property
+    def fallback(self) -> str | None:
+        """What served it while the store was away, ``journal`` or ``memory``; None: the store itself."""
+        return self._base.fallback
+
+    @property
+    def message_count(self) -> int:
+        """How many messages were stored when it was loaded, and by this object since."""
+        return self._base.count
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the newest message that was loaded or saved; 0 if there is none."""
+        return self._base.seqs[-1] if self._base.seqs else 0
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages with their envelopes, as they were loaded or saved, oldest first.
+
+        Raises:
+            CorruptValue: An envelope is not what we write.
+        """
+        base = self._base
+        return [stored_message(one, seq, base.history_key) for one, seq in zip(base.elements, base.seqs, strict=True)]
+
+    def message(self, seq: int) -> Message | None:
+        """The message with that number; None if it was not loaded or saved here.
+
+        Raises:
+            CorruptValue: Its envelope is not what we write.
+        """
+        try:
+            index = self._base.seqs.index(seq)
+        except ValueError:
+            return None
+        return stored_message(self._base.elements[index], seq, self._base.history_key)
+
+
+class Session(Stored, dict[str, Any]):
+    """A session that was saved as a dict: exactly what was saved, the history included.
+
+    Its copies, and what ``|`` makes of it, on either side, are the same session: saving one merges too.
+    """
+
+    __slots__ = ("_base",)
+
+    def copy(self) -> Session:
+        return _like(self, Session(self))
+
+    def __or__(self, other: Any) -> Any:
+        merged = super().__or__(other)
+        return merged if merged is NotImplemented else _like(self, Session(merged))
+
+    def __ror__(self, other: Any) -> Any:
+        merged = super().__ror__(other)
+        return merged if merged is NotImplemented else _like(self, Session(merged))
+
+
+class ListSession(Stored, list[Any]):
+    """A session that was saved as a bare list of messages: it has no data fields.
+
+    Its copies and slices, and ``session + messages``, are the same session: ``session = session[-20:]`` can be saved, and
+    merges. What it is added to is not: no class can take that from a list without taking ``messages += session`` too.
+    """
+
+    __slots__ = ("_base",)
+
+    def copy(self) -> ListSession:
+        return _like(self, ListSession(self))
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return _like(self, ListSession(found)) if isinstance(index, slice) else found
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, list):
+            return NotImplemented  # list itself would raise, before *other* is asked
+        return _like(self, ListSession(super().__add__(other)))
+
+
+AnySession = Session | ListSession
+
+_S = TypeVar("_S", bound=AnySession)
+
+
+def on_base(session: _S, base: Base) -> _S:
+    """*session* itself, measured from *base* from now on."""
+    session._base = base
+    return session
+
+
+def _like(original: AnySession, session: _S) -> _S:
+    return on_base(session, original._base) if hasattr(original, "_base") else session
+
+
+def based(content: Content, base: Base) -> AnySession:
+    """A new session with *content*, which measures its changes from *base*."""
+    return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
+
+
+def as_session(content: object, session_id: str, origin: str) -> AnySession | None:
+    """*content* if it was loaded from or saved in that store, under that id: saving it merges. None: save it as a whole."""
+    if isinstance(content, (Session, ListSession)) and hasattr(content, "_base"):
+        base = content._base
+        return content if (base.session_id, base.origin) == (session_id, origin) else None
+    return None
+
+
+def base_of(session: AnySession) -> Base:
+    """What *session* is measured from."""
+    return session._base
+
+
+def plain(content: Any) -> Any:
+    """*content* as a dict or list that belongs to no session; any other value as it is."""
+    if isinstance(content, Session):
+        return dict(content)
+    return list(content) if isinstance(content, ListSession) else content
+
+
+def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
+    """The session that *snapshot* holds; *origin* names its store.
+
+    Raises:
+        CorruptValue: A field or a message is not what we write.
+    """
+    return based(content_of(snapshot, history_key), base_read(snapshot, origin))
+
+
+def content_of_base(base: Base, history_key: str) -> Any:
+    """What was saved, as *base* knows it."""
+    content: dict[str, Any] = {name: json_text.decode(text) for name, text in base.fields.items()}
+    history = json_text.decode_many(bodies_of(base.elements))
+    if base.shape == "list":
+        return history
+    return content | {history_key: history} if base.shape == "full" else content
+
+
+def content_of(snapshot: Snapshot, history_key: str) -> Any:
+    """What was saved, as it was saved.
+
+    Raises:
+        CorruptValue: A field or a message is not what we write.
+    """
+    content: dict[str, Any] = {}
+    for name, text in snapshot.fields.items():
+        try:
+            content[name] = json_text.decode(text)
+        except ValueError as error:
+            raise CorruptValue(snapshot.key, f"its field d:{name} is not JSON ({error})") from None
+    try:
+        history = json_text.decode_many(bodies_of(snapshot.elements))
+    except ValueError as error:
+        reason, index = error.args
+        seq = snapshot.next_seq - len(snapshot.elements) + index
+        raise CorruptValue(snapshot.history_key, f"its message with seq {seq} is corrupt ({reason})") from None
+    if snapshot.shape == "list":
+        return history
+    if snapshot.shape == "value" and "" in content:
+        return content[""]
+    if snapshot.shape == "full":
+        content[history_key] = history
+    return content

@@ -1,0 +1,259 @@
+"""URL > client: a Redis client for every scheme but ``memory://``, or the app's own. It connects at the first command.
+
+| URL                                         | server                                                            |
+| ------------------------------------------- | ----------------------------------------------------------------- |
+| redis://host:6379/0, rediss://… (TLS)       | one, also a proxy or a managed service                            |
+| unix:///run/redis.sock                      | one, on this host                                                 |
+| redis+sentinel://h1:26379,h2:26379/mymaster/0 | the primary that the Sentinels name, rediss+sentinel:// by TLS  |
+| redis+cluster://h1:7000,h2:7001             | a Cluster, rediss+cluster:// by TLS                               |
+| embedded:///folder                          | one of our own, see ``embedded``                                  |
+
+After a ``?`` come options of redis-py's connections, such as ``ssl_ca_certs``, and of the Sentinels themselves
+``sentinel_username`` and ``sentinel_password``: user and password before the hosts are the server's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode, RedisCluster
+from redis.connection import Connection, SSLConnection, parse_url
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
+
+from ..config import Settings
+from ..errors import ConfigurationError
+from ..urls import is_cluster, masked
+from .embedded import server
+from .redis.calls import Patience
+from .redis.cluster import LazyCluster
+from .redis.connections import Pool, in_time
+
+
+def client_of(
+    settings: Settings, given: redis.Redis | RedisCluster | None, instance_path: Path
+) -> redis.Redis | LazyCluster | None:
+    """The client that was *given* by the app, else one for the URL; None for ``memory://``.
+
+    Raises:
+        ConfigurationError: It is none that we can use.
+    """
+    if given is not None and given.get_encoder().decode_responses:
+        raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
+    if isinstance(given, RedisCluster):
+        return LazyCluster(lambda: given)
+    if given is not None or settings.url.startswith("memory:"):
+        return given
+    return connect_cluster(settings) if is_cluster(settings.url) else connect(settings, instance_path)
+
+
+def _stated(settings: Settings) -> dict[str, Any]:
+    """Every timeout and limit of a connection: redis-py's own defaults contradict each other.
+
+    It retries nothing: that is done above it, within a budget.
+    """
+    return {
+        "decode_responses": False,
+        "protocol": 2,  # RESP3 would turn on maintenance pushes, which switch off the pool's check for stale replies
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_timeout": settings.command_timeout,
+        "health_check_interval": 0,
+        "max_connections": settings.max_connections,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def connect(settings: Settings, instance_path: Path) -> redis.Redis:
+    """A client of one server; a relative folder of an embedded one lies in *instance_path*."""
+    options = _stated(settings)
+    if settings.url.startswith("embedded:"):
+        client = server.connect(settings.url, instance_path, options)
+    else:
+        if not settings.url.startswith("unix:"):
+            options["socket_keepalive"] = True
+        is_sentinel = settings.url.partition(":")[0].endswith("+sentinel")
+        with _explained(settings.url):
+            client = _sentinel(settings.url, options) if is_sentinel else _client(settings.url, options)
+            _check(client.connection_pool.connection_class, client.connection_pool.connection_kwargs)
+    return _disconnecting(_in_time(client))
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """What redis-py or OpenSSL refuses of *url* is told before anything connects."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, redis.RedisError) as error:
+        # What stands before an @ may be the rest of a password, and redis-py would name it as an option.
+        is_cut = "@" in url.partition("?")[2]
+        reason = "a ? in a password is written %3F, an @ in an option %40" if is_cut else error
+        raise ConfigurationError([f"URL {masked(url)} is refused: {reason}"]) from None
+
+
+def _client(url: str, options: dict[str, Any]) -> redis.Redis:
+    return redis.Redis.from_pool(Pool.from_url(url, **options))
+
+
+def _check(kind: type[Any], options: dict[str, Any]) -> None:
+    """Refuse options that a connection does not know, and certificates that cannot be read. It connects nowhere."""
+    if options.get("decode_responses"):
+        raise ValueError("replies are bytes here: leave out decode_responses")
+    made = kind(**{name: value for name, value in options.items() if name != "max_connections"})  # the pool's
+    if isinstance(made, SSLConnection):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if made.ca_certs or made.ca_path or made.ca_data:
+            context.load_verify_locations(made.ca_certs, made.ca_path, made.ca_data)
+        if made.certfile or made.keyfile:
+            context.load_cert_chain(made.certfile, made.keyfile, made.certificate_password or "")
+
+
+def _in_time(client: redis.Redis) -> redis.Redis:
+    pool = client.connection_pool
+    pool.connection_class = in_time(pool.connection_class)
+    return client
+
+
+_FIRST_PORT = {"cluster": 6379, "sentinel": 26379}
+
+
+def _nodes(url: str, kind: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], str]:
+    """The hosts and ports that *url* names, and its path; user, password and what follows ``?`` go into *options*."""
+    rest, _, query = url.partition("://")[2].partition("?")
+    location, _, path = rest.partition("/")
+    credentials, _, hosts = location.rpartition("@")
+    if credentials:
+        user, _, password = credentials.partition(":")
+        options.update(username=unquote(user) or None, password=unquote(password))
+    options.update(parse_url(f"redis://?{query}"))  # type: ignore[no-untyped-call]
+    parsed = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
+    nodes = [(one.hostname, one.port or _FIRST_PORT[kind]) for one in parsed if one.hostname]
+    return nodes, path
+
+
+def connect_cluster(settings: Settings) -> LazyCluster:
+    """A client of a Cluster, for the URLs ``redis+cluster://…``."""
+    stated = {**_stated(settings), "socket_keepalive": True}
+    options = dict(stated)
+    kind = SSLConnection if settings.url.startswith("rediss") else Connection
+    with _explained(settings.url):
+        nodes, _ = _nodes(settings.url, "cluster", options)
+        _check(kind, options)
+        if dropped := sorted(options.keys() - {*REDIS_ALLOWED_KEYS, *stated}):
+            raise ValueError(f"redis-py has no option {dropped[0]!r} for a Cluster")
+
+    def make() -> RedisCluster:
+        (host, port), *others = nodes
+        startup: list[Any] = [ClusterNode(*other) for other in others]  # type: ignore[no-untyped-call]
+        # Where redis-py is given a URL, it lets us choose the class of the connections.
+        first = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
+        whole: Any = {"connection_class": in_time(kind), **options}
+        return RedisCluster(url=first, startup_nodes=startup, require_full_coverage=False, **whole)
+
+    return LazyCluster(make)
+
+
+class _SentinelConnection(SentinelManagedConnection):
+    """One that is never used again after a read that was interrupted: the next caller would get the reply.
+
+    And one to a primary: a Sentinel that has not heard of the last fail-over names a server that is a replica by now, and
+    perhaps empty.
+    """
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        super().on_connect_check_health(check_health=check_health)
+        self.send_command("ROLE")  # type: ignore[no-untyped-call]
+        if self.read_response()[0] not in (b"master", "master"):
+            raise exceptions.MasterDownError("the server that the Sentinels name is no primary")
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*arguments, **options)
+        except exceptions.ResponseError:
+            raise
+        except BaseException:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise
+
+
+class _SentinelTlsConnection(_SentinelConnection, SSLConnection):
+    """The same by TLS."""
+
+
+class _Sentinels(Sentinel):
+    """Sentinels that say why nobody names a primary. redis-py shows all their options instead, with passwords."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        reasons: list[str] = []
+        refusal: exceptions.AuthenticationError | None = None
+        for number, sentinel in enumerate(self.sentinels):
+            try:
+                known: Any = sentinel.sentinel_masters()
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                reasons.append(str(error))
+                if isinstance(error, exceptions.AuthenticationError):
+                    refusal = error
+                continue
+            state = known.get(service_name)
+            if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
+                self.sentinels[0], self.sentinels[number] = sentinel, self.sentinels[0]  # who answers is asked first
+                return state["ip"], state["port"]
+            reasons.append("down" if state else "unknown")
+        if refusal:  # nobody's outage
+            advice = "their password goes into the URL as ?sentinel_password=…"
+            raise exceptions.AuthenticationError(f"a Sentinel refuses us ({refusal}): {advice}") from refusal
+        raise MasterNotFoundError(f"Error connecting to the primary {service_name!r}: {', '.join(reasons)}")
+
+
+def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
+    nodes, path = _nodes(url, "sentinel", options)
+    name, _, database = path.partition("/")
+    secure = url.startswith("rediss")
+    asking = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout", "retry")}
+    asking |= {key: value for key, value in options.items() if key.startswith("ssl_")}
+    asking |= {key: options.pop(f"sentinel_{key}", None) for key in ("username", "password")}
+    sentinel = _Sentinels(nodes, sentinel_kwargs={**asking, "ssl": secure})  # type: ignore[no-untyped-call]
+    for watcher in sentinel.sentinels:
+        _in_time(watcher)
+    options.setdefault("db", int(database or 0))
+    options.update(connection_class=_SentinelTlsConnection if secure else _SentinelConnection)
+    client: redis.Redis = sentinel.master_for(name, **options)  # type: ignore[no-untyped-call]
+    return client
+
+
+def patience_of(settings: Settings) -> Patience:
+    """How long calls may take by *settings*."""
+    return Patience(settings.budget, settings.command_timeout, settings.retries)
+
+
+def _disconnecting(client: redis.Redis) -> redis.Redis:
+    """*client*, whose connections are closed when it is dropped with its app.
+
+    An app is garbage in circles, in which sockets may be found before those who would close them.
+    """
+    weakref.finalize(client, client.connection_pool.disconnect).atexit = False
+    return client
+
+
+def target_of(client: redis.Redis | RedisCluster) -> str:
+    """Names the server of a client of the app's own, without a password."""
+    if isinstance(client, RedisCluster):
+        return f"a client of the cluster {' '.join(sorted(client.nodes_manager.startup_nodes))}"
+    pool: Any = client.connection_pool
+    manager = getattr(pool, "sentinel_manager", None)
+    if manager:
+        known = [one.connection_pool.connection_kwargs for one in manager.sentinels]
+        nodes = " ".join(sorted(f"{found.get('host')}:{found.get('port')}" for found in known))
+        return f"a client of {pool.service_name} by the sentinels {nodes}"
+    known = pool.connection_kwargs
+    return "a client of " + " ".join(
+        f"{part}={known[part]}" for part in ("host", "port", "path", "db") if part in known
+    )

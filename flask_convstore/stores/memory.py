@@ -1,0 +1,358 @@
+"""Sessions in this process: for a first try and for tests, and the readable reference of what every store does.
+
+Here is whose they are, how long they live, and which writes are repeats. What a command does to one: ``memory_session``.
+
+Nothing survives the process and nothing is shared between processes: with several workers use a server.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from ..domain.clock import now_ms
+from ..domain.commands import BeginTurn, Command, CommitTurn, Delete, LinkAlias, RenewTurn, Save, Share, Touch, Write
+from ..domain.results import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
+from ..domain.rules import (
+    MemorySession,
+    MemoryTurn,
+    adjust,
+    copy_of,
+    ends_predecessor,
+    mark_message,
+    receipt_of,
+    refuse_guest,
+    refuse_too_large,
+    snapshot_of,
+    summary_of,
+    write,
+)
+from ..errors import (
+    InvalidInput,
+    SessionNotFound,
+    TokenReused,
+    TooManySessions,
+    TurnInProgress,
+    TurnLost,
+)
+
+_SWEEP_EVERY_MS = 60_000
+
+
+@dataclass(slots=True)
+class _Tokens:
+    """The receipts of a session's last writes, with the digest of each; they outlive it."""
+
+    owner: str | None
+    ended: int = 0
+    expires: int = 0
+    writes: int = 0
+    receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
+
+    def remember(self, token: str, receipt: Receipt, digest: str, most: int) -> None:
+        """Keep what a write was told. Now and then those before the last *most* are dropped, as the servers do."""
+        self.writes += 1
+        self.receipts[token] = receipt, digest, self.writes
+        if self.writes > most and self.writes % math.ceil(most / 4) == 0:
+            oldest = self.writes - most
+            self.receipts = {name: kept for name, kept in self.receipts.items() if kept[2] > oldest}
+
+
+class MemoryStore:
+    """A ``Store`` in a dict, under one lock; its methods are those of ``Store``.
+
+    A write changes a copy of the session, which takes its place when all went well.
+
+    Args:
+        limits: How long sessions live, and how large they may get.
+        clock: The time in milliseconds since 1970.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], int] = now_ms) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._sessions: dict[str, MemorySession] = {}
+        self._tokens: dict[str, _Tokens] = {}
+        self._aliases: dict[Alias, tuple[str, int]] = {}
+        self._buckets: dict[str, tuple[float, int]] = {}
+        self._sweep_at = 64
+        self._sweep_time = 0
+
+    def apply(self, command: Command, *, in_place: bool = False) -> Receipt:
+        """See ``Store.apply``; *in_place* it was done before, with success: nothing is checked, nor copied."""
+        with self._lock:
+            now = self._clock()
+            self._sweep(now)
+            session = self._visible(command.session_id, command.owner, now)
+            refuse_guest(command, session)
+            if isinstance(command, (Touch, RenewTurn, Share)):
+                if not session:
+                    raise SessionNotFound(command.session_id)
+                adjust(command, session, now)
+                self._move_lifetime(command.session_id, session, now)
+                return receipt_of(session, None, None, now)
+            return self._repeated(command, session, now) or self._write(command, session, now, in_place)
+
+    def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
+        """See ``Store.begin``, and ``apply``."""
+        with self._lock:
+            now = self._clock()
+            self._sweep(now)
+            session = self._visible(command.session_id, command.owner, now)
+            refuse_guest(command, session)
+            receipt = self._repeated(command, session, now)
+            if receipt:
+                return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
+            receipt = self._write(command, session, now, in_place)
+            return Begun(receipt, snapshot_of(command.session_id, self._sessions[command.session_id], command.last))
+
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
+        with self._lock:
+            now = self._clock()
+            session = self._visible(session_id, owner, now)
+            if not session:
+                return None
+            if is_interaction:
+                self._move_lifetime(session_id, session, now)
+            return snapshot_of(session_id, session, last)
+
+    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+        with self._lock:
+            now = self._clock()
+            there = [(key, self._visible(key, ANY, now)) for key in self._sessions]
+            own = [key for key, session in there if session and owner in (ANY, session.owner)]
+            # The order tells where to go on, whatever has come or gone since.
+            order = sorted(((self._sessions[key].active, key) for key in own), reverse=newest_first)
+            if cursor:
+                active, _, key = cursor.partition(" ")
+                if not active.isdecimal():
+                    raise InvalidInput("this is no cursor of ours", "cursor")
+                last = int(active), key
+                order = [place for place in order if (place < last if newest_first else place > last)]
+            shown = order[:limit]
+            summaries = [summary_of(key, self._sessions[key]) for _, key in shown]
+            return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(order) > limit else None)
+
+    def link(self, command: LinkAlias) -> str | None:
+        with self._lock:
+            now = self._clock()
+            found = self._led(command.alias, now)
+            if command.expected not in (ANY, found):
+                return found
+            if command.session_id is None:
+                self._aliases.pop(command.alias, None)
+            else:
+                self._aliases[command.alias] = command.session_id, now + command.lifetime_ms
+            return command.session_id
+
+    def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
+        with self._lock:
+            now = self._clock()
+            found = self._led(alias, now)
+            if found is not None:
+                self._aliases[alias] = found, max(self._aliases[alias][1], now + lifetime_ms)
+            return found
+
+    def _led(self, alias: Alias, now: int) -> str | None:
+        session_id, expires = self._aliases.get(alias, (None, 0))
+        return session_id if expires > now else None
+
+    def spend(self, owner: str, most: int) -> int:
+        with self._lock:
+            now = self._clock()
+            left, at = self._buckets.get(owner, (float(most), now))
+            left = min(most, left + max(0, now - at) * most / 60_000)
+            if left < 1:
+                return math.ceil((1 - left) * 60_000 / most)
+            self._buckets[owner] = left - 1, now
+            return 0
+
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        with self._lock:
+            now = self._clock()
+            session = self._visible(session_id, owner, now)
+            if not session:
+                raise SessionNotFound(session_id)
+            return session.turn.until - now if session.turn else 0
+
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        with self._lock:
+            now = self._clock()
+            session = self._visible(session_id, owner, now)
+            if not session:
+                return None
+            self._move_lifetime(session_id, session, now)
+            seq = session.next_seq if before is None else before
+            behind = max(0, min(len(session.elements), seq - session.first_seq))
+            start = max(0, behind - limit)
+            elements = session.elements[start:behind]
+            return Messages(elements, session.first_seq + start, session.first_seq, session.title)
+
+    def has_ended(self, session_id: str, owner: Owner) -> bool:
+        with self._lock:
+            now = self._clock()
+            tokens = self._tokens_of(session_id, now)
+            if not tokens or self._visible(session_id, ANY, now):
+                return False
+            return owner in (ANY, tokens.owner)
+
+    def ping(self) -> float:
+        return 0.0
+
+    def about(self) -> About:
+        return About("memory", None, "primary")
+
+    def close(self) -> None:
+        """Nothing to give up: the sessions stay."""
+
+    def keep(self, session_id: str, until_ms: int) -> None:
+        """Let a session live until then at least, if it was not deleted."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session:
+                session.expires = max(session.expires, until_ms)
+
+    def _write(self, command: Write, before: MemorySession | None, now: int, in_place: bool) -> Receipt:
+        predecessor = None
+        if isinstance(command, Save) and ends_predecessor(command):
+            predecessor, before = before, None
+        if isinstance(command, Save) and not before:
+            session = self._create(command, predecessor, now)
+        elif not before:
+            raise SessionNotFound(command.session_id)
+        else:
+            session = before if in_place else copy_of(before)
+        history_version, turn = session.history_version, session.turn
+        first_seq = write(command, session, self._limits, now)
+        if not in_place:
+            refuse_too_large(session, before, self._limits, reserved=int(isinstance(command, BeginTurn)))
+        mark_message(command, session, turn, now)
+        if isinstance(command, Save) and not before and command.counts and command.started_at_ms is None:
+            self._take_place(session.owner, command.spared, now)
+        session.updated = max(now, session.created)
+        if isinstance(command, Delete):
+            del self._sessions[command.session_id]
+            session.expires = now
+        else:
+            self._sessions[command.session_id] = session
+            self._move_lifetime(command.session_id, session, now)
+        receipt = receipt_of(session, first_seq, history_version, now)
+        self._remember(command, session, receipt, now)
+        return receipt
+
+    def _create(self, command: Save, predecessor: MemorySession | None, now: int) -> MemorySession:
+        if command.mode == "merge" or (self._visible(command.session_id, ANY, now) and not predecessor):
+            raise SessionNotFound(command.session_id)  # there is none, or it is another owner's
+        owner = None if isinstance(command.owner, Scope) else command.owner
+        ended = 0
+        if predecessor:  # ends here
+            owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
+        tokens = self._tokens_of(command.session_id, now)
+        if command.mode == "first" and tokens:
+            raise SessionNotFound(command.session_id)
+        ended = max(ended, tokens.ended if tokens else 0)
+        return MemorySession(owner, "full", max(command.started_at_ms or now, ended + 1))
+
+    def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
+        """Make room for one more session of *owner*, if there may be so many only; *spared* stays."""
+        if owner is None:
+            return
+        most = self._limits.max_sessions
+        own = [key for key in self._sessions if (there := self._visible(key, ANY, now)) and there.owner == owner]
+        if not most or len(own) < most:
+            return
+        oldest = sorted((key for key in own if key != spared), key=lambda key: self._sessions[key].active)
+        if not self._limits.evict or len(oldest) < len(own) - most + 1:
+            raise TooManySessions(most)
+        for key in oldest[: len(own) - most + 1]:
+            self.apply(Delete(session_id=key, owner=owner))
+
+    def _begin_again(self, command: BeginTurn, receipt: Receipt, session: MemorySession | None, now: int) -> Begun:
+        """The turn that was begun with this token before: it was ended, it is in progress, or it is taken anew."""
+        tokens = self._tokens[command.session_id]
+        ended = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None,))[0]
+        if not session:
+            return Begun(receipt, None, reply=ended and _repeat(ended, None))
+        if not ended:
+            turn = session.turn
+            if not turn or turn.attempt != command.attempt:
+                if turn and turn.until > now:
+                    raise TurnInProgress(command.session_id, turn.until - now)
+                if (receipt.first_seq or 0) != session.next_seq - 1:
+                    raise TurnLost(command.session_id)
+            session.turn = MemoryTurn(command.attempt, now + command.lease_ms, receipt.first_seq or 0)
+        snapshot = snapshot_of(command.session_id, session, command.last)
+        return Begun(receipt, snapshot, reply=ended and _repeat(ended, session))
+
+    def _visible(self, session_id: str, owner: Owner, now: int) -> MemorySession | None:
+        session = self._sessions.get(session_id)
+        if session and (session.expires <= now or session.created + self._limits.max_age_ms <= now):
+            return None
+        is_for = session and (owner in (ANY, session.owner) or owner in session.shared)
+        return session if is_for else None
+
+    def _move_lifetime(self, session_id: str, session: MemorySession, now: int) -> None:
+        limits = self._limits
+        complete = session.fields.get("complete") == b"true"
+        lifetime = session.ttl or (limits.ttl_complete_ms if complete else limits.ttl_ms)
+        session.active = now
+        session.expires = min(now + lifetime, session.created + limits.max_age_ms)
+        tokens = self._tokens_of(session_id, now)
+        if not tokens or tokens.owner != session.owner:  # else a predecessor's, if it had the same owner
+            tokens = self._tokens[session_id] = _Tokens(session.owner)
+        tokens.expires = session.expires + limits.tombstone_ms
+
+    def _tokens_of(self, session_id: str, now: int) -> _Tokens | None:
+        """The tokens of a session, which outlive it; None where there are none, or none any more."""
+        tokens = self._tokens.get(session_id)
+        return tokens if tokens and tokens.expires > now else None
+
+    def _repeated(self, command: Write, session: MemorySession | None, now: int) -> Receipt | None:
+        """The first receipt of a write whose token is known."""
+        tokens = self._tokens_of(command.session_id, now)
+        known = tokens and tokens.receipts.get(command.token)
+        if not tokens or not known:
+            return None
+        is_anothers = not session and self._visible(command.session_id, ANY, now)
+        if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
+            return None
+        receipt, digest, _ = known
+        if digest != command.digest and isinstance(command, CommitTurn):
+            raise TurnLost(command.session_id)  # another attempt has ended this turn
+        if digest != command.digest:
+            raise TokenReused
+        if not session or receipt.updated_at_ms < session.created:  # gone, or written to a predecessor of this session
+            return _repeat(receipt, None)
+        self._move_lifetime(command.session_id, session, now)
+        return _repeat(receipt, session)
+
+    def _remember(self, command: Write, session: MemorySession, receipt: Receipt, now: int) -> None:
+        tokens = self._tokens[command.session_id]
+        if isinstance(command, Delete):
+            tokens.ended = max(command.at_ms or now, session.created)
+            tokens.expires = now + self._limits.tombstone_ms
+        earlier = command.earlier_token if isinstance(command, Save) else ""
+        for token in (command.token, earlier) if earlier else (command.token,):
+            tokens.remember(token, receipt, command.digest, self._limits.max_tokens)
+
+    def _sweep(self, now: int) -> None:
+        """Forget what has expired: every minute, and each time the number of entries has doubled."""
+        if now < self._sweep_time and len(self._tokens) < self._sweep_at:
+            return
+        self._sweep_time = now + _SWEEP_EVERY_MS
+        self._sessions = {key: session for key, session in self._sessions.items() if session.expires > now}
+        self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
+        self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
+        self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
+        self._sweep_at = max(64, 2 * len(self._tokens))
+
+
+def _repeat(first: Receipt, session: MemorySession | None) -> Receipt:
+    """The *first* receipt of a write, as its repeat gets it; *session*: None where it is gone."""
+    created, expires = (session.created, session.expires) if session else (0, 0)
+    return replace(first, repeated=True, created_at_ms=created, expires_at_ms=expires)

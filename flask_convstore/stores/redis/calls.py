@@ -1,0 +1,342 @@
+"""Calls to a Redis server: scripts with a nonce, what is read with them, Redis's errors as ours. Knows no session."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import resources
+from typing import Any, NamedTuple
+
+import hiredis
+import redis
+from redis import exceptions
+
+from ...errors import StoreMisconfigured, StoreUnavailable
+from .connections import DEADLINE
+from .failures import Failure, as_ours, classify
+
+Argument = bytes | str | int
+
+
+class Call(NamedTuple):
+    """A script with its keys, and its arguments after the nonce.
+
+    Attributes:
+        writes: Whether it may write something of the app's; what only moves a lifetime or a lease does not.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    arguments: tuple[Argument, ...]
+    writes: bool = True
+
+    def by_digest(self, nonce: bytes) -> tuple[Argument, ...]:
+        return ("EVALSHA", script(self.name)[1], len(self.keys), *self.keys, nonce, *self.arguments)
+
+    def by_text(self, nonce: bytes) -> tuple[Argument, ...]:
+        return ("EVAL", script(self.name)[0], len(self.keys), *self.keys, nonce, *self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call may take in all, and how often it is repeated when a failure may pass. Seconds.
+
+    Attributes:
+        budget: From its beginning to its end, by the wall clock, whatever happens.
+        timeout: For each answer.
+    """
+
+    budget: float = 5.0
+    timeout: float = 3.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What an acknowledged write is worth: ``primary`` (the server has it), ``fsync`` (its disk has it too), ``replicas:n``
+    (so many replicas have it too). docs/servers.md says what each survives.
+    """
+
+    level: str = "primary"
+
+    @property
+    def replicas(self) -> int:
+        """How many must have confirmed a write; 0: none need to."""
+        kind, _, count = self.level.partition(":")
+        return int(count) if kind == "replicas" else 0
+
+
+_pack: Any = hiredis.pack_command  # says itself that it takes one argument only
+
+PATIENCE = Patience()
+PRIMARY = Durability()
+
+_jitter = random.SystemRandom()  # no state: forked workers do not wait alike, and no sequence of the app's is disturbed
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+class Calls:
+    """Calls over the connections of a redis-py client that gives back bytes. It connects when it is first used.
+
+    Its command layer is left out: it takes as long as the server does. A call is packed, sent and read here, and repeated
+    here, within a budget: repeating writes is safe, because each carries a token that its script checks.
+    """
+
+    def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
+        self._replicas = durability.replicas
+        self._is_verified = durability.level != "fsync"
+        self._client = client  # ours is disconnected when nobody has it any more
+        self._pool: Any = client.connection_pool
+        self._patience = patience
+
+    def command(self, *command: Argument) -> Any:
+        """The reply of one plain command."""
+        (reply,) = self._acknowledged([command], str(command[0]), False, self._deadline())
+        return _raised(reply, str(command[0]), writes=False)
+
+    def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """The replies of several plain commands, in one round trip but not at one moment; errors as values."""
+        return self._acknowledged(commands, str(commands[0][0]), False, self._deadline())
+
+    def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
+        """Some of all keys that fit *pattern*, and where the next ones begin; None: there are no more."""
+        position, keys = self.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", count)
+        return (str(int(position)) if int(position) else None), keys
+
+    def close(self) -> None:
+        """Give up the connections; the next call opens new ones."""
+        self._pool.disconnect()
+
+    def call(self, call: Call, queries: Sequence[Sequence[Argument]] = ()) -> Any:
+        """The reply of a script; with *queries* a list of it and theirs, all of one moment. One round trip.
+
+        A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
+        """
+        nonce = os.urandom(8)
+        deadline = self._deadline()
+        writes = call.writes
+        if writes and not self._is_verified:
+            self._verify(deadline)
+        replies = self._replies(call, call.by_digest(nonce), queries, deadline)
+        if isinstance(replies[0], exceptions.NoScriptError):
+            replies = self._replies(call, call.by_text(nonce), queries, deadline)
+        for reply in replies:
+            if isinstance(reply, exceptions.RedisError):
+                raise as_ours(reply, call.keys[0], writes=writes) from reply
+        self._check_nonce(call, nonce, replies[0])
+        return replies if queries else replies[0]
+
+    def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
+        """The reply of *call*, which the server does behind *first*, in the same round trip.
+
+        Unless *is_first_known* to the server, it is sent the text of *first*: were it not known, it would be done later.
+        """
+        nonce = os.urandom(8)
+        told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
+        deadline = self._deadline()
+        if not self._is_verified:
+            self._verify(deadline)
+        before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
+        if isinstance(before, exceptions.NoScriptError):
+            (before,) = self._acknowledged([first.by_text(nonce)], first.keys[0], True, deadline)
+        if isinstance(reply, exceptions.NoScriptError):
+            (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
+        _raised(reply, call.keys[0], call.writes)
+        self._check_nonce(call, nonce, reply)
+        if isinstance(before, exceptions.RedisError):
+            error = as_ours(before, first.keys[0], writes=True)
+            error.written = True  # but not told
+            raise error from before
+        return reply
+
+    def _deadline(self) -> float:
+        """When a call that begins now must have ended, whatever it takes."""
+        return time.monotonic() + self._patience.budget
+
+    def _replies(
+        self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]], deadline: float
+    ) -> list[Any]:
+        if not queries:
+            return self._acknowledged([command], call.keys[0], call.writes, deadline)
+        commands = [("MULTI",), command, *queries, ("EXEC",)]
+        *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
+        # What was refused when it was queued has spoiled the rest.
+        return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+
+    def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
+        if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
+            self.close()
+            reason = "the server's reply belongs to another call; the connections were closed"
+            raise StoreUnavailable(reason, written=None if call.writes else False)
+
+    def _verify(self, deadline: float) -> None:
+        """Once, before the first write: that the server does what ``fsync`` promises."""
+        try:
+            (reply,) = self._acknowledged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
+            found = _raised(reply, "CONFIG", writes=False)
+        except StoreMisconfigured as error:
+            reason = (
+                f"CONVSTORE_DURABILITY=fsync cannot be verified, the server does not show its configuration ({error})"
+            )
+            raise StoreMisconfigured(reason) from error
+        shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
+            raise StoreMisconfigured(
+                "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
+            )
+        self._is_verified = True
+
+    def _acknowledged(
+        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
+    ) -> list[Any]:
+        """As ``_retried``; where a write must be on replicas they are waited for, on the connection that made it."""
+        replicas = self._replicas if writes else 0
+        if not replicas:
+            return self._retried(commands, key, writes, deadline)
+        waiting = ("WAIT", replicas, int(500 * self._patience.timeout))
+        *replies, confirmed = self._retried([*commands, waiting], key, writes, deadline)
+        is_done = not any(isinstance(reply, Exception) for reply in replies)
+        _raised(confirmed if is_done else None, "WAIT", writes)
+        if is_done and confirmed < replicas and _wrote(replies):
+            reason = f"only {confirmed} of {replicas} replicas have confirmed it in time"
+            raise StoreUnavailable(reason, written=True)
+        return replies
+
+    def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
+        """As ``_exchange``, tried again while failures may pass and time is left."""
+        lost = False
+        for attempt in itertools.count():
+            try:
+                replies = self._exchange(commands, deadline)
+                refusal = refusal_among(replies)
+                if refusal is None or not classify(refusal).passes or isinstance(refusal, exceptions.NoScriptError):
+                    return replies
+                error = refusal
+            except exceptions.RedisError as raised:
+                error = raised
+            failure = classify(error)
+            lost = lost or failure.kind == "ambiguous"
+            pause = self._pause(attempt, failure)
+            out_of_time = time.monotonic() + pause >= deadline
+            if not failure.passes or attempt >= self._patience.retries or out_of_time:
+                ours = as_ours(error, key, writes=writes)
+                if lost and writes and isinstance(ours, StoreUnavailable):
+                    ours = StoreUnavailable(ours.reason, written=None, is_down=ours.is_down)
+                raise ours from error
+            time.sleep(pause)
+        raise AssertionError
+
+    def _pause(self, attempt: int, failure: Failure) -> float:
+        """Exponential, with jitter; none for a connection that was found dead: the next one may be alive."""
+        if attempt == 0 and failure.name == "connection lost":
+            return 0.0
+        longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+        return _jitter.uniform(0.5, 1) * longest
+
+    def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        """The replies to *commands*, tried once; errors of the server as values."""
+        return self._over(self._pool, commands, deadline)
+
+    def _over(self, pool: Any, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        """The replies to *commands* over one connection of *pool*.
+
+        Whatever goes wrong, a connection with replies that nobody has read is not used again.
+        """
+        DEADLINE.moment = deadline
+        try:
+            connection = pool.get_connection()
+        finally:
+            DEADLINE.moment = math.inf
+        try:
+            packed = b"".join([_pack(tuple(command)) for command in commands])
+            left = deadline - time.monotonic()
+            # A connection of the app's own client knows redis-py's ways only.
+            exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
+            replies: list[Any] = exchange(packed, len(commands), left)
+            if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
+                connection.disconnect()  # a primary once: who is it now?
+            return replies
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
+    """The first of *replies* that is an error, or what a transaction has answered that begins with one."""
+    for reply in replies:
+        if isinstance(reply, exceptions.RedisError):
+            return reply
+        if isinstance(reply, list) and reply and isinstance(reply[0], exceptions.RedisError):
+            return reply[0]
+    return None
+
+
+def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float) -> list[Any]:
+    """As connections of ours do it, see ``connections``."""
+    # Neither fakeredis nor redis-py's cache has a socket like it.
+    stated: Any = connection.socket_timeout
+    sock: Any = getattr(connection, "_sock", None)
+    is_short = hasattr(sock, "settimeout") and (stated is None or seconds < stated)
+    if is_short:
+        sock.settimeout(max(0.001, seconds))
+    connection.send_packed_command((packed,), check_health=False)
+    replies = [_read(connection) for _ in range(count)]
+    if is_short:
+        sock.settimeout(stated)
+    return replies
+
+
+def _read(connection: Any) -> Any:
+    """The next reply; an error of the server as a value."""
+    try:
+        return connection.read_response(disconnect_on_error=False)
+    except exceptions.ResponseError as error:
+        return error
+    except (exceptions.ConnectionError, exceptions.TimeoutError):
+        raise
+    except exceptions.RedisError as error:
+        return error
+
+
+def _wrote(replies: Sequence[Any]) -> bool:
+    """Whether a script among *replies* has written, now or the first time."""
+    flat = [part for reply in replies for part in ([reply, *reply] if isinstance(reply, list) else [reply])]
+    return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in flat)
+
+
+def _raised(reply: Any, key: str, writes: bool) -> Any:
+    """*reply*, unless it is an error."""
+    if isinstance(reply, exceptions.RedisError):
+        raise as_ours(reply, key, writes=writes) from reply
+    return reply
+
+
+def _listed(replies: Any) -> list[Any]:
+    """What EXEC has answered."""
+    return replies if isinstance(replies, list) else [replies]
+
+
+_INCLUDE = re.compile(r"^[ \t]*--#include (\S+)$", re.MULTILINE)
+
+
+@cache
+def script(name: str) -> tuple[str, str]:
+    """A script's text, with what it includes, and its SHA-1."""
+
+    def text_of(file: str) -> str:
+        text = resources.files(__package__).joinpath("lua", file).read_text("utf-8")
+        return _INCLUDE.sub(lambda include: text_of(include[1]), text)
+
+    text = text_of(f"{name}.lua")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

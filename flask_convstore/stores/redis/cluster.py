@@ -1,0 +1,203 @@
+"""Calls to a Redis or Valkey Cluster: each goes to the primary that has its slot, and follows where that moves.
+
+A session's keys are one slot, so that a call about it is what it is on one server. What concerns several slots, a session
+and its owner's index, takes a round trip each. While a slot is moved or a primary fails over, calls are repeated within
+their budget: the topology is read anew, and a migrating slot is asked where it goes to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from redis import exceptions
+from redis.cluster import RedisCluster
+
+from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
+from .connections import DEADLINE
+from .failures import as_ours, classify
+
+_RETRIES = 1000
+"""The budget ends them: a fail-over takes longer than a few."""
+
+_HOPS = 16
+"""How often one attempt follows a slot: as often as Redis's own clients do."""
+
+
+class LazyCluster:
+    """A cluster client that is made, and connects, when it is first used."""
+
+    def __init__(self, make: Callable[[], RedisCluster]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._cluster: Any = None
+        self._generation = 0
+
+    def get(self, deadline: float = math.inf) -> tuple[Any, int]:
+        """The client, and which of its topologies is known.
+
+        Raises:
+            RedisError: No node answers.
+        """
+        if self._cluster is None:
+            with self._asking(deadline):
+                if self._cluster is None:
+                    self._cluster = self._make()
+        return self._cluster, self._generation
+
+    def learn(self, seen: int, deadline: float) -> None:
+        """Read the topology anew, unless somebody has since the one that was *seen*."""
+        cluster, _ = self.get(deadline)
+        with self._asking(deadline):
+            if self._generation == seen:
+                cluster.nodes_manager.initialize()
+                self._generation += 1
+
+    @contextlib.contextmanager
+    def _asking(self, deadline: float) -> Iterator[None]:
+        """Nobody else asks for the topology meanwhile, and it has ended in time."""
+        if not self._lock.acquire(timeout=min(threading.TIMEOUT_MAX, max(0, deadline - time.monotonic()))):
+            raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
+        try:
+            with DEADLINE.of(deadline):
+                yield
+        except exceptions.RedisClusterException as error:
+            # It is no RedisError, whatever the cause.
+            raise exceptions.ConnectionError(f"Error connecting to any node of the cluster ({error})") from error
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Give up the connections."""
+        with self._lock:
+            if self._cluster:
+                self._cluster.close()
+
+
+class ClusterCalls(Calls):
+    """``Calls`` on a cluster."""
+
+    def __init__(self, cluster: LazyCluster, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
+        self._replicas = durability.replicas
+        self._is_verified = durability.level != "fsync"
+        self._patience = replace(patience, retries=_RETRIES)
+        self._lazy = cluster
+
+    def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """One trip to each node; what has moved meanwhile is asked for again, one by one."""
+        found: dict[int, Any] = {}
+        deadline = self._deadline()
+        with contextlib.suppress(exceptions.RedisError):
+            cluster, _ = self._lazy.get(deadline)
+            nodes: dict[str, tuple[Any, list[int]]] = {}
+            for number, command in enumerate(commands):
+                node = cluster.get_node_from_key(str(command[1]))
+                nodes.setdefault(node.name, (node, []))[1].append(number)  # redis-py 7 cannot hash a node
+            for node, numbers in nodes.values():
+                pool = cluster.get_redis_connection(node).connection_pool
+                replies = self._over(pool, [commands[number] for number in numbers], deadline)
+                found.update(zip(numbers, replies, strict=True))
+        moved = (
+            exceptions.AskError,
+            exceptions.TryAgainError,
+            exceptions.ClusterDownError,
+        )  # MovedError is an AskError
+        for number, command in enumerate(commands):
+            if number not in found or isinstance(found[number], moved):
+                (found[number],) = self._acknowledged([command], str(command[0]), False, deadline)
+        return [found[number] for number in range(len(commands))]
+
+    def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
+        self.call(first)
+        return self.call(call)
+
+    def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
+        """One primary after the other: the cursor says which, and where in it. If that is none any more, all begin anew."""
+        deadline = self._deadline()
+        for attempt in itertools.count():
+            try:
+                return self._scan(cursor, ("MATCH", pattern, "COUNT", count), deadline)
+            except exceptions.RedisError as error:
+                failure = classify(error)
+                pause = self._pause(attempt, failure)
+                if not failure.passes or time.monotonic() + pause >= deadline:
+                    raise as_ours(error, "SCAN", writes=False) from error
+                time.sleep(pause)
+        raise AssertionError
+
+    def close(self) -> None:
+        self._lazy.close()
+
+    def _scan(self, cursor: str | None, options: Sequence[Argument], deadline: float) -> tuple[str | None, list[bytes]]:
+        """As ``scan``, tried once."""
+        name, _, position = (cursor or " 0").rpartition(" ")
+        cluster, seen = self._lazy.get(deadline)
+        nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
+        here = next((number for number, node in enumerate(nodes) if node.name == name), None)
+        node, *following = nodes[here or 0 :]
+        pool = cluster.get_redis_connection(node).connection_pool
+        try:
+            command = ("SCAN", "0" if here is None else position, *options)
+            (reply,) = self._over(pool, [command], deadline)
+        except (exceptions.ConnectionError, exceptions.TimeoutError):
+            self._lazy.learn(seen, deadline)
+            raise
+        if isinstance(reply, exceptions.RedisError):
+            raise reply
+        found, keys = reply
+        if int(found):
+            return f"{node.name} {int(found)}", keys
+        return (f"{following[0].name} 0" if following else None), keys
+
+    def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        key = _key_of(commands)
+        cluster, seen = self._lazy.get(deadline)
+        asked: Any = None
+        for _ in range(_HOPS):
+            node = asked or (cluster.get_node_from_key(key) if key else cluster.get_random_node())
+            if node is None:
+                self._lazy.learn(seen, deadline)
+                raise exceptions.ClusterDownError("no primary has this slot")
+            pool = cluster.get_redis_connection(node).connection_pool
+            try:
+                replies = self._over(pool, [("ASKING",), *commands] if asked else commands, deadline)
+            except (exceptions.ConnectionError, exceptions.TimeoutError):
+                with contextlib.suppress(exceptions.RedisError):  # it may have been written, whoever answers now
+                    self._lazy.learn(seen, deadline)  # it may have failed over; what was sent is repeated by the caller
+                raise
+            replies = replies[1:] if asked else replies
+            asked = None
+            refusal = refusal_among(replies)
+            if isinstance(refusal, exceptions.MovedError):  # which redis-py takes for a kind of AskError
+                self._lazy.learn(seen, deadline)
+                cluster, seen = self._lazy.get(deadline)
+                continue
+            if not isinstance(refusal, exceptions.AskError):
+                return replies
+            asked = cluster.get_node(host=refusal.host, port=refusal.port)
+            if asked is None or len(commands) > 1:  # in a transaction each command would have to ask
+                raise exceptions.TryAgainError("the slot is being moved")
+        raise exceptions.TryAgainError("the slot moves on and on")
+
+    def _over(self, pool: Any, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        try:
+            return super()._over(pool, commands, deadline)
+        except (OSError, ValueError, AttributeError) as error:
+            # redis-py 7 closes connections that others use when it reads the topology anew.
+            raise exceptions.ConnectionError(f"the connection was closed meanwhile ({error})") from error
+
+
+def _key_of(commands: Sequence[Sequence[Argument]]) -> str | None:
+    """The first key of *commands*, all of which are of one slot; None if there is none."""
+    for command in commands:
+        if command[0] in ("EVALSHA", "EVAL"):
+            return str(command[3])
+        if command[0] not in ("MULTI", "EXEC", "PING", "WAIT", "CONFIG", "INFO"):
+            return str(command[1])
+    return None

@@ -1,0 +1,143 @@
+"""Redis's failures, each of one kind, and the kind as an error of ours. The one table; each row is caused in a test.
+
+| kind          | what it means                                                          | what follows                     |
+| ------------- | ---------------------------------------------------------------------- | -------------------------------- |
+| ambiguous     | no answer came: a write may have happened                              | repeated, with the same token    |
+| refused       | the server did not do it, and perhaps will in a moment                 | repeated where a moment may help |
+| misconfigured | it never will: password, permissions, a Cluster, no Redis at all       | loud, at once                    |
+| local         | it never left this process                                             | repeated: one may be given back  |
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from redis import exceptions
+
+from ...errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
+
+Kind = Literal["ambiguous", "refused", "misconfigured", "local"]
+
+
+class Failure(NamedTuple):
+    """One row: an error of a class of redis-py's (None: any) with a part of the server's text, and what that means.
+
+    Attributes:
+        passes: It may pass in a moment: worth repeating.
+        is_down: Nobody answers, or nobody who could serve anything.
+    """
+
+    name: str
+    error: type[Exception] | None
+    text: str
+    kind: Kind
+    passes: bool = False
+    is_down: bool = False
+
+    def fits(self, error: Exception, text: str) -> bool:
+        return (self.error is None or isinstance(error, self.error)) and self.text in text
+
+
+# The first row that fits counts. redis-py has classes for some of the server's errors, and cuts off their first word; a
+# wrong password, an exhausted pool and LOADING are ConnectionErrors there, READONLY, OOM and CLUSTERDOWN are not.
+FAILURES = (
+    Failure("no password", None, "Authentication required", "misconfigured"),
+    Failure("wrong password", exceptions.AuthenticationError, "", "misconfigured"),
+    Failure("wrong password", exceptions.AuthenticationWrongNumberOfArgsError, "", "misconfigured"),
+    Failure("no permission", exceptions.AuthorizationError, "", "misconfigured"),
+    Failure("no permission", exceptions.NoPermissionError, "", "misconfigured"),
+    Failure("no permission in a script", None, "The user executing the script", "misconfigured"),  # Redis's words
+    Failure("no permission in a script", None, "ACL failure in script", "misconfigured"),  # Valkey's
+    Failure("certificate refused", None, "CERTIFICATE_VERIFY_FAILED", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_CERTIFICATE_", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_BAD_CERTIFICATE", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_UNKNOWN_CA", "misconfigured"),
+    Failure("our certificate refused", None, "_ALERT_HANDSHAKE_FAILURE", "misconfigured"),
+    Failure("no TLS there", None, "WRONG_VERSION_NUMBER", "misconfigured"),
+    Failure("a Cluster", exceptions.MovedError, "", "misconfigured"),
+    Failure("a Cluster", None, "MOVED ", "misconfigured"),
+    Failure("no Redis at all", exceptions.InvalidResponse, "", "misconfigured"),
+    Failure("no Redis at all", None, "Protocol error", "misconfigured"),
+    Failure("an old server", None, "unknown command", "misconfigured"),
+    Failure("pool exhausted", exceptions.MaxConnectionsError, "", "local", passes=True),
+    Failure("loading", exceptions.BusyLoadingError, "", "refused", passes=True, is_down=True),
+    Failure("too many clients", None, "max number of clients", "refused", passes=True, is_down=True),
+    Failure("out of memory", exceptions.OutOfMemoryError, "", "refused"),
+    Failure("read only", exceptions.ReadOnlyError, "", "refused", passes=True),
+    Failure("no primary", exceptions.MasterDownError, "", "refused", passes=True, is_down=True),
+    Failure("no primary", None, "WAIT cannot be used with replica", "refused", passes=True, is_down=True),
+    Failure("no replicas", None, "NOREPLICAS", "refused"),
+    Failure("no replicas", None, "Not enough good replicas", "refused"),
+    Failure("disk is failing", None, "MISCONF", "refused"),
+    Failure("busy with a script", None, "BUSY", "refused", passes=True, is_down=True),
+    Failure("cluster down", exceptions.ClusterDownError, "", "refused", passes=True, is_down=True),
+    Failure("try again", exceptions.TryAgainError, "", "refused", passes=True),
+    Failure("nobody there", exceptions.ConnectionError, "connecting to", "refused", passes=True, is_down=True),
+    Failure("nobody there", exceptions.TimeoutError, "connecting to", "refused", passes=True, is_down=True),
+    Failure("no answer", exceptions.TimeoutError, "", "ambiguous", passes=True, is_down=True),
+    Failure("connection lost", exceptions.ConnectionError, "", "ambiguous", passes=True, is_down=True),
+)
+_UNKNOWN = Failure("an unknown error", None, "", "ambiguous")
+
+
+def classify(error: Exception) -> Failure:
+    """The row of the table that *error* belongs to."""
+    text = _text(error)
+    return next((failure for failure in FAILURES if failure.fits(error, text)), _UNKNOWN)
+
+
+def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> ConvstoreError:
+    """*error* of a call about *key* as ours; *writes*: it might have written."""
+    text = _text(error)
+    if "WRONGTYPE" in text:
+        return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
+    failure = classify(error)
+    if failure.kind == "misconfigured":
+        what, cure = _MISCONFIGURED.get(failure.name, ("the server refuses us", _CURE))
+        refused = StoreMisconfigured(f"{what} ({text}): {cure}")
+        if writes and failure.name == "no permission in a script":
+            refused.written = None  # what the script did before the command that is not permitted stays done
+        return refused
+    # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
+    written = None if failure.kind == "ambiguous" and writes else False
+    reason = f"no answer from the server ({text})"
+    for sign, cause in _EVERY_TIME.items():
+        if sign in text:
+            reason += f"; if it is so every time: {cause}"
+    if failure.kind == "local":
+        reason = f"all connections of this process are in use ({text})"
+    elif failure.name == "nobody there":
+        reason = f"cannot reach the server ({text}): is it running, and is the URL right? (memory:// needs no server)"
+        if isinstance(error, exceptions.TimeoutError):
+            reason += f" {_PLAIN}"
+    elif failure.kind == "refused":
+        reason = f"the server refuses work for now ({text})"
+    elif failure is _UNKNOWN:
+        reason = f"an error that is not known here ({text})"
+    return StoreUnavailable(reason, written=written, is_down=failure.is_down)
+
+
+_CURE = "check the password, the permissions and the address in the URL"
+_MISCONFIGURED = {
+    "a Cluster": ("this is one node of a Cluster", "name it as redis+cluster://, or rediss+cluster:// by TLS"),
+    "no Redis at all": ("this is no Redis", _CURE),
+    "an old server": ("the server lacks a command that is needed", _CURE),
+    "certificate refused": (
+        "we do not trust the server's certificate",
+        "name the file of its authority in the URL, ?ssl_ca_certs=/path/ca.pem, and a host that is in the certificate",
+    ),
+    "our certificate refused": (
+        "the server wants another certificate of ours, or other TLS",
+        "name one in the URL, ?ssl_certfile=/path/client.pem&ssl_keyfile=/path/client.key",
+    ),
+    "no TLS there": ("this port does not speak TLS", "write redis:// for rediss://, or name another port"),
+}
+_PLAIN = "does the port want TLS (rediss://), or not (redis://)?"
+_EVERY_TIME = {
+    "reset by peer": _PLAIN,
+    "EOF occurred": "does the server want a certificate of ours (?ssl_certfile=/path/client.pem&ssl_keyfile=…)?",
+}
+
+
+def _text(error: Exception) -> str:
+    return str(error).rpartition("caused error: ")[2]  # without the command's arguments

@@ -1,0 +1,266 @@
+"""The owner's index in Redis: which sessions there are, by their last interaction.
+
+| key                     | type | holds                                                                              |
+| ----------------------- | ---- | ---------------------------------------------------------------------------------- |
+| {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
+| {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
+
+It is told before a session is created, in the same round trip, and once a minute of its activity: an entry may lack its
+session, for a minute or longer, but no session its entry. A page takes out what is gone, and so do samples.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from redis.exceptions import RedisError
+
+from ...domain.clock import now_ms
+from ...domain.messages import Usage
+from ...domain.results import ANY, Owner, Page, Summary
+from ...errors import ConvstoreError, InvalidInput, TooManySessions
+from .arguments import in_key, session_key
+from .calls import Argument, Call, Calls
+from .failures import as_ours
+
+_log = logging.getLogger("flask_convstore")
+
+_FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed", "tokens_in", "tokens_out")
+
+_GRACE_MS = 60_000
+"""A younger entry stays, though its session is not there: it may be about to be created."""
+_SHOWN, _MOST_SHOWN = 10, 1_000
+"""So many of the oldest are looked at where all places are taken; if none of them can go, so many."""
+_ATTEMPTS = 100
+"""How often a place is tried for: more often than all others can be faster by chance."""
+_PATIENT_ATTEMPTS = 3
+_PRUNE_EVERY = 50
+_PRUNE_SAMPLE = 100
+"""Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
+
+
+class Place(NamedTuple):
+    """One of the *most* places of an owner, for a session, as ``entry`` takes it."""
+
+    owner: str
+    session_id: str
+    lifetime_ms: int
+    most: int
+
+
+class RedisIndex:
+    """The indexes of all owners under one prefix.
+
+    Args:
+        max_age_ms: How long a session lives from its creation at most.
+    """
+
+    def __init__(self, calls: Calls, prefix: str, max_age_ms: int) -> None:
+        self._calls = calls
+        self._prefix = prefix
+        self._max_age_ms = max_age_ms
+        self._creations = 0
+
+    def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0, shown: int = _SHOWN) -> Call:
+        """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer.
+
+        With *most* it takes one of so many places, if one is free; else so many of the oldest are *shown*.
+        """
+        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, shown))
+
+    def create_in_place(self, place: Place, call: Call, unplaced: Call, evict: Callable[[str], bool] | None) -> Any:
+        """The reply of *call*, which may create a session, once it has its *place*: two round trips where one is free.
+
+        Where none is, *unplaced* does the same if no session has to be created, or is refused; else the places of those that
+        are gone are given back, then the oldest session goes that *evict* takes.
+
+        Raises:
+            TooManySessions: All are taken, and nothing can be evicted.
+        """
+        index, shown = self._key(place.owner), _SHOWN
+        for attempt in range(_ATTEMPTS):
+            placed = self._calls.call(self.entry(*place, shown))
+            if placed[0] == b"ok":
+                reply = self._calls.call(call)
+                is_there = reply[0] == b"ok" or (reply[0] == b"repeated" and reply[5])
+                if placed[2] and not is_there:  # the place was taken for nothing
+                    self._unindex(index, [(place.session_id.encode(), placed[2])], grace_ms=0)
+                return reply
+            reply = self._calls.call(unplaced)
+            if reply[0] != b"new":
+                return reply
+            surplus, is_patient = placed[2], attempt < _PATIENT_ATTEMPTS
+            freed = self._make_room(index, _pairs(placed[3:]), surplus, place.owner, evict, is_patient=is_patient)
+            if freed is None:
+                break
+            shown = _SHOWN if freed or is_patient else _MOST_SHOWN
+        raise TooManySessions(place.most)
+
+    def _make_room(
+        self,
+        index: str,
+        oldest: Sequence[tuple[bytes, int]],
+        surplus: int,
+        owner: str,
+        evict: Callable[[str], bool] | None,
+        *,
+        is_patient: bool,
+    ) -> int | None:
+        """How many places the *oldest* entries of an index have given back; None if they never will.
+
+        Who *is_patient* evicts nothing while a session older than that has just gone: others may have made room already.
+        """
+        found = self._summaries([(name.decode(), active) for name, active in oldest])
+        pairs = list(zip(oldest, found, strict=True))
+        anothers = [taken for taken, (_, summary) in pairs if summary and summary.owner != owner]
+        now = now_ms()
+        gone = [taken for taken, (exists, _) in pairs if not exists and taken[1] + _GRACE_MS < now]
+        if anothers or gone:
+            self._unindex(index, anothers, grace_ms=0)
+            self._unindex(index, gone)
+            return len(anothers) + len(gone)
+        if evict is None:
+            return None
+        freed: list[tuple[bytes, int]] = []
+        for taken, (exists, summary) in pairs:
+            if len(freed) == surplus or (is_patient and not exists):
+                break
+            if summary and evict(taken[0].decode()):
+                freed.append(taken)
+        self._unindex(index, freed, grace_ms=0)
+        is_settled = all(exists for exists, _ in found)  # else some are about to be created
+        return None if is_settled and not freed else len(freed)
+
+    def removed(self, owner: str, session_id: str, until_ms: int) -> None:
+        """Give back the place of a session that was deleted, unless there was activity after *until_ms*, a successor's."""
+        self._unindex(self._key(owner), [(session_id.encode(), until_ms)], grace_ms=0)
+
+    def create(self, entry: Call, call: Call) -> Any:
+        """The reply of *call*, which may create a session, done behind its *entry* in the same round trip."""
+        reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
+        self._creations += 1
+        if self._creations % _PRUNE_EVERY == 0:
+            self._prune(entry.keys[0])
+        return reply
+
+    def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
+        """See ``Store.page``."""
+        if cursor is not None and not (
+            re.fullmatch(r"(\S+ )?[0-9]{1,20}", cursor) if owner is ANY else re.fullmatch("[0-9]{1,20}", cursor)
+        ):
+            raise InvalidInput("this is no cursor of ours", "cursor")
+        if owner is ANY:
+            return self._scanned(cursor, limit)
+        index = self._key(owner)
+        entries, following = self._indexed(index, cursor, limit, newest_first)
+        found = self._summaries([(name.decode(), active) for name, active in entries])
+        # An entry may be older than its session, which is another owner's now.
+        gone = [
+            entry
+            for entry, (exists, summary) in zip(entries, found, strict=True)
+            if not exists or (summary and summary.owner != owner)
+        ]
+        if gone:
+            self._unindex(index, gone)
+        return Page(self._shown(found, owner), following)
+
+    def _key(self, owner: str | None) -> str:
+        return f"{self._prefix}owner:{{{in_key(owner or '')}}}"
+
+    def _indexed(
+        self, index: str, cursor: str | None, limit: int, newest_first: bool
+    ) -> tuple[list[tuple[bytes, int]], str | None]:
+        """Entries of an index, and the cursor of the next ones. Those of one millisecond are never parted."""
+        command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
+        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor}"
+        found = self._scored(command, index, first, last, "WITHSCORES", "LIMIT", 0, limit + 1)
+        if len(found) <= limit:
+            return found, None
+        beyond = found[limit][1]
+        whole = [entry for entry in found if entry[1] != beyond]
+        if not whole:
+            whole = self._scored("ZRANGEBYSCORE", index, beyond, beyond, "WITHSCORES")
+        return whole, str(whole[-1][1])
+
+    def _scored(self, *command: Argument) -> list[tuple[bytes, int]]:
+        return _pairs(self._calls.command(*command))
+
+    def _scanned(self, cursor: str | None, limit: int) -> Page:
+        """All sessions there are: the server walks through its keys."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
+        following, keys = self._calls.scan(cursor, pattern, limit)
+        start = len(self._prefix) + 1
+        found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
+        return Page(self._shown(found, ANY), following)
+
+    def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
+        """Those of *owner*. One past its greatest age is none, also before the server has noticed."""
+        born_after = now_ms() - self._max_age_ms
+        return [s for _, s in found if s and owner in (ANY, s.owner) and s.created_at_ms > born_after]
+
+    def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
+        """Whether each session exists, and what is known of it; None if it is gone, or none of ours."""
+        if not entries:
+            return []
+        keys = [session_key(self._prefix, session_id) for session_id, _ in entries]
+        commands: list[Sequence[Argument]] = [c for key in keys for c in (("HMGET", key, *_FIELDS), ("PTTL", key))]
+        replies = self._calls.commands(commands)
+        now = now_ms()
+        found: list[tuple[bool, Summary | None]] = []
+        for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
+            for reply in (stored, left):
+                if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
+                    raise as_ours(reply, session_key(self._prefix, session_id), writes=False) from reply
+            summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
+            found.append((left != -2, summary))
+        return found
+
+    def _prune(self, index: str) -> None:
+        """Take what is gone out of a sample of an index. Done now and then, this keeps most of it alive."""
+        try:
+            sample = _pairs(self._calls.command("ZRANDMEMBER", index, _PRUNE_SAMPLE, "WITHSCORES"))
+            found = self._summaries([(name.decode(), active) for name, active in sample])
+            gone = [entry for entry, (exists, _) in zip(sample, found, strict=True) if not exists]
+            if gone:
+                self._unindex(index, gone)
+        except ConvstoreError as error:
+            _log.warning("the index %s was not pruned: %s", index, error)
+
+    def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
+        if not gone:
+            return
+        members = [part for entry in gone for part in entry]
+        self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
+
+
+def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:
+    """A session from its fields named ``_FIELDS``; None if it is gone, or none of ours."""
+    *numbers, owner, title, indexed, tokens_in, tokens_out = stored
+    try:
+        version, created, updated, count = (int(number or "") for number in numbers)
+        last_active = int(indexed or updated) if active is None else active
+    except ValueError:
+        return None
+    return Summary(
+        session_id=session_id,
+        owner=owner.decode()[1:] if owner else None,
+        version=version,
+        created_at_ms=created,
+        updated_at_ms=updated,
+        expires_at_ms=expires_at_ms,
+        active_at_ms=max(last_active, updated),
+        message_count=count,
+        title=title.decode() if title else None,
+        usage=Usage(int(tokens_in or 0), int(tokens_out or 0)),
+    )
+
+
+def _pairs(replies: Sequence[Any]) -> list[tuple[bytes, int]]:
+    """Members and scores, as the server sends them in RESP2 (one after the other) or RESP3 (in pairs)."""
+    in_pairs = bool(replies) and isinstance(replies[0], list)
+    pairs = replies if in_pairs else zip(replies[::2], replies[1::2], strict=True)
+    return [(name, int(float(score))) for name, score in pairs]

@@ -1,0 +1,275 @@
+"""Sessions in Redis or Valkey: where they lie, and which calls read and write them.
+
+| key                    | type | holds                                                                                     |
+| ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
+| {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl; |
+|                        |      | history_bytes, data_bytes; turn (whose attempt has it), turn_until, turn_seq;             |
+|                        |      | d:<field> = JSON text of a data field; indexed (when its index heard of it last);         |
+|                        |      | a:<owner>:<alias> where one was led here; moved_to (the session where it goes on);        |
+|                        |      | s:<owner> = role of another owner; tokens_in, tokens_out                                  |
+| {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
+| {prefix}{<id>}:tokens  | hash | t:<token> = receipt; writes, owner, ended; outlives the session as its tombstone          |
+| {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
+
+``history_version`` is the version at the last change of the messages. The id stands in braces in the real key: one session
+is one Cluster slot. It is percent-encoded there, so that no id reaches into another's keys. ``redis_index`` has the owners'.
+
+A write is one script, one round trip; a start that needs one of its owner's places asks for that in another before. A read
+is one MULTI/EXEC of the touch script, HGETALL and LRANGE, one round trip too: a list is sent as it is instead of being
+converted twice by Lua.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from ...domain.commands import BeginTurn, Command, Delete, LinkAlias, RenewTurn, Save, Share, Touch, Write
+from ...domain.results import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
+from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured
+from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
+from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
+from .cluster import ClusterCalls, LazyCluster
+from .failures import as_ours
+from .owner_index import Place, RedisIndex
+from .replies import first_receipt, receipt_of, refuse, snapshot_of
+
+_log = logging.getLogger("flask_convstore")
+
+
+class RedisStore:
+    """A ``Store`` on a redis-py client, or a cluster of them, that gives back bytes; its methods are those of ``Store``.
+
+    Args:
+        client: Connects when it is first used.
+        prefix: What every key begins with.
+        limits: How long sessions live, and how large they may get.
+        patience: How long calls may take.
+        durability: What an acknowledged write is worth.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis | LazyCluster,
+        prefix: str,
+        limits: Limits,
+        patience: Patience = PATIENCE,
+        durability: Durability = PRIMARY,
+    ) -> None:
+        self._calls = (
+            ClusterCalls(client, patience, durability)
+            if isinstance(client, LazyCluster)
+            else Calls(client, patience, durability)
+        )
+        self._level = durability.level
+        self._prefix = prefix
+        self._limits = limits
+        self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
+        self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
+        self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
+        self._bounds = _as_bytes(
+            limits.max_tokens,
+            limits.max_history,
+            int(limits.trim),
+            limits.max_data_bytes,
+            limits.max_session_bytes,
+        )
+
+    def apply(self, command: Command) -> Receipt:
+        if isinstance(command, (Touch, RenewTurn, Share)):
+            return self._kept(command)
+        keys = self._keys(command.session_id)
+        name, arguments = writing(command)
+        call = Call(name, keys, (*self._head(command), *arguments))
+        reply = self._created(command, call) if isinstance(command, Save) else self._calls.call(call)
+        if reply[0] != b"ok":
+            refuse(command, reply, keys)
+            return first_receipt(reply, reply[2], keys[2], self._level)
+        receipt = receipt_of(reply, self._level)
+        if isinstance(command, Delete):
+            self._give_back(command.session_id, reply[8][0], receipt)
+        elif reply[8]:
+            self._spread(command.session_id, receipt.lifetime_ms, reply[8])
+        return receipt
+
+    def _kept(self, command: Touch | RenewTurn | Share) -> Receipt:
+        keys = self._keys(command.session_id)
+        name, arguments, writes = keeping(command)
+        call = Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
+        reply = self._calls.call(call)
+        refuse(command, reply, keys)
+        version, created, updated, expires, lifetime, *due = reply[2:]
+        if due and due[0]:
+            self._spread(command.session_id, lifetime, due[0])
+        return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
+
+    def begin(self, command: BeginTurn) -> Begun:
+        keys = self._keys(command.session_id)
+        call = Call("begin_turn", keys, (*self._head(command), *beginning(command)))
+        reply, *found = self._calls.call(call, reading(keys, command.last))
+        if reply[0] == b"ok":
+            now_begun = snapshot_of(command.session_id, keys, found, command.last, reply[6])
+            receipt = receipt_of(reply, self._level)
+            if reply[8]:
+                self._spread(command.session_id, receipt.lifetime_ms, reply[8])
+            return Begun(receipt, now_begun)
+        refuse(command, reply, keys)
+        receipt = first_receipt(reply, reply[2], keys[2], self._level)
+        ended = first_receipt(reply, reply[6], keys[2], self._level) if len(reply) > 6 and reply[6] else None
+        gone = not receipt.expires_at_ms
+        return Begun(
+            receipt,
+            snapshot=None if gone else snapshot_of(command.session_id, keys, found, command.last, reply[5]),
+            reply=ended,
+        )
+
+    def load(
+        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+    ) -> Snapshot | None:
+        keys = self._keys(session_id)
+        arguments: tuple[Argument, ...] = ("", "", int(not is_interaction), "", "")
+        touch = Call("touch", keys, (owner_argument(owner), *self._times, *arguments), writes=False)
+        reply, *found = self._calls.call(touch, reading(keys, last))
+        if reply[0] == b"missing":
+            return None
+        refuse(None, reply, keys)
+        snapshot = snapshot_of(session_id, keys, found, last, reply[5])
+        if reply[7]:
+            self._spread(session_id, reply[6], reply[7])
+        return snapshot
+
+    def spend(self, owner: str, most: int) -> int:
+        bucket = f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
+        return int(self._calls.call(Call("spend", (bucket,), (most,)))[2])
+
+    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+        asked = (owner_argument(owner), self._limits.max_age_ms)
+        keys = self._keys(session_id)
+        reply = self._calls.call(Call("turn_state", keys[:1], asked, writes=False))
+        if reply[0] == b"missing":
+            raise SessionNotFound(session_id)
+        refuse(None, reply, keys)
+        return int(reply[2])
+
+    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+        return self._index.page(owner, cursor, limit, newest_first)
+
+    def link(self, command: LinkAlias) -> str | None:
+        expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
+        arguments = (expected, command.session_id or "", command.lifetime_ms)
+        reply = self._calls.call(Call("link", (self._alias(alias_text(command.alias)),), arguments))
+        return reply[2].decode() or None
+
+    def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
+        reply = self._calls.call(Call("follow", (self._alias(alias_text(alias)),), (lifetime_ms,), writes=False))
+        return reply[2].decode() or None
+
+    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        keys = self._keys(session_id)
+        asked = (owner_argument(owner), *self._times, "" if before is None else before, limit)
+        reply = self._calls.call(Call("messages", keys, asked, writes=False))
+        if reply[0] == b"missing":
+            return None
+        refuse(None, reply, keys)
+        return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
+
+    def has_ended(self, session_id: str, owner: Owner) -> bool:
+        key, _, tokens = self._keys(session_id)
+        # Not at one moment: a session that starts between the two was not there when this was asked.
+        replies = self._calls.commands([("EXISTS", key), ("HGET", tokens, "owner")])
+        refusal = refusal_among(replies)
+        if refusal:
+            raise as_ours(refusal, tokens, writes=False) from refusal
+        exists, whose = replies
+        return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
+
+    def ping(self) -> float:
+        started = time.perf_counter()
+        self._calls.command("PING")
+        return (time.perf_counter() - started) * 1000
+
+    def about(self) -> About:
+        try:
+            lines = self._calls.command("INFO").decode().splitlines()
+        except StoreMisconfigured:
+            return About(None, None, None)  # some managed services forbid it
+        said = dict(line.split(":", 1) for line in lines if ":" in line)
+        server = "valkey" if "valkey_version" in said else "redis"
+        role = {"master": "primary", "slave": "replica"}.get(said.get("role", ""))
+        return About(server, said.get(f"{server}_version"), role)
+
+    def close(self) -> None:
+        self._calls.close()
+
+    # ---- keys and arguments
+
+    def _keys(self, session_id: str) -> tuple[str, str, str]:
+        key = session_key(self._prefix, session_id)
+        return key, f"{key}:history", f"{key}:tokens"
+
+    def _alias(self, text: str) -> str:
+        return f"{self._prefix}alias:{{{text}}}"
+
+    def _head(self, command: Write) -> tuple[Argument, ...]:
+        """The arguments that every write has, after the nonce."""
+        return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds)
+
+    # ---- the owner's index
+
+    def _created(self, command: Save, call: Call) -> Any:
+        """The reply to *command*, which may create a session: behind its entry, and with a place where they are counted."""
+        if command.mode == "merge":
+            return self._calls.call(call)
+        lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
+        owner = None if isinstance(command.owner, Scope) else command.owner
+        most = self._limits.max_sessions
+        is_counted = command.counts and command.started_at_ms is None  # what was acknowledged elsewhere has its place
+        if not most or owner is None or not is_counted:
+            return self._index.create(self._index.entry(owner, command.session_id, lifetime), call)
+
+        def evict(session_id: str) -> bool:
+            if session_id == command.spared:
+                return False
+            with contextlib.suppress(SessionNotFound):
+                self.apply(Delete(session_id=session_id, owner=owner))
+            return True
+
+        name, arguments = writing(command, is_placed=False)
+        unplaced = Call(name, call.keys, (*self._head(command), *arguments))
+        place = Place(owner, command.session_id, lifetime, most)
+        return self._index.create_in_place(place, call, unplaced, evict if self._limits.evict else None)
+
+    def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
+        """The place of a session that was deleted. Where places are not counted, pages and samples give it back."""
+        if not self._limits.max_sessions or not owner:
+            return
+        at, created = receipt.updated_at_ms, receipt.created_at_ms
+        try:
+            # An entry of this very moment is that of a successor, unless the session has lived so shortly.
+            self._index.removed(owner.decode()[1:], session_id, at if created >= at else at - 1)
+        except ConvstoreError as error:
+            _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
+
+    def _spread(self, session_id: str, lifetime: int, due: Sequence[bytes]) -> None:
+        """Tell the owner's index and the aliases of an interaction, as a script says that it is *due*.
+
+        What was asked for is done already: a failure is logged, and made good a minute later.
+        """
+        owner, *aliases = due
+        longer = max(0, lifetime) + self._tombstone_ms
+        try:
+            self._calls.call(self._index.entry(owner.decode()[1:] or None, session_id, longer))
+            for alias in aliases:
+                self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,), writes=False))
+        except ConvstoreError as error:
+            _log.warning("the index of %s was not told of an interaction: %s", self._keys(session_id)[0], error)
+
+
+def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
+    """What goes with every call, packed once."""
+    return tuple(str(number).encode() for number in numbers)

@@ -1,0 +1,1 @@
+"""Signals about every write."""

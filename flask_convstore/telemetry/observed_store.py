@@ -1,0 +1,120 @@
+"""A store around a store that tells of every write. What it tells is done already."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+from blinker import NamedSignal
+
+from .. import signals
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+    Write,
+)
+from ..domain.results import Begun, Receipt
+from ..stores.store import Store, StoreAround
+
+Wrote = Callable[[Store, Write, Receipt], None]
+
+_waiting: ContextVar[list[Callable[[], None]] | None] = ContextVar("flask_convstore_waiting", default=None)
+
+
+@contextlib.contextmanager
+def told_after() -> Iterator[None]:
+    """Who is told of writes in this block is told at its end, when the caller knows of them too."""
+    if _waiting.get() is not None:
+        yield
+        return
+    waiting: list[Callable[[], None]] = []
+    before = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(before)
+        for tell in waiting:
+            tell()
+
+
+class ObservedStore(StoreAround):
+    """A ``Store``; its methods are those of ``Store``.
+
+    Args:
+        send: Sends a signal.
+        wrote: Is told of every command that has written something.
+    """
+
+    def __init__(self, store: Store, send: signals.Send, wrote: Wrote) -> None:
+        super().__init__(store)
+        self._send = send
+        self._wrote = wrote
+
+    def apply(self, command: Command) -> Receipt:
+        receipt = self._store.apply(command)
+        if isinstance(command, (Touch, RenewTurn, Share)):
+            return receipt
+        # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
+        # is its own attempt's, and told when that hears of it.
+        is_first = not receipt.repeated or not command.digest or isinstance(command, CommitTurn)
+        self._tell(command, receipt, is_first)
+        return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
+
+    def begin(self, command: BeginTurn) -> Begun:
+        begun = self._store.begin(command)
+        self._tell(command, begun.receipt, not begun.receipt.repeated or not command.digest)
+        return begun
+
+    def _tell(self, command: Write, receipt: Receipt, is_first: bool) -> None:
+        if is_first:
+            self._signal(command, receipt)
+        waiting = _waiting.get()
+        if waiting is None:
+            self._wrote(self, command, receipt)
+        else:
+            waiting.append(lambda: self._wrote(self, command, receipt))
+
+    def _signal(self, command: Write, receipt: Receipt) -> None:
+        def send(signal: NamedSignal, **facts: Any) -> None:
+            if signal.receivers:
+                self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
+
+        if isinstance(command, Delete):
+            send(signals.session_deleted, receipt=receipt)
+            return
+        if isinstance(command, Edit):
+            send(signals.message_edited, receipt=receipt, seq=command.seq)
+            return
+        if isinstance(command, Save):
+            if receipt.version == 1:
+                send(signals.session_started, receipt=receipt)
+            send(signals.session_saved, receipt=receipt)
+            if command.overwrites:
+                send(signals.changes_overwritten, fields=command.overwrites)
+        if signals.messages_appended.receivers and (count := _messages_added(command)):
+            send(signals.messages_appended, receipt=receipt, count=count)
+
+
+def _messages_added(command: Save | Append | CommitTurn | BeginTurn) -> int:
+    if isinstance(command, BeginTurn):
+        return int(command.element is not None)
+    if isinstance(command, Save):
+        # In the place of all messages: those of a new session are added to none.
+        added = isinstance(command.history, Extend) or (
+            command.mode != "merge" and isinstance(command.history, Rewrite)
+        )
+        return len(command.history.elements or ()) if command.history and added else 0
+    return len(command.elements)

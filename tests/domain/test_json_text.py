@@ -1,0 +1,157 @@
+"""JSON text for values: what is written, what is refused, and that text comes back as the same text."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import uuid
+from collections import OrderedDict
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_convstore.domain import json_text
+from flask_convstore.errors import NotSerializable, TooDeep
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Word(enum.StrEnum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Any = None
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+@given(JSON)
+def test_a_text_decoded_and_encoded_is_the_same_text(value: object) -> None:
+    """How an unchanged value is known."""
+    text = json_text.encode(value)
+    assert json_text.decode(text) == value
+    assert json_text.encode(json_text.decode(text)) == text
+    assert b"\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC), b'"2026-01-02T03:04:05+00:00"'),
+        (dt.date(2026, 1, 2), b'"2026-01-02"'),
+        (uuid.UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'),
+        (Decimal("1.10"), b'"1.10"'),
+        (Color.RED, b'"red"'),
+        (Point(1, [Decimal(2)]), b'{"x":1,"y":["2"]}'),
+        ({"a": {Word.RED: [Word.RED]}}, b'{"a":{"red":["red"]}}'),
+        ((1, 2), b"[1,2]"),
+        ([Pair(1, Pair(Decimal(2), None))], b'[[1,["2",null]]]'),
+        (OrderedDict(b=1, a=2), b'{"b":1,"a":2}'),
+        (True, b"true"),
+        (-0.0, b"-0.0"),
+    ],
+)
+def test_standard_text_forms(value: object, text: bytes) -> None:
+    assert json_text.encode(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "reason"),
+    [
+        ({"a": [1, {"b": object()}]}, "a[1].b", "object"),
+        ({"a": {1, 2}}, "a", "set"),
+        ([b"x"], "[0]", "bytes"),
+        ({"a": {1: 2}}, "a", "key 1"),
+        ({"a": {"\ud800": 2}}, "a", "surrogate"),
+        ({"a": ["x", "\udfff"]}, "a[1]", "surrogate"),
+        ({"a": {Word.RED: {1}}}, "a.red", "set"),
+        ({Word.RED: {1: 1}}, "red", "key 1"),
+        ({"n": 2**64}, "n", "64 bits"),
+        ({"n": -(2**63) - 1}, "n", "64 bits"),
+        ({"n": [None, float("nan")]}, "n[1]", "nan"),
+        ([float("inf")], "[0]", "inf"),
+        (Point(1, float("-inf")), "y", "inf"),
+        (Point(1, object()), "y", "object"),
+        ({"a": Pair(1, [{2}])}, "a[1][0]", "set"),
+        ([Pair(1, float("nan"))], "[0][1]", "nan"),
+        (object, "", "type"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_with_its_path(value: object, path: str, reason: str) -> None:
+    with pytest.raises(NotSerializable) as caught:
+        json_text.encode(value)
+    assert caught.value.path == path
+    assert reason in caught.value.reason
+    with pytest.raises(NotSerializable) as caught:
+        json_text.encode(value, "data.field")
+    assert caught.value.path.startswith("data.field")
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def test_depth_is_bounded() -> None:
+    assert json_text.decode(json_text.encode(nested(json_text.MAX_DEPTH))) == nested(json_text.MAX_DEPTH)
+    for depth in (json_text.MAX_DEPTH + 1, 300, 100_000):
+        with pytest.raises(TooDeep):
+            json_text.encode(nested(depth))
+    flat = [[0]] * (json_text.MAX_DEPTH + 1)
+    assert json_text.decode(json_text.encode(flat)) == flat, "many brackets are not deep"
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    value: dict[str, Any] = {}
+    value["me"] = [value]
+    with pytest.raises(TooDeep):
+        json_text.encode(value)
+
+
+@given(st.lists(JSON, max_size=5))
+def test_many_are_decoded_as_one_by_one(values: list[object]) -> None:
+    texts = [json_text.encode(value) for value in values]
+    assert json_text.decode_many(texts) == values
+
+
+def test_a_deep_text_among_many_is_decoded_too() -> None:
+    """One level more, that of the array of all, is over orjson's limit."""
+    deep = b"[" * 1024 + b"]" * 1024
+    assert json_text.decode_many([deep, b"1"])[1] == 1
+
+
+@pytest.mark.parametrize("bad", [b"", b"1,2", b"1],[2", b"{", b"\xff", b"nan", b"[1", b"2],3"])
+def test_a_bad_text_among_many_is_found(bad: bytes) -> None:
+    for others in (b"1", b"{}"):
+        with pytest.raises(ValueError) as caught:
+            json_text.decode_many([others, bad, others])
+        assert caught.value.args[1] == 1
+    with pytest.raises(ValueError):
+        json_text.decode_many([b"[1", b"2],3"])

@@ -1,0 +1,207 @@
+"""Aliases: outside conversation ids lead to one session, whoever comes first."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from flask_convstore import ANY, InvalidInput, SessionNotFound, StoreUnavailable
+from flask_convstore.domain.results import Alias
+from flask_convstore.operations import aliases, branching
+
+from ..harness import AwayAfter, Harness, MemoryHarness, PlainConversations
+from ..servers import Server
+from ..service import Service
+
+DAY = 24 * 3600 * 1000
+NAME = "telegram:123"
+
+
+def resolved(conversations: PlainConversations, alias: str = NAME, **options: Any) -> Any:
+    session = aliases.resolve(conversations, alias, create=True, **options)
+    assert session is not None
+    return session
+
+
+def test_an_alias_leads_to_one_session(conversations: PlainConversations) -> None:
+    assert aliases.resolve(conversations, NAME) is None
+    session = resolved(conversations, data={"name": "Ada", "history": ["hi"]}, ttl=50)
+    assert session == {"name": "Ada", "history": ["hi"]}
+    again = resolved(conversations, data={"other": 1})
+    assert (again, again.session_id, again.version) == (session, session.session_id, 1)
+    assert aliases.aliases(conversations, session.session_id) == [NAME]
+    assert resolved(conversations, "telegram:124").session_id != session.session_id
+
+
+def test_a_new_session_has_no_messages(conversations: PlainConversations) -> None:
+    assert resolved(conversations) == {"history": []}
+
+
+@pytest.mark.parametrize("gone", ["deleted", "expired"])
+def test_an_alias_of_a_session_that_is_gone_leads_to_a_new_one(
+    harness: Harness, conversations: PlainConversations, gone: str
+) -> None:
+    """The old id is never used again: what was meant for the old session must not reach the new one."""
+    old = resolved(conversations).session_id
+    if gone == "deleted":
+        conversations.delete_session(old)
+    else:
+        harness.expire(old)
+    assert aliases.resolve(conversations, NAME) is None
+    new = resolved(conversations).session_id
+    assert new != old
+    with pytest.raises(SessionNotFound):
+        conversations.append(old, "late")
+    assert resolved(conversations).session_id == new
+
+
+@pytest.mark.parametrize("before", ["nothing", "stale"])
+def test_any_number_of_callers_at_once_get_the_same_session(conversations: PlainConversations, before: str) -> None:
+    for round_ in range(5):
+        alias = f"slack:{round_}"
+        if before == "stale":
+            conversations.delete_session(resolved(conversations, alias).session_id)
+        barrier = threading.Barrier(12)
+        found: list[str] = []
+
+        def work(alias: str = alias, barrier: Any = barrier, found: Any = found) -> None:
+            barrier.wait()
+            found.append(resolved(conversations, alias).session_id)
+
+        threads = [threading.Thread(target=work) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 12
+        assert len(set(found)) == 1
+
+
+def test_an_alias_is_its_owners(conversations: PlainConversations) -> None:
+    ids = [resolved(conversations, owner=owner).session_id for owner in (None, "alice", "bob", "ali:ce")]
+    assert len(set(ids)) == 4
+    assert aliases.resolve(conversations, NAME, owner="carol") is None
+    assert resolved(conversations, owner=ANY).session_id == ids[0]
+    # A colon in an owner's name does not reach into another's aliases.
+    assert (
+        resolved(conversations, "ce:x", owner="ali").session_id
+        != resolved(conversations, "x", owner="ali:ce").session_id
+    )
+
+
+def test_nobody_links_to_anothers_session(conversations: PlainConversations) -> None:
+    conversations.save_session("hers", {}, owner="alice")
+    with pytest.raises(SessionNotFound):
+        aliases.link(conversations, NAME, "hers", owner="bob")
+    assert aliases.resolve(conversations, NAME, owner="bob") is None
+    # Even an alias that leads there shows nothing of it, and create=True takes none of it over.
+    conversations.save_session("his", {}, owner="bob")
+    aliases.link(conversations, NAME, "his", owner="bob")
+    conversations.delete_session("his", owner="bob")
+    conversations.save_session("his", {"secret": 1}, owner="alice")
+    assert aliases.resolve(conversations, NAME, owner="bob") is None
+    assert resolved(conversations, owner="bob") == {"history": []}
+
+
+def test_link_leads_elsewhere_and_unlink_nowhere(conversations: PlainConversations) -> None:
+    for session_id in ("one", "two"):
+        conversations.save_session(session_id, {"id": session_id})
+        aliases.link(conversations, NAME, session_id)
+    aliases.link(conversations, "web:7", "two")
+    assert resolved(conversations) == {"id": "two"}
+    assert aliases.aliases(conversations, "one") == []
+    assert aliases.aliases(conversations, "two") == [NAME, "web:7"]
+    assert aliases.unlink(conversations, NAME)
+    assert not aliases.unlink(conversations, NAME)
+    assert aliases.resolve(conversations, NAME) is None
+    assert aliases.aliases(conversations, "two") == ["web:7"]
+    assert conversations.exists("two")
+    assert aliases.aliases(conversations, "none") == []
+
+
+def test_clear_removes_session_and_alias_and_says_whether_there_was_one(conversations: PlainConversations) -> None:
+    assert not aliases.clear(conversations, NAME)
+    session_id = resolved(conversations).session_id
+    assert aliases.clear(conversations, NAME)
+    assert conversations.get_session(session_id) is None
+    assert not aliases.unlink(conversations, NAME)
+    conversations.delete_session(resolved(conversations).session_id)
+    assert not aliases.clear(conversations, NAME)
+    assert not aliases.unlink(conversations, NAME)
+
+
+def test_an_unlinked_session_can_still_be_used_and_linked_again(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"n": 1})
+    version = conversations.get_session("s").version  # type: ignore[union-attr]
+    aliases.link(conversations, NAME, "s")
+    aliases.unlink(conversations, NAME)
+    aliases.link(conversations, NAME, "s")
+    session = resolved(conversations)
+    assert (session, session.version) == ({"n": 1}, version)
+
+
+@pytest.mark.parametrize("alias", ["", "x" * 201, "a\nb", 5])
+def test_a_bad_alias_is_refused(conversations: PlainConversations, alias: Any) -> None:
+    with pytest.raises(InvalidInput):
+        aliases.resolve(conversations, alias, create=True)
+
+
+def test_an_alias_lives_30_days_and_longer_than_its_session(server: Server) -> None:
+    service = Service(server.url)
+    key = "chat:session:alias:{:telegram:123}"
+    with service.app.app_context():
+        short = service.convstore.resolve(NAME, create=True)
+        assert short is not None
+        assert 29 * DAY < server.client.pttl(key) <= 30 * DAY
+        service.convstore.touch(short.session_id, ttl=100 * 24 * 3600)
+        service.convstore.resolve(NAME)
+        assert 100 * DAY < server.client.pttl(key) <= 101 * DAY
+
+
+def test_an_alias_outlives_a_session_that_is_only_used_by_its_id(server: Server) -> None:
+    service = Service(server.url)
+    with service.app.app_context():
+        session = service.convstore.resolve(NAME, create=True)
+        assert session is not None
+        key, alias = f"chat:session:{{{session.session_id}}}", "chat:session:alias:{:telegram:123}"
+        service.convstore.touch(session.session_id, ttl=40 * 24 * 3600)
+        server.client.pexpire(alias, 1000)
+        server.client.hset(key, "indexed", 1)  # as a minute later
+        service.convstore.append(session.session_id, "still here")
+        assert 40 * DAY < server.client.pttl(alias) <= 41 * DAY
+
+
+def test_an_alias_expires_in_memory_too() -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store)
+    resolved(conversations)
+    harness.age(31 * DAY)
+    assert harness.store.follow(Alias(None, NAME), 1) is None
+
+
+def test_resolve_follows_where_a_conversation_was_moved(harness: Harness, conversations: PlainConversations) -> None:
+    """Also if whoever compacted died before it could lead the alias there."""
+    old = resolved(conversations)
+    new = branching.compact(conversations, old.session_id, "nothing was said")
+    assert resolved(conversations).session_id == new.session_id
+    aliases.move(conversations, Alias(None, NAME), new.session_id, old.session_id)
+    assert resolved(conversations).session_id == new.session_id
+
+
+@pytest.mark.parametrize(
+    ("operation", "writes"),
+    [(aliases.clear, 1), (aliases.unlink, 1), (aliases.resolve, 2)],
+    ids=["clear", "unlink", "resolve"],
+)
+def test_what_was_done_before_the_store_went_away_is_written(
+    conversations: PlainConversations, operation: Any, writes: int
+) -> None:
+    """The session is deleted, the alias leads nowhere, or the session is made: only the last step is missing."""
+    options = {"create": True} if operation is aliases.resolve else {}
+    if not options:
+        resolved(conversations)
+    with pytest.raises(StoreUnavailable) as caught:
+        operation(PlainConversations(AwayAfter(conversations.backend.store, writes)), NAME, **options)
+    assert caught.value.written is True

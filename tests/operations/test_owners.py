@@ -1,0 +1,664 @@
+"""Whose a request is: the app's loader, a browser's signed cookie, nobody; and what attacks on each of them get."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import flask_login
+import pytest
+from flask import Blueprint, Flask, Response, abort, request
+from flask.testing import FlaskClient
+from flask_limiter import Limiter
+from itsdangerous import URLSafeTimedSerializer
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
+
+from flask_convstore import ANY, ConversationStore, InvalidInput, OwnerRequired, SessionMoved
+from flask_convstore.config import ENDPOINTS
+
+from ..service import OwnedService, Service, path_of, problem
+
+SECRET = "not a secret"
+COOKIE = "convstore_owner"
+
+
+def anonymous(url: str, *, secret: Any = SECRET, **config: Any) -> Service:
+    service = Service(url, ANONYMOUS_OWNER=True, **config)
+    service.app.secret_key = secret
+    return service
+
+
+def started(client: FlaskClient, path: str = "/sessions") -> str:
+    response = client.post(path, json={"data": {"mine": True}})
+    assert response.status_code == 201, response.data
+    assert response.json
+    session_id: str = response.json["session_id"]
+    return session_id
+
+
+def listed(client: FlaskClient, path: str = "/sessions", **options: Any) -> list[str]:
+    response = client.get(path, **options)
+    assert response.status_code == 200, response.data
+    assert response.json
+    return [session["session_id"] for session in response.json["sessions"]]
+
+
+def cookie_of(client: FlaskClient) -> str:
+    found = client.get_cookie(COOKIE)
+    assert found
+    return found.value
+
+
+def signed(owner: Any, *, secret: str = SECRET, name: str = COOKIE) -> str:
+    return str(URLSafeTimedSerializer(secret, salt=f"flask-convstore.{name}").dumps(owner))
+
+
+# ---- the loader
+
+
+def test_a_loader_tells_the_owner(url: str) -> None:
+    service = OwnedService(url)
+    created = service.call("alice", "POST", json={}).json
+    assert created
+    session_id = created["session_id"]
+    assert service.call("alice", "GET", f"/{session_id}").status_code == 200
+    for stranger in ("bob", "ALICE", "alice ", "*", "=alice", None):
+        response = service.call(stranger, "GET", f"/{session_id}")
+        absent = service.call(stranger, "GET", "/2f1c0000-0000-4000-8000-000000000000")
+        assert (response.status_code, response.data) == (404, absent.data)
+    with service.app.app_context():
+        assert service.convstore.get_session(session_id) is not None, "outside a request: the server"
+        assert service.convstore.get_session(session_id, owner="alice") is not None
+        assert service.convstore.get_session(session_id, owner="bob") is None
+        assert service.convstore.get_session(session_id, owner=None) is None
+
+
+def test_a_number_is_a_name_too(url: str) -> None:
+    service = Service(url)
+    service.convstore.owner_loader(lambda: 42)
+    session_id = service.start()
+    with service.app.app_context():
+        assert service.convstore.get_session(session_id, owner="42") is not None
+
+
+@pytest.mark.parametrize("owner", ["", "x" * 201, "a\nb", "\ud800", True, 1.5, b"alice"])
+def test_a_loader_that_gives_no_name_lets_nobody_in(url: str, owner: Any) -> None:
+    service = Service(url)
+    service.convstore.owner_loader(lambda: owner)
+    problem(service.client.get("/sessions"), 422, "invalid")
+    problem(service.client.post("/sessions"), 422, "invalid")
+    with service.app.test_request_context(), pytest.raises(InvalidInput):
+        service.convstore.get_session("s")
+
+
+def test_nobody_in_particular(url: str) -> None:
+    service = OwnedService(url)
+    session_id = service.json(service.call(None, "POST", json={}), 201)["session_id"]
+    assert service.call(None, "GET", f"/{session_id}").status_code == 200, "the unguessable id is the key"
+    assert service.call("alice", "GET", f"/{session_id}").status_code == 404
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/export"), ("POST", "/import")):
+        options: Any = {"data": b"", "content_type": "application/x-ndjson"} if path == "/import" else {}
+        problem(service.call(None, method, path, **options), 401, "owner-required")
+    problem(service.call(None, "POST", json={"alias": "web:1"}), 401, "owner-required")
+    for key in ("1", "order-17", "x" * 36):
+        problem(service.call(None, "POST", json={}, headers={"Idempotency-Key": key}), 422, "invalid")
+    with service.app.test_request_context():
+        convstore = service.convstore
+        for call in (convstore.current_session, convstore.usage, convstore.delete_owner):
+            for owner in (None, ANY):
+                with pytest.raises(OwnerRequired):
+                    call(owner=owner)
+
+
+def test_aliases_and_start_keys_are_the_owners(url: str) -> None:
+    service = OwnedService(url)
+    ids = set()
+    for owner in ("alice", "bob", "alice\u00a0", "a"):
+        asked: list[Any] = [{"json": {"alias": "web:1"}}, {"json": {}, "headers": {"Idempotency-Key": "1"}}]
+        for options in asked:
+            first, again = (service.call(owner, "POST", **options) for _ in range(2))
+            assert first.json
+            assert again.json
+            assert first.json["session_id"] == again.json["session_id"]
+            ids.add(first.json["session_id"])
+    assert len(ids) == 8
+    uuid = "2f1c0000-0000-4000-8000-000000000001"
+    nobodys = service.call(None, "POST", json={}, headers={"Idempotency-Key": uuid}).json
+    hers = service.call("alice", "POST", json={}, headers={"Idempotency-Key": uuid}).json
+    assert nobodys
+    assert hers
+    assert nobodys["session_id"] != hers["session_id"]
+
+
+def test_flask_login(url: str) -> None:
+    """As docs/owners.md has it."""
+    service = Service(url)
+    app, convstore = service.app, service.convstore
+    app.secret_key = SECRET
+    manager = flask_login.LoginManager(app)
+
+    class User(flask_login.UserMixin):  # type: ignore[misc]
+        def __init__(self, name: str) -> None:
+            self.id = name
+
+    manager.user_loader(User)
+
+    @convstore.owner_loader
+    def owner() -> str | None:
+        user = flask_login.current_user
+        return user.get_id() if user.is_authenticated else None
+
+    @app.post("/login/<name>")
+    def login(name: str) -> dict[str, Any]:
+        before = request.json["session_id"]
+        flask_login.login_user(User(name))
+        return {"session_id": convstore.rotate_id(before, new_owner=name, owner=None).session_id}
+
+    @app.post("/logout")
+    def logout() -> str:
+        flask_login.logout_user()
+        return ""
+
+    alice, bob, attacker = (app.test_client() for _ in range(3))
+    fixed = started(attacker)  # the attacker makes the victim use a session that the attacker knows
+    response = alice.post("/login/alice", json={"session_id": fixed})
+    assert response.json
+    session_id = response.json["session_id"]
+    assert session_id != fixed
+    assert attacker.get(f"/sessions/{fixed}").status_code == 404
+    assert attacker.get(f"/sessions/{session_id}").status_code == 404
+    assert alice.get(f"/sessions/{session_id}").json["data"] == {"mine": True}  # type: ignore[index]
+    bobs = started(bob)
+    bob.post("/login/bob", json={"session_id": bobs})
+    assert bob.get(f"/sessions/{session_id}").status_code == 404
+    assert listed(alice) == [session_id]
+    alice.post("/logout")
+    assert alice.get("/sessions").status_code == 401
+    assert alice.get(f"/sessions/{session_id}").status_code == 404
+
+
+def test_rotating_takes_all_along(url: str) -> None:
+    service = OwnedService(url)
+    with service.app.app_context():
+        convstore = service.convstore
+        convstore.save_session("s", {"a": 1, "history": [{"role": "user", "content": "hi"}]}, ttl=5000, owner="alice")
+        convstore.update_session("s", title="kept")
+        convstore.link("web:1", "s", owner="alice")
+        rotated = convstore.rotate_id("s", owner="alice")
+        assert rotated == {"a": 1, "history": [{"role": "user", "content": "hi"}]}
+        assert (rotated.title, round((rotated.expires_at - rotated.updated_at).total_seconds(), -1)) == ("kept", 5000)
+        led = convstore.resolve("web:1", owner="alice")
+        assert led is not None
+        assert led.session_id == rotated.session_id
+        assert convstore.aliases(rotated.session_id, owner="alice") == ["web:1"]
+        assert convstore.get_session("s") is None
+        assert convstore.current_session(owner="alice") == rotated
+
+
+def test_a_start_by_alias_says_what_was_written(url: str) -> None:
+    """The session that it makes; nothing, where it comes upon one with a turn in progress."""
+    service = OwnedService(url)
+    service.convstore.reply(lambda turn: "hello")
+    start: Any = {"json": {"alias": "web:1", "message": {"content": "hi"}}}
+    with service.app.app_context():
+        session = service.convstore.resolve("web:1", create=True, owner="alice")
+        with service.convstore.turn(session.session_id, "first", owner="alice"):
+            refused = problem(service.call("alice", "POST", **start), 409, "turn-in-progress")
+            assert refused["written"] is False
+    too_large: Any = {"json": {"alias": "web:2", "message": {"content": "x" * 2_000_000}}}
+    assert problem(service.call("alice", "POST", **too_large), 413, "too-large")["written"] is True
+    with service.app.app_context():
+        assert service.convstore.resolve("web:2", owner="alice") == {"history": []}
+
+
+def test_a_new_owner_takes_no_aliases_of_the_one_before(url: str) -> None:
+    service = OwnedService(url)
+    with service.app.app_context():
+        convstore = service.convstore
+        session = convstore.resolve("web:1", create=True, owner="anonymous:1")
+        convstore.link("telegram:1", session.session_id, owner=ANY)
+        taken = convstore.rotate_id(session.session_id, new_owner="ada", owner="anonymous:1")
+        assert convstore.resolve("web:1", owner="anonymous:1") is None
+        assert convstore.resolve("web:1", owner="ada") is None
+        led = convstore.resolve("telegram:1", owner=ANY)
+        assert led is not None
+        assert led.session_id == taken.session_id
+
+
+def test_what_goes_on_elsewhere_is_rotated_there(url: str) -> None:
+    service = OwnedService(url)
+    with service.app.app_context():
+        convstore = service.convstore
+        convstore.save_session("s", {"history": []}, owner="alice")
+        new = convstore.compact("s", "so far", owner="alice")
+        with pytest.raises(SessionMoved) as caught:
+            convstore.rotate_id("s", owner="alice")
+        assert caught.value.moved_to == new.session_id
+        assert len(convstore.list_sessions(owner="alice").sessions) == 2
+
+
+# ---- a browser's own owner
+
+
+def test_a_browser_is_an_owner(url: str) -> None:
+    app = anonymous(url).app
+    ada, bob = app.test_client(), app.test_client()
+    session_id = started(ada)
+    assert listed(ada) == [session_id]
+    assert listed(bob) == []
+    assert ada.get(f"/sessions/{session_id}").status_code == 200
+    assert bob.get(f"/sessions/{session_id}").status_code == 404
+    first = cookie_of(ada)
+    assert listed(ada) == [session_id]
+    assert cookie_of(ada) == first, "it is given once"
+
+
+def test_what_the_cookie_is_like(url: str) -> None:
+    app = anonymous(url).app
+    for base, is_secure in (("http://localhost", False), ("https://localhost", True)):
+        response = app.test_client().post("/sessions", json={}, base_url=base)
+        (cookie,) = response.headers.getlist("Set-Cookie")
+        assert cookie.startswith(f"{COOKIE}=")
+        for part in ("HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=31536000"):
+            assert part in cookie
+        assert ("Secure" in cookie) == is_secure
+        assert "Domain" not in cookie
+        assert "Cookie" in response.headers["Vary"]
+
+
+def test_only_who_asks_for_an_owner_gets_a_cookie(url: str) -> None:
+    service = anonymous(url)
+    service.app.get("/plain")(lambda: "hello")
+    for path in ("/plain", "/sessions/health", "/absent"):
+        response = service.client.get(path)
+        assert "Set-Cookie" not in response.headers
+        assert "Vary" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda good: "",
+        lambda good: "anonymous:1",
+        lambda good: good[:-5] + ("A" if good[-5] != "A" else "B") + good[-4:],
+        lambda good: good.partition(".")[0],
+        lambda good: "e30" + good[3:],
+        lambda good: good + "x" * 2000,
+        lambda good: signed("admin", secret="another"),
+        lambda good: signed("admin", name="notes_owner"),
+        lambda good: signed("admin", name="session"),
+        lambda good: str(URLSafeTimedSerializer(SECRET, salt="cookie-session").dumps("admin")),
+        lambda good: signed({"owner": "admin"}),
+        lambda good: signed(["admin"]),
+        lambda good: signed(None),
+    ],
+)
+def test_a_forged_cookie_is_none(url: str, forge: Any) -> None:
+    service = anonymous(url)
+    session_id = started(service.client)
+    with service.app.app_context():
+        service.convstore.save_session("admins", {}, owner="admin")
+    attacker = service.app.test_client()
+    forged = forge(cookie_of(service.client))
+    attacker.set_cookie(COOKIE, forged)
+    assert attacker.get(f"/sessions/{session_id}").status_code == 404
+    assert attacker.get("/sessions/admins").status_code == 404
+    assert listed(attacker) == []
+    assert cookie_of(attacker) != forged, "it is a new browser"
+
+
+def test_another_stores_cookie_is_none(url: str) -> None:
+    service = anonymous(url)
+    service.app.config.update(NOTES_URL=url, NOTES_PREFIX="notes:", NOTES_ANONYMOUS_OWNER=True)
+    notes = ConversationStore(service.app, name="notes", config_prefix="NOTES")
+    service.app.register_blueprint(notes.blueprint, url_prefix="/notes")
+    client, other = service.client, service.app.test_client()
+    started(client)
+    noted = started(client, "/notes")
+    found = client.get_cookie("notes_owner")
+    assert found
+    other.set_cookie(COOKIE, found.value)
+    other.set_cookie("notes_owner", cookie_of(client))
+    assert listed(other) == listed(other, "/notes") == []
+    assert listed(client, "/notes") == [noted]
+
+
+def test_an_expired_cookie_is_none_and_an_old_one_is_given_anew(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = anonymous(url)
+    session_id, first, real = started(service.client), cookie_of(service.client), time.time
+    for days, is_known, is_new in ((29, True, False), (31, True, True), (366, False, True)):
+        client = service.app.test_client()
+        client.set_cookie(COOKIE, first)
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda days=days: real() + days * 86_400)
+            response = client.get("/sessions")
+        assert response.json
+        assert [session["session_id"] for session in response.json["sessions"]] == [session_id] * is_known
+        assert ("Set-Cookie" in response.headers) == is_new
+
+
+def test_keys_are_rotated(url: str) -> None:
+    service = anonymous(url)
+    session_id, first = started(service.client), cookie_of(service.client)
+    service.app.config.update(SECRET_KEY="new", SECRET_KEY_FALLBACKS=[SECRET])
+    assert listed(service.client) == [session_id]
+    fresh = service.app.test_client()
+    started(fresh)
+    service.app.config["SECRET_KEY_FALLBACKS"] = []
+    assert len(listed(fresh)) == 1, "new ones are signed with the new key"
+    service.client.set_cookie(COOKIE, first)
+    assert listed(service.client) == []
+
+
+def test_who_logs_in_is_not_anonymous(url: str) -> None:
+    service = anonymous(url)
+    service.convstore.owner_loader(lambda: request.headers.get("X-Owner"))
+    session_id = started(service.client)
+    as_ada = {"X-Owner": "ada"}
+    assert listed(service.client, headers=as_ada) == []
+    assert service.client.get(f"/sessions/{session_id}", headers=as_ada).status_code == 404
+    assert listed(service.client) == [session_id]
+
+
+def test_without_a_secret_key_it_says_so(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    service = anonymous(url, secret=None)
+    found = problem(service.client.get("/sessions"), 500, "misconfigured")
+    assert "SECRET_KEY" not in str(found)
+    assert "SECRET_KEY" in caplog.text
+
+
+def test_no_cookie_in_a_log(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    service = anonymous(url)
+    caplog.set_level(0)
+    started(service.client)
+    cookie = cookie_of(service.client)
+    service.client.set_cookie(COOKIE, cookie + "x")
+    service.client.get("/sessions")
+    problem(service.client.post("/sessions", json={}, headers={"Origin": "http://evil.example"}), 403, "cross-origin")
+    assert cookie not in caplog.text
+    assert SECRET not in caplog.text
+
+
+# ---- other sites
+
+
+EVIL: list[dict[str, str]] = [
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost.evil.example"},
+    {"Origin": "http://localhost:8000"},
+    {"Origin": "https://localhost"},
+    {"Origin": ""},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+]
+OURS: list[dict[str, str]] = [
+    {},
+    {"Origin": "http://localhost"},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+]
+
+
+@pytest.mark.parametrize("headers", EVIL)
+def test_another_site_changes_nothing(url: str, headers: dict[str, str]) -> None:
+    client = anonymous(url).client
+    session_id = started(client)
+    for endpoint, rule, method in ENDPOINTS:
+        path = path_of(rule, session_id)
+        response = client.open(path, method=method, headers=headers, json={} if method != "GET" else None)
+        if method == "GET":
+            assert response.status_code == 200, endpoint
+        else:
+            assert problem(response, 403, "cross-origin")["written"] is False
+    assert client.get(f"/sessions/{session_id}").json["version"] == 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("headers", OURS)
+def test_the_apps_own_pages_and_programs_do(url: str, headers: dict[str, str]) -> None:
+    client = anonymous(url).client
+    session_id = started(client)
+    assert client.post(f"/sessions/{session_id}/messages", json={"content": "x"}, headers=headers).status_code == 201
+    assert client.delete(f"/sessions/{session_id}", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "mimetype", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+def test_no_form_of_another_site_does_anything_with_the_apps_cookies(url: str, mimetype: str | None) -> None:
+    """Starting sessions without a body would push out those that are there."""
+    service = Service(url, MAX_SESSIONS=1)
+    service.convstore.owner_loader(lambda: request.cookies.get("login"))
+    service.client.set_cookie("login", "alice")
+    session_id = started(service.client)
+    for path in ("/sessions", f"/sessions/{session_id}/fork", f"/sessions/{session_id}/messages", "/sessions/import"):
+        for data in (None, b'{"content": "x", "="}'):
+            response = service.client.post(
+                path, data=data, content_type=mimetype, headers={"Origin": "http://evil.example"}
+            )
+            problem(response, 403, "cross-origin")
+    assert listed(service.client) == [session_id]
+    for path in ("/sessions", f"/sessions/{session_id}/fork", f"/sessions/{session_id}/messages"):
+        assert service.client.post(path, data=b'{"content": "x"}', content_type="text/plain").status_code == 415
+    assert listed(service.client) == [session_id]
+
+
+def test_cors_is_the_hosts(url: str) -> None:
+    """A page of another origin whose request the host has allowed, by CORS, works with the app's login."""
+    service = Service(url)
+    service.convstore.owner_loader(lambda: request.cookies.get("login"))
+
+    @service.app.after_request
+    def allow(response: Response) -> Response:
+        response.headers["Access-Control-Allow-Origin"] = "https://app.example"
+        return response
+
+    service.client.set_cookie("login", "alice")
+    response = service.client.post("/sessions", json={}, headers={"Origin": "https://app.example"})
+    assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (201, "https://app.example")
+    plain = Service(url).client.post("/sessions", json={}, headers={"Origin": "https://app.example"})
+    assert not [name for name, _ in plain.headers if name.startswith("Access-Control")]
+
+
+# ---- the host's manners, and ours
+
+
+def test_flask_limiter(url: str) -> None:
+    """As docs/owners.md has it."""
+    service = OwnedService(url)
+    limiter = Limiter(
+        lambda: request.headers.get("X-Owner") or "nobody",
+        app=service.app,
+        storage_uri="memory://",
+        headers_enabled=True,
+    )
+    limiter.limit("3/minute")(service.convstore.blueprint)
+    statuses = [service.call("alice", "POST", json={}).status_code for _ in range(5)]
+    assert statuses == [201, 201, 201, 429, 429]
+    assert service.call("bob", "POST", json={}).status_code == 201
+    assert "Retry-After" in service.call("alice", "GET").headers
+
+
+def test_the_hosts_own_authentication(url: str) -> None:
+    service = Service(url)
+    app = Flask("auth")
+    app.config.update(CONVSTORE_URL=url)
+    convstore = ConversationStore(app)
+
+    @convstore.blueprint.before_request
+    def authenticate() -> None:
+        if request.headers.get("Authorization") != "Bearer good":
+            abort(401)
+
+    app.register_blueprint(convstore.blueprint)
+    client = app.test_client()
+    for _, rule, method in ENDPOINTS:
+        path = path_of(rule, "s")
+        assert client.open(path, method=method).status_code == 401
+    assert client.post("/sessions", headers={"Authorization": "Bearer good"}).status_code == 201
+    assert service.client.post("/sessions").status_code == 201
+
+
+def test_error_handlers_stay_where_they_are(url: str) -> None:
+    service = Service(url)
+    app = service.app
+
+    @app.errorhandler(Exception)
+    def anything(error: Exception) -> tuple[str, int]:
+        return f"host: {type(error).__name__}", error.code or 500 if isinstance(error, HTTPException) else 500
+
+    @app.errorhandler(404)
+    def missing(error: Exception) -> tuple[str, int]:
+        return "host: 404", 404
+
+    @app.get("/hosts")
+    def hosts() -> str:
+        with app.test_request_context():
+            service.convstore.append("absent", "x")
+        return ""
+
+    assert service.client.get("/hosts").data == b"host: SessionNotFound"
+    assert service.client.get("/absent").data == b"host: 404"
+    problem(service.client.get("/sessions/absent"), 404, "not-found")
+    problem(service.client.post("/sessions", data=b"{", content_type="application/json"), 400, "bad-json")
+    problem(service.client.post("/sessions", data=b"x", content_type="text/plain"), 415, "unsupported-media-type")
+    problem(service.client.post("/sessions", json={"x": 1}), 422, "invalid")
+    app.config["MAX_CONTENT_LENGTH"] = 10
+    problem(service.client.post("/sessions", json={"data": {"x": "y" * 100}}), 413, "too-large")
+
+
+@pytest.mark.parametrize("routes", [False, ("start_session",), "start_session, get_session", ("health",)])
+def test_routes_that_are_switched_off(url: str, routes: Any) -> None:
+    service = Service(url, ROUTES=routes)
+    on = {name.strip() for name in routes.split(",")} if isinstance(routes, str) else set(routes or ())
+    for endpoint, rule, method in ENDPOINTS:
+        path = path_of(rule, "s")
+        response = service.client.open(path, method=method)
+        is_ours = response.mimetype in ("application/json", "application/problem+json")
+        assert is_ours == (endpoint in on), endpoint
+        assert is_ours or response.status_code == 404
+
+
+def test_two_stores_in_one_app(url: str) -> None:
+    service = OwnedService(url)
+    app = service.app
+    app.config.update(
+        NOTES_URL=url, NOTES_PREFIX="notes:", NOTES_MAX_SESSIONS=1, NOTES_ROUTES="start_session,list_sessions"
+    )
+    notes = ConversationStore(app, name="notes", config_prefix="NOTES")
+    notes.owner_loader(lambda: "the team")
+    parent = Blueprint("api", __name__, url_prefix="/api")
+    parent.register_blueprint(notes.blueprint, url_prefix="/notes")
+    app.register_blueprint(parent)
+    client = app.test_client()
+    ids = [started(client, "/api/notes") for _ in range(2)]
+    assert listed(client, "/api/notes") == ids[1:], "each has its own quota, owner and routes"
+    assert client.get(f"/api/notes/{ids[1]}").mimetype == "text/html"
+    hers = [service.call("alice", "POST", json={}).json["session_id"] for _ in range(2)]  # type: ignore[index]
+    assert len(listed(client, headers={"X-Owner": "alice"})) == 2
+    assert service.call("the team", "GET", f"/{ids[1]}").status_code == 404
+    response = service.call("alice", "POST", json={})
+    assert response.headers["Location"].startswith("/sessions/")
+    assert client.post("/api/notes", json={}).headers["Location"].startswith("/api/notes/")
+    cursor = service.call("alice", "GET", "?limit=1").json["next"]  # type: ignore[index]
+    assert hers
+    assert [client.get(f"/api/notes?cursor={cursor}").status_code] == [200], "a cursor says when, not whose"
+
+
+# ---- bodies and headers that attack
+
+
+DEEP = b'{"data": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (DEEP, 400),
+        (b'{"data": {"x": 1' + b"0" * 400_000 + b"}}", 422),
+        (b'{"data": {"x": 1e999}}', 422),
+        (b'{"data": {"x": NaN}}', 400),
+        (b'{"data": {"x": -Infinity}}', 400),
+        (b'{"data": {"x": 1}, "data": {"x": 2}}', 400),
+        (b'{"data": {"x": {"a": 1, "a": 2}}}', 400),
+        (b'{"data": {"x": "\\ud800"}}', 422),
+        (b'{"data": {"\\ud800": 1}}', 422),
+        (b'{"data": {"x": "\xff"}}', 400),
+        (b'\xef\xbb\xbf{"data": {}}', 400),
+        (b'{"data": {"__proto__": 1}}', 201),
+        (b'{"data": {"x": "\\u0000"}}', 201),
+        (b'{"alias": "a\\u0000"}', 422),
+        (b'{"alias": ""}', 422),
+        (b'{"owner": "alice"}', 422),
+        (b'{"session_id": "mine"}', 422),
+        (b'{"ttl": 1}', 422),
+        (b'{"title": "x"}', 422),
+        (b'{"data": {"history": []}}', 422),
+        (b'{"message": {"role": "system", "content": "x"}}', 422),
+        (b'{"message": {"content": "x", "status": "failed"}}', 422),
+        (b'{"message": {"content": "x", "tokens": {"input": 1}}}', 422),
+        (b"[]", 422),
+        (b"null", 422),
+        (b'"text"', 422),
+    ],
+)
+def test_bodies_that_attack(url: str, body: bytes, status: int) -> None:
+    service = OwnedService(url)
+    response = service.call("alice", "POST", data=body, content_type="application/json")
+    assert response.status_code == status, response.data[:300]
+    assert len(response.data) < 2000
+    listed_now = service.call("alice", "GET").json
+    assert listed_now
+    assert len(listed_now["sessions"]) == (status == 201)
+    if status == 201:
+        assert service.call("alice", "GET", f"/{listed_now['sessions'][0]['session_id']}").status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "a\x7f", "\x01", "é" * 201])
+def test_header_values_that_attack(url: str, key: str) -> None:
+    service = OwnedService(url)
+    problem(service.call("alice", "POST", json={}, headers={"Idempotency-Key": key}), 422, "invalid")
+
+
+@pytest.mark.parametrize("tag", ["*", '"1-1"', 'W/"1-1"', "garbage", '"' + "1" * 10_000 + '"', '"1-1", "2-2"', '"٣-٣"'])
+def test_if_match_of_any_form(url: str, tag: str) -> None:
+    service = OwnedService(url)
+    session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
+    headers = {"If-Match": tag.encode().decode("latin-1")}
+    for method, path, body in (
+        ("PATCH", "", {"data": {"x": 1}}),
+        ("POST", "/messages", {"content": "x"}),
+        ("DELETE", "", None),
+    ):
+        response = service.call("alice", method, f"/{session_id}{path}", json=body, headers=headers)
+        assert response.status_code in (412,) if tag != "*" else response.status_code < 300, response.data
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "%00", "MQ", "LTE", "aW5m", "2aE", "KDA", "MSAy", "4pyT", "x" * 1001, "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk"],
+)
+def test_cursors_of_any_form(url: str, cursor: str) -> None:
+    """Other people's, other stores', and none at all: 200 with the caller's own, or 422."""
+    service = OwnedService(url)
+    service.call("alice", "POST", json={})
+    service.call("bob", "POST", json={})
+    for path in ("", "/export"):
+        response: TestResponse = service.call("alice", "GET", f"{path}?cursor={cursor}")
+        assert response.status_code in (200, 422), response.data
+        if response.status_code == 200:
+            assert response.data.count(b"session_id") <= 1
+
+
+def test_no_internals_in_errors(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = OwnedService(url, BUDGET=0.3)
+
+    def leak(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("chat:session:{secret} redis://:password@host")
+
+    monkeypatch.setattr(ConversationStore, "list_sessions", leak)
+    response = service.call("alice", "GET")
+    assert response.status_code == 500
+    assert b"password" not in response.data

@@ -1,0 +1,867 @@
+"""Sessions as users have them: exactly what was saved comes back, and only what changed is written, merged with others."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections import UserList
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flask_convstore.config import Settings
+from flask_convstore.domain.commands import Command, Save, Touch
+from flask_convstore.domain.messages import Message
+from flask_convstore.domain.results import ANY, Receipt
+from flask_convstore.errors import (
+    ConflictError,
+    CorruptValue,
+    InvalidInput,
+    InvalidSessionId,
+    NotSerializable,
+    SessionNotFound,
+    StoreUnavailable,
+    TokenReused,
+    TooLarge,
+)
+from flask_convstore.sessions.session import ListSession, Session, as_session, content_of_base, plain
+from flask_convstore.stores.store import Store, StoreAround
+
+from ..domain.test_json_text import JSON, Word
+from ..harness import Harness, MemoryHarness, PlainConversations
+
+USER = {"role": "user", "content": "hello"}
+BOT = {"role": "assistant", "content": "hi"}
+
+
+def get(conversations: PlainConversations, session_id: str = "s", **options: Any) -> Any:
+    session = conversations.get_session(session_id, **options)
+    assert session is not None
+    return session
+
+
+class Recorder(StoreAround):
+    """A store around a store that keeps the commands it is given."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.commands: list[Command] = []
+
+    def apply(self, command: Command) -> Receipt:
+        self.commands.append(command)
+        return super().apply(command)
+
+
+# ---- what was saved comes back
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"history": []},
+        {"a": None, "b": [], "c": {}, "d": 0, "e": "", "f": False},
+        {"history": [USER, BOT], "state": {"deep": [{"x": 1}]}},
+        {"history": ["User: hi", 3, None, ["x"], {"query": "q", "response": "r"}, {"role": "user", "parts": [{}]}]},
+        {"": "empty name", "d:x": 1, "version": 7, "ä ö": "☃"},
+        {"history": [{"role": "user", "content": "line\nbreak \u0000 \u2028 🎉", "id": 5, "seq": "own"}]},
+        [],
+        [USER, BOT],
+        ["plain", 1, None],
+    ],
+)
+def test_exactly_what_was_saved(conversations: PlainConversations, content: Any) -> None:
+    saved = conversations.save_session("s", copy.deepcopy(content))
+    loaded = get(conversations)
+    assert saved == loaded == content
+    assert type(loaded) is type(saved) is (ListSession if isinstance(content, list) else Session)
+    assert ("history" in loaded) == ("history" in content)
+
+
+def test_a_session_knows_itself(conversations: PlainConversations) -> None:
+    before = datetime.now(UTC)
+    saved = conversations.save_session("s", {"history": [USER]}, ttl=600)
+    conversations.append("s", BOT)
+    for session in (saved, get(conversations)):
+        assert session.session_id == "s"
+        assert session.title == "hello"
+        assert timedelta(seconds=599) < session.expires_at - session.updated_at <= timedelta(seconds=601)
+    assert (saved.version, get(conversations).version) == (1, 2)
+    assert saved.created_at == get(conversations).created_at
+    if not isinstance(conversations.backend.store, MemoryHarness):
+        assert before.tzinfo == saved.created_at.tzinfo
+    [first, second] = get(conversations).messages
+    assert (first.seq, first.id, first.body, first["content"], first.get("x", 1)) == (1, "msg-1", USER, "hello", 1)
+    assert (second.seq, second.body, second.metadata, second.status) == (2, BOT, None, None)
+    assert abs(first.created_at - before) < timedelta(seconds=5)
+
+
+def test_a_session_that_was_never_saved_knows_nothing() -> None:
+    with pytest.raises(AttributeError, match="never saved or loaded"):
+        _ = Session({"a": 1}).version
+    with pytest.raises(AttributeError, match="no attribute 'versoin'"):
+        _ = Session({"a": 1}).versoin  # type: ignore[attr-defined]
+    assert not hasattr(Session(), "_base")
+
+
+def test_sessions_can_be_copied_and_pickled(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [USER]})
+    session = get(conversations)
+    for twin in (copy.copy(session), copy.deepcopy(session), pickle.loads(pickle.dumps(session))):
+        assert twin == session
+        assert twin.version == 1
+    copied = copy.deepcopy(session)
+    copied["history"].append(BOT)
+    conversations.save_session("s", copied)
+    assert get(conversations)["history"] == [USER, BOT]
+    assert session["history"] == [USER]
+
+
+def test_text_forms(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"at": datetime(2026, 1, 2, tzinfo=UTC), "price": Decimal("1.10"), "t": (1, 2)})
+    assert get(conversations) == {"at": "2026-01-02T00:00:00+00:00", "price": "1.10", "t": [1, 2]}
+
+
+def test_the_history_key_can_be_named(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(history_key="messages"))
+    conversations.save_session("s", {"messages": [USER], "history": "a field"})
+    conversations.append("s", BOT, data={"history": "changed"})
+    assert get(conversations) == {"messages": [USER, BOT], "history": "changed"}
+
+
+def test_names_that_are_members_of_an_enum_come_back_as_texts(conversations: PlainConversations) -> None:
+    """From memory too: an answer over HTTP cannot write any other."""
+    conversations.save_session("s", {Word.RED: 1, "history": [{Word.RED: {Word.RED: 2}}]})
+    session = get(conversations)
+    session[Word.RED] = 3
+    conversations.save_session("s", session)
+    loaded = get(conversations)
+    assert loaded == {"red": 3, "history": [{"red": {"red": 2}}]}
+    assert {type(name) for name in loaded} == {str}
+
+
+# ---- merging
+
+
+def test_different_fields_of_two_readers_both_land(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": {"x": 1}, "b": [1], "c": 1})
+    one, two = get(conversations), get(conversations)
+    one["a"]["x"] = 2
+    one["new"] = True
+    del two["c"]
+    two["b"].append(2)
+    conversations.save_session("s", one)
+    assert conversations.save_session("s", two) is two
+    assert get(conversations) == {"a": {"x": 2}, "b": [1, 2], "new": True}
+
+
+def test_a_collision_changes_nothing(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "b": 1, "history": [USER]})
+    one, two = get(conversations), get(conversations)
+    one["a"] = 2
+    conversations.save_session("s", one)
+    two["a"], two["b"] = 3, 3
+    two["history"].append(BOT)
+    with pytest.raises(ConflictError) as caught:
+        conversations.save_session("s", two)
+    assert (caught.value.what, caught.value.expected, caught.value.actual, caught.value.written) == ("a", 1, 2, False)
+    assert get(conversations) == {"a": 2, "b": 1, "history": [USER]}
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", two)
+    latest = get(conversations)
+    latest["b"] = 3
+    conversations.save_session("s", latest)
+    assert get(conversations) == {"a": 2, "b": 3, "history": [USER]}
+
+
+def test_true_and_one_are_different(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"flag": 1, "n": 1})
+    session = get(conversations)
+    session["flag"], session["n"] = True, 1.0
+    conversations.save_session("s", session)
+    assert [repr(value) for value in get(conversations).values()] == ["True", "1.0"]
+
+
+def test_appends_of_two_readers_both_land(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [USER]})
+    one, two = get(conversations), get(conversations)
+    one["history"].append("one")
+    two["history"] += ["two", "three"]
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations)["history"] == [USER, "one", "two", "three"]
+    assert [message.seq for message in two.messages] == [1, 3, 4]
+
+
+def test_dropping_the_oldest_merges(conversations: PlainConversations) -> None:
+    conversations.save_session("s", list(range(20)))
+    one, two = get(conversations), get(conversations)
+    one.extend(["one", "one"])
+    one[:] = one[-20:]
+    two.pop(0)
+    two.append("two")
+    conversations.append("s", "three")
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations) == [*range(2, 20), "three", "one", "one", "two"]
+    assert get(conversations).messages[0].seq == 3
+
+
+def test_slices_copies_and_sums_are_the_session(conversations: PlainConversations) -> None:
+    """``session = session[-20:]`` is how half of the apps trim."""
+    conversations.save_session("s", list(range(20)))
+    one, two = get(conversations), get(conversations)
+    conversations.save_session("s", (one + ["one"])[-20:])  # noqa: RUF005
+    two = two.copy()[5:]
+    two.append("two")
+    conversations.save_session("s", two)
+    assert get(conversations) == [*range(5, 20), "one", "two"]
+    assert one[0] == 0
+    conversations.save_session("d", {"a": 1})
+    mine, theirs, others = (get(conversations, "d") for _ in range(3))
+    conversations.save_session("d", theirs | {"theirs": 1})
+    conversations.save_session("d", mine.copy() | {"mine": 1})
+    conversations.save_session("d", {"a": 0, "default": 1} | others)
+    assert get(conversations, "d") == {"a": 1, "theirs": 1, "mine": 1, "default": 1}
+    assert (Session(a=1) | {"b": 2}) == {"a": 1, "b": 2}
+    assert ({"b": 2, "a": 2} | Session(a=1)) == {"b": 2, "a": 1}
+
+
+def test_dropping_all_merges(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["a", "b"])
+    session = get(conversations)
+    conversations.append("s", "c")
+    session.clear()
+    conversations.save_session("s", session)
+    assert get(conversations) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [["A", "b"], ["a"], ["x", "a", "b"], ["x", "y"], ["c"], ["a", "B"]],
+)
+def test_a_rewrite_lands_unless_the_history_moved(conversations: PlainConversations, rewritten: list[str]) -> None:
+    conversations.save_session("s", ["a", "b"])
+    one, two = get(conversations), get(conversations)
+    one[:] = rewritten
+    two[:] = rewritten
+    conversations.save_session("s", one)
+    assert get(conversations) == rewritten
+    with pytest.raises(ConflictError) as caught:
+        conversations.save_session("s", two)
+    assert caught.value.what == "history"
+    assert get(conversations) == rewritten
+
+
+def test_a_rewrite_keeps_the_envelopes_of_what_stays(conversations: PlainConversations) -> None:
+    messages = [Message(f"m{number}", {"n": number}) for number in range(5)]
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", *messages)
+    session = get(conversations)
+    session["history"][2] = "edited"
+    conversations.save_session("s", session)
+    assert [message.metadata for message in get(conversations).messages] == [{"n": number} for number in range(5)]
+    del session["history"][2]
+    conversations.save_session("s", session)
+    stored = get(conversations).messages
+    assert [(message.body, message.metadata) for message in stored] == [(f"m{n}", {"n": n}) for n in (0, 1, 3, 4)]
+    assert [message.seq for message in stored] == [11, 12, 13, 14], "a seq is never used again"
+
+
+def test_rewrites_one_after_the_other(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": ["a"]})
+    session = get(conversations)
+    for text in ("b", "c"):
+        session["history"][0] = text
+        conversations.save_session("s", session)
+        session["history"].append(text)
+        conversations.save_session("s", session)
+    assert get(conversations)["history"] == ["c", "b", "c"]
+
+
+def test_what_others_appended_is_not_rewritten_unseen(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["a"])
+    session = get(conversations)
+    conversations.append("s", "theirs")
+    session.append("mine")
+    conversations.save_session("s", session)
+    session[0] = "A"
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", session)
+    assert get(conversations) == ["a", "theirs", "mine"]
+
+
+def test_dropping_never_reaches_what_was_not_seen(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["m1"])
+    one, two = get(conversations), get(conversations)
+    one.append("one")
+    conversations.save_session("s", one)
+    two.append("two")
+    conversations.save_session("s", two)
+    two.pop(0)
+    conversations.save_session("s", two)
+    assert get(conversations) == ["one", "two"], "m1 was seen, and dropped"
+    two.clear()
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", two)
+    assert get(conversations) == ["one", "two"], "one was not seen"
+
+
+def test_dropping_from_what_was_loaded_empty(conversations: PlainConversations) -> None:
+    conversations.save_session("s", [])
+    session = get(conversations)
+    conversations.append("s", "theirs")
+    session.append("mine")
+    conversations.save_session("s", session)
+    session.pop()
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", session)
+    assert get(conversations) == ["theirs", "mine"]
+
+
+def test_a_stale_session_does_not_reach_the_successor(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["old1", "old2"])
+    stale, unchanged = get(conversations), get(conversations)
+    conversations.delete_session("s")
+    conversations.save_session("s", ["new1", "new2"])
+    stale[0] = "edited"
+    for session in (stale, unchanged):
+        with pytest.raises(SessionNotFound):
+            conversations.save_session("s", session)
+    assert get(conversations) == ["new1", "new2"]
+
+
+def test_a_message_to_a_session_without_history_is_seen(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"x": 1, "history": ["m"]})
+    one, two = get(conversations), get(conversations)
+    del one["history"]
+    conversations.save_session("s", one)
+    two["history"].append("two")
+    conversations.save_session("s", two)
+    assert get(conversations) == {"x": 1, "history": ["two"]}
+
+
+class LosesReplies(Recorder):
+    """A store whose writes happen, and whose answers are lost as often as asked."""
+
+    lose = 0
+
+    def apply(self, command: Command) -> Any:
+        receipt = super().apply(command)
+        if self.lose:
+            self.lose -= 1
+            raise StoreUnavailable("the reply was lost", written=None)
+        return receipt
+
+
+def test_a_save_repeated_after_a_lost_reply_happens_once(harness: Harness) -> None:
+    store = LosesReplies(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0, "history": []})
+    session = get(conversations)
+    session["n"] += 1
+    session["history"].append("one")
+    store.lose = 2
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            conversations.save_session("s", session)
+    session["history"].append("two")  # changed again before the repeat
+    session["n"] += 1
+    conversations.save_session("s", session)
+    assert get(conversations) == {"n": 2, "history": ["one", "two"]}
+    conversations.save_session("s", session)
+    assert get(conversations).version == 3
+
+
+class Away(Recorder):
+    """A store whose writes do not happen while it is away, and nobody can tell."""
+
+    away = False
+
+    def apply(self, command: Command) -> Any:
+        if self.away:
+            raise StoreUnavailable("away", written=None)
+        return super().apply(command)
+
+
+def test_a_save_that_does_not_fit_any_more_gives_way(harness: Harness) -> None:
+    class Full(Away):
+        def apply(self, command: Command) -> Any:
+            large = isinstance(command, Save) and any(change.name == "large" for change in command.fields)
+            if large and not self.away:
+                raise TooLarge("the data would be too large", limit=1, size=2)
+            return super().apply(command)
+
+    store = Full(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0})
+    session = get(conversations)
+    session["large"] = 1
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        conversations.save_session("s", session)
+    store.away = False
+    with pytest.raises(TooLarge):
+        conversations.save_session("s", session)
+    del session["large"]
+    session["n"] = 1
+    conversations.save_session("s", session)
+    assert get(conversations) == {"n": 1}
+
+
+def test_a_message_is_found_by_its_number(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["a", "b"])
+    session = get(conversations)
+    conversations.append("s", "theirs")
+    session.append("mine")
+    conversations.save_session("s", session)
+    found = [session.message(seq) for seq in range(6)]
+    assert [message and (message.seq, message.body) for message in found] == [
+        None,
+        (1, "a"),
+        (2, "b"),
+        None,
+        (4, "mine"),
+        None,
+    ]
+
+
+def test_a_save_that_did_not_land_gives_way(harness: Harness) -> None:
+    store = Away(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0})
+    session = get(conversations)
+    session["n"] = 1
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        conversations.save_session("s", session)
+    store.away = False
+    conversations.append("s", data={"n": 5})
+    session["n"] = 0
+    session["other"] = 1
+    conversations.save_session("s", session)
+    assert get(conversations) == {"n": 5, "other": 1}
+
+
+def test_the_history_comes_and_goes(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1})
+    session = get(conversations)
+    for history in ([], None, ["x"], ["x", "y"], [], None):
+        if history is None:
+            del session["history"]
+        else:
+            session["history"] = history
+        conversations.save_session("s", session)
+        assert get(conversations) == session == ({"a": 1} if history is None else {"a": 1, "history": history})
+
+
+def test_two_first_messages_merge(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1})
+    one, two = get(conversations), get(conversations)
+    one["history"], two["history"] = ["one"], ["two"]
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations)["history"] == ["one", "two"]
+
+
+def test_only_the_difference_is_written(harness: Harness) -> None:
+    recorder = Recorder(harness.store)
+    conversations = PlainConversations(recorder)
+    conversations.save_session("s", {"a": [1] * 1000, "b": 1, "history": [USER] * 1000})
+    session = get(conversations)
+    session["b"] = 2
+    session["history"].append(BOT)
+    conversations.save_session("s", session)
+    command = recorder.commands[-1]
+    assert isinstance(command, Save)
+    assert [(change.name, change.loaded, change.value) for change in command.fields] == [("b", b"1", b"2")]
+    assert command.history
+    assert len(command.history.elements or ()) == 1
+
+
+def test_an_unchanged_session_is_only_touched(harness: Harness) -> None:
+    recorder = Recorder(harness.store)
+    conversations = PlainConversations(recorder)
+    conversations.save_session("s", {"a": 1, "history": [USER]})
+    session = conversations.save_session("s", get(conversations), ttl=50)
+    assert isinstance(recorder.commands[-1], Touch)
+    assert get(conversations).version == session.version == 1
+    assert session.expires_at - get(conversations).expires_at < timedelta(seconds=5)
+
+
+def test_a_session_never_revives_what_was_deleted(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1})
+    changed, unchanged = get(conversations), get(conversations)
+    changed["a"] = 2
+    conversations.delete_session("s")
+    for session in (changed, unchanged):
+        with pytest.raises(SessionNotFound):
+            conversations.save_session("s", session)
+    assert conversations.get_session("s") is None
+
+
+def test_a_session_under_another_id_is_a_plain_dict(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "history": [USER]})
+    copied = conversations.save_session("t", get(conversations))
+    assert (copied.session_id, copied.version) == ("t", 1)
+    conversations.delete_session("s")
+    assert get(conversations, "t") == {"a": 1, "history": [USER]}
+
+
+def test_a_plain_dict_replaces(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "history": [USER]})
+    conversations.append("s", BOT)
+    assert conversations.save_session("s", {"b": 2}).version == 3
+    assert get(conversations) == {"b": 2}
+    conversations.save_session("s", [USER])
+    assert get(conversations) == [USER]
+
+
+def test_the_last_messages_can_be_changed_too(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1, "history": list(range(10))})
+    session = get(conversations, last=3)
+    assert session["history"] == [7, 8, 9]
+    assert session.message_count == 10
+    session["history"].append(10)
+    session["a"] = 2
+    conversations.save_session("s", session)
+    assert get(conversations) == {"a": 2, "history": list(range(11))}
+    session["history"][0] = "x"
+    with pytest.raises(InvalidInput, match="load all"):
+        conversations.save_session("s", session)
+    for kept in (2, 0):
+        session["history"] = session["history"][11 - kept :]
+        with pytest.raises(InvalidInput, match="load all"):
+            conversations.save_session("s", session)
+    assert get(conversations)["history"] == list(range(11))
+
+
+CONTENT = st.one_of(
+    st.dictionaries(st.sampled_from(["a", "b", "complete"]), JSON, max_size=3),
+    st.builds(
+        lambda fields, history: {**fields, "history": history},
+        st.dictionaries(st.sampled_from(["a", "b"]), JSON, max_size=2),
+        st.lists(st.sampled_from(["x", "y", 1, {"role": "user"}]), max_size=6),
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(CONTENT, min_size=2, max_size=4))
+def test_any_change_of_a_session_is_saved(conversations: PlainConversations, contents: list[dict[str, Any]]) -> None:
+    session = conversations.save_session("s", contents[0])
+    assert isinstance(session, Session)
+    for content in contents[1:]:
+        session.clear()
+        session.update(copy.deepcopy(content))
+        conversations.save_session("s", session)
+        assert get(conversations) == content
+        assert [message.body for message in session.messages] == content.get("history", [])
+        assert [m.seq for m in session.messages] == [m.seq for m in get(conversations).messages]
+        assert session.message_count == get(conversations).message_count
+
+
+def test_threads_that_append_and_change_fields_lose_nothing(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+
+    def work(name: str) -> None:
+        for number in range(10):
+            session = get(conversations)
+            session["history"].append(f"{name}{number}")
+            session[name] = number
+            conversations.save_session("s", session)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, "abcdefgh"))
+    session = get(conversations)
+    assert sorted(session.pop("history")) == sorted(f"{name}{number}" for name in "abcdefgh" for number in range(10))
+    assert session == dict.fromkeys("abcdefgh", 9)
+
+
+# ---- append, touch, exists
+
+
+def test_append_returns_a_receipt(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [USER]})
+    receipt = conversations.append("s", BOT, Message({"role": "user"}, {"tokens": 3}), data={"a": 1, "n": None})
+    assert (receipt.version, receipt.first_seq, receipt.repeated) == (2, 2, False)
+    assert receipt.level in ("memory", "primary")
+    assert get(conversations) == {"a": 1, "n": None, "history": [USER, BOT, {"role": "user"}]}
+    assert get(conversations).messages[2].metadata == {"tokens": 3}
+
+
+def test_append_with_a_token_happens_once(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    first = conversations.append("s", USER, data={"a": 1}, token="T")
+    again = conversations.append("s", USER, data={"a": 1}, token="T")
+    assert (again.version, again.first_seq, again.repeated) == (first.version, first.first_seq, True)
+    for other in ({"data": {"a": 2}}, {"data": None}):
+        with pytest.raises(TokenReused):
+            conversations.append("s", USER, token="T", **other)
+    with pytest.raises(TokenReused):
+        conversations.append("s", Message(USER, {"m": 1}), data={"a": 1}, token="T")
+    assert get(conversations) == {"a": 1, "history": [USER]}
+
+
+def test_append_needs_something(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {})
+    with pytest.raises(InvalidInput):
+        conversations.append("s")
+
+
+def test_append_to_nothing(conversations: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound):
+        conversations.append("s", USER)
+
+
+def test_touch_and_exists(conversations: PlainConversations, harness: Harness) -> None:
+    assert not conversations.exists("s")
+    assert not conversations.touch("s")
+    conversations.save_session("s", {})
+    assert conversations.exists("s")
+    assert conversations.touch("s", ttl=50)
+    assert 49_000 < max(harness.lifetimes("s")) <= 50_000
+    assert conversations.delete_session("s")
+    assert not conversations.delete_session("s")
+    assert not conversations.exists("s")
+
+
+def test_setdefault(conversations: PlainConversations) -> None:
+    first = conversations.setdefault("s", {"history": []}, ttl=50)
+    assert (first, first.version) == ({"history": []}, 1)
+    conversations.append("s", USER)
+    assert conversations.setdefault("s", {"history": []}) == {"history": [USER]}
+    conversations.save_session("hers", {}, owner="alice")
+    with pytest.raises(SessionNotFound):
+        conversations.setdefault("hers", {}, owner="bob")
+    with pytest.raises(InvalidInput):
+        conversations.setdefault("new", "text")
+
+
+def test_first_messages_at_once_all_land(conversations: PlainConversations) -> None:
+    def work(name: str) -> None:
+        session = conversations.setdefault(f"s{number}", {"history": []})
+        session["history"] += [name, name]  # type: ignore[call-overload]
+        conversations.save_session(f"s{number}", session)
+
+    for number in range(20):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, "abcd"))
+        history = get(conversations, f"s{number}")["history"]
+        assert sorted(history) == list("aabbccdd")
+        assert history[::2] == history[1::2], "torn"
+
+
+def test_owners(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"a": 1}, owner="alice")
+    assert conversations.get_session("s", owner="bob") is None
+    assert conversations.get_session("s", owner=None) is None
+    assert conversations.get_session("s", owner="alice") == {"a": 1}
+    assert conversations.get_session("s", owner=ANY) == conversations.get_session("s") == {"a": 1}
+    assert not conversations.exists("s", owner="bob")
+    assert not conversations.delete_session("s", owner="bob")
+    with pytest.raises(SessionNotFound):
+        conversations.append("s", USER, owner="bob")
+    with pytest.raises(SessionNotFound):
+        conversations.save_session("s", {"a": 2}, owner="bob")
+    assert conversations.delete_session("s", owner="alice")
+
+
+# ---- refused, and nothing is written
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "path"),
+    [
+        ({"a": {"b": [object()]}}, NotSerializable, "a.b[0]"),
+        ({"history": [USER, {"x": {1}}]}, NotSerializable, "history[1].x"),
+        ({1: "a"}, NotSerializable, ""),
+        ({"history": "no list"}, InvalidInput, "history"),
+        ({"history": None}, InvalidInput, "history"),
+        ("text", InvalidInput, ""),
+        (None, InvalidInput, ""),
+        ((USER,), InvalidInput, ""),
+        ({"a": "x" * 2000}, TooLarge, ""),
+        ({f"f{number}": 1 for number in range(1001)}, TooLarge, ""),
+        ({"history": ["ok", "x" * 2000]}, TooLarge, "history[1]"),
+        ([float("nan")], NotSerializable, "history[0]"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_whole(
+    harness: Harness, content: Any, error: type[InvalidInput], path: str
+) -> None:
+    conversations = PlainConversations(harness.store, Settings(max_message_bytes=1000, max_data_bytes=1000))
+    conversations.save_session("s", {"kept": 1, "history": [BOT]})
+    with pytest.raises(error) as caught:
+        conversations.save_session("s", content)
+    assert caught.value.path == path
+    assert caught.value.written is False
+    with pytest.raises(error):
+        conversations.save_session("new", content)
+    if isinstance(content, dict):
+        session = get(conversations)
+        session["kept"] = 2
+        session.update(content)
+        with pytest.raises(error):
+            conversations.save_session("s", session)
+    assert get(conversations) == {"kept": 1, "history": [BOT]}
+    assert not conversations.exists("new")
+
+
+def test_too_large_names_limit_and_size(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(max_message_bytes=100))
+    conversations.save_session("s", {})
+    with pytest.raises(TooLarge) as caught:
+        conversations.append("s", "ok", Message("short", {"m": "x" * 200}))
+    assert (caught.value.limit, caught.value.path) == (100, "history[1]")
+    assert caught.value.size > 200
+    assert get(conversations).version == 1
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "x" * 201, "a\nb", "a\x00", "\x7f", "\ud800", "health", "openapi.json", 5, None, []]
+)
+def test_bad_ids_are_refused(conversations: PlainConversations, bad: Any) -> None:
+    for call in (
+        lambda: conversations.save_session(bad, {}),
+        lambda: conversations.get_session(bad),
+        lambda: conversations.append(bad, USER),
+        lambda: conversations.exists(bad),
+        lambda: conversations.delete_session(bad),
+    ):
+        with pytest.raises(InvalidSessionId):
+            call()
+
+
+@pytest.mark.parametrize("good", ["x" * 200, "telegram:123", "ä/ö?#", "a b", "{curly}", "健"])
+def test_good_ids(conversations: PlainConversations, good: str) -> None:
+    conversations.save_session(good, {"id": good})
+    assert get(conversations, good) == {"id": good}
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 0.5, 10**9, float("nan"), "60", True])
+def test_bad_lifetimes_are_refused(conversations: PlainConversations, ttl: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        conversations.save_session("s", {}, ttl=ttl)
+    assert caught.value.path == "ttl"
+    assert not conversations.exists("s")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"owner": 5},
+        {"owner": object()},
+        {"expected_version": True},
+        {"owner": ""},
+        {"owner": "x" * 201},
+        {"token": ""},
+        {"token": "\n"},
+    ],
+)
+def test_bad_names_are_refused(conversations: PlainConversations, options: dict[str, Any]) -> None:
+    conversations.save_session("s", {})
+    with pytest.raises(InvalidInput):
+        conversations.append("s", USER, **options)
+
+
+def test_a_negative_last_is_refused(conversations: PlainConversations) -> None:
+    for last in (-1, 1.5, "5", True):
+        with pytest.raises(InvalidInput):
+            conversations.get_session("s", last=last)  # type: ignore[arg-type]
+
+
+# ---- a session alone
+
+
+@pytest.mark.parametrize("history", [{"history": [1, 2]}, [1, 2]])
+def test_a_corrupt_envelope_names_its_key_and_message(history: Any) -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", history)
+    harness.store._sessions["s"].elements[1] = b"1{broken\n2"
+    session = get(conversations)
+    assert session.message(1).body == 1
+    reads: list[Callable[[], Any]] = [lambda: session.message(2), lambda: session.messages]
+    for read in reads:
+        with pytest.raises(CorruptValue) as caught:
+            read()
+        assert caught.value.key == "memory://s:history"
+        assert "its message with seq 2 is corrupt" in str(caught.value)
+    assert session.message(3) is None
+
+
+def test_what_is_corrupt_is_named_with_its_reason() -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", {"a": 1, "history": ["m1", "m2", "m3"]})
+    stored = harness.store._sessions["s"]
+    stored.elements[1] = stored.elements[1][:-1]
+    for last in (None, 2):
+        with pytest.raises(CorruptValue, match=r"its message with seq 2 is corrupt \(\w+") as caught:
+            conversations.get_session("s", last=last)
+        assert caught.value.key == "memory://s:history"
+    stored.fields["a"] = b"{"
+    with pytest.raises(CorruptValue, match=r"its field d:a is not JSON \(\w+") as caught:
+        conversations.get_session("s")
+    assert caught.value.key == "memory://s"
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {"history": [1], "a": [2]}, {"history": []}, [], [1, {"b": 2}]])
+def test_a_base_knows_what_was_saved(content: Any) -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", content)
+    known = content_of_base(get(conversations)._base, "history")
+    assert known == content
+    assert type(known) is type(content)
+
+
+class Foreign:
+    """What has its own mind about being joined to a session."""
+
+    def __ror__(self, other: Any) -> Any:
+        return "foreign or", other
+
+    def __radd__(self, other: Any) -> Any:
+        return "foreign add", other
+
+
+def test_what_a_session_cannot_be_joined_to_is_asked_itself() -> None:
+    assert Session(a=1) | Foreign() == ("foreign or", {"a": 1})
+    assert ListSession([1]) + Foreign() == ("foreign add", [1])
+    with pytest.raises(TypeError):
+        Session(a=1) | 5
+    with pytest.raises(TypeError):
+        ListSession([1]) + 5
+    with pytest.raises(TypeError):
+        5 | Session(a=1)
+    assert ListSession([1]) + UserList([2]) == UserList([1, 2]), "as with a list"
+
+
+def test_plain_content_belongs_to_no_session() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    for content in ({"a": 1}, [1]):
+        conversations.save_session("s", content)
+        session = get(conversations)
+        assert plain(session) == content
+        assert type(plain(session)) is type(content)
+    assert plain("text") == "text"
+
+
+def test_a_session_is_one_of_the_id_and_the_store_it_was_loaded_from() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"a": 1})
+    session = get(conversations)
+    origin = session._base.origin
+    assert as_session(session, "s", origin) is session
+    assert as_session(session, "t", origin) is None
+    assert as_session(session, "s", "elsewhere") is None
+    assert as_session(Session(a=1), "s", origin) is None
+    assert as_session({"a": 1}, "s", origin) is None
+    assert get(conversations).last_seq == 0

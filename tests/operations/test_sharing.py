@@ -1,0 +1,420 @@
+"""Who may do what: every route and every command, for the owner, those who share the session, and those who do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound
+from flask_convstore.config import ENDPOINTS
+from flask_convstore.domain.commands import (
+    Append,
+    BeginTurn,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
+from flask_convstore.domain.messages import join_element
+from flask_convstore.domain.results import Alias
+from flask_convstore.errors import ConvstoreError, TurnLost
+from flask_convstore.operations import aliases, branching, messages, rotation, updates
+from flask_convstore.operations.turns import begin, hold
+
+from ..harness import Harness, PlainConversations
+from ..service import OwnedService, problem
+
+TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+ABSENT = "2f1c0000-0000-4000-8000-000000000000"
+
+# the body, and the status for the owner, a reader, a writer, a stranger, nobody
+MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
+    "start_session": ({"json": {}}, (201, 201, 201, 201, 201)),
+    "list_sessions": ({}, (200, 200, 200, 200, 401)),
+    "delete_sessions": ({}, (200, 200, 200, 200, 401)),
+    "health": ({}, (200, 200, 200, 200, 200)),
+    "openapi": ({}, (200, 200, 200, 200, 200)),
+    "export_sessions": ({}, (200, 200, 200, 200, 401)),
+    "import_sessions": ({"data": b"", "content_type": "application/x-ndjson"}, (200, 200, 200, 200, 401)),
+    "get_session": ({}, (200, 200, 200, 404, 404)),
+    "update_session": ({"json": {"data": {"x": 1}, "title": "t"}}, (200, 403, 200, 404, 404)),
+    "delete_session": ({}, (200, 403, 403, 404, 404)),
+    "continue_session": ({"json": {"content": "more"}}, (201, 403, 201, 404, 404)),
+    "list_messages": ({}, (200, 200, 200, 404, 404)),
+    "edit_message": ({"json": {"content": "other"}}, (200, 403, 200, 404, 404)),
+    "redact_message": ({}, (200, 403, 200, 404, 404)),
+    "compact_session": ({"json": {"summary": "so far", "keep": 1}}, (201, 403, 403, 404, 404)),
+    "fork_session": ({"json": {}}, (201, 201, 201, 404, 404)),
+}
+CALLERS = ("owner", "reader", "writer", "stranger", None)
+ROUTES = {endpoint: (rule, method) for endpoint, rule, method in ENDPOINTS}
+
+
+@pytest.fixture
+def shared(url: str) -> OwnedService:
+    """A session of ``owner`` that ``reader`` and ``writer`` share."""
+    service = OwnedService(url, CLIENT_TTL=True)
+    with service.app.app_context():
+        service.convstore.save_session("s", {"kept": True, "history": TALK}, owner="owner")
+        service.convstore.share("s", "reader")
+        service.convstore.share("s", "writer", "writer")
+    return service
+
+
+def path_of(endpoint: str, session_id: str = "s") -> tuple[str, str]:
+    rule, method = ROUTES[endpoint]
+    return method, re.sub(r"<(\w+:)?seq>", "1", re.sub(r"<(\w+:)?session_id>", session_id, rule))
+
+
+def stored(service: OwnedService, session_id: str = "s") -> Any:
+    found = service.convstore.backend.store.load(session_id, ANY, is_interaction=False)
+    return found and (
+        found.version,
+        found.fields,
+        found.elements,
+        found.title,
+        found.owner,
+        found.moved_to,
+        found.shared,
+    )
+
+
+def seen(response: TestResponse) -> Any:
+    return response.status, response.data, [(k, v) for k, v in response.headers if k not in ("Date", "Content-Length")]
+
+
+def test_the_matrix_has_every_route() -> None:
+    assert set(MATRIX) == set(ROUTES)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("endpoint", MATRIX)
+def test_every_route_for_everybody(shared: OwnedService, endpoint: str, caller: str | None) -> None:
+    options, statuses = MATRIX[endpoint]
+    status = statuses[CALLERS.index(caller)]
+    with shared.app.app_context():
+        before = stored(shared)
+        method, path = path_of(endpoint)
+        response = shared.call(caller, method, path, **options)
+        assert response.status_code == status, response.data
+        if status >= 400 or caller not in ("owner", "writer"):
+            assert stored(shared) == before, "nothing is written that is refused"
+        if caller in ("stranger", None) and "session_id>" in ROUTES[endpoint][0]:
+            assert seen(response) == seen(shared.call(caller, *path_of(endpoint, ABSENT), **options))
+        if status < 300 and caller != "owner" and "session_id>" not in ROUTES[endpoint][0]:
+            assert b'"s"' not in response.data, "what is shared is not listed, nor exported"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"If-Match": '"1-1"'}, {"If-None-Match": "*"}, {"Idempotency-Key": "k"}, {"Range": "x"}]
+)
+@pytest.mark.parametrize("endpoint", [name for name, (rule, _) in ROUTES.items() if "session_id>" in rule])
+def test_a_stranger_learns_nothing_by_headers_or_broken_bodies(
+    shared: OwnedService, endpoint: str, headers: dict[str, str]
+) -> None:
+    for options in (MATRIX[endpoint][0], {"json": {"?": 1}}, {"data": b"{", "content_type": "application/json"}):
+        answers = [
+            seen(shared.call("stranger", *path_of(endpoint, session_id), headers=headers, **options))
+            for session_id in ("s", ABSENT)
+        ]
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("query", ["", "?last=0", "?last=-1", "?before=1", "?limit=5000"])
+def test_a_stranger_learns_nothing_by_queries(shared: OwnedService, query: str) -> None:
+    for path in ("", "/messages"):
+        answers = [seen(shared.call("stranger", "GET", f"/{name}{path}{query}")) for name in ("s", ABSENT)]
+        assert answers[0] == answers[1]
+
+
+def test_a_number_that_no_message_has_tells_a_stranger_nothing(shared: OwnedService) -> None:
+    for seq in (0, 1, 2, 3, 2**53, 10**30):
+        for method in ("PATCH", "DELETE"):
+            paths = [f"/{name}/messages/{seq}" for name in ("s", ABSENT)]
+            answers = [seen(shared.call("stranger", method, path, json={"content": "x"})) for path in paths]
+            assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("body", [{"ttl": 1}, {"ttl": 1, "data": {"x": 1}}, {"ttl": 10**7}])
+def test_a_writer_does_not_end_a_session_by_its_lifetime(shared: OwnedService, body: Any) -> None:
+    with shared.app.app_context():
+        before = stored(shared)
+        problem(shared.call("writer", "PATCH", "/s", json=body), 403, "forbidden")
+        assert stored(shared) == before
+    assert shared.call("owner", "PATCH", "/s", json=body).status_code == 200
+
+
+def test_a_fork_is_the_forkers_own(shared: OwnedService) -> None:
+    """A guest's fork neither counts for the owner nor is the owner's."""
+    for guest in ("reader", "writer"):
+        forked = shared.call(guest, "POST", "/s/fork").json
+        assert forked
+        session_id = forked["session_id"]
+        assert [session["session_id"] for session in shared.call(guest, "GET").json["sessions"]] == [session_id]  # type: ignore[index]
+        assert shared.call("owner", "GET", f"/{session_id}").status_code == 404
+    listed = shared.call("owner", "GET").json
+    assert listed
+    assert [session["session_id"] for session in listed["sessions"]] == ["s"]
+
+
+def test_over_http_nobody_shares() -> None:
+    assert not any("share" in endpoint for endpoint in ROUTES)
+
+
+# ---- in Python, every command
+
+
+@pytest.fixture
+def conversations(conversations: PlainConversations) -> PlainConversations:
+    conversations.save_session("s", {"kept": True, "history": TALK}, owner="owner")
+    updates.share(conversations, "s", "reader", "reader", owner="owner")
+    updates.share(conversations, "s", "writer", "writer", owner="owner")
+    return conversations
+
+
+SAID = (join_element(1, b'"x"'),)
+
+
+def commands(owner: str, loaded: bytes) -> Iterator[tuple[str, Any, bool]]:
+    """Each command, and whether a writer may."""
+    given: dict[str, Any] = {"session_id": "s", "owner": owner}
+    turn = BeginTurn(**given, element=SAID[0], lease_ms=60_000)
+    yield "append", Append(**given, elements=SAID), True
+    yield "set fields", Append(**given, elements=(), fields=(("a", b"1"),)), True
+    yield "title", Append(**given, elements=(), title="t"), True
+    yield "lifetime", Append(**given, elements=(), ttl_ms=60_000), False
+    yield "merge", Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID)), True
+    yield (
+        "merge, lifetime",
+        Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID), ttl_ms=60_000),
+        False,
+    )
+    yield "upsert", Save(**given, mode="upsert", shape="full", fields=(), history=Extend(0, SAID)), True
+    yield "upsert, lifetime", Save(**given, mode="upsert", shape="full", fields=(), history=None, ttl_ms=60_000), False
+    yield "edit", Edit(**given, seq=1, loaded=loaded, element=SAID[0]), True
+    yield "begin", turn, True
+    yield "renew", RenewTurn(**given, turn=turn.attempt, lease_ms=60_000), True
+    yield "commit", CommitTurn(**given, turn=turn.attempt, elements=SAID), True
+    yield "hold", BeginTurn(**given, element=None, lease_ms=60_000, supersede=True), False
+    yield "touch", Touch(**given), True
+    yield "touch, lifetime", Touch(**given, ttl_ms=60_000), False
+    yield "lead an alias here", Touch(**given, led_by=Alias(None, "x")), False
+    yield "lead an alias away", Touch(**given, left_by=Alias(None, "x")), False
+    yield "share", Share(**given, name="friend", role="writer"), False
+    yield "promote", Share(**given, name=owner, role="writer"), False
+    yield "delete", Delete(**given), False
+    replaced = Save(**given, mode="replace", shape="full", fields=(), history=Rewrite(0, SAID))
+    yield "replace", replaced, True
+    yield "end it by one from elsewhere", replace(replaced, started_at_ms=1), False
+
+
+@pytest.mark.parametrize("role", ["reader", "writer", "stranger"])
+def test_every_command_of_a_guest(conversations: PlainConversations, role: str) -> None:
+    store = conversations.backend.store
+
+    def state() -> Any:
+        found = store.load("s", ANY, is_interaction=False)
+        assert found
+        return found.version, found.fields, found.elements, found.shared, found.own_ttl_ms, found.aliases, found.title
+
+    found = store.load("s", ANY)
+    assert found
+    for name, command, may_write in commands(role, found.elements[0]):
+        before = state()
+        try:
+            if isinstance(command, BeginTurn):
+                store.begin(command)
+            else:
+                store.apply(command)
+            outcome: Any = None
+        except ConvstoreError as error:
+            outcome = type(error)
+        if role == "stranger":
+            assert outcome is SessionNotFound, name
+        elif (role == "writer" and may_write) or name == "touch":
+            assert outcome is None, name
+        else:
+            assert outcome is Forbidden, name
+            assert state() == before, name
+
+
+def test_the_owner_stays_whoever_replaces(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"mine": True}, owner="writer")
+    assert conversations.get_session("s", owner="owner") == {"mine": True}
+    assert conversations.get_session("s", owner="reader") == {"mine": True}
+    assert [s.session_id for s in conversations.list_sessions(owner="writer").sessions] == []
+
+
+def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: PlainConversations) -> None:
+    aliases.link(conversations, "web:1", "s", owner="owner")
+    before = [s.version for s in conversations.list_sessions(owner="owner").sessions]
+    for guest in ("reader", "writer"):
+        for call in (
+            lambda guest=guest: branching.compact(conversations, "s", "so far", owner=guest),
+            lambda guest=guest: rotation.rotate_id(conversations, "s", owner=guest),
+            lambda guest=guest: rotation.rotate_id(conversations, "s", new_owner=guest, owner=guest),
+            lambda guest=guest: hold(conversations, "s", owner=guest),
+            lambda guest=guest: aliases.link(conversations, "web:2", "s", owner=guest),
+            lambda guest=guest: updates.share(conversations, "s", "friend", "writer", owner=guest),
+            lambda guest=guest: conversations.touch("s", ttl=1, owner=guest),
+            lambda guest=guest: conversations.delete_session("s", owner=guest),
+        ):
+            with pytest.raises(Forbidden):
+                call()
+    assert [s.version for s in conversations.list_sessions(owner="owner").sessions] == before
+    for guest in ("reader", "writer"):
+        assert conversations.list_sessions(owner=guest).sessions == []
+
+
+# ---- revoked at once
+
+
+def test_revoked_in_the_middle_of_a_turn(conversations: PlainConversations) -> None:
+    turn, _ = begin(conversations, "s", {"role": "user", "content": "q"}, owner="writer")
+    assert turn
+    updates.share(conversations, "s", "writer", None, owner="owner")
+    with pytest.raises(SessionNotFound), turn:
+        turn.reply("too late")
+    session = conversations.get_session("s", owner="owner")
+    assert session is not None
+    assert session["history"][-1]["content"] == "q"
+
+
+@pytest.mark.parametrize("role", [None, "reader"])
+def test_a_known_token_is_no_way_back(conversations: PlainConversations, role: Any) -> None:
+    """A repeat would answer with the receipt, and move the lifetime."""
+    calls: list[Any] = [
+        lambda: conversations.append("s", "x", token="T", owner="writer"),
+        lambda: begin(conversations, "s", {"role": "user", "content": "q"}, token="B", owner="writer"),
+        lambda: messages.edit(conversations, "s", 1, "y", token="E", owner="writer"),
+    ]
+    for call in calls:
+        call()
+    updates.share(conversations, "s", "writer", role, owner="owner")
+    for call in calls:
+        with pytest.raises(SessionNotFound if role is None else Forbidden):
+            call()
+    assert (conversations.get_session("s", owner="writer") is None) == (role is None)
+    conversations.delete_session("s")
+    for call in calls:
+        with pytest.raises(SessionNotFound):
+            call()
+
+
+@pytest.mark.parametrize("digest", ["", "another"])
+def test_the_owners_token_opens_nothing_to_a_guest(conversations: PlainConversations, digest: str) -> None:
+    store = conversations.backend.store
+    found = store.load("s", ANY)
+    assert found
+    writes = [
+        (name, command)
+        for name, command, may in commands("writer", found.elements[0])
+        if not may and isinstance(command, (Append, Save, BeginTurn)) and getattr(command, "mode", "") != "replace"
+    ]
+    assert [name for name, _ in writes] == ["lifetime", "merge, lifetime", "upsert, lifetime", "hold"]
+    for _, command in writes:
+        as_owner = replace(command, owner="owner")
+        store.begin(as_owner) if isinstance(as_owner, BeginTurn) else store.apply(as_owner)
+        of_guest = replace(command, digest=digest)
+        with pytest.raises(Forbidden):
+            store.begin(of_guest) if isinstance(of_guest, BeginTurn) else store.apply(of_guest)
+
+
+def test_a_share_ends_with_its_session(conversations: PlainConversations, harness: Harness) -> None:
+    conversations.delete_session("s", owner="owner")
+    assert conversations.get_session("s", owner="reader") is None
+    conversations.save_session("s", {"new": True}, owner="owner")
+    assert conversations.get_session("s", owner="reader") is None
+    updates.share(conversations, "s", "reader", "reader", owner="owner")
+    harness.expire("s")
+    conversations.save_session("s", {"newer": True}, owner="owner")
+    assert conversations.get_session("s", owner="reader") is None
+
+
+def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: PlainConversations) -> None:
+    """Shares of an ownerless session, and names that look like our own words."""
+    conversations.save_session("free", {"a": 1}, owner=None)
+    updates.share(conversations, "free", "friend", "reader", owner=None)
+    assert conversations.get_session("free", owner="friend") == {"a": 1}
+    assert conversations.get_session("free", owner="other") is None
+    for name in ("*", "=owner", "s:owner", "wner", "owner ", "OWNER"):
+        assert conversations.get_session("s", owner=name) is None
+        updates.share(conversations, "s", name, "reader", owner="owner")
+        assert conversations.get_session("s", owner=name) is not None
+        updates.share(conversations, "s", name, None, owner="owner")
+        assert conversations.get_session("s", owner=name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("", "reader"), ("x" * 201, "reader"), ("a\nb", "reader"), ("ok", "admin"), (None, "reader")]
+)
+def test_a_share_is_checked(conversations: PlainConversations, name: Any, role: Any) -> None:
+    with pytest.raises(InvalidInput):
+        updates.share(conversations, "s", name, role, owner="owner")
+
+
+def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
+    """Who copies a session notices; a repeat changes nothing."""
+
+    def version() -> int:
+        session = conversations.get_session("s")
+        assert session is not None
+        return session.version
+
+    before = version()
+    updates.share(conversations, "s", "friend", "reader", owner="owner")
+    updates.share(conversations, "s", "friend", "reader", owner="owner")
+    assert version() == before + 1
+    updates.share(conversations, "s", "friend", None, owner="owner")
+    updates.share(conversations, "s", "friend", None, owner="owner")
+    assert version() == before + 2
+
+
+def test_a_copy_is_shared_as_its_source(conversations: PlainConversations) -> None:
+    compacted = branching.compact(conversations, "s", "so far", owner="owner").session_id
+    rotated = rotation.rotate_id(conversations, compacted, owner="owner").session_id
+    assert conversations.get_session(rotated, owner="reader") is not None
+    forked = branching.fork(conversations, rotated, owner="owner").session_id
+    assert conversations.get_session(forked, owner="reader") is None
+
+
+def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> None:
+    def summary(left_out: list[Any]) -> str:
+        updates.share(conversations, "s", "reader", None, owner="owner")
+        updates.share(conversations, "s", "late", "reader", owner="owner")
+        updates.update(conversations, "s", title="renamed", owner="owner")
+        return "so far"
+
+    compacted = branching.compact(conversations, "s", summary, owner="owner")
+    assert compacted.title == "renamed"
+    assert conversations.get_session(compacted.session_id, owner="reader") is None
+    assert conversations.get_session(compacted.session_id, owner="late") is not None
+
+
+def test_who_shared_before_a_login_does_not_follow(conversations: PlainConversations) -> None:
+    """Session fixation: the attacker had started it, and shared it with an account of their own."""
+    taken = rotation.rotate_id(conversations, "s", new_owner="victim", owner="owner").session_id
+    for attacker in ("owner", "reader", "writer"):
+        for session_id in ("s", taken):
+            assert conversations.get_session(session_id, owner=attacker) is None
+            with pytest.raises(SessionNotFound):
+                conversations.append(session_id, "x", owner=attacker)
+    assert conversations.get_session(taken, owner="victim") is not None
+
+
+def test_a_superseded_guest_writes_nothing(conversations: PlainConversations) -> None:
+    turn, _ = begin(conversations, "s", "q", owner="writer")
+    begin(conversations, "s", "mine", policy="supersede", owner="owner")
+    assert turn
+    with pytest.raises(TurnLost), turn:
+        turn.reply("late")

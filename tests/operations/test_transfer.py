@@ -1,0 +1,411 @@
+"""Everything of an owner's: taken along, taken in, deleted; in Python as over HTTP, and gone on with where it stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, StoreUnavailable
+from flask_convstore.domain.ids import id_made_away, new_id
+from flask_convstore.domain.messages import Usage
+from flask_convstore.operations import aliases, messages, owners, transfer, updates
+from flask_convstore.outages.fallback import FallbackStore
+
+from ..harness import AwayAfter, Harness, PlainConversations, RedisHarness
+from ..servers import Server
+from ..service import OwnedService, problem
+
+LINES = "application/x-ndjson"
+
+
+def say(content: Any, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def fill(conversations: Any) -> None:
+    """One session of each form."""
+    save = conversations.save_session
+    save("full", {"a": [1, None], "history": [say("hi"), say("hello", "assistant")]}, ttl=5000, owner="alice")
+    save("data", {"a": 1}, owner="alice")
+    save("list", ["x", 7, None], owner="alice")
+    save("empty", {"history": []}, owner="alice")
+    save("bobs", {"history": [say("secret")]}, owner="bob")
+    append = conversations.append
+    append("full", Message(say("q"), {"lang": "en"}, tokens=Usage(12, 30)), data={"complete": False}, owner="alice")
+
+
+def rich(conversations: PlainConversations) -> None:
+    fill(conversations)
+    messages.edit(conversations, "full", 1, say("hi!"), keep=True, owner="alice")
+    messages.redact(conversations, "full", 2, owner="alice")
+    updates.update(conversations, "data", title="Ünï", owner="alice")
+
+
+def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, Any]:
+    """All that an import shall bring back."""
+    found = {}
+    for summary in conversations.list_sessions(limit=1000, owner=owner).sessions:
+        session = conversations.get_session(summary.session_id, owner=owner)
+        assert session is not None
+        content = dict(session) if isinstance(session, dict) else list(session)
+        facts = [
+            (m.seq, m.created_at_ms, m.metadata, m.status, m.tokens, m.edited_at_ms, m.edits) for m in session.messages
+        ]
+        lifetime = round((session.expires_at - session.updated_at).total_seconds(), -2)
+        found[summary.session_id] = (content, facts, session.title, session.usage, lifetime)
+    return found
+
+
+def test_there_and_back(conversations: PlainConversations) -> None:
+    rich(conversations)
+    before = shown(conversations)
+    lines = [json.dumps(line) for line in transfer.export(conversations, owner="alice")]
+    assert not any("secret" in line for line in lines)
+    deleted, is_all = owners.delete(conversations, owner="alice")
+    assert (deleted, is_all, shown(conversations)) == (4, True, {})
+    assert conversations.get_session("bobs", owner="bob") is not None
+    for imported in (4, 0):
+        assert transfer.take_in(conversations, map(json.loads, lines), owner="alice") == imported
+        assert shown(conversations) == before
+    assert owners.usage(conversations, owner="alice") == (12, 30)
+
+
+def test_export_is_no_interaction(harness: Harness, conversations: PlainConversations) -> None:
+    fill(conversations)
+    harness.age(1000_000)
+    before = max(harness.lifetimes("data"))
+    list(transfer.export(conversations, owner="alice"))
+    assert max(harness.lifetimes("data")) <= before
+
+
+def test_what_is_there_stays_as_it_is(conversations: PlainConversations) -> None:
+    fill(conversations)
+    lines = list(transfer.export(conversations, owner="alice"))
+    conversations.save_session("data", {"newer": True}, owner="alice")
+    assert transfer.take_in(conversations, lines, owner="alice") == 0
+    assert conversations.get_session("data", owner="alice") == {"newer": True}
+
+
+def test_anothers_id_is_not_taken(conversations: PlainConversations) -> None:
+    fill(conversations)
+    lines = [{**line, "session_id": "bobs"} for line in transfer.export(conversations, owner="alice")][:1]
+    with pytest.raises(SessionNotFound):
+        transfer.take_in(conversations, lines, owner="alice")
+    assert conversations.get_session("bobs", owner="bob") == {"history": [say("secret")]}
+
+
+def test_an_interrupted_export_goes_on(conversations: PlainConversations, harness: Harness) -> None:
+    store: Any = harness.store
+    store._limits = replace(store._limits, max_sessions=0)
+    for number in range(230):
+        conversations.save_session(f"s{number}", {"n": number}, owner="alice")
+        if isinstance(harness, RedisHarness):
+            continue
+        harness.age(1)
+    if isinstance(harness, RedisHarness):  # or one millisecond may have hundreds
+        index = "chat:session:owner:{alice}"
+        harness.client.zadd(index, {f"s{number}": 1_700_000_000_000 + number for number in range(230)})
+    seen, cursor = [], None
+    for line in transfer.export(conversations, owner="alice"):
+        seen.append(line["session_id"])
+        if "cursor" in line:
+            cursor = line["cursor"]
+            break
+    assert len(seen) == 100
+    conversations.delete_session(seen[5], owner="alice")
+    rest = [line["session_id"] for line in transfer.export(conversations, after=cursor, owner="alice")]
+    assert sorted(seen + rest) == sorted(f"s{number}" for number in range(230))
+    for foreign in ("x", "", "1; --", "٣"):
+        if isinstance(harness, RedisHarness) and foreign:
+            with pytest.raises(InvalidInput):
+                list(transfer.export(conversations, after=foreign, owner="alice"))
+
+
+def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> None:
+    for number in range(30):
+        conversations.save_session(f"s{number}", {}, owner="alice")
+    assert owners.delete(conversations, seconds=-1, owner="alice") == (0, False)
+    store: Any = conversations.backend.store
+    calls, apply = iter(range(10)), store.apply
+
+    def dying(command: Any) -> Any:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return apply(command)
+
+    store.apply = dying
+    with pytest.raises(KeyboardInterrupt):
+        owners.delete(conversations, owner="alice")
+    del store.apply
+    assert len(shown(conversations)) == 20
+    assert owners.delete(conversations, owner="alice") == (20, True)
+    assert owners.delete(conversations, owner="alice") == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("writes", "lost", "written"), [(1, False, True), (1, None, True), (0, False, False), (0, None, None)]
+)
+def test_what_was_interrupted_says_what_was_written(
+    conversations: PlainConversations, writes: int, lost: bool | None, written: bool | None
+) -> None:
+    """So many sessions were done; of the next one nothing was written, or nobody knows."""
+    fill(conversations)
+    lines = list(transfer.export(conversations, owner="alice"))
+    away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
+    with pytest.raises(StoreUnavailable) as caught:
+        owners.delete(away, owner="alice")
+    assert caught.value.written is written
+    owners.delete(conversations, owner="alice")
+    away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
+    with pytest.raises(StoreUnavailable) as caught:
+        transfer.take_in(away, [{**line, "session_id": new_id()} for line in lines], owner="alice")
+    assert caught.value.written is written
+
+
+def test_nothing_of_a_deleted_owner_is_left(conversations: PlainConversations, harness: Harness) -> None:
+    rich(conversations)
+    aliases.link(conversations, "web:1", "full", owner="alice")
+    updates.share(conversations, "full", "bob", "reader", owner="alice")
+    owners.delete(conversations, owner="alice")
+    assert aliases.resolve(conversations, "web:1", owner="alice") is None
+    assert conversations.get_session("full", owner="bob") is None
+    if isinstance(harness, RedisHarness):
+        client: Any = harness.client
+        kept = {key for key in client.scan_iter() if b"bobs" not in key and b"{bob}" not in key}
+        assert kept == {b"chat:session:{%b}:tokens" % name for name in (b"full", b"data", b"list", b"empty")}
+        assert all(0 < client.pttl(key) <= 86_400_000 for key in kept), "receipts, for a day"
+
+
+def test_a_corrupt_session_spoils_no_other(server: Server) -> None:
+    conversations = PlainConversations(RedisHarness(server.client).store)
+    fill(conversations)
+    server.client.rpush("chat:session:{full}:history", "not ours")
+    server.client.hset("chat:session:{list}", "shape", "round")
+    lines = list(transfer.export(conversations, owner="alice"))
+    assert sorted(line["session_id"] for line in lines if line.get("corrupt")) == ["full", "list"]
+    assert len(lines) == 4
+    assert owners.delete(conversations, owner="alice") == (4, True)
+    assert transfer.take_in(conversations, lines, owner="alice") == 2
+
+
+GOOD = {
+    "session_id": "2f1c0000-0000-4000-8000-00000000000a",
+    "shape": "full",
+    "title": "t",
+    "ttl_ms": 5_000_000,
+    "tokens": {"input": 1, "output": 2},
+    "data": {"a": 1},
+    "messages": [{"seq": 1, "created_at_ms": 1_700_000_000_000, "body": say("hi")}],
+}
+
+
+def with_message(**more: Any) -> dict[str, Any]:
+    return {**GOOD, "messages": [{**GOOD["messages"][0], **more}]}  # type: ignore[index]
+
+
+BAD: list[Any] = [
+    {},
+    [],
+    "x",
+    {**GOOD, "session_id": ""},
+    {**GOOD, "session_id": "x" * 201},
+    {**GOOD, "session_id": "export"},
+    {**GOOD, "session_id": 7},
+    {**GOOD, "shape": "value"},
+    {**GOOD, "shape": "data"},
+    {**GOOD, "shape": None},
+    {**GOOD, "title": "a\nb"},
+    {**GOOD, "title": 5},
+    {**GOOD, "title": "x" * 300},
+    {**GOOD, "tokens": {"input": "x", "output": 1}},
+    {**GOOD, "tokens": {"input": -1, "output": 1}},
+    {**GOOD, "tokens": {"input": 2**62, "output": 1}},
+    {**GOOD, "tokens": {"more": 1}},
+    {**GOOD, "tokens": [1, 2, 3]},
+    {**GOOD, "data": []},
+    {**GOOD, "data": {"history": []}},
+    {**GOOD, "messages": {}},
+    {**GOOD, "messages": ["x"]},
+    {**GOOD, "messages": [{"body": "x"}]},
+    with_message(created_at_ms="soon"),
+    with_message(created_at_ms=10**18),
+    with_message(created_at_ms=-1),
+    with_message(created_at_ms=1e300),
+    with_message(created_at_ms=True),
+    with_message(edited_at_ms="x"),
+    with_message(edited_at_ms=10**18),
+    with_message(status={"a": 1}),
+    with_message(status="great"),
+    with_message(status='x","at":"'),
+    with_message(metadata=[1]),
+    with_message(metadata="x"),
+    with_message(edits="abc"),
+    with_message(tokens={"input": 1.5, "output": 0}),
+    with_message(tokens={"input": 2**60, "output": 0}),
+    with_message(tokens="12"),
+]
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_lines_that_are_none_of_ours_are_refused(url: str, line: Any) -> None:
+    service = OwnedService(url, CLIENT_TTL=True)
+    body = json.dumps(GOOD | {"session_id": new_id()}) + "\n" + json.dumps(line)
+    response = service.call("alice", "POST", "/import", data=body.encode(), content_type=LINES)
+    assert response.status_code == 422, response.data
+    for session in service.call("alice", "GET").json["sessions"]:  # type: ignore[index]
+        assert service.call("alice", "GET", f"/{session['session_id']}").status_code == 200
+    assert service.call("alice", "GET", "/export").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"{", LINES, 400),
+        (b'{"a": 1, "a": 2}', LINES, 400),
+        (b"[" * 100_000, LINES, 400),
+        (json.dumps(GOOD).encode(), "text/plain", 415),
+        (json.dumps(GOOD).encode(), None, 415),
+        (json.dumps(GOOD).encode(), LINES, 200),
+        (json.dumps(GOOD).encode(), "application/json", 200),
+        (b"\n\n", LINES, 200),
+    ],
+)
+def test_bodies_of_an_import(url: str, body: bytes, content_type: str | None, status: int) -> None:
+    service = OwnedService(url)
+    assert service.call("alice", "POST", "/import", data=body, content_type=content_type).status_code == status
+
+
+def test_there_and_back_over_http(url: str) -> None:
+    service = OwnedService(url, CLIENT_TTL=True)
+    with service.app.app_context():
+        convstore = service.convstore
+        fill(convstore)
+        convstore.append("full", say("behind the scenes", "system"), owner="alice")
+        convstore.edit_message("full", 3, say("shown now"), keep=True, owner="alice")
+    response = service.call("alice", "GET", "/export")
+    assert (response.status_code, response.mimetype) == (200, LINES)
+    assert response.headers["Cache-Control"] == "private, no-store"
+    exported = response.data
+    assert b"secret" not in exported
+    assert b"behind the scenes" not in exported
+    listed = service.json(service.call("alice", "GET"), 200)["sessions"]
+    ids = [session["session_id"] for session in listed]
+    before = {session_id: service.call("alice", "GET", f"/{session_id}").json for session_id in ids}
+    assert service.json(service.call("alice", "DELETE"), 200) == {"deleted": 4, "complete": True}
+    for imported in (4, 0):
+        answer = service.json(service.call("alice", "POST", "/import", data=exported, content_type=LINES), 200)
+        assert answer == {"imported": imported}
+    for session_id, was in before.items():
+        now = service.call("alice", "GET", f"/{session_id}").json
+        assert now
+        assert was
+        assert (now["data"], now["title"], now.get("tokens")) == (was["data"], was["title"], was.get("tokens"))
+        assert now["history"] == was["history"]
+    assert service.call("bob", "GET", "/full").status_code == 404
+
+
+def test_what_was_hidden_before_it_was_edited_is_not_exported(url: str) -> None:
+    service = OwnedService(url)
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": [say("hidden", "system")]}, owner="alice")
+        service.convstore.edit_message("s", 1, say("shown"), keep=True, owner="alice")
+        assert "hidden" in str(list(service.convstore.export_owner(owner="alice")))
+    assert b"hidden" not in service.call("alice", "GET", "/export").data
+
+
+@pytest.mark.parametrize(
+    ("config", "changed", "status"),
+    [
+        ({}, with_message(body=say("x", "system")), 422),
+        ({}, with_message(body=say("x", "developer")), 422),
+        ({}, with_message(body={"role": {}, "content": "x"}), 422),
+        ({}, with_message(body=say("x", "assistant")), 200),
+        ({"CLIENT_ROLES": ("user", "system")}, with_message(body=say("x", "system")), 200),
+        ({"VISIBLE_ROLES": ("user",)}, with_message(body=say("x", "assistant")), 422),
+        ({"CLIENT_DATA": False}, GOOD, 422),
+        ({"CLIENT_DATA": ("b",)}, GOOD, 422),
+        ({"CLIENT_DATA": ("a",)}, GOOD, 200),
+        ({"CLIENT_DATA": False}, {**GOOD, "data": {}}, 200),
+    ],
+)
+def test_clients_import_what_they_may_write(url: str, config: dict[str, Any], changed: Any, status: int) -> None:
+    service = OwnedService(url, **config)
+    response = service.call("alice", "POST", "/import", data=json.dumps(changed).encode(), content_type=LINES)
+    assert response.status_code == status, response.data
+    assert len(service.call("alice", "GET").json["sessions"]) == (status == 200)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("may", [False, True])
+def test_a_lifetime_is_imported_where_clients_may_set_one(url: str, may: bool) -> None:
+    service = OwnedService(url, CLIENT_TTL=may)
+    service.call("alice", "POST", "/import", data=json.dumps(GOOD).encode(), content_type=LINES)
+    with service.app.app_context():
+        session = service.convstore.get_session(str(GOOD["session_id"]), owner=ANY)
+    assert session is not None
+    assert round((session.expires_at - session.updated_at).total_seconds(), -2) == (5000 if may else 3600)
+
+
+def test_nobody_squats_an_id_that_others_rely_on(url: str) -> None:
+    """Ids that apps choose, and ids that can be foreseen, are not a client's to take."""
+    service = OwnedService(url)
+    taken = ["user:bob", "bob", "health2", "2F1C0000-0000-4000-8000-00000000000A", id_made_away()]
+    lines = "\n".join(json.dumps({**GOOD, "session_id": session_id}) for session_id in taken)
+    for imported in (5, 0):
+        answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
+        assert service.json(answer, 200) == {"imported": imported}
+    for session_id in taken:
+        assert service.call("mallory", "GET", f"/{session_id}").status_code in (404, 503), "503: it may be in a journal"
+        with service.app.app_context():
+            service.convstore.save_session(session_id, {"bobs": True}, owner="bob")
+    assert len(service.call("mallory", "GET").json["sessions"]) == 5  # type: ignore[index]
+
+
+def test_no_import_goes_past_the_quota(valkey: Server) -> None:
+    """Nor into a journal: an id can say that it was made while the store was away, which it never was."""
+    service = OwnedService(valkey.url, MAX_SESSIONS=3)
+    lines = "\n".join(json.dumps({**GOOD, "session_id": id_made_away()}) for _ in range(8))
+    answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
+    assert (answer.status_code, answer.json) == (200, {"imported": 8})
+    with service.app.app_context():
+        assert service.convstore.health().pending == 0
+        store: Any = service.convstore.backend.store
+        while store and not isinstance(store, FallbackStore):
+            store = getattr(store, "_store", None)
+        assert store is None or not store._journal.may_hold()
+    assert len(service.call("mallory", "GET").json["sessions"]) == 3  # type: ignore[index]
+
+
+def test_an_export_over_http_goes_on_by_its_cursor(valkey: Server) -> None:
+    service = OwnedService(valkey.url, MAX_SESSIONS=0)
+    with service.app.app_context():
+        for number in range(150):
+            service.convstore.save_session(f"s{number}", {"n": number}, owner="alice")
+    client: Any = redis.Redis.from_url(valkey.url)
+    client.zadd("chat:session:owner:{alice}", {f"s{number}": 1_700_000_000_000 + number for number in range(150)})
+    lines = [json.loads(line) for line in service.call("alice", "GET", "/export").data.splitlines()]
+    assert len(lines) == 150
+    (cursor,) = (line["cursor"] for line in lines if "cursor" in line)
+    rest = service.call("alice", "GET", f"/export?cursor={cursor}").data.splitlines()
+    assert [json.loads(line)["session_id"] for line in rest] == [line["session_id"] for line in lines[100:]]
+    client.close()
+
+
+def test_an_export_that_fails_at_once_is_a_problem(valkey: Server) -> None:
+    service = OwnedService("redis://127.0.0.1:1/0", BUDGET=0.2)
+    problem(service.call("alice", "GET", "/export"), 503, "unavailable")
+
+
+def test_retention(url: str) -> None:
+    """No interaction keeps a session longer than CONVSTORE_MAX_AGE."""
+    service = OwnedService(url, MAX_AGE=1, TTL=1000)
+    session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
+    ends = time.monotonic() + 10
+    while service.call("alice", "GET", f"/{session_id}").status_code == 200 and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert service.call("alice", "GET", f"/{session_id}").status_code == 404
+    assert service.call("alice", "GET").json["sessions"] == []  # type: ignore[index]

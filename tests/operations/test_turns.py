@@ -1,0 +1,1125 @@
+"""Turns: once, in order, never torn, on every kind of store."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flask_convstore import TurnEnded
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.domain.commands import BeginTurn, CommitTurn, Delete, RenewTurn
+from flask_convstore.domain.messages import Message, Usage, join_element
+from flask_convstore.domain.results import ANY, Begun
+from flask_convstore.errors import (
+    ConflictError,
+    CorruptValue,
+    InvalidInput,
+    NotSerializable,
+    ReplyFailed,
+    SessionNotFound,
+    StoreUnavailable,
+    TokenReused,
+    TooDeep,
+    TooLarge,
+    TurnInProgress,
+    TurnLost,
+)
+from flask_convstore.operations import leases
+from flask_convstore.operations.replies import Replier, converse, first_exchange
+from flask_convstore.operations.turns import Turn, begin, hold
+from flask_convstore.stores.memory import MemoryStore
+from flask_convstore.stores.redis.store import RedisStore
+
+from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness
+from ..operations.test_sessions import BOT, USER, Recorder, get
+from ..servers import Server
+from ..service import Service
+
+
+def take(conversations: PlainConversations, message: Any = USER, session_id: str = "s", **options: Any) -> Turn:
+    turn, _ = begin(conversations, session_id, message, **options)
+    assert turn
+    return turn
+
+
+def statuses(conversations: PlainConversations, session_id: str = "s") -> list[str | None]:
+    return [message.status for message in get(conversations, session_id).messages]
+
+
+@pytest.fixture
+def started(conversations: PlainConversations) -> PlainConversations:
+    conversations.save_session("s", {"name": "Ada", "history": []})
+    return conversations
+
+
+# ---- one turn
+
+
+def test_a_turn(started: PlainConversations) -> None:
+    with take(started) as turn:
+        assert turn.session_id == "s"
+        assert turn.history == [USER]
+        assert turn.data == {"name": "Ada"}
+        assert (turn.message.seq, turn.message["content"], turn.previous) == (1, "hello", None)
+        assert get(started)["history"] == [USER], "stored before the reply is made"
+        reply = turn.reply("hi")
+    assert reply
+    assert (reply.seq, reply.body) == (2, BOT)
+    session = get(started)
+    assert (session["history"], session.version) == ([USER, BOT], 3)
+    assert statuses(started) == [None, None]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(None, [0, 1, 2, 3, USER]), (1, [USER]), (3, [2, 3, USER]), (99, None)])
+def test_the_window(started: PlainConversations, last: int | None, expected: list[Any] | None) -> None:
+    started.append("s", *range(4))
+    with take(started, last=last) as turn:
+        assert turn.history == ([0, 1, 2, 3, USER] if expected is None else expected)
+        turn.reply("x")
+    with pytest.raises(InvalidInput):
+        begin(started, "s", USER, last=0)
+
+
+def test_a_turn_without_a_reply_is_unanswered(started: PlainConversations) -> None:
+    with take(started):
+        pass
+    with take(started) as turn:
+        turn.reply(None)
+    assert statuses(started) == ["unanswered", "unanswered"]
+    assert get(started).version == 5
+
+
+def test_a_turn_that_raises_is_failed_and_the_next_works(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started) as turn:
+        turn.data["name"] = "never written"
+        raise ZeroDivisionError
+    assert statuses(started) == ["failed"]
+    assert get(started)["name"] == "Ada"
+    with take(started) as turn:
+        turn.reply("hi")
+    assert statuses(started) == ["failed", None, None]
+
+
+def test_data_changed_in_a_turn_are_written_with_its_reply(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.data["goals"] = ["a"]
+        del turn.data["name"]
+        turn.reply("hi")
+    assert get(started) == {"goals": ["a"], "history": [USER, BOT]}
+
+
+def test_data_that_others_changed_too_collide(started: PlainConversations) -> None:
+    with pytest.raises(ConflictError), take(started) as turn:
+        turn.data["name"] = "mine"
+        started.append("s", data={"name": "theirs"})
+        turn.reply("hi")
+    assert get(started) == {"name": "theirs", "history": [USER]}
+    assert statuses(started) == ["failed"]
+
+
+def test_a_reply_that_cannot_be_stored(started: PlainConversations) -> None:
+    with pytest.raises(NotSerializable), take(started) as turn:
+        turn.reply({"content": object()})
+    assert statuses(started) == ["failed"]
+
+
+def test_a_list_session_has_turns_too(conversations: PlainConversations) -> None:
+    conversations.save_session("s", ["x"])
+    with take(conversations) as turn:
+        assert turn.history == ["x", USER]
+        turn.reply("hi")
+    assert get(conversations) == ["x", USER, BOT]
+
+
+def test_a_session_deleted_during_its_turn(started: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound), take(started) as turn:
+        started.delete_session("s")
+        started.save_session("s", {"history": ["successor"]})
+        started.delete_session("s")
+        turn.reply("too late")
+    with pytest.raises(TurnLost), take(started_again(started)) as turn:
+        started.delete_session("s")
+        started_again(started)
+        turn.reply("too late")
+    assert get(started)["history"] == []
+
+
+def started_again(conversations: PlainConversations) -> PlainConversations:
+    conversations.save_session("s", {"history": []})
+    return conversations
+
+
+def test_no_turn_of_nothing(conversations: PlainConversations) -> None:
+    with pytest.raises(SessionNotFound):
+        begin(conversations, "s", USER)
+
+
+def test_owners(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []}, owner="alice")
+    with pytest.raises(SessionNotFound):
+        begin(conversations, "s", USER, owner="bob")
+    with take(conversations, owner="alice") as turn:
+        turn.reply("hi")
+    assert get(conversations)["history"] == [USER, BOT]
+
+
+# ---- two turns
+
+
+def test_a_turn_in_progress_rejects_another(started: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
+    with take(started) as turn:
+        with monkeypatch.context() as patched, pytest.raises(TurnInProgress) as caught:
+            patched.setattr(
+                "flask_convstore.operations.turns.time", SimpleNamespace(monotonic=lambda: 0, sleep=pytest.fail)
+            )
+            begin(started, "s", "other")
+        assert 29_000 < caught.value.retry_after_ms <= 30_000
+        assert get(started)["history"] == [USER]
+        turn.reply("hi")
+
+
+@pytest.mark.parametrize("owner", [None, "alice"])
+def test_a_turn_can_wait(conversations: PlainConversations, owner: str | None) -> None:
+    conversations.save_session("s", {"history": []}, owner=owner)
+    done: list[Any] = []
+
+    def other() -> None:
+        with take(conversations, "other", policy="wait", owner=owner) as turn:
+            done.append(turn.history)
+            turn.reply("second")
+
+    with take(conversations, owner=owner) as turn:
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        waiting.join(0.1)
+        assert not done
+        turn.reply("hi")
+    waiting.join(10)
+    assert done == [[USER, BOT, "other"]]
+
+
+def test_waiting_has_an_end(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(turn_wait=0.05))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        with pytest.raises(TurnInProgress):
+            begin(conversations, "s", "other", policy="wait")
+        turn.reply("hi")
+
+
+def test_who_waits_looks_often_and_no_longer_than_they_may(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = PlainConversations(harness.store, Settings(turn_wait=1))
+    conversations.save_session("s", {"history": []})
+    pauses: list[float] = []
+    with take(conversations) as turn:
+        with monkeypatch.context() as patched:
+            clock = SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append)
+            patched.setattr("flask_convstore.operations.turns.time", clock)
+            with pytest.raises(TurnInProgress):
+                begin(conversations, "s", "other", policy="wait")
+        turn.reply("hi")
+    assert max(pauses) <= 0.03
+    assert 0.9 < sum(pauses) <= 1
+
+
+def test_a_turn_without_a_message_can_wait(started: PlainConversations) -> None:
+    with take(started) as turn, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hold, started, "s", policy="wait")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+        turn.reply("hi")
+        held, snapshot = waiting.result(10)
+    with held:
+        assert len(snapshot.elements) == 2, "it is read when it is free"
+
+
+def test_a_turn_can_be_superseded(started: PlainConversations) -> None:
+    first = take(started)
+    with take(started, "newer", policy="supersede") as second:
+        assert second.previous
+        assert (second.previous.seq, second.previous.status) == (1, "superseded")
+        with pytest.raises(TurnLost), first:
+            first.reply("late")
+        second.reply("hi")
+    assert get(started)["history"] == [USER, "newer", BOT]
+    assert statuses(started) == ["superseded", None, None]
+
+
+def test_the_turn_of_a_dead_worker_is_taken_over(started: PlainConversations, harness: Harness) -> None:
+    dead = take(started)  # its lease is never renewed: nobody entered the block
+    end_lease(harness)
+    with take(started, "next", last=1) as turn:
+        assert turn.previous
+        assert (turn.previous.body, turn.previous.status) == (USER, "interrupted")
+        assert turn.history == ["next"]
+        with pytest.raises(TurnLost):
+            dead.reply("late")
+        turn.reply("hi")
+    assert statuses(started) == ["interrupted", None, None]
+
+
+def test_a_lease_past_its_deadline_that_nobody_took_still_commits(
+    started: PlainConversations, harness: Harness
+) -> None:
+    turn = take(started)
+    end_lease(harness)
+    turn.reply("hi")
+    assert get(started)["history"] == [USER, BOT]
+
+
+def end_lease(harness: Harness, session_id: str = "s") -> None:
+    """Let the lease of the turn in progress end, as time would."""
+    store = harness.store
+    if isinstance(store, MemoryStore):
+        turn = store._sessions[session_id].turn
+        assert turn
+        turn.until = 0
+    else:
+        assert isinstance(store, RedisStore)
+        store._calls._client.hset(store._keys(session_id)[0], "turn_until", 1)
+
+
+@pytest.mark.parametrize("owner", [None, "alice"])
+def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness, owner: str | None) -> None:
+    renewed = threading.Event()
+
+    class Watching(Recorder):
+        def apply(self, command: Any) -> Any:
+            receipt = super().apply(command)
+            if isinstance(command, RenewTurn) and sum(isinstance(c, RenewTurn) for c in self.commands) == 3:
+                renewed.set()
+            return receipt
+
+    conversations = PlainConversations(Watching(harness.store), Settings(turn_lease=0.3))
+    conversations.save_session("s", {"history": []}, owner=owner)
+    with take(conversations, owner=owner) as turn:
+        assert renewed.wait(10)
+        with pytest.raises(TurnInProgress):
+            begin(conversations, "s", "other", owner=owner)
+        turn.reply("hi")
+    with pytest.raises(TurnLost):
+        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1))
+
+
+def test_a_renewal_that_fails_is_tried_again(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    renewed = threading.Event()
+
+    class Flaky(Recorder):
+        failures = 2
+
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, RenewTurn):
+                if self.failures:
+                    self.failures -= 1
+                    raise StoreUnavailable("away", written=None)
+                renewed.set()
+            return super().apply(command)
+
+    conversations = PlainConversations(Flaky(harness.store), Settings(turn_lease=0.3))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        assert renewed.wait(10)
+        turn.reply("hi")
+    assert caplog.text.count("could not be renewed") == 2
+
+
+@pytest.mark.parametrize("policy", ["wait", "supersede"])
+def test_turns_of_many_are_never_torn(started: PlainConversations, policy: Any) -> None:
+    lost = 0
+
+    def work(name: str) -> None:
+        nonlocal lost
+        for number in range(8):
+            try:
+                with take(started, f"{name}{number}", policy=policy) as turn:
+                    turn.reply(f"re:{turn.history[-1]}")
+            except TurnLost:
+                lost += 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, "abcdefgh"))
+    messages = get(started).messages
+    replies = 0
+    for before, message in zip([None, *messages], messages, strict=False):
+        if isinstance(message.body, dict):
+            assert before
+            assert message.body["content"] == f"re:{before.body}", "torn"
+            replies += 1
+    users = [message.body for message in messages if isinstance(message.body, str)]
+    assert len(users) == 64
+    assert replies == 64 - lost
+    assert lost == 0 or policy == "supersede"
+    for name in "abcdefgh":
+        assert [user for user in users if user[0] == name] == [f"{name}{number}" for number in range(8)]
+
+
+# ---- once
+
+
+def test_a_token_makes_a_turn_once(started: PlainConversations) -> None:
+    with take(started, token="T") as turn:
+        with pytest.raises(TurnInProgress):
+            begin(started, "s", USER, token="T")
+        turn.reply("hi")
+    again, begun = begin(started, "s", USER, token="T")
+    assert again is None
+    assert begun.reply
+    assert (begun.receipt.first_seq, begun.reply.first_seq, begun.reply.version) == (1, 2, 3)
+    with pytest.raises(TokenReused):
+        begin(started, "s", "another", token="T")
+    assert get(started)["history"] == [USER, BOT]
+
+
+def test_a_failed_turn_can_be_taken_again(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started, token="T"):
+        raise ZeroDivisionError
+    with take(started, token="T") as turn:
+        assert turn.history == [USER]
+        assert (turn.message.seq, turn.message.status) == (1, None)
+        turn.reply("hi")
+    assert get(started)["history"] == [USER, BOT]
+    assert statuses(started) == [None, None]
+
+
+def test_the_turn_of_a_dead_worker_can_be_taken_again(started: PlainConversations, harness: Harness) -> None:
+    take(started, token="T")
+    with pytest.raises(TurnInProgress):
+        begin(started, "s", USER, token="T")
+    end_lease(harness)
+    with take(started, token="T") as turn:
+        turn.reply("hi")
+    assert get(started)["history"] == [USER, BOT]
+
+
+def test_a_block_that_deletes_its_session_ends_well(started: PlainConversations) -> None:
+    with take(started):
+        started.delete_session("s")
+    assert started.get_session("s") is None
+
+
+def test_a_turn_that_was_ended_gives_what_was_said(url: str) -> None:
+    service = Service(url)
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": []})
+        for reply in ({"role": "assistant", "content": "hi"}, None):
+            token = f"update {reply}"
+            with service.convstore.turn("s", USER, token=token) as turn:
+                turn.reply(reply)
+            with pytest.raises(TurnEnded) as caught:
+                service.convstore.turn("s", USER, token=token)
+            ended = caught.value
+            assert ended.session_id == "s"
+            assert ended.message is not None
+            assert (ended.message.body, ended.message.seq) == (USER, turn.message.seq)
+            assert (ended.reply and ended.reply.body) == reply
+            assert ended.written is False
+            assert "ended before" in str(ended)
+        session = service.convstore.get_session("s")
+        assert session is not None
+        assert session.message_count == 3
+
+
+def test_a_turn_that_others_wrote_behind_is_lost(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started, token="T"):
+        raise ZeroDivisionError
+    started.append("s", "somebody else")
+    with pytest.raises(TurnLost):
+        begin(started, "s", USER, token="T")
+    assert get(started)["history"] == [USER, "somebody else"]
+
+
+def test_only_one_of_two_attempts_ends_a_turn(started: PlainConversations, harness: Harness) -> None:
+    """The first was thought dead and was only slow: its reply is refused, not acknowledged as if it were the other's."""
+    slow = take(started, token="T")
+    end_lease(harness)
+    with take(started, token="T") as quick:
+        quick.reply("quick")
+    with pytest.raises(TurnLost):
+        slow.reply("slow")
+    assert [message.body for message in get(started).messages] == [USER, {"role": "assistant", "content": "quick"}]
+
+
+def test_a_token_that_was_forgotten_begins_anew(harness: Harness) -> None:
+    conversations = limited(harness, max_tokens=3)
+    conversations.save_session("s", {"history": []})
+    with take(conversations, token="T") as turn:
+        conversations.append("s", data={"a": 1})
+        conversations.append("s", data={"a": 2})
+        turn.reply("first")
+    with take(conversations, token="T") as turn:
+        turn.reply("second")
+    texts = [m.get("content") for m in get(conversations).messages]
+    assert texts == ["hello", "first", "hello", "second"]
+    take(conversations)  # the turn was given back
+
+
+def test_a_predecessors_token_leads_nowhere(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started, token="T"):
+        raise ZeroDivisionError
+    started.append("s", "x", token="A")
+    started.delete_session("s")
+    started.save_session("s", {"history": ["the successor's"]})
+    with pytest.raises(SessionNotFound) as caught:
+        converse(started, "s", Message(USER), Replier(lambda turn: "hi"), token="T")
+    assert caught.value.session_id == "s"
+    with pytest.raises(SessionNotFound):
+        converse(started, "s", Message("x"), None, token="A")
+    assert started.append("s", "x", token="A").repeated
+    assert get(started)["history"] == ["the successor's"]
+
+
+def test_a_turn_has_one_reply(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.reply("a")
+        with pytest.raises(InvalidInput):
+            turn.reply("b")
+        again = turn.reply(None)
+        assert again
+        assert again["content"] == "a"
+    exchange = converse(started, "s", Message(USER), Replier(lambda turn: turn.reply("x") and None), token="T")
+    assert exchange.reply
+    assert exchange.reply["content"] == "x"
+
+
+@pytest.mark.parametrize("spoil", [lambda turn: turn.data.update(x=object()), lambda turn: setattr(turn, "data", 5)])
+def test_a_turn_whose_data_cannot_be_written_is_given_back(started: PlainConversations, spoil: Any) -> None:
+    with pytest.raises(InvalidInput), take(started) as turn:
+        spoil(turn)
+    assert statuses(started) == ["failed"]
+    take(started)
+
+
+def test_a_status_is_a_change_of_the_history(started: PlainConversations) -> None:
+    with pytest.raises(ZeroDivisionError), take(started):
+        stale = get(started)
+        raise ZeroDivisionError
+    stale["history"][0] = "edited"
+    with pytest.raises(ConflictError):
+        started.save_session("s", stale)
+    assert statuses(started) == ["failed"]
+
+
+@pytest.mark.parametrize("options", [{"last": "3"}, {"last": 1.5}, {"last": True}, {"policy": "wiat"}])
+def test_bad_options_are_refused(started: PlainConversations, options: Any) -> None:
+    with pytest.raises(InvalidInput):
+        begin(started, "s", USER, **options)
+    assert get(started)["history"] == []
+
+
+def test_an_endless_window(started: PlainConversations) -> None:
+    with take(started, last=2**64) as turn:
+        assert turn.history == [USER]
+        turn.reply("hi")
+
+
+def test_a_short_lease_beside_a_long_one(harness: Harness) -> None:
+    renewed = threading.Event()
+
+    class Watching(Recorder):
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, RenewTurn) and command.session_id == "short":
+                renewed.set()
+            return super().apply(command)
+
+    store = Watching(harness.store)
+    long, short = (
+        PlainConversations(store, Settings(turn_lease=60)),
+        PlainConversations(store, Settings(turn_lease=0.2)),
+    )
+    for session_id in ("long", "short"):
+        long.save_session(session_id, {"history": []})
+    with take(long, session_id="long") as first, take(short, session_id="short") as second:
+        assert renewed.wait(10)
+        first.reply("hi")
+        second.reply("hi")
+
+
+def test_a_thread_that_cannot_start_locks_nothing(started: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases._renewers.pop(started.backend.store, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda thread: (_ for _ in ()).throw(RuntimeError("no thread")))
+        with pytest.raises(RuntimeError), take(started):
+            raise AssertionError("not reached")
+    assert statuses(started) == ["failed"]
+    with take(started) as turn:
+        turn.reply("hi")
+
+
+def test_a_repeat_after_a_delete_never_revives(started: PlainConversations) -> None:
+    with take(started, token="T") as turn:
+        turn.reply("hi")
+    started.delete_session("s")
+    again, begun = begin(started, "s", USER, token="T")
+    assert (again, begun.snapshot) == (None, None)
+    assert begun.reply
+    assert not started.exists("s")
+
+
+def test_a_turn_without_a_message_whose_session_is_deleted_before_its_answer_comes(harness: Harness) -> None:
+    class Slow(Recorder):
+        """The first answer is lost, and the client asks again."""
+
+        def begin(self, command: BeginTurn) -> Begun:
+            super().begin(command)
+            super().apply(Delete(session_id=command.session_id, owner=ANY))
+            return super().begin(command)
+
+    conversations = PlainConversations(Slow(harness.store))
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(SessionNotFound) as caught:
+        hold(conversations, "s")
+    assert caught.value.session_id == "s"
+
+
+@pytest.mark.parametrize("lose", [1, 2, 3])
+def test_every_reply_of_the_store_lost_leaves_one_copy(
+    started: PlainConversations, harness: Harness, lose: int
+) -> None:
+    element = join_element(1, b'"m"')
+    command = BeginTurn(session_id="s", owner=ANY, element=element, lease_ms=0, token="T", attempt="A")
+    for _ in range(lose + 1):
+        begun = harness.store.begin(command)
+    assert begun.receipt.first_seq == 1
+    commit = CommitTurn(session_id="s", owner=ANY, turn="A", elements=(element,), token="T\n2", digest="A")
+    for _ in range(lose + 1):
+        receipt = harness.store.apply(commit)
+    assert (receipt.first_seq, receipt.version) == (2, 3)
+    assert get(started)["history"] == ["m", "m"]
+
+
+# ---- conversing
+
+
+async def async_handler(turn: Turn) -> str:
+    return f"async {len(turn.history)}"
+
+
+async def async_chunks(turn: Turn) -> AsyncIterator[str]:
+    yield "one "
+    yield "two"
+
+
+async def async_chunks_of_a_task(turn: Turn) -> AsyncIterator[str]:
+    task = asyncio.create_task(asyncio.sleep(0, "late"))
+
+    async def chunks() -> AsyncIterator[str]:
+        yield await task
+
+    return chunks()
+
+
+async def cancelled(turn: Turn) -> None:
+    task = asyncio.create_task(asyncio.sleep(5))
+    task.cancel()
+    await task
+
+
+def test_a_cancelled_handler_is_a_failed_one(started: PlainConversations) -> None:
+    with pytest.raises(ReplyFailed):
+        converse(started, "s", Message(USER), Replier(cancelled))
+    assert statuses(started) == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "content"),
+    [
+        (lambda turn: "plain", "plain"),
+        (async_handler, "async 1"),
+        (async_chunks, "one two"),
+        (async_chunks_of_a_task, "late"),
+    ],
+)
+def test_handlers(started: PlainConversations, handler: Any, content: str) -> None:
+    exchange = converse(started, "s", Message(USER), Replier(handler))
+    assert exchange.reply
+    assert exchange.reply["content"] == content
+
+
+@pytest.mark.parametrize("reply", [None, Message(BOT), "iterator"])
+def test_what_is_not_async_needs_no_event_loop(started: PlainConversations, reply: Any) -> None:
+    """The thread of an async view has one already, and a second cannot run in it."""
+
+    async def view() -> None:
+        converse(started, "s", Message(USER), Replier(lambda turn: iter("hi") if reply == "iterator" else reply))
+
+    asyncio.run(view())
+    assert get(started)["history"] == ([USER, BOT] if reply else [USER])
+
+
+@pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
+def test_the_first_message_makes_the_title(started: PlainConversations, replier: Replier | None) -> None:
+    for content in ("hello", "more"):
+        converse(started, "s", Message({"role": "user", "content": content}), replier)
+    assert get(started).title == "hello"
+
+
+@pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
+def test_a_message_for_another_version_is_refused(started: PlainConversations, replier: Replier | None) -> None:
+    with pytest.raises(ConflictError):
+        converse(started, "s", Message(USER), replier, expected="2")
+    assert get(started)["history"] == []
+    converse(started, "s", Message(USER), replier, expected="1")
+
+
+def test_conversing_is_repeatable(started: PlainConversations) -> None:
+    calls: list[int] = []
+
+    def handler(turn: Turn) -> str | None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError
+        return "hi"
+
+    with pytest.raises(ReplyFailed):
+        converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    first = converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    assert len(calls) == 2
+    started.append("s", "later")
+    again = converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    assert len(calls) == 2
+    assert (again.message, again.reply) == (first.message, first.reply)
+    assert again.receipt.version == first.receipt.version
+
+
+def test_conversing_without_a_handler_is_repeatable(started: PlainConversations) -> None:
+    first = converse(started, "s", Message(USER), None, token="T")
+    started.append("s", "later")
+    again = converse(started, "s", Message(USER), None, token="T")
+    assert (again.message, again.reply, again.receipt.version) == (first.message, None, first.receipt.version)
+
+
+# ---- what is told
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "given"),
+    [({"last": "3"}, "last", "'3'"), ({"last": 0}, "last", "0"), ({"policy": "wiat"}, "policy", "'wiat'")],
+)
+def test_a_refused_option_is_named(started: PlainConversations, options: Any, path: str, given: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        begin(started, "s", USER, **options)
+    assert caught.value.path == path
+    assert f"not {given}; nothing was written" in caught.value.reason
+
+
+@pytest.mark.parametrize("instead", [None, 5, []])
+def test_data_that_were_replaced_by_something_else_are_refused(started: PlainConversations, instead: Any) -> None:
+    turn = take(started)
+    turn.data = instead
+    with pytest.raises(InvalidInput, match="instead of replacing"):
+        turn.reply("a")
+
+
+def test_a_corrupt_message_before_is_not_told_as_if_nothing_was_written(valkey: Server) -> None:
+    """It is found only when the reply is stored: the message before was interrupted, and the answer tells of it."""
+    harness = RedisHarness(valkey.client)
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("corrupt", ["old"])
+    take(conversations, session_id="corrupt")
+    session, history, _ = harness.keys("corrupt")
+    valkey.client.hset(session, "turn_until", 1)
+    valkey.client.lset(history, 0, '1{"at":1800000000000}\nno JSON')
+    with pytest.raises(CorruptValue, match="seq 1") as caught:
+        converse(conversations, "corrupt", Message(USER), Replier(lambda turn: "r"))
+    assert caught.value.written
+    assert b'"r"' in valkey.client.lrange(history, -1, -1)[0]
+
+
+def test_a_refused_reply_is_named(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.reply("a")
+        with pytest.raises(InvalidInput, match="a reply already") as caught:
+            turn.reply("b")
+        assert caught.value.path == "reply"
+    other = take(started)
+    other.data = 5  # type: ignore[assignment]
+    with pytest.raises(InvalidInput, match="instead of replacing") as caught:
+        other.reply("c")
+    assert caught.value.path == "data"
+
+
+def test_a_reply_that_cannot_be_stored_tells_whose_it_was(
+    started: PlainConversations, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ReplyFailed, match="cannot be stored") as caught:
+        converse(started, "s", Message(USER), Replier(lambda turn: {"content": object()}))
+    assert caught.value.session_id == "s"
+    assert "returned what cannot be stored: history[0].content" in caplog.text
+    with pytest.raises(SessionNotFound) as missing:
+        converse(started, "gone", Message(USER), None)
+    assert missing.value.session_id == "gone"
+
+
+def test_a_failed_turn_that_cannot_be_marked_is_told(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Recorder):
+        def apply(self, command: Any) -> Any:
+            if isinstance(command, CommitTurn):
+                raise StoreUnavailable("gone for lunch", written=None)
+            return super().apply(command)
+
+    conversations = PlainConversations(Away(harness.store))
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(ZeroDivisionError), take(conversations):
+        raise ZeroDivisionError
+    assert "could not be marked" in caplog.text
+    assert "gone for lunch" in caplog.text
+
+
+def test_a_failed_renewal_tells_why(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise StoreUnavailable("gone for lunch", written=None)
+
+    leases.Renewer()._renew(object(), fail)
+    assert "gone for lunch" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("reply", "stored"),
+    [
+        ("text", {"role": "assistant", "content": "text"}),
+        ({"content": "dict"}, {"role": "assistant", "content": "dict"}),
+        ({"role": "tool", "content": "4"}, {"role": "tool", "content": "4"}),
+        (("one ", "two"), {"role": "assistant", "content": "one two"}),
+    ],
+)
+def test_what_a_handler_returns_becomes_a_message(started: PlainConversations, reply: Any, stored: Any) -> None:
+    with take(started) as turn:
+        turn.reply(iter(reply) if isinstance(reply, tuple) else reply)
+    assert get(started)["history"] == [USER, stored]
+
+
+def test_a_reply_with_a_role_is_stored_as_it_is(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.reply({"content": "4", "role": "tool", "id": 1})
+    assert list(get(started)["history"][-1]) == ["content", "role", "id"], "what is hashed is its JSON, in its order"
+
+
+@pytest.mark.parametrize(("reply", "kind"), [(5, "int"), (b"b", "bytes"), (["a"], "list"), (("a",), "tuple")])
+def test_what_is_no_reply_is_named(started: PlainConversations, reply: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"not a {kind}$"), take(started) as turn:
+        turn.reply(reply)
+    assert get(started)["history"] == [USER]
+    assert statuses(started) == ["failed"]
+
+
+def test_a_token_without_a_handler_comes_with_one_message_only(started: PlainConversations) -> None:
+    converse(started, "s", Message(USER), None, token="T")
+    with pytest.raises(TokenReused):
+        converse(started, "s", Message({"role": "user", "content": "another"}), None, token="T")
+    converse(started, "s", Message(USER), None)
+    assert get(started)["history"] == [USER, USER]
+
+
+def test_a_repeat_without_a_handler_finds_a_deleted_session_gone(started: PlainConversations) -> None:
+    converse(started, "s", Message(USER), None, token="T")
+    started.delete_session("s")
+    with pytest.raises(SessionNotFound) as caught:
+        converse(started, "s", Message(USER), None, token="T")
+    assert caught.value.session_id == "s"
+
+
+def test_no_more_is_read_than_was_asked_for(started: PlainConversations) -> None:
+    """The messages asked for, and the one before, which tells what became of its turn."""
+    started.append("s", *range(10))
+    for last, read in ((1, 2), (3, 3), (None, 13)):
+        turn, begun = begin(started, "s", USER, last=last)
+        assert turn
+        assert begun.snapshot
+        assert len(begun.snapshot.elements) == read
+        with turn:
+            turn.reply(None)
+
+
+def test_a_turn_can_choose_by_tokens(started: PlainConversations) -> None:
+    started.append("s", *({"role": "user", "content": f"{number}"} for number in range(5)))
+    with take(started) as turn:
+        assert turn.window(tokens=2, count=lambda body: 1) == turn.history[-2:]
+        assert turn.window(tokens=5, last=3, count=lambda body: 1) == turn.history[-3:]
+
+
+def test_no_lease_is_renewed_before_its_time_or_after_its_turn(harness: Harness) -> None:
+    conversations = PlainConversations(recorder := Recorder(harness.store), Settings(turn_lease=60))
+    conversations.save_session("s", {"history": []})
+    conversations.save_session("t", {"history": []})
+    renewer = leases.renewer(recorder)
+    with take(conversations), take(conversations, session_id="t"):
+        threads = [thread for thread in threading.enumerate() if thread.name == "convstore-leases"]
+        assert renewer._thread in threads
+        assert len(renewer._turns) == 2
+        assert all(0 < every <= 20 for _, every, _ in renewer._turns.values())
+    assert not renewer._turns
+    assert not any(isinstance(command, RenewTurn) for command in recorder.commands)
+
+
+def test_a_lease_is_as_long_as_it_says() -> None:
+    harness = MemoryHarness()
+    conversations = PlainConversations(harness.store, Settings(turn_lease=60))
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        assert harness.store.turn_remaining_ms("s", ANY) == 60_000
+        turn.reply("hi")
+    held, _ = hold(conversations, "s")
+    with held:
+        assert harness.store.turn_remaining_ms("s", ANY) == 60_000
+
+
+def test_only_what_was_left_behind_is_the_previous_message(started: PlainConversations) -> None:
+    with take(started) as turn:
+        assert turn.previous is None
+        turn.reply(None)
+    with pytest.raises(TurnLost), take(started) as turn:
+        assert turn.previous is None, "it is unanswered, and nobody interrupted it"
+        other = take(started, policy="supersede")
+    assert other.previous
+    assert (other.previous.seq, other.previous.status) == (turn.message.seq, "superseded")
+
+
+def test_a_move_is_ended_by_the_token_of_its_turn(harness: Harness) -> None:
+    """So that whoever begins the turn again, as its answer was lost, finds its end."""
+    conversations = PlainConversations(recorder := Recorder(harness.store))
+    conversations.save_session("s", {"history": [1]})
+    turn, _ = hold(conversations, "s")
+    with turn:
+        turn.move_to("t", 2)
+    command = recorder.commands[-1]
+    assert isinstance(command, CommitTurn)
+    assert (command.token, command.status, command.moved_to) == (f"{turn.token}\n2", "", "t")
+
+
+def test_a_message_without_a_handler_is_counted_too(started: PlainConversations) -> None:
+    converse(started, "s", Message(USER, tokens=Usage(3, 0)), None)
+    assert get(started).usage == Usage(3, 0)
+
+
+@pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
+def test_a_bad_token_is_named(started: PlainConversations, replier: Replier | None) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        converse(started, "s", Message(USER), replier, token="a\nb")
+    assert caught.value.path == "token"
+    assert get(started)["history"] == []
+
+
+def test_an_exchange_whose_session_is_gone_names_it(started: PlainConversations) -> None:
+    _, begun = begin(started, "s", USER)
+    started.delete_session("s")
+    with pytest.raises(SessionNotFound) as caught:
+        first_exchange(started, "s", begun)
+    assert caught.value.session_id == "s"
+
+
+def test_an_exchange_is_read_again_for_whom_it_was(harness: Harness) -> None:
+    """Not for whoever asks, as a worker does for others."""
+    worker = PlainConversations(harness.store, owner="worker")
+    worker.save_session("s", {"history": []}, owner="alice")
+    with take(worker, token="T", owner="alice") as turn:
+        turn.reply("hi")
+    _, begun = begin(worker, "s", USER, token="T", owner="alice")
+    exchange = first_exchange(worker, "s", begun, "alice")
+    assert exchange.reply
+    assert exchange.reply.body == BOT
+    with pytest.raises(SessionNotFound):
+        first_exchange(worker, "s", begun)
+
+
+def test_a_handler_that_fails_is_told(started: PlainConversations, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ReplyFailed, match="the reply handler failed"):
+        converse(started, "s", Message(USER), Replier(lambda turn: 1 // 0))
+    assert "the reply handler failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+# ---- limits
+
+
+def limited(harness: Harness, **settings: Any) -> PlainConversations:
+    """The operations on a store of the same kind with other limits."""
+    chosen = Settings(**settings)
+    if isinstance(harness.store, MemoryStore):
+        return PlainConversations(MemoryStore(limits_of(chosen)), chosen)
+    assert isinstance(harness.store, RedisStore)
+    return PlainConversations(RedisStore(harness.store._calls._client, chosen.prefix, limits_of(chosen)), chosen)
+
+
+def test_too_many_messages_are_refused(harness: Harness) -> None:
+    conversations = limited(harness, max_history=3)
+    conversations.save_session("s", {"history": [1, 2]})
+    for call in (
+        lambda: conversations.append("s", 3, 4, data={"a": 1}),
+        lambda: conversations.save_session("s", {"history": [1, 2, 3, 4]}),
+        lambda: conversations.save_session("t", [1, 2, 3, 4]),
+    ):
+        with pytest.raises(TooLarge) as caught:
+            call()
+        assert (caught.value.limit, caught.value.size, caught.value.written) == (3, 4, False)
+    assert not conversations.exists("t")
+    with pytest.raises(TooLarge) as caught:
+        begin(conversations, "s", "the third, and there is no room for its reply")
+    assert (caught.value.limit, caught.value.size) == (3, 4)
+    assert get(conversations) == {"history": [1, 2]}
+    conversations.append("s", data={"a": 1})
+    session = get(conversations)
+    session["history"] = session["history"][-1:]
+    conversations.save_session("s", session)
+    with take(conversations) as turn:
+        turn.reply("hi")
+    assert get(conversations)["history"] == [2, USER, BOT]
+
+
+def test_a_history_can_be_trimmed(harness: Harness) -> None:
+    conversations = limited(harness, max_history=4, history_policy="trim")
+    conversations.save_session("s", {"history": [1, 2, 3]})
+    assert conversations.append("s", 4, 5).first_seq == 4
+    assert get(conversations)["history"] == [2, 3, 4, 5]
+    with take(conversations) as turn:
+        assert turn.history == [3, 4, 5, USER]
+        turn.reply("hi")
+    assert get(conversations)["history"] == [4, 5, USER, BOT]
+    assert [message.seq for message in get(conversations).messages] == [4, 5, 6, 7]
+    session = get(conversations)
+    session["history"] += [8, 9]
+    conversations.save_session("s", session)
+    assert get(conversations)["history"] == [USER, BOT, 8, 9]
+    with pytest.raises(TooLarge):
+        conversations.append("s", *range(5))
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), take(conversations):
+            raise ZeroDivisionError
+    assert statuses(conversations) == [None, "failed", "failed", "failed"]
+
+
+def test_a_limit_is_what_there_may_be(harness: Harness) -> None:
+    """The limit itself is in, from the first write on."""
+    conversations = limited(harness, max_data_bytes=10, max_history=4, history_policy="trim")
+    conversations.save_session("s", {"a": "1234567", "history": []})  # a name of 1, a text of 9
+    with pytest.raises(TooLarge):
+        conversations.save_session("t", {"a": "12345678", "history": []})
+    conversations.append("s", 1, 2, 3, 4)
+    conversations.append("s", 5, 6, 7, 8)
+    assert get(conversations)["history"] == [5, 6, 7, 8]
+
+
+def test_a_failed_turn_is_taken_again_where_the_history_is_trimmed(harness: Harness) -> None:
+    conversations = limited(harness, max_history=3, history_policy="trim")
+    conversations.save_session("s", {"history": [1, 2]})
+    with pytest.raises(ZeroDivisionError), take(conversations, token="T"):
+        raise ZeroDivisionError
+    assert statuses(conversations) == [None, None, "failed"]
+    with take(conversations, token="T") as turn:
+        turn.reply("hi")
+    assert get(conversations)["history"] == [2, USER, BOT]
+    assert statuses(conversations) == [None, None, None]
+
+
+def test_large_sessions_are_refused(harness: Harness) -> None:
+    conversations = limited(harness, max_session_bytes=2_000, max_data_bytes=500)
+    conversations.save_session("s", {"a": "x" * 300, "history": ["m" * 500]})
+    with pytest.raises(TooLarge, match="data") as caught:
+        conversations.append("s", data={"b": "x" * 300})
+    assert (caught.value.limit, caught.value.size) == (500, 301 + 2 + 301 + 2)
+    with pytest.raises(TooLarge, match="session"):
+        conversations.append("s", "m" * 1_200)
+    session = get(conversations)
+    session["b"] = "x" * 300
+    with pytest.raises(TooLarge, match="data"):
+        conversations.save_session("s", session)
+    del session["b"]
+    session["a"] = "x" * 200
+    session["history"].append("m" * 1_000)
+    conversations.save_session("s", session)
+    with pytest.raises(TooLarge, match="session"):
+        begin(conversations, "s", "m" * 400)
+    session["history"].pop(0)
+    conversations.save_session("s", session)
+    conversations.append("s", "m" * 500, data={"a": "y" * 250})
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", "m" * 1_900)
+
+
+def test_bytes_are_counted_exactly(harness: Harness) -> None:
+    """What is counted step by step is what there is: the limit is met to the byte, whatever came before."""
+    conversations = limited(harness, max_session_bytes=3_000, max_history=20, history_policy="trim")
+    conversations.save_session("s", {"a": 1, "history": ["x"] * 15})
+    for number in range(6):
+        with pytest.raises(ZeroDivisionError), take(conversations, f"ü{number}"):
+            raise ZeroDivisionError
+        with take(conversations, f"ü{number}") as turn:
+            turn.data["n"] = number
+            turn.reply("é" * number)
+        session = get(conversations)
+        session["history"] = session["history"][2:]
+        session["history"][0] = "edited"
+        session["b"] = ["y"] * number
+        conversations.save_session("s", session)
+    snapshot = harness_load(conversations)
+    used = sum(map(len, snapshot.elements)) + sum(len(k.encode()) + len(v) for k, v in snapshot.fields.items())
+    envelope = len(join_element(1_800_000_000_000, b'""'))
+    room = 3_000 - used - envelope
+    if snapshot.count == 20:
+        room += len(snapshot.elements[0])
+    with pytest.raises(TooLarge):
+        conversations.append("s", "z" * (room + 1))
+    conversations.append("s", "z" * room)
+
+
+def harness_load(conversations: PlainConversations) -> Any:
+    snapshot = conversations.backend.store.load("s", ANY)
+    assert snapshot
+    return snapshot
+
+
+def test_metadata_depth_is_limited(harness: Harness) -> None:
+    conversations = limited(harness, max_metadata_depth=2)
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", Message("x", {"a": [1]}))
+    with pytest.raises(TooDeep):
+        conversations.append("s", Message("x", {"a": [[1]]}))
+    assert get(conversations).message_count == 1
+
+
+def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
+    conversations = limited(harness, ttl=100, max_age=150)
+    receipt_of = conversations.backend.store.load
+    session = conversations.save_session("s", {"complete": True, "history": []}, ttl=5_000)
+    assert (session.expires_at - session.created_at).total_seconds() == 150
+    conversations.append("s", "x")
+    snapshot = receipt_of("s", ANY)
+    assert snapshot
+    assert snapshot.expires_at_ms - snapshot.created_at_ms == 150_000
+    conversations.save_session("t", {})
+    short = get(conversations, "t")
+    assert 99 <= (short.expires_at - short.created_at).total_seconds() <= 101
+    if isinstance(conversations.backend.store, MemoryStore):
+        return
+    outlived = limited(harness, ttl=100, max_age=1)
+    turn = take(conversations)
+    age(conversations, harness)
+    assert outlived.get_session("s") is None
+    renewal = RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1000)
+    for call in (
+        lambda: outlived.append("s", "x"),
+        lambda: begin(outlived, "s", USER),
+        lambda: outlived.backend.store.apply(renewal),
+    ):
+        with pytest.raises(SessionNotFound):
+            call()
+    assert not outlived.exists("s")
+
+
+def age(conversations: PlainConversations, harness: Harness) -> None:
+    """Let a session be two seconds old."""
+    store = conversations.backend.store
+    if isinstance(store, RedisStore):
+        created = int(store._calls._client.hget(store._keys("s")[0], "created") or 0)
+        store._calls._client.hset(store._keys("s")[0], "created", created - 2000)
+
+
+def test_the_renewer_is_one_per_store() -> None:
+    store = MemoryStore(limits_of(Settings()))
+    assert leases.renewer(store) is leases.renewer(store)
+    assert leases.renewer(MemoryStore(limits_of(Settings()))) is not leases.renewer(store)

@@ -1,0 +1,1345 @@
+"""While the store is away: sessions that are started here, seen from one process or two, and what is handed over."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.domain.clock import now_ms
+from flask_convstore.domain.commands import (
+    Append,
+    BeginTurn,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    FieldChange,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
+from flask_convstore.domain.ids import id_made_away, made_away_at_ms, new_id
+from flask_convstore.domain.messages import Usage, join_element, with_status
+from flask_convstore.domain.results import ANY, Alias, Begun, Messages
+from flask_convstore.errors import (
+    ConvstoreError,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+)
+from flask_convstore.outages.circuit import Circuit
+from flask_convstore.outages.command_json import command_of, text_of
+from flask_convstore.outages.fallback import FallbackStore
+from flask_convstore.outages.journal import Journal, Status
+from flask_convstore.outages.other_hosts import ElsewhereStore
+from flask_convstore.outages.replay import Part, Replayer, replay
+from flask_convstore.stores.memory import MemoryStore
+from flask_convstore.stores.redis.store import RedisStore
+from flask_convstore.stores.store import Store, StoreAround
+
+from ..processes import wait_for
+from ..servers import Server
+
+LIMITS = limits_of(Settings(max_tokens=20, max_history=8))
+
+
+class Switch(StoreAround):
+    """A store that can be away."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.written: bool | None = False
+        self.is_away = True
+        self.calls: list[Any] = []
+        self.options: list[dict[str, Any]] = []
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if self.is_away:
+            raise StoreUnavailable("away", written=self.written, is_down=True)
+        self.calls += arguments[:1]
+        self.options.append(options)
+        return method(*arguments, **options)
+
+
+class Failing(StoreAround):
+    """A store that does so many commands."""
+
+    def __init__(self, store: Store, left: int) -> None:
+        super().__init__(store)
+        self.left = left
+
+    def apply(self, command: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise StoreUnavailable("away again", written=None)
+        return super().apply(command)
+
+
+class Host:
+    """Workers of one host: stores around one store, which share a folder."""
+
+    def __init__(self, store: Store, folder: Path | None, workers: int = 2) -> None:
+        self.switch = Switch(store)
+        self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
+        self.circuit = Circuit(10**9)
+        self.workers = [
+            FallbackStore(ElsewhereStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
+            for journal in self.journals
+        ]
+
+    def come_back(self) -> None:
+        """The store answers again, and all is handed over."""
+        self.switch.is_away = False
+        part = Part("", self.switch, self.workers[0])
+        Replayer(self.journals[0], self.circuit, lambda: [part], 10).wake()
+        wait_for(lambda: not self.journals[0].may_hold(), "it is not handed over")
+
+    def close(self) -> None:
+        for journal in self.journals:
+            journal.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(MemoryStore(LIMITS), tmp_path / "journal")
+    yield made
+    made.close()
+
+
+def said(text: str) -> bytes:
+    return join_element(1, b'"%b"' % text.encode())
+
+
+def start(session_id: str, *texts: str, mode: Any = "replace", owner: Any = None, **given: Any) -> Save:
+    elements = tuple(said(text) for text in texts)
+    return Save(
+        session_id=session_id, owner=owner, mode=mode, shape="full", fields=(), history=Rewrite(0, elements), **given
+    )
+
+
+def append(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Append:
+    return Append(session_id=session_id, owner=owner, elements=tuple(said(text) for text in texts), **given)
+
+
+def texts_in(store: Store, session_id: str, owner: Any = None) -> list[str] | None:
+    snapshot = store.load(session_id, owner)
+    return snapshot and [element.split(b'"')[-2].decode() for element in snapshot.elements]  # type: ignore[return-value]
+
+
+def test_a_session_that_is_started_while_the_store_is_away_goes_on_in_every_worker(host: Host) -> None:
+    one, other = host.workers
+    receipt = one.apply(start("s", "a"))
+    assert (receipt.version, receipt.level, receipt.fallback) == (1, "journal", "journal")
+    assert other.apply(append("s", "b")).version == 2
+    assert texts_in(one, "s") == texts_in(other, "s") == ["a", "b"]
+    snapshot = one.load("s", None, 1)
+    assert snapshot
+    assert (snapshot.fallback, snapshot.version, snapshot.next_seq, len(snapshot.elements)) == ("journal", 2, 3, 1)
+
+    host.come_back()
+    for worker in host.workers:
+        found = worker.load("s", None)
+        assert found
+        assert (found.fallback, found.version, found.created_at_ms) == (None, 2, receipt.created_at_ms)
+        assert texts_in(worker, "s") == ["a", "b"]
+    assert one.apply(append("s", "c")).level == "memory"
+
+
+def test_what_the_store_has_is_not_answered_from_here(host: Host) -> None:
+    host.switch.is_away = False
+    host.switch.apply(start("there", "a"))
+    host.switch.is_away = True
+    worker = host.workers[0]
+    for call in (
+        lambda: worker.load("there", None),
+        lambda: worker.load("nowhere", None),
+        lambda: worker.apply(append("there", "b")),
+        lambda: worker.apply(Delete(session_id="there", owner=None)),
+        lambda: worker.apply(start("there", "b", mode="create")),
+        lambda: worker.apply(start("nowhere", "b", mode="upsert")),
+        lambda: worker.apply(start("nowhere", "b", mode="first")),
+        lambda: worker.begin(BeginTurn(session_id="there", owner=None, element=said("b"), lease_ms=1000)),
+        lambda: worker.page(None),
+        lambda: worker.follow(Alias(None, "x"), 1000),
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
+    assert not host.journals[0].may_hold()
+
+
+def test_a_plain_save_takes_the_place_of_what_was_there(host: Host) -> None:
+    host.switch.is_away = False
+    before = host.switch.apply(start("s", "old", "older"))
+    host.switch.is_away = True
+    worker = host.workers[0]
+    worker.apply(start("s", "new"))
+    worker.apply(append("s", "newer", expected="1"))
+    assert texts_in(worker, "s") == ["new", "newer"]
+    host.come_back()
+    found = worker.load("s", None)
+    assert found
+    assert (texts_in(worker, "s"), found.version) == (["new", "newer"], 2)
+    assert found.created_at_ms > before.created_at_ms
+
+
+def test_a_try_that_has_landed_without_an_answer_is_replaced(host: Host) -> None:
+    worker = host.workers[0]
+    save = start("s", "a")
+    host.switch.is_away = False
+    host.switch.apply(save)  # it landed
+    host.switch.is_away, host.switch.written = True, None
+    receipt = worker.apply(save)
+    worker.apply(append("s", "b", created_at_ms=receipt.created_at_ms, expected=f"{receipt.created_at_ms}-1"))
+    host.come_back()
+    assert texts_in(worker, "s") == ["a", "b"]
+
+
+def test_those_who_share_it_see_it_here_as_there(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", owner="alice"))
+    one.apply(Share(session_id="s", owner="alice", name="bob", role="writer"))
+    assert texts_in(other, "s", "bob") == ["a"]
+    other.apply(append("s", "b", owner="bob"))
+    for guest in ("carol", None):
+        with pytest.raises(StoreUnavailable):
+            other.load("s", guest)
+    one.apply(Share(session_id="s", owner="alice", name="bob", role=None))
+    for call in (lambda: other.load("s", "bob"), lambda: other.apply(append("s", "c", owner="bob"))):
+        with pytest.raises(StoreUnavailable):
+            call()
+    one.apply(Share(session_id="s", owner="alice", name="carol", role="reader"))
+    host.come_back()
+    assert [texts_in(host.switch, "s", owner) for owner in ("alice", "bob", "carol")] == [["a", "b"], None, ["a", "b"]]
+
+
+def test_writes_that_are_repeated_are_done_once(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    command = append("s", "b", token="T", digest="d")
+    first = one.apply(command)
+    again = other.apply(command)
+    assert again.repeated
+    assert (again.version, again.first_seq) == (first.version, first.first_seq)
+    host.come_back()
+    assert one.apply(command).repeated
+    assert texts_in(one, "s") == ["a", "b"]
+
+
+def test_a_turn_that_is_begun_here_ends_where_the_session_is_then(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s"))
+    begin = BeginTurn(session_id="s", owner=None, element=said("hello"), lease_ms=60_000)
+    begun = one.begin(begin)
+    assert (begun.receipt.fallback, begun.snapshot and begun.snapshot.fallback) == ("journal", "journal")
+    with pytest.raises(TurnInProgress):
+        other.begin(replace(begin, token="other", attempt="other"))
+    assert 0 < other.turn_remaining_ms("s", None) <= 60_000
+    other.apply(RenewTurn(session_id="s", owner=None, turn=begin.attempt, lease_ms=90_000))
+    assert one.turn_remaining_ms("s", None) > 60_000
+
+    host.come_back()
+    with pytest.raises(TurnInProgress):  # the lease goes on there
+        one.begin(replace(begin, token="other", attempt="other"))
+    end = CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=(said("answer"),))
+    assert one.apply(end).fallback is None
+    assert texts_in(one, "s") == ["hello", "answer"]
+
+
+def test_a_turn_that_was_begun_there_does_not_end_here(host: Host) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    worker.apply(start("s"))
+    begin = BeginTurn(session_id="s", owner=None, element=said("hello"), lease_ms=60_000)
+    worker.begin(begin)
+    host.switch.is_away = True
+    end = CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=(said("answer"),))
+    with pytest.raises(StoreUnavailable):
+        worker.apply(end)
+    host.switch.is_away = False
+    worker.apply(end)
+    assert texts_in(worker, "s") == ["hello", "answer"]
+
+
+def test_a_turn_that_is_taken_anew_is_so_for_every_worker(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s"))
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1, token="T", digest="d")
+    one.begin(begin)
+    wait_for(lambda: one.turn_remaining_ms("s", None) <= 0, "its lease ends")
+    assert one.begin(replace(begin, attempt="again", lease_ms=60_000)).receipt.repeated
+    assert other.turn_remaining_ms("s", None) > 0
+    other.apply(CommitTurn(session_id="s", owner=None, turn="again", elements=(said("r"),)))
+    host.come_back()
+    assert texts_in(one, "s") == ["q", "r"]
+
+
+def test_a_turn_whose_lease_is_over_does_not_stand_in_the_way_of_the_next(host: Host) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s"))
+    worker.begin(BeginTurn(session_id="s", owner=None, element=said("dead"), lease_ms=20))
+    time.sleep(0.03)
+    begin = BeginTurn(session_id="s", owner=None, element=said("next"), lease_ms=60_000)
+    worker.begin(begin)
+    worker.apply(CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=(said("answer"),)))
+    host.come_back()
+    assert texts_in(worker, "s") == ["dead", "next", "answer"]
+
+
+def test_a_deleted_session_stays_deleted(host: Host) -> None:
+    one, other = host.workers
+    session_id = id_made_away()
+    one.apply(start(session_id, "a", mode="create"))
+    other.apply(Delete(session_id=session_id, owner=None))
+    assert one.load(session_id, None) is None
+    with pytest.raises(SessionNotFound):
+        one.apply(append(session_id, "b"))
+    host.come_back()
+    assert one.load(session_id, None) is None  # the store knows that it was there: no doubt about it
+
+
+def test_what_was_deleted_meanwhile_is_dropped_and_counted(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    host.switch.is_away = False
+    entry = journal.find("", "s")
+    assert entry
+    replay(host.switch, journal, "", entry, 10)
+    # Only the start is there yet; the rest comes, and meanwhile another host deletes the session.
+    host.switch.is_away = True
+    with pytest.raises(StoreUnavailable):
+        worker.apply(append("s", "b"))
+    assert journal.status().dropped == 0
+
+    worker.apply(start("t", "a"))
+    worker.apply(append("t", "b"))
+    host.switch.is_away = False
+    rows = iter(range(1))
+
+    class Deleting(StoreAround):
+        def apply(self, command: Any) -> Any:
+            receipt = super().apply(command)
+            for _ in rows:
+                super().apply(Delete(session_id="t", owner=ANY))
+            return receipt
+
+    entry = journal.find("", "t")
+    assert entry
+    replay(Deleting(host.switch), journal, "", entry, 10)
+    assert host.switch.load("t", None) is None
+    assert (journal.status().dropped, journal.status().pending) == (1, 0)
+
+
+def test_what_has_expired_is_dropped_and_counted(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a", ttl_ms=300))
+    worker.apply(append("s", "b"))
+    wait_for(lambda: worker.load("s", None, is_interaction=False) is None, "it expires")
+    host.come_back()
+    assert worker.load("s", None) is None
+    assert host.switch.has_ended("s", None)
+    assert (journal.status().dropped, journal.status().pending) == (1, 0)  # that it began and ended is told
+
+
+def test_the_end_of_what_has_expired_is_not_the_end_of_its_successor(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a", ttl_ms=300))
+    worker.apply(append("s", "b"))
+    host.switch.is_away = False
+    entry = journal.find("", "s")
+    assert entry
+    with pytest.raises(StoreUnavailable):
+        replay(Failing(host.switch, 1), journal, "", entry, 10)
+    wait_for(lambda: host.switch.load("s", None, is_interaction=False) is None, "it expires")
+    host.switch.apply(start("s", "another host's"))
+    host.come_back()
+    assert texts_in(worker, "s") == ["another host's"]
+
+
+def test_a_session_lives_from_its_last_interaction_whoever_has_seen_it(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", ttl_ms=400))
+    for _ in range(8):
+        time.sleep(0.08)
+        assert texts_in(one, "s") == ["a"]
+    assert texts_in(other, "s") == ["a"]
+
+
+def test_a_stranger_is_told_what_they_would_be_told_if_it_were_not_here(host: Host) -> None:
+    worker = host.workers[0]
+    session_id = id_made_away()
+    worker.apply(start(session_id, "a", mode="create", owner="alice"))
+    missing = id_made_away()
+    for here in (False, True):
+        host.switch.is_away = not here
+        for what in (session_id, missing):
+            with pytest.raises(StoreUnavailable):
+                worker.load(what, "bob")
+            with pytest.raises(StoreUnavailable):
+                worker.apply(append(what, "x", owner="bob"))
+    assert texts_in(worker, session_id, "alice") == texts_in(worker, session_id, ANY) == ["a"]
+    with pytest.raises(SessionNotFound):
+        worker.apply(start(session_id, "x", owner="bob"))
+
+
+def test_an_id_made_while_away_is_unknown_elsewhere_until_its_lifetime_is_over(tmp_path: Path) -> None:
+    store = MemoryStore(LIMITS)
+    one, other = Host(store, tmp_path / "one"), Host(store, tmp_path / "other")
+    session_id = id_made_away()
+    one.workers[0].apply(start(session_id, "a", mode="create"))
+    elsewhere = other.workers[0]
+    other.switch.is_away = False
+    with pytest.raises(StoreUnavailable, match="by a host that has not handed it over yet"):
+        elsewhere.load(session_id, None)
+    with pytest.raises(StoreUnavailable):
+        elsewhere.apply(Touch(session_id=session_id, owner=None))
+    assert elsewhere.load(new_id(), None) is None
+    one.come_back()
+    assert texts_in(elsewhere, session_id) == ["a"]
+    made = made_away_at_ms(session_id) or 0
+    old = f"{made - 25 * 3_600_000 << 80 | int(session_id.replace('-', ''), 16) & (1 << 80) - 1:032x}"
+    expired = f"{old[:8]}-{old[8:12]}-{old[12:16]}-{old[16:20]}-{old[20:]}"
+    assert made_away_at_ms(expired) == made - 25 * 3_600_000
+    assert elsewhere.load(expired, None) is None
+    one.close()
+    other.close()
+
+
+def test_a_start_with_a_token_leads_to_one_session_whoever_is_asked(host: Host) -> None:
+    one, other = host.workers
+    first, second = id_made_away(), id_made_away()
+    token = {"token": "T", "digest": "d", "mode": "create"}
+    one.apply(start(first, "a", **token))
+    for session_id in (second, new_id()):
+        with pytest.raises(SessionMoved) as moved:
+            other.apply(start(session_id, "a", **token))
+        assert moved.value.moved_to == first
+    assert other.apply(start(first, "a", **token)).repeated
+    host.come_back()
+    with pytest.raises(SessionMoved):
+        other.apply(start(new_id(), "a", **token))
+    assert other.apply(start(first, "a", **token)).repeated
+
+
+def test_a_create_can_be_started_under_another_id(host: Host) -> None:
+    host.switch.written = None
+    with pytest.raises(StoreUnavailable) as refused:
+        host.workers[0].apply(start(new_id(), "a", mode="create"))
+    assert refused.value.can_start
+
+
+def test_what_a_first_try_may_have_left_is_removed(host: Host) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    host.switch.apply(start("first", "a", mode="create"))
+    host.switch.is_away = True
+    session_id = id_made_away()
+    worker.apply(start(session_id, "a", mode="create", instead_of="first"))
+    host.come_back()
+    assert worker.load("first", None) is None
+    assert texts_in(worker, session_id) == ["a"]
+
+
+def test_what_the_store_refuses_for_good_is_set_aside(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    session_id = id_made_away()
+    worker.apply(start(session_id, "a", mode="create"))
+    worker.apply(append(session_id, "b"))
+    worker.apply(start("fine", "c"))
+    host.switch.is_away = False
+    host.switch.apply(start(session_id, "somebody else's", mode="create"))
+    host.come_back()
+    status = journal.status()
+    assert (status.pending, status.aside, status.dropped) == (0, 2, 0)
+    assert texts_in(worker, session_id) == ["somebody else's"]
+    assert texts_in(worker, "fine") == ["c"]
+
+
+def test_a_row_that_cannot_be_read_is_set_aside(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    worker.apply(append("s", "b"))
+    with journal.writing() as connection:
+        connection.execute("UPDATE commands SET command = '{\"Append\": 1}' WHERE number = 2")
+    host.workers[0].forget()
+    with pytest.raises(ConvstoreError, match=r"the journal, command 2.*cannot be done again"):
+        worker.load("s", None)
+    host.come_back()
+    assert journal.status().aside == 1
+    assert texts_in(worker, "s") == ["a"]
+
+
+def test_a_row_for_a_session_that_was_not_there_cannot_be_done_again(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    with journal.writing():
+        entry = journal.find("", "s")
+        assert entry
+        journal.add("", entry, now_ms(), text_of(append("another", "b")))
+    with pytest.raises(ConvstoreError, match=r"the journal, command 2.*cannot be done again"):
+        worker.load("s", None)
+
+
+def test_what_neither_takes_is_told_with_both_reasons(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Any:
+        raise StoreUnavailable("the journal is full", written=False)
+
+    host.switch.written = None
+    monkeypatch.setattr(host.journals[0], "writing", full)
+    with pytest.raises(StoreUnavailable, match="away; the journal is full") as caught:
+        host.workers[0].apply(start("s", "a"))
+    assert (caught.value.written, caught.value.is_down) == (None, True)
+
+
+def test_replaying_goes_on_where_it_stopped(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "0"))
+    for number in range(1, 7):
+        worker.apply(append("s", str(number)))
+    host.switch.is_away = False
+
+    entry = journal.find("", "s")
+    assert entry
+    with pytest.raises(StoreUnavailable):
+        replay(Failing(host.switch, 3), journal, "", entry, 10)
+    entry = journal.find("", "s")
+    assert entry
+    assert entry.replayed == entry.first + 2
+    assert worker.apply(append("s", "7")).fallback  # nothing overtakes
+    host.come_back()
+    assert texts_in(worker, "s") == [str(number) for number in range(8)]
+
+
+def test_a_live_write_between_two_batches_stays_behind_them(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "0"))
+    entry = journal.find("", "s")
+    assert entry
+    worker.apply(append("s", "1"))  # behind what the replayer has seen
+    host.switch.is_away = False
+    replay(host.switch, journal, "", entry, 10)
+    assert journal.find("", "s") is None
+    assert texts_in(worker, "s") == ["0", "1"]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_the_time_of_creation_is_translated_where_the_store_has_another_one(host: Host, answers: bool) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    host.switch.apply(replace(start("s", "a"), token="first"))
+    host.switch.apply(Delete(session_id="s", owner=None))  # ended a moment ago, or a moment from now by our clock
+    host.switch._store._tokens["s"].ended += 5_000  # type: ignore[attr-defined]
+    host.switch.is_away = True
+    receipt = worker.apply(start("s", "b"))
+    state = f"{receipt.created_at_ms}-1"
+    worker.apply(append("s", "c", expected=state, created_at_ms=receipt.created_at_ms))
+    merge = Save(
+        session_id="s",
+        owner=None,
+        mode="merge",
+        shape=None,
+        fields=(FieldChange("f", None, b"1"),),
+        history=None,
+        created_at_ms=receipt.created_at_ms,
+    )
+    worker.apply(merge)
+    host.come_back()
+    found = worker.load("s", None)
+    assert found
+    assert found.created_at_ms > receipt.created_at_ms
+    assert (texts_in(worker, "s"), found.fields) == (["b", "c"], {"f": b"1"})
+
+
+# ---- what a crash in the middle leaves
+
+
+class Crash(BaseException):
+    """The process dies."""
+
+
+def crash_after(monkeypatch: pytest.MonkeyPatch, host: Host, calls: int) -> None:
+    """Let the process that hands over die when it is about to note how far it has come, the n-th time."""
+    journal = host.journals[0]
+    note = journal.replayed
+    left = iter(range(calls))
+
+    def replayed(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise Crash
+        return note(*arguments)
+
+    monkeypatch.setattr(journal, "replayed", replayed)
+    entry = journal.find("", "s")
+    assert entry
+    host.switch.is_away = False
+    with contextlib.suppress(Crash):
+        replay(host.switch, journal, "", entry, 10)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("ended", ["failed", "replied", "superseded", "interrupted"])
+@pytest.mark.parametrize("calls", range(4))
+def test_a_turn_is_handed_over_once_wherever_it_breaks_off(
+    host: Host, monkeypatch: pytest.MonkeyPatch, ended: str, calls: int
+) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s"))
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=60_000 if ended == "superseded" else 1)
+    worker.begin(begin)
+    if ended in ("failed", "replied"):
+        elements = (said("r"),) if ended == "replied" else ()
+        status: Any = "failed" if ended == "failed" else ""
+        end = CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=elements, status=status)
+        worker.apply(replace(end, digest=begin.attempt))
+    else:
+        time.sleep(0.005)
+        worker.begin(replace(begin, attempt="next", token="next", supersede=True))
+    for text in "abc":
+        worker.apply(append("s", text))
+    expected = texts_in(worker, "s")
+    crash_after(monkeypatch, host, calls)
+    host.come_back()
+    assert host.journals[0].status()[2:4] == (0, 0)
+    assert texts_in(worker, "s") == expected
+
+
+def test_no_batch_is_longer_than_the_tokens_that_the_store_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(MemoryStore(LIMITS), tmp_path / "journal")  # which knows 20
+    worker = host.workers[0]
+    worker.apply(start("s", "0", mode="replace"))
+    for _ in range(40):
+        history = Extend(2**31, (said("x"),))  # in the place of all before
+        worker.apply(Save(session_id="s", owner=None, mode="merge", shape=None, fields=(), history=history))
+    before = worker.load("s", None)
+    crash_after(monkeypatch, host, 2)
+    host.come_back()
+    after = worker.load("s", None)
+    assert before
+    assert after
+    assert (after.version, after.next_seq) == (before.version, before.next_seq)
+    host.close()
+
+
+# ---- what a store has of a session already
+
+
+def test_what_was_replaced_and_has_expired_does_not_come_back(host: Host) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    host.switch.apply(start("s", "old"))
+    host.switch.is_away = True
+    worker.apply(start("s", "new", ttl_ms=20))
+    time.sleep(0.03)
+    host.come_back()
+    assert worker.load("s", None) is None
+
+
+def test_what_has_expired_half_handed_over_is_gone_whole(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a", ttl_ms=300))
+    for text in "bcd":
+        worker.apply(append("s", text))
+    host.switch.is_away = False
+    found = journal.find("", "s")
+    assert found
+    with pytest.raises(StoreUnavailable):
+        replay(Failing(host.switch, 2), journal, "", found, 10)
+    wait_for(lambda: now_ms() > found.expires_at_ms, "it expires")
+    host.come_back()
+    assert host.switch.load("s", None) is None
+    assert journal.status().dropped == 2
+
+
+@pytest.mark.parametrize("mode", ["replace", "upsert", "create", "first"])
+def test_a_session_that_is_started_again_is_a_new_one(host: Host, mode: str) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "first", ttl_ms=20))
+    time.sleep(0.03)
+    if mode == "first":
+        with pytest.raises(SessionNotFound):  # there was one
+            worker.apply(start("s", "second", mode=mode))
+        return
+    history = Extend(0, (said("second"),)) if mode == "upsert" else Rewrite(0, (said("second"),))
+    worker.apply(replace(start("s", mode=mode), history=history))
+    worker.apply(append("s", "third"))
+    assert texts_in(host.workers[1], "s") == ["second", "third"]
+    host.come_back()
+    assert texts_in(worker, "s") == ["second", "third"]
+
+
+def test_a_first_try_that_arrives_late_changes_nothing(host: Host) -> None:
+    worker = host.workers[0]
+    save = start("s", "a")
+    host.switch.written = None
+    worker.apply(save)
+    worker.apply(append("s", "b"))
+    host.come_back()
+    assert host.switch.apply(save).repeated  # it was in the network all the time
+    assert texts_in(worker, "s") == ["a", "b"]
+
+
+def test_a_save_on_another_owners_id_is_set_aside(host: Host) -> None:
+    worker = host.workers[0]
+    host.switch.is_away = False
+    host.switch.apply(start("s", "hers", owner="alice"))
+    host.switch.is_away = True
+    worker.apply(start("s", "his", owner="bob"))
+    worker.apply(append("s", "too", owner="bob"))
+    host.come_back()
+    assert texts_in(worker, "s", "alice") == ["hers"]
+    assert host.journals[0].status()[2:4] == (0, 2)
+
+
+def test_a_guest_who_saves_it_meanwhile_does_not_take_it_over(host: Host) -> None:
+    """The host knows neither the owner nor who may write: what it started would end the owner's session."""
+    host.switch.is_away = False
+    worker = host.workers[0]
+    worker.apply(start("s", "hers", owner="alice"))
+    worker.apply(Share(session_id="s", owner="alice", name="bob", role="writer"))
+    host.switch.is_away = True
+    worker.apply(start("s", "his", owner="bob"))
+    host.come_back()
+    assert texts_in(worker, "s", "alice") == texts_in(worker, "s", "bob") == ["hers"]
+    assert host.journals[0].status().aside == 1
+
+
+def test_an_object_of_before_may_be_saved_afterwards(host: Host) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "first"))
+    worker.apply(Delete(session_id="s", owner=None))
+    receipt = worker.apply(start("s", "second"))
+    host.come_back()
+    assert worker.apply(append("s", "third", created_at_ms=receipt.created_at_ms)).version == 2
+
+
+# ---- views
+
+
+@pytest.mark.parametrize(
+    ("look", "options"),
+    [
+        (lambda store: texts_in(store, "s", "alice") == ["a", "b"], {"is_interaction": True}),
+        (lambda store: store.load("s", "alice", is_interaction=False).version == 2, {"is_interaction": False}),
+        (lambda store: len(store.messages("s", "alice", None, 9).elements) == 2, {}),
+        (lambda store: store.turn_remaining_ms("s", "alice") > 0, {}),
+    ],
+)
+def test_a_view_of_a_session_that_is_handed_over_between_two_looks(
+    host: Host, monkeypatch: pytest.MonkeyPatch, look: Callable[[Store], bool], options: dict[str, Any]
+) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", owner="alice"))
+    find = host.journals[1].find
+
+    def find_and_lose(namespace: str, session_id: str) -> Any:
+        found = find(namespace, session_id)
+        monkeypatch.undo()
+        one.begin(BeginTurn(session_id="s", owner="alice", element=said("b"), lease_ms=60_000))
+        host.come_back()
+        return found
+
+    monkeypatch.setattr(host.journals[1], "find", find_and_lose)
+    assert look(other)
+    assert host.switch.options[-1] == options
+
+
+def test_every_worker_tells_the_same_times(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = itertools.count(now_ms())
+    monkeypatch.setattr("flask_convstore.outages.fallback.now_ms", lambda: next(ticking))
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    one.apply(append("s", "b"))
+    assert one.load("s", None, is_interaction=False) == other.load("s", None, is_interaction=False)
+
+
+def test_a_session_that_expires_while_it_is_written_is_the_same_for_every_worker(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there at the time that the write is kept with, whatever the clock says a moment later."""
+    one, other = host.workers
+    began = now_ms()
+    clock: Iterator[int] = itertools.repeat(began)
+    monkeypatch.setattr("flask_convstore.outages.fallback.now_ms", lambda: next(clock))
+    one.apply(start("s", "a", ttl_ms=50))
+    clock = itertools.count(began + 49)
+    field = FieldChange("f", None, b"1")
+    assert one.apply(replace(start("s", mode="upsert"), fields=(field,), history=None)).version == 2
+    clock = itertools.repeat(began + 60)
+    found = one.load("s", None, is_interaction=False)
+    assert found
+    assert other.load("s", None, is_interaction=False) == found
+
+
+def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", "b", "c", "d", owner="alice"))
+
+    def pages() -> list[Messages]:
+        return [page for before in (None, 3, 1) if (page := other.messages("s", "alice", before, 2))]
+
+    assert texts_in(other, "s", "alice") == ["a", "b", "c", "d"]
+    here = pages()
+    assert [page.elements for page in here] == [[said("c"), said("d")], [said("a"), said("b")], []]
+    assert {page.fallback for page in here} == {"journal"}
+    with pytest.raises(StoreUnavailable):
+        other.messages("s", "bob", None, 2)
+    host.come_back()
+    assert pages() == [page._replace(fallback=None) for page in here]
+    assert other.messages("s", "bob", None, 2) is None
+
+
+@pytest.mark.parametrize("later_ms", [-1, 0, 1000])
+def test_a_session_that_is_seen_expired_may_have_been_kept_by_another_worker(host: Host, later_ms: int) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a", ttl_ms=50))
+    texts_in(other, "s")
+    time.sleep(0.06)
+    assert other.load("s", None) is None
+    with host.journals[0].writing():  # in time, by the clock and the settings of the one
+        entry = host.journals[0].find("", "s")
+        assert entry
+        command = append("s", "b")
+        host.journals[0].add("", entry, entry.expires_at_ms + later_ms, text_of(command))
+    late = other.load("s", None)
+    assert late
+    assert late.count == 2
+
+
+def test_a_folder_that_is_taken_away_takes_what_was_known_of_it(host: Host, tmp_path: Path) -> None:
+    one, other = host.workers
+    one.apply(start("s", "old"))
+    one.apply(append("s", "older"))
+    assert texts_in(other, "s") == ["old", "older"]
+    (tmp_path / "journal").rename(tmp_path / "elsewhere")
+    one.apply(start("s", "new"))
+    one.apply(append("s", "x"))
+    assert texts_in(one, "s") == texts_in(other, "s") == ["new", "x"]
+
+
+def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s"))
+    ahead = time.time_ns() // 1_000_000 + 600_000
+    monkeypatch.setattr("flask_convstore.outages.fallback.now_ms", lambda: ahead)
+    worker.begin(BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1000))
+    monkeypatch.undo()
+    host.come_back()
+    assert host.switch.turn_remaining_ms("s", None) <= 1000
+
+
+def test_ten_thousand_commands_are_told(host: Host) -> None:
+    host.workers[0].apply(start("s"))
+    journal = host.journals[0]
+    with journal.writing():
+        entry = journal.find("", "s")
+        assert entry
+        for number in range(10_000):
+            entry = journal.add("", entry, entry.expires_at_ms - 1000, text_of(append("s", str(number))))
+    limits = replace(LIMITS, max_history=100_000)
+    reader = FallbackStore(host.switch, host.journals[1], host.circuit, "", limits, lambda: None)
+    found = reader.load("s", None, 1)
+    assert found
+    assert found.count == 10_000
+
+
+# ---- the journal itself
+
+
+def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host, tmp_path: Path) -> None:
+    """Who hands over waits a moment where something is left, and ends where nothing is."""
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s"))
+    host.switch.is_away = False
+    assert not journal.unmark_if_empty()
+    entry = journal.find("", "s")
+    assert entry
+    replay(host.switch, journal, "", entry, 10)
+    assert [one.may_hold() for one in host.journals] == [True, True]
+    assert journal.unmark_if_empty()
+    of_a_new_process = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    assert [one.may_hold() for one in (*host.journals, of_a_new_process)] == [False, False, False]
+    of_a_new_process.close()
+
+
+def test_it_tells_what_waits_since_when_and_what_is_wrong(host: Host, tmp_path: Path) -> None:
+    journal, before = host.journals[0], now_ms()
+    assert journal.status() == Status()
+    host.workers[0].apply(start("s", "a"))
+    between = now_ms()
+    host.workers[0].apply(append("s", "b"))
+    journal.warn("it smells")
+    status = journal.status()
+    assert (status.pending, status.problem) == (2, "it smells")
+    assert status.oldest_at_ms
+    assert before <= status.oldest_at_ms <= between
+    of_a_new_process = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    assert of_a_new_process.status() == status._replace(problem=None)
+    of_a_new_process.close()
+
+
+def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("my-app-1", "my-other-1", "my-app-too-1"):
+        host = Host(MemoryStore(LIMITS), tmp_path / name, workers=1)
+        host.workers[0].apply(start("s"))
+        host.close()
+    again, moved = (Journal(tmp_path / name, "target", 2**20, 1.0) for name in ("my-app-1", "my-app-2"))
+    assert (again.may_hold(), moved.may_hold()) == (True, False)
+    assert again.status().problem is None
+    assert f"writes wait in {tmp_path / 'my-app-1'} for a store" in str(moved.status().problem)
+    assert "my-other" not in caplog.text
+    assert "my-app-too" not in caplog.text
+    again.close()
+
+
+def test_none_is_made_while_the_store_answers(host: Host, tmp_path: Path) -> None:
+    host.switch.is_away = False
+    worker = host.workers[0]
+    worker.apply(start(new_id(), "a", mode="create", token="T", digest="d"))
+    worker.apply(start("s", "a"))
+    assert texts_in(worker, "s") == ["a"]
+    assert not (tmp_path / "journal").exists()
+
+
+def test_it_is_set_aside_when_it_is_spoiled_while_it_is_open(host: Host, tmp_path: Path) -> None:
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    assert texts_in(other, "s") == ["a"]
+    one.apply(append("s", "b"))
+    with host.journals[0].reading() as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file = tmp_path / "journal" / "journal.sqlite"
+    with open(file, "r+b") as opened:
+        opened.seek(4096)
+        opened.write(b"\xff" * (file.stat().st_size - 4096))
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        other.load("s", None)
+    (aside,) = file.parent.glob("set-aside-*.sqlite")
+    assert all(aside.with_name(aside.name + ending).exists() for ending in ("-wal", "-shm"))
+    assert f"was set aside as {aside.name}: database disk image is malformed" in str(host.journals[1].status().problem)
+    other.apply(start("s", "new"))
+    assert texts_in(one, "s") == texts_in(other, "s") == ["new"]
+
+
+def test_it_is_set_aside_when_it_is_no_database(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "journal.sqlite").write_bytes(b"something else" * 1000)
+    host.workers[0].apply(start("s", "a"))
+    assert "file is not a database" in str(host.journals[0].status().problem)
+
+
+def test_a_child_has_no_lock_of_its_parent(host: Host) -> None:
+    """It would have it for as long as it lives, also when the parent dies; then nobody could hand over."""
+    host.workers[0].apply(start("s"))
+    with host.journals[0].replaying():
+        held = set(host.journals[0]._file._descriptors)
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(sum(map(is_open, held)))
+            finally:
+                os._exit(99)
+    assert len(held) == 1
+    assert os.waitpid(child, 0)[1] == 0
+    assert not host.journals[0]._file._descriptors, "later children do not close what has its number then"
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_a_marker_that_cannot_be_made_is_no_error_of_those_who_only_look(host: Host, tmp_path: Path) -> None:
+    host.workers[0].apply(start("s"))
+    marker = tmp_path / "journal" / "pending"
+    marker.unlink()
+    marker.symlink_to(tmp_path / "gone" / "pending")
+    again = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    assert not again.may_hold()
+    again.close()
+
+
+def test_what_has_ended_while_it_was_handed_over_is_not_noted(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    entry = journal.find("", "s")
+    assert entry
+    other = text_of(Delete(session_id="s", owner=ANY))
+    journal.end("", entry, [(entry.expires_at_ms, other)])
+    assert journal.replayed("", entry._replace(replayed=entry.last), 0) is None
+    found = journal.find("", "s")
+    assert found
+    assert [row[1:] for row in journal.rows("", found, found.replayed)] == [(entry.expires_at_ms, other)]
+    journal.set_aside("", found, "it is refused")
+    assert journal.replayed("", found._replace(replayed=found.last), 0) is None
+    assert journal.find("", "s") is None
+
+
+# ---- one folder, several users of it
+
+
+def test_a_session_that_fails_does_not_keep_the_others(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    for session_id in ("a", "b", "c"):
+        worker.apply(start(session_id, session_id))
+
+    class Broken(StoreAround):
+        """A part of a Cluster is away."""
+
+        def apply(self, command: Any) -> Any:
+            if command.session_id == "a":
+                raise StoreUnavailable("its shard is away", written=False)
+            return super().apply(command)
+
+    host.switch.is_away = False
+    part = Part("", Broken(host.switch), worker)
+    with pytest.raises(StoreUnavailable):
+        Replayer(journal, host.circuit, lambda: [part], 10)._replay_all(part)
+    assert [entry.session_id for entry in journal.sessions("", 0, 9)] == ["a"]
+
+
+def test_closing_another_connection_takes_nothing_away(host: Host, tmp_path: Path) -> None:
+    """SQLite's locks are a process's: to close any descriptor of the file would give up all of them."""
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    texts_in(other, "s")
+    look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select 1 from about'); c.close()"
+    subprocess.run([sys.executable, "-c", look, tmp_path / "journal/journal.sqlite"], check=True)
+    one.apply(append("s", "b"))
+    third = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+    entry = third.find("", "s")
+    assert entry
+    assert len(third.rows("", entry, 0)) == 2
+    third.close()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_journal_that_is_dropped_with_its_app_is_closed(tmp_path: Path, is_kept: bool) -> None:
+    """Python 3.13 warns of a connection that is not."""
+    journal = Journal(tmp_path / "journal" if is_kept else None, "target", 2**20, 1.0)
+    with journal.reading() as connection:
+        connection.execute("SELECT 1")
+    del journal
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+def test_children_of_a_busy_process_can_use_it(host: Host) -> None:
+    one, other = host.workers
+    one.apply(start("s"))
+    stop = threading.Event()
+
+    def write(worker: FallbackStore, name: str) -> None:
+        while not stop.is_set():
+            worker.apply(start(name))
+
+    threads = [threading.Thread(target=write, args=(worker, name)) for worker, name in ((one, "a"), (other, "b"))]
+    for thread in threads:
+        thread.start()
+    children = []
+    for number in range(10):
+        child = os.fork()
+        if child == 0:
+            try:
+                one.apply(append("s", str(number)) if number < 8 else start(f"t{number}"))
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        children.append(child)
+    ended = [os.waitpid(child, 0)[1] for child in children]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert ended == [0] * 10
+    found = one.load("s", None)
+    assert found
+    assert found.count == 8
+
+
+def test_who_replays_is_let_go_though_a_child_has_it_too(host: Host, tmp_path: Path) -> None:
+    journal = host.journals[0]
+    host.workers[0].apply(start("s"))
+    with journal.replaying() as is_mine:
+        assert is_mine
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        other = Journal(tmp_path / "journal", "target", 2**20, 1.0)
+        with other.replaying() as is_free:
+            assert is_free
+        other.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_lock_that_nobody_gives_back_is_waited_for_so_long(host: Host, tmp_path: Path) -> None:
+    impatient = Journal(tmp_path / "journal", "target", 2**20, 0.3)
+    host.workers[0].apply(start("s"))
+    with host.journals[0].writing(), ThreadPoolExecutor(4) as pool:
+
+        def write(_: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable), impatient.writing():
+                pass
+            return time.monotonic() - began
+
+        assert max(pool.map(write, range(4))) < 1.5
+    impatient.close()
+
+
+def test_what_sqlite_waits_for_by_itself_it_waits_for_so_long(host: Host) -> None:
+    """Such as another process that makes the file whole after a crash: it is read when that has ended."""
+    host.workers[0].apply(start("s"))
+    with host.journals[0].reading() as connection:
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (1000,)
+
+
+def test_a_thread_that_cannot_be_started_is_started_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part("", host.switch, host.workers[0])
+    replayer = Replayer(host.journals[0], host.circuit, lambda: [part], 10)
+    host.workers[0].apply(start("s"))
+    host.switch.is_away = False
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        replayer.wake()
+    replayer.wake()
+    wait_for(lambda: not host.journals[0].may_hold(), "it is not handed over")
+
+
+def test_in_memory_it_is_the_same_for_one_process(tmp_path: Path) -> None:
+    host = Host(MemoryStore(LIMITS), None, workers=1)
+    (worker,) = host.workers
+    receipt = worker.apply(start("s", "a"))
+    assert (receipt.level, receipt.fallback) == ("memory", "memory")
+    worker.apply(append("s", "b"))
+    assert host.journals[0].status().pending == 2
+    host.come_back()
+    assert texts_in(worker, "s") == ["a", "b"]
+    assert worker.apply(append("s", "c")).fallback is None
+
+
+# ---- any commands
+
+IDS = st.sampled_from(["s", "t"])
+OWNERS = st.sampled_from([ANY, None, None, "alice"])
+USAGES = st.sampled_from([None, Usage(1, 2)])
+ELEMENTS = st.lists(st.sampled_from([said("a"), said("b" * 30)]), max_size=3).map(tuple)
+TOKENS = st.sampled_from([None, None, "T1", "T2"])
+FIELDS = st.lists(
+    st.builds(FieldChange, st.sampled_from(["f", "g"]), st.sampled_from([None, b"1"]), st.sampled_from([b"1", b'"x"'])),
+    max_size=2,
+    unique_by=lambda change: change.name,
+).map(tuple)
+EXPECTED = st.sampled_from(["", "", "1", "2", "3"])
+COMMANDS = st.one_of(
+    st.builds(
+        Save,
+        session_id=IDS,
+        owner=OWNERS,
+        mode=st.sampled_from(["replace", "replace", "create", "first", "upsert"]),
+        shape=st.just("full"),
+        fields=FIELDS.map(lambda changes: tuple(change._replace(loaded=None) for change in changes)),
+        history=st.builds(Rewrite, st.just(0), ELEMENTS),
+    ),
+    st.builds(
+        Save,
+        session_id=IDS,
+        owner=OWNERS,
+        mode=st.just("merge"),
+        shape=st.none(),
+        fields=FIELDS,
+        history=st.builds(Extend, st.integers(0, 4), ELEMENTS),
+        ttl_ms=st.sampled_from([None, 50_000]),
+    ),
+    st.builds(
+        Append,
+        session_id=IDS,
+        owner=OWNERS,
+        elements=ELEMENTS,
+        expected=EXPECTED,
+        title=st.sampled_from([None, None, "", "title"]),
+        first_title=st.sampled_from(["", "first"]),
+        usage=USAGES,
+        ttl_ms=st.sampled_from([None, None, 60_000]),
+    ),
+    st.builds(
+        Edit,
+        session_id=IDS,
+        owner=OWNERS,
+        seq=st.integers(0, 4),
+        loaded=st.sampled_from([said("a"), said("b" * 30), said("q"), said("edited")]),
+        element=st.sampled_from([said("edited"), with_status(said(""), "redacted")]),
+        title=st.sampled_from([None, "", "edited"]),
+        expected=EXPECTED,
+    ),
+    st.builds(
+        Share,
+        session_id=IDS,
+        owner=OWNERS,
+        name=st.sampled_from(["alice", "bob"]),
+        role=st.sampled_from([None, "reader", "writer"]),
+    ),
+    st.builds(
+        BeginTurn,
+        session_id=IDS,
+        owner=OWNERS,
+        element=st.just(said("q")),
+        lease_ms=st.just(100_000),
+        supersede=st.booleans(),
+        attempt=st.sampled_from(["A1", "A2"]),
+        first_title=st.sampled_from(["", "first"]),
+        usage=USAGES,
+    ),
+    st.builds(
+        CommitTurn,
+        session_id=IDS,
+        owner=OWNERS,
+        turn=st.sampled_from(["A1", "A2"]),
+        elements=st.just((said("r"),)),
+        status=st.sampled_from(["", "unanswered"]),
+        usage=USAGES,
+    ),
+    st.builds(RenewTurn, session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]), lease_ms=st.just(100_000)),
+    st.builds(Touch, session_id=IDS, owner=OWNERS, ttl_ms=st.sampled_from([None, 70_000])),
+    st.builds(Delete, session_id=IDS, owner=OWNERS, expected=EXPECTED),
+)
+
+
+def outcome(store: Store, command: Any) -> Any:
+    """What a command gave or raised, without what differs from store to store."""
+    try:
+        given = store.begin(command) if isinstance(command, BeginTurn) else store.apply(command)
+    except ConvstoreError as error:
+        return type(error)
+    receipt = given.receipt if isinstance(given, Begun) else given
+    return receipt.version, receipt.first_seq, receipt.repeated
+
+
+def shown(store: Store, session_id: str) -> Any:
+    found = store.load(session_id, ANY, is_interaction=False)
+    return found and (
+        found.version,
+        found.elements,
+        found.fields,
+        found.owner,
+        found.own_ttl_ms,
+        found.next_seq,
+        found.title,
+        found.usage,
+        dict(found.shared),
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(commands=st.lists(st.tuples(COMMANDS, TOKENS, st.booleans()), max_size=14))
+def test_any_commands_have_the_effect_here_that_they_have_there(
+    commands: Any, valkey_url: RedisStore, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    valkey_url._calls.command("FLUSHALL")
+    specification = MemoryStore(LIMITS)
+    host = Host(valkey_url, tmp_path_factory.mktemp("journal") / "journal")
+    for session_id in ("s", "t"):
+        begin = start(session_id)
+        specification.apply(begin)
+        host.workers[0].apply(begin)
+    for drawn, token, which in commands:
+        command = drawn
+        if isinstance(command, CommitTurn):
+            command = replace(command, digest=command.turn)
+        elif token and hasattr(command, "token"):
+            command = replace(command, token=token, digest=type(command).__name__)
+        worker = host.workers[which]
+        expected = outcome(specification, command)
+        found = outcome(worker, command)
+        if found is StoreUnavailable:  # not known here, or another owner's
+            assert expected in (SessionNotFound, SessionExists) or isinstance(command, Save), command
+        else:
+            assert found == expected, command
+        for session_id in ("s", "t"):
+            if host.journals[0].find("", session_id):
+                assert shown(host.workers[0], session_id) == shown(host.workers[1], session_id)
+                assert shown(worker, session_id) == shown(specification, session_id)
+    host.come_back()
+    for session_id in ("s", "t"):
+        assert shown(valkey_url, session_id) == shown(specification, session_id)
+    assert host.journals[0].status()[2:4] == (0, 0)
+    host.close()
+
+
+@pytest.fixture
+def valkey_url(valkey: Server) -> RedisStore:
+    return RedisStore(valkey.client, "f:", LIMITS)
+
+
+@given(command=COMMANDS)
+def test_commands_survive_as_text(command: Any) -> None:
+    assert command_of(text_of(command)) == command
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{}", b"1", b"[]", b'{"Extend": {"drop_below": 1, "elements": []}}', b'{"x": {}}']
+)
+def test_text_that_is_no_command_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        command_of(text)
+
+
+def test_ids_made_away_are_uuids_that_tell_when() -> None:
+    ids = {id_made_away() for _ in range(1000)}
+    assert len(ids) == 1000
+    for session_id in ids:
+        made = made_away_at_ms(session_id)
+        assert made
+        assert abs(time.time() * 1000 - made) < 60_000
+    for other in (new_id(), "x" * 36, "00000000-0000-8000-0000-00000000000g", id_made_away().upper(), ""):
+        assert made_away_at_ms(other) is None or other == other.lower()
+
+
+def test_a_child_process_begins_anew(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    child = os.fork()
+    if child == 0:
+        try:
+            worker.apply(append("s", "b"))
+            os._exit(0 if texts_in(worker, "s") == ["a", "b"] else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert texts_in(worker, "s") == ["a", "b"]
+    assert journal.status().pending == 2

@@ -1,0 +1,277 @@
+"""A loaded value is brought up to what others wrote since, in place, and its own changes stay changes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from flask_convstore.domain.commands import Extend, FieldChange, Rewrite, Save
+from flask_convstore.domain.results import ANY
+from flask_convstore.errors import NotSerializable
+from flask_convstore.sessions import diff
+from flask_convstore.sessions.baseline import Base
+from flask_convstore.sessions.content import Form
+from flask_convstore.sessions.merge import Began, settled, take_over, whole_number, with_written
+from flask_convstore.sessions.session import plain
+
+from ..harness import MemoryHarness, PlainConversations
+from ..operations.test_sessions import get
+
+FORM = Form("history", 10**6, 10**6, 10)
+GONE = object()
+
+
+class World:
+    """A session as it was loaded, and as others have written it since."""
+
+    def __init__(self, was: Any, theirs: Any) -> None:
+        self.conversations = PlainConversations(MemoryHarness().store)
+        self.conversations.save_session("s", was)
+        stale = get(self.conversations)
+        session = get(self.conversations)
+        if isinstance(theirs, dict):
+            for name in [name for name in session if name not in theirs]:
+                del session[name]
+            session.update(copy.deepcopy(theirs))
+        else:
+            session[:] = theirs
+        self.conversations.save_session("s", session)
+        self.before: Base = stale._base
+        self.now = get(self.conversations)
+
+    def taken_over(self, mine: Any, held: Any = None) -> Save | None:
+        """Bring *mine* up to date; what is still to be written of it."""
+        base = take_over(mine, self.before, self.now._base, plain(self.now), FORM, held)
+        assert (base.version, base.created_at_ms) == (self.now.version, self.before.created_at_ms)
+        assert len(base.seqs) == len(base.elements)
+        assert None not in base.fields.values()
+        return diff.difference(base, mine, FORM, ANY, None)
+
+
+@pytest.mark.parametrize(
+    ("was", "theirs", "mine", "value", "loaded"),
+    [
+        (1, 2, 1, 2, GONE),  # theirs only
+        (1, GONE, 1, GONE, GONE),
+        (GONE, 2, GONE, 2, GONE),
+        ([1], {"a": 1}, [1], {"a": 1}, GONE),
+        (1, 1, 3, 3, b"1"),  # mine only
+        (1, 1, GONE, GONE, b"1"),
+        (GONE, GONE, 3, 3, None),
+        ("a", "b", "c", "c", b'"a"'),  # both: it will collide
+        ("a", GONE, "c", "c", b'"a"'),
+        ("a", "b", GONE, GONE, b'"a"'),
+        (GONE, "b", "c", "c", None),
+        ("a", "b", "b", "b", GONE),  # both alike
+        ("a", GONE, GONE, GONE, GONE),
+        (1, 2, 2, 2, b"1"),  # both alike, but both may have counted
+        (-1, -2, -2, -2, b"-1"),
+        (GONE, 1, 1, 1, None),
+    ],
+)
+def test_fields(was: Any, theirs: Any, mine: Any, value: Any, loaded: Any) -> None:
+    def content(field: Any) -> dict[str, Any]:
+        return {"other": 0, "history": []} | ({} if field is GONE else {"f": field})
+
+    own = content(mine)
+    save = World(content(was), content(theirs)).taken_over(own)
+    assert own == content(value)
+    told = {change.name: change.loaded for change in save.fields} if save else {}
+    assert told == ({} if loaded is GONE else {"f": loaded})
+    assert save is None or save.history is None
+
+
+def test_parts_that_the_app_holds_stay_the_same_objects() -> None:
+    was: dict[str, Any] = {"d": {"a": 1, "b": {"x": 1}, "l": [1, 2]}, "l": [1], "kind": {}}
+    theirs = {"d": {"b": {"x": 2}, "l": [1, 2, 3], "new": 5}, "l": [1, 2], "kind": []}
+    mine = copy.deepcopy(was)
+    parts: list[Any] = [mine["d"], mine["d"]["b"], mine["d"]["l"], mine["l"]]
+    assert World(was, theirs).taken_over(mine) is None
+    assert mine == theirs
+    assert parts == [mine["d"], mine["d"]["b"], mine["d"]["l"], mine["l"]]
+    assert all(
+        one is other for one, other in zip(parts, [mine["d"], mine["d"]["b"], mine["d"]["l"], mine["l"]], strict=True)
+    )
+
+
+HISTORIES: list[tuple[str, str, str, str, Any]] = [
+    ("ab", "abc", "ab", "abc", None),
+    ("ab", "abc", "abx", "abcx", Extend),
+    ("ab", "b", "ab", "b", None),
+    ("ab", "abc", "b", "bc", Extend),
+    ("abc", "abcd", "cxy", "cdxy", Extend),
+    ("abc", "bc", "c", "c", Extend),
+    ("abc", "c", "bc", "c", None),
+    ("ab", "aB", "ab", "aB", None),
+    ("ab", "aB", "abx", "aBx", Extend),
+    ("", "c", "x", "cx", Extend),
+    ("ab", "abc", "Ab", "Ab", Rewrite),
+    ("ab", "b", "aB", "aB", Rewrite),
+]
+
+
+@pytest.mark.parametrize("shape", ["list", "full"])
+@pytest.mark.parametrize(("was", "theirs", "mine", "value", "change"), HISTORIES)
+def test_histories(shape: str, was: str, theirs: str, mine: str, value: str, change: Any) -> None:
+    def content(letters: str) -> Any:
+        messages = [{"letter": letter} for letter in letters]
+        return messages if shape == "list" else {"a": 1, "history": messages}
+
+    world, own = World(content(was), content(theirs)), content(mine)
+    history = own if shape == "list" else own["history"]
+    held = {message["letter"]: message for message in history}
+    save = world.taken_over(own)
+    assert own == content(value)
+    assert (own if shape == "list" else own["history"]) is history
+    assert all(message is held[message["letter"]] for message in history if message["letter"] in held)
+    assert type(save and save.history) is (change or type(None))
+    if save and isinstance(save.history, Rewrite):
+        assert save.history.history_version == world.before.history_version, "it collides"
+    elif save:
+        world.conversations.backend.store.apply(save)
+        assert get(world.conversations) == content(value)
+
+
+def test_a_history_that_came_or_went() -> None:
+    with_one, without = {"a": 1, "history": ["m"]}, {"a": 1}
+    mine: dict[str, Any] = dict(without)
+    assert World(without, with_one).taken_over(mine) is None
+    assert mine == with_one
+    mine = copy.deepcopy(with_one)
+    assert World(with_one, without).taken_over(mine) is None
+    assert mine == without
+    mine = {"a": 1, "history": ["m", "mine"]}
+    world = World(with_one, without)
+    save = world.taken_over(mine)
+    assert mine == {"a": 1, "history": ["m", "mine"]}
+    assert save
+    assert isinstance(save.history, Extend)
+    assert save.shape is None, "it is not begun anew: others have taken it away"
+    mine = dict(without)
+    save = (world := World(with_one, {"a": 1, "history": ["m", "theirs"]})).taken_over(mine)
+    assert mine == without
+    assert save
+    assert save.history == Rewrite(world.before.history_version, None), "it collides"
+
+
+def test_a_history_that_cannot_be_changed_stays_as_it_is() -> None:
+    mine = {"history": ("m", "mine")}
+    save = World({"history": ["m"]}, {"history": ["m", "theirs"]}).taken_over(mine)
+    assert mine == {"history": ("m", "mine")}
+    assert save
+    assert isinstance(save.history, Extend)
+    assert len(save.history.elements) == 1
+
+
+def test_a_message_that_cannot_be_saved_is_named() -> None:
+    with pytest.raises(NotSerializable, match=r"history\[1\]"):
+        World(["m"], ["m", "theirs"]).taken_over(["m", object()])
+
+
+def test_a_history_that_collides_is_compared_with_what_was_loaded() -> None:
+    world = World({"history": ["a", "b", "c"]}, {"history": ["c", "d"]})
+    base = take_over({"history": ["A", "b", "c"]}, world.before, world.now._base, plain(world.now), FORM)
+    assert (list(base.seqs), base.first_seq, base.count) == ([1, 2, 3], 1, 3)
+
+
+def test_a_history_that_is_shared_is_up_to_date_already() -> None:
+    world = World({"history": ["a"]}, {"history": ["a", "b"]})
+    held = {"history": ["a", "b"]}
+    mine = {"history": held["history"]}
+    assert world.taken_over(mine, held) is None
+    assert mine == {"history": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("loaded", "value", "stored", "settled_as", "kind"),
+    [
+        (b"1", b"3", b"1", (b"1", b"3"), "as it was"),
+        (b"1", b"3", b"5", (b"5", b"7"), "added"),
+        (b'"a"', b'"b"', b'"c"', (b'"c"', b'"b"'), "overwritten"),
+        (b'"a"', b'"b"', b'"b"', (b'"b"', b'"b"'), "theirs"),
+        (None, b"[]", b"[1]", (b"[1]", b"[1]"), "theirs"),
+        (b"1700000000", b"1700000005", b"1700000009", (b"1700000009", b"1700000005"), "overwritten"),
+    ],
+)
+def test_what_becomes_of_a_field_that_both_have_written(
+    loaded: bytes | None, value: bytes, stored: bytes, settled_as: Any, kind: str
+) -> None:
+    """Who wants conflicts raised is told by the kind what would be lost, or was counted."""
+    change, found = settled(FieldChange("f", loaded, value), Began({"f": b"[]"}), stored)
+    assert (change, found) == (FieldChange("f", *settled_as), kind)
+
+
+def test_a_sum_that_cannot_be_saved_is_named() -> None:
+    large = str(2**63).encode()
+    with pytest.raises(NotSerializable) as caught:
+        settled(FieldChange("count", b"0", large), Began(), large)
+    assert caught.value.path == "count"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [(b"5", 5), (b"-5", -5), (b"0", 0), (b"1.5", None), (b'"5"', None), (b"--5", None), (b"-", None), (None, None)],
+)
+def test_whole_numbers(text: bytes | None, number: int | None) -> None:
+    assert whole_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("mine", "left", "fields"),
+    [
+        ({"a": 2, "history": ["m", "x"]}, None, {}),
+        ({"a": 2, "history": ["m", "x", "y"]}, ["y"], {}),
+        ({"a": 3, "history": ["m", "x"]}, None, {"a": b"1"}),
+        ({"a": 2, "b": 1, "history": ["m", "x"]}, None, {"b": None}),
+        ({"a": 1, "history": ["m"]}, None, {}),
+        ({"a": 2, "history": ["m", "y"]}, ["y"], {}),
+    ],
+)
+def test_what_was_written_of_a_copy_is_no_change_any_more(mine: Any, left: Any, fields: Any) -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"a": 1, "history": ["m"]})
+    before = get(conversations)._base
+    command = diff.difference(before, {"a": 2, "history": ["m", "x"]}, FORM, ANY, None)
+    assert command
+    receipt = conversations.backend.store.apply(command)
+    base = with_written(mine, before, command, receipt, FORM)
+    save = diff.difference(base, mine, FORM, ANY, None)
+    told = {change.name: change.loaded for change in save.fields} if save else {}
+    assert told == fields
+    if left is None:
+        assert save is None or save.history is None
+    else:
+        assert save
+        assert isinstance(save.history, Extend)
+        assert [element.partition(b"\n")[2].decode().strip('"') for element in save.history.elements] == left
+
+
+def test_what_was_written_of_a_copy_that_dropped_the_oldest_is_not_written_again() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"history": ["m", "n"]})
+    before = get(conversations)._base
+    mine = {"history": ["n", "x"]}
+    command = diff.difference(before, mine, FORM, ANY, None)
+    assert command
+    receipt = conversations.backend.store.apply(command)
+    save = diff.difference(with_written(mine, before, command, receipt, FORM), mine, FORM, ANY, None)
+    assert not (save and save.history and save.history.elements)
+    without_history = with_written({"a": 1}, before, command, receipt, FORM)
+    assert without_history.elements == before.elements
+
+
+def test_fields_that_were_added_and_removed_in_a_copy_are_no_change_any_more() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"old": 1, "kept": 1, "history": ["m"]})
+    before = get(conversations)._base
+    command = diff.difference(before, {"new": 2, "kept": 1, "history": ["m", "x"]}, FORM, ANY, None)
+    assert command
+    receipt = conversations.backend.store.apply(command)
+    base = with_written({"new": 2, "kept": 1, "history": ["m", "x"]}, before, command, receipt, FORM)
+    read = get(conversations)._base
+    assert base.fields == read.fields == {"new": b"2", "kept": b"1"}
+    assert (list(base.seqs), base.count, base.elements) == (list(read.seqs), read.count, read.elements)
+    unlike = with_written({"old": 5, "new": 3, "kept": 1, "history": ["m"]}, before, command, receipt, FORM)
+    assert unlike.fields == {"old": b"1", "kept": b"1"}, "what differs is still compared with what it was before"

@@ -1,0 +1,172 @@
+"""What an acknowledged write is worth, and what becomes of one that is worth less."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_convstore import ConfigurationError, ConversationStore, StoreMisconfigured, StoreUnavailable
+
+from ...processes import wait_for
+from ...servers import Server, running
+from ...service import Service, problem
+from ...topologies import is_linked
+
+
+@contextlib.contextmanager
+def replicated(count: int) -> Iterator[tuple[Server, list[Server]]]:
+    with running("valkey", "--repl-diskless-sync-delay", "0") as primary, contextlib.ExitStack() as stack:
+        replicas = [stack.enter_context(running("valkey")) for _ in range(count)]
+        for replica in replicas:
+            replica.client.replicaof("127.0.0.1", primary.port)
+        for replica in replicas:
+            wait_for(partial(is_linked, replica), "no replication")
+        yield primary, replicas
+
+
+def test_the_level_is_told(url: str) -> None:
+    service = Service(url)
+    level = "memory" if url == "memory://" else "primary"
+    with service.app.app_context():
+        service.convstore.save_session("s", [])
+        assert service.convstore.append("s", "m").level == level
+    assert service.client.post("/sessions").headers["Convstore-Level"] == level
+
+
+def test_replicas_have_what_was_acknowledged() -> None:
+    with replicated(2) as (primary, replicas):
+        service = Service(primary.url, DURABILITY="replicas:2", RETRIES=0, COMMAND_TIMEOUT=1)
+        with service.app.app_context():
+            service.convstore.save_session("s", {"history": []})
+            receipt = service.convstore.append("s", "one")
+            assert receipt.level == "replicas:2"
+            for replica in replicas:
+                assert replica.client.llen("chat:session:{s}:history") == 1
+            with service.convstore.turn("s", "two") as turn:
+                turn.reply("three")
+            assert service.convstore.get_session("s") == {
+                "history": ["one", "two", {"role": "assistant", "content": "three"}]
+            }
+            service.convstore.delete_session("s")
+
+
+def test_a_shortfall_says_that_the_message_is_written() -> None:
+    with replicated(1) as (primary, [replica]):
+        service = Service(primary.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)
+        session_id = service.start()
+        replica.process.send_signal(signal.SIGSTOP)
+        try:
+            key = {"Idempotency-Key": "once"}
+            for _ in range(2):
+                refused = problem(
+                    service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}, headers=key),
+                    503,
+                    "unavailable",
+                )
+                assert refused["written"] is True
+            with service.app.app_context(), pytest.raises(StoreUnavailable, match="0 of 1 replicas") as caught:
+                service.convstore.append(session_id, "more")
+            assert caught.value.written is True
+        finally:
+            replica.process.send_signal(signal.SIGCONT)
+        again = service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}, headers=key)
+        assert (again.status_code, again.headers["Convstore-Level"]) == (201, "replicas:1")
+        assert service.get(session_id)["message_count"] == 2
+
+
+def test_what_too_few_replicas_confirmed_is_saved_once_when_it_is_saved_again() -> None:
+    """It is written already: a session, or a mapping's value, that is saved again repeats it by its token."""
+    with replicated(1) as (primary, [replica]):
+        service = Service(primary.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)
+        store, sessions = service.convstore, service.convstore.sessions
+        with service.app.app_context():
+            session: Any = store.save_session("s", {"history": []})
+            sessions["m"] = ["a"]
+            with sessions.scope():
+                session["history"].append("once")
+                sessions["m"].append("once")
+                replica.process.send_signal(signal.SIGSTOP)
+                try:
+                    for call in (lambda: store.save_session("s", session), sessions.flush):
+                        with pytest.raises(StoreUnavailable) as caught:
+                            call()
+                        assert caught.value.written is True
+                finally:
+                    replica.process.send_signal(signal.SIGCONT)
+                store.save_session("s", session)
+            assert store.get_session("s") == {"history": ["once"]}
+            assert sessions["m"] == ["a", "once"]
+
+
+def test_what_is_refused_is_not_waited_for() -> None:
+    with running("valkey") as server:
+        service = Service(server.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)
+        problem(service.client.post("/sessions/none/messages", json={"content": "hi"}), 404, "not-found")
+
+
+def test_a_lifetime_that_is_set_is_waited_for_and_one_that_moves_is_not() -> None:
+    with running("valkey") as server:
+        session_id = Service(server.url).start()
+        service = Service(server.url, DURABILITY="replicas:1", RETRIES=0, COMMAND_TIMEOUT=0.5)
+        with service.app.app_context():
+            assert service.convstore.get_session(session_id) is not None
+            service.convstore.touch(session_id)
+            for call in (
+                lambda: service.convstore.touch(session_id, ttl=100),
+                lambda: service.convstore.share(session_id, "bob"),
+            ):
+                with pytest.raises(StoreUnavailable, match="0 of 1 replicas") as caught:
+                    call()
+                assert caught.value.written is True
+
+
+@pytest.mark.parametrize(
+    ("options", "fits"),
+    [
+        (("--appendonly", "yes", "--appendfsync", "always"), True),
+        (("--appendonly", "yes", "--appendfsync", "everysec"), False),
+        (("--appendonly", "no", "--appendfsync", "always"), False),
+    ],
+)
+def test_fsync_is_verified_at_first_use(options: tuple[str, ...], fits: bool) -> None:
+    with running("valkey", *options) as server:
+        service = Service(server.url, DURABILITY="fsync")
+        with service.app.app_context():
+            if fits:
+                service.convstore.save_session("s", {})
+                assert service.convstore.append("s", data={"n": 1}).level == "fsync"
+            else:
+                with pytest.raises(StoreMisconfigured, match="appendfsync always") as caught:
+                    service.convstore.save_session("s", {})
+                assert caught.value.written is False
+                assert service.convstore.get_session("s") is None
+
+
+def test_fsync_of_a_service_that_hides_its_configuration_is_refused_clearly() -> None:
+    """Managed services forbid CONFIG, INFO and WAIT: all else works."""
+    with running("valkey") as server:
+        rules = ("-config", "-info", "-wait", "-waitaof")
+        client: Any = server.client
+        client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", *rules)
+        url = f"redis://u:p@127.0.0.1:{server.port}/0"
+        service = Service(url)
+        session_id = service.start()
+        service.say(session_id)
+        assert service.get(session_id)["message_count"] == 1
+        strict = Service(url, DURABILITY="fsync")
+        with strict.app.app_context(), pytest.raises(StoreMisconfigured, match="cannot be verified"):
+            strict.convstore.save_session("s", {})
+
+
+@pytest.mark.parametrize("level", ["replicas", "replicas:0", "replicas:x", "always", ""])
+def test_an_unknown_level_is_refused(level: str) -> None:
+    app = Flask("app")
+    app.config.update(CONVSTORE_URL="memory://", CONVSTORE_DURABILITY=level)
+    with pytest.raises(ConfigurationError, match="DURABILITY"):
+        ConversationStore(app)

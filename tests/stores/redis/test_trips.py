@@ -1,0 +1,33 @@
+"""What operations cost on the wire, to the byte: who changes a script or what it is sent sees it here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.trips import Trip, counted, trips_table
+
+from ...servers import Server
+
+TRIPS = [
+    Trip("append 2 messages to 1,000", 1, 1_548, 93),
+    Trip("the same, once a minute", 2, 1_697, 129),
+    Trip("turn, last 20 of 1,000", 2, 2_114, 11_906),
+    Trip("read the last 20 of 1,000", 1, 401, 11_714),
+    Trip("messages, a page of 50 of 1,000", 1, 251, 28_155),
+    Trip("save a changed field", 1, 459, 90),
+    Trip("touch", 1, 268, 92),
+    Trip("mapping: read all, add one to 20", 2, 1_163, 12_060),
+    Trip("start a session", 1, 589, 132),
+    Trip("start an owner's session", 2, 596, 132),
+    Trip("list an owner's sessions", 2, 527, 294),
+    Trip("GET /sessions/<id>?last=20", 1, 400, 11_714),
+]
+
+
+def test_every_operation_takes_exactly_so_many_round_trips_and_bytes(server: Server) -> None:
+    assert counted(server) == TRIPS
+
+
+def test_the_page_of_performance_says_the_same() -> None:
+    page = Path(__file__).parents[3] / "docs" / "performance.md"
+    assert trips_table(TRIPS) in page.read_text("utf-8"), "make bench REPORT=docs/performance.md"

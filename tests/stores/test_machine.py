@@ -1,0 +1,427 @@
+"""Any sequence of commands has the same effect and the same answers in memory and on a real server.
+
+``MemoryStore`` is the specification: what differs from it is a fault of one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.domain.clock import now_ms
+from flask_convstore.domain.commands import (
+    Append,
+    BeginTurn,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    FieldChange,
+    LinkAlias,
+    RenewTurn,
+    Rewrite,
+    Save,
+    Share,
+    Touch,
+)
+from flask_convstore.domain.messages import Usage, join_element
+from flask_convstore.domain.results import ANY, Alias
+from flask_convstore.errors import ConvstoreError
+from flask_convstore.stores.memory import MemoryStore
+from flask_convstore.stores.redis.store import RedisStore
+
+from ..servers import Server
+
+CREATED = "<created>"
+"""Stands for the time of creation of the session that is there, which differs between the stores."""
+MAX_AGE = 1_000_000
+
+IDS = st.sampled_from(["s", "t"])
+OWNERS = st.sampled_from([ANY, ANY, ANY, None, "alice", "bob"])
+TOKENS = st.none() | st.sampled_from(["T1", "T2", "T3"])
+DIGESTS = st.sampled_from(["d1", "d1", "d1", "d2"])
+BODIES = st.sampled_from([b'"a"', b'{"role":"user"}', b'"%b"' % (b"x" * 40), b"1"])
+ELEMENTS = st.lists(BODIES.map(lambda body: join_element(1, body)), max_size=3).map(tuple)
+TEXTS = st.none() | st.sampled_from([b"1", b"2", b"true", b'"x"', b"[1]", b'"%b"' % (b"y" * 30)])
+NAMES = st.sampled_from(["a", "b", "complete"])
+VERSIONS = st.integers(0, 6)
+SHAPES = st.sampled_from(["full", "data", "list"])
+CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
+INCARNATIONS = st.none() | st.integers(0, 2)
+EXPECTED = st.just("") | VERSIONS.map(str)
+ETAGS = EXPECTED | VERSIONS.map(lambda version: f"{CREATED}-{version}")
+ALIASES = st.builds(Alias, st.sampled_from([None, "alice", "a:b"]), st.sampled_from(["x", "b:x", "ä"]))
+FIRST_TITLES = st.sampled_from(["", "", "first", "another"])
+USAGES = st.sampled_from([None, None, Usage(1, 2), Usage(30, 0)])
+TTLS = st.none() | st.sampled_from([50_000, 90_000_000])
+
+
+class Machine(RuleBasedStateMachine):
+    """The same commands to both stores."""
+
+    server: Server
+
+    @initialize(
+        policy=st.sampled_from(["reject", "trim"]),
+        max_session_bytes=st.sampled_from([120, 300]),
+        owner=st.sampled_from([None, "alice"]),
+        guest=st.sampled_from([None, "reader", "writer", "writer"]),
+    )
+    def start(self, policy: str, max_session_bytes: int, owner: Any, guest: Any) -> None:
+        limits = limits_of(
+            Settings(
+                max_tokens=6,
+                max_history=6,
+                history_policy=policy,
+                max_data_bytes=60,
+                max_session_bytes=max_session_bytes,
+                max_age=MAX_AGE,
+            )
+        )
+        self.client = self.server.client
+        self.client.flushall()
+        self.memory = MemoryStore(limits)
+        self.redis = RedisStore(self.client, "m:", limits)
+        # When each session was created, as often as it was: the times differ between the stores.
+        self.created: dict[str, list[tuple[int, int]]] = {"s": [], "t": []}
+        if guest:
+            first = Save(session_id="s", owner=owner, mode="create", shape="data", fields=(), history=None)
+            self.both(with_token(first, "T1"))
+            self.both(Share(session_id="s", owner=owner, name="bob", role=guest))
+
+    def both(self, command: Any, call: str = "apply", incarnation: int | None = None) -> None:
+        outcomes = []
+        for number, store in enumerate((self.memory, self.redis)):
+            meant = command
+            times = self.created[command.session_id]
+            if incarnation is not None:
+                when = times[incarnation % len(times)][number] if times else 1
+                meant = replace(command, created_at_ms=when)
+            expected = getattr(command, "expected", "")
+            if CREATED in expected:
+                now = str(times[-1][number] if times else 1)
+                meant = replace(meant, expected=expected.replace(CREATED, now))
+            outcomes.append(outcome(lambda store=store, meant=meant: getattr(store, call)(meant)))  # type: ignore[misc]
+        memory, redis = outcomes
+        assert memory == redis, command
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        mode=st.sampled_from(["replace", "create", "first", "upsert", "upsert", "merge", "merge", "merge"]),
+        shape=SHAPES,
+        changes=CHANGES,
+        change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
+        elements=ELEMENTS,
+        bound=VERSIONS,
+        ttl_ms=TTLS,
+        incarnation=INCARNATIONS,
+        first_title=FIRST_TITLES,
+        usage=USAGES,
+        started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
+        earlier_token=st.sampled_from(["", "", "T1", "T2"]),
+    )
+    def save(
+        self, started: int | None, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any
+    ) -> None:
+        merge = given["mode"] == "merge"
+        history: Extend | Rewrite | None = {
+            "keep": None,
+            "extend": Extend(bound, elements),
+            "rewrite": Rewrite(bound, elements),
+            "remove": Rewrite(bound, None),
+        }[change]
+        if given["mode"] == "upsert":
+            history = None if given["shape"] == "data" else Extend(0, elements)
+            changes = [] if given["shape"] == "list" else [(n, loaded, value) for n, loaded, value in changes if value]
+        elif not merge:
+            history = Rewrite(0, None if given["shape"] == "data" else elements)
+            changes = [] if given["shape"] == "list" else [(n, None, value) for n, _, value in changes if value]
+        elif history is None or isinstance(history, Extend) or history.elements is not None:
+            given["shape"] = None
+        else:
+            given["shape"] = "data"
+        incarnation = given.pop("incarnation") if merge else given.pop("incarnation") and None
+        command = Save(fields=tuple(FieldChange(*found) for found in changes), history=history, **given)
+        if started is not None and not merge:  # elsewhere, by a clock that may go wrong
+            command = replace(command, started_at_ms=now_ms() + started)
+        self.both(with_token(command, token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        elements=ELEMENTS,
+        fields=st.lists(st.tuples(NAMES, TEXTS), max_size=2, unique_by=lambda field: field[0]).map(tuple),
+        expected=ETAGS,
+        ttl_ms=TTLS,
+        title=st.sampled_from([None, None, "", "ä title"]),
+        first_title=FIRST_TITLES,
+        usage=USAGES,
+        incarnation=INCARNATIONS,
+    )
+    def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
+        self.both(with_token(Append(**given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        element=st.none() | BODIES.map(lambda body: join_element(1, body)),
+        attempt=st.sampled_from(["A1", "A2", "A3"]),
+        supersede=st.booleans(),
+        last=st.none() | st.integers(1, 3),
+        expected=ETAGS,
+        first_title=FIRST_TITLES,
+        usage=USAGES,
+    )
+    def begin(self, token: str | None, **given: Any) -> None:
+        self.both(with_token(BeginTurn(lease_ms=1_000_000, **given), token), "begin")
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        turn=st.none() | st.sampled_from(["A1", "A2", "A3"]),
+        token=st.none() | st.sampled_from(["T1", "T2"]),
+        elements=ELEMENTS.map(lambda elements: elements[:1]),
+        changes=CHANGES,
+        status=st.sampled_from(["", "", "unanswered", "failed"]),
+        moved_to=st.sampled_from(["", "", "", "", "u"]),
+        expected=EXPECTED,
+        usage=USAGES,
+    )
+    def commit(self, session_id: str, turn: str | None, token: str | None, changes: Any, **given: Any) -> None:
+        """By the attempt *turn*, None: whose the turn is; under the token of the end of the one that began with *token*."""
+        session, tokens = self.memory._sessions.get(session_id), self.memory._tokens.get(session_id)
+        attempt = turn or (session.turn.attempt if session and session.turn else "A1")
+        fields = tuple(FieldChange(*found) for found in changes)
+        command = CommitTurn(session_id=session_id, turn=attempt, fields=fields, digest=attempt, **given)
+        if token:
+            begun = tokens and tokens.receipts.get(token)
+            command = replace(command, token=f"{token}\n{begun[0].version if begun else 0}")
+        self.both(command)
+
+    @rule(session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]))
+    def renew(self, **given: Any) -> None:
+        self.both(RenewTurn(lease_ms=1_000_000, **given))
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        expected=ETAGS,
+        incarnation=INCARNATIONS,
+        seq=VERSIONS,
+        loaded=st.sampled_from([True, True, True, False]),
+        title=st.sampled_from([None, None, "", "edited"]),
+        element=BODIES.map(lambda body: join_element(2, body)),
+    )
+    def edit(self, token: str | None, incarnation: int | None, loaded: bool, **given: Any) -> None:
+        found = self.memory.load(given["session_id"], ANY, is_interaction=False)
+        index = given["seq"] - (found.next_seq - found.count) if found else 0
+        before = found.elements[index] if found and loaded and 0 <= index < found.count else b"?"
+        self.both(with_token(Edit(loaded=before, **given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        name=st.sampled_from(["alice", "bob"]),
+        role=st.sampled_from([None, "reader", "writer"]),
+    )
+    def share(self, **given: Any) -> None:
+        self.both(Share(**given))
+
+    @rule(session_id=IDS, owner=OWNERS, before=st.none() | st.integers(0, 9), limit=st.integers(1, 4))
+    def messages(self, **given: Any) -> None:
+        assert self.memory.messages(**given) == self.redis.messages(**given)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        expected=ETAGS,
+        incarnation=INCARNATIONS,
+        ago=st.none() | st.sampled_from([100_000, 0]),
+    )
+    def delete(self, token: str | None, incarnation: int | None, ago: int | None, **given: Any) -> None:
+        at_ms = None if ago is None else now_ms() - ago  # elsewhere
+        self.both(with_token(Delete(at_ms=at_ms, **given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        ttl_ms=TTLS,
+        incarnation=INCARNATIONS,
+        led_by=st.none() | ALIASES,
+        left_by=st.none() | ALIASES,
+    )
+    def touch(self, incarnation: int | None, **given: Any) -> None:
+        self.both(Touch(**given), incarnation=incarnation)
+
+    @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4), is_interaction=st.booleans())
+    def load(self, session_id: str, owner: Any, last: int | None, is_interaction: bool) -> None:
+        memory, redis = (
+            store.load(session_id, owner, last, is_interaction=is_interaction) for store in (self.memory, self.redis)
+        )
+        assert content(memory) == content(redis)
+
+    @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans())
+    def list(self, owner: Any, limit: int, newest_first: bool) -> None:
+        memory, redis = (listed(store, owner, limit, newest_first) for store in (self.memory, self.redis))
+        assert memory == redis
+
+    @rule(
+        alias=ALIASES,
+        session_id=st.none() | IDS,
+        expected=st.none() | IDS | st.just(ANY),
+        lifetime_ms=st.sampled_from([500_000, 900_000]),
+    )
+    def link(self, **given: Any) -> None:
+        assert self.memory.link(LinkAlias(**given)) == self.redis.link(LinkAlias(**given))
+
+    @rule(alias=ALIASES)
+    def follow(self, alias: Alias) -> None:
+        assert self.memory.follow(alias, 700_000) == self.redis.follow(alias, 700_000)
+
+    @rule(session_id=IDS, owner=OWNERS)
+    def look_at_the_turn(self, session_id: str, owner: Any) -> None:
+        def is_free(store: Any) -> Any:
+            try:
+                return store.turn_remaining_ms(session_id, owner) <= 0
+            except ConvstoreError as error:
+                return type(error)
+
+        assert is_free(self.memory) == is_free(self.redis)
+
+    @rule(session_id=IDS)
+    def expire(self, session_id: str) -> None:
+        self.memory._sessions.pop(session_id, None)
+        self.client.delete(*self.redis._keys(session_id)[:2])
+
+    @rule(session_id=IDS)
+    def outlive(self, session_id: str) -> None:
+        """It is past its greatest age, and its server has not noticed."""
+        session, key = self.memory._sessions.get(session_id), self.redis._keys(session_id)[0]
+        if session and self.client.exists(key):
+            session.created -= 1000 * MAX_AGE
+            self.client.hincrby(key, "created", -1000 * MAX_AGE)
+
+    @rule(session_id=IDS, owner=OWNERS)
+    def ask_whether_it_has_ended(self, session_id: str, owner: Any) -> None:
+        if self.memory.load(session_id, ANY) or not self.client.exists(self.redis._keys(session_id)[0]):
+            assert self.memory.has_ended(session_id, owner) == self.redis.has_ended(session_id, owner)
+
+    @rule(session_id=IDS)
+    def end_lease(self, session_id: str) -> None:
+        session = self.memory._sessions.get(session_id)
+        if session and session.turn:
+            session.turn.until = 0
+            self.client.hset(self.redis._keys(session_id)[0], "turn_until", 0)
+
+    @invariant()
+    def the_same_is_stored(self) -> None:
+        for session_id, times in self.created.items():
+            memory, redis = (store.load(session_id, ANY, None) for store in (self.memory, self.redis))
+            assert content(memory) == content(redis)
+            if memory and redis and (memory.created_at_ms, redis.created_at_ms) not in times:
+                times.append((memory.created_at_ms, redis.created_at_ms))
+            keys = self.redis._keys(session_id)
+            ends = [self.client.pexpiretime(key) for key in keys[:2] if self.client.exists(key)]
+            assert len(set(ends)) <= 1
+        assert all(self.client.pttl(key) > 0 for key in self.client.scan_iter())
+
+
+def with_token(command: Any, token: str | None) -> Any:
+    """A token of the pool; else a fresh one, the same for both stores."""
+    if token is None:
+        return replace(command, digest="")
+    digest = command.digest and f"{type(command).__name__} {command.digest}"
+    return replace(command, token=token, digest=digest)
+
+
+def outcome(call: Callable[[], Any]) -> dict[str, Any]:
+    """What a call gave or raised, without what differs between two clocks."""
+    try:
+        given = asdict(call())
+    except ConvstoreError as error:
+        facts = {name: value for name, value in vars(error).items() if name not in ("retry_after_ms", "key")}
+        return {"error": type(error).__name__, **facts}
+    receipts = [given, given.get("receipt"), given.get("reply")]
+    for receipt in receipts:
+        if receipt and "level" in receipt:
+            gone = not receipt["expires_at_ms"]
+            for name in ("created_at_ms", "updated_at_ms", "expires_at_ms", "level"):
+                del receipt[name]
+            receipt["lifetime_ms"] = 0 if gone else round(receipt["lifetime_ms"], -4)
+    if given.get("snapshot"):
+        given["snapshot"] = {name: given["snapshot"][name] for name in COMPARED}
+    return given
+
+
+COMPARED = (
+    "session_id",
+    "version",
+    "shape",
+    "title",
+    "fields",
+    "elements",
+    "next_seq",
+    "count",
+    "history_version",
+    "owner",
+    "own_ttl_ms",
+    "moved_to",
+    "aliases",
+    "usage",
+    "shared",
+)
+
+
+def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, Any]:
+    """What a store lists, page by page, without what differs between two clocks."""
+    found = {}
+    cursor = None
+    while True:
+        page = store.page(owner, cursor, limit, newest_first=newest_first)
+        for summary in page.sessions:
+            found[summary.session_id] = (
+                summary.owner,
+                summary.version,
+                summary.message_count,
+                summary.title,
+                summary.usage,
+            )
+            # Both are equal where a session whose clock was ahead has outlived its greatest age.
+            assert summary.created_at_ms <= summary.updated_at_ms <= summary.expires_at_ms
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
+def content(snapshot: Any) -> dict[str, Any] | None:
+    return snapshot and {name: getattr(snapshot, name) for name in COMPARED}
+
+
+def test_the_same_commands_have_the_same_effect(server: Server) -> None:
+    class On(Machine):
+        pass
+
+    On.server = server
+    run_state_machine_as_test(
+        On,
+        settings=settings(
+            max_examples=500, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
