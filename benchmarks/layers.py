@@ -34,7 +34,7 @@ def layers(server: Server) -> dict[str, Cost]:
     floor = Floor(client)
     with app_with_store(server.url, MAX_SESSIONS=0, MAX_HISTORY=10**7) as (_, store):
         store.save_session("s", {"history": [USER, BOT] * 5})
-        stores = [store.backend.store]
+        stores = [store._access().backend.store]
         while hasattr(stores[-1], "_store"):
             stores.append(stores[-1]._store)
         redis_store = stores[-1]

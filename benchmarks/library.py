@@ -121,7 +121,7 @@ def _mapping(store: ConversationStore, floor: Floor, compare: Comparing, size: i
 def _decoding(store: ConversationStore, compare: Comparing, size: int) -> Result:
     """What is made of what the server has sent: the session, or no more than its JSON."""
     store.save_session("plain", {"history": [USER, BOT] * (size // 2), "topic": "x"})
-    snapshot = store.backend.store.load("plain", ANY)
+    snapshot = store._access().backend.store.load("plain", ANY)
     assert snapshot
     text = b'{"topic":"x","history":[' + b",".join(bodies_of(snapshot.elements)) + b"]}"
     assert loaded(snapshot, "history", "") == orjson.loads(text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import current_app
 
-from .app.request_end import KEY
+from .app.current import KEY
 from .app.state import AppState
 from .domain.results import CALLER, Owner, Receipt, Scope
 from .extension import ConversationStore

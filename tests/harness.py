@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import redis
 
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.results import ANY, Owner
+from flask_convstore.domain.results import ANY, CALLER, Owner, Scope
 from flask_convstore.errors import StoreUnavailable
-from flask_convstore.operations.sessions import Backend, Conversations
+from flask_convstore.operations.access import Access, Backend
+from flask_convstore.operations.conversations import Conversations
 from flask_convstore.stores.connect import patience_of
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
@@ -111,12 +112,10 @@ class PlainConversations(Conversations):
     """The operations on a store, without an application."""
 
     def __init__(self, store: Store, settings: Settings = SETTINGS, owner: Owner = ANY) -> None:
-        self._backend = Backend(settings, store)
+        self.backend = Backend(settings, store)
         self._caller = owner
 
-    @property
-    def backend(self) -> Backend:
-        return self._backend
+    def _access(self, owner: Owner | Scope = CALLER) -> Access:
+        return Access(self.backend, self._caller if owner is CALLER else owner)
 
-    def caller(self) -> Owner:
-        return self._caller
+    _chats = access = _access

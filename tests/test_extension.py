@@ -63,7 +63,7 @@ def test_one_object_on_several_apps() -> None:
         with app.app_context():
             assert get_session("s") is None
             save_session("s", {"n": number})
-            assert convstore.backend.settings.ttl == (100, 200)[number]
+            assert convstore._access().backend.settings.ttl == (100, 200)[number]
     for number, app in enumerate(apps):
         assert app.test_client().get("/sessions/s").json["data"] == {"n": number}  # type: ignore[index]
 
@@ -187,7 +187,7 @@ def test_a_second_init_app_takes_the_place_of_the_first() -> None:
     convstore.init_app(app)
     assert [{name: len(functions) for name, functions in one.items()} for one in before] == counts
     with app.app_context():
-        assert convstore.backend.settings.ttl == 50
+        assert convstore._access().backend.settings.ttl == 50
     started = app.test_client().post("/sessions")
     assert started.status_code == 201
     assert len(started.headers.getlist("Set-Cookie")) == 1

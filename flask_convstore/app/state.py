@@ -20,10 +20,10 @@ from redis.cluster import RedisCluster
 from .. import signals
 from ..config import Settings, limits_of
 from ..domain.clock import now_ms
-from ..domain.results import Health, Receipt
+from ..domain.results import Health
 from ..errors import StoreUnavailable
-from ..mapping.unit_of_work import units
-from ..operations.sessions import Backend
+from ..operations.access import Backend
+from ..operations.health import health_of
 from ..outages.circuit import Circuit, CircuitStore
 from ..outages.fallback import FallbackStore
 from ..outages.journal import Journal
@@ -38,7 +38,7 @@ from ..stores.redis.store import RedisStore
 from ..stores.store import Store
 from ..telemetry.observed_store import ObservedStore
 from ..urls import masked
-from . import request_end
+from .current import CurrentUnit
 
 _log = logging.getLogger("flask_convstore")
 
@@ -58,7 +58,8 @@ class AppState:
         server: Names the server, without a password; each ``memory://`` is another one.
         circuit: Knows whether the server answers; one for all namespaces.
         journal: Where sessions are started while it does not; None: nowhere.
-        backends: Settings and store of each namespace: "" the sessions, and those that lie beside them.
+        backend: Settings and store of the sessions.
+        backends: The same of each namespace: "" the sessions, and those that lie beside them.
     """
 
     convstore: Any
@@ -72,11 +73,10 @@ class AppState:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _replayer: Replayer | None = field(default=None, repr=False)
     _parts: dict[str, Part] = field(default_factory=dict, repr=False)
+    backend: Backend = field(init=False, repr=False)
 
-    @property
-    def backend(self) -> Backend:
-        """The settings and the store of the sessions."""
-        return self.backend_of("")
+    def __post_init__(self) -> None:
+        self.backend = self.backend_of("")
 
     def backend_of(self, namespace: str, **changed: Any) -> Backend:
         """The settings, *changed* as the namespace has them, and the store of a namespace."""
@@ -85,12 +85,15 @@ class AppState:
             with self._lock:
                 if namespace not in self.backends:
                     settings = replace(self.settings, **changed)
-                    self.backends[namespace] = Backend(settings, self._store(settings, namespace), self.server)
+                    self.backends[namespace] = Backend(
+                        settings, self._store(settings, namespace), self.server, CurrentUnit()
+                    )
                 backend = self.backends[namespace]
         return backend
 
-    def with_surroundings(self, health: Health) -> Health:
-        """*health* with what is known of the circuit and of the journal."""
+    def health(self, *, brief: bool = False) -> Health:
+        """Ask the store, the circuit and the journal how they are."""
+        health = health_of(self.backend.store, brief=brief, can_start=self._can_start)
         health = replace(health, circuit="open" if self.circuit.is_open else "closed")
         if not self.journal:
             return health
@@ -109,10 +112,13 @@ class AppState:
             problem=_joined(health.problem, status.problem),
         )
 
+    def _can_start(self) -> bool:
+        return self.journal is not None and self.journal.is_usable()
+
     def _store(self, settings: Settings, namespace: str) -> Store:
         limits, send = limits_of(settings), self.sender(namespace)
         if self.client is None:
-            return ObservedStore(MemoryStore(limits), send, _refresh_loaded)
+            return ObservedStore(MemoryStore(limits), send)
         durability = Durability(settings.durability)
         redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
@@ -122,7 +128,7 @@ class AppState:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
             self._parts[namespace] = Part(namespace, watched, fallback)
             store = fallback
-        return ObservedStore(store, send, _refresh_loaded)
+        return ObservedStore(store, send)
 
     def _replay(self) -> None:
         """Let what waits in the journal be replayed."""
@@ -135,8 +141,7 @@ class AppState:
 
     def _all_parts(self) -> Collection[Part]:
         """The journal may hold commands for what nobody has asked for since the start."""
-        self.backend_of("")
-        for namespace in self.convstore.namespaces:
+        for namespace in self.convstore._namespaces.known():
             namespace.backend_in(self)
         return list(self._parts.values())
 
@@ -178,9 +183,3 @@ def _folder_name(name: str, target: str) -> str:
 
 def _joined(*problems: str | None) -> str | None:
     return "; ".join(problem for problem in problems if problem) or None
-
-
-def _refresh_loaded(store: Store, command: Any, receipt: Receipt) -> None:
-    """What was written through another door is taken over by the mappings that have loaded it."""
-    for unit in units(request_end.request_unit()):
-        unit.refresh(store, command, receipt)

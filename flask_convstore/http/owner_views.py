@@ -1,4 +1,4 @@
-"""The HTTP door to everything of an owner's: list, export, import, delete."""
+"""Views of everything of an owner's: list, export, import, delete. Without an owner they answer 401."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from ..domain.clock import now_ms
 from ..domain.ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
 from ..domain.validation import check_session_id
 from ..errors import InvalidInput
-from ..operations import owners, transfer
-from ..operations.sessions import Conversations
+from ..operations import owners, sessions, transfer
+from ..operations.access import Access
 from . import schemas
-from .request import JSON_LINES, body_text, json_value, limit_body, parser
+from .door import Door
+from .reading import query_of
+from .request import JSON_LINES, body_text, json_value, limit_body
 from .response import answer
 
 _CLOCKS_DIFFER_MS = 60_000
@@ -30,76 +32,68 @@ _DELETING_SECONDS = 5.0
 """A request deletes for so long; the client asks again for the rest."""
 
 
-class OwnerViews:
-    """Each needs an owner: without one they answer 401."""
+def list_sessions(door: Door, access: Access) -> Response:
+    """List a page of the owner's sessions, newest first."""
+    query = query_of(schemas.LIST_QUERY)
+    owners.required(access)
+    page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
+    shown = {"sessions": [schemas.summary_json(found) for found in page.sessions], "next": _shown_cursor(page.next)}
+    response = answer(shown, 200)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
 
-    def list_sessions(self) -> Response:
-        """A page of the owner's sessions, newest first."""
-        query = parser.parse(schemas.LIST_QUERY, request, location="query")
-        whose = owners.required(self._conversations, self._conversations.caller())
-        cursor = _cursor_of(query["cursor"])
-        page = self._conversations.list_sessions(cursor=cursor, limit=query["limit"], owner=whose)
-        shown = {"sessions": [schemas.summary_json(found) for found in page.sessions], "next": _shown_cursor(page.next)}
-        response = answer(shown, 200)
-        response.headers["Cache-Control"] = "private, no-cache"
-        return response
+def delete_sessions(door: Door, access: Access) -> Response:
+    """Delete all sessions of the owner, as far as the time allows."""
+    deleted, complete = owners.delete(access, seconds=_DELETING_SECONDS)
+    return answer({"deleted": deleted, "complete": complete}, 200)
 
-    def delete_sessions(self) -> Response:
-        """Delete all sessions of the owner, as far as the time allows."""
-        owner = self._conversations.caller()
-        deleted, complete = owners.delete(self._conversations, seconds=_DELETING_SECONDS, owner=owner)
-        return answer({"deleted": deleted, "complete": complete}, 200)
 
-    def export_sessions(self) -> Response:
-        """Every session of the owner, a line of JSON each, as far as clients may see it."""
-        query = parser.parse(schemas.EXPORT_QUERY, request, location="query")
-        whose = owners.required(self._conversations, self._conversations.caller())
-        found = transfer.export(self._conversations, after=_cursor_of(query["cursor"]), owner=whose)
-        settings = self._conversations.backend.settings
-        first = next(found, None)  # what goes wrong at once is a problem, not half an answer
+def export_sessions(door: Door, access: Access) -> Response:
+    """Export every session of the owner, a line of JSON each, as far as clients may see it."""
+    query = query_of(schemas.EXPORT_QUERY)
+    owners.required(access)
+    found = transfer.export(access, after=_cursor_of(query["cursor"]))
+    first = next(found, None)  # an error at the start is a problem, not half an answer
 
-        def lines() -> Iterator[bytes]:
-            for session in itertools.chain([] if first is None else [first], found):
-                yield json_text.dump(_visible(session, settings)) + b"\n"
+    def lines() -> Iterator[bytes]:
+        for session in itertools.chain([] if first is None else [first], found):
+            yield json_text.dump(_visible(session, access.settings)) + b"\n"
 
-        response = Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
-        response.headers["Cache-Control"] = "private, no-store"
-        return response
+    response = Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
 
-    def import_sessions(self) -> Response:
-        """Take in what an export gave."""
-        settings = self._conversations.backend.settings
-        whose = owners.required(self._conversations, self._conversations.caller())
-        limit_body(request, settings.max_session_bytes)
-        lines = body_text(request, JSON_LINES).splitlines()
-        sessions = [
-            _importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()
-        ]
-        named = (self._named(session, whose) for session in sessions)
-        imported = transfer.take_in(self._conversations, filter(None, named), owner=whose)
-        return answer({"imported": imported}, 200)
 
-    def _named(self, session: dict[str, Any], whose: str) -> dict[str, Any] | None:
-        """*session*, under an id of ours where its own could have been chosen by anybody; None if the owner has it.
+def import_sessions(door: Door, access: Access) -> Response:
+    """Take in what an export gave."""
+    settings = access.settings
+    owners.required(access)
+    limit_body(request, settings.max_session_bytes)
+    lines = body_text(request, JSON_LINES).splitlines()
+    given = [_importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()]
+    named = (_named(access, session) for session in given)
+    imported = transfer.take_in(access, filter(None, named))
+    return answer({"imported": imported}, 200)
 
-        Who could choose an id could keep it from those who rely on it; a UUID nobody can foresee.
-        """
-        session_id = session.get("session_id", "")
-        if session.get("corrupt"):
+
+def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:
+    """Give *session* an id of ours where anybody could have chosen its own. None if the owner has the session.
+
+    Whoever could choose an id could keep others from using it. Nobody can foresee a UUID.
+    """
+    session_id = session.get("session_id", "")
+    if session.get("corrupt"):
+        return session
+    if not _is_fresh(session_id):
+        if _is_ours(session_id):
             return session
-        if not _is_fresh(session_id):
-            store = self._conversations.backend.store
-            if _is_ours(session_id):
-                return session
-            if store.load(session_id, whose, 0, is_interaction=False):
-                return None
-            if store.has_ended(session_id, whose):
-                return session
-        key = hashlib.blake2b(f"import\n{whose}\n{session_id}".encode(), digest_size=16).hexdigest()
-        return {**session, "session_id": id_named(key)}
+        if access.load(session_id, 0, is_interaction=False):
+            return None
+        if access.store.has_ended(session_id, access.owner):
+            return session
+    key = hashlib.blake2b(f"import\n{access.owner}\n{session_id}".encode(), digest_size=16).hexdigest()
+    return {**session, "session_id": id_named(key)}
 
 
 def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:

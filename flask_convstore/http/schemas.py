@@ -207,3 +207,8 @@ def is_visible(message: Message, settings: Settings) -> bool:
 def timestamp(time: datetime) -> str:
     """RFC 3339, UTC, milliseconds."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def message_of(body: dict[str, Any]) -> Message:
+    """Make the message of a body that a client sent."""
+    return Message({"role": body["role"], "content": body["content"]}, body["metadata"])

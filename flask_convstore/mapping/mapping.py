@@ -12,9 +12,9 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Mu
 from typing import Any, NoReturn
 
 from ..domain.keys import id_of, is_key, key_of
-from ..domain.results import CALLER
 from ..errors import InvalidInput, NotSerializable
-from ..operations.sessions import Conversations
+from ..operations.access import Access
+from ..operations.sessions import summaries
 from ..sessions.session import plain
 from .converters import Converter
 from .tracked_value import NO_VALUE, Place
@@ -35,14 +35,14 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     def __init__(
         self,
-        conversations: Conversations,
+        access: Callable[[], Access],
         request_unit: Callable[[], Unit | None],
         *,
         name: str = "",
         default: Callable[[], Any] | None = None,
         converter: Converter | None = None,
     ) -> None:
-        self._conversations = conversations
+        self._access = access
         self._request_unit = request_unit
         self._name = name
         self._default = default
@@ -190,8 +190,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         return self._place_of(id_of(key))
 
     def _place_of(self, session_id: str) -> Place:
-        backend, owner = self._conversations.resolved(session_id, CALLER)
-        return Place(backend, self._converter, session_id, owner)
+        return Place(self._access(), self._converter, session_id)
 
     def _value(self, key: Any) -> Any:
         """The value of a key, ``NO_VALUE`` if there is none."""
@@ -238,7 +237,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         seen: set[str] = set()
         if newest_first:
             yield from reversed(list(self._added(unit, seen)))
-        for summary in self._conversations.summaries(newest_first=newest_first):
+        for summary in summaries(self._access(), newest_first=newest_first):
             session_id = summary.session_id
             if session_id in seen or not is_key(session_id):
                 continue
@@ -253,7 +252,8 @@ class SessionMapping(MutableMapping[Any, Any]):
         """What this unit has assigned and not yet written."""
         if unit is None:
             return
-        for session_id in unit.added(self._conversations.backend.store, self._conversations.caller()):
+        access = self._access()
+        for session_id in unit.added(access.store, access.owner):
             if session_id not in seen:
                 seen.add(session_id)
                 yield session_id

@@ -24,7 +24,7 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.sessions import Backend
+from ..operations.access import Access
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Base, base_created, base_merged, base_read
 from ..sessions.content import Texts
@@ -44,18 +44,21 @@ _ATTEMPTS = 1000
 class Place:
     """Where a value lies, and how it becomes JSON and comes back; None: it is JSON."""
 
-    backend: Backend
+    access: Access
     converter: Converter | None
     session_id: str
-    owner: Owner
 
     @property
     def identity(self) -> tuple[Store, Owner, str, Any]:
-        return self.backend.store, self.owner, self.session_id, self.converter and self.converter.source
+        return self.access.store, self.access.owner, self.session_id, self.converter and self.converter.source
 
     @property
     def history_key(self) -> str:
-        return self.backend.settings.history_key
+        return self.access.settings.history_key
+
+    @property
+    def origin(self) -> str:
+        return self.access.backend.origin
 
 
 class _Pending(NamedTuple):
@@ -66,7 +69,7 @@ class _Pending(NamedTuple):
     given: Texts | None
 
 
-class Entry:
+class TrackedValue:
     """A value that was loaded or assigned, and what the store is known to hold in its place.
 
     Attributes:
@@ -93,7 +96,7 @@ class Entry:
         """Load the value, whatever was here."""
         place = self.place
         self.is_looked_at = not is_interaction
-        self._take(place.backend.store.load(place.session_id, place.owner, is_interaction=is_interaction))
+        self._take(place.access.load(place.session_id, is_interaction=is_interaction))
 
     def use(self) -> None:
         """To be used after having been looked at is an interaction."""
@@ -101,7 +104,7 @@ class Entry:
             self.is_looked_at = False
             place, created = self.place, self._base.created_at_ms
             with contextlib.suppress(SessionNotFound):
-                place.backend.store.apply(Touch(session_id=place.session_id, owner=place.owner, created_at_ms=created))
+                place.access.apply(Touch(session_id=place.session_id, owner=place.access.owner, created_at_ms=created))
 
     def assign(self, value: Any, *, is_default: bool = False) -> None:
         """Put *value* there; *is_default*: for want of another.
@@ -142,9 +145,9 @@ class Entry:
             return None if self.is_absent else self._delete()
         base, content = self.known(), self._content(self.value)
         if base:
-            return diff.difference(base, content, place.backend.form, place.owner, None, given=self._given)
+            return diff.difference(base, content, place.access.limits, place.access.owner, None, given=self._given)
         mode: Mode = "upsert" if self.is_absent else "replace"
-        return diff.whole(place.session_id, content, place.backend.form, place.owner, None, mode)
+        return diff.whole(place.session_id, content, place.access.limits, place.access.owner, None, mode)
 
     def write(self, command: Save | Delete) -> None:
         """Write it; from then on the value is compared with what was written."""
@@ -181,7 +184,7 @@ class Entry:
         An object of the app's class stays as it is: who holds it holds its parts too. It is merged when it is written.
         """
         place, before = self.place, self.known()
-        snapshot = place.backend.store.load(place.session_id, place.owner)
+        snapshot = place.access.load(place.session_id)
         if snapshot is None:
             self._lose()
         elif self.value is NO_VALUE:
@@ -193,8 +196,8 @@ class Entry:
 
     def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt) -> None:
         """What was stored as *before* becomes what *command* has left; see ``refresh``."""
-        place, form = self.place, self.place.backend.form
-        base, content = base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        place, form = self.place, self.place.access.limits
+        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
         if isinstance(command, Save) and command.mode == "merge":
             before = merge.with_written(self.value, before, command, receipt, form)
@@ -207,7 +210,7 @@ class Entry:
             self._take(snapshot)
 
     def _differs(self, base: Base, value: Any) -> bool:
-        return diff.difference(base, value, self.place.backend.form, None, None) is not None
+        return diff.difference(base, value, self.place.access.limits, None, None) is not None
 
     def _lose(self) -> None:
         """Nothing is there any more."""
@@ -221,7 +224,7 @@ class Entry:
         self.value, self._base, self._given = NO_VALUE, None, None
         if snapshot is None:
             return
-        self._base = base_read(snapshot, place.backend.origin)
+        self._base = base_read(snapshot, place.origin)
         content = content_of(snapshot, place.history_key)
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
@@ -233,27 +236,27 @@ class Entry:
     def _meet(self, value: Any) -> None:
         """A session that was loaded elsewhere is put here: merged if it was changed since, else it is what shall be."""
         place = self.place
-        session = as_session(value, place.session_id, place.backend.origin)
+        session = as_session(value, place.session_id, place.origin)
         if session is None:
             return
-        snapshot = place.backend.store.load(place.session_id, place.owner)
+        snapshot = place.access.load(place.session_id)
         self.is_absent = snapshot is None
         if snapshot is None:
             return
         base = base_of(session)
         if snapshot.created_at_ms != base.created_at_ms or not self._differs(base, value):
-            self._base = base_read(snapshot, place.backend.origin)
+            self._base = base_read(snapshot, place.origin)
 
     def _catch_up(self, value: Any) -> None:
         """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
-        session = as_session(value, self.place.session_id, self.place.backend.origin)
+        session = as_session(value, self.place.session_id, self.place.origin)
         if session is None or value is self.value or self._refreshed is None or self._base is None:
             return
         base = base_of(session)
         if base.created_at_ms == self._base.created_at_ms and base.version < self._refreshed.version:
             content = content_of_base(self._base, self.place.history_key)
             if isinstance(content, dict if isinstance(session, dict) else list):
-                form = self.place.backend.form
+                form = self.place.access.limits
                 self._base = merge.take_over(session, base, self._base, content, form, held=self.value)
                 on_base(session, self._base)
 
@@ -280,12 +283,12 @@ class Entry:
 
     def _beside_theirs(self, command: Save, attempt: Save, conflict: ConflictError) -> Save:
         """*attempt* with the fields of *command* as they must be now; *conflict*, where conflicts are errors."""
-        backend = self.place.backend
-        snapshot = backend.store.load(command.session_id, command.owner, last=0)
+        access = self.place.access
+        snapshot = access.load(command.session_id, 0)
         if snapshot is None:
             raise SessionNotFound(command.session_id)
         fields = [settled(change, self._began, snapshot.fields.get(change.name)) for change in command.fields]
-        if backend.settings.conflict == "raise" and any(kind in ("added", "overwritten") for _, kind in fields):
+        if access.settings.conflict == "raise" and any(kind in ("added", "overwritten") for _, kind in fields):
             raise conflict
         return replace(
             attempt,
@@ -296,8 +299,8 @@ class Entry:
 
     def _behind_theirs(self, command: Save) -> Save:
         """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
-        store, began = self.place.backend.store, self._began.bodies
-        snapshot = store.load(command.session_id, command.owner)
+        began = self._began.bodies
+        snapshot = self.place.access.load(command.session_id)
         if snapshot is None:
             raise SessionNotFound(command.session_id)
         ours = command.history.elements or () if command.history else ()
@@ -308,7 +311,7 @@ class Entry:
         """Apply *attempt*, which is for *command*; that is pending if it may have landed unacknowledged."""
         self._pending = None
         try:
-            return self.place.backend.store.apply(attempt)
+            return self.place.access.apply(attempt)
         except StoreUnavailable as error:
             self._pending = _Pending(command, attempt, given) if error.written is not False else None
             raise
@@ -320,18 +323,18 @@ class Entry:
         if command.mode == "merge" and before:
             self._rebase(base_merged(before, command, receipt))
             return
-        self._rebase(base_created(command, receipt, self.place.backend.origin))
+        self._rebase(base_created(command, receipt, self.place.origin))
         if command.mode == "upsert" and receipt.version > 1:
             self._join(receipt.first_seq, attempt)
 
     def _join(self, first_seq: int | None, attempt: Save) -> None:
         """Somebody was faster: what they wrote stands beside what we just wrote, and is taken over."""
         place = self.place
-        snapshot = place.backend.store.load(place.session_id, place.owner)
+        snapshot = place.access.load(place.session_id)
         if snapshot is None:
             self._lose()
             return
-        base, content = base_read(snapshot, place.backend.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._given = self._given or self._texts(self.value)
         if not place.converter and _are_alike(self.value, content):
             _, fields, history = self._given
@@ -340,7 +343,7 @@ class Entry:
             seqs = [*range(base.first_seq, base.first_seq + len(bodies) - count)]
             seqs += range(first_seq or 0, (first_seq or 0) + count)
             before = replace(base, fields=fields, elements=[join_element(0, body) for body in bodies], seqs=seqs)
-            base = merge.take_over(self.value, before, base, content, place.backend.form)
+            base = merge.take_over(self.value, before, base, content, place.access.limits)
             self._given = None
         self._rebase(base)
 
@@ -348,10 +351,12 @@ class Entry:
         """Only the session that was seen; where conflicts are errors, only as it was seen, and only by one."""
         place, seen = self.place, self._removed
         if seen is None:
-            return Delete(session_id=place.session_id, owner=place.owner)
-        expected = f"{seen.created_at_ms}-{seen.version}" if place.backend.settings.conflict == "raise" else ""
+            return Delete(session_id=place.session_id, owner=place.access.owner)
+        expected = f"{seen.created_at_ms}-{seen.version}" if place.access.settings.conflict == "raise" else ""
         created_at_ms = seen.created_at_ms
-        return Delete(session_id=place.session_id, owner=place.owner, expected=expected, created_at_ms=created_at_ms)
+        return Delete(
+            session_id=place.session_id, owner=place.access.owner, expected=expected, created_at_ms=created_at_ms
+        )
 
     def _content(self, value: Any) -> Any:
         """*value* as JSON can hold it."""
@@ -365,11 +370,11 @@ class Entry:
             raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}; nothing was written") from error
 
     def _texts(self, value: Any) -> Texts:
-        return content.texts(self._content(value), self.place.backend.form)
+        return content.texts(self._content(value), self.place.access.limits)
 
     def _session(self) -> Session | ListSession | None:
         """The value, if it is a session of this place, and so knows what it is compared with."""
-        return as_session(self.value, self.place.session_id, self.place.backend.origin)
+        return as_session(self.value, self.place.session_id, self.place.origin)
 
     def _rebase(self, base: Base) -> None:
         self._base = base

@@ -12,7 +12,7 @@ from ..domain.commands import Delete, Save
 from ..domain.results import Owner, Receipt
 from ..errors import ConvstoreError, InvalidInput
 from ..stores.store import Store
-from .tracked_value import NO_VALUE, Entry, Place
+from .tracked_value import NO_VALUE, Place, TrackedValue
 
 _log = logging.getLogger("flask_convstore")
 
@@ -28,15 +28,15 @@ class Unit:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[Store, Owner, str, Any], Entry] = {}
+        self._entries: dict[tuple[Store, Owner, str, Any], TrackedValue] = {}
         self._is_writing = False
         self.is_dispatched = self.is_void = self.is_streamed = self.is_over = False
 
-    def entry(self, place: Place, *, is_interaction: bool = True) -> Entry:
+    def entry(self, place: Place, *, is_interaction: bool = True) -> TrackedValue:
         """The entry of a place; loaded if it is not here yet."""
         entry = self._entries.get(place.identity)
         if entry is None:
-            entry = Entry(place)
+            entry = TrackedValue(place)
             entry.load(is_interaction=is_interaction)
             entry = self._entries.setdefault(place.identity, entry)
         elif is_interaction:
@@ -45,13 +45,13 @@ class Unit:
 
     def assign(self, place: Place, value: Any) -> None:
         """Put *value* there, whatever is there."""
-        self._entries.setdefault(place.identity, Entry(place)).assign(value)
+        self._entries.setdefault(place.identity, TrackedValue(place)).assign(value)
 
     def remove(self, place: Place) -> None:
         """Leave nothing there, whatever is there."""
-        self._entries.setdefault(place.identity, Entry(place)).remove()
+        self._entries.setdefault(place.identity, TrackedValue(place)).remove()
 
-    def found(self, place: Place) -> Entry | None:
+    def found(self, place: Place) -> TrackedValue | None:
         """The entry of a place, if it is here already."""
         return self._entries.get(place.identity)
 
@@ -89,7 +89,7 @@ class Unit:
         if self._is_writing:
             return
         for entry in list(self._entries.values()):
-            if entry.place.session_id == command.session_id and entry.place.backend.store is store:
+            if entry.place.session_id == command.session_id and entry.place.access.store is store:
                 try:
                     entry.refresh(command, receipt)
                 except Exception as error:  # the write is done: nothing may make it look undone
@@ -97,7 +97,7 @@ class Unit:
                     _log.warning("a loaded session was not brought up to date: %s", reason)
 
 
-def _command(entry: Entry) -> Save | Delete | None:
+def _command(entry: TrackedValue) -> Save | Delete | None:
     try:
         return entry.command()
     except InvalidInput as error:

@@ -1,7 +1,7 @@
 """Outside names of conversations ("telegram:123") that lead to sessions, in the scope of their owner.
 
-An alias is a name for a session, not a part of it: it may outlive it, and is led to a new one then. Whoever comes first
-decides where it leads, by compare-and-set; all others follow.
+An alias is a name for a session, not a part of it. It may outlive the session, and leads to a new one then. The first caller
+decides where an alias leads, by compare-and-set. All others follow.
 """
 
 from __future__ import annotations
@@ -10,140 +10,136 @@ import contextlib
 
 from ..domain.commands import LinkAlias, Touch
 from ..domain.ids import new_id
-from ..domain.results import ANY, CALLER, TOMBSTONE_MS, Alias, Owner, Scope
-from ..domain.validation import check_name
+from ..domain.results import ANY, TOMBSTONE_MS, Alias, Scope
+from ..domain.validation import check_name, check_session_id
 from ..errors import SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
 from ..sessions.content import Content
 from ..sessions.session import AnySession, base_of
-from .sessions import Conversations
+from . import sessions
+from .access import Access
 
 _SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000
-"""An alias lives for 30 days at least from the last time it was followed, and a day longer than its session."""
+"""Shortest lifetime of an alias since it was last followed. It also outlives its session by a day."""
 
 _ATTEMPTS = 50
-"""How often an alias is followed anew because others led it elsewhere meanwhile: more than can happen by chance."""
+"""Most times that an alias is followed again because others led it elsewhere: more than can happen by chance."""
 
 
 def resolve(
-    conversations: Conversations,
+    access: Access,
     alias: str,
     *,
     create: bool = False,
     data: Content | None = None,
     ttl: float | None = None,
     last: int | None = None,
-    owner: Owner | Scope = CALLER,
 ) -> AnySession | None:
-    """See ``ConversationStore.resolve``."""
-    name, whose, life_ms = _named(conversations, alias, owner)
-    store = conversations.backend.store
-    session_id = store.follow(name, life_ms)
+    """Load the session that *alias* leads to. With *create*, make one where there is none."""
+    name, life_ms = _named(access, alias), _life_ms(access)
+    session_id = access.store.follow(name, life_ms)
     for _ in range(_ATTEMPTS):
         if session_id is None:
             if not create:
                 return None
-            session_id = store.link(_led(name, None, new_id(), life_ms)) or ""
-        session = conversations.get_session(session_id, last=last, owner=whose)
+            session_id = access.store.link(_led(name, None, new_id(), life_ms)) or ""
+        session = sessions.get(access, session_id, last=last)
         if session is not None and session.moved_to:
-            session_id = store.link(_led(name, session_id, session.moved_to, life_ms))
+            session_id = access.store.link(_led(name, session_id, session.moved_to, life_ms))
             continue
         if session is None and not create:
             return None
         try:
             if session is None:
-                content = {conversations.backend.settings.history_key: []} if data is None else data
-                session, _ = conversations.create(session_id, content, ttl=ttl, is_first=True, owner=whose)
+                content = {access.settings.history_key: []} if data is None else data
+                session, _ = sessions.create(access, session_id, content, ttl=ttl, is_first=True)
                 with behind_a_write():
-                    return _noted(conversations, session, name, life_ms, whose)
-            return _noted(conversations, session, name, life_ms, whose)
+                    return _noted(access, session, name, life_ms)
+            return _noted(access, session, name, life_ms)
         except SessionExists:
-            pass  # somebody was faster
-        except SessionNotFound:  # it was there and is gone, or is another owner's
-            if name.owner is None and store.load(session_id, ANY, last=0, is_interaction=False):
-                # The server has led it to somebody's session: nobody in particular takes it away.
-                reason = (
-                    f"the alias {alias!r} leads to a session of another owner; nothing was written (owner=ANY follows)"
-                )
-                raise SessionNotFound(alias, reason) from None
-            session_id = store.link(_led(name, session_id, new_id(), life_ms))
+            pass  # another caller was faster
+        except SessionNotFound:  # the session is gone, or is another owner's
+            _refuse_anothers(access, name, session_id)
+            session_id = access.store.link(_led(name, session_id, new_id(), life_ms))
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere too often", written=False)
 
 
-def ensure(
-    conversations: Conversations, alias: str, *, data: Content, ttl: float | None, owner: Owner | Scope = CALLER
-) -> AnySession:
-    """The session that *alias* leads to; a new one with *data*, if it leads nowhere."""
-    session = resolve(conversations, alias, create=True, data=data, ttl=ttl, owner=owner)
+def _refuse_anothers(access: Access, alias: Alias, session_id: str) -> None:
+    """Refuse an alias that the server has led to an owner's session. Nobody in particular takes it away."""
+    if alias.owner is None and access.of(ANY).load(session_id, 0, is_interaction=False):
+        reason = (
+            f"the alias {alias.name!r} leads to a session of another owner; nothing was written (owner=ANY follows)"
+        )
+        raise SessionNotFound(alias.name, reason) from None
+
+
+def ensure(access: Access, alias: str, *, data: Content, ttl: float | None) -> AnySession:
+    """Load the session that *alias* leads to, or make a new one with *data*."""
+    session = resolve(access, alias, create=True, data=data, ttl=ttl)
     assert session is not None
     return session
 
 
-def link(conversations: Conversations, alias: str, session_id: str, *, owner: Owner | Scope = CALLER) -> None:
-    """See ``ConversationStore.link``."""
-    name, whose, life_ms = _named(conversations, alias, owner)
-    store = conversations.backend.store
-    conversations.resolved(session_id, owner)
-    receipt = store.apply(Touch(session_id=session_id, owner=whose, led_by=name))
+def link(access: Access, alias: str, session_id: str) -> None:
+    """Let *alias* lead to a session, wherever it led before."""
+    name, life_ms = _named(access, alias), _life_ms(access)
+    check_session_id(session_id)
+    receipt = access.apply(Touch(session_id=session_id, owner=access.owner, led_by=name))
     life_ms = max(life_ms, receipt.lifetime_ms + TOMBSTONE_MS)
-    store.link(LinkAlias(alias=name, session_id=session_id, expected=Scope.ANY, lifetime_ms=life_ms))
+    access.store.link(LinkAlias(alias=name, session_id=session_id, expected=Scope.ANY, lifetime_ms=life_ms))
 
 
-def unlink(conversations: Conversations, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
-    """See ``ConversationStore.unlink``."""
-    name, whose, life_ms = _named(conversations, alias, owner)
-    store = conversations.backend.store
-    session_id = store.follow(name, life_ms)
+def unlink(access: Access, alias: str) -> bool:
+    """Let *alias* lead nowhere. False if it led nowhere."""
+    name, life_ms = _named(access, alias), _life_ms(access)
+    session_id = access.store.follow(name, life_ms)
     if session_id is None:
         return False
-    while (led_to := store.link(_led(name, session_id, None, life_ms))) is not None:
-        session_id = led_to  # it was led elsewhere meanwhile
-    with behind_a_write(), contextlib.suppress(SessionNotFound):  # it led to nothing
-        store.apply(Touch(session_id=session_id, owner=whose, left_by=name))
+    while (led_to := access.store.link(_led(name, session_id, None, life_ms))) is not None:
+        session_id = led_to  # others led the alias elsewhere meanwhile
+    with behind_a_write(), contextlib.suppress(SessionNotFound):  # the alias led to nothing
+        access.apply(Touch(session_id=session_id, owner=access.owner, left_by=name))
     return True
 
 
-def aliases(conversations: Conversations, session_id: str, *, owner: Owner | Scope = CALLER) -> list[str]:
-    """See ``ConversationStore.aliases``."""
-    session = conversations.get_session(session_id, last=0, owner=owner)
+def aliases(access: Access, session_id: str) -> list[str]:
+    """List the aliases that lead to a session, sorted. [] if there is no such session."""
+    session = sessions.get(access, session_id, last=0)
     if session is None:
         return []
-    store = conversations.backend.store
-    found = [alias for alias in base_of(session).aliases if store.follow(alias, _life_ms(conversations)) == session_id]
-    return [alias.name for alias in found]
+    life_ms = _life_ms(access)
+    return [alias.name for alias in base_of(session).aliases if access.store.follow(alias, life_ms) == session_id]
 
 
-def clear(conversations: Conversations, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
-    """See ``ConversationStore.clear``."""
-    name, whose, life_ms = _named(conversations, alias, owner)
-    store = conversations.backend.store
-    session = resolve(conversations, alias, last=0, owner=whose)
-    was_there = session is not None and conversations.delete_session(session.session_id, owner=whose)
-    led_to = session.session_id if session is not None else store.follow(name, life_ms)
+def clear(access: Access, alias: str) -> bool:
+    """Delete the session that *alias* leads to, and the alias. False if there was no session."""
+    name, life_ms = _named(access, alias), _life_ms(access)
+    session = resolve(access, alias, last=0)
+    was_there = session is not None and sessions.delete(access, session.session_id) is not None
+    led_to = session.session_id if session is not None else access.store.follow(name, life_ms)
     if led_to is not None:
         with behind_a_write() if was_there else contextlib.nullcontext():
-            store.link(_led(name, led_to, None, life_ms))
+            access.store.link(_led(name, led_to, None, life_ms))
     return was_there
 
 
-def move(conversations: Conversations, alias: Alias, session_id: str, moved_to: str) -> None:
-    """Lead *alias* from the one session to the other, unless it leads elsewhere already."""
-    conversations.backend.store.link(_led(alias, session_id, moved_to, _life_ms(conversations)))
+def move(access: Access, alias: Alias, session_id: str, moved_to: str) -> None:
+    """Lead *alias* from one session to the other, unless it leads elsewhere already."""
+    access.store.link(_led(alias, session_id, moved_to, _life_ms(access)))
 
 
-def forget(conversations: Conversations, alias: Alias, session_id: str) -> None:
+def forget(access: Access, alias: Alias, session_id: str) -> None:
     """Let *alias* lead nowhere, unless it leads elsewhere than to the session."""
-    conversations.backend.store.link(_led(alias, session_id, None, _life_ms(conversations)))
+    access.store.link(_led(alias, session_id, None, _life_ms(access)))
 
 
-def _named(conversations: Conversations, alias: str, owner: Owner | Scope) -> tuple[Alias, Owner, int]:
-    """The alias in its scope, for whom, and how long it lives."""
+def _named(access: Access, alias: str) -> Alias:
+    """Check the name, and put it in the scope of the caller."""
     check_name(alias, "alias")
-    whose = conversations.whose(owner)
-    return Alias(None if isinstance(whose, Scope) else whose, alias), whose, _life_ms(conversations)
+    return Alias(None if isinstance(access.owner, Scope) else access.owner, alias)
 
 
-def _life_ms(conversations: Conversations) -> int:
-    settings = conversations.backend.settings
+def _life_ms(access: Access) -> int:
+    settings = access.settings
     return max(_SHORTEST_LIFE_MS, round(max(settings.ttl, settings.ttl_complete) * 1000) + TOMBSTONE_MS)
 
 
@@ -151,11 +147,11 @@ def _led(alias: Alias, expected: str | None, session_id: str | None, life_ms: in
     return LinkAlias(alias=alias, session_id=session_id, expected=expected, lifetime_ms=life_ms)
 
 
-def _noted(conversations: Conversations, session: AnySession, alias: Alias, life_ms: int, owner: Owner) -> AnySession:
-    """*session*, which knows from now on that *alias* leads to it; the alias outlives it."""
-    base, store = base_of(session), conversations.backend.store
+def _noted(access: Access, session: AnySession, alias: Alias, life_ms: int) -> AnySession:
+    """Note in *session* that *alias* leads to it, and let the alias outlive it."""
+    base = base_of(session)
     if alias not in base.aliases:
-        store.apply(Touch(session_id=session.session_id, owner=owner, led_by=alias))
+        access.apply(Touch(session_id=session.session_id, owner=access.owner, led_by=alias))
     if base.own_ttl_ms and base.own_ttl_ms + TOMBSTONE_MS > life_ms:
-        store.follow(alias, base.own_ttl_ms + TOMBSTONE_MS)
+        access.store.follow(alias, base.own_ttl_ms + TOMBSTONE_MS)
     return session

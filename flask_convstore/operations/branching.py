@@ -10,58 +10,56 @@ from typing import Any
 from ..domain.commands import Append, Delete, Share, Touch
 from ..domain.ids import new_id
 from ..domain.messages import Usage, stored_message
-from ..domain.results import ANY, CALLER, Owner, Scope, Snapshot
-from ..domain.validation import check_whole
+from ..domain.results import ANY, Snapshot
+from ..domain.validation import check_session_id, check_whole
 from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, behind_a_write
 from ..sessions import content, diff
 from ..sessions.session import AnySession
-from . import aliases
-from .sessions import Backend, Conversations
+from . import aliases, sessions
+from .access import Access
 from .turns import Policy, Turn, hold
 
-Summary = str | Mapping[str, Any] | Callable[[list[Any]], Any]
+SummaryInput = str | Mapping[str, Any] | Callable[[list[Any]], Any]
 """A text (a system message), a message; or a function that makes one of them from the bodies that will be left out."""
 
 
 def compact(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
-    summary: Summary,
+    summary: SummaryInput,
     *,
     keep: int = 10,
     policy: Policy | None = None,
-    owner: Owner | Scope = CALLER,
 ) -> AnySession:
-    """See ``ConversationStore.compact``."""
+    """Go on in a new session, which begins with a summary and the last *keep* messages."""
     check_whole(keep, "keep")
-    backend = conversations.backend
-    whose = conversations.whose(owner)
-    turn, snapshot = hold(conversations, session_id, policy=policy, owner=whose)
+    access.flush()
+    turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
         start = max(0, len(snapshot.elements) - keep)
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
-        elements = content.added([message], backend.form).elements + tuple(snapshot.elements[start:])
-        successor = _create(backend, snapshot, elements, snapshot.usage)
+        elements = content.added([message], access.limits).elements + tuple(snapshot.elements[start:])
+        successor = _create(access, snapshot, elements, snapshot.usage)
         try:
             for name, role in snapshot.shared.items():
-                backend.store.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
-            snapshot = _moved(backend, turn, snapshot, successor)
+                access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
+            snapshot = _moved(access, turn, snapshot, successor)
         except ConvstoreError as error:
             if error.written is False:
                 with contextlib.suppress(ConvstoreError):
-                    backend.store.apply(Delete(session_id=successor, owner=snapshot.owner))
+                    access.apply(Delete(session_id=successor, owner=snapshot.owner))
             raise
     with behind_a_write():
         for alias in snapshot.aliases:  # until then resolve() finds the way
-            aliases.move(conversations, alias, session_id, successor)
-        return conversations.existing_session(successor, owner=whose)
+            aliases.move(access, alias, session_id, successor)
+        return sessions.existing(access, successor)
 
 
 _ATTEMPTS = 20
 """How often what others wrote meanwhile is taken along: the turn keeps out turns only."""
 
 
-def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
+def _moved(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
     """End *turn* by moving the conversation to *successor*, with what was added since *snapshot*; how the old one was then.
 
     Raises:
@@ -70,20 +68,20 @@ def _moved(backend: Backend, turn: Turn, snapshot: Snapshot, successor: str) -> 
     """
     for _ in range(_ATTEMPTS):
         for alias in snapshot.aliases:
-            backend.store.apply(Touch(session_id=successor, owner=snapshot.owner, led_by=alias))
+            access.apply(Touch(session_id=successor, owner=snapshot.owner, led_by=alias))
         try:
             turn.move_to(successor, snapshot.version)
             return snapshot
         except ConflictError as error:
             conflict = error
-        now = backend.store.load(turn.session_id, ANY)
+        now = access.of(ANY).load(turn.session_id)
         if now is None or now.created_at_ms != snapshot.created_at_ms:
             raise SessionNotFound(turn.session_id)
         known = len(snapshot.elements)
         if now.elements[:known] != snapshot.elements or now.next_seq - now.count != snapshot.next_seq - snapshot.count:
             raise conflict
         for command in _written_between(snapshot, now, successor):
-            backend.store.apply(command)
+            access.apply(command)
         snapshot = now
     raise conflict
 
@@ -109,32 +107,31 @@ def _written_between(before: Snapshot, now: Snapshot, session_id: str) -> Iterat
             yield Share(session_id=session_id, owner=before.owner, name=name, role=now.shared.get(name))
 
 
-def fork(
-    conversations: Conversations, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER
-) -> AnySession:
-    """See ``ConversationStore.fork``."""
+def fork(access: Access, session_id: str, seq: int | None = None) -> AnySession:
+    """Make a new session with the same data, and the messages up to *seq* (None: all)."""
     if seq is not None:
         check_whole(seq, "seq")
-    backend, whose = conversations.resolved(session_id, owner)
-    snapshot = backend.store.load(session_id, whose)
+    check_session_id(session_id)
+    access.flush()
+    snapshot = access.load(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
     first_seq = snapshot.next_seq - len(snapshot.elements)
     kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
-    if whose is not ANY and whose != snapshot.owner:  # who shares a session makes one of their own of it
-        snapshot = replace(snapshot, owner=whose)
-    fork_id = _create(backend, snapshot, kept)
+    if access.owner is not ANY and access.owner != snapshot.owner:  # the fork is the guest's own
+        snapshot = replace(snapshot, owner=access.owner)
+    fork_id = _create(access, snapshot, kept)
     with behind_a_write():
-        return conversations.existing_session(fork_id, owner=whose)
+        return sessions.existing(access, fork_id)
 
 
-def _create(backend: Backend, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
+def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
     """A new session of the owner of *snapshot*, with all that it has but for the messages; its id.
 
     No quota removes the one of *snapshot* for that.
     """
     command = diff.copied(snapshot, new_id(), snapshot.owner, elements, usage)
-    backend.store.apply(replace(command, spared=snapshot.session_id))
+    access.apply(replace(command, spared=snapshot.session_id))
     return command.session_id
 
 

@@ -8,32 +8,32 @@ from typing import Any
 from ..domain.commands import Extend, Save, digest_of, token_or_new
 from ..domain.keys import id_of
 from ..domain.messages import Message
-from ..domain.results import CALLER, Owner, Receipt, Scope
+from ..domain.results import Receipt
 from ..errors import InvalidInput
 from ..sessions.content import added
-from .sessions import Conversations
+from ..sessions.session import history_of
+from . import sessions
+from .access import Access
 
 
 def save_message(
-    conversations: Conversations,
+    access: Access,
     key: Hashable,
     role: str,
     content: Any,
     *,
     metadata: dict[str, Any] | None = None,
     token: str | None = None,
-    owner: Owner | Scope = CALLER,
 ) -> Receipt:
-    """See ``ConversationStore.save_message``."""
+    """Add a message to the chat of *key*, which begins with it if there is none."""
     if not isinstance(role, str) or not role:
         raise InvalidInput(f"it is a text such as 'user', not {role!r}; nothing was written", "role")
     session_id = id_of(key)
-    backend, whose = conversations.resolved(session_id, owner)
-    elements, first_title, usage = added([Message({"role": role, "content": content}, metadata)], backend.form)
-    return backend.store.apply(
+    elements, first_title, usage = added([Message({"role": role, "content": content}, metadata)], access.limits)
+    return access.apply(
         Save(
             session_id=session_id,
-            owner=whose,
+            owner=access.owner,
             mode="upsert",
             shape="full",
             fields=(),
@@ -46,14 +46,12 @@ def save_message(
     )
 
 
-def get_conversation(
-    conversations: Conversations, key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER
-) -> list[Any]:
-    """See ``ConversationStore.get_conversation``."""
-    session = conversations.get_session(id_of(key), last=last, owner=owner)
-    return [] if session is None else conversations.history_of(session)
+def get_conversation(access: Access, key: Hashable, *, last: int | None = None) -> list[Any]:
+    """List the bodies of the chat of *key*, its *last* ones or all, oldest first."""
+    session = sessions.get(access, id_of(key), last=last)
+    return [] if session is None else history_of(session, access.settings.history_key)
 
 
-def clear_conversation(conversations: Conversations, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
-    """See ``ConversationStore.clear_conversation``."""
-    return conversations.delete_session(id_of(key), owner=owner)
+def clear_conversation(access: Access, key: Hashable) -> bool:
+    """Delete the chat of *key*. False if there was none."""
+    return sessions.delete(access, id_of(key)) is not None

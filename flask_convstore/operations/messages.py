@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from ..domain import json_text
 from ..domain.commands import Edit, digest_of, new_token, token_or_new
 from ..domain.messages import Message, edited_element, message_of, stored_message
-from ..domain.results import CALLER, Messages, Owner, Receipt, Scope
-from ..domain.validation import MAX_SEQ, check_whole
+from ..domain.results import Messages, Receipt
+from ..domain.validation import MAX_SEQ, check_session_id, check_whole
 from ..errors import ConflictError, MessageNotFound, SessionNotFound
 from ..sessions import content
-from .sessions import Backend, Conversations
+from .access import Access
 
 _HISTORY = "the history"
 """Where a message that cannot be read lies: a page does not tell its key."""
@@ -51,26 +51,25 @@ class _Change:
 
 
 def page(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     *,
     before: int | None = None,
     limit: int = 50,
-    owner: Owner | Scope = CALLER,
 ) -> MessagePage:
-    """See ``ConversationStore.messages``."""
+    """Read a page of messages: the newest, or those with a seq below *before*."""
+    check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
-    backend, whose = conversations.resolved(session_id, owner)
-    found = _read(backend, whose, session_id, before, limit)
+    found = _read(access, session_id, before, limit)
     messages = [stored_message(element, seq, _HISTORY) for seq, element in enumerate(found.elements, found.first_seq)]
     following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
     return MessagePage(messages, following, found.fallback)
 
 
 def edit(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     seq: int,
     body: Any,
@@ -80,12 +79,14 @@ def edit(
     expected: str = "",
     roles: tuple[str | None, ...] | None = None,
     token: str | None = None,
-    told: str = "",
-    owner: Owner | Scope = CALLER,
+    request: str = "",
 ) -> tuple[Message, Receipt]:
-    """See ``ConversationStore.edit_message``; with *roles* (None: without one) the others are not there.
+    """Put another body in the place of the message *seq*.
 
-    *body* may be a function from the body before; *told* tells what it does from what others do, for the token.
+    Args:
+        body: The new body, a ``Message``, or a function from the body before to the new one.
+        roles: Messages of other roles are not found. None in it stands for a message without a role.
+        request: Tells a function's effect from that of others, for the token.
     """
     if isinstance(body, Message):
         metadata = body.metadata if metadata is None else metadata
@@ -99,21 +100,20 @@ def edit(
     digest = ""
     if token is not None:
         given = json_text.encode(None if callable(body) else body, "body") + json_text.encode(metadata)
-        digest = digest_of(f"edit {seq} {keep} {told}", (b"\n" + given,))  # an element with an empty envelope
+        digest = digest_of(f"edit {seq} {keep} {request}", (b"\n" + given,))  # an element with an empty envelope
     change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
-    return _changed(conversations, change, owner)
+    return _changed(access, change)
 
 
 def redact(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     seq: int,
     *,
     expected: str = "",
     roles: tuple[str | None, ...] | None = None,
-    owner: Owner | Scope = CALLER,
 ) -> tuple[Message, Receipt]:
-    """See ``ConversationStore.redact_message``."""
+    """Remove the content, the metadata and the earlier bodies of a message, for good."""
 
     def redacted(message: Message) -> Message:
         body: Any = ""
@@ -121,17 +121,17 @@ def redact(
             body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
         return replace(message, body=body, metadata=None, edits=(), status="redacted")
 
-    return _changed(conversations, _Change(session_id, seq, redacted, expected, roles, new_token()), owner)
+    return _changed(access, _Change(session_id, seq, redacted, expected, roles, new_token()))
 
 
-def _changed(conversations: Conversations, change: _Change, owner: Owner | Scope) -> tuple[Message, Receipt]:
-    """Do *change*; the message as it is then."""
-    backend, whose = conversations.resolved(change.session_id, owner)
+def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
+    """Do *change*, and return the message as it is then."""
+    check_session_id(change.session_id)
     check_whole(change.seq, "seq", 1, MAX_SEQ)
     for attempt in itertools.count(1):
-        command = _command(backend, whose, change)
+        command = _command(access, change)
         try:
-            receipt = backend.store.apply(command)
+            receipt = access.apply(command)
             break
         except ConflictError as error:
             if error.what != "message" or attempt == _ATTEMPTS:
@@ -140,23 +140,23 @@ def _changed(conversations: Conversations, change: _Change, owner: Owner | Scope
         return message_of(command.element, change.seq), receipt
     if not receipt.expires_at_ms:  # it was a predecessor's
         raise SessionNotFound(change.session_id)
-    found = _one(backend, whose, change)
+    found = _one(access, change)
     return stored_message(found.elements[0], change.seq, _HISTORY), receipt
 
 
-def _command(backend: Backend, owner: Owner, change: _Change) -> Edit:
-    """What puts another message in the place of the one that is there now."""
-    found = _one(backend, owner, change)
+def _command(access: Access, change: _Change) -> Edit:
+    """Make the command that replaces the message that is there now."""
+    found = _one(access, change)
     before = stored_message(found.elements[0], change.seq, _HISTORY)
     if change.roles is not None and before.get("role") not in change.roles:
         raise MessageNotFound(change.session_id, change.seq)
     after = change.into(before)
     element = edited_element(found.elements[0], after)
-    content.check_element(element, after, backend.form)
+    content.check_element(element, after, access.limits)
     was_title, title = content.title_of(before.body), content.title_of(after.body)
     return Edit(
         session_id=change.session_id,
-        owner=owner,
+        owner=access.owner,
         seq=change.seq,
         loaded=found.elements[0],
         element=element,
@@ -167,16 +167,16 @@ def _command(backend: Backend, owner: Owner, change: _Change) -> Edit:
     )
 
 
-def _one(backend: Backend, owner: Owner, change: _Change) -> Messages:
-    """The message that is to be changed."""
-    found = _read(backend, owner, change.session_id, change.seq + 1, 1)
+def _one(access: Access, change: _Change) -> Messages:
+    """Read the message that is to be changed."""
+    found = _read(access, change.session_id, change.seq + 1, 1)
     if not found.elements or found.first_seq != change.seq:
         raise MessageNotFound(change.session_id, change.seq)
     return found
 
 
-def _read(backend: Backend, owner: Owner, session_id: str, before: int | None, limit: int) -> Messages:
-    found = backend.store.messages(session_id, owner, before, limit)
+def _read(access: Access, session_id: str, before: int | None, limit: int) -> Messages:
+    found = access.store.messages(session_id, access.owner, before, limit)
     if found is None:
         raise SessionNotFound(session_id)
     return found

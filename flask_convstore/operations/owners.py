@@ -7,57 +7,61 @@ import time
 
 from ..domain.commands import Delete
 from ..domain.messages import Usage
-from ..domain.results import CALLER, Owner, Scope
 from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound
 from ..sessions.session import AnySession
-from . import aliases
-from .sessions import Conversations
+from . import aliases, sessions
+from .access import Access
 
 
-def required(conversations: Conversations, owner: Owner | Scope) -> str:
-    """The name of the owner that is meant.
+def required(access: Access) -> str:
+    """Name the owner of *access*.
 
     Raises:
-        OwnerRequired: It is nobody in particular.
+        OwnerRequired: Nobody in particular is calling.
     """
-    whose = conversations.whose(owner)
-    if not isinstance(whose, str):
+    if not isinstance(access.owner, str):
         raise OwnerRequired
-    return whose
+    return access.owner
 
 
-def current(conversations: Conversations, *, owner: Owner | Scope = CALLER) -> AnySession | None:
-    """See ``ConversationStore.current_session``."""
-    whose = required(conversations, owner)
-    for summary in conversations.summaries(newest_first=True, owner=whose):
-        session = conversations.get_session(summary.session_id, owner=whose)
+def current(access: Access) -> AnySession | None:
+    """Load the owner's session with the last interaction. None if there is none."""
+    required(access)
+    for summary in sessions.summaries(access, newest_first=True):
+        session = sessions.get(access, summary.session_id)
         if session is not None and not session.moved_to:
             return session
     return None
 
 
-def usage(conversations: Conversations, *, owner: Owner | Scope = CALLER) -> Usage:
-    """See ``ConversationStore.usage``."""
-    costs = [summary.usage for summary in conversations.summaries(owner=required(conversations, owner))]
+def usage(access: Access) -> Usage:
+    """Add up the tokens of a model that all the owner's sessions have cost."""
+    required(access)
+    costs = [summary.usage for summary in sessions.summaries(access)]
     return Usage(sum(cost.input for cost in costs), sum(cost.output for cost in costs))
 
 
-def delete(
-    conversations: Conversations, *, seconds: float | None = None, owner: Owner | Scope = CALLER
-) -> tuple[int, bool]:
-    """See ``ConversationStore.delete_owner``; how many, and whether that was all: after so many *seconds* it stops."""
-    whose, store, deleted = required(conversations, owner), conversations.backend.store, 0
+def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
+    """Delete all sessions of the owner, and their aliases.
+
+    Args:
+        seconds: Time after which the deletion stops. None: no limit.
+
+    Returns:
+        The number of sessions deleted, and True if these were all.
+    """
+    whose, deleted = required(access), 0
     deadline = None if seconds is None else time.monotonic() + seconds
     try:
-        for summary in conversations.summaries(owner=whose):
+        for summary in sessions.summaries(access):
             if deadline is not None and time.monotonic() > deadline:
                 return deleted, False
             with contextlib.suppress(CorruptValue):  # it is deleted all the same
-                snapshot = store.load(summary.session_id, whose, 0, is_interaction=False)
+                snapshot = access.load(summary.session_id, 0, is_interaction=False)
                 for alias in snapshot.aliases if snapshot else ():
-                    aliases.forget(conversations, alias, summary.session_id)
+                    aliases.forget(access, alias, summary.session_id)
             try:
-                store.apply(Delete(session_id=summary.session_id, owner=whose))
+                access.apply(Delete(session_id=summary.session_id, owner=whose))
                 deleted += 1
             except SessionNotFound:
                 continue

@@ -11,10 +11,12 @@ from typing import Any
 
 from ..domain.commands import Append, digest_of, token_or_new
 from ..domain.messages import Message, message_of
-from ..domain.results import CALLER, Begun, Owner, Receipt, Scope
+from ..domain.results import Begun, Receipt
+from ..domain.validation import check_session_id
 from ..errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
 from ..sessions import content
-from .sessions import Conversations
+from . import sessions
+from .access import Access
 from .turns import Turn, as_message, begin, left_behind
 
 _log = logging.getLogger("flask_convstore")
@@ -62,7 +64,7 @@ class TurnEnded(TurnLost):
 
 
 def converse(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     message: Message,
     replier: Replier | None,
@@ -81,9 +83,9 @@ def converse(
         As ``begin`` and ``Turn.reply``; what is raised when the message is stored already says so.
     """
     if replier is None:
-        return _only_store(conversations, session_id, message, token, expected, is_counted)
+        return _only_store(access, session_id, message, token, expected, is_counted)
     turn, begun = begin(
-        conversations,
+        access,
         session_id,
         message,
         last=replier.last,
@@ -94,7 +96,7 @@ def converse(
     if turn is None and begun.snapshot is None:
         raise SessionNotFound(session_id)
     if turn is None:
-        return first_exchange(conversations, session_id, begun)
+        return first_exchange(access, session_id, begun)
     try:
         with turn:
             reply, receipt = turn.end(_reply_of(replier.handler, turn))
@@ -110,7 +112,7 @@ def converse(
 
 
 def _only_store(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     message: Message,
     token: str | None,
@@ -118,13 +120,13 @@ def _only_store(
     is_counted: bool,
 ) -> Exchange:
     """The message of an app that replies in its own way."""
-    backend, whose = conversations.resolved(session_id, CALLER)
-    elements, first_title, usage = content.added([message], backend.form)
+    check_session_id(session_id)
+    elements, first_title, usage = content.added([message], access.limits)
     if is_counted:
-        conversations.spend(whose)
+        access.count_turn()
     command = Append(
         session_id=session_id,
-        owner=whose,
+        owner=access.owner,
         elements=elements,
         expected=expected,
         first_title=first_title,
@@ -132,23 +134,21 @@ def _only_store(
         token=token_or_new(token),
         digest="" if token is None else digest_of("append", elements),
     )
-    receipt = backend.store.apply(command)
+    receipt = access.apply(command)
     if receipt.repeated and not receipt.expires_at_ms:
         raise SessionNotFound(session_id)
     if receipt.repeated:
-        return first_exchange(conversations, session_id, Begun(receipt, None))
+        return first_exchange(access, session_id, Begun(receipt, None))
     return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
 
 
-def first_exchange(
-    conversations: Conversations, session_id: str, begun: Begun, owner: Owner | Scope = CALLER
-) -> Exchange:
-    """What was exchanged when the token came first, read again.
+def first_exchange(access: Access, session_id: str, begun: Begun) -> Exchange:
+    """Read again the message and the reply that the first call with this token exchanged.
 
     Raises:
         SessionNotFound: The session is gone.
     """
-    session = conversations.existing_session(session_id, owner=owner)
+    session = sessions.existing(access, session_id)
     seq, reply = begun.receipt.first_seq or 0, begun.reply
     replied = session.message(reply.first_seq) if reply and reply.first_seq else None
     return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))

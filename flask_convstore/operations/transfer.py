@@ -10,27 +10,28 @@ from ..domain import json_text
 from ..domain.clock import LATEST_MS
 from ..domain.commands import FieldChange, Rewrite, Save
 from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
-from ..domain.results import CALLER, Owner, Scope, Snapshot
+from ..domain.results import Snapshot
 from ..domain.validation import check_session_id, check_title
 from ..errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists
 from ..sessions import content
-from ..sessions.content import Form
+from ..sessions.content import ContentLimits
 from ..stores.store import pages
+from .access import Access
 from .owners import required
-from .sessions import Conversations
 
 _log = logging.getLogger("flask_convstore")
 
 
-def export(
-    conversations: Conversations, *, after: str | None = None, owner: Owner | Scope = CALLER
-) -> Iterator[dict[str, Any]]:
-    """See ``ConversationStore.export_owner``."""
-    whose, store = required(conversations, owner), conversations.backend.store
-    for page in pages(store, whose, after):
+def export(access: Access, *, after: str | None = None) -> Iterator[dict[str, Any]]:
+    """Walk through everything of an owner, one session after the other, as JSON values.
+
+    Args:
+        after: The last ``cursor`` of an interrupted export.
+    """
+    for page in pages(access.store, required(access), after):
         for number, summary in enumerate(page.sessions, 1):
             try:
-                snapshot = store.load(summary.session_id, whose, is_interaction=False)
+                snapshot = access.load(summary.session_id, is_interaction=False)
                 shown = _exported(snapshot) if snapshot else None
             except (CorruptValue, ValueError, TypeError, LookupError) as error:
                 _log.error("session %r cannot be exported: %s", summary.session_id, error)
@@ -42,16 +43,15 @@ def export(
             yield shown
 
 
-def take_in(
-    conversations: Conversations, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER
-) -> int:
-    """See ``ConversationStore.import_sessions``."""
-    whose, count = required(conversations, owner), 0
+def take_in(access: Access, sessions: Iterable[Mapping[str, Any]]) -> int:
+    """Take in what ``export`` gave, and return the number of new sessions. Sessions that are there stay as they are."""
+    required(access)
+    count = 0
     for number, shown in enumerate(sessions, 1):
         if isinstance(shown, Mapping) and shown.get("corrupt"):
             continue
         try:
-            save = _imported(conversations, shown, whose)
+            save = _imported(access, shown)
         except InvalidInput as error:
             error.written = count > 0
             raise
@@ -62,7 +62,7 @@ def take_in(
             refused.written = count > 0
             raise refused from error
         try:
-            count += not conversations.backend.store.apply(save).repeated
+            count += not access.apply(save).repeated
         except SessionExists:
             continue  # it was taken in before
         except ConvstoreError as error:
@@ -101,9 +101,9 @@ def _exported_message(message: Message) -> dict[str, Any]:
     return {"seq": message.seq, "created_at_ms": message.created_at_ms, "body": message.body, **facts}
 
 
-def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owner) -> Save:
-    """The command that makes a session of a line of an export, under its own id."""
-    form = conversations.backend.form
+def _imported(access: Access, line: Mapping[str, Any]) -> Save:
+    """Make the command that creates a session from a line of an export, under its own id."""
+    form = access.limits
     check_session_id(line["session_id"])
     fields = content.fields_to_set(line["data"], form)
     elements = tuple(_imported_element(shown, form) for shown in line["messages"])
@@ -116,18 +116,18 @@ def _imported(conversations: Conversations, line: Mapping[str, Any], owner: Owne
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
     return Save(
         session_id=line["session_id"],
-        owner=owner,
+        owner=access.owner,
         mode="create",
         shape=line["shape"],
         fields=tuple(FieldChange(name, None, text) for name, text in fields),
         history=Rewrite(0, None if line["shape"] == "data" else elements),
-        ttl_ms=None if ttl_ms is None else conversations.ttl_ms(ttl_ms / 1000),
+        ttl_ms=None if ttl_ms is None else access.ttl_ms(ttl_ms / 1000),
         first_title="" if title is None else check_title(title),
         usage=usage,
     )
 
 
-def _imported_element(shown: Mapping[str, Any], form: Form) -> bytes:
+def _imported_element(shown: Mapping[str, Any], form: ContentLimits) -> bytes:
     names = ("metadata", "tokens", "edits", "edited_at_ms", "status")  # the status stands last in an envelope
     facts = {name.removesuffix("_ms"): shown[name] for name in names if shown.get(name) is not None}
     if "tokens" in facts:

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from ..domain.commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, digest_of, new_token, token_or_new
 from ..domain.messages import Message, Usage, message_of
-from ..domain.results import CALLER, Begun, Owner, Receipt, Scope, Snapshot
-from ..domain.validation import check_whole
+from ..domain.results import Begun, Receipt, Snapshot
+from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConvstoreError,
     InvalidInput,
@@ -29,11 +29,12 @@ from ..errors import (
     TurnLost,
 )
 from ..sessions import content, diff
-from ..sessions.session import AnySession, loaded
+from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import Store
+from .access import Access
 from .context_window import Count, window
 from .leases import renewer
-from .sessions import MAX_LOADED, Backend, Conversations
+from .sessions import MAX_LOADED
 
 _log = logging.getLogger("flask_convstore")
 
@@ -59,13 +60,9 @@ class Turn:
         previous: The message before, if its turn was interrupted (its process died) or superseded (by this one); else None.
     """
 
-    def __init__(
-        self, conversations: Conversations, owner: Owner, command: BeginTurn, begun: Begun, last: int | None
-    ) -> None:
+    def __init__(self, access: Access, command: BeginTurn, begun: Begun, last: int | None) -> None:
         assert begun.snapshot
-        self._conversations = conversations
-        self._backend = conversations.backend
-        self._owner = owner
+        self._access = access
         self._last = last
         self._attempt = command.attempt
         self._lease_ms = command.lease_ms
@@ -81,7 +78,7 @@ class Turn:
 
     @cached_property
     def _session(self) -> AnySession:
-        return loaded(self._snapshot, self._backend.settings.history_key, self._backend.origin)
+        return loaded(self._snapshot, self._access.settings.history_key, self._access.backend.origin)
 
     @cached_property
     def message(self) -> Message:
@@ -94,14 +91,14 @@ class Turn:
 
     @cached_property
     def history(self) -> list[Any]:
-        history = self._conversations.history_of(self._session)
+        history = history_of(self._session, self._access.settings.history_key)
         came_later = self._session.last_seq - self._seq
         history = history[: max(0, len(history) - came_later)]
         return history if self._last is None else history[-self._last :]
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        return self._conversations.data_of(self._session)
+        return data_of(self._session, self._access.settings.history_key)
 
     @cached_property
     def previous(self) -> Message | None:
@@ -144,7 +141,7 @@ class Turn:
         if self._end:
             raise InvalidInput("the turn has a reply already; nothing was written", "reply")
         body = as_message(reply)
-        elements, _, usage = content.added([] if body is None else [body], self._backend.form)
+        elements, _, usage = content.added([] if body is None else [body], self._access.limits)
         fields = self._changed_fields()
         receipt = self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
@@ -158,7 +155,7 @@ class Turn:
             raise InvalidInput(
                 "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
             )
-        return diff.changed_fields(self._snapshot.fields, data, self._backend.form)
+        return diff.changed_fields(self._snapshot.fields, data, self._access.limits)
 
     def move_to(self, session_id: str, version: int) -> None:
         """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
@@ -185,10 +182,10 @@ class Turn:
         moved_to: str = "",
         expected: str = "",
     ) -> Receipt:
-        return self._backend.store.apply(
+        return self._access.apply(
             CommitTurn(
                 session_id=self.session_id,
-                owner=self._owner,
+                owner=self._access.owner,
                 turn=self._attempt,
                 elements=elements,
                 fields=fields,
@@ -203,7 +200,7 @@ class Turn:
 
     def __enter__(self) -> Turn:
         try:
-            self._renewer = renewer(self._backend.store)
+            self._renewer = renewer(self._access.store)
             self._renewer.add(self, self._renew, self._lease_ms / 3000)
         except BaseException:
             self._fail()
@@ -212,8 +209,8 @@ class Turn:
 
     def _renew(self) -> None:
         lease_ms = self._lease_ms
-        self._backend.store.apply(
-            RenewTurn(session_id=self.session_id, owner=self._owner, turn=self._attempt, lease_ms=lease_ms)
+        self._access.apply(
+            RenewTurn(session_id=self.session_id, owner=self._access.owner, turn=self._attempt, lease_ms=lease_ms)
         )
 
     def __exit__(
@@ -244,7 +241,7 @@ class Turn:
 
 
 def begin(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     message: Any,
     *,
@@ -253,7 +250,6 @@ def begin(
     expected: str = "",
     policy: Policy | None = None,
     is_counted: bool = True,
-    owner: Owner | Scope = CALLER,
 ) -> tuple[Turn | None, Begun]:
     """Store *message* and take the turn. No turn, if one was begun with this *token* before, and ended.
 
@@ -262,16 +258,16 @@ def begin(
         TurnLost: The token is known, its turn was not ended, and others have written since.
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
-    backend, whose = conversations.resolved(session_id, owner)
-    (element,), first_title, usage = content.added([message], backend.form)
-    chosen = _policy(backend, policy)
+    check_session_id(session_id)
+    (element,), first_title, usage = content.added([message], access.limits)
+    chosen = _policy(access, policy)
     if is_counted:
-        conversations.spend(whose)
+        access.count_turn()
     command = BeginTurn(
         session_id=session_id,
-        owner=whose,
+        owner=access.owner,
         element=element,
-        lease_ms=round(backend.settings.turn_lease * 1000),
+        lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
         last=_messages_to_read(last),
         expected=expected,
@@ -280,51 +276,49 @@ def begin(
         token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    begun = _begun(backend, command, chosen)
+    begun = _begun(access, command, chosen)
     if begun.reply or begun.snapshot is None:
         return None, begun
-    return Turn(conversations, whose, command, begun, last), begun
+    return Turn(access, command, begun, last), begun
 
 
-def hold(
-    conversations: Conversations, session_id: str, *, policy: Policy | None = None, owner: Owner | Scope = CALLER
-) -> tuple[Turn, Snapshot]:
+def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
     """Take a session's turn without a message, and read the session: nobody else writes messages until it ends.
 
     Raises:
         TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
     """
-    backend, whose = conversations.resolved(session_id, owner)
-    chosen = _policy(backend, policy)
+    check_session_id(session_id)
+    chosen = _policy(access, policy)
     command = BeginTurn(
         session_id=session_id,
-        owner=whose,
+        owner=access.owner,
         element=None,
-        lease_ms=round(backend.settings.turn_lease * 1000),
+        lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    begun = _begun(backend, command, chosen)
+    begun = _begun(access, command, chosen)
     if begun.snapshot is None:
         raise SessionNotFound(session_id)
-    return Turn(conversations, whose, command, begun, None), begun.snapshot
+    return Turn(access, command, begun, None), begun.snapshot
 
 
-def _policy(backend: Backend, given: Policy | None) -> str:
-    """The policy that counts: the one *given*, or that of the settings."""
-    policy = given or backend.settings.turn_policy
+def _policy(access: Access, given: Policy | None) -> str:
+    """Choose the policy: the one *given*, or that of the settings."""
+    policy = given or access.settings.turn_policy
     if policy not in ("reject", "wait", "supersede"):
         raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
     return policy
 
 
-def _begun(backend: Backend, command: BeginTurn, policy: str) -> Begun:
-    patience = backend.settings.turn_wait if policy == "wait" else 0
+def _begun(access: Access, command: BeginTurn, policy: str) -> Begun:
+    patience = access.settings.turn_wait if policy == "wait" else 0
     deadline = time.monotonic() + patience
     while True:
         try:
-            return backend.store.begin(command)
+            return access.begin(command)
         except TurnInProgress:
-            if not _wait_until_free(backend.store, command, deadline):
+            if not _wait_until_free(access.store, command, deadline):
                 raise
 
 

@@ -1,4 +1,4 @@
-"""A session changed beside its messages: its fields, its title, its lifetime, and whom it is shared with."""
+"""Changes of a session beside its messages: fields, title, lifetime, and the owners that it is shared with."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..domain.commands import Append, Share
-from ..domain.results import CALLER, Owner, Receipt, Role, Scope
-from ..domain.validation import check_name, check_title
+from ..domain.results import Receipt, Role
+from ..domain.validation import check_name, check_session_id, check_title
 from ..errors import InvalidInput
 from ..sessions import content
-from .sessions import Conversations
+from .access import Access
 
 
 def update(
-    conversations: Conversations,
+    access: Access,
     session_id: str,
     data: Mapping[str, Any] | None = None,
     *,
@@ -22,33 +22,35 @@ def update(
     ttl: float | None = None,
     expected: str = "",
     removed: tuple[str, ...] = (),
-    owner: Owner | Scope = CALLER,
 ) -> Receipt:
-    """See ``ConversationStore.update_session``; *removed* are fields to remove, *expected* as ``delete_session`` has it."""
-    backend, whose = conversations.resolved(session_id, owner)
+    """Set the fields of *data*, remove the *removed* ones, set title and lifetime, in one round trip.
+
+    Args:
+        title: "" removes it, None leaves it.
+        expected: Only if the session has this version, or is in this state (an ETag, ``<created_ms>-<version>``).
+    """
+    check_session_id(session_id)
     fields: dict[str, bytes | None] = dict.fromkeys(removed)
-    fields.update(content.fields_to_set(data or {}, backend.form))
+    fields.update(content.fields_to_set(data or {}, access.limits))
     if title is not None:
         check_title(title)
-    return backend.store.apply(
+    return access.apply(
         Append(
             session_id=session_id,
-            owner=whose,
+            owner=access.owner,
             elements=(),
             fields=tuple(fields.items()),
             title=title,
-            ttl_ms=conversations.ttl_ms(ttl),
+            ttl_ms=access.ttl_ms(ttl),
             expected=expected,
         )
     )
 
 
-def share(
-    conversations: Conversations, session_id: str, name: str, role: Role | None, *, owner: Owner | Scope = CALLER
-) -> None:
-    """See ``ConversationStore.share``."""
-    backend, whose = conversations.resolved(session_id, owner)
+def share(access: Access, session_id: str, name: str, role: Role | None) -> None:
+    """Give another owner, *name*, a *role* in a session. None takes it away."""
+    check_session_id(session_id)
     if role not in (None, "reader", "writer"):
         raise InvalidInput(f"it is 'reader' or 'writer', not {role!r}; nothing was written", "role")
     check_name(name, "name")
-    backend.store.apply(Share(session_id=session_id, owner=whose, name=name, role=role))
+    access.apply(Share(session_id=session_id, owner=access.owner, name=name, role=role))

@@ -24,7 +24,7 @@ may also hold any other JSON value, as the nameless field of a session."""
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ContentLimits:
     """How content is given: the key of the history in a dict, and the limits: bytes of JSON text, levels of nesting."""
 
     history_key: str
@@ -40,7 +40,7 @@ Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 """The shape of a content, the JSON texts of its fields, and its messages; None if it has no history."""
 
 
-def texts(content: Any, form: Form, known: list[bytes] | None = None) -> Texts:
+def texts(content: Any, form: ContentLimits, known: list[bytes] | None = None) -> Texts:
     """What *content* is made of.
 
     Args:
@@ -59,7 +59,7 @@ def texts(content: Any, form: Form, known: list[bytes] | None = None) -> Texts:
     return "full", fields, _given(content[form.history_key], form, known)
 
 
-def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[str, bytes]:
+def encoded_fields(data: Mapping[str, Any], form: ContentLimits, path: str = "") -> dict[str, bytes]:
     """The JSON text of each field; *path* is where *data* lies, for errors.
 
     Raises:
@@ -80,7 +80,7 @@ def encoded_fields(data: Mapping[str, Any], form: Form, path: str = "") -> dict[
     return fields
 
 
-def fields_to_set(data: Mapping[str, Any], form: Form) -> tuple[tuple[str, bytes], ...]:
+def fields_to_set(data: Mapping[str, Any], form: ContentLimits) -> tuple[tuple[str, bytes], ...]:
     """The names and texts of fields that are to be set, together no more than a write may have.
 
     Raises:
@@ -91,7 +91,7 @@ def fields_to_set(data: Mapping[str, Any], form: Form) -> tuple[tuple[str, bytes
     return fields
 
 
-def check_data_size(fields: Iterable[tuple[str, bytes | None]], form: Form) -> None:
+def check_data_size(fields: Iterable[tuple[str, bytes | None]], form: ContentLimits) -> None:
     """TooLarge if *fields* are too many, or their names and texts are over the limit."""
     given = [(name, text) for name, text in fields if text is not None]
     if len(given) > MAX_FIELDS:
@@ -105,7 +105,7 @@ _NO_FACTS: dict[str, Any] = {}
 """Of most messages: one dict for all of them."""
 
 
-def _given(history: object, form: Form, known: list[bytes] | None) -> list[Given]:
+def _given(history: object, form: ContentLimits, known: list[bytes] | None) -> list[Given]:
     if not isinstance(history, (list, tuple)):
         kind = type(history).__name__
         cure = "use another key for it, or name that of the messages by history_key= or CONVSTORE_HISTORY_KEY"
@@ -118,7 +118,7 @@ def _given(history: object, form: Form, known: list[bytes] | None) -> list[Given
     return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
 
 
-def _body_text(body: Any, form: Form, index: int) -> bytes:
+def _body_text(body: Any, form: ContentLimits, index: int) -> bytes:
     try:
         return json_text.encode(body)
     except NotSerializable:
@@ -126,7 +126,7 @@ def _body_text(body: Any, form: Form, index: int) -> bytes:
         raise
 
 
-def elements_of(history: list[Given], form: Form, first_index: int = 0) -> Iterator[bytes]:
+def elements_of(history: list[Given], form: ContentLimits, first_index: int = 0) -> Iterator[bytes]:
     """New messages as the history keeps them; *first_index* is the place of the first one, for errors."""
     now = now_ms()
     for index, (body, facts) in enumerate(history, first_index):
@@ -138,14 +138,14 @@ def elements_of(history: list[Given], form: Form, first_index: int = 0) -> Itera
         yield element
 
 
-def check_element(element: bytes, message: Message, form: Form) -> None:
+def check_element(element: bytes, message: Message, form: ContentLimits) -> None:
     """InvalidInput if a message that is to take another one's place is not what it should be."""
     check_facts(facts_of(message), "message", form)
     if len(element) > form.max_message_bytes:
         raise too_large(element, form, 0)
 
 
-def check_facts(facts: Mapping[str, Any], path: str, form: Form) -> None:
+def check_facts(facts: Mapping[str, Any], path: str, form: ContentLimits) -> None:
     """InvalidInput if what a message tells beside its body is not what it should be."""
     if "metadata" in facts:
         json_text.check_depth(facts["metadata"], f"{path}.metadata", form.max_metadata_depth)
@@ -155,7 +155,7 @@ def check_facts(facts: Mapping[str, Any], path: str, form: Form) -> None:
             raise InvalidInput(reason, f"{path}.tokens")
 
 
-def too_large(element: bytes, form: Form, index: int) -> TooLarge:
+def too_large(element: bytes, form: ContentLimits, index: int) -> TooLarge:
     """What is raised for a message that is over the limit."""
     path = f"{form.history_key}[{index}]"
     return TooLarge("the message is too large in bytes of JSON", path, limit=form.max_message_bytes, size=len(element))
@@ -169,7 +169,7 @@ class Added(NamedTuple):
     usage: Usage | None
 
 
-def added(messages: Sequence[Any], form: Form) -> Added:
+def added(messages: Sequence[Any], form: ContentLimits) -> Added:
     """Bodies, or ``Message`` objects with metadata, accepted now.
 
     Raises:

@@ -16,7 +16,7 @@ from ..domain.results import Owner, Snapshot
 from ..errors import InvalidInput
 from .baseline import Base
 from .content import (
-    Form,
+    ContentLimits,
     Given,
     Texts,
     check_data_size,
@@ -30,7 +30,7 @@ from .content import (
 
 
 def difference(
-    base: Base, content: Any, form: Form, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
+    base: Base, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
 ) -> Save | None:
     """The command that merges what differs between *base* and *content*; None if nothing does.
 
@@ -77,7 +77,9 @@ def _with_changes(
     return fields | {name: text for name, text in now.items() if given.get(name) != text}
 
 
-def changed_fields(loaded: Mapping[str, bytes], data: Mapping[str, Any], form: Form) -> tuple[FieldChange, ...]:
+def changed_fields(
+    loaded: Mapping[str, bytes], data: Mapping[str, Any], form: ContentLimits
+) -> tuple[FieldChange, ...]:
     """What differs between the fields as they were *loaded* and *data*.
 
     Raises:
@@ -86,7 +88,7 @@ def changed_fields(loaded: Mapping[str, bytes], data: Mapping[str, Any], form: F
     return _compared(loaded, encoded_fields(data, form, "data"), form)
 
 
-def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: Form) -> tuple[FieldChange, ...]:
+def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: ContentLimits) -> tuple[FieldChange, ...]:
     changes = tuple(
         FieldChange(name, before.get(name), after.get(name))
         for name in {**after, **before}
@@ -97,7 +99,7 @@ def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: For
 
 
 def _history_change(
-    base: Base, before: list[bytes], history: list[Given] | None, form: Form
+    base: Base, before: list[bytes], history: list[Given] | None, form: ContentLimits
 ) -> Extend | Rewrite | None:
     """How the messages of *base*, with the bodies *before*, become *history*; None if they are the same."""
     had_history = base.shape in ("full", "list")
@@ -115,7 +117,7 @@ def _history_change(
 
 
 def _change_of_given(
-    base: Base, before: list[bytes], given: list[Given] | None, now: list[Given] | None, form: Form
+    base: Base, before: list[bytes], given: list[Given] | None, now: list[Given] | None, form: ContentLimits
 ) -> Extend | Rewrite | None:
     """How messages became *now* that were *given* to the app: not all that is stored, perhaps, or in another form."""
     if given is None or not now:
@@ -148,14 +150,16 @@ def _known_whole(base: Base, dropped: int) -> bool:
     return list(base.seqs[:dropped]) == list(range(base.first_seq, base.first_seq + dropped))
 
 
-def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: Form) -> Rewrite:
+def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: ContentLimits) -> Rewrite:
     if base.is_partial:
         loaded = f"only its last {len(base.elements)} messages were loaded"
         raise InvalidInput(f"{loaded}: load all to drop or rewrite any; nothing was written", form.history_key)
     return Rewrite(base.history_version, elements)
 
 
-def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[Given], form: Form) -> Iterator[bytes]:
+def _rewritten(
+    elements: Sequence[bytes], before: list[bytes], history: list[Given], form: ContentLimits
+) -> Iterator[bytes]:
     """The elements of *history*. Unchanged messages at both ends keep their envelopes, and so does a single edited one."""
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
@@ -176,7 +180,7 @@ def _rewritten(elements: Sequence[bytes], before: list[bytes], history: list[Giv
 def whole(
     session_id: str,
     content: Any,
-    form: Form,
+    form: ContentLimits,
     owner: Owner,
     ttl_ms: int | None,
     mode: Mode = "replace",

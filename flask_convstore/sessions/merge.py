@@ -16,7 +16,7 @@ from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from . import diff
 from .baseline import Base
-from .content import Form, texts
+from .content import ContentLimits, texts
 
 _TIMES = (range(10**9, 10**10), range(10**12, 10**13))
 """Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
@@ -65,7 +65,7 @@ def take_over(
     before: Base,
     base: Base,
     content: dict[str, Any] | list[Any],
-    form: Form,
+    form: ContentLimits,
     held: Any = None,
 ) -> Base:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
@@ -121,7 +121,7 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
         fields[name] = text
 
 
-def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: Form) -> Base:
+def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: ContentLimits) -> Base:
     """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
     _, fields, history = texts(value, form)
     known = dict(before.fields)
@@ -157,7 +157,7 @@ def _into(old: Any, new: Any) -> Any:
     return new
 
 
-def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], form: Form) -> Base:
+def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], form: ContentLimits) -> Base:
     """As ``take_over`` for messages. What was rewritten here stays so, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)

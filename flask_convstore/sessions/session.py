@@ -240,3 +240,15 @@ def content_of(snapshot: Snapshot, history_key: str) -> Any:
     if snapshot.shape == "full":
         content[history_key] = history
     return content
+
+
+def history_of(session: AnySession, history_key: str) -> list[Any]:
+    """List the bodies of a session's messages, oldest first. [] where it has no history."""
+    return list(session.get(history_key, ())) if isinstance(session, dict) else list(session)
+
+
+def data_of(session: AnySession, history_key: str) -> dict[str, Any]:
+    """Give a session's fields without the history. {} for a bare list."""
+    if isinstance(session, dict):
+        return {name: value for name, value in session.items() if name != history_key}
+    return {}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -29,39 +26,17 @@ from ..domain.commands import (
 from ..domain.results import Begun, Receipt
 from ..stores.store import Store, StoreAround
 
-Wrote = Callable[[Store, Write, Receipt], None]
-
-_waiting: ContextVar[list[Callable[[], None]] | None] = ContextVar("flask_convstore_waiting", default=None)
-
-
-@contextlib.contextmanager
-def told_after() -> Iterator[None]:
-    """Who is told of writes in this block is told at its end, when the caller knows of them too."""
-    if _waiting.get() is not None:
-        yield
-        return
-    waiting: list[Callable[[], None]] = []
-    before = _waiting.set(waiting)
-    try:
-        yield
-    finally:
-        _waiting.reset(before)
-        for tell in waiting:
-            tell()
-
 
 class ObservedStore(StoreAround):
     """A ``Store``; its methods are those of ``Store``.
 
     Args:
         send: Sends a signal.
-        wrote: Is told of every command that has written something.
     """
 
-    def __init__(self, store: Store, send: signals.Send, wrote: Wrote) -> None:
+    def __init__(self, store: Store, send: signals.Send) -> None:
         super().__init__(store)
         self._send = send
-        self._wrote = wrote
 
     def apply(self, command: Command) -> Receipt:
         receipt = self._store.apply(command)
@@ -70,22 +45,15 @@ class ObservedStore(StoreAround):
         # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
         # is its own attempt's, and told when that hears of it.
         is_first = not receipt.repeated or not command.digest or isinstance(command, CommitTurn)
-        self._tell(command, receipt, is_first)
+        if is_first:
+            self._signal(command, receipt)
         return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
 
     def begin(self, command: BeginTurn) -> Begun:
         begun = self._store.begin(command)
-        self._tell(command, begun.receipt, not begun.receipt.repeated or not command.digest)
+        if not begun.receipt.repeated or not command.digest:
+            self._signal(command, begun.receipt)
         return begun
-
-    def _tell(self, command: Write, receipt: Receipt, is_first: bool) -> None:
-        if is_first:
-            self._signal(command, receipt)
-        waiting = _waiting.get()
-        if waiting is None:
-            self._wrote(self, command, receipt)
-        else:
-            waiting.append(lambda: self._wrote(self, command, receipt))
 
     def _signal(self, command: Write, receipt: Receipt) -> None:
         def send(signal: NamedSignal, **facts: Any) -> None:

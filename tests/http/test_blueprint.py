@@ -539,10 +539,10 @@ def test_internals_are_logged_not_shown(
     service = Service("memory://")
     with service.app.app_context():
 
-        def fail(*arguments: object) -> None:
+        def fail(*arguments: object, **options: object) -> None:
             raise error
 
-        monkeypatch.setattr(service.convstore.backend.store, "load", fail)
+        monkeypatch.setattr(service.convstore._access().backend.store, "load", fail)
     with caplog.at_level(logging.ERROR):
         response = service.client.get("/sessions/s")
     problem(response, status, slug)

@@ -80,7 +80,7 @@ class Site(Service):
         with self.app.app_context():
             if self.convstore.client:
                 return RedisHarness(self.convstore.client, Settings())
-            observed: Any = self.convstore.backend.store
+            observed: Any = self.convstore._access().backend.store
         harness = MemoryHarness()
         harness.clock.now = observed._store._clock()
         harness.store, observed._store._clock = observed._store, harness.clock
@@ -383,7 +383,7 @@ def test_a_mapping_has_a_lifetime_of_its_own(site: Site) -> None:
     harness.age(500_000)
     site.ok(lambda: short["a"])
     with site.app.app_context():
-        snapshot = short._conversations.backend.store.load("a", ANY, is_interaction=False)
+        snapshot = short._access().store.load("a", ANY, is_interaction=False)
     assert snapshot
     assert snapshot.fields == {"": b"5"}
 
@@ -1395,7 +1395,7 @@ def test_a_thread_that_outlives_its_request_is_outside_of_it(site: Site) -> None
 def test_who_is_beaten_again_and_again_still_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole numbers add up however busy a session is; a 409 would ask the client for what it cannot know better."""
     with site.app.app_context():
-        observed: Any = site.convstore.backend.store
+        observed: Any = site.convstore._access().backend.store
     store, load = observed._store, observed._store.load
     others = iter(range(100, 130))
 
@@ -1600,7 +1600,7 @@ def test_a_loop_sees_the_caller_s_sessions_only(site: Site, monkeypatch: pytest.
         users["x"] = 1
 
     site.ok(view)
-    monkeypatch.setattr(site.convstore, "caller", lambda: "alice")
+    monkeypatch.setattr(site.convstore, "_caller", lambda: "alice")
 
     def hers() -> None:
         assert (list(site.sessions.items()), "s" in site.sessions, len(users)) == ([("hers", {})], False, 0)

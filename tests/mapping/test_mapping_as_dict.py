@@ -73,7 +73,7 @@ class World:
         """Let two minutes go by for the order of a mapping's sessions."""
         client: Any = self.convstore.client
         if client is None:
-            observed: Any = d._conversations.backend.store
+            observed: Any = d._access().store
             now = observed._store._clock() + 120_000
             observed._store._clock = lambda: now
             return

@@ -363,7 +363,7 @@ def test_a_listing_that_is_refused_is_not_an_empty_one(server: Server, monkeypat
     service = Service(server.url, FALLBACK="none")
     with service.app.app_context():
         service.convstore.save_session("s", {})
-        store: Any = service.convstore.backend.store
+        store: Any = service.convstore._access().backend.store
         while not hasattr(store, "_calls"):
             store = store._store
         calls = store._calls

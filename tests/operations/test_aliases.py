@@ -20,18 +20,16 @@ NAME = "telegram:123"
 
 
 def resolved(conversations: PlainConversations, alias: str = NAME, **options: Any) -> Any:
-    session = aliases.resolve(conversations, alias, create=True, **options)
-    assert session is not None
-    return session
+    return conversations.resolve(alias, create=True, **options)
 
 
 def test_an_alias_leads_to_one_session(conversations: PlainConversations) -> None:
-    assert aliases.resolve(conversations, NAME) is None
+    assert aliases.resolve(conversations.access(), NAME) is None
     session = resolved(conversations, data={"name": "Ada", "history": ["hi"]}, ttl=50)
     assert session == {"name": "Ada", "history": ["hi"]}
     again = resolved(conversations, data={"other": 1})
     assert (again, again.session_id, again.version) == (session, session.session_id, 1)
-    assert aliases.aliases(conversations, session.session_id) == [NAME]
+    assert aliases.aliases(conversations.access(), session.session_id) == [NAME]
     assert resolved(conversations, "telegram:124").session_id != session.session_id
 
 
@@ -49,7 +47,7 @@ def test_an_alias_of_a_session_that_is_gone_leads_to_a_new_one(
         conversations.delete_session(old)
     else:
         harness.expire(old)
-    assert aliases.resolve(conversations, NAME) is None
+    assert aliases.resolve(conversations.access(), NAME) is None
     new = resolved(conversations).session_id
     assert new != old
     with pytest.raises(SessionNotFound):
@@ -82,7 +80,7 @@ def test_any_number_of_callers_at_once_get_the_same_session(conversations: Plain
 def test_an_alias_is_its_owners(conversations: PlainConversations) -> None:
     ids = [resolved(conversations, owner=owner).session_id for owner in (None, "alice", "bob", "ali:ce")]
     assert len(set(ids)) == 4
-    assert aliases.resolve(conversations, NAME, owner="carol") is None
+    assert aliases.resolve(conversations.access("carol"), NAME) is None
     assert resolved(conversations, owner=ANY).session_id == ids[0]
     # A colon in an owner's name does not reach into another's aliases.
     assert (
@@ -94,50 +92,50 @@ def test_an_alias_is_its_owners(conversations: PlainConversations) -> None:
 def test_nobody_links_to_anothers_session(conversations: PlainConversations) -> None:
     conversations.save_session("hers", {}, owner="alice")
     with pytest.raises(SessionNotFound):
-        aliases.link(conversations, NAME, "hers", owner="bob")
-    assert aliases.resolve(conversations, NAME, owner="bob") is None
+        aliases.link(conversations.access("bob"), NAME, "hers")
+    assert aliases.resolve(conversations.access("bob"), NAME) is None
     # Even an alias that leads there shows nothing of it, and create=True takes none of it over.
     conversations.save_session("his", {}, owner="bob")
-    aliases.link(conversations, NAME, "his", owner="bob")
+    aliases.link(conversations.access("bob"), NAME, "his")
     conversations.delete_session("his", owner="bob")
     conversations.save_session("his", {"secret": 1}, owner="alice")
-    assert aliases.resolve(conversations, NAME, owner="bob") is None
+    assert aliases.resolve(conversations.access("bob"), NAME) is None
     assert resolved(conversations, owner="bob") == {"history": []}
 
 
 def test_link_leads_elsewhere_and_unlink_nowhere(conversations: PlainConversations) -> None:
     for session_id in ("one", "two"):
         conversations.save_session(session_id, {"id": session_id})
-        aliases.link(conversations, NAME, session_id)
-    aliases.link(conversations, "web:7", "two")
+        aliases.link(conversations.access(), NAME, session_id)
+    aliases.link(conversations.access(), "web:7", "two")
     assert resolved(conversations) == {"id": "two"}
-    assert aliases.aliases(conversations, "one") == []
-    assert aliases.aliases(conversations, "two") == [NAME, "web:7"]
-    assert aliases.unlink(conversations, NAME)
-    assert not aliases.unlink(conversations, NAME)
-    assert aliases.resolve(conversations, NAME) is None
-    assert aliases.aliases(conversations, "two") == ["web:7"]
+    assert aliases.aliases(conversations.access(), "one") == []
+    assert aliases.aliases(conversations.access(), "two") == [NAME, "web:7"]
+    assert aliases.unlink(conversations.access(), NAME)
+    assert not aliases.unlink(conversations.access(), NAME)
+    assert aliases.resolve(conversations.access(), NAME) is None
+    assert aliases.aliases(conversations.access(), "two") == ["web:7"]
     assert conversations.exists("two")
-    assert aliases.aliases(conversations, "none") == []
+    assert aliases.aliases(conversations.access(), "none") == []
 
 
 def test_clear_removes_session_and_alias_and_says_whether_there_was_one(conversations: PlainConversations) -> None:
-    assert not aliases.clear(conversations, NAME)
+    assert not aliases.clear(conversations.access(), NAME)
     session_id = resolved(conversations).session_id
-    assert aliases.clear(conversations, NAME)
+    assert aliases.clear(conversations.access(), NAME)
     assert conversations.get_session(session_id) is None
-    assert not aliases.unlink(conversations, NAME)
+    assert not aliases.unlink(conversations.access(), NAME)
     conversations.delete_session(resolved(conversations).session_id)
-    assert not aliases.clear(conversations, NAME)
-    assert not aliases.unlink(conversations, NAME)
+    assert not aliases.clear(conversations.access(), NAME)
+    assert not aliases.unlink(conversations.access(), NAME)
 
 
 def test_an_unlinked_session_can_still_be_used_and_linked_again(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"n": 1})
     version = conversations.get_session("s").version  # type: ignore[union-attr]
-    aliases.link(conversations, NAME, "s")
-    aliases.unlink(conversations, NAME)
-    aliases.link(conversations, NAME, "s")
+    aliases.link(conversations.access(), NAME, "s")
+    aliases.unlink(conversations.access(), NAME)
+    aliases.link(conversations.access(), NAME, "s")
     session = resolved(conversations)
     assert (session, session.version) == ({"n": 1}, version)
 
@@ -145,7 +143,7 @@ def test_an_unlinked_session_can_still_be_used_and_linked_again(conversations: P
 @pytest.mark.parametrize("alias", ["", "x" * 201, "a\nb", 5])
 def test_a_bad_alias_is_refused(conversations: PlainConversations, alias: Any) -> None:
     with pytest.raises(InvalidInput):
-        aliases.resolve(conversations, alias, create=True)
+        aliases.resolve(conversations.access(), alias, create=True)
 
 
 def test_an_alias_lives_30_days_and_longer_than_its_session(server: Server) -> None:
@@ -184,9 +182,9 @@ def test_an_alias_expires_in_memory_too() -> None:
 def test_resolve_follows_where_a_conversation_was_moved(harness: Harness, conversations: PlainConversations) -> None:
     """Also if whoever compacted died before it could lead the alias there."""
     old = resolved(conversations)
-    new = branching.compact(conversations, old.session_id, "nothing was said")
+    new = branching.compact(conversations.access(), old.session_id, "nothing was said")
     assert resolved(conversations).session_id == new.session_id
-    aliases.move(conversations, Alias(None, NAME), new.session_id, old.session_id)
+    aliases.move(conversations.access(), Alias(None, NAME), new.session_id, old.session_id)
     assert resolved(conversations).session_id == new.session_id
 
 
@@ -203,5 +201,5 @@ def test_what_was_done_before_the_store_went_away_is_written(
     if not options:
         resolved(conversations)
     with pytest.raises(StoreUnavailable) as caught:
-        operation(PlainConversations(AwayAfter(conversations.backend.store, writes)), NAME, **options)
+        operation(PlainConversations(AwayAfter(conversations.backend.store, writes)).access(), NAME, **options)
     assert caught.value.written is True

@@ -22,7 +22,7 @@ from flask_convstore import (
 from flask_convstore.domain.commands import CommitTurn, LinkAlias
 from flask_convstore.domain.messages import Usage
 from flask_convstore.domain.results import ANY
-from flask_convstore.operations import aliases, branching, messages, rotation, updates
+from flask_convstore.operations import aliases, branching, messages, rotation, sessions, updates
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.store import Store, StoreAround
 
@@ -45,27 +45,27 @@ def get(conversations: PlainConversations, session_id: str, **options: Any) -> A
 
 
 def test_compact_goes_on_with_a_summary_and_the_last_messages(talk: PlainConversations) -> None:
-    aliases.link(talk, "web:1", "s", owner="alice")
-    new = branching.compact(talk, "s", "They counted.", keep=3, owner="alice")
+    aliases.link(talk.access("alice"), "web:1", "s")
+    new = branching.compact(talk.access("alice"), "s", "They counted.", keep=3)
     assert new == {"name": "Ada", "history": [{"role": "system", "content": "They counted."}, *TALK[-3:]]}
     assert new.session_id != "s"
     assert talk.get_session(new.session_id, owner="bob") is None
     assert round((new.expires_at - new.updated_at).total_seconds(), -1) == 5000
-    assert aliases.aliases(talk, new.session_id, owner="alice") == ["web:1"]
-    led = aliases.resolve(talk, "web:1", owner="alice")
+    assert aliases.aliases(talk.access("alice"), new.session_id) == ["web:1"]
+    led = aliases.resolve(talk.access("alice"), "web:1")
     assert led is not None
     assert led.session_id == new.session_id
 
 
 def test_the_old_session_stays_readable_and_refuses_messages(talk: PlainConversations) -> None:
-    new = branching.compact(talk, "s", "They counted.", keep=2)
+    new = branching.compact(talk.access(), "s", "They counted.", keep=2)
     old = get(talk, "s")
     assert old["history"] == TALK
     assert old.moved_to == new.session_id
     for call in (
         lambda: talk.append("s", "x"),
-        lambda: begin(talk, "s", "x"),
-        lambda: branching.compact(talk, "s", "again"),
+        lambda: begin(talk.access(), "s", "x"),
+        lambda: branching.compact(talk.access(), "s", "again"),
     ):
         with pytest.raises(SessionMoved) as caught:
             call()
@@ -80,7 +80,7 @@ def test_messages_keep_their_envelopes(conversations: PlainConversations) -> Non
     for number in range(3):
         conversations.append("s", Message(f"m{number}", {"n": number}))
     before = get(conversations, "s").messages
-    new = branching.compact(conversations, "s", {"role": "user", "content": "so far"}, keep=1)
+    new = branching.compact(conversations.access(), "s", {"role": "user", "content": "so far"}, keep=1)
     assert new == [{"role": "user", "content": "so far"}, "m2"]
     kept = get(conversations, new.session_id).messages[1]
     assert (kept.metadata, kept.created_at, kept.seq) == ({"n": 2}, before[2].created_at, 2)
@@ -92,10 +92,12 @@ def test_a_function_makes_the_summary_of_what_is_left_out(talk: PlainConversatio
     def summary(history: list[Any]) -> str:
         seen.append(history)
         with pytest.raises(TurnInProgress):  # nobody can say anything that would be lost
-            begin(talk, "s", "meanwhile")
+            begin(talk.access(), "s", "meanwhile")
         return f"{len(history)} messages"
 
-    assert branching.compact(talk, "s", summary, keep=0)["history"] == [{"role": "system", "content": "8 messages"}]
+    assert branching.compact(talk.access(), "s", summary, keep=0)["history"] == [
+        {"role": "system", "content": "8 messages"}
+    ]
     assert seen == [TALK]
 
 
@@ -105,76 +107,76 @@ def test_a_summary_that_fails_leaves_all_as_it_was(talk: PlainConversations) -> 
 
     for summary, error in ((fails, RuntimeError), (7, InvalidInput), ({"role": {1}}, NotSerializable)):
         with pytest.raises(error):
-            branching.compact(talk, "s", summary)  # type: ignore[arg-type]
+            branching.compact(talk.access(), "s", summary)  # type: ignore[arg-type]
     old = get(talk, "s")
     assert (old["history"], old.moved_to) == (TALK, None)
-    turn, _ = begin(talk, "s", "goes on")
+    turn, _ = begin(talk.access(), "s", "goes on")
     assert turn
 
 
 def test_a_turn_in_progress_is_not_compacted(talk: PlainConversations) -> None:
-    turn, _ = begin(talk, "s", "thinking")
+    turn, _ = begin(talk.access(), "s", "thinking")
     assert turn
     with turn:
         with pytest.raises(TurnInProgress):
-            branching.compact(talk, "s", "x")
+            branching.compact(talk.access(), "s", "x")
         turn.reply("done")
-    assert branching.compact(talk, "s", "x", keep=1)["history"][-1]["content"] == "done"
+    assert branching.compact(talk.access(), "s", "x", keep=1)["history"][-1]["content"] == "done"
 
 
 def test_a_compaction_that_lost_its_turn_leaves_nothing_behind(talk: PlainConversations) -> None:
-    before = {summary.session_id for summary in talk.summaries()}
+    before = {summary.session_id for summary in sessions.summaries(talk.access())}
 
     def slow(history: list[Any]) -> str:
-        turn, _ = begin(talk, "s", "impatient", policy="supersede")
+        turn, _ = begin(talk.access(), "s", "impatient", policy="supersede")
         assert turn
         turn.reply("hi")
         return "late"
 
     with pytest.raises(TurnLost):
-        branching.compact(talk, "s", slow)
-    assert {summary.session_id for summary in talk.summaries()} == before
+        branching.compact(talk.access(), "s", slow)
+    assert {summary.session_id for summary in sessions.summaries(talk.access())} == before
     assert get(talk, "s").moved_to is None
 
 
 @pytest.mark.parametrize("shape", [{"a": 1}, {"a": 1, "history": []}, []])
 def test_what_has_no_messages_can_be_compacted_and_forked(conversations: PlainConversations, shape: Any) -> None:
     conversations.save_session("s", shape)
-    assert branching.fork(conversations, "s") == shape
-    new = branching.compact(conversations, "s", "x")
+    assert branching.fork(conversations.access(), "s") == shape
+    new = branching.compact(conversations.access(), "s", "x")
     said = [{"role": "system", "content": "x"}]
     assert new == (said if shape == [] else {"a": 1, "history": said})
 
 
 def test_fork_goes_on_twice(talk: PlainConversations) -> None:
-    aliases.link(talk, "web:1", "s", owner="alice")
-    whole, part = branching.fork(talk, "s"), branching.fork(talk, "s", 3)
+    aliases.link(talk.access("alice"), "web:1", "s")
+    whole, part = branching.fork(talk.access(), "s"), branching.fork(talk.access(), "s", 3)
     assert whole == {"name": "Ada", "history": TALK}
     assert part == {"name": "Ada", "history": TALK[:3]}
     assert len({"s", whole.session_id, part.session_id}) == 3
     talk.append(part.session_id, "another way")
     assert get(talk, "s")["history"] == TALK
-    assert aliases.aliases(talk, whole.session_id) == []
+    assert aliases.aliases(talk.access(), whole.session_id) == []
     assert talk.get_session(part.session_id, owner="bob") is None
-    assert branching.fork(talk, "s", 0)["history"] == []
+    assert branching.fork(talk.access(), "s", 0)["history"] == []
 
 
 def test_nobody_forks_or_compacts_what_is_anothers(talk: PlainConversations) -> None:
     with pytest.raises(SessionNotFound):
-        branching.fork(talk, "s", owner="bob")
+        branching.fork(talk.access("bob"), "s")
     with pytest.raises(SessionNotFound):
-        branching.compact(talk, "s", "x", owner="bob")
+        branching.compact(talk.access("bob"), "s", "x")
     with pytest.raises(InvalidInput):
-        branching.fork(talk, "s", -1)
+        branching.fork(talk.access(), "s", -1)
     with pytest.raises(InvalidInput):
-        branching.compact(talk, "s", "x", keep=1.5)  # type: ignore[arg-type]
+        branching.compact(talk.access(), "s", "x", keep=1.5)  # type: ignore[arg-type]
 
 
 def test_fork_counts_by_seq_after_a_drop(conversations: PlainConversations) -> None:
     conversations.save_session("s", ["1", "2", "3", "4"])
     conversations.save_session("s", get(conversations, "s")[-2:])
-    assert branching.fork(conversations, "s", 3) == ["3"]
-    assert branching.fork(conversations, "s", 1) == []
+    assert branching.fork(conversations.access(), "s", 3) == ["3"]
+    assert branching.fork(conversations.access(), "s", 1) == []
 
 
 @pytest.mark.parametrize("replies", [True, False])
@@ -197,7 +199,7 @@ def test_a_lease_without_a_message_writes_none(harness: Harness) -> None:
     conversations = PlainConversations(harness.store)
     conversations.save_session("s", {"history": ["a"]})
     conversations.get_session("s")
-    branching.compact(conversations, "s", "x")
+    branching.compact(conversations.access(), "s", "x")
     old = get(conversations, "s")
     assert [message.status for message in old.messages] == [None]
     assert old["history"] == ["a"]
@@ -222,30 +224,30 @@ class Meddling(StoreAround):
 
 def test_what_others_write_while_it_is_compacted_goes_along(talk: PlainConversations) -> None:
     talk.append("s", Message({"role": "user", "content": "8"}, tokens=Usage(1, 2)))
-    updates.share(talk, "s", "bob", "reader")
-    updates.share(talk, "s", "eve", "reader")
+    updates.share(talk.access(), "s", "bob", "reader")
+    updates.share(talk.access(), "s", "eve", "reader")
     before = len(get(talk, "s")["history"])
 
     def meddle() -> None:
         talk.append("s", Message("late", tokens=Usage(30, 400)), data={"new": 1})
-        updates.update(talk, "s", title="renamed", removed=("name",))
-        updates.share(talk, "s", "bob", "writer")
-        updates.share(talk, "s", "eve", None)
-        updates.share(talk, "s", "dan", "reader")
-        aliases.link(talk, "web:1", "s", owner="alice")
+        updates.update(talk.access(), "s", title="renamed", removed=("name",))
+        updates.share(talk.access(), "s", "bob", "writer")
+        updates.share(talk.access(), "s", "eve", None)
+        updates.share(talk.access(), "s", "dan", "reader")
+        aliases.link(talk.access("alice"), "web:1", "s")
 
-    on = PlainConversations(Meddling(talk.backend.store, meddle))
-    new = branching.compact(on, "s", "summary", keep=1)
+    on = PlainConversations(Meddling(talk._access().backend.store, meddle))
+    new = branching.compact(on.access(), "s", "summary", keep=1)
     assert new == {
         "new": 1,
         "history": [{"role": "system", "content": "summary"}, {"role": "user", "content": "8"}, "late"],
     }
     assert (new.title, new.usage) == ("renamed", Usage(31, 402))
-    snapshot = talk.backend.store.load(new.session_id, ANY)
+    snapshot = talk._access().backend.store.load(new.session_id, ANY)
     assert snapshot
     assert dict(snapshot.shared) == {"bob": "writer", "dan": "reader"}
     assert snapshot.owner == "alice"
-    led = aliases.resolve(talk, "web:1", owner="alice")
+    led = aliases.resolve(talk.access("alice"), "web:1")
     assert led
     assert led.session_id == new.session_id
     assert len(get(talk, "s")["history"]) == before + 1
@@ -255,7 +257,7 @@ def test_what_others_write_while_it_is_compacted_goes_along(talk: PlainConversat
 def test_what_cannot_go_along_stops_the_compaction(talk: PlainConversations, shape: str) -> None:
     def meddle() -> None:
         if shape == "edited":
-            messages.edit(talk, "s", 2, "edited")
+            messages.edit(talk.access(), "s", 2, "edited")
         elif shape == "dropped":
             session = get(talk, "s")
             del session["history"][0]
@@ -265,32 +267,32 @@ def test_what_cannot_go_along_stops_the_compaction(talk: PlainConversations, sha
             if shape == "another":
                 talk.save_session("s", {"another": 1, "history": TALK}, owner="alice")
 
-    on = PlainConversations(Meddling(talk.backend.store, meddle))
+    on = PlainConversations(Meddling(talk._access().backend.store, meddle))
     error = ConflictError if shape in ("edited", "dropped") else (SessionNotFound, TurnLost)
     with pytest.raises(error):
-        branching.compact(on, "s", "summary")
-    left = [summary.session_id for summary in talk.backend.store.page(ANY).sessions]
+        branching.compact(on.access(), "s", "summary")
+    left = [summary.session_id for summary in talk._access().backend.store.page(ANY).sessions]
     assert left in ([], ["s"]), "the new one is gone again"
     if shape != "deleted":
         assert get(talk, "s").moved_to is None
 
 
 def test_a_session_that_is_written_to_all_the_time_is_not_compacted(talk: PlainConversations) -> None:
-    meddling = Meddling(talk.backend.store, lambda: talk.append("s", "more"), times=100)
+    meddling = Meddling(talk._access().backend.store, lambda: talk.append("s", "more"), times=100)
     with pytest.raises(ConflictError) as caught:
-        branching.compact(PlainConversations(meddling), "s", "summary")
+        branching.compact(PlainConversations(meddling).access(), "s", "summary")
     assert (caught.value.what, 100 - meddling.times) == ("version", 20)
-    assert [summary.session_id for summary in talk.backend.store.page(ANY).sessions] == ["s"]
+    assert [summary.session_id for summary in talk._access().backend.store.page(ANY).sessions] == ["s"]
 
 
 @pytest.mark.parametrize(
     ("call", "path", "reason"),
     [
-        (lambda on: branching.compact(on, "s", "x", keep=-1), "keep", "a whole number, 0 or more, not -1"),
-        (lambda on: branching.compact(on, "s", "x", keep=True), "keep", "not True"),
-        (lambda on: branching.compact(on, "s", 5), "summary", "a text or a message, not a int"),  # type: ignore[arg-type]
-        (lambda on: branching.fork(on, "s", -1), "seq", "not -1"),
-        (lambda on: branching.fork(on, "s", "1"), "seq", "not '1'"),  # type: ignore[arg-type]
+        (lambda on: branching.compact(on.access(), "s", "x", keep=-1), "keep", "a whole number, 0 or more, not -1"),
+        (lambda on: branching.compact(on.access(), "s", "x", keep=True), "keep", "not True"),
+        (lambda on: branching.compact(on.access(), "s", 5), "summary", "a text or a message, not a int"),  # type: ignore[arg-type]
+        (lambda on: branching.fork(on.access(), "s", -1), "seq", "not -1"),
+        (lambda on: branching.fork(on.access(), "s", "1"), "seq", "not '1'"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
@@ -301,19 +303,22 @@ def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str
 
 
 def test_a_branch_has_what_its_session_has(talk: PlainConversations) -> None:
-    updates.update(talk, "s", title="called so")
+    updates.update(talk.access(), "s", title="called so")
     talk.append("s", Message("m", tokens=Usage(5, 6)))
-    for new, usage in ((branching.fork(talk, "s"), Usage()), (branching.compact(talk, "s", "x", keep=0), Usage(5, 6))):
-        snapshot = talk.backend.store.load(new.session_id, ANY)
+    for new, usage in (
+        (branching.fork(talk.access(), "s"), Usage()),
+        (branching.compact(talk.access(), "s", "x", keep=0), Usage(5, 6)),
+    ):
+        snapshot = talk._access().backend.store.load(new.session_id, ANY)
         assert snapshot
         assert (snapshot.owner, snapshot.title, snapshot.own_ttl_ms) == ("alice", "called so", 5_000_000)
         assert (snapshot.usage, snapshot.shape, new["name"]) == (usage, "full", "Ada")
     assert new["history"] == [{"role": "system", "content": "x"}]
     for seq, count in ((0, 0), (1, 1), (8, 8), (99, 9)):
-        assert len(branching.fork(talk, "s", seq)["history"]) == count
+        assert len(branching.fork(talk.access(), "s", seq)["history"]) == count
     calls: list[Callable[[], object]] = [
-        lambda: branching.fork(talk, "gone"),
-        lambda: branching.compact(talk, "gone", "x"),
+        lambda: branching.fork(talk.access(), "gone"),
+        lambda: branching.compact(talk.access(), "gone", "x"),
     ]
     for call in calls:
         with pytest.raises(SessionNotFound) as caught:
@@ -322,11 +327,11 @@ def test_a_branch_has_what_its_session_has(talk: PlainConversations) -> None:
 
 
 def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations) -> None:
-    turn, _ = begin(talk, "s", "asked")
+    turn, _ = begin(talk.access(), "s", "asked")
     assert turn
     with pytest.raises(TurnInProgress):
-        branching.compact(talk, "s", "x", policy="reject")
-    new = branching.compact(talk, "s", "x", keep=1, policy="supersede")
+        branching.compact(talk.access(), "s", "x", policy="reject")
+    new = branching.compact(talk.access(), "s", "x", keep=1, policy="supersede")
     assert new["history"] == [{"role": "system", "content": "x"}, "asked"]
     with pytest.raises(TurnLost):
         turn.reply("too late")
@@ -334,14 +339,16 @@ def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations)
 
 @pytest.mark.parametrize("what", ["a message", "a field", "a title", "no title"])
 def test_each_thing_that_others_write_meanwhile_goes_along_alone(talk: PlainConversations, what: str) -> None:
-    updates.update(talk, "s", title="before")
+    updates.update(talk.access(), "s", title="before")
     meddle: dict[str, Callable[[], object]] = {
         "a message": lambda: talk.append("s", "late"),
         "a field": lambda: talk.append("s", data={"name": "Bob"}),
-        "a title": lambda: updates.update(talk, "s", title="after"),
-        "no title": lambda: updates.update(talk, "s", title=""),
+        "a title": lambda: updates.update(talk.access(), "s", title="after"),
+        "no title": lambda: updates.update(talk.access(), "s", title=""),
     }
-    new = branching.compact(PlainConversations(Meddling(talk.backend.store, meddle[what])), "s", "x", keep=0)
+    new = branching.compact(
+        PlainConversations(Meddling(talk._access().backend.store, meddle[what])).access(), "s", "x", keep=0
+    )
     assert new["history"][1:] == (["late"] if what == "a message" else [])
     assert new["name"] == ("Bob" if what == "a field" else "Ada")
     assert new.title == {"a title": "after", "no title": None}.get(what, "before")
@@ -356,15 +363,18 @@ class Aliasless(StoreAround):
 
 @pytest.mark.parametrize(
     "move",
-    [lambda talk: branching.compact(talk, "s", "x"), lambda talk: rotation.rotate_id(talk, "s", owner="alice")],
+    [
+        lambda talk: branching.compact(talk.access(), "s", "x"),
+        lambda talk: rotation.rotate_id(talk.access("alice"), "s"),
+    ],
     ids=["compact", "rotate_id"],
 )
 def test_an_alias_that_stays_behind_does_not_hide_what_was_written(
     talk: PlainConversations, move: Callable[[PlainConversations], object]
 ) -> None:
-    aliases.link(talk, "web:1", "s", owner="alice")
+    aliases.link(talk.access("alice"), "web:1", "s")
     with pytest.raises(StoreUnavailable) as caught:
-        move(PlainConversations(Aliasless(talk.backend.store)))
+        move(PlainConversations(Aliasless(talk._access().backend.store)))
     assert caught.value.written is True
 
 
@@ -376,9 +386,9 @@ def test_what_cannot_be_read_is_told(talk: PlainConversations, harness: Harness)
     else:
         store._sessions["s"].elements[1] = b"none of ours"
     with pytest.raises(CorruptValue, match="seq 2") as caught:
-        branching.compact(talk, "s", lambda bodies: f"{len(bodies)} messages", keep=3)
+        branching.compact(talk.access(), "s", lambda bodies: f"{len(bodies)} messages", keep=3)
     assert caught.value.written is False
     with pytest.raises(CorruptValue, match="seq 2") as caught:
-        branching.fork(talk, "s")
+        branching.fork(talk.access(), "s")
     assert caught.value.written is True
-    assert branching.compact(talk, "s", "They counted.", keep=6)["history"][1:] == TALK[2:]
+    assert branching.compact(talk.access(), "s", "They counted.", keep=6)["history"][1:] == TALK[2:]

@@ -200,9 +200,9 @@ def test_in_a_turn_it_costs_no_round_trip(valkey: Server) -> None:
         history = [SYSTEM, *(user(str(number)) for number in range(100))]
         conversations.save_session("s", {"history": history})
         conversations.save_session("warm", [])
-        begin(conversations, "warm", "x")
+        begin(conversations.access(), "warm", "x")
         proxy.reset()
-        turn, _ = begin(conversations, "s", user("new"))
+        turn, _ = begin(conversations.access(), "s", user("new"))
         assert turn
         assert turn.window(last=3) == [SYSTEM, history[-1], user("new")]
         assert turn.window(tokens=20, count=lambda body: len(body["content"])) == [SYSTEM, *history[-4:], user("new")]

@@ -61,16 +61,16 @@ def everything(conversations: PlainConversations, harness: Harness) -> str:
 
 def test_update_sets_and_removes(talk: PlainConversations) -> None:
     receipt = updates.update(
-        talk, "s", {"a": [1], "c": None}, removed=("b", "absent"), title="T", ttl=5000, owner="alice"
+        talk.access("alice"), "s", {"a": [1], "c": None}, removed=("b", "absent"), title="T", ttl=5000
     )
     session = get(talk)
     assert {name: value for name, value in session.items() if name != "history"} == {"a": [1], "c": None}
     assert (session.title, session.version, receipt.version) == ("T", 2, 2)
     assert round((session.expires_at - session.updated_at).total_seconds(), -1) == 5000
     assert len(session["history"]) == 2
-    updates.update(talk, "s", title="", owner="alice")
+    updates.update(talk.access("alice"), "s", title="")
     assert get(talk).title is None
-    updates.update(talk, "s", title=None, owner="alice")
+    updates.update(talk.access("alice"), "s", title=None)
     assert get(talk)["a"] == [1]
 
 
@@ -85,10 +85,10 @@ def test_update_is_all_or_nothing(talk: PlainConversations) -> None:
         ({"data": {"a": 5}, "expected": "7"}, ConflictError),
     ):
         with pytest.raises(error):
-            updates.update(talk, "s", **options, owner="alice")
+            updates.update(talk.access("alice"), "s", **options)
     assert (get(talk)["a"], get(talk).version) == (1, 1)
     with pytest.raises(SessionNotFound):
-        updates.update(talk, "absent", {"a": 1}, owner="alice")
+        updates.update(talk.access("alice"), "absent", {"a": 1})
 
 
 def test_update_over_http(url: str) -> None:
@@ -139,19 +139,19 @@ def test_the_first_user_message_is_the_title(
 
 def test_a_title_that_was_set_stays(conversations: PlainConversations) -> None:
     conversations.save_session("s", [])
-    updates.update(conversations, "s", title="Mine")
+    updates.update(conversations.access(), "s", title="Mine")
     conversations.append("s", say("first"))
-    begin(conversations, "s", say("second"))
-    messages.edit(conversations, "s", 1, say("edited"))
-    messages.redact(conversations, "s", 1)
+    begin(conversations.access(), "s", say("second"))
+    messages.edit(conversations.access(), "s", 1, say("edited"))
+    messages.redact(conversations.access(), "s", 1)
     assert get(conversations).title == "Mine"
 
 
 def test_a_title_follows_the_message_it_was_made_of(talk: PlainConversations) -> None:
     assert get(talk).title == SECRET
-    messages.edit(talk, "s", 1, say("something else"))
+    messages.edit(talk.access(), "s", 1, say("something else"))
     assert get(talk).title == "something else"
-    messages.edit(talk, "s", 2, say("noted!", "assistant"))
+    messages.edit(talk.access(), "s", 2, say("noted!", "assistant"))
     assert get(talk).title == "something else"
 
 
@@ -161,7 +161,7 @@ def test_a_title_follows_the_message_it_was_made_of(talk: PlainConversations) ->
 def test_an_edited_message_keeps_its_place(talk: PlainConversations) -> None:
     talk.append("s", Message(say("third"), {"lang": "en"}, tokens=Usage(5, 0)), owner="alice")
     before = get(talk).messages[2]
-    edited, receipt = messages.edit(talk, "s", 3, say("3rd"), owner="alice")
+    edited, receipt = messages.edit(talk.access("alice"), "s", 3, say("3rd"))
     after = get(talk).messages[2]
     assert edited == after
     assert (after.seq, after.created_at_ms, after.metadata, after.tokens) == (
@@ -180,25 +180,28 @@ def test_an_edited_message_keeps_its_place(talk: PlainConversations) -> None:
 
 
 def test_a_message_may_be_given_for_a_body(talk: PlainConversations) -> None:
-    edited, _ = messages.edit(talk, "s", 1, Message(say("better"), {"by": "me"}), owner="alice")
+    edited, _ = messages.edit(talk.access("alice"), "s", 1, Message(say("better"), {"by": "me"}))
     assert (edited.body, edited.metadata) == (say("better"), {"by": "me"})
-    edited, _ = messages.edit(talk, "s", 1, Message(say("best")), metadata={"by": "you"}, owner="alice")
+    edited, _ = messages.edit(talk.access("alice"), "s", 1, Message(say("best")), metadata={"by": "you"})
     assert (edited.body, edited.metadata) == (say("best"), {"by": "you"})
 
 
 def test_what_was_there_before_is_kept_if_wanted(talk: PlainConversations) -> None:
     for text in ("one", "two"):
-        messages.edit(talk, "s", 1, say(text), keep=True, metadata={"n": text})
+        messages.edit(talk.access(), "s", 1, say(text), keep=True, metadata={"n": text})
     message = get(talk).messages[0]
     assert message.edits == (say(SECRET), say("one"))
     assert message.metadata == {"n": "two"}
-    messages.edit(talk, "s", 1, say("three"))
+    messages.edit(talk.access(), "s", 1, say("three"))
     assert get(talk).messages[0].edits == (say(SECRET), say("one"))
 
 
 @pytest.mark.parametrize("seq", [0, -1, 3, 2**53 + 1, True, "1", None, 1.0])
 def test_only_messages_that_are_there(talk: PlainConversations, seq: Any) -> None:
-    changes: list[Any] = [lambda: messages.edit(talk, "s", seq, "x"), lambda: messages.redact(talk, "s", seq)]
+    changes: list[Any] = [
+        lambda: messages.edit(talk.access(), "s", seq, "x"),
+        lambda: messages.redact(talk.access(), "s", seq),
+    ]
     for change in changes:
         with pytest.raises(MessageNotFound if seq == 3 and seq is not True else (InvalidInput, MessageNotFound)):
             change()
@@ -207,31 +210,31 @@ def test_only_messages_that_are_there(talk: PlainConversations, seq: Any) -> Non
 
 def test_too_large_an_edit_changes_nothing(talk: PlainConversations) -> None:
     with pytest.raises(TooLarge):
-        messages.edit(talk, "s", 1, say("x" * 1_100_000))
+        messages.edit(talk.access(), "s", 1, say("x" * 1_100_000))
     with pytest.raises(InvalidInput):
-        messages.edit(talk, "s", 1, say(object()))
+        messages.edit(talk.access(), "s", 1, say(object()))
     assert get(talk).version == 1
 
 
 def test_an_edit_under_a_turn(talk: PlainConversations) -> None:
     """The turn marks its message, the edit takes its text; neither undoes the other."""
-    turn, _ = begin(talk, "s", say("q"), owner="alice")
+    turn, _ = begin(talk.access("alice"), "s", say("q"))
     assert turn
-    messages.edit(talk, "s", 3, say("better q"), owner="alice")
+    messages.edit(talk.access("alice"), "s", 3, say("better q"))
     turn.end(None)
     message = get(talk).messages[2]
     assert (message.body, message.status) == (say("better q"), "unanswered")
-    messages.edit(talk, "s", 3, say("best q"), owner="alice")
+    messages.edit(talk.access("alice"), "s", 3, say("best q"))
     assert get(talk).messages[2].status == "unanswered"
 
 
 def test_a_redaction_under_a_turn(talk: PlainConversations) -> None:
     for answer in ("a", None):
-        turn, begun = begin(talk, "s", say(SECRET), owner="alice")
+        turn, begun = begin(talk.access("alice"), "s", say(SECRET))
         assert turn
         seq = begun.receipt.first_seq
         assert seq
-        messages.redact(talk, "s", seq, owner="alice")
+        messages.redact(talk.access("alice"), "s", seq)
         turn.end(answer)
         message = get(talk).message(seq)
         assert (message.body, message.status) == (say(""), "redacted")
@@ -240,23 +243,23 @@ def test_a_redaction_under_a_turn(talk: PlainConversations) -> None:
 def test_an_edit_that_others_were_faster_than(talk: PlainConversations) -> None:
     def change(before: Any) -> Any:
         if before["content"] == SECRET:
-            messages.edit(talk, "s", 1, say("theirs"))
+            messages.edit(talk.access(), "s", 1, say("theirs"))
         return say(before["content"] + "!")
 
-    messages.edit(talk, "s", 1, change)
+    messages.edit(talk.access(), "s", 1, change)
     assert get(talk).messages[0].body == say("theirs!")
 
 
 def test_a_repeated_edit_changes_nothing(talk: PlainConversations) -> None:
-    first, receipt = messages.edit(talk, "s", 1, say("once"), keep=True, token="T")
-    again, repeat = messages.edit(talk, "s", 1, say("once"), keep=True, token="T")
+    first, receipt = messages.edit(talk.access(), "s", 1, say("once"), keep=True, token="T")
+    again, repeat = messages.edit(talk.access(), "s", 1, say("once"), keep=True, token="T")
     assert (again, repeat.version, repeat.repeated) == (first, receipt.version, True)
-    messages.edit(talk, "s", 1, say("later"))
-    again, _ = messages.edit(talk, "s", 1, say("once"), keep=True, token="T")
+    messages.edit(talk.access(), "s", 1, say("later"))
+    again, _ = messages.edit(talk.access(), "s", 1, say("once"), keep=True, token="T")
     assert again.body == say("later"), "what was edited since is shown as it is now"
     others: list[Any] = [
-        lambda: messages.edit(talk, "s", 1, say("twice"), keep=True, token="T"),
-        lambda: messages.edit(talk, "s", 2, say("once"), keep=True, token="T"),
+        lambda: messages.edit(talk.access(), "s", 1, say("twice"), keep=True, token="T"),
+        lambda: messages.edit(talk.access(), "s", 2, say("once"), keep=True, token="T"),
     ]
     for other in others:
         with pytest.raises(TokenReused):
@@ -264,7 +267,7 @@ def test_a_repeated_edit_changes_nothing(talk: PlainConversations) -> None:
     talk.delete_session("s", owner="alice")
     talk.save_session("s", {"history": [say("of the successor")]}, owner="alice")
     with pytest.raises(SessionNotFound):
-        messages.edit(talk, "s", 1, say("once"), keep=True, token="T")
+        messages.edit(talk.access(), "s", 1, say("once"), keep=True, token="T")
     assert get(talk)["history"] == [say("of the successor")]
 
 
@@ -318,14 +321,14 @@ def test_edit_over_http(url: str) -> None:
 
 def test_a_redacted_text_is_nowhere(talk: PlainConversations, harness: Harness) -> None:
     talk.append("s", Message(say("x", name=SECRET), {"note": SECRET}), token="T", owner="alice")
-    messages.edit(talk, "s", 3, say(f"again {SECRET}"), keep=True, token="E", owner="alice")
-    messages.edit(talk, "s", 1, say(f"{SECRET}!"), keep=True, owner="alice")
+    messages.edit(talk.access("alice"), "s", 3, say(f"again {SECRET}"), keep=True, token="E")
+    messages.edit(talk.access("alice"), "s", 1, say(f"{SECRET}!"), keep=True)
     assert everything(talk, harness).count("4711") >= 4
     for seq in (1, 3):
-        message, _ = messages.redact(talk, "s", seq, owner="alice")
+        message, _ = messages.redact(talk.access("alice"), "s", seq)
         assert (message.body, message.status, message.metadata, message.edits) == (say(""), "redacted", None, ())
     assert "4711" not in everything(talk, harness)
-    assert "4711" not in repr(list(transfer.export(talk, owner="alice")))
+    assert "4711" not in repr(list(transfer.export(talk.access("alice"))))
     session = get(talk)
     assert session.title is None
     assert [(message.seq, message.get("role")) for message in session.messages] == [
@@ -333,7 +336,7 @@ def test_a_redacted_text_is_nowhere(talk: PlainConversations, harness: Harness) 
         (2, "assistant"),
         (3, "user"),
     ]
-    again, _ = messages.redact(talk, "s", 1, owner="alice")
+    again, _ = messages.redact(talk.access("alice"), "s", 1)
     assert again.status == "redacted"
 
 
@@ -342,7 +345,7 @@ def test_a_redacted_text_is_nowhere(talk: PlainConversations, harness: Harness) 
 )
 def test_redacted_bodies_of_any_form(conversations: PlainConversations, body: Any, left: Any) -> None:
     conversations.save_session("s", [body])
-    messages.redact(conversations, "s", 1)
+    messages.redact(conversations.access(), "s", 1)
     assert get(conversations) == [left]
 
 
@@ -374,16 +377,16 @@ def test_pages_of_messages(conversations: PlainConversations) -> None:
     conversations.save_session("s", [str(number) for number in range(1, 11)])
     found, before = [], None
     while True:
-        page = messages.page(conversations, "s", before=before, limit=4)
+        page = messages.page(conversations.access(), "s", before=before, limit=4)
         found.append([message.seq for message in page.messages])
         before = page.next
         if before is None:
             break
     assert found == [[7, 8, 9, 10], [3, 4, 5, 6], [1, 2]]
-    assert messages.page(conversations, "s", before=1, limit=4) == ([], None, None)
-    assert [m.seq for m in messages.page(conversations, "s", before=99, limit=2).messages] == [9, 10]
+    assert messages.page(conversations.access(), "s", before=1, limit=4) == ([], None, None)
+    assert [m.seq for m in messages.page(conversations.access(), "s", before=99, limit=2).messages] == [9, 10]
     conversations.append("s", "11")
-    assert [m.seq for m in messages.page(conversations, "s", before=7, limit=4).messages] == [3, 4, 5, 6], (
+    assert [m.seq for m in messages.page(conversations.access(), "s", before=7, limit=4).messages] == [3, 4, 5, 6], (
         "pages do not move"
     )
 
@@ -393,10 +396,10 @@ def test_pages_where_the_oldest_are_gone(conversations: PlainConversations) -> N
     session = get(conversations)
     del session[:2]
     conversations.save_session("s", session)
-    page = messages.page(conversations, "s", limit=5)
+    page = messages.page(conversations.access(), "s", limit=5)
     assert ([m.seq for m in page.messages], page.next) == ([3, 4], None)
-    assert messages.page(conversations, "s", before=3) == ([], None, None)
-    assert messages.page(conversations, "s", before=1) == ([], None, None)
+    assert messages.page(conversations.access(), "s", before=3) == ([], None, None)
+    assert messages.page(conversations.access(), "s", before=1) == ([], None, None)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +407,7 @@ def test_pages_where_the_oldest_are_gone(conversations: PlainConversations) -> N
 )
 def test_pages_are_checked(talk: PlainConversations, options: Any) -> None:
     with pytest.raises(InvalidInput):
-        messages.page(talk, "s", **options)
+        messages.page(talk.access(), "s", **options)
 
 
 def test_pages_over_http(url: str) -> None:
@@ -435,21 +438,21 @@ def test_tokens_are_summed_once(conversations: PlainConversations) -> None:
                 session_id, Message(say("r", "assistant"), tokens=Usage(0, 5)), token="T", owner="alice"
             )
             turn, _ = begin(
-                conversations, session_id, Message(say("q"), tokens=Usage(100, 0)), token="B", owner="alice"
+                conversations.access("alice"), session_id, Message(say("q"), tokens=Usage(100, 0)), token="B"
             )
             if turn:
                 turn.end(Message(say("r", "assistant"), tokens=Usage(0, 1000)))
         assert get(conversations, session_id).usage == (110, 1006)
-    assert owners.usage(conversations, owner="alice") == (220, 2012)
-    assert owners.usage(conversations, owner="bob") == (0, 0)
-    messages.edit(conversations, "s", 1, say("edited"))
-    messages.redact(conversations, "s", 2)
+    assert owners.usage(conversations.access("alice")) == (220, 2012)
+    assert owners.usage(conversations.access("bob")) == (0, 0)
+    messages.edit(conversations.access(), "s", 1, say("edited"))
+    messages.redact(conversations.access(), "s", 2)
     assert get(conversations).usage == (110, 1006), "what was spent was spent"
-    compacted = branching.compact(conversations, "s", "so far", keep=1, owner="alice")
+    compacted = branching.compact(conversations.access("alice"), "s", "so far", keep=1)
     assert compacted.usage == (110, 1006)
     conversations.delete_session("s")
     conversations.delete_session(compacted.session_id)
-    assert owners.usage(conversations, owner="alice") == (110, 1006)
+    assert owners.usage(conversations.access("alice")) == (110, 1006)
 
 
 @pytest.mark.parametrize("tokens", [Usage(-1, 0), Usage(0, 2**50), Usage(True, 0), Usage(1.5, 0), Usage("1", 0)])  # type: ignore[arg-type]
@@ -482,11 +485,11 @@ def test_round_trips(valkey: Server) -> None:
         conversations = PlainConversations(RedisHarness(client).store)
         conversations.save_session("s", [str(number) for number in range(2000)], owner="alice")
         for call, trips in (
-            (lambda: updates.update(conversations, "s", {"a": 1}, title="t", ttl=5000, owner="alice"), 2),
-            (lambda: messages.page(conversations, "s", limit=50, owner="alice"), 1),
-            (lambda: messages.edit(conversations, "s", 1000, "x", owner="alice"), 2),
-            (lambda: messages.redact(conversations, "s", 1001, owner="alice"), 2),
-            (lambda: updates.share(conversations, "s", "bob", "reader", owner="alice"), 1),
+            (lambda: updates.update(conversations.access("alice"), "s", {"a": 1}, title="t", ttl=5000), 2),
+            (lambda: messages.page(conversations.access("alice"), "s", limit=50), 1),
+            (lambda: messages.edit(conversations.access("alice"), "s", 1000, "x"), 2),
+            (lambda: messages.redact(conversations.access("alice"), "s", 1001), 2),
+            (lambda: updates.share(conversations.access("alice"), "s", "bob", "reader"), 1),
             (lambda: conversations.list_sessions(owner="alice"), 2),
         ):
             call()  # the script is sent
@@ -494,7 +497,7 @@ def test_round_trips(valkey: Server) -> None:
             call()
             assert proxy.round_trips == trips
         proxy.reset()
-        updates.update(conversations, "s", {"a": 2}, owner="alice")
+        updates.update(conversations.access("alice"), "s", {"a": 2})
         assert proxy.round_trips == 1, "a new lifetime tells the index at once"
         client.close()
 
@@ -506,11 +509,11 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
         conversations = PlainConversations(RedisHarness(client).store)
         conversations.save_session("s", [Message("a", tokens=Usage(1, 1)), "b"], owner="alice")
         calls: list[Any] = [
-            lambda: messages.edit(conversations, "s", 1, "x", keep=True),
-            lambda: messages.redact(conversations, "s", 2),
-            lambda: updates.update(conversations, "s", {"n": 1}, title="t"),
+            lambda: messages.edit(conversations.access(), "s", 1, "x", keep=True),
+            lambda: messages.redact(conversations.access(), "s", 2),
+            lambda: updates.update(conversations.access(), "s", {"n": 1}, title="t"),
             lambda: conversations.append("s", Message("c", tokens=Usage(2, 2))),
-            lambda: updates.share(conversations, "s", "bob", "writer", owner="alice"),
+            lambda: updates.share(conversations.access("alice"), "s", "bob", "writer"),
         ]
         for number, call in enumerate(calls):
             proxy.faults = [fault]
@@ -528,21 +531,25 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "path", "reason"),
     [
-        (lambda on: updates.update(on, "s", title="x" * 201), "title", "1 to 200 characters, not 201"),
-        (lambda on: updates.update(on, "s", title=5), "title", "it must be a text, not int"),  # type: ignore[arg-type]
-        (lambda on: updates.update(on, "s", title="a\nb"), "title", ""),
-        (lambda on: updates.update(on, "s", {"x": object()}), "data.x", ""),
-        (lambda on: messages.page(on, "s", limit=0), "limit", "a whole number, 1 to 1,000, not 0"),
-        (lambda on: messages.page(on, "s", limit=1001), "limit", "not 1001"),
-        (lambda on: messages.page(on, "s", before=0), "before", "not 0"),
-        (lambda on: messages.page(on, "s", before=2**53 + 1), "before", "not 9007199254740993"),
-        (lambda on: messages.edit(on, "s", 0, "x"), "seq", "a whole number, 1 to 9,007,199,254,740,992, not 0"),
-        (lambda on: messages.edit(on, "s", 2**53 + 1, "x"), "seq", "not 9007199254740993"),
-        (lambda on: messages.edit(on, "s", True, "x"), "seq", "not True"),
-        (lambda on: messages.edit(on, "s", 1, "x", token="a\nb"), "token", ""),
-        (lambda on: messages.edit(on, "s", 1, object(), token="T"), "body", ""),
-        (lambda on: updates.share(on, "s", "bob", "owner"), "role", "not 'owner'"),  # type: ignore[arg-type]
-        (lambda on: updates.share(on, "s", "", "reader"), "name", ""),
+        (lambda on: updates.update(on.access(), "s", title="x" * 201), "title", "1 to 200 characters, not 201"),
+        (lambda on: updates.update(on.access(), "s", title=5), "title", "it must be a text, not int"),  # type: ignore[arg-type]
+        (lambda on: updates.update(on.access(), "s", title="a\nb"), "title", ""),
+        (lambda on: updates.update(on.access(), "s", {"x": object()}), "data.x", ""),
+        (lambda on: messages.page(on.access(), "s", limit=0), "limit", "a whole number, 1 to 1,000, not 0"),
+        (lambda on: messages.page(on.access(), "s", limit=1001), "limit", "not 1001"),
+        (lambda on: messages.page(on.access(), "s", before=0), "before", "not 0"),
+        (lambda on: messages.page(on.access(), "s", before=2**53 + 1), "before", "not 9007199254740993"),
+        (
+            lambda on: messages.edit(on.access(), "s", 0, "x"),
+            "seq",
+            "a whole number, 1 to 9,007,199,254,740,992, not 0",
+        ),
+        (lambda on: messages.edit(on.access(), "s", 2**53 + 1, "x"), "seq", "not 9007199254740993"),
+        (lambda on: messages.edit(on.access(), "s", True, "x"), "seq", "not True"),
+        (lambda on: messages.edit(on.access(), "s", 1, "x", token="a\nb"), "token", ""),
+        (lambda on: messages.edit(on.access(), "s", 1, object(), token="T"), "body", ""),
+        (lambda on: updates.share(on.access(), "s", "bob", "owner"), "role", "not 'owner'"),  # type: ignore[arg-type]
+        (lambda on: updates.share(on.access(), "s", "", "reader"), "name", ""),
     ],
 )
 def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
@@ -554,14 +561,14 @@ def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str
 
 
 def test_what_is_just_allowed(talk: PlainConversations) -> None:
-    updates.update(talk, "s", title="x" * 200)
+    updates.update(talk.access(), "s", title="x" * 200)
     assert get(talk).title == "x" * 200
-    assert len(messages.page(talk, "s", before=2**53, limit=1000).messages) == 2
-    assert [message.seq for message in messages.page(talk, "s", before=2, limit=1).messages] == [1]
+    assert len(messages.page(talk.access(), "s", before=2**53, limit=1000).messages) == 2
+    assert [message.seq for message in messages.page(talk.access(), "s", before=2, limit=1).messages] == [1]
     with pytest.raises(MessageNotFound) as caught:
-        messages.edit(talk, "s", 2**53, "x")
+        messages.edit(talk.access(), "s", 2**53, "x")
     assert (caught.value.session_id, caught.value.seq) == ("s", 2**53)
-    for call in (lambda: messages.page(talk, "gone"), lambda: messages.edit(talk, "gone", 1, "x")):
+    for call in (lambda: messages.page(talk.access(), "gone"), lambda: messages.edit(talk.access(), "gone", 1, "x")):
         with pytest.raises(SessionNotFound) as missing:
             call()
         assert missing.value.session_id == "gone"
@@ -569,21 +576,21 @@ def test_what_is_just_allowed(talk: PlainConversations) -> None:
 
 def test_a_token_belongs_to_one_edit(talk: PlainConversations) -> None:
     """To its message, its body, its metadata, and whether the body before is kept."""
-    first, _ = messages.edit(talk, "s", 1, "new", metadata={"m": 1}, token="T")
+    first, _ = messages.edit(talk.access(), "s", 1, "new", metadata={"m": 1}, token="T")
     assert (first.body, first.metadata, first.edits) == ("new", {"m": 1}, ())
     others: list[tuple[int, Any, dict[str, Any]]] = [
         (2, "new", {"metadata": {"m": 1}}),
         (1, "other", {"metadata": {"m": 1}}),
         (1, "new", {"metadata": {"m": 2}}),
         (1, "new", {"metadata": {"m": 1}, "keep": True}),
-        (1, "new", {"metadata": {"m": 1}, "told": "x"}),
+        (1, "new", {"metadata": {"m": 1}, "request": "x"}),
     ]
     for seq, body, options in others:
         with pytest.raises(TokenReused):
-            messages.edit(talk, "s", seq, body, token="T", **options)
-    again, receipt = messages.edit(talk, "s", 1, "new", metadata={"m": 1}, token="T")
+            messages.edit(talk.access(), "s", seq, body, token="T", **options)
+    again, receipt = messages.edit(talk.access(), "s", 1, "new", metadata={"m": 1}, token="T")
     assert (again.body, receipt.repeated, get(talk).version) == ("new", True, 2)
-    kept, _ = messages.edit(talk, "s", 1, lambda body: f"{body}er", keep=True)
+    kept, _ = messages.edit(talk.access(), "s", 1, lambda body: f"{body}er", keep=True)
     assert (kept.body, kept.metadata, kept.edits) == ("newer", {"m": 1}, ("new",))
 
 
@@ -594,26 +601,26 @@ def test_a_message_that_is_marked_again_and_again_is_given_up(talk: PlainConvers
         def apply(self, command: Any) -> Any:
             if isinstance(command, Edit):
                 Meddling.edits += 1
-                other = messages.edit(talk, "s", 1, str(Meddling.edits))
+                other = messages.edit(talk.access(), "s", 1, str(Meddling.edits))
                 assert other
             return super().apply(command)
 
     with pytest.raises(ConflictError) as caught:
-        messages.edit(PlainConversations(Meddling(talk.backend.store)), "s", 1, "mine")
+        messages.edit(PlainConversations(Meddling(talk._access().backend.store)).access(), "s", 1, "mine")
     assert (caught.value.what, Meddling.edits) == ("message", 5)
     assert get(talk)["history"][0] == "5"
 
 
 def test_what_an_edit_costs_in_versions_and_titles(talk: PlainConversations) -> None:
-    _, receipt = messages.edit(talk, "s", 1, say("first", "assistant"), expected="1")
+    _, receipt = messages.edit(talk.access(), "s", 1, say("first", "assistant"), expected="1")
     assert (receipt.version, receipt.first_seq, get(talk).title) == (2, 1, None), "no user says it any more"
     with pytest.raises(ConflictError) as caught:
-        messages.edit(talk, "s", 1, "x", expected="1")
+        messages.edit(talk.access(), "s", 1, "x", expected="1")
     assert (caught.value.what, caught.value.actual) == ("version", 2)
     with pytest.raises(MessageNotFound):
-        messages.edit(talk, "s", 1, "x", roles=("user",))
-    messages.edit(talk, "s", 1, "x", roles=("assistant",))
-    messages.edit(talk, "s", 1, "y", roles=(None,))
+        messages.edit(talk.access(), "s", 1, "x", roles=("user",))
+    messages.edit(talk.access(), "s", 1, "x", roles=("assistant",))
+    messages.edit(talk.access(), "s", 1, "y", roles=(None,))
     assert get(talk)["history"][0] == "y"
 
 
@@ -627,7 +634,7 @@ def test_a_repeated_edit_whose_message_goes_meanwhile_is_not_found(talk: PlainCo
                 talk.save_session("s", session)
             return receipt
 
-    messages.edit(talk, "s", 1, "new", token="T")
+    messages.edit(talk.access(), "s", 1, "new", token="T")
     with pytest.raises(MessageNotFound) as caught:
-        messages.edit(PlainConversations(Dropping(talk.backend.store)), "s", 1, "new", token="T")
+        messages.edit(PlainConversations(Dropping(talk._access().backend.store)).access(), "s", 1, "new", token="T")
     assert (caught.value.session_id, caught.value.seq) == ("s", 1)

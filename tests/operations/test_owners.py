@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from flask_convstore import ANY, ConversationStore, InvalidInput, OwnerRequired, SessionMoved
 from flask_convstore.config import ENDPOINTS
+from flask_convstore.operations import sessions
 
 from ..service import OwnedService, Service, path_of, problem
 
@@ -658,7 +659,7 @@ def test_no_internals_in_errors(url: str, monkeypatch: pytest.MonkeyPatch) -> No
     def leak(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("chat:session:{secret} redis://:password@host")
 
-    monkeypatch.setattr(ConversationStore, "list_sessions", leak)
+    monkeypatch.setattr(sessions, "page", leak)
     response = service.call("alice", "GET")
     assert response.status_code == 500
     assert b"password" not in response.data

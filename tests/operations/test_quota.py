@@ -15,7 +15,7 @@ from flask_convstore import ANY, Message, SessionExists, SessionNotFound, TooLar
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import Save
 from flask_convstore.errors import TooManySessions, TooManyTurns
-from flask_convstore.operations import aliases, branching, rotation, updates
+from flask_convstore.operations import aliases, branching, rotation, sessions, updates
 from flask_convstore.stores.memory import MemoryStore
 
 from ..conftest import check_lifetimes
@@ -155,7 +155,7 @@ def test_a_replaced_session_takes_no_second_place(kind: Kind, policy: str) -> No
 def test_a_refused_start_evicts_nothing(kind: Kind) -> None:
     conversations = kind(max_sessions=2, max_session_bytes=200, max_history=3)
     conversations.save_session("hers", {"history": []}, owner="bob")
-    updates.share(conversations, "hers", "alice", "writer", owner="bob")
+    updates.share(conversations.access("bob"), "hers", "alice", "writer")
     conversations.save_session("bobs", {"history": []}, owner="bob")
     started(conversations, kind, "a", "b")
     for _ in range(5):
@@ -166,9 +166,9 @@ def test_a_refused_start_evicts_nothing(kind: Kind) -> None:
         with pytest.raises(SessionNotFound):
             conversations.save_session("bobs", {"mine": True}, owner="alice")
         with pytest.raises(SessionNotFound):
-            conversations.create("bobs", {}, owner="alice")
+            sessions.create(conversations.access("alice"), "bobs", {})
         with pytest.raises(SessionExists):
-            conversations.create("a", {}, owner="alice")
+            sessions.create(conversations.access("alice"), "a", {})
         conversations.save_session("hers", {"written": True}, owner="alice")
         assert left(conversations) == ["a", "b"]
     assert sorted(left(conversations, "bob")) == ["bobs", "hers"]
@@ -187,11 +187,11 @@ def test_below_the_quota_a_refused_start_takes_no_place_either(kind: Kind) -> No
 
 def test_a_repeated_start_evicts_nothing(kind: Kind) -> None:
     conversations = kind(max_sessions=2)
-    first, _ = conversations.start({"n": 1}, token="a" * 32, digest="d", owner="alice")
+    first, _ = sessions.start(conversations.access("alice"), {"n": 1}, token="a" * 32, digest="d")
     conversations.delete_session(first.session_id, owner="alice")
     started(conversations, kind, "a", "b")
     for _ in range(3):
-        _, receipt = conversations.start({"n": 1}, token="a" * 32, digest="d", owner="alice")
+        _, receipt = sessions.start(conversations.access("alice"), {"n": 1}, token="a" * 32, digest="d")
         assert (receipt.repeated, receipt.expires_at_ms) == (True, 0)
         assert left(conversations) == ["a", "b"]
 
@@ -203,7 +203,7 @@ def test_a_repeated_start_evicts_nothing(kind: Kind) -> None:
 def test_a_fork_spares_what_it_copies(kind: Kind, most: int) -> None:
     conversations = kind(max_sessions=most)
     started(conversations, kind, *"abc"[:most])
-    forked = branching.fork(conversations, "a", owner="alice")
+    forked = branching.fork(conversations.access("alice"), "a")
     assert forked == {"history": ["a"]}
     assert left(conversations) == sorted(["a", forked.session_id, *"c"[: most - 2]])
 
@@ -211,21 +211,19 @@ def test_a_fork_spares_what_it_copies(kind: Kind, most: int) -> None:
 def test_a_compacted_session_stays_readable(kind: Kind) -> None:
     conversations = kind(max_sessions=2)
     started(conversations, kind, "a", "b")
-    compacted = branching.compact(conversations, "a", "so far", owner="alice")
+    compacted = branching.compact(conversations.access("alice"), "a", "so far")
     assert left(conversations) == sorted(["a", compacted.session_id])
     old = conversations.get_session("a", owner="alice")
     assert old is not None
     assert old.moved_to == compacted.session_id
 
 
-@pytest.mark.parametrize(
-    "make", [branching.fork, lambda store, name, **options: branching.compact(store, name, "so far", **options)]
-)
+@pytest.mark.parametrize("make", [branching.fork, lambda access, name: branching.compact(access, name, "so far")])
 def test_where_there_is_one_place_only_nothing_is_lost(kind: Kind, make: Any) -> None:
     conversations = kind(max_sessions=1)
     started(conversations, kind, "a")
     with pytest.raises(TooManySessions):
-        make(conversations, "a", owner="alice")
+        make(conversations.access("alice"), "a")
     assert conversations.get_session("a", owner="alice") == {"history": ["a"]}
     conversations.append("a", "goes on", owner="alice")
 
@@ -235,7 +233,7 @@ def test_where_there_is_one_place_only_nothing_is_lost(kind: Kind, make: Any) ->
 def test_a_new_id_needs_no_place(kind: Kind, policy: str, most: int) -> None:
     conversations = kind(max_sessions=most, sessions_policy=policy)
     started(conversations, kind, *"ab"[:most])
-    rotated = rotation.rotate_id(conversations, "a", owner="alice")
+    rotated = rotation.rotate_id(conversations.access("alice"), "a")
     assert rotated == {"history": ["a"]}
     assert left(conversations) == sorted([rotated.session_id, *"b"[: most - 1]])
 
@@ -245,7 +243,7 @@ def test_a_new_owner_needs_one(kind: Kind) -> None:
     conversations.save_session("anonymous", {"n": 1}, owner="anonymous:1")
     started(conversations, kind, "a")
     with pytest.raises(TooManySessions):
-        rotation.rotate_id(conversations, "anonymous", new_owner="alice", owner="anonymous:1")
+        rotation.rotate_id(conversations.access("anonymous:1"), "anonymous", new_owner="alice")
     assert conversations.get_session("anonymous", owner="anonymous:1") == {"n": 1}
 
 
@@ -346,7 +344,7 @@ def test_the_same_start_by_many_is_one_session(server: Server) -> None:
         conversations.save_session(name, {}, owner="alice")
 
     def start(_: int) -> str:
-        return conversations.start({"n": 1}, token="b" * 32, digest="d", owner="alice")[0].session_id
+        return sessions.start(conversations.access("alice"), {"n": 1}, token="b" * 32, digest="d")[0].session_id
 
     with ThreadPoolExecutor(20) as pool:
         (session_id,) = set(pool.map(start, range(20)))
@@ -406,11 +404,11 @@ def test_by_default_fifty(url: str) -> None:
 
 def test_an_alias_at_the_quota(kind: Kind) -> None:
     conversations = kind(max_sessions=1)
-    first = aliases.resolve(conversations, "web:1", create=True, owner="alice")
-    second = aliases.resolve(conversations, "web:2", create=True, owner="alice")
+    first = aliases.resolve(conversations.access("alice"), "web:1", create=True)
+    second = aliases.resolve(conversations.access("alice"), "web:2", create=True)
     assert first is not None
     assert second is not None
-    again = aliases.resolve(conversations, "web:1", create=True, owner="alice")
+    again = aliases.resolve(conversations.access("alice"), "web:1", create=True)
     assert again is not None
     assert again.session_id not in (first.session_id, second.session_id)
     assert left(conversations) == [again.session_id]
@@ -480,7 +478,7 @@ def test_the_bucket_fills_again(kind: Kind) -> None:
 
     def spend() -> int:
         try:
-            conversations.spend("alice")
+            conversations.access("alice").count_turn()
         except TooManyTurns as error:
             return error.retry_after_ms
         return 0
@@ -502,7 +500,7 @@ def test_while_the_store_is_away_nobody_counts(unused_url: str) -> None:
     client = redis.Redis.from_url(unused_url)
     conversations = PlainConversations(RedisHarness(client, settings).store, settings)
     for _ in range(3):
-        conversations.spend("alice")
+        conversations.access("alice").count_turn()
 
 
 @pytest.fixture

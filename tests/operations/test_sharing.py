@@ -77,7 +77,7 @@ def path_of(endpoint: str, session_id: str = "s") -> tuple[str, str]:
 
 
 def stored(service: OwnedService, session_id: str = "s") -> Any:
-    found = service.convstore.backend.store.load(session_id, ANY, is_interaction=False)
+    found = service.convstore._access().backend.store.load(session_id, ANY, is_interaction=False)
     return found and (
         found.version,
         found.fields,
@@ -177,8 +177,8 @@ def test_over_http_nobody_shares() -> None:
 @pytest.fixture
 def conversations(conversations: PlainConversations) -> PlainConversations:
     conversations.save_session("s", {"kept": True, "history": TALK}, owner="owner")
-    updates.share(conversations, "s", "reader", "reader", owner="owner")
-    updates.share(conversations, "s", "writer", "writer", owner="owner")
+    updates.share(conversations.access("owner"), "s", "reader", "reader")
+    updates.share(conversations.access("owner"), "s", "writer", "writer")
     return conversations
 
 
@@ -256,16 +256,16 @@ def test_the_owner_stays_whoever_replaces(conversations: PlainConversations) -> 
 
 
 def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: PlainConversations) -> None:
-    aliases.link(conversations, "web:1", "s", owner="owner")
+    aliases.link(conversations.access("owner"), "web:1", "s")
     before = [s.version for s in conversations.list_sessions(owner="owner").sessions]
     for guest in ("reader", "writer"):
         for call in (
-            lambda guest=guest: branching.compact(conversations, "s", "so far", owner=guest),
-            lambda guest=guest: rotation.rotate_id(conversations, "s", owner=guest),
-            lambda guest=guest: rotation.rotate_id(conversations, "s", new_owner=guest, owner=guest),
-            lambda guest=guest: hold(conversations, "s", owner=guest),
-            lambda guest=guest: aliases.link(conversations, "web:2", "s", owner=guest),
-            lambda guest=guest: updates.share(conversations, "s", "friend", "writer", owner=guest),
+            lambda guest=guest: branching.compact(conversations.access(guest), "s", "so far"),
+            lambda guest=guest: rotation.rotate_id(conversations.access(guest), "s"),
+            lambda guest=guest: rotation.rotate_id(conversations.access(guest), "s", new_owner=guest),
+            lambda guest=guest: hold(conversations.access(guest), "s"),
+            lambda guest=guest: aliases.link(conversations.access(guest), "web:2", "s"),
+            lambda guest=guest: updates.share(conversations.access(guest), "s", "friend", "writer"),
             lambda guest=guest: conversations.touch("s", ttl=1, owner=guest),
             lambda guest=guest: conversations.delete_session("s", owner=guest),
         ):
@@ -280,9 +280,9 @@ def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: Plain
 
 
 def test_revoked_in_the_middle_of_a_turn(conversations: PlainConversations) -> None:
-    turn, _ = begin(conversations, "s", {"role": "user", "content": "q"}, owner="writer")
+    turn, _ = begin(conversations.access("writer"), "s", {"role": "user", "content": "q"})
     assert turn
-    updates.share(conversations, "s", "writer", None, owner="owner")
+    updates.share(conversations.access("owner"), "s", "writer", None)
     with pytest.raises(SessionNotFound), turn:
         turn.reply("too late")
     session = conversations.get_session("s", owner="owner")
@@ -295,12 +295,12 @@ def test_a_known_token_is_no_way_back(conversations: PlainConversations, role: A
     """A repeat would answer with the receipt, and move the lifetime."""
     calls: list[Any] = [
         lambda: conversations.append("s", "x", token="T", owner="writer"),
-        lambda: begin(conversations, "s", {"role": "user", "content": "q"}, token="B", owner="writer"),
-        lambda: messages.edit(conversations, "s", 1, "y", token="E", owner="writer"),
+        lambda: begin(conversations.access("writer"), "s", {"role": "user", "content": "q"}, token="B"),
+        lambda: messages.edit(conversations.access("writer"), "s", 1, "y", token="E"),
     ]
     for call in calls:
         call()
-    updates.share(conversations, "s", "writer", role, owner="owner")
+    updates.share(conversations.access("owner"), "s", "writer", role)
     for call in calls:
         with pytest.raises(SessionNotFound if role is None else Forbidden):
             call()
@@ -335,7 +335,7 @@ def test_a_share_ends_with_its_session(conversations: PlainConversations, harnes
     assert conversations.get_session("s", owner="reader") is None
     conversations.save_session("s", {"new": True}, owner="owner")
     assert conversations.get_session("s", owner="reader") is None
-    updates.share(conversations, "s", "reader", "reader", owner="owner")
+    updates.share(conversations.access("owner"), "s", "reader", "reader")
     harness.expire("s")
     conversations.save_session("s", {"newer": True}, owner="owner")
     assert conversations.get_session("s", owner="reader") is None
@@ -344,14 +344,14 @@ def test_a_share_ends_with_its_session(conversations: PlainConversations, harnes
 def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: PlainConversations) -> None:
     """Shares of an ownerless session, and names that look like our own words."""
     conversations.save_session("free", {"a": 1}, owner=None)
-    updates.share(conversations, "free", "friend", "reader", owner=None)
+    updates.share(conversations.access(None), "free", "friend", "reader")
     assert conversations.get_session("free", owner="friend") == {"a": 1}
     assert conversations.get_session("free", owner="other") is None
     for name in ("*", "=owner", "s:owner", "wner", "owner ", "OWNER"):
         assert conversations.get_session("s", owner=name) is None
-        updates.share(conversations, "s", name, "reader", owner="owner")
+        updates.share(conversations.access("owner"), "s", name, "reader")
         assert conversations.get_session("s", owner=name) is not None
-        updates.share(conversations, "s", name, None, owner="owner")
+        updates.share(conversations.access("owner"), "s", name, None)
         assert conversations.get_session("s", owner=name) is None
 
 
@@ -360,7 +360,7 @@ def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: Plain
 )
 def test_a_share_is_checked(conversations: PlainConversations, name: Any, role: Any) -> None:
     with pytest.raises(InvalidInput):
-        updates.share(conversations, "s", name, role, owner="owner")
+        updates.share(conversations.access("owner"), "s", name, role)
 
 
 def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
@@ -372,30 +372,30 @@ def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
         return session.version
 
     before = version()
-    updates.share(conversations, "s", "friend", "reader", owner="owner")
-    updates.share(conversations, "s", "friend", "reader", owner="owner")
+    updates.share(conversations.access("owner"), "s", "friend", "reader")
+    updates.share(conversations.access("owner"), "s", "friend", "reader")
     assert version() == before + 1
-    updates.share(conversations, "s", "friend", None, owner="owner")
-    updates.share(conversations, "s", "friend", None, owner="owner")
+    updates.share(conversations.access("owner"), "s", "friend", None)
+    updates.share(conversations.access("owner"), "s", "friend", None)
     assert version() == before + 2
 
 
 def test_a_copy_is_shared_as_its_source(conversations: PlainConversations) -> None:
-    compacted = branching.compact(conversations, "s", "so far", owner="owner").session_id
-    rotated = rotation.rotate_id(conversations, compacted, owner="owner").session_id
+    compacted = branching.compact(conversations.access("owner"), "s", "so far").session_id
+    rotated = rotation.rotate_id(conversations.access("owner"), compacted).session_id
     assert conversations.get_session(rotated, owner="reader") is not None
-    forked = branching.fork(conversations, rotated, owner="owner").session_id
+    forked = branching.fork(conversations.access("owner"), rotated).session_id
     assert conversations.get_session(forked, owner="reader") is None
 
 
 def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> None:
     def summary(left_out: list[Any]) -> str:
-        updates.share(conversations, "s", "reader", None, owner="owner")
-        updates.share(conversations, "s", "late", "reader", owner="owner")
-        updates.update(conversations, "s", title="renamed", owner="owner")
+        updates.share(conversations.access("owner"), "s", "reader", None)
+        updates.share(conversations.access("owner"), "s", "late", "reader")
+        updates.update(conversations.access("owner"), "s", title="renamed")
         return "so far"
 
-    compacted = branching.compact(conversations, "s", summary, owner="owner")
+    compacted = branching.compact(conversations.access("owner"), "s", summary)
     assert compacted.title == "renamed"
     assert conversations.get_session(compacted.session_id, owner="reader") is None
     assert conversations.get_session(compacted.session_id, owner="late") is not None
@@ -403,7 +403,7 @@ def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> Non
 
 def test_who_shared_before_a_login_does_not_follow(conversations: PlainConversations) -> None:
     """Session fixation: the attacker had started it, and shared it with an account of their own."""
-    taken = rotation.rotate_id(conversations, "s", new_owner="victim", owner="owner").session_id
+    taken = rotation.rotate_id(conversations.access("owner"), "s", new_owner="victim").session_id
     for attacker in ("owner", "reader", "writer"):
         for session_id in ("s", taken):
             assert conversations.get_session(session_id, owner=attacker) is None
@@ -413,8 +413,8 @@ def test_who_shared_before_a_login_does_not_follow(conversations: PlainConversat
 
 
 def test_a_superseded_guest_writes_nothing(conversations: PlainConversations) -> None:
-    turn, _ = begin(conversations, "s", "q", owner="writer")
-    begin(conversations, "s", "mine", policy="supersede", owner="owner")
+    turn, _ = begin(conversations.access("writer"), "s", "q")
+    begin(conversations.access("owner"), "s", "mine", policy="supersede")
     assert turn
     with pytest.raises(TurnLost), turn:
         turn.reply("late")

@@ -41,9 +41,9 @@ def fill(conversations: Any) -> None:
 
 def rich(conversations: PlainConversations) -> None:
     fill(conversations)
-    messages.edit(conversations, "full", 1, say("hi!"), keep=True, owner="alice")
-    messages.redact(conversations, "full", 2, owner="alice")
-    updates.update(conversations, "data", title="Ünï", owner="alice")
+    messages.edit(conversations.access("alice"), "full", 1, say("hi!"), keep=True)
+    messages.redact(conversations.access("alice"), "full", 2)
+    updates.update(conversations.access("alice"), "data", title="Ünï")
 
 
 def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, Any]:
@@ -64,38 +64,38 @@ def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, 
 def test_there_and_back(conversations: PlainConversations) -> None:
     rich(conversations)
     before = shown(conversations)
-    lines = [json.dumps(line) for line in transfer.export(conversations, owner="alice")]
+    lines = [json.dumps(line) for line in transfer.export(conversations.access("alice"))]
     assert not any("secret" in line for line in lines)
-    deleted, is_all = owners.delete(conversations, owner="alice")
+    deleted, is_all = owners.delete(conversations.access("alice"))
     assert (deleted, is_all, shown(conversations)) == (4, True, {})
     assert conversations.get_session("bobs", owner="bob") is not None
     for imported in (4, 0):
-        assert transfer.take_in(conversations, map(json.loads, lines), owner="alice") == imported
+        assert transfer.take_in(conversations.access("alice"), map(json.loads, lines)) == imported
         assert shown(conversations) == before
-    assert owners.usage(conversations, owner="alice") == (12, 30)
+    assert owners.usage(conversations.access("alice")) == (12, 30)
 
 
 def test_export_is_no_interaction(harness: Harness, conversations: PlainConversations) -> None:
     fill(conversations)
     harness.age(1000_000)
     before = max(harness.lifetimes("data"))
-    list(transfer.export(conversations, owner="alice"))
+    list(transfer.export(conversations.access("alice")))
     assert max(harness.lifetimes("data")) <= before
 
 
 def test_what_is_there_stays_as_it_is(conversations: PlainConversations) -> None:
     fill(conversations)
-    lines = list(transfer.export(conversations, owner="alice"))
+    lines = list(transfer.export(conversations.access("alice")))
     conversations.save_session("data", {"newer": True}, owner="alice")
-    assert transfer.take_in(conversations, lines, owner="alice") == 0
+    assert transfer.take_in(conversations.access("alice"), lines) == 0
     assert conversations.get_session("data", owner="alice") == {"newer": True}
 
 
 def test_anothers_id_is_not_taken(conversations: PlainConversations) -> None:
     fill(conversations)
-    lines = [{**line, "session_id": "bobs"} for line in transfer.export(conversations, owner="alice")][:1]
+    lines = [{**line, "session_id": "bobs"} for line in transfer.export(conversations.access("alice"))][:1]
     with pytest.raises(SessionNotFound):
-        transfer.take_in(conversations, lines, owner="alice")
+        transfer.take_in(conversations.access("alice"), lines)
     assert conversations.get_session("bobs", owner="bob") == {"history": [say("secret")]}
 
 
@@ -111,25 +111,25 @@ def test_an_interrupted_export_goes_on(conversations: PlainConversations, harnes
         index = "chat:session:owner:{alice}"
         harness.client.zadd(index, {f"s{number}": 1_700_000_000_000 + number for number in range(230)})
     seen, cursor = [], None
-    for line in transfer.export(conversations, owner="alice"):
+    for line in transfer.export(conversations.access("alice")):
         seen.append(line["session_id"])
         if "cursor" in line:
             cursor = line["cursor"]
             break
     assert len(seen) == 100
     conversations.delete_session(seen[5], owner="alice")
-    rest = [line["session_id"] for line in transfer.export(conversations, after=cursor, owner="alice")]
+    rest = [line["session_id"] for line in transfer.export(conversations.access("alice"), after=cursor)]
     assert sorted(seen + rest) == sorted(f"s{number}" for number in range(230))
     for foreign in ("x", "", "1; --", "٣"):
         if isinstance(harness, RedisHarness) and foreign:
             with pytest.raises(InvalidInput):
-                list(transfer.export(conversations, after=foreign, owner="alice"))
+                list(transfer.export(conversations.access("alice"), after=foreign))
 
 
 def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> None:
     for number in range(30):
         conversations.save_session(f"s{number}", {}, owner="alice")
-    assert owners.delete(conversations, seconds=-1, owner="alice") == (0, False)
+    assert owners.delete(conversations.access("alice"), seconds=-1) == (0, False)
     store: Any = conversations.backend.store
     calls, apply = iter(range(10)), store.apply
 
@@ -140,11 +140,11 @@ def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> N
 
     store.apply = dying
     with pytest.raises(KeyboardInterrupt):
-        owners.delete(conversations, owner="alice")
+        owners.delete(conversations.access("alice"))
     del store.apply
     assert len(shown(conversations)) == 20
-    assert owners.delete(conversations, owner="alice") == (20, True)
-    assert owners.delete(conversations, owner="alice") == (0, True)
+    assert owners.delete(conversations.access("alice")) == (20, True)
+    assert owners.delete(conversations.access("alice")) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -155,24 +155,24 @@ def test_what_was_interrupted_says_what_was_written(
 ) -> None:
     """So many sessions were done; of the next one nothing was written, or nobody knows."""
     fill(conversations)
-    lines = list(transfer.export(conversations, owner="alice"))
+    lines = list(transfer.export(conversations.access("alice")))
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
     with pytest.raises(StoreUnavailable) as caught:
-        owners.delete(away, owner="alice")
+        owners.delete(away.access("alice"))
     assert caught.value.written is written
-    owners.delete(conversations, owner="alice")
+    owners.delete(conversations.access("alice"))
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
     with pytest.raises(StoreUnavailable) as caught:
-        transfer.take_in(away, [{**line, "session_id": new_id()} for line in lines], owner="alice")
+        transfer.take_in(away.access("alice"), [{**line, "session_id": new_id()} for line in lines])
     assert caught.value.written is written
 
 
 def test_nothing_of_a_deleted_owner_is_left(conversations: PlainConversations, harness: Harness) -> None:
     rich(conversations)
-    aliases.link(conversations, "web:1", "full", owner="alice")
-    updates.share(conversations, "full", "bob", "reader", owner="alice")
-    owners.delete(conversations, owner="alice")
-    assert aliases.resolve(conversations, "web:1", owner="alice") is None
+    aliases.link(conversations.access("alice"), "web:1", "full")
+    updates.share(conversations.access("alice"), "full", "bob", "reader")
+    owners.delete(conversations.access("alice"))
+    assert aliases.resolve(conversations.access("alice"), "web:1") is None
     assert conversations.get_session("full", owner="bob") is None
     if isinstance(harness, RedisHarness):
         client: Any = harness.client
@@ -186,11 +186,11 @@ def test_a_corrupt_session_spoils_no_other(server: Server) -> None:
     fill(conversations)
     server.client.rpush("chat:session:{full}:history", "not ours")
     server.client.hset("chat:session:{list}", "shape", "round")
-    lines = list(transfer.export(conversations, owner="alice"))
+    lines = list(transfer.export(conversations.access("alice")))
     assert sorted(line["session_id"] for line in lines if line.get("corrupt")) == ["full", "list"]
     assert len(lines) == 4
-    assert owners.delete(conversations, owner="alice") == (4, True)
-    assert transfer.take_in(conversations, lines, owner="alice") == 2
+    assert owners.delete(conversations.access("alice")) == (4, True)
+    assert transfer.take_in(conversations.access("alice"), lines) == 2
 
 
 GOOD = {
@@ -373,7 +373,7 @@ def test_no_import_goes_past_the_quota(valkey: Server) -> None:
     assert (answer.status_code, answer.json) == (200, {"imported": 8})
     with service.app.app_context():
         assert service.convstore.health().pending == 0
-        store: Any = service.convstore.backend.store
+        store: Any = service.convstore._access().backend.store
         while store and not isinstance(store, FallbackStore):
             store = getattr(store, "_store", None)
         assert store is None or not store._journal.may_hold()

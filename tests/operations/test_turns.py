@@ -15,7 +15,7 @@ from flask_convstore import TurnEnded
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import BeginTurn, CommitTurn, Delete, RenewTurn
 from flask_convstore.domain.messages import Message, Usage, join_element
-from flask_convstore.domain.results import ANY, Begun
+from flask_convstore.domain.results import ANY, CALLER, Begun
 from flask_convstore.errors import (
     ConflictError,
     CorruptValue,
@@ -42,8 +42,10 @@ from ..servers import Server
 from ..service import Service
 
 
-def take(conversations: PlainConversations, message: Any = USER, session_id: str = "s", **options: Any) -> Turn:
-    turn, _ = begin(conversations, session_id, message, **options)
+def take(
+    conversations: PlainConversations, message: Any = USER, session_id: str = "s", owner: Any = CALLER, **options: Any
+) -> Turn:
+    turn, _ = begin(conversations.access(owner), session_id, message, **options)
     assert turn
     return turn
 
@@ -83,7 +85,7 @@ def test_the_window(started: PlainConversations, last: int | None, expected: lis
         assert turn.history == ([0, 1, 2, 3, USER] if expected is None else expected)
         turn.reply("x")
     with pytest.raises(InvalidInput):
-        begin(started, "s", USER, last=0)
+        begin(started.access(), "s", USER, last=0)
 
 
 def test_a_turn_without_a_reply_is_unanswered(started: PlainConversations) -> None:
@@ -157,13 +159,13 @@ def started_again(conversations: PlainConversations) -> PlainConversations:
 
 def test_no_turn_of_nothing(conversations: PlainConversations) -> None:
     with pytest.raises(SessionNotFound):
-        begin(conversations, "s", USER)
+        begin(conversations.access(), "s", USER)
 
 
 def test_owners(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"history": []}, owner="alice")
     with pytest.raises(SessionNotFound):
-        begin(conversations, "s", USER, owner="bob")
+        begin(conversations.access("bob"), "s", USER)
     with take(conversations, owner="alice") as turn:
         turn.reply("hi")
     assert get(conversations)["history"] == [USER, BOT]
@@ -178,7 +180,7 @@ def test_a_turn_in_progress_rejects_another(started: PlainConversations, monkeyp
             patched.setattr(
                 "flask_convstore.operations.turns.time", SimpleNamespace(monotonic=lambda: 0, sleep=pytest.fail)
             )
-            begin(started, "s", "other")
+            begin(started.access(), "s", "other")
         assert 29_000 < caught.value.retry_after_ms <= 30_000
         assert get(started)["history"] == [USER]
         turn.reply("hi")
@@ -209,7 +211,7 @@ def test_waiting_has_an_end(harness: Harness) -> None:
     conversations.save_session("s", {"history": []})
     with take(conversations) as turn:
         with pytest.raises(TurnInProgress):
-            begin(conversations, "s", "other", policy="wait")
+            begin(conversations.access(), "s", "other", policy="wait")
         turn.reply("hi")
 
 
@@ -222,7 +224,7 @@ def test_who_waits_looks_often_and_no_longer_than_they_may(harness: Harness, mon
             clock = SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append)
             patched.setattr("flask_convstore.operations.turns.time", clock)
             with pytest.raises(TurnInProgress):
-                begin(conversations, "s", "other", policy="wait")
+                begin(conversations.access(), "s", "other", policy="wait")
         turn.reply("hi")
     assert max(pauses) <= 0.03
     assert 0.9 < sum(pauses) <= 1
@@ -230,7 +232,7 @@ def test_who_waits_looks_often_and_no_longer_than_they_may(harness: Harness, mon
 
 def test_a_turn_without_a_message_can_wait(started: PlainConversations) -> None:
     with take(started) as turn, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(hold, started, "s", policy="wait")
+        waiting = pool.submit(hold, started.access(), "s", policy="wait")
         with pytest.raises(TimeoutError):
             waiting.result(0.1)
         turn.reply("hi")
@@ -301,7 +303,7 @@ def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness, owner: str 
     with take(conversations, owner=owner) as turn:
         assert renewed.wait(10)
         with pytest.raises(TurnInProgress):
-            begin(conversations, "s", "other", owner=owner)
+            begin(conversations.access(owner), "s", "other")
         turn.reply("hi")
     with pytest.raises(TurnLost):
         harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1))
@@ -365,14 +367,14 @@ def test_turns_of_many_are_never_torn(started: PlainConversations, policy: Any) 
 def test_a_token_makes_a_turn_once(started: PlainConversations) -> None:
     with take(started, token="T") as turn:
         with pytest.raises(TurnInProgress):
-            begin(started, "s", USER, token="T")
+            begin(started.access(), "s", USER, token="T")
         turn.reply("hi")
-    again, begun = begin(started, "s", USER, token="T")
+    again, begun = begin(started.access(), "s", USER, token="T")
     assert again is None
     assert begun.reply
     assert (begun.receipt.first_seq, begun.reply.first_seq, begun.reply.version) == (1, 2, 3)
     with pytest.raises(TokenReused):
-        begin(started, "s", "another", token="T")
+        begin(started.access(), "s", "another", token="T")
     assert get(started)["history"] == [USER, BOT]
 
 
@@ -390,7 +392,7 @@ def test_a_failed_turn_can_be_taken_again(started: PlainConversations) -> None:
 def test_the_turn_of_a_dead_worker_can_be_taken_again(started: PlainConversations, harness: Harness) -> None:
     take(started, token="T")
     with pytest.raises(TurnInProgress):
-        begin(started, "s", USER, token="T")
+        begin(started.access(), "s", USER, token="T")
     end_lease(harness)
     with take(started, token="T") as turn:
         turn.reply("hi")
@@ -430,7 +432,7 @@ def test_a_turn_that_others_wrote_behind_is_lost(started: PlainConversations) ->
         raise ZeroDivisionError
     started.append("s", "somebody else")
     with pytest.raises(TurnLost):
-        begin(started, "s", USER, token="T")
+        begin(started.access(), "s", USER, token="T")
     assert get(started)["history"] == [USER, "somebody else"]
 
 
@@ -466,10 +468,10 @@ def test_a_predecessors_token_leads_nowhere(started: PlainConversations) -> None
     started.delete_session("s")
     started.save_session("s", {"history": ["the successor's"]})
     with pytest.raises(SessionNotFound) as caught:
-        converse(started, "s", Message(USER), Replier(lambda turn: "hi"), token="T")
+        converse(started.access(), "s", Message(USER), Replier(lambda turn: "hi"), token="T")
     assert caught.value.session_id == "s"
     with pytest.raises(SessionNotFound):
-        converse(started, "s", Message("x"), None, token="A")
+        converse(started.access(), "s", Message("x"), None, token="A")
     assert started.append("s", "x", token="A").repeated
     assert get(started)["history"] == ["the successor's"]
 
@@ -482,7 +484,7 @@ def test_a_turn_has_one_reply(started: PlainConversations) -> None:
         again = turn.reply(None)
         assert again
         assert again["content"] == "a"
-    exchange = converse(started, "s", Message(USER), Replier(lambda turn: turn.reply("x") and None), token="T")
+    exchange = converse(started.access(), "s", Message(USER), Replier(lambda turn: turn.reply("x") and None), token="T")
     assert exchange.reply
     assert exchange.reply["content"] == "x"
 
@@ -508,7 +510,7 @@ def test_a_status_is_a_change_of_the_history(started: PlainConversations) -> Non
 @pytest.mark.parametrize("options", [{"last": "3"}, {"last": 1.5}, {"last": True}, {"policy": "wiat"}])
 def test_bad_options_are_refused(started: PlainConversations, options: Any) -> None:
     with pytest.raises(InvalidInput):
-        begin(started, "s", USER, **options)
+        begin(started.access(), "s", USER, **options)
     assert get(started)["history"] == []
 
 
@@ -555,7 +557,7 @@ def test_a_repeat_after_a_delete_never_revives(started: PlainConversations) -> N
     with take(started, token="T") as turn:
         turn.reply("hi")
     started.delete_session("s")
-    again, begun = begin(started, "s", USER, token="T")
+    again, begun = begin(started.access(), "s", USER, token="T")
     assert (again, begun.snapshot) == (None, None)
     assert begun.reply
     assert not started.exists("s")
@@ -573,7 +575,7 @@ def test_a_turn_without_a_message_whose_session_is_deleted_before_its_answer_com
     conversations = PlainConversations(Slow(harness.store))
     conversations.save_session("s", {"history": []})
     with pytest.raises(SessionNotFound) as caught:
-        hold(conversations, "s")
+        hold(conversations.access(), "s")
     assert caught.value.session_id == "s"
 
 
@@ -622,7 +624,7 @@ async def cancelled(turn: Turn) -> None:
 
 def test_a_cancelled_handler_is_a_failed_one(started: PlainConversations) -> None:
     with pytest.raises(ReplyFailed):
-        converse(started, "s", Message(USER), Replier(cancelled))
+        converse(started.access(), "s", Message(USER), Replier(cancelled))
     assert statuses(started) == ["failed"]
 
 
@@ -636,7 +638,7 @@ def test_a_cancelled_handler_is_a_failed_one(started: PlainConversations) -> Non
     ],
 )
 def test_handlers(started: PlainConversations, handler: Any, content: str) -> None:
-    exchange = converse(started, "s", Message(USER), Replier(handler))
+    exchange = converse(started.access(), "s", Message(USER), Replier(handler))
     assert exchange.reply
     assert exchange.reply["content"] == content
 
@@ -646,7 +648,9 @@ def test_what_is_not_async_needs_no_event_loop(started: PlainConversations, repl
     """The thread of an async view has one already, and a second cannot run in it."""
 
     async def view() -> None:
-        converse(started, "s", Message(USER), Replier(lambda turn: iter("hi") if reply == "iterator" else reply))
+        converse(
+            started.access(), "s", Message(USER), Replier(lambda turn: iter("hi") if reply == "iterator" else reply)
+        )
 
     asyncio.run(view())
     assert get(started)["history"] == ([USER, BOT] if reply else [USER])
@@ -655,16 +659,16 @@ def test_what_is_not_async_needs_no_event_loop(started: PlainConversations, repl
 @pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
 def test_the_first_message_makes_the_title(started: PlainConversations, replier: Replier | None) -> None:
     for content in ("hello", "more"):
-        converse(started, "s", Message({"role": "user", "content": content}), replier)
+        converse(started.access(), "s", Message({"role": "user", "content": content}), replier)
     assert get(started).title == "hello"
 
 
 @pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
 def test_a_message_for_another_version_is_refused(started: PlainConversations, replier: Replier | None) -> None:
     with pytest.raises(ConflictError):
-        converse(started, "s", Message(USER), replier, expected="2")
+        converse(started.access(), "s", Message(USER), replier, expected="2")
     assert get(started)["history"] == []
-    converse(started, "s", Message(USER), replier, expected="1")
+    converse(started.access(), "s", Message(USER), replier, expected="1")
 
 
 def test_conversing_is_repeatable(started: PlainConversations) -> None:
@@ -677,20 +681,20 @@ def test_conversing_is_repeatable(started: PlainConversations) -> None:
         return "hi"
 
     with pytest.raises(ReplyFailed):
-        converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
-    first = converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+        converse(started.access(), "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    first = converse(started.access(), "s", Message(USER, {"m": 1}), Replier(handler), token="T")
     assert len(calls) == 2
     started.append("s", "later")
-    again = converse(started, "s", Message(USER, {"m": 1}), Replier(handler), token="T")
+    again = converse(started.access(), "s", Message(USER, {"m": 1}), Replier(handler), token="T")
     assert len(calls) == 2
     assert (again.message, again.reply) == (first.message, first.reply)
     assert again.receipt.version == first.receipt.version
 
 
 def test_conversing_without_a_handler_is_repeatable(started: PlainConversations) -> None:
-    first = converse(started, "s", Message(USER), None, token="T")
+    first = converse(started.access(), "s", Message(USER), None, token="T")
     started.append("s", "later")
-    again = converse(started, "s", Message(USER), None, token="T")
+    again = converse(started.access(), "s", Message(USER), None, token="T")
     assert (again.message, again.reply, again.receipt.version) == (first.message, None, first.receipt.version)
 
 
@@ -703,7 +707,7 @@ def test_conversing_without_a_handler_is_repeatable(started: PlainConversations)
 )
 def test_a_refused_option_is_named(started: PlainConversations, options: Any, path: str, given: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        begin(started, "s", USER, **options)
+        begin(started.access(), "s", USER, **options)
     assert caught.value.path == path
     assert f"not {given}; nothing was written" in caught.value.reason
 
@@ -726,7 +730,7 @@ def test_a_corrupt_message_before_is_not_told_as_if_nothing_was_written(valkey: 
     valkey.client.hset(session, "turn_until", 1)
     valkey.client.lset(history, 0, '1{"at":1800000000000}\nno JSON')
     with pytest.raises(CorruptValue, match="seq 1") as caught:
-        converse(conversations, "corrupt", Message(USER), Replier(lambda turn: "r"))
+        converse(conversations.access(), "corrupt", Message(USER), Replier(lambda turn: "r"))
     assert caught.value.written
     assert b'"r"' in valkey.client.lrange(history, -1, -1)[0]
 
@@ -748,11 +752,11 @@ def test_a_reply_that_cannot_be_stored_tells_whose_it_was(
     started: PlainConversations, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ReplyFailed, match="cannot be stored") as caught:
-        converse(started, "s", Message(USER), Replier(lambda turn: {"content": object()}))
+        converse(started.access(), "s", Message(USER), Replier(lambda turn: {"content": object()}))
     assert caught.value.session_id == "s"
     assert "returned what cannot be stored: history[0].content" in caplog.text
     with pytest.raises(SessionNotFound) as missing:
-        converse(started, "gone", Message(USER), None)
+        converse(started.access(), "gone", Message(USER), None)
     assert missing.value.session_id == "gone"
 
 
@@ -809,18 +813,18 @@ def test_what_is_no_reply_is_named(started: PlainConversations, reply: Any, kind
 
 
 def test_a_token_without_a_handler_comes_with_one_message_only(started: PlainConversations) -> None:
-    converse(started, "s", Message(USER), None, token="T")
+    converse(started.access(), "s", Message(USER), None, token="T")
     with pytest.raises(TokenReused):
-        converse(started, "s", Message({"role": "user", "content": "another"}), None, token="T")
-    converse(started, "s", Message(USER), None)
+        converse(started.access(), "s", Message({"role": "user", "content": "another"}), None, token="T")
+    converse(started.access(), "s", Message(USER), None)
     assert get(started)["history"] == [USER, USER]
 
 
 def test_a_repeat_without_a_handler_finds_a_deleted_session_gone(started: PlainConversations) -> None:
-    converse(started, "s", Message(USER), None, token="T")
+    converse(started.access(), "s", Message(USER), None, token="T")
     started.delete_session("s")
     with pytest.raises(SessionNotFound) as caught:
-        converse(started, "s", Message(USER), None, token="T")
+        converse(started.access(), "s", Message(USER), None, token="T")
     assert caught.value.session_id == "s"
 
 
@@ -828,7 +832,7 @@ def test_no_more_is_read_than_was_asked_for(started: PlainConversations) -> None
     """The messages asked for, and the one before, which tells what became of its turn."""
     started.append("s", *range(10))
     for last, read in ((1, 2), (3, 3), (None, 13)):
-        turn, begun = begin(started, "s", USER, last=last)
+        turn, begun = begin(started.access(), "s", USER, last=last)
         assert turn
         assert begun.snapshot
         assert len(begun.snapshot.elements) == read
@@ -864,7 +868,7 @@ def test_a_lease_is_as_long_as_it_says() -> None:
     with take(conversations) as turn:
         assert harness.store.turn_remaining_ms("s", ANY) == 60_000
         turn.reply("hi")
-    held, _ = hold(conversations, "s")
+    held, _ = hold(conversations.access(), "s")
     with held:
         assert harness.store.turn_remaining_ms("s", ANY) == 60_000
 
@@ -884,7 +888,7 @@ def test_a_move_is_ended_by_the_token_of_its_turn(harness: Harness) -> None:
     """So that whoever begins the turn again, as its answer was lost, finds its end."""
     conversations = PlainConversations(recorder := Recorder(harness.store))
     conversations.save_session("s", {"history": [1]})
-    turn, _ = hold(conversations, "s")
+    turn, _ = hold(conversations.access(), "s")
     with turn:
         turn.move_to("t", 2)
     command = recorder.commands[-1]
@@ -893,23 +897,23 @@ def test_a_move_is_ended_by_the_token_of_its_turn(harness: Harness) -> None:
 
 
 def test_a_message_without_a_handler_is_counted_too(started: PlainConversations) -> None:
-    converse(started, "s", Message(USER, tokens=Usage(3, 0)), None)
+    converse(started.access(), "s", Message(USER, tokens=Usage(3, 0)), None)
     assert get(started).usage == Usage(3, 0)
 
 
 @pytest.mark.parametrize("replier", [None, Replier(lambda turn: "hi")])
 def test_a_bad_token_is_named(started: PlainConversations, replier: Replier | None) -> None:
     with pytest.raises(InvalidInput) as caught:
-        converse(started, "s", Message(USER), replier, token="a\nb")
+        converse(started.access(), "s", Message(USER), replier, token="a\nb")
     assert caught.value.path == "token"
     assert get(started)["history"] == []
 
 
 def test_an_exchange_whose_session_is_gone_names_it(started: PlainConversations) -> None:
-    _, begun = begin(started, "s", USER)
+    _, begun = begin(started.access(), "s", USER)
     started.delete_session("s")
     with pytest.raises(SessionNotFound) as caught:
-        first_exchange(started, "s", begun)
+        first_exchange(started.access(), "s", begun)
     assert caught.value.session_id == "s"
 
 
@@ -919,17 +923,17 @@ def test_an_exchange_is_read_again_for_whom_it_was(harness: Harness) -> None:
     worker.save_session("s", {"history": []}, owner="alice")
     with take(worker, token="T", owner="alice") as turn:
         turn.reply("hi")
-    _, begun = begin(worker, "s", USER, token="T", owner="alice")
-    exchange = first_exchange(worker, "s", begun, "alice")
+    _, begun = begin(worker.access("alice"), "s", USER, token="T")
+    exchange = first_exchange(worker.access("alice"), "s", begun)
     assert exchange.reply
     assert exchange.reply.body == BOT
     with pytest.raises(SessionNotFound):
-        first_exchange(worker, "s", begun)
+        first_exchange(worker.access(), "s", begun)
 
 
 def test_a_handler_that_fails_is_told(started: PlainConversations, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ReplyFailed, match="the reply handler failed"):
-        converse(started, "s", Message(USER), Replier(lambda turn: 1 // 0))
+        converse(started.access(), "s", Message(USER), Replier(lambda turn: 1 // 0))
     assert "the reply handler failed" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -959,7 +963,7 @@ def test_too_many_messages_are_refused(harness: Harness) -> None:
         assert (caught.value.limit, caught.value.size, caught.value.written) == (3, 4, False)
     assert not conversations.exists("t")
     with pytest.raises(TooLarge) as caught:
-        begin(conversations, "s", "the third, and there is no room for its reply")
+        begin(conversations.access(), "s", "the third, and there is no room for its reply")
     assert (caught.value.limit, caught.value.size) == (3, 4)
     assert get(conversations) == {"history": [1, 2]}
     conversations.append("s", data={"a": 1})
@@ -1033,7 +1037,7 @@ def test_large_sessions_are_refused(harness: Harness) -> None:
     session["history"].append("m" * 1_000)
     conversations.save_session("s", session)
     with pytest.raises(TooLarge, match="session"):
-        begin(conversations, "s", "m" * 400)
+        begin(conversations.access(), "s", "m" * 400)
     session["history"].pop(0)
     conversations.save_session("s", session)
     conversations.append("s", "m" * 500, data={"a": "y" * 250})
@@ -1103,7 +1107,7 @@ def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
     renewal = RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1000)
     for call in (
         lambda: outlived.append("s", "x"),
-        lambda: begin(outlived, "s", USER),
+        lambda: begin(outlived.access(), "s", USER),
         lambda: outlived.backend.store.apply(renewal),
     ):
         with pytest.raises(SessionNotFound):

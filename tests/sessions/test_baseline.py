@@ -10,12 +10,12 @@ from flask_convstore.domain.messages import Message, Usage
 from flask_convstore.domain.results import ANY, Alias, Snapshot
 from flask_convstore.sessions import diff
 from flask_convstore.sessions.baseline import Base, base_created, base_merged, base_read
-from flask_convstore.sessions.content import Form
+from flask_convstore.sessions.content import ContentLimits
 
 from ..harness import MemoryHarness, PlainConversations
 from ..operations.test_sessions import get
 
-FORM = Form("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
+FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
 
 
 def test_a_saved_session_knows_what_was_saved() -> None:

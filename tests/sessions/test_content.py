@@ -9,10 +9,20 @@ import pytest
 
 from flask_convstore.domain.messages import Message, Usage
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
-from flask_convstore.sessions import content
-from flask_convstore.sessions.content import MAX_FIELDS, Form, check_data_size, check_facts, title_of
+from flask_convstore.sessions.content import (
+    MAX_FIELDS,
+    ContentLimits,
+    added,
+    check_data_size,
+    check_element,
+    check_facts,
+    elements_of,
+    encoded_fields,
+    texts,
+    title_of,
+)
 
-FORM = Form("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
+FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
 
 
 @pytest.mark.parametrize(
@@ -41,15 +51,15 @@ def test_how_a_conversation_is_called(body: Any, title: str) -> None:
 def test_the_first_user_message_of_many_names_the_session() -> None:
     messages = [{"role": "system", "content": '"user"'}, {"role": "user", "content": ""}]
     messages += [{"role": "user", "content": "this"}, {"role": "user", "content": "not this"}]
-    assert content.added(messages, FORM).first_title == "this"
-    assert content.added([Message(body) for body in messages], FORM).first_title == "this"
-    assert content.added(messages[:2], FORM).first_title == ""
+    assert added(messages, FORM).first_title == "this"
+    assert added([Message(body) for body in messages], FORM).first_title == "this"
+    assert added(messages[:2], FORM).first_title == ""
 
 
 def test_tokens_of_all_messages_are_summed() -> None:
     messages = [Message("a", tokens=Usage(1, 20)), Message("b"), Message("c", tokens=Usage(300, 4000))]
-    assert content.added(messages, FORM).usage == Usage(301, 4020)
-    assert content.added(["b"], FORM).usage is None
+    assert added(messages, FORM).usage == Usage(301, 4020)
+    assert added(["b"], FORM).usage is None
 
 
 @pytest.mark.parametrize("tokens", [(0, 0), (2**50 - 1, 1)])
@@ -66,9 +76,9 @@ def test_tokens_that_may_not(tokens: Any) -> None:
 
 def test_tokens_that_may_not_be_told_are_named_by_their_message() -> None:
     history = ["a", Message("b", tokens=Usage(-1, 0))]
-    _, _, given = content.texts({"history": history}, FORM)
+    _, _, given = texts({"history": history}, FORM)
     assert given
-    for accept in (lambda: content.added(history, FORM), lambda: list(content.elements_of(given, FORM))):
+    for accept in (lambda: added(history, FORM), lambda: list(elements_of(given, FORM))):
         with pytest.raises(InvalidInput) as caught:
             accept()
         assert caught.value.path == "history[1].tokens"
@@ -91,19 +101,19 @@ def test_fields_are_limited_to_a_number() -> None:
 
 
 def test_messages_are_limited_to_the_byte() -> None:
-    (element,) = content.added(["x"], FORM).elements
+    (element,) = added(["x"], FORM).elements
     room = FORM.max_message_bytes - len(element)
-    (fits,) = content.added(["x" * (room + 1)], FORM).elements
+    (fits,) = added(["x" * (room + 1)], FORM).elements
     assert len(fits) == FORM.max_message_bytes
     with pytest.raises(TooLarge) as caught:
-        content.added(["ok", "x" * (room + 2)], FORM)
+        added(["ok", "x" * (room + 2)], FORM)
     assert (caught.value.limit, caught.value.size, caught.value.path) == (1000, 1001, "history[1]")
-    content.check_element(fits, Message("x"), FORM)
+    check_element(fits, Message("x"), FORM)
     with pytest.raises(TooLarge) as caught:
-        content.check_element(fits + b"x", Message("x"), FORM)
+        check_element(fits + b"x", Message("x"), FORM)
     assert caught.value.path == "history[0]"
     with pytest.raises(InvalidInput) as deep:
-        content.check_element(fits, Message("x", {"a": [[[1]]]}), FORM)
+        check_element(fits, Message("x", {"a": [[[1]]]}), FORM)
     assert deep.value.path.startswith("message.metadata")
 
 
@@ -118,12 +128,12 @@ def test_messages_are_limited_to_the_byte() -> None:
 )
 def test_what_is_refused_is_named(content: Any, path: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        content.texts(content, FORM)
+        texts(content, FORM)
     assert caught.value.path == path
     assert reason in caught.value.reason
 
 
 def test_a_name_that_no_text_holds_is_refused() -> None:
     with pytest.raises(NotSerializable) as caught:
-        content.encoded_fields({"\ud800": 1}, FORM, "data")
+        encoded_fields({"\ud800": 1}, FORM, "data")
     assert caught.value.path == "data"

@@ -11,13 +11,13 @@ from flask_convstore.domain.messages import Message, Usage, bodies_of, message_o
 from flask_convstore.domain.results import ANY
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
 from flask_convstore.sessions import content, diff
-from flask_convstore.sessions.content import Form
+from flask_convstore.sessions.content import ContentLimits
 from flask_convstore.sessions.diff import dropped_of
 
 from ..harness import MemoryHarness, PlainConversations
 from ..operations.test_sessions import get
 
-FORM = Form("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
+FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_messages_that_were_not_changed_keep_their_envelopes(now: str, kept: str
     session["history"][:] = list(now)
     conversations.save_session("s", session)
     assert get(conversations)["history"] == list(now)
-    snapshot = conversations.backend.store.load("s", conversations.caller())
+    snapshot = conversations.access().load("s")
     assert snapshot
     elements = zip(snapshot.elements, now, strict=True)
     old = [letter for element, letter in elements if message_of(element, 1).metadata is not None]

@@ -12,14 +12,14 @@ from flask_convstore.domain.results import ANY
 from flask_convstore.errors import NotSerializable
 from flask_convstore.sessions import diff
 from flask_convstore.sessions.baseline import Base
-from flask_convstore.sessions.content import Form
+from flask_convstore.sessions.content import ContentLimits
 from flask_convstore.sessions.merge import Began, settled, take_over, whole_number, with_written
 from flask_convstore.sessions.session import plain
 
 from ..harness import MemoryHarness, PlainConversations
 from ..operations.test_sessions import get
 
-FORM = Form("history", 10**6, 10**6, 10)
+FORM = ContentLimits("history", 10**6, 10**6, 10)
 GONE = object()
 
 

@@ -131,7 +131,7 @@ def test_data_survive_the_idle_stop(folder: Path) -> None:
 
 def test_eight_processes_that_race_start_one_server(folder: Path) -> None:
     code = (
-        "import sys; from tests.test_embedded import *\n"
+        "import sys; from tests.stores.embedded.test_server import *\n"
         "with store(Path(sys.argv[1])) as conversations:\n"
         "    sys.stdin.readline()\n"
         "    conversations.setdefault('s', {'history': []})\n"
@@ -185,11 +185,11 @@ def test_two_apps_on_one_folder(folder: Path) -> None:
         apps.append((app, ConversationStore(app)))
     for app, convstore in apps:
         with app.app_context():
-            convstore.save_session("s", {"prefix": convstore.backend.settings.prefix})
+            convstore.save_session("s", {"prefix": convstore._access().backend.settings.prefix})
     assert len(servers(folder)) == 1
     for app, convstore in apps:
         with app.app_context():
-            assert convstore.get_session("s") == {"prefix": convstore.backend.settings.prefix}
+            assert convstore.get_session("s") == {"prefix": convstore._access().backend.settings.prefix}
             convstore.close()
 
 
@@ -394,7 +394,7 @@ def test_a_socket_that_was_removed(folder: Path) -> None:
 
 def test_signals_blocked_by_the_starter(folder: Path) -> None:
     code = (
-        "import signal, sys; from tests.test_embedded import *\n"
+        "import signal, sys; from tests.stores.embedded.test_server import *\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "with store(Path(sys.argv[1])) as conversations: conversations.save_session('s', {})\n"

@@ -254,7 +254,7 @@ def test_a_delete_that_races_writes_never_revives(server: Server) -> None:
                 elif number == 1:
                     conversations.save_session("s", session)
                 else:
-                    turn, _ = begin(conversations, "s", "late")
+                    turn, _ = begin(conversations.access(), "s", "late")
                     assert turn
                     turn.reply("late")
             except SessionNotFound:

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from flask_convstore import ANY, InvalidInput
+from flask_convstore.operations import sessions
 from flask_convstore.stores.redis import owner_index
 from flask_convstore.stores.redis.store import RedisStore
 
@@ -137,7 +138,7 @@ def test_a_new_session_and_its_entry_are_one_round_trip(server: Server) -> None:
         calls: list[Callable[[], Any]] = [
             lambda: conversations.save_session("new", {"history": ["m"]}),
             lambda: conversations.save_session("new", {"history": ["m"]}),
-            lambda: conversations.create("other", {}),
+            lambda: sessions.create(conversations.access(), "other", {}),
         ]
         for call in calls:
             proxy.reset()
@@ -280,7 +281,7 @@ def test_a_server_that_forgot_its_scripts_makes_no_session_twice(server: Server)
     conversations.save_session("first", {})
     for forget in range(3):
         server.client.script_flush()
-        _, receipt = conversations.create(f"s{forget}", {"n": forget})
+        _, receipt = sessions.create(conversations.access(), f"s{forget}", {"n": forget})
         assert (receipt.version, receipt.repeated) == (1, False)
     assert sorted(listed(conversations)) == ["first", "s0", "s1", "s2"]
 

@@ -108,7 +108,7 @@ def test_bytes_are_counted_as_they_are(server: Server) -> None:
     conversations = on(server.client, Settings(max_history=6, history_policy="trim"))
     conversations.save_session("s", {"a": "é", "history": []})
     for number in range(5):
-        turn, _ = begin(conversations, "s", f"ü{number}")
+        turn, _ = begin(conversations.access(), "s", f"ü{number}")
         assert turn
         with pytest.raises(ZeroDivisionError), turn:
             raise ZeroDivisionError
@@ -143,7 +143,7 @@ def test_a_turn_with_a_reply_is_two_round_trips_at_any_length(server: Server, le
         conversations = on(client, Settings())
         for _ in range(2):
             proxy.reset()
-            turn, _ = begin(conversations, "s", USER, last=10)
+            turn, _ = begin(conversations.access(), "s", USER, last=10)
             assert turn
             with turn:
                 assert len(turn.history) == 10
@@ -156,12 +156,12 @@ def test_a_turn_with_a_reply_is_two_round_trips_at_any_length(server: Server, le
 def test_waiting_for_a_turn_costs_nothing_at_any_length(server: Server) -> None:
     conversations = on(server.client, Settings())
     conversations.save_session("s", {"history": [BOT] * 2_000})
-    turn, _ = begin(conversations, "s", USER)
+    turn, _ = begin(conversations.access(), "s", USER)
     assert turn
     with Proxy(("127.0.0.1", server.port)) as proxy, redis.Redis(port=proxy.port, protocol=2) as client:
         waiting = on(client, Settings(turn_wait=1.5))
         with pytest.raises(TurnInProgress):
-            begin(waiting, "s", USER, last=1, policy="wait")
+            begin(waiting.access(), "s", USER, last=1, policy="wait")
         assert proxy.round_trips > 20
         assert proxy.received < 10_000
     with pytest.raises(SessionNotFound):

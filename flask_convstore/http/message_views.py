@@ -1,0 +1,86 @@
+"""Views of a session's messages: continue, page, edit, redact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+
+from ..domain import json_text
+from ..domain.messages import Message
+from ..domain.results import Receipt
+from ..operations import messages
+from ..operations.access import Access
+from ..operations.replies import converse
+from . import schemas
+from .door import Door
+from .reading import body_of, expected_state, idempotency_key, query_of, seq_of
+from .response import answer, marked
+from .shown import message_shown, messages_shown
+
+
+def continue_session(door: Door, access: Access, session_id: str) -> Response:
+    """Add a user's message, and the reply to it."""
+    settings = access.settings
+    message = schemas.message_of(body_of(settings, schemas.continue_body))
+    token = idempotency_key(access, "continue")
+    expected = expected_state(access, session_id)
+    exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected)
+    shown: dict[str, Any] = {
+        "session_id": session_id,
+        "version": exchange.receipt.version,
+        "message": message_shown(exchange.message, settings),
+        "reply": message_shown(exchange.reply, settings),
+    }
+    if exchange.previous:
+        shown["previous"] = message_shown(exchange.previous, settings)
+    return answer(shown, 201, exchange.receipt)
+
+
+def list_messages(door: Door, access: Access, session_id: str) -> Response:
+    """Show a page of messages, oldest first."""
+    query = query_of(schemas.MESSAGES_QUERY)
+    page = messages.page(access, session_id, before=query["before"], limit=query["limit"])
+    shown = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
+    response = marked(shown, 200, page.fallback)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def edit_message(door: Door, access: Access, session_id: str, seq: str) -> Response:
+    """Put another content in the place of a message of the client's."""
+    body = body_of(access.settings, schemas.EDIT_BODY)
+    token = idempotency_key(access, "edit")
+    message, receipt = messages.edit(
+        access,
+        session_id,
+        seq_of(session_id, seq),
+        lambda before: {**(before if isinstance(before, dict) else {}), "content": body["content"]},
+        metadata=body["metadata"],
+        expected=expected_state(access, session_id),
+        roles=access.settings.client_roles,
+        token=token,
+        request=json_text.dump(body["content"]).decode(),
+    )
+    return _changed(access, session_id, message, receipt)
+
+
+def redact_message(door: Door, access: Access, session_id: str, seq: str) -> Response:
+    """Remove the content of a message, for good."""
+    message, receipt = messages.redact(
+        access,
+        session_id,
+        seq_of(session_id, seq),
+        expected=expected_state(access, session_id),
+        roles=(*access.settings.visible_roles, None),
+    )
+    return _changed(access, session_id, message, receipt)
+
+
+def _changed(access: Access, session_id: str, message: Message, receipt: Receipt) -> Response:
+    shown = {
+        "session_id": session_id,
+        "version": receipt.version,
+        "message": message_shown(message, access.settings),
+    }
+    return answer(shown, 200, receipt)

@@ -1,0 +1,80 @@
+"""Reading a request: its body by a schema, its idempotency key, the state that it expects."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from flask import request
+from marshmallow import Schema
+
+from ..config import Settings
+from ..domain.validation import MAX_SEQ, check_name
+from ..errors import InvalidInput, MessageNotFound
+from ..operations import sessions
+from ..operations.access import Access
+from .request import limit_body, parser
+from .response import etag
+
+_BODY_SLACK = 65_536
+_ESCAPED = 3
+"""Longest text that a client makes by escaping, against its UTF-8: an emoji of 4 bytes takes 12."""
+
+
+def body_of(settings: Settings, schema: Callable[[Settings], Schema] | Schema) -> dict[str, Any]:
+    """Parse the request's body by *schema*. The body is bounded before it is read."""
+    largest = settings.max_message_bytes + settings.max_data_bytes
+    limit_body(request, _ESCAPED * largest + _BODY_SLACK)
+    form = schema if isinstance(schema, Schema) else schema(settings)
+    body: dict[str, Any] = parser.parse(form, request, location="json")
+    return body
+
+
+def query_of(schema: Schema) -> dict[str, Any]:
+    """Parse the request's query by *schema*."""
+    query: dict[str, Any] = parser.parse(schema, request, location="query")
+    return query
+
+
+def idempotency_key(access: Access, route: str) -> str | None:
+    """Make a token from the client's own key: 32 hexadecimal digits, for this route and owner only. None without a key."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    check_name(key, "Idempotency-Key")
+    owner = access.owner if isinstance(access.owner, str) else None
+    if route == "start" and owner is None and not _is_uuid(key):
+        # The session's id is made from the key, and without an owner the id alone protects the session.
+        raise InvalidInput("without an owner the key must be a UUID. Nothing was written.", "Idempotency-Key")
+    scope = f"{route}\n{owner or ''}\n{key}"
+    return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
+
+
+def expected_state(access: Access, session_id: str) -> str:
+    """Read the state that If-Match asks for: of several the one that the session is in, "" for any."""
+    if not request.headers.get("If-Match") or request.if_match.star_tag:
+        return ""
+    tags = [tag for tag in request.if_match if re.fullmatch(r"\d{1,16}-\d{1,16}", tag)]
+    if len(tags) > 1:
+        state = etag(sessions.existing(access, session_id, last=0))
+        tags = [tag for tag in tags if tag == state]
+    return tags[0] if tags else "0-0"  # an unknown or weak tag names no state
+
+
+def seq_of(session_id: str, text: str) -> int:
+    """Read the number of a message from a path. Any other text is a message that is not there: our 404, not the host's."""
+    seq = int(text) if re.fullmatch("[0-9]{1,16}", text) else 0
+    if not 1 <= seq < MAX_SEQ:
+        raise MessageNotFound(session_id, seq)
+    return seq
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,22 @@
+"""Views of the service itself: health, and the routes as an OpenAPI document."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from ..operations.access import Access
+from .door import Door
+from .openapi.document import document
+from .response import answer
+
+
+def health(door: Door, access: Access) -> Response:
+    """Tell whether sessions can be served."""
+    found = door.health()
+    return answer(found.public(), 200 if found.connected or found.can_start else 503)
+
+
+def openapi(door: Door, access: Access) -> Response:
+    """Show the routes as an OpenAPI document."""
+    served = door.served((request.endpoint or "").rpartition(".")[0])
+    return answer(document(served, request.root_path or "/"), 200)

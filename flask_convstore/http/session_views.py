@@ -1,0 +1,153 @@
+"""Views of single sessions: start, get, change, delete, compact, fork."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import Any
+
+from flask import Response, request
+
+from ..domain import json_text
+from ..domain.clock import as_datetime
+from ..domain.messages import Message
+from ..domain.results import Receipt
+from ..errors import ConflictError, OwnerRequired, SessionNotFound, behind_a_write
+from ..operations import aliases, branching, sessions, updates
+from ..operations.access import Access
+from ..operations.replies import Replier, converse
+from ..sessions.content import title_of
+from . import schemas
+from .door import Door
+from .reading import body_of, expected_state, idempotency_key, query_of
+from .response import answer, etag, marked, tagged
+from .shown import created, located, session_shown
+
+
+def start_session(door: Door, access: Access) -> Response:
+    """Start a session. With a message, answer it too."""
+    settings = access.settings
+    body = body_of(settings, schemas.start_body)
+    key = idempotency_key(access, "start")
+    message = schemas.message_of(body["message"]) if body["message"] else None
+    if body["alias"] is not None:
+        return _start_by_alias(door, access, body, message, key)
+    replier = door.replier() if message else None
+    # Without a handler the message is part of the new session.
+    content = {**body["data"], settings.history_key: [message] if message and not replier else []}
+    digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
+    # The same key leads to the same session.
+    session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
+    session_id = session.session_id
+    if receipt.repeated and not receipt.expires_at_ms:
+        raise SessionNotFound(session_id)
+    last_seq = 1 if message else 0
+    if replier or receipt.repeated:
+        with behind_a_write():
+            if message and replier:
+                receipt, last_seq = _first_exchange(access, session_id, message, replier, key)
+            session = sessions.existing(access, session_id)
+    shown = _as_started(session_shown(session, settings), receipt, last_seq)
+    shown["title"] = (title_of(message.body) if message else "") or None
+    if key:  # the answer shows what was asked for, whatever has changed since
+        shown["data"] = body["data"]
+    return located(answer(shown, 201, receipt), session_id)
+
+
+def _first_exchange(
+    access: Access, session_id: str, message: Message, replier: Replier, key: str | None
+) -> tuple[Receipt, int]:
+    """Answer the first message of a session, and return the receipt and the seq of the last message."""
+    turn = f"{key}/turn" if key else None
+    exchange = converse(access, session_id, message, replier, token=turn, is_counted=False)
+    stored = (found for found in (exchange.message, exchange.reply) if found)
+    return exchange.receipt, max([1, *(found.seq for found in stored)])
+
+
+def _as_started(shown: dict[str, Any], receipt: Receipt, last_seq: int) -> dict[str, Any]:
+    """Show a session as its start left it, whatever came since. A repeated start gets the first answer."""
+    return {
+        **shown,
+        "version": receipt.version,
+        "updated_at": schemas.timestamp(as_datetime(receipt.updated_at_ms)),
+        "expires_at": schemas.timestamp(as_datetime(receipt.updated_at_ms + receipt.lifetime_ms)),
+        "message_count": last_seq,
+        "history": [message for message in shown["history"] if message["seq"] <= last_seq],
+    }
+
+
+def _start_by_alias(
+    door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
+) -> Response:
+    """Find the session that an outside id leads to, or start a new one. With a message, continue it."""
+    if not isinstance(access.owner, str):
+        raise OwnerRequired
+    content = {**body["data"], access.settings.history_key: []}
+    alias, ttl = body["alias"], body.get("ttl")
+    found = aliases.resolve(access, alias)
+    if message or found is None:
+        access.count_turn()
+    session = aliases.ensure(access, alias, data=content, ttl=ttl) if found is None else found
+    if message:
+        token = f"{key}/turn" if key else None
+        with behind_a_write() if found is None else contextlib.nullcontext():
+            converse(access, session.session_id, message, door.replier(), token=token, is_counted=False)
+        with behind_a_write():
+            session = sessions.existing(access, session.session_id)
+    return created(session, access.settings, 201 if found is None else 200)
+
+
+def get_session(door: Door, access: Access, session_id: str) -> Response:
+    """Show the session. 304 if the client has this state of the session."""
+    query = query_of(schemas.GET_QUERY)
+    session = sessions.existing(access, session_id, last=query["last"])
+    if request.headers.get("If-Match") and not request.if_match.contains(etag(session)):
+        raise ConflictError(session_id, "version", expected=None, actual=session.version)
+    if request.if_none_match.contains_weak(etag(session)):
+        return tagged(Response(status=304), session)
+    return answer(session_shown(session, access.settings), 200, session)
+
+
+def update_session(door: Door, access: Access, session_id: str) -> Response:
+    """Set data fields (null removes one), the title, the lifetime."""
+    body = body_of(access.settings, schemas.update_body)
+    given = body.get("data", {})
+    data = {name: value for name, value in given.items() if value is not None}
+    receipt = updates.update(
+        access,
+        session_id,
+        data,
+        removed=tuple(name for name in given if name not in data),
+        title=body["title"] or "" if "title" in body else None,
+        ttl=body.get("ttl"),
+        expected=expected_state(access, session_id),
+    )
+    with behind_a_write():
+        session = sessions.existing(access, session_id, last=0)
+    shown = session_shown(session, access.settings)
+    del shown["history"]
+    return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)
+
+
+def delete_session(door: Door, access: Access, session_id: str) -> Response:
+    """Delete the session."""
+    receipt = sessions.delete(access, session_id, expected=expected_state(access, session_id))
+    if receipt is None:
+        raise SessionNotFound(session_id)
+    return marked({"status": "deleted"}, 200, receipt.fallback)
+
+
+def compact_session(door: Door, access: Access, session_id: str) -> Response:
+    """Go on in a new session, which begins with a summary."""
+    settings = access.settings
+    body = body_of(settings, schemas.compact_body)
+    # Clients do not write in the name of the system, unless they may.
+    role = "system" if "system" in settings.client_roles else schemas.first_role(settings)
+    session = branching.compact(access, session_id, {"role": role, "content": body["summary"]}, keep=body["keep"])
+    return created(session, settings)
+
+
+def fork_session(door: Door, access: Access, session_id: str) -> Response:
+    """Make a second session from the messages up to one of them."""
+    body = body_of(access.settings, schemas.FORK_BODY)
+    return created(branching.fork(access, session_id, body["seq"]), access.settings)

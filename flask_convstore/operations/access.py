@@ -1,0 +1,149 @@
+"""Access: settings, store and owner of one call, resolved once at the door and handed to every operation.
+
+Each write of an operation goes through ``Access.apply`` or ``Access.begin``, so that whatever the unit of work has loaded of
+the session is brought up to date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from ..config import Settings
+from ..domain.commands import BeginTurn, Command, Write
+from ..domain.results import Begun, Owner, Receipt, Scope, Snapshot
+from ..domain.validation import check_lifetime, check_name
+from ..errors import StoreUnavailable, TooManyTurns
+from ..sessions.content import ContentLimits
+from ..stores.store import Store
+
+
+class UnitOfWork(Protocol):
+    """The loaded values of the running unit of work, as far as operations know of them."""
+
+    def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
+        """Bring loaded values up to date with a write that came through another door."""
+        ...
+
+    def flush(self) -> None:
+        """Write the changes of loaded values."""
+        ...
+
+
+class NothingLoaded:
+    """The unit of work of an operation that runs outside of any mapping."""
+
+    def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
+        """Nothing is loaded."""
+
+    def flush(self) -> None:
+        """Nothing is loaded."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The settings and the store of one namespace in one application.
+
+    Attributes:
+        server: Name of the server, without a password.
+        unit_of_work: The loaded values that follow each write.
+    """
+
+    settings: Settings
+    store: Store
+    server: str = ""
+    unit_of_work: UnitOfWork = field(default_factory=NothingLoaded)
+
+    @cached_property
+    def origin(self) -> str:
+        """Name of the place of the sessions. A session from another place is saved as a plain value."""
+        return f"{self.server} {self.settings.prefix}"
+
+    @cached_property
+    def limits(self) -> ContentLimits:
+        """The limits of content, and the key of its history."""
+        settings = self.settings
+        return ContentLimits(
+            settings.history_key, settings.max_message_bytes, settings.max_data_bytes, settings.max_metadata_depth
+        )
+
+
+class Access:
+    """One caller's access to one store.
+
+    Attributes:
+        backend: The settings and the store of the namespace.
+        owner: The caller: a name, None for nobody, ``ANY`` for the server.
+        settings, store: Those of the backend.
+    """
+
+    __slots__ = ("backend", "owner", "settings", "store")
+
+    def __init__(self, backend: Backend, owner: Owner) -> None:
+        if owner is not None and not isinstance(owner, Scope):
+            check_name(owner, "owner")
+        self.backend = backend
+        self.owner = owner
+        self.settings = backend.settings
+        self.store = backend.store
+
+    def of(self, owner: Owner) -> Access:
+        """The same store for another *owner*."""
+        return Access(self.backend, owner)
+
+    @property
+    def limits(self) -> ContentLimits:
+        """The limits of content, and the key of its history."""
+        return self.backend.limits
+
+    def apply(self, command: Command) -> Receipt:
+        """Apply one write. Raises as ``Store.apply``."""
+        receipt = self.store.apply(command)
+        self.tell(command, receipt)
+        return receipt
+
+    def tell(self, command: Command, receipt: Receipt) -> None:
+        """Bring loaded values up to date with a write that is done."""
+        if isinstance(command, Write):
+            self.backend.unit_of_work.refresh(self.store, command, receipt)
+
+    def begin(self, command: BeginTurn) -> Begun:
+        """Begin a turn. Raises as ``Store.begin``."""
+        begun = self.store.begin(command)
+        self.backend.unit_of_work.refresh(self.store, command, begun.receipt)
+        return begun
+
+    def load(self, session_id: str, last: int | None = None, *, is_interaction: bool = True) -> Snapshot | None:
+        """Read a session with its *last* messages (None: all). None if this owner has no such session."""
+        return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+
+    def flush(self) -> None:
+        """Write what the unit of work has changed in its loaded values."""
+        self.backend.unit_of_work.flush()
+
+    def count_turn(self) -> None:
+        """Count a turn that begins. Nobody counts while the store is away.
+
+        Raises:
+            TooManyTurns: The owner has begun as many turns in this minute as the settings allow.
+        """
+        most = self.settings.max_turns_per_minute
+        if not most or not isinstance(self.owner, str):
+            return
+        with contextlib.suppress(StoreUnavailable):
+            wait_ms = self.store.spend(self.owner, most)
+            if wait_ms:
+                raise TooManyTurns(wait_ms)
+
+    def ttl_ms(self, ttl: float | None) -> int | None:
+        """Convert a lifetime in seconds to milliseconds. None stays None.
+
+        Raises:
+            InvalidInput: The lifetime is no positive number, or longer than ``CONVSTORE_MAX_TTL``.
+        """
+        if ttl is None:
+            return None
+        check_lifetime(ttl, self.settings.max_ttl)
+        return round(ttl * 1000)

@@ -1,0 +1,471 @@
+"""Conversations: every operation as a method, the Python surface of a store wherever it is used."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, Literal, overload
+
+from ..domain.messages import Message, Usage
+from ..domain.results import CALLER, Health, Owner, Page, Receipt, Role, Scope
+from ..domain.validation import check_whole
+from ..sessions.content import Content
+from ..sessions.session import AnySession
+from . import aliases, branching, chats, messages, owners, rotation, sessions, transfer, turns, updates
+from .access import Access
+from .branching import SummaryInput
+from .health import health_of
+from .messages import MessagePage
+from .replies import TurnEnded, first_exchange
+from .turns import Policy, Turn
+
+
+class Conversations(abc.ABC):
+    """The operations on conversations. Each takes ``owner=``: a name, None (sessions without owner), ``ANY``, or the caller.
+
+    Every operation raises ``StoreUnavailable`` when no answer comes in time, ``StoreMisconfigured`` when the server
+    refuses us, and ``CorruptValue`` when the stored session is not whole. Each error says whether anything was written.
+    """
+
+    @abc.abstractmethod
+    def _access(self, owner: Owner | Scope = CALLER) -> Access:
+        """Resolve the store, and the owner that is meant."""
+
+    @abc.abstractmethod
+    def _chats(self, owner: Owner | Scope = CALLER) -> Access:
+        """Resolve the store of the chats, and the owner that is meant."""
+
+    # ---- sessions
+
+    def save_session(
+        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession:
+        """Save a session, and return *data* as a session.
+
+        A session that came from ``get_session`` or ``save_session`` is merged: only its changes are written, beside the
+        writes of others, and the session itself is returned. A plain dict or list replaces the session or creates it.
+
+        Args:
+            data: A dict of fields, with the messages under the history's key if there are any, or a bare list of messages.
+            ttl: Seconds that the session lives from each interaction, from now on. None keeps its present lifetime.
+
+        Raises:
+            NotSerializable: JSON cannot hold a value. The error has its path. Nothing was written.
+            TooLarge: A limit is passed. Nothing was written.
+            ConflictError: Another write has changed a field that was changed here, or a history that was rewritten here,
+                since the session was loaded. Nothing was written.
+            SessionNotFound: The loaded session was deleted or has expired, and is not brought back. Or the id is another
+                owner's.
+        """
+        return sessions.save(self._access(owner), session_id, data, ttl)
+
+    def get_session(
+        self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession | None:
+        """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
+
+        Args:
+            last: Load only so many of its newest messages. None loads all. Messages can be added to such a session and its
+                fields changed. To drop or rewrite messages, load all.
+        """
+        return sessions.get(self._access(owner), session_id, last=last)
+
+    def setdefault(
+        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> AnySession:
+        """Load a session, or create it with *data*. As with a dict, the first caller creates it.
+
+        Raises:
+            InvalidInput: As ``save_session`` does.
+            SessionNotFound: The id is another owner's.
+        """
+        return sessions.setdefault(self._access(owner), session_id, data, ttl)
+
+    def delete_session(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
+        """Delete a session for good. False if there was none.
+
+        Args:
+            expected: Only if the session has this version, or is in this state (an ETag, ``<created_ms>-<version>``).
+
+        Raises:
+            ConflictError: The session has another version. Nothing was written.
+        """
+        return sessions.delete(self._access(owner), session_id, expected=expected) is not None
+
+    def append(
+        self,
+        session_id: str,
+        *messages: Any,
+        data: Mapping[str, Any] | None = None,
+        token: str | None = None,
+        expected_version: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip at any length.
+
+        Repeating a call with the same *token* changes nothing and returns the first receipt.
+
+        Args:
+            messages: Bodies, any JSON value, or ``Message`` objects with metadata.
+            data: Fields to set, whatever they were before.
+            token: Your own name for this write, 1 to 200 characters. None makes one.
+            expected_version: Write only if the session has this version.
+
+        Raises:
+            SessionNotFound: No such session for this owner, or it has expired.
+            ConflictError: The session does not have the expected version. Nothing was written.
+            TokenReused: The token came before with other messages or data. Nothing was written.
+            NotSerializable, TooLarge: A value cannot be stored. Nothing was written.
+        """
+        access = self._access(owner)
+        return sessions.append(access, session_id, messages, data=data, token=token, expected_version=expected_version)
+
+    def update_session(
+        self,
+        session_id: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        title: str | None = None,
+        ttl: float | None = None,
+        expected_version: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Set fields, whatever they were, *remove* others, set the title ("" removes it) and the lifetime. One round trip.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+            ConflictError: The session does not have the expected version. Nothing was written.
+            NotSerializable, TooLarge, InvalidInput: Nothing was written.
+        """
+        if expected_version is not None:
+            check_whole(expected_version, "expected_version")
+        expected = "" if expected_version is None else str(expected_version)
+        access, removed = self._access(owner), tuple(remove)
+        return updates.update(access, session_id, data, removed=removed, title=title, ttl=ttl, expected=expected)
+
+    def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
+        """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
+        return sessions.touch(self._access(owner), session_id, ttl=ttl)
+
+    def exists(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Tell whether there is such a session. Asking is an interaction: it moves the lifetime."""
+        return sessions.touch(self._access(owner), session_id)
+
+    def list_sessions(self, *, cursor: str | None = None, limit: int = 50, owner: Owner | Scope = CALLER) -> Page:
+        """List the owner's sessions without data and messages, by last interaction, newest first to within a minute.
+
+        Listing is no interaction. With ``owner=ANY`` the server walks through all its keys, in no order.
+
+        Args:
+            cursor: ``next`` of the page before. None begins. A page may be shorter than *limit* (1 to 1,000), or empty, and
+                not be the last one: that has ``next`` None.
+        """
+        return sessions.page(self._access(owner), cursor=cursor, limit=limit)
+
+    def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
+        """Let another owner, *name*, read a session, or write to it as a ``writer``.
+
+        A writer may not delete, share or compact the session, nor give it a lifetime, an alias or another id. Readers too
+        may fork it: the new session is their own.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+            Forbidden: The session is only shared with this owner.
+        """
+        updates.share(self._access(owner), session_id, name, role)
+
+    def unshare(self, session_id: str, name: str, *, owner: Owner | Scope = CALLER) -> None:
+        """Hide a session from *name* again, from this moment on. Raises as ``share``."""
+        updates.share(self._access(owner), session_id, name, None)
+
+    def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
+        """Give the session a new id, and *new_owner* as its owner. The old id leads nowhere from then on.
+
+        Use it at a login: nobody who knew the old id knows the new one, and the shares of the owner before end. Messages are
+        numbered from 1 again, if the oldest were dropped. A turn in progress is lost.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+            Forbidden: The session is only shared with this owner.
+            SessionMoved: Its conversation goes on in another session. Rotate that one.
+            ConflictError: Others write to the session again and again. All is as it was.
+        """
+        return rotation.rotate_id(self._access(owner), session_id, new_owner=new_owner)
+
+    # ---- turns and messages
+
+    def turn(
+        self,
+        session_id: str,
+        message: Any,
+        *,
+        last: int | None = None,
+        token: str | None = None,
+        policy: Policy | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Turn:
+        """Store *message* and take the turn: ``with convstore.turn(sid, message) as turn: turn.reply(llm(turn.history))``.
+
+        Args:
+            last: Most messages in ``turn.history``, the new one included. None: all.
+            token: Your own name for this turn. A turn that died or failed can be taken again with it, if nobody has written
+                since.
+            policy: What to do while another turn is in progress: ``reject``, ``wait`` (which occupies its worker) or
+                ``supersede``. None: as ``CONVSTORE_TURN_POLICY`` says.
+
+        Raises:
+            TurnInProgress: Another turn is in progress. Nothing was written.
+            TurnEnded: The token's turn was ended already. The error has the message and the reply. Nothing was written.
+            TurnLost: The token's turn was not ended, and others have written since. Nothing was written.
+            SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
+        """
+        access = self._access(owner)
+        turn, begun = turns.begin(access, session_id, message, last=last, token=token, policy=policy)
+        if turn is None:
+            raise TurnEnded(session_id, first_exchange(access, session_id, begun))
+        return turn
+
+    def messages(
+        self, session_id: str, *, before: int | None = None, limit: int = 50, owner: Owner | Scope = CALLER
+    ) -> MessagePage:
+        """Read a page of messages, oldest first: the newest, or those with a seq below *before*, in one round trip.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return messages.page(self._access(owner), session_id, before=before, limit=limit)
+
+    def edit_message(
+        self,
+        session_id: str,
+        seq: int,
+        body: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        keep: bool = False,
+        owner: Owner | Scope = CALLER,
+    ) -> Message:
+        """Put another body in the place of the message *seq*, and return the message as it is then. Seq and time stay.
+
+        Args:
+            body: Any JSON value, or a ``Message``, whose metadata count then.
+            metadata: None leaves them as they are.
+            keep: Keep the body before in ``Message.edits``.
+
+        Raises:
+            MessageNotFound: The session has no such message, or there is no such session for this owner.
+            ConflictError: Others edited the message at the same time. Nothing was written.
+            NotSerializable, TooLarge: Nothing was written.
+        """
+        return messages.edit(self._access(owner), session_id, seq, body, metadata=metadata, keep=keep)[0]
+
+    def redact_message(self, session_id: str, seq: int, *, owner: Owner | Scope = CALLER) -> Message:
+        """Remove content, metadata and earlier bodies of a message, for good. Its place, role and seq stay.
+
+        A title that was made of the message goes too.
+
+        Raises:
+            MessageNotFound, ConflictError: As ``edit_message``.
+        """
+        return messages.redact(self._access(owner), session_id, seq)[0]
+
+    def compact(
+        self,
+        session_id: str,
+        summary: SummaryInput,
+        *,
+        keep: int = 10,
+        policy: Policy | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession:
+        """Go on in a new session, which begins with a summary and the last *keep* messages, and return the new session.
+
+        The new session has the data, owner, lifetime and aliases of the old one, which stays readable until it expires
+        and refuses messages with ``SessionMoved`` (409), which names the new one. Nobody else has the turn meanwhile.
+
+        Args:
+            summary: A text, which becomes a system message, or a message. Or a function that makes one of them from the
+                bodies of the messages that will be left out: perhaps none, and an earlier summary among them.
+            policy: What to do while a turn is in progress, as in ``turn()``.
+
+        Raises:
+            ConflictError: The messages were rewritten or dropped meanwhile. All is as it was.
+            TurnInProgress, SessionNotFound, SessionMoved, NotSerializable, TooLarge: All is as it was.
+        """
+        return branching.compact(self._access(owner), session_id, summary, keep=keep, policy=policy)
+
+    def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> AnySession:
+        """Make a new session with the same data, and the messages up to *seq* (None: all). The old one and its aliases stay.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return branching.fork(self._access(owner), session_id, seq)
+
+    # ---- aliases
+
+    @overload
+    def resolve(
+        self,
+        alias: str,
+        *,
+        create: Literal[True],
+        data: Content | None = None,
+        ttl: float | None = None,
+        last: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession: ...
+
+    @overload
+    def resolve(
+        self,
+        alias: str,
+        *,
+        create: bool = False,
+        data: Content | None = None,
+        ttl: float | None = None,
+        last: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession | None: ...
+
+    def resolve(
+        self,
+        alias: str,
+        *,
+        create: bool = False,
+        data: Content | None = None,
+        ttl: float | None = None,
+        last: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession | None:
+        """Load the session that an outside conversation id leads to, ``"telegram:123"`` for example. None if there is none.
+
+        With *create* there always is one: where the alias leads nowhere, or to a session that was deleted or has expired, a
+        new session is made, one and the same for any number of callers at once. An alias lives for 30 days at least, and a
+        day longer than its session. An alias belongs to its owner: another owner's alias of the same name is another one.
+
+        Args:
+            data: Content of a new session, and *ttl* its lifetime in seconds, as in ``save_session``. None: no messages.
+            last: Load only so many of its newest messages, as in ``get_session``: 0 for a turn, which reads them itself.
+        """
+        return aliases.resolve(self._access(owner), alias, create=create, data=data, ttl=ttl, last=last)
+
+    def link(self, alias: str, session_id: str, *, owner: Owner | Scope = CALLER) -> None:
+        """Let *alias* lead to a session, wherever it led before.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        aliases.link(self._access(owner), alias, session_id)
+
+    def unlink(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Let *alias* lead nowhere. False if it led nowhere. Its session stays."""
+        return aliases.unlink(self._access(owner), alias)
+
+    def aliases(self, session_id: str, *, owner: Owner | Scope = CALLER) -> list[str]:
+        """List the aliases that lead to a session, sorted. [] if there is no such session."""
+        return aliases.aliases(self._access(owner), session_id)
+
+    def clear(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the session that *alias* leads to, and the alias. False if there was no session."""
+        return aliases.clear(self._access(owner), alias)
+
+    # ---- owners
+
+    def current_session(self, *, owner: Owner | Scope = CALLER) -> AnySession | None:
+        """Load the owner's session with the last interaction, to within a minute. None if there is none.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.current(self._access(owner))
+
+    def usage(self, *, owner: Owner | Scope = CALLER) -> Usage:
+        """Add up the tokens of a model that all the owner's sessions have cost, without sessions that are gone.
+
+        The usage of one session is ``session.usage``. This walks through the owner's index.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.usage(self._access(owner))
+
+    def export_owner(self, *, after: str | None = None, owner: Owner | Scope = CALLER) -> Iterator[dict[str, Any]]:
+        """Export everything of an owner, one session after the other, as JSON values. Exporting is no interaction.
+
+        Args:
+            after: The last ``cursor`` that an interrupted export has given, with every hundredth session: go on behind it.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return transfer.export(self._access(owner), after=after)
+
+    def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
+        """Take in what ``export_owner`` gave, for this owner, and return the number of new sessions.
+
+        Sessions that are there stay as they are.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+            InvalidInput: One is no exported session. Those before it were taken in. Repeating the call is harmless.
+            SessionNotFound: One has an id that is another owner's.
+        """
+        return transfer.take_in(self._access(owner), sessions)
+
+    def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
+        """Delete all sessions of an owner, and their aliases, and return their number. If interrupted, call it again.
+
+        Raises:
+            OwnerRequired: Nobody in particular is calling.
+        """
+        return owners.delete(self._access(owner))[0]
+
+    # ---- chats
+
+    def save_message(
+        self,
+        key: Hashable,
+        role: str,
+        content: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        token: str | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Add ``{"role": …, "content": …}`` to the chat of *key*, which begins with it if there is none. One round trip.
+
+        Chats are apart from the sessions: their keys begin with ``CONVSTORE_CONVERSATION_PREFIX``, and they live for
+        ``CONVSTORE_CONVERSATION_TTL``, 7 days, from the last interaction.
+
+        Args:
+            key: The key of the chat: a text, a number, None, or a tuple of these.
+            token: Your own name for this message. Repeating the call with the same token changes nothing.
+
+        Raises:
+            NotSerializable, TooLarge, TokenReused: Nothing was written.
+        """
+        return chats.save_message(self._chats(owner), key, role, content, metadata=metadata, token=token)
+
+    def get_conversation(self, key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
+        """List the messages of the chat of *key*, its *last* ones or all, oldest first. [] if there is none."""
+        return chats.get_conversation(self._chats(owner), key, last=last)
+
+    def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the chat of *key*. False if there was none. One round trip."""
+        return chats.clear_conversation(self._chats(owner), key)
+
+    # ---- operations
+
+    def health(self, *, brief: bool = False) -> Health:
+        """Ask the store how it is. A refusal is logged, not raised.
+
+        Args:
+            brief: Leave out what the server says of itself.
+        """
+        return health_of(self._access().store, brief=brief)
+
+    def close(self) -> None:
+        """Give up the connections. The next call opens new ones."""
+        self._access().store.close()
