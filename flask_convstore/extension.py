@@ -209,28 +209,30 @@ class ConversationStore(Conversations):
     # ---- inside
 
     def _access(self, owner: Owner | Scope = CALLER) -> Access:
-        return Access(self._state().backend, self._caller() if owner is CALLER else owner)
+        state = self._state()
+        return Access(state.backend, self._caller(state) if owner is CALLER else owner)
 
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         return self._access_in(self._namespaces.of_chats(), owner)
 
     def _access_in(self, namespace: Namespace, owner: Owner | Scope = CALLER) -> Access:
-        return Access(namespace.backend_in(self._state()), self._caller() if owner is CALLER else owner)
+        state = self._state()
+        return Access(namespace.backend_in(state), self._caller(state) if owner is CALLER else owner)
 
-    def _caller(self) -> Owner:
+    def _caller(self, state: AppState) -> Owner:
         """Name the owner of the request, None if it is nobody. Outside a request it is the server, which sees all."""
         if has_request_context():
-            return self._request_owner()
+            return self._request_owner(state)
         streamed = current.streamed_response()
         return streamed.callers[self] if streamed else ANY
 
-    def _request_owner(self) -> str | None:
+    def _request_owner(self, state: AppState) -> str | None:
         owner: Any = self._owner_loader() if self._owner_loader else None
         if type(owner) is int:
             return str(owner)
         if owner is not None:
             return check_name(owner, "owner")
-        return self._anonymous.current() if self._state().settings.anonymous_owner else None
+        return self._anonymous.current() if state.settings.anonymous_owner else None
 
     def _served(self, name: str) -> Served:
         """Tell what the current app serves of this store, by the blueprint of that name."""

@@ -44,23 +44,17 @@ def streamed_response() -> StreamedResponse | None:
 
 def request_unit() -> Unit | None:
     """Find the unit of work of the current request. None outside of one, and when the request has been answered."""
-    streamed = _streaming.get()
+    unit: Unit | None = None
     if has_request_context():
-        unit = _unit_of(request._get_current_object())  # type: ignore[attr-defined]
-    elif streamed:
+        # The request object keeps its unit, since an environment may be used for another request.
+        current: Any = request._get_current_object()  # type: ignore[attr-defined]
+        unit = getattr(current, _ATTRIBUTE, None)
+        if unit is None:
+            unit = Unit()
+            setattr(current, _ATTRIBUTE, unit)
+    elif streamed := _streaming.get():
         unit = streamed.unit
-    else:
-        return None
-    return None if unit.is_over else unit
-
-
-def _unit_of(current: Any) -> Unit:
-    """Find or make the unit of a request. The request keeps it, since an environment may be used for another request."""
-    unit: Unit | None = getattr(current, _ATTRIBUTE, None)
-    if unit is None:
-        unit = Unit()
-        setattr(current, _ATTRIBUTE, unit)
-    return unit
+    return None if unit is None or unit.is_over else unit
 
 
 class CurrentUnit:

@@ -71,7 +71,7 @@ def _write(app: Flask, response: Response, send: signals.Send) -> Response:
     # A passed-through body, such as a file, runs no code of the app.
     runs_code = response.is_streamed and not response.direct_passthrough
     if runs_code and not unit.is_void:
-        callers = {state.convstore: state.convstore._caller() for state in app.extensions[KEY].values()}
+        callers = {state.convstore: state.convstore._caller(state) for state in app.extensions[KEY].values()}
         response.response = streamed = StreamedResponse(
             response.response, unit, callers, lambda unit: _write_late(unit, send)
         )

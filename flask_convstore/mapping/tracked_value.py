@@ -7,7 +7,7 @@ brought up to date when something is written through another door.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain.commands import Delete, Extend, Mode, Save, Touch, new_token
@@ -36,29 +36,30 @@ from .converters import Converter
 NO_VALUE: Any = object()
 """The value where there is none; None is one."""
 
+Identity = tuple[Store, Owner, str, Any]
+"""Store, owner, session id, and the converter's source."""
+
 _ATTEMPTS = 1000
 """How often a save is merged anew when others were faster each time: more than can happen by chance."""
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value lies, and how it becomes JSON and comes back; None: it is JSON."""
+    """The place of a value in a store.
 
-    access: Access
-    converter: Converter | None
-    session_id: str
+    Attributes:
+        converter: Turns the value into JSON and back. None: the value is JSON.
+        identity: Tells places apart in one unit of work.
+    """
 
-    @property
-    def identity(self) -> tuple[Store, Owner, str, Any]:
-        return self.access.store, self.access.owner, self.session_id, self.converter and self.converter.source
+    __slots__ = ("access", "converter", "history_key", "identity", "origin", "session_id")
 
-    @property
-    def history_key(self) -> str:
-        return self.access.settings.history_key
-
-    @property
-    def origin(self) -> str:
-        return self.access.backend.origin
+    def __init__(self, access: Access, converter: Converter | None, session_id: str) -> None:
+        self.access = access
+        self.converter = converter
+        self.session_id = session_id
+        self.identity: Identity = (access.store, access.owner, session_id, converter and converter.source)
+        self.history_key = access.settings.history_key
+        self.origin = access.backend.origin
 
 
 class _Pending(NamedTuple):
@@ -131,8 +132,12 @@ class TrackedValue:
     def known(self) -> Base | None:
         """What the value is to be compared with: what was loaded or written last, here or by saving the session itself."""
         session = None if self.is_absent else self._session()
-        bases = [base for base in (self._base, session and base_of(session)) if base]
-        return max(bases, key=lambda base: (base.created_at_ms, base.version), default=None)
+        base, own = self._base, base_of(session) if session is not None else None
+        if own is None or base is own:
+            return base
+        if base is None or (own.created_at_ms, own.version) > (base.created_at_ms, base.version):
+            return own
+        return base
 
     def command(self) -> Save | Delete | None:
         """What must be written; None if nothing has changed.

@@ -12,7 +12,7 @@ from ..domain.commands import Delete, Save
 from ..domain.results import Owner, Receipt
 from ..errors import ConvstoreError, InvalidInput
 from ..stores.store import Store
-from .tracked_value import NO_VALUE, Place, TrackedValue
+from .tracked_value import NO_VALUE, Identity, Place, TrackedValue
 
 _log = logging.getLogger("flask_convstore")
 
@@ -28,36 +28,36 @@ class Unit:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[Store, Owner, str, Any], TrackedValue] = {}
+        self._values: dict[Identity, TrackedValue] = {}
         self._is_writing = False
         self.is_dispatched = self.is_void = self.is_streamed = self.is_over = False
 
     def entry(self, place: Place, *, is_interaction: bool = True) -> TrackedValue:
         """The entry of a place; loaded if it is not here yet."""
-        entry = self._entries.get(place.identity)
+        entry = self._values.get(place.identity)
         if entry is None:
             entry = TrackedValue(place)
             entry.load(is_interaction=is_interaction)
-            entry = self._entries.setdefault(place.identity, entry)
+            entry = self._values.setdefault(place.identity, entry)
         elif is_interaction:
             entry.use()
         return entry
 
     def assign(self, place: Place, value: Any) -> None:
         """Put *value* there, whatever is there."""
-        self._entries.setdefault(place.identity, TrackedValue(place)).assign(value)
+        self._values.setdefault(place.identity, TrackedValue(place)).assign(value)
 
     def remove(self, place: Place) -> None:
         """Leave nothing there, whatever is there."""
-        self._entries.setdefault(place.identity, TrackedValue(place)).remove()
+        self._values.setdefault(place.identity, TrackedValue(place)).remove()
 
     def found(self, place: Place) -> TrackedValue | None:
         """The entry of a place, if it is here already."""
-        return self._entries.get(place.identity)
+        return self._values.get(place.identity)
 
     def added(self, store: Store, owner: Owner) -> list[str]:
         """The ids of one mapping's values that were assigned, and are perhaps not stored yet."""
-        entries = [entry for entry in list(self._entries.values()) if entry.place.identity[:2] == (store, owner)]
+        entries = [entry for entry in list(self._values.values()) if entry.place.identity[:2] == (store, owner)]
         return [e.place.session_id for e in entries if e.value is not NO_VALUE and e.known() is None]
 
     def flush(self) -> None:
@@ -68,7 +68,7 @@ class Unit:
         """
         if self.is_void:
             return
-        entries = list(self._entries.values())
+        entries = list(self._values.values())
         is_written = False
         self._is_writing = True
         try:
@@ -88,7 +88,7 @@ class Unit:
         """*command* came through another door: take it over. What fails is logged: merging at the end copes with it too."""
         if self._is_writing:
             return
-        for entry in list(self._entries.values()):
+        for entry in list(self._values.values()):
             if entry.place.session_id == command.session_id and entry.place.access.store is store:
                 try:
                     entry.refresh(command, receipt)

@@ -76,10 +76,10 @@ class Access:
     Attributes:
         backend: The settings and the store of the namespace.
         owner: The caller: a name, None for nobody, ``ANY`` for the server.
-        settings, store: Those of the backend.
+        settings, store, limits: Those of the backend.
     """
 
-    __slots__ = ("backend", "owner", "settings", "store")
+    __slots__ = ("backend", "limits", "owner", "settings", "store")
 
     def __init__(self, backend: Backend, owner: Owner) -> None:
         if owner is not None and not isinstance(owner, Scope):
@@ -88,15 +88,11 @@ class Access:
         self.owner = owner
         self.settings = backend.settings
         self.store = backend.store
+        self.limits = backend.limits
 
     def of(self, owner: Owner) -> Access:
         """The same store for another *owner*."""
         return Access(self.backend, owner)
-
-    @property
-    def limits(self) -> ContentLimits:
-        """The limits of content, and the key of its history."""
-        return self.backend.limits
 
     def apply(self, command: Command) -> Receipt:
         """Apply one write. Raises as ``Store.apply``."""

@@ -1600,7 +1600,7 @@ def test_a_loop_sees_the_caller_s_sessions_only(site: Site, monkeypatch: pytest.
         users["x"] = 1
 
     site.ok(view)
-    monkeypatch.setattr(site.convstore, "_caller", lambda: "alice")
+    monkeypatch.setattr(site.convstore, "_caller", lambda state: "alice")
 
     def hers() -> None:
         assert (list(site.sessions.items()), "s" in site.sessions, len(users)) == ([("hers", {})], False, 0)
