@@ -7,6 +7,7 @@ user; without an index the tests are skipped.
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -166,6 +167,24 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
         "utf-8",
     )
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
+
+
+def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> None:
+    """The demo's own environment: the extras that the Makefile names are enough to load the chat."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    [extras] = re.findall(r"^\t\$\(VENV\)-demo/bin/pip install .* '\.\[([\w,]+)\]'$", makefile, re.MULTILINE)
+    python = python_with(tmp_path / "environment", f"{wheel}[{extras}]")
+    gunicorn = [python, "-W", "error", "-m", "gunicorn", "--check-config", "-c", "examples/gunicorn.py"]
+    environment = {"CONVSTORE_URL": f"embedded://{tmp_path}/data", "PYTHONPATH": ""}
+    done = subprocess.run(
+        [*gunicorn, "examples.chat.app:create_app()"],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # ---- what setup.cfg says
