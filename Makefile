@@ -71,6 +71,7 @@ $(VENV)-docs/ready: setup.cfg pyproject.toml
 
 docs: $(VENV)-docs/ready
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@! grep -rlE '<(script|link|img)[^>]+(src|href)="?(https?:)?//' site --include='*.html' || { echo 'these pages fetch from other hosts' >&2; exit 1; }
 	@echo "open site/index.html"
 
 bench: $(VENV)/ready

@@ -14,7 +14,6 @@ and ``delete``, and the answers must be the same. A diff too says ``not run`` ot
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import importlib.util
 import itertools
@@ -229,6 +228,14 @@ def test_every_page_stands_in_the_navigation() -> None:
     assert sorted(named) == sorted(page.name for page in PAGES[1:]), "mkdocs.yml: nav"
 
 
+def test_the_search_works_on_pages_from_the_disk() -> None:
+    """A browser starts no Worker from file://. A script of ours stands in, and the theme fetches none from another host."""
+    settings = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert re.search(r"^plugins:\n  - search\n  - offline\b", settings, re.MULTILINE)
+    [script] = re.findall(r"^  polyfills:\n    - (\S*iframe-worker\S*)", settings, re.MULTILINE)
+    assert (ROOT / "docs" / script).exists()
+
+
 def test_the_reference_has_every_name() -> None:
     reference = TEXTS["docs/reference.md"]
     assert set(re.findall(r"^::: flask_convstore\.([\w.]+)", reference, re.MULTILINE)) == {
@@ -311,16 +318,6 @@ def do_everything(url: str) -> None:
     assert client.delete(started.headers["Location"]).status_code == 200
     with app.app_context():
         store.close()
-
-
-def test_the_rooms_are_those_of_the_contract() -> None:
-    contracts = configparser.ConfigParser()
-    contracts.read(ROOT / "setup.cfg")
-    layers = contracts["importlinter:contract:rooms"]["layers"].split("\n")
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| \S", TEXTS["docs/rooms.md"], re.MULTILINE)
-    floors = itertools.groupby(rows, key=lambda row: int(row[0]))
-    shown = [(number, " | ".join(room for _, room in rooms)) for number, rooms in floors]
-    assert shown == list(enumerate((layer.strip() for layer in layers if layer), 1))
 
 
 def test_the_counts_of_the_promises_are_zero() -> None:

@@ -174,16 +174,10 @@ def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> 
     makefile = (ROOT / "Makefile").read_text("utf-8")
     [extras] = re.findall(r"^\t\$\(VENV\)-demo/bin/pip install .* '\.\[([\w,]+)\]'$", makefile, re.MULTILINE)
     python = python_with(tmp_path / "environment", f"{wheel}[{extras}]")
-    gunicorn = [python, "-W", "error", "-m", "gunicorn", "--check-config", "-c", "examples/gunicorn.py"]
-    environment = {"CONVSTORE_URL": f"embedded://{tmp_path}/data", "PYTHONPATH": ""}
-    done = subprocess.run(
-        [*gunicorn, "examples.chat.app:create_app()"],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+    gunicorn = [str(python), "-W", "error", "-m", "gunicorn", "--check-config", "-c", "examples/gunicorn.py"]
+    environment = {**os.environ, "CONVSTORE_URL": f"embedded://{tmp_path}/data", "PYTHONPATH": ""}
+    command = [*gunicorn, "examples.chat.app:create_app()"]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
