@@ -21,6 +21,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import flask_convstore
+
 from ..processes import servers, supervisors, wait_for
 from ..project.test_docs import PYTHON
 
@@ -144,6 +146,10 @@ def test_the_sdist_has_no_half_of_the_tests_and_builds_the_wheel_of_the_checkout
     assert in_wheel(dist.parent / "direct" / wheel.name) == in_wheel(wheel)
 
 
+def test_the_version_is_that_of_the_code(wheel: Path) -> None:
+    assert wheel.name.startswith(f"flask_convstore-{flask_convstore.__version__}-")
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_wheel_serves_the_minimal_app(extra: str, wheel: Path, tmp_path: Path) -> None:
     python = python_with(tmp_path / "environment", f"{wheel}[{extra}]" if extra else str(wheel))
@@ -202,6 +208,14 @@ def bounds(*extras: str) -> dict[str, tuple[str, str]]:
 
 def test_every_extra_is_tried() -> None:
     assert REQUIRED.keys() == EXTRAS.keys() | FOR_A_CHECKOUT
+
+
+def test_the_workflow_tries_every_python_that_is_named() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    tried = re.findall(r'"(3\.\d+)"', workflow)
+    named = re.findall(r"^Programming Language :: Python :: (3\.\d+)$", SETUP["metadata"]["classifiers"], re.MULTILINE)
+    assert set(named) <= set(tried)
+    assert tried[0] == SETUP["options"]["python_requires"].removeprefix(">=")
 
 
 def test_make_test_lowest_tries_the_lower_bounds() -> None:
