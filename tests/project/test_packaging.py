@@ -29,7 +29,7 @@ from ..project.test_docs import PYTHON
 ROOT = Path(__file__).parents[2]
 
 APP = """
-import importlib, pkgutil, sys
+import importlib, os, pkgutil, sys
 import flask_convstore
 from flask import Flask
 from flask_convstore import ConfigurationError, ConversationStore
@@ -39,14 +39,12 @@ for module in pkgutil.iter_modules(flask_convstore.__path__):
     if module.name != "pytest_plugin":
         importlib.import_module(f"flask_convstore.{{module.name}}")
 
-app = Flask("minimal")
-app.config["CONVSTORE_URL"] = {url!r}
-llm = lambda history: f"reply to {{len(history)}}"
+os.environ["CONVSTORE_URL"] = {url!r}
 {code}
 client = app.test_client()
 {then}
 """
-"""The minimal app of the README, and every module."""
+"""The complete app of the README, and every module."""
 
 EXTRAS = {
     "": """
@@ -151,11 +149,11 @@ def test_the_version_is_that_of_the_code(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_the_wheel_serves_the_minimal_app(extra: str, wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_serves_the_app_of_the_readme(extra: str, wheel: Path, tmp_path: Path) -> None:
     python = python_with(tmp_path / "environment", f"{wheel}[{extra}]" if extra else str(wheel))
     data = tmp_path / "data"
     url = f"embedded://{data}?idle=0.3" if extra == "embedded" else "memory://"
-    [block] = [block for block in PYTHON if block.page == "README.md"]
+    block = next(block for block in PYTHON if block.page == "README.md")
     app = APP.format(url=url, code=block.code, then=block.notes["then"])
     (tmp_path / "app.py").write_text(app + EXTRAS[extra], "utf-8")
     run(python, "-I", "-W", "error", "app.py", cwd=tmp_path)
