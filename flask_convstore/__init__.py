@@ -45,6 +45,8 @@ from .shortcuts import (
     save_session,
 )
 
+__version__ = "0.1.0.dev0"
+
 __all__ = [
     "ANY",
     "ConfigurationError",

@@ -7,6 +7,7 @@ user; without an index the tests are skipped.
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -20,13 +21,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import flask_convstore
+
 from ..processes import servers, supervisors, wait_for
 from ..project.test_docs import PYTHON
 
 ROOT = Path(__file__).parents[2]
 
 APP = """
-import importlib, pkgutil, sys
+import importlib, os, pkgutil, sys
 import flask_convstore
 from flask import Flask
 from flask_convstore import ConfigurationError, ConversationStore
@@ -36,14 +39,12 @@ for module in pkgutil.iter_modules(flask_convstore.__path__):
     if module.name != "pytest_plugin":
         importlib.import_module(f"flask_convstore.{{module.name}}")
 
-app = Flask("minimal")
-app.config["CONVSTORE_URL"] = {url!r}
-llm = lambda history: f"reply to {{len(history)}}"
+os.environ["CONVSTORE_URL"] = {url!r}
 {code}
 client = app.test_client()
 {then}
 """
-"""The minimal app of the README, and every module."""
+"""The complete app of the README, and every module."""
 
 EXTRAS = {
     "": """
@@ -143,12 +144,16 @@ def test_the_sdist_has_no_half_of_the_tests_and_builds_the_wheel_of_the_checkout
     assert in_wheel(dist.parent / "direct" / wheel.name) == in_wheel(wheel)
 
 
+def test_the_version_is_that_of_the_code(wheel: Path) -> None:
+    assert wheel.name.startswith(f"flask_convstore-{flask_convstore.__version__}-")
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_the_wheel_serves_the_minimal_app(extra: str, wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_serves_the_app_of_the_readme(extra: str, wheel: Path, tmp_path: Path) -> None:
     python = python_with(tmp_path / "environment", f"{wheel}[{extra}]" if extra else str(wheel))
     data = tmp_path / "data"
     url = f"embedded://{data}?idle=0.3" if extra == "embedded" else "memory://"
-    [block] = [block for block in PYTHON if block.page == "README.md"]
+    block = next(block for block in PYTHON if block.page == "README.md")
     app = APP.format(url=url, code=block.code, then=block.notes["then"])
     (tmp_path / "app.py").write_text(app + EXTRAS[extra], "utf-8")
     run(python, "-I", "-W", "error", "app.py", cwd=tmp_path)
@@ -166,6 +171,18 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
         "utf-8",
     )
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
+
+
+def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> None:
+    """The demo's own environment: the extras that the Makefile names are enough to load the chat."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    [extras] = re.findall(r"^\t\$\(VENV\)-demo/bin/pip install .* '\.\[([\w,]+)\]'$", makefile, re.MULTILINE)
+    python = python_with(tmp_path / "environment", f"{wheel}[{extras}]")
+    gunicorn = [str(python), "-W", "error", "-m", "gunicorn", "--check-config", "-c", "examples/gunicorn.py"]
+    environment = {**os.environ, "CONVSTORE_URL": f"embedded://{tmp_path}/data", "PYTHONPATH": ""}
+    command = [*gunicorn, "examples.chat.app:create_app()"]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # ---- what setup.cfg says
@@ -189,6 +206,14 @@ def bounds(*extras: str) -> dict[str, tuple[str, str]]:
 
 def test_every_extra_is_tried() -> None:
     assert REQUIRED.keys() == EXTRAS.keys() | FOR_A_CHECKOUT
+
+
+def test_the_workflow_tries_every_python_that_is_named() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    tried = re.findall(r'"(3\.\d+)"', workflow)
+    named = re.findall(r"^Programming Language :: Python :: (3\.\d+)$", SETUP["metadata"]["classifiers"], re.MULTILINE)
+    assert set(named) <= set(tried)
+    assert tried[0] == SETUP["options"]["python_requires"].removeprefix(">=")
 
 
 def test_make_test_lowest_tries_the_lower_bounds() -> None:
