@@ -127,6 +127,10 @@ class ConversationStore(Conversations):
         self._owner_loader = loader
         return loader
 
+    def caller(self) -> Owner:
+        """Name the owner of the current request, None if it is nobody. Outside a request ``ANY``: the server sees all."""
+        return self._caller(self._state())
+
     @property
     def sessions(self) -> SessionMapping:
         """The sessions as a mapping, the drop-in for ``conversation_sessions = {}``.
@@ -220,7 +224,6 @@ class ConversationStore(Conversations):
         return Access(namespace.backend_in(state), self._caller(state) if owner is CALLER else owner)
 
     def _caller(self, state: AppState) -> Owner:
-        """Name the owner of the request, None if it is nobody. Outside a request it is the server, which sees all."""
         if has_request_context():
             return self._request_owner(state)
         streamed = current.streamed_response()
