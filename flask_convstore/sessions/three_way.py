@@ -1,0 +1,221 @@
+"""Three-way merge of JSON values: two writers changed one value, each from the same baseline.
+
+| part                        | what both did                       | result                                              |
+| --------------------------- | ----------------------------------- | --------------------------------------------------- |
+| anything                    | only one changed it                 | that change                                         |
+| text, bool, null            | the same change                     | the change, once                                    |
+| dict                        | changed different keys              | both changes                                        |
+| dict                        | changed one key                     | the merge of its values                             |
+| list of distinct texts      | added and removed texts, as in a set | both changes; a text that both added stands once   |
+| list                        | added elements                      | both: theirs, then ours                             |
+| list                        | removed elements, the oldest say    | without any of them                                 |
+| list                        | changed one element                 | the merge of its values                             |
+| number                      | counted                             | both steps are added                                |
+| time (a number or a text)   | set                                 | the later one                                       |
+| text, bool, null            | set to different values             | collision: ours                                     |
+| value of a dict             | one changed it, one removed it      | collision: ours                                     |
+| element of a list           | one changed it, one removed it      | collision: the changed one                          |
+| anything                    | changed its type                    | collision: ours                                     |
+| list                        | both replaced all elements          | collision: ours                                     |
+
+"Ours" is the later write, so that in a collision the last one wins, as in a dict. Each collision is told with its path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from difflib import SequenceMatcher
+from typing import Any, NamedTuple
+
+MISSING: Any = object()
+"""The value of a key that is not there."""
+
+_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
+"""Numbers that are times: the seconds and milliseconds since 1970 of the years 2001 to 2286."""
+
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d").match
+
+_LONGEST_ALIGNED = 2000
+"""Most changed elements of a list that are aligned one by one, since that takes quadratic time."""
+
+
+class Merged(NamedTuple):
+    """The result of a merge.
+
+    Attributes:
+        value: The merged value. ``MISSING`` if there is none.
+        collisions: Paths of the parts where one change had to give way, such as ``prefs.color`` or ``items[2]``.
+    """
+
+    value: Any
+    collisions: tuple[str, ...]
+
+
+def merge(base: Any, ours: Any, theirs: Any, path: str = "") -> Merged:
+    """Merge *ours* and *theirs*, which were both made from *base*. The arguments are not changed.
+
+    Args:
+        base: The baseline. ``MISSING`` if there was no value.
+        path: The path of the value, for collisions.
+    """
+    collisions: list[str] = []
+    return Merged(_Merge(collisions).of(base, ours, theirs, path), tuple(collisions))
+
+
+class _Merge:
+    def __init__(self, collisions: list[str]) -> None:
+        self._collisions = collisions
+
+    def of(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
+        if _same(ours, base):
+            return theirs
+        if _same(theirs, base):
+            return ours
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            return self._dicts(base if isinstance(base, dict) else {}, ours, theirs, path)
+        if isinstance(ours, list) and isinstance(theirs, list):
+            return self._lists(base if isinstance(base, list) else _common_beginning(ours, theirs), ours, theirs, path)
+        if _is_number(ours) and _is_number(theirs):
+            return self._numbers(base, ours, theirs, path)
+        if _same(ours, theirs):
+            return ours
+        later = _later_time(ours, theirs)
+        return self._collided(ours, path) if later is None else later
+
+    def _collided(self, winner: Any, path: str) -> Any:
+        self._collisions.append(path)
+        return winner
+
+    def _dicts(self, base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], path: str) -> dict[str, Any]:
+        merged = {}
+        for name in {**theirs, **ours}:
+            place = f"{path}.{name}" if path else name
+            value = self.of(base.get(name, MISSING), ours.get(name, MISSING), theirs.get(name, MISSING), place)
+            if value is not MISSING:
+                merged[name] = value
+        return merged
+
+    def _numbers(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
+        if any(int(ours) in times and int(theirs) in times for times in _TIMES):
+            return max(ours, theirs)
+        if not _is_number(base):
+            # Both may have counted from nothing, or set the number: told even where the two are equal.
+            return self._collided(ours, path)
+        return _added(theirs, ours, base)
+
+    def _lists(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
+        if all(map(_is_set_of_texts, (base, ours, theirs))):
+            kept = [text for text in theirs if text in ours or text not in base]
+            return kept + [text for text in ours if text not in base and text not in theirs]
+        our_edit, their_edit = _edit(base, ours), _edit(base, theirs)
+        if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
+            self._collisions.append(path)
+            return ours
+        merged: list[Any] = []
+        for index in range(len(base) + 1):
+            merged += their_edit.inserted.get(index, ())
+            merged += our_edit.inserted.get(index, ())
+            if index < len(base):
+                was = base[index]
+                our_value, their_value = our_edit.replaced.get(index, was), their_edit.replaced.get(index, was)
+                value = self._element(was, our_value, their_value, f"{path}[{index}]")
+                if value is not MISSING:
+                    merged.append(value)
+        return merged
+
+    def _element(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
+        if ours is MISSING and not _same(theirs, base):
+            # Their new element may stand in the place of the removed one by chance: nothing that was added is lost.
+            return theirs if theirs is MISSING else self._collided(theirs, path)
+        return self.of(base, ours, theirs, path)
+
+
+class _Edit(NamedTuple):
+    """The way from a baseline list to another one.
+
+    Attributes:
+        replaced: New values by index of the baseline, ``MISSING`` where the element was removed.
+        inserted: New elements by the index that they stand before.
+        is_rewrite: New elements stand in the place of all the old ones, of several.
+    """
+
+    replaced: dict[int, Any]
+    inserted: dict[int, list[Any]]
+    is_rewrite: bool
+
+
+def _edit(base: list[Any], changed: list[Any]) -> _Edit | None:
+    """Find the way from *base* to *changed*. None if the lists are too long to align."""
+    before, after = [_text(part) for part in base], [_text(part) for part in changed]
+    start = _length_alike(before, after)
+    end = _length_alike(before[start:][::-1], after[start:][::-1])
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    if old and new and len(old) + len(new) > _LONGEST_ALIGNED:
+        return None
+    replaced: dict[int, Any] = {}
+    inserted: dict[int, list[Any]] = {}
+    for _, old_from, old_to, new_from, new_to in _differences(old, new):
+        paired = min(old_to - old_from, new_to - new_from)
+        for offset in range(old_to - old_from):
+            value = changed[start + new_from + offset] if offset < paired else MISSING
+            replaced[start + old_from + offset] = value
+        if new_to - new_from > paired:
+            inserted[start + old_to] = changed[start + new_from + paired : start + new_to]
+    return _Edit(replaced, inserted, is_rewrite=bool(changed) and len(base) > 1 and len(replaced) == len(base))
+
+
+def _differences(old: list[str], new: list[str]) -> list[tuple[str, int, int, int, int]]:
+    opcodes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    return [opcode for opcode in opcodes if opcode[0] != "equal"]
+
+
+def _length_alike(one: list[Any], other: list[Any]) -> int:
+    """Count the elements with which both lists begin."""
+    shorter = min(len(one), len(other))
+    return next((index for index in range(shorter) if one[index] != other[index]), shorter)
+
+
+def _common_beginning(one: list[Any], other: list[Any]) -> list[Any]:
+    """Take what both lists begin with as their baseline, where they had none: a first message, say."""
+    return one[: _length_alike([_text(part) for part in one], [_text(part) for part in other])]
+
+
+def _text(value: Any) -> str:
+    """Write a value so that equal values, and only these, have equal texts: 1, 1.0 and True differ."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is MISSING or other is MISSING:
+        return one is other
+    return one is other or (type(one) is type(other) and _text(one) == _text(other))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _added(theirs: Any, ours: Any, base: Any) -> Any:
+    """Add the steps of both. Decimal fractions are added as they are written: 0.1 and 0.2 make 0.3."""
+    if all(isinstance(number, int) for number in (theirs, ours, base)):
+        return theirs + ours - base
+    return float(Decimal(repr(theirs)) + Decimal(repr(ours)) - Decimal(repr(base)))
+
+
+def _later_time(ours: Any, theirs: Any) -> Any:
+    """Choose the later of two texts that are times. None if one is no time, or if they cannot be compared."""
+    if not (isinstance(ours, str) and isinstance(theirs, str) and _ISO_TIME(ours) and _ISO_TIME(theirs)):
+        return None
+    read: Callable[[str], datetime] = datetime.fromisoformat
+    try:
+        return ours if read(ours) >= read(theirs) else theirs
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_set_of_texts(value: list[Any]) -> bool:
+    return all(isinstance(part, str) for part in value) and len(set(value)) == len(value)

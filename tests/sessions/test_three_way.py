@@ -1,0 +1,157 @@
+"""Three-way merge: the cases of its table, and what holds for every list, dict and number."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_convstore.sessions.three_way import MISSING, merge
+
+HI, YO, SYSTEM = ({"role": "user", "content": "hi"}, {"role": "user", "content": "yo"}, {"role": "system"})
+
+CASES: dict[str, tuple[Any, Any, Any, Any]] = {
+    "only ours changed": ({"a": 1}, {"a": "x"}, {"a": 1}, {"a": "x"}),
+    "only theirs changed": ({"a": 1}, {"a": 1}, {"a": [1]}, {"a": [1]}),
+    "both made the same change": ({"a": None}, {"a": "x"}, {"a": "x"}, {"a": "x"}),
+    "different keys": ({}, {"a": 1}, {"b": 2}, {"b": 2, "a": 1}),
+    "a key that we removed and one that they added": ({"a": 1}, {}, {"a": 1, "b": 2}, {"b": 2}),
+    "a key that they removed": ({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"b": 1}, {"b": 2}),
+    "a counter three levels down": (
+        {"a": {"b": {"n": 1}}}, {"a": {"b": {"n": 2}}}, {"a": {"b": {"n": 5}}}, {"a": {"b": {"n": 6}}}
+    ),
+    "the same step of a counter": ({"n": 1}, {"n": 2}, {"n": 2}, {"n": 3}),
+    "a price": ({"n": 0.1}, {"n": 0.3}, {"n": 0.2}, {"n": 0.4}),
+    "a counter that became a fraction": ({"n": 1}, {"n": 1.5}, {"n": 3}, {"n": 3.5}),
+    "a counter below zero": ({"n": 0}, {"n": -2}, {"n": -3}, {"n": -5}),
+    "seconds since 1970": ({"t": 1_700_000_000.5}, {"t": 1_700_000_001.5}, {"t": 1_700_000_003}, {"t": 1_700_000_003}),
+    "milliseconds since 1970": (
+        {"t": 1_700_000_000_000}, {"t": 1_700_000_000_009}, {"t": 1_700_000_000_001}, {"t": 1_700_000_000_009}
+    ),
+    "times as texts": (
+        {"t": "2026-01-01T00:00:00"},
+        {"t": "2026-01-01T00:00:02"},
+        {"t": "2026-01-01T00:00:03.5"},
+        {"t": "2026-01-01T00:00:03.5"},
+    ),
+    "both appended": ([HI], [HI, 1], [HI, 2], [HI, 2, 1]),
+    "both appended the same": ([HI], [HI, YO], [HI, YO], [HI, YO, YO]),
+    "we dropped the oldest": ([1, 2, 3], [2, 3, 4], [1, 2, 3, 5], [2, 3, 5, 4]),
+    "both dropped the oldest": ([1, 2, 3], [2, 3, 4], [3, 5], [3, 5, 4]),
+    "removed from the middle": ([1, 2, 3], [1, 3], [1, 2, 3, 4], [1, 3, 4]),
+    "inserted at the beginning": ([1, 2], [0, 1, 2], [1, 2, 3], [0, 1, 2, 3]),
+    "cleared and appended": ([HI, HI], [], [HI, HI, YO], [YO]),
+    "a record with a changed first element": (["t1", HI], ["t2", HI, 1], ["t1", HI, 2], ["t2", HI, 2, 1]),
+    "an element that both changed": ([{"a": 1, "b": 1}], [{"a": 2, "b": 1}], [{"a": 1, "b": 2}], [{"a": 2, "b": 2}]),
+    "counters in a list": ([0, 0], [1, 0], [1, 1], [2, 1]),
+    "names as a set": (["ada"], ["ada", "bob"], ["ada", "eve", "bob"], ["ada", "eve", "bob"]),
+    "a name removed from a set": (["ada", "bob"], ["bob"], ["ada", "bob", "eve"], ["bob", "eve"]),
+    "users > conversations > messages": (
+        {"ada": {"c1": [HI]}},
+        {"ada": {"c1": [HI, YO], "c2": []}},
+        {"ada": {"c1": [HI, HI]}, "bob": {}},
+        {"ada": {"c1": [HI, HI, YO], "c2": []}, "bob": {}},
+    ),
+    "lists that both began with the same": (MISSING, [SYSTEM, HI], [SYSTEM, YO], [SYSTEM, YO, HI]),
+    "dicts that both began": (MISSING, {"a": 1}, {"b": 2}, {"b": 2, "a": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_changes_that_merge(case: str) -> None:
+    base, ours, theirs, merged = CASES[case]
+    before = copy.deepcopy((base if base is not MISSING else None, ours, theirs))
+    found = merge(base, ours, theirs)
+    assert (found.value, found.collisions) == (merged, ())
+    assert list(map(type, [found.value])) == [type(merged)]
+    assert (base if base is not MISSING else None, ours, theirs) == before, "the arguments were changed"
+
+
+COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {
+    "texts": ({"a": {"b": "x"}}, {"a": {"b": "y"}}, {"a": {"b": "z"}}, {"a": {"b": "y"}}, ["a.b"]),
+    "true is no number": ({"a": 1}, {"a": True}, {"a": 2}, {"a": True}, ["a"]),
+    "changed and removed": ({"a": "x"}, {"a": "y"}, {}, {"a": "y"}, ["a"]),
+    "removed and changed": ({"a": "x"}, {}, {"a": "y"}, {}, ["a"]),
+    "another type": ({"a": []}, {"a": {}}, {"a": [1]}, {"a": {}}, ["a"]),
+    "numbers that both set first": ({}, {"n": 1}, {"n": 1}, {"n": 1}, ["n"]),
+    "an element": ([{"t": "x"}], [{"t": "y"}], [{"t": "z"}], [{"t": "y"}], ["[0].t"]),
+    "lists that both replaced": ({"a": [1, 2, 3]}, {"a": [7, 8, 9]}, {"a": [4, 5, 6]}, {"a": [7, 8, 9]}, ["a"]),
+    "a time with a zone and one without": (
+        {"t": ""}, {"t": "2026-01-01T00:00:00"}, {"t": "2026-01-01T00:00:00Z"}, {"t": "2026-01-01T00:00:00"}, ["t"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", COLLISIONS)
+def test_the_last_one_wins_a_collision_which_is_told(case: str) -> None:
+    base, ours, theirs, merged, paths = COLLISIONS[case]
+    found = merge(base, ours, theirs)
+    assert (found.value, list(found.collisions)) == (merged, paths)
+    assert found.value is not theirs
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.text(max_size=2),
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text("abc", max_size=1), parts, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_a_change_of_one_side_is_taken_as_it_is(base: Any, changed: Any) -> None:
+    assert merge(base, changed, base) == (changed, ())
+    assert merge(base, base, changed) == (changed, ())
+
+
+@given(JSON, JSON, JSON)
+def test_any_values_merge_and_a_merge_repeated_changes_nothing(base: Any, ours: Any, theirs: Any) -> None:
+    merged = merge(base, ours, theirs).value
+    assert merge(theirs, merged, theirs) == (merged, ())
+    assert merge(merged, merged, merged) == (merged, ())
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(-9, 9)), st.data())
+def test_counters_add_up_whoever_comes_first(base: dict[str, int], data: st.DataObject) -> None:
+    steps = st.fixed_dictionaries({name: st.integers(-5, 5) for name in base})
+    ours, theirs = data.draw(steps), data.draw(steps)
+    sides = [{name: base[name] + side[name] for name in base} for side in (ours, theirs)]
+    total = {name: base[name] + ours[name] + theirs[name] for name in base}
+    assert merge(base, sides[0], sides[1]) == (total, ())
+    assert merge(base, sides[1], sides[0]) == (total, ())
+
+
+@given(st.lists(st.integers(0, 99).map(str), unique=True), st.data())
+def test_a_set_of_texts_has_what_both_added_without_what_either_removed(base: list[str], data: st.DataObject) -> None:
+    removals = st.sets(st.sampled_from(base)) if base else st.just(set[str]())
+    additions = st.lists(st.integers(100, 120).map(str), unique=True)
+    removed = data.draw(removals), data.draw(removals)
+    added = data.draw(additions), data.draw(additions)
+    sides = [[text for text in base if text not in gone] + new for gone, new in zip(removed, added, strict=True)]
+    found = merge(base, sides[0], sides[1])
+    assert sorted(found.value) == sorted({*base, *added[0], *added[1]} - removed[0] - removed[1])
+    assert sorted(merge(base, sides[1], sides[0]).value) == sorted(found.value)
+
+
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8), st.integers(0, 3), st.integers(0, 3))
+def test_a_list_keeps_what_nobody_dropped_and_all_that_was_appended(
+    length: int, our_drop: int, their_drop: int, our_added: int, their_added: int
+) -> None:
+    base = [{"n": number} for number in range(length)]
+    ours = base[our_drop:] + [{"ours": number} for number in range(our_added)]
+    theirs = base[their_drop:] + [{"theirs": number} for number in range(their_added)]
+    both_replaced = our_drop >= length <= their_drop and our_added and their_added
+    if not both_replaced:
+        merged = merge(base, ours, theirs).value
+        expected = base[max(our_drop, their_drop) :] + theirs[max(0, length - their_drop) :]
+        assert sorted(map(str, merged)) == sorted(map(str, expected + ours[max(0, length - our_drop) :]))
+
+
+def test_very_long_lists_are_not_aligned_one_by_one() -> None:
+    """Appending to a long list costs nothing; two long lists with nothing in common collide instead of taking minutes."""
+    long = list(range(30_000))
+    assert merge(long, [*long, -1], [*long, -2]).value == [*long, -2, -1]
+    found = merge(long, [-number for number in long], [*long, 1])
+    assert found.collisions == ("",)
