@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ..domain.commands import LinkAlias, Touch
+from ..domain.commands import LinkAlias, NoteAlias
 from ..domain.ids import new_id
 from ..domain.results import ANY, CALLER, TOMBSTONE_MS, Alias, Owner, Scope
 from ..domain.validation import check_name
@@ -83,7 +83,7 @@ def link(conversations: Conversations, alias: str, session_id: str, *, owner: Ow
     name, whose, life_ms = _named(conversations, alias, owner)
     store = conversations.backend.store
     conversations.resolved(session_id, owner)
-    receipt = store.apply(Touch(session_id=session_id, owner=whose, led_by=name))
+    receipt = store.apply(NoteAlias(session_id=session_id, owner=whose, alias=name, leads_here=True))
     life_ms = max(life_ms, receipt.lifetime_ms + TOMBSTONE_MS)
     store.link(LinkAlias(alias=name, session_id=session_id, expected=Scope.ANY, lifetime_ms=life_ms))
 
@@ -98,7 +98,7 @@ def unlink(conversations: Conversations, alias: str, *, owner: Owner | Scope = C
     while (led_to := store.link(_led(name, session_id, None, life_ms))) is not None:
         session_id = led_to  # it was led elsewhere meanwhile
     with behind_a_write(), contextlib.suppress(SessionNotFound):  # it led to nothing
-        store.apply(Touch(session_id=session_id, owner=whose, left_by=name))
+        store.apply(NoteAlias(session_id=session_id, owner=whose, alias=name, leads_here=False))
     return True
 
 
@@ -155,7 +155,7 @@ def _noted(conversations: Conversations, session: AnySession, alias: Alias, life
     """*session*, which knows from now on that *alias* leads to it; the alias outlives it."""
     base, store = base_of(session), conversations.backend.store
     if alias not in base.aliases:
-        store.apply(Touch(session_id=session.session_id, owner=owner, led_by=alias))
+        store.apply(NoteAlias(session_id=session.session_id, owner=owner, alias=alias, leads_here=True))
     if base.own_ttl_ms and base.own_ttl_ms + TOMBSTONE_MS > life_ms:
         store.follow(alias, base.own_ttl_ms + TOMBSTONE_MS)
     return session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from ..domain.commands import Extend, Save, digest_of, token_or_new
+from ..domain.commands import Extend, Merge, digest_of, token_or_new
 from ..domain.keys import id_of
 from ..domain.messages import Message
 from ..domain.results import CALLER, Owner, Receipt, Scope
@@ -31,13 +31,12 @@ def save_message(
     backend, whose = conversations.resolved(session_id, owner)
     elements, first_title, usage = added([Message({"role": role, "content": content}, metadata)], backend.form)
     return backend.store.apply(
-        Save(
+        Merge(
             session_id=session_id,
             owner=whose,
-            mode="upsert",
             shape="full",
-            fields=(),
             history=Extend(0, elements),
+            creates=True,
             first_title=first_title,
             usage=usage,
             token=token_or_new(token),

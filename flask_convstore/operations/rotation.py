@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..domain.commands import Delete, Share, Touch
+from ..domain.commands import Delete, NoteAlias, Share
 from ..domain.ids import new_id
 from ..domain.results import ANY, CALLER, Alias, Owner, Scope, Snapshot
 from ..domain.validation import check_name
@@ -70,5 +70,5 @@ def _copied(store: Store, snapshot: Snapshot, heir: str | None, led_by: Iterable
         for name, role in snapshot.shared.items():
             store.apply(Share(session_id=copy.session_id, owner=ANY, name=name, role=role))
     for alias in led_by:
-        store.apply(Touch(session_id=copy.session_id, owner=ANY, led_by=alias))
+        store.apply(NoteAlias(session_id=copy.session_id, owner=ANY, alias=alias, leads_here=True))
     return copy.session_id

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from ..config import Settings
-from ..domain.commands import Append, Delete, Save, Touch, digest_of, token_or_new
+from ..domain.commands import Append, Delete, Merge, Touch, digest_of, token_or_new
 from ..domain.ids import id_made_away, id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import CALLER, Health, Owner, Page, Receipt, Scope, Summary
@@ -136,7 +136,7 @@ class Conversations(abc.ABC):
                 # It had not landed, and does not fit any more: the next difference starts from before it.
                 on_base(session, replace(base_of(session), pending=None))
 
-    def _merge(self, session: AnySession, save: Save, backend: Backend) -> AnySession:
+    def _merge(self, session: AnySession, save: Merge, backend: Backend) -> AnySession:
         """Write *save*, and measure *session* from what it left. If it may have landed unacknowledged, it stays pending."""
         try:
             receipt = backend.store.apply(save)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..domain.commands import Append, Share
+from ..domain.commands import Share, Update
 from ..domain.results import CALLER, Owner, Receipt, Role, Scope
 from ..domain.validation import check_name, check_title
 from ..errors import InvalidInput
@@ -31,10 +31,9 @@ def update(
     if title is not None:
         check_title(title)
     return backend.store.apply(
-        Append(
+        Update(
             session_id=session_id,
             owner=whose,
-            elements=(),
             fields=tuple(fields.items()),
             title=title,
             ttl_ms=conversations.ttl_ms(ttl),
