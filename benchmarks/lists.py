@@ -15,7 +15,7 @@ from functools import partial
 import redis
 
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.commands import Rewrite, Save
+from flask_convstore.domain.commands import Put
 from flask_convstore.domain.results import Page
 from flask_convstore.stores.redis.store import RedisStore
 from tests.servers import Server, running
@@ -48,7 +48,7 @@ def list_results(server: Server, owned: tuple[int, ...], rounds: int) -> Iterato
 
 def fill(client: redis.Redis, store: RedisStore, owner: str, count: int) -> None:
     """Give *owner* so many sessions: one as the store makes it, then copies of its keys, an interaction a second."""
-    save = Save(session_id=f"{owner} 0", owner=owner, mode="create", shape="full", fields=(), history=Rewrite(0, ()))
+    save = Put(session_id=f"{owner} 0", owner=owner, mode="create", shape="full")
     store.apply(save)
     key = store._keys(f"{owner} 0")[0]
     known, index = client.dump(key), store._index._key(owner)

@@ -1,7 +1,7 @@
-"""The commands: every write is one of these values, with its session, its owner, and a token made before the first attempt.
+"""The commands. Every write is one of these values: a session, its owner, and a token made before the first attempt.
 
-Values of the app travel as JSON text (bytes), messages as elements (``messages``), made and read above; no store looks into
-them. Times are milliseconds since 1970, lifetimes milliseconds. ``command_text`` keeps commands in the journal.
+Values of the app travel as JSON text (bytes). Messages travel as elements (``messages``). No store looks into either. Times
+are milliseconds since 1970, lifetimes are milliseconds. ``outages/command_json.py`` keeps commands in the journal.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from .messages import Usage
 from .results import Alias, Owner, Role, Scope, Shape
 from .validation import name_problem
 from .values import as_value
-
-Mode = Literal["replace", "create", "first", "merge", "upsert"]
-"""What a ``Save`` does to a session that exists, and where there is none."""
 
 
 def new_token() -> str:
@@ -80,41 +77,37 @@ class Rewrite:
     elements: tuple[bytes, ...] | None
 
 
-@as_value
-class Save:
-    """Write a session.
+Mode = Literal["replace", "create", "first"]
+"""The fate of a session that exists when a ``Put`` comes. See there."""
 
-    ``replace`` makes the given fields and messages all of it, whether it exists or not; ``create`` does the same unless
-    it exists, ``first`` unless it exists or its tombstone tells that it did. ``merge`` writes only changes, into one that
-    exists; ``upsert`` merges into one that exists, and creates one otherwise.
+
+@as_value
+class Put:
+    """Make the given content all of a session.
 
     Attributes:
-        shape: None leaves it.
-        history: None leaves the messages.
-        created_at_ms: A ``merge`` wants the session that was created then; None: any.
-        loaded_version: The version that was changed, for the error of a conflict.
+        mode: ``replace`` takes the place of a session that exists. ``create`` fails if one exists, ``first`` also if one
+            has ended within the last day.
+        fields: Names and JSON texts.
+        elements: The messages. The shape tells whether there is a history at all.
         ttl_ms: As in ``Touch``.
-        overwrites: Names of fields that others have changed meanwhile, for those who want to know.
-        started_at_ms: It started a session elsewhere, at that moment, by another clock: what it creates has that time of
-            creation, and what it replaces ends, as if it had been deleted.
-        instead_of: The session that an earlier try, whose answer never came, may have started for the same purpose.
-        earlier_token: That try's token, where it was for the same session.
-        counts: Where it creates a session, that takes one of its owner's places.
-        spared: The session that is not removed to make a place.
+        started_at_ms: The time of creation of a session that was started elsewhere, by another clock. A session that it
+            replaces ends first, as if it had been deleted.
+        instead_of: A session that an earlier try may have started for the same purpose. Its answer never came.
+        earlier_token: The token of an earlier try for the same session; "": none.
+        counts: A session that is created takes one of its owner's places.
+        spared: The session that is not evicted to make a place.
         first_title: For a session that has no title; "": none.
-        usage: What the new messages cost; None: nothing that is told.
+        usage: Cost of the messages; None: nothing to tell.
     """
 
     session_id: str
     owner: Owner
     mode: Mode
-    shape: Shape | None
-    fields: tuple[FieldChange, ...]
-    history: Extend | Rewrite | None
-    created_at_ms: int | None = None
-    loaded_version: int | None = None
+    shape: Shape
+    fields: tuple[tuple[str, bytes], ...] = ()
+    elements: tuple[bytes, ...] = ()
     ttl_ms: int | None = None
-    overwrites: tuple[str, ...] = ()
     started_at_ms: int | None = None
     instead_of: str | None = None
     earlier_token: str = ""
@@ -125,13 +118,70 @@ class Save:
     token: str = field(default_factory=new_token)
     digest: str = ""
 
+    @property
+    def ends_predecessor(self) -> bool:
+        """The session that it replaces ends with it, as if it had been deleted."""
+        return self.mode == "replace" and self.started_at_ms is not None
+
+
+@as_value
+class Merge:
+    """Write changes into a session, all or none, beside what others have written.
+
+    Attributes:
+        fields: A field that others have changed too is a conflict.
+        history: None leaves the messages.
+        shape: None leaves it.
+        creates: Where there is no session, the changes make a new one. Its shape is the given one. A session that exists
+            keeps its own shape then.
+        created_at_ms: Only the session that was created then; None: any.
+        loaded_version: The version that was changed, for the error of a conflict.
+        ttl_ms: As in ``Touch``.
+        overwrites: Names of fields that others have changed meanwhile. A signal tells them.
+        first_title, usage: As in ``Put``.
+    """
+
+    session_id: str
+    owner: Owner
+    fields: tuple[FieldChange, ...] = ()
+    history: Extend | Rewrite | None = None
+    shape: Shape | None = None
+    creates: bool = False
+    created_at_ms: int | None = None
+    loaded_version: int | None = None
+    ttl_ms: int | None = None
+    overwrites: tuple[str, ...] = ()
+    first_title: str = ""
+    usage: Usage | None = None
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+    def as_put(self) -> Put:
+        """The command that creates the same session, and fails if there is one."""
+        return Put(
+            session_id=self.session_id,
+            owner=self.owner,
+            mode="create",
+            shape=self.shape or "full",
+            fields=tuple((name, text) for name, _, text in self.fields if text is not None),
+            elements=(self.history and self.history.elements) or (),
+            ttl_ms=self.ttl_ms,
+            first_title=self.first_title,
+            usage=self.usage,
+            token=self.token,
+            digest=self.digest,
+        )
+
 
 @as_value
 class Append:
-    """Add *elements* to a session and set *fields* (name, JSON text or None to remove), whatever they were.
+    """Add *elements* at the end of a session and set *fields*, whatever they were.
 
-    Only if it has the *expected* version ("" any, or ``<created>-<version>``) and was created at *created_at_ms* (None any).
-    *title* "" removes it, None leaves it; *first_title* ("" none) is for a session that has none. *ttl_ms* as in ``Touch``.
+    Attributes:
+        fields: Names and JSON texts; None removes a field.
+        expected: The version that the session must have, or ``<created>-<version>``; "": any.
+        created_at_ms: Only the session that was created then; None: any.
+        first_title, usage: As in ``Put``.
     """
 
     session_id: str
@@ -140,8 +190,6 @@ class Append:
     fields: tuple[tuple[str, bytes | None], ...] = ()
     expected: str = ""
     created_at_ms: int | None = None
-    ttl_ms: int | None = None
-    title: str | None = None
     first_title: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)
@@ -149,10 +197,30 @@ class Append:
 
 
 @as_value
-class Delete:
-    """Remove a session, if it has the *expected* version, and the time of creation; its tokens stay as a tombstone.
+class Update:
+    """Change a session beside its messages. *fields* and *expected* as in ``Append``.
 
-    It was removed elsewhere *at_ms*; None: it is now.
+    Attributes:
+        title: "" removes it, None leaves it.
+        ttl_ms: As in ``Touch``.
+    """
+
+    session_id: str
+    owner: Owner
+    fields: tuple[tuple[str, bytes | None], ...] = ()
+    title: str | None = None
+    ttl_ms: int | None = None
+    expected: str = ""
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@as_value
+class Delete:
+    """Remove a session. Its tokens stay as a tombstone. *expected* and *created_at_ms* as in ``Append``.
+
+    Attributes:
+        at_ms: The time when it was removed elsewhere; None: now.
     """
 
     session_id: str
@@ -166,26 +234,43 @@ class Delete:
 
 @as_value
 class Touch:
-    """Move a session's lifetime, and give it one of its own if *ttl_ms* is given. Repeating it is harmless: no token.
+    """Move a session's lifetime. Repeating it is harmless, so that it needs no token.
 
-    Only if it was created at *created_at_ms*; None: any. *led_by* is an alias that leads to it from now on, *left_by* one
-    that does not any more.
+    Attributes:
+        created_at_ms: Only the session that was created then; None: any.
+        ttl_ms: The lifetime that the session has from now on, instead of that of the settings; None leaves it.
     """
 
     session_id: str
     owner: Owner
     created_at_ms: int | None = None
     ttl_ms: int | None = None
-    led_by: Alias | None = None
-    left_by: Alias | None = None
+
+
+@as_value
+class NoteAlias:
+    """Note in a session that *alias* leads to it, or does not any more. Repeating it is harmless: no token.
+
+    ``LinkAlias`` moves the alias itself.
+    """
+
+    session_id: str
+    owner: Owner
+    alias: Alias
+    leads_here: bool
 
 
 @as_value
 class BeginTurn:
-    """Add a user's message (None: none) and take the turn for *lease_ms*; with *supersede* from whoever has it.
+    """Add a user's message and take the turn.
 
-    The *last* messages, this one included, come back with it (None: all). The *token* names the turn, however often it is
-    tried; *attempt* names this one try of it, whose lease it is: the same try repeated has the turn already.
+    Attributes:
+        element: The message; None: there is none.
+        lease_ms: The turn is free again after so long, unless its lease is renewed.
+        supersede: Take the turn also from another attempt that has it.
+        last: So many messages come back with the turn, this one included; None: all.
+        attempt: Names this one try, which holds the lease. The same try repeated has the turn already.
+        token: Names the turn, however often it is tried.
     """
 
     session_id: str
@@ -204,12 +289,13 @@ class BeginTurn:
 
 @as_value
 class CommitTurn:
-    """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark its message.
+    """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark the turn's message.
 
-    *status* is what becomes of the message: nothing to tell (replied), ``unanswered`` or ``failed``. A begun turn finds its
-    end under the token ``<its token>\\n<version of its message>``. The digest is the attempt: another's end is no repeat.
-    With *moved_to*, the conversation goes on in that session, and this one takes no messages any more; only if it still has
-    the *expected* version.
+    A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest is the
+    attempt: the end of another attempt is no repeat.
+
+    Attributes:
+        status: What becomes of the message: ``unanswered``, ``failed``, or "" for a reply.
     """
 
     session_id: str
@@ -218,16 +304,30 @@ class CommitTurn:
     elements: tuple[bytes, ...] = ()
     fields: tuple[FieldChange, ...] = ()
     status: Literal["", "unanswered", "failed"] = ""
-    moved_to: str = ""
-    expected: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
 
 @as_value
+class MoveConversation:
+    """End the turn that the attempt *turn* has by moving the conversation: it goes on in the session *moved_to*.
+
+    This session takes no messages from then on. *token* and *digest* as in ``CommitTurn``, *expected* as in ``Append``.
+    """
+
+    session_id: str
+    owner: Owner
+    turn: str
+    moved_to: str
+    expected: str = ""
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@as_value
 class RenewTurn:
-    """Keep the turn that the attempt *turn* has for another *lease_ms*. No write: it needs no token."""
+    """Keep the turn that the attempt *turn* has for another *lease_ms*. It is no write and needs no token."""
 
     session_id: str
     owner: Owner
@@ -237,7 +337,10 @@ class RenewTurn:
 
 @as_value
 class Edit:
-    """Put *element* in the place of the message *seq*, which was read as *loaded*. Conditions as in ``Append``."""
+    """Put *element* in the place of the message *seq*, which was read as *loaded*.
+
+    *expected* and *created_at_ms* as in ``Append``, *title* as in ``Update``.
+    """
 
     session_id: str
     owner: Owner
@@ -253,7 +356,7 @@ class Edit:
 
 @as_value
 class Share:
-    """Let another owner, *name*, read a session, or write to it; with *role* None not any more. No token: it is harmless."""
+    """Give another owner, *name*, a role in a session; None takes it away. Repeating it is harmless: no token."""
 
     session_id: str
     owner: Owner
@@ -261,18 +364,24 @@ class Share:
     role: Role | None
 
 
-Command = Save | Append | Delete | CommitTurn | Touch | RenewTurn | Edit | Share
-"""What a store applies; a ``BeginTurn`` it begins."""
+Write = Put | Merge | Append | Update | Delete | BeginTurn | CommitTurn | MoveConversation | Edit
+"""The commands that have a token, by which a repeat is known."""
 
-Write = Save | Append | Delete | CommitTurn | BeginTurn | Edit
-"""What has a token, by which a repeat is known. The others are harmless to repeat."""
+Expecting = Append | Update | Delete | BeginTurn | MoveConversation | Edit
+"""The commands that may expect a version."""
+
+Harmless = Touch | NoteAlias | RenewTurn | Share
+"""The commands without a token. Repeating them is harmless."""
+
+Command = Put | Merge | Append | Update | Delete | CommitTurn | MoveConversation | Edit | Harmless
+"""What ``Store.apply`` does. ``Store.begin`` does a ``BeginTurn``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkAlias:
     """Let *alias* lead to *session_id* (None: to nothing) for *lifetime_ms*, if it leads to *expected* now.
 
-    *expected*: a session's id, None (to nothing), or ``ANY``. Repeating it is harmless: no token.
+    *expected* is a session's id, None (it leads to nothing), or ``ANY``. Repeating it is harmless: no token.
     """
 
     alias: Alias

@@ -5,9 +5,9 @@ Whose it is, how long it lives and which writes are repeats is ``memory_store``'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import (
     ConflictError,
@@ -27,12 +27,18 @@ from .commands import (
     CommitTurn,
     Delete,
     Edit,
-    Extend,
+    Expecting,
+    FieldChange,
+    Harmless,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
     RenewTurn,
     Rewrite,
-    Save,
     Share,
     Touch,
+    Update,
     Write,
 )
 from .messages import NO_USAGE, Usage, with_status
@@ -93,27 +99,44 @@ def refuse_guest(command: Command | BeginTurn, session: MemorySession | None) ->
     """Refuse what an owner who shares a session does not share."""
     if not session or command.owner in (ANY, session.owner):
         return
-    may_write = session.shared[str(command.owner)] == "writer"
-    if isinstance(command, Touch):
-        may = not (command.ttl_ms or command.led_by or command.left_by)
-    else:
-        may = may_write and not isinstance(command, (Delete, Share))
-        may = may and not (isinstance(command, (Append, Save)) and command.ttl_ms)
-        may = may and not (isinstance(command, BeginTurn) and command.element is None)
-        may = may and not (isinstance(command, Save) and ends_predecessor(command))
-    if not may:
+    is_writer = session.shared[str(command.owner)] == "writer"
+    if not _is_guests(command, is_writer=is_writer):
         raise Forbidden(command.session_id)
 
 
-def ends_predecessor(command: Save) -> bool:
-    """Whether the session that it replaces ends with it, as if it had been deleted."""
-    return command.mode == "replace" and command.started_at_ms is not None
+def _is_guests(command: Command | BeginTurn, *, is_writer: bool) -> bool:
+    """Tell whether a guest may do *command*. Every guest may move the lifetime, by an interaction."""
+    if isinstance(command, Touch):
+        return not command.ttl_ms
+    return is_writer and not _is_owners_only(command)
+
+
+def _is_owners_only(command: Command | BeginTurn) -> bool:
+    if isinstance(command, (Delete, Share, NoteAlias)):
+        return True
+    if isinstance(command, BeginTurn):
+        return command.element is None  # the holder of a turn without a message moves the conversation
+    if isinstance(command, Put) and command.ends_predecessor:
+        return True
+    return isinstance(command, (Put, Merge, Update)) and bool(command.ttl_ms)
+
+
+def creates(command: Command | BeginTurn) -> bool:
+    """Tell whether *command* creates a session where there is none."""
+    return isinstance(command, Put) or (isinstance(command, Merge) and command.creates)
+
+
+def takes_place(command: Write) -> bool:
+    """Tell whether the session that *command* creates takes one of its owner's places."""
+    if isinstance(command, Put):
+        return command.counts and command.started_at_ms is None
+    return isinstance(command, Merge)
 
 
 def write(command: Write, session: MemorySession, limits: Limits, now: int) -> int | None:
-    """Do *command* to *session*, and trim it; the seq of the first message it adds."""
+    """Do *command* to *session*, and trim it. Return the seq of the first message that it adds."""
     next_seq = session.next_seq
-    first_seq = _changed(command, session, now)
+    first_seq = _WRITES[type(command)](command, session, now)
     added = session.next_seq - next_seq
     if limits.trim and 0 < added <= limits.max_history:
         _drop(session, len(session.elements) - limits.max_history)
@@ -121,54 +144,67 @@ def write(command: Write, session: MemorySession, limits: Limits, now: int) -> i
     return first_seq
 
 
-def _changed(command: Write, session: MemorySession, now: int) -> int | None:
-    """What *command* does to *session*; the seq of the first message it adds."""
-    if isinstance(command, Save):
-        return _save(command, session)
-    if isinstance(command, Append):
-        _refuse_another(command.session_id, command.created_at_ms, session)
-        if command.elements:
-            _refuse_moved(command.session_id, session)
-        _refuse_unexpected(command, session)
-        session.version += 1
-        session.ttl = command.ttl_ms or session.ttl
-        return _add(session, command.elements, command.fields)
-    if isinstance(command, BeginTurn):
-        return _begin(command, session, now)
-    if isinstance(command, CommitTurn):
-        return _commit(command, session)
-    if isinstance(command, Edit):
-        return _edit(command, session)
+def _put(command: Put, session: MemorySession, now: int) -> int | None:
+    if session.version and command.mode != "replace":
+        raise SessionExists(command.session_id)
+    session.fields.clear()
+    session.moved_to = session.title = None
+    session.version += 1
+    session.shape = command.shape
+    session.ttl = command.ttl_ms or session.ttl
+    _drop(session, len(session.elements))
+    session.history_version = session.version
+    return _add(session, command.elements, command.fields)
+
+
+def _merge(command: Merge, session: MemorySession, now: int) -> int | None:
+    is_new = not session.version
+    if not is_new:
+        _refuse_unmergeable(command, session)
+    session.version += 1
+    if is_new or not command.creates:
+        session.shape = command.shape or session.shape
+    session.ttl = command.ttl_ms or session.ttl
+    history = command.history
+    if history is None and not is_new:
+        return _add(session, (), _values(command.fields))
+    if isinstance(history, Rewrite):
+        _drop(session, len(session.elements))
+    elif history:
+        _drop(session, history.drop_below - session.first_seq)
+    session.history_version = session.version
+    return _add(session, (history and history.elements) or (), _values(command.fields))
+
+
+def _refuse_unmergeable(command: Merge, session: MemorySession) -> None:
+    """Refuse changes that do not fit the session as it is now."""
+    _refuse_another(command.session_id, command.created_at_ms, session)
+    if command.history and command.history.elements:
+        _refuse_moved(command.session_id, session)
+    if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
+        _refuse_conflict(command, "history", session)
+    _refuse_collisions(command, session)
+
+
+def _append(command: Append, session: MemorySession, now: int) -> int | None:
+    _refuse_another(command.session_id, command.created_at_ms, session)
+    if command.elements:
+        _refuse_moved(command.session_id, session)
+    _refuse_unexpected(command, session)
+    session.version += 1
+    return _add(session, command.elements, command.fields)
+
+
+def _update(command: Update, session: MemorySession, now: int) -> None:
+    _refuse_unexpected(command, session)
+    session.version += 1
+    session.ttl = command.ttl_ms or session.ttl
+    _add(session, (), command.fields)
+
+
+def _delete(command: Delete, session: MemorySession, now: int) -> None:
     _refuse_another(command.session_id, command.created_at_ms, session)
     _refuse_unexpected(command, session)
-    return None
-
-
-def _save(command: Save, session: MemorySession) -> int | None:
-    shape = command.shape
-    if command.mode == "merge" or (command.mode == "upsert" and session.version):
-        shape = shape if command.mode == "merge" else None
-        _refuse_another(command.session_id, command.created_at_ms, session)
-        if command.history and command.history.elements:
-            _refuse_moved(command.session_id, session)
-        if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
-            _refuse_conflict(command, "history", session)
-        _refuse_collisions(command, session)
-    elif command.mode in ("create", "first") and session.version:
-        raise SessionExists(command.session_id)
-    else:
-        session.fields.clear()
-        session.moved_to = session.title = None
-    session.version += 1
-    session.shape = shape or session.shape
-    session.ttl = command.ttl_ms or session.ttl
-    fields = [(change.name, change.value) for change in command.fields]
-    if command.history is None:
-        return _add(session, (), fields)
-    oldest = command.history.drop_below if isinstance(command.history, Extend) else session.next_seq
-    _drop(session, oldest - session.first_seq)
-    session.history_version = session.version
-    return _add(session, command.history.elements or (), fields)
 
 
 def _begin(command: BeginTurn, session: MemorySession, now: int) -> int | None:
@@ -183,22 +219,23 @@ def _begin(command: BeginTurn, session: MemorySession, now: int) -> int | None:
     return _add(session, (command.element,) if command.element else (), ())
 
 
-def _commit(command: CommitTurn, session: MemorySession) -> int | None:
-    turn = session.turn
-    if not turn or turn.attempt != command.turn:
-        raise TurnLost(command.session_id)
-    if command.expected not in ("", str(session.version)):
-        raise ConflictError(command.session_id, "version", expected=int(command.expected), actual=session.version)
+def _commit(command: CommitTurn, session: MemorySession, now: int) -> int | None:
+    _refuse_lost(command, session)
     _refuse_collisions(command, session)
     session.version += 1
     session.turn = None
-    fields = [(change.name, change.value) for change in command.fields]
-    first_seq = _add(session, command.elements, fields)
-    session.moved_to = command.moved_to or session.moved_to
-    return first_seq
+    return _add(session, command.elements, _values(command.fields))
 
 
-def _edit(command: Edit, session: MemorySession) -> int:
+def _move(command: MoveConversation, session: MemorySession, now: int) -> None:
+    _refuse_lost(command, session)
+    _refuse_unexpected(command, session)
+    session.version += 1
+    session.turn = None
+    session.moved_to = command.moved_to
+
+
+def _edit(command: Edit, session: MemorySession, now: int) -> int:
     _refuse_another(command.session_id, command.created_at_ms, session)
     _refuse_unexpected(command, session)
     index = command.seq - session.first_seq
@@ -210,6 +247,23 @@ def _edit(command: Edit, session: MemorySession) -> int:
     session.elements[index] = command.element
     session.history_version = session.version
     return command.seq
+
+
+_WRITES: dict[type[Any], Callable[[Any, MemorySession, int], int | None]] = {
+    Put: _put,
+    Merge: _merge,
+    Append: _append,
+    Update: _update,
+    Delete: _delete,
+    BeginTurn: _begin,
+    CommitTurn: _commit,
+    MoveConversation: _move,
+    Edit: _edit,
+}
+
+
+def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:
+    return [(change.name, change.value) for change in fields]
 
 
 def _add(session: MemorySession, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]) -> int | None:
@@ -232,31 +286,50 @@ def _add(session: MemorySession, elements: Iterable[bytes], fields: Iterable[tup
 
 
 def _tell(command: Write, session: MemorySession) -> None:
-    """Keep what a command tells beside data and messages: the title, and what the messages have cost."""
-    if isinstance(command, (Append, Edit)) and command.title is not None:
+    """Keep what a command tells beside data and messages: the title, and the cost of the messages."""
+    if isinstance(command, (Update, Edit)) and command.title is not None:
         session.title = command.title or None
-    elif isinstance(command, (Append, BeginTurn, Save)) and command.first_title:
-        session.title = session.title or command.first_title
-    if not isinstance(command, (Delete, Edit)) and command.usage:
+    if isinstance(command, (Put, Merge, Append, BeginTurn)):
+        session.title = session.title or command.first_title or None
+    if isinstance(command, (Put, Merge, Append, BeginTurn, CommitTurn)) and command.usage:
         session.usage = Usage(*map(sum, zip(session.usage, command.usage, strict=True)))
 
 
-def adjust(command: Touch | RenewTurn | Share, session: MemorySession, now: int) -> None:
+def adjust(command: Harmless, session: MemorySession, now: int) -> None:
     """Do what has no token, as it is harmless to repeat."""
-    if isinstance(command, RenewTurn):
-        if not session.turn or session.turn.attempt != command.turn:
-            raise TurnLost(command.session_id)
-        session.turn.until = now + command.lease_ms
-    elif isinstance(command, Share):
-        if session.shared.get(command.name) != command.role:
-            session.version += 1
-            session.updated = max(now, session.created)
-        others = {name: role for name, role in session.shared.items() if name != command.name}
-        session.shared = {**others, command.name: command.role} if command.role else others
-    else:
-        _refuse_another(command.session_id, command.created_at_ms, session)
-        session.ttl = command.ttl_ms or session.ttl
-        session.aliases = (session.aliases - {command.left_by}) | ({command.led_by} if command.led_by else set())
+    _ADJUSTMENTS[type(command)](command, session, now)
+
+
+def _touch(command: Touch, session: MemorySession, now: int) -> None:
+    _refuse_another(command.session_id, command.created_at_ms, session)
+    session.ttl = command.ttl_ms or session.ttl
+
+
+def _note_alias(command: NoteAlias, session: MemorySession, now: int) -> None:
+    others = session.aliases - {command.alias}
+    session.aliases = others | {command.alias} if command.leads_here else others
+
+
+def _renew(command: RenewTurn, session: MemorySession, now: int) -> None:
+    _refuse_lost(command, session)
+    assert session.turn
+    session.turn.until = now + command.lease_ms
+
+
+def _share(command: Share, session: MemorySession, now: int) -> None:
+    if session.shared.get(command.name) != command.role:
+        session.version += 1
+        session.updated = max(now, session.created)
+    others = {name: role for name, role in session.shared.items() if name != command.name}
+    session.shared = {**others, command.name: command.role} if command.role else others
+
+
+_ADJUSTMENTS: dict[type[Any], Callable[[Any, MemorySession, int], None]] = {
+    Touch: _touch,
+    NoteAlias: _note_alias,
+    RenewTurn: _renew,
+    Share: _share,
+}
 
 
 def _refuse_another(session_id: str, created_at_ms: int | None, session: MemorySession) -> None:
@@ -270,13 +343,19 @@ def _refuse_moved(session_id: str, session: MemorySession) -> None:
         raise SessionMoved(session_id, session.moved_to)
 
 
-def _refuse_unexpected(command: Append | Delete | BeginTurn | Edit, session: MemorySession) -> None:
+def _refuse_lost(command: CommitTurn | MoveConversation | RenewTurn, session: MemorySession) -> None:
+    """Refuse an attempt that has not the turn."""
+    if not session.turn or session.turn.attempt != command.turn:
+        raise TurnLost(command.session_id)
+
+
+def _refuse_unexpected(command: Expecting, session: MemorySession) -> None:
     if command.expected not in ("", str(session.version), f"{session.created}-{session.version}"):
         expected = int(command.expected.rpartition("-")[2])
         raise ConflictError(command.session_id, "version", expected=expected, actual=session.version)
 
 
-def _refuse_collisions(command: Save | CommitTurn, session: MemorySession) -> None:
+def _refuse_collisions(command: Merge | CommitTurn, session: MemorySession) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
         if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
@@ -284,9 +363,9 @@ def _refuse_collisions(command: Save | CommitTurn, session: MemorySession) -> No
 
 
 def _refuse_conflict(
-    command: Save | CommitTurn | Edit, what: str, session: MemorySession, is_field: bool = False
+    command: Merge | CommitTurn | Edit, what: str, session: MemorySession, is_field: bool = False
 ) -> NoReturn:
-    expected = command.loaded_version if isinstance(command, Save) else None
+    expected = command.loaded_version if isinstance(command, Merge) else None
     raise ConflictError(command.session_id, what, expected=expected, actual=session.version, is_field=is_field)
 
 
@@ -307,12 +386,15 @@ def mark_message(command: Write, session: MemorySession, turn: MemoryTurn | None
 
     After its size was checked: a session that is full does not keep a turn from ending.
     """
-    if not turn or not isinstance(command, (BeginTurn, CommitTurn)):
-        return
     if isinstance(command, CommitTurn):
         status: str = command.status
-    else:
+    elif isinstance(command, MoveConversation):
+        status = ""
+    elif isinstance(command, BeginTurn) and turn:
         status = "superseded" if turn.until > now else "interrupted"
+    else:
+        return
+    assert turn
     index = turn.seq - session.first_seq
     if 0 <= index < len(session.elements):
         session.elements[index] = with_status(session.elements[index], status)

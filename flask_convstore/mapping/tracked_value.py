@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..domain.commands import Delete, Extend, Mode, Save, Touch, new_token
+from ..domain.commands import Delete, Extend, Merge, Put, Touch, new_token
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Owner, Receipt, Snapshot
 from ..errors import (
@@ -65,8 +65,8 @@ class Place:
 class _Pending(NamedTuple):
     """A write whose answer never came: what it was for, what was sent, and the value's texts then, if it has a converter."""
 
-    command: Save | Delete
-    attempt: Save | Delete
+    command: Put | Merge | Delete
+    attempt: Put | Merge | Delete
     given: Texts | None
 
 
@@ -139,7 +139,7 @@ class TrackedValue:
             return own
         return base
 
-    def command(self) -> Save | Delete | None:
+    def command(self) -> Put | Merge | Delete | None:
         """What must be written; None if nothing has changed.
 
         Raises:
@@ -151,12 +151,12 @@ class TrackedValue:
         base, content = self.known(), self._content(self.value)
         if base:
             return diff.difference(base, content, place.access.limits, place.access.owner, None, given=self._given)
-        mode: Mode = "upsert" if self.is_absent else "replace"
-        return diff.whole(place.session_id, content, place.access.limits, place.access.owner, None, mode)
+        whole = diff.joining if self.is_absent else diff.whole
+        return whole(place.session_id, content, place.access.limits, place.access.owner, None)
 
-    def write(self, command: Save | Delete) -> None:
+    def write(self, command: Put | Merge | Delete) -> None:
         """Write it; from then on the value is compared with what was written."""
-        if isinstance(command, Save):
+        if not isinstance(command, Delete):
             self._save(command)
             return
         try:
@@ -175,11 +175,10 @@ class TrackedValue:
             receipt = self._send(command, attempt, given)
         except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
             return  # it had not landed, and does not fit any more
-        if isinstance(command, Save):
-            assert isinstance(attempt, Save)
-            self._landed(command, attempt, receipt, given)
-        else:
+        if isinstance(command, Delete) or isinstance(attempt, Delete):
             self.is_absent = True
+        else:
+            self._landed(command, attempt, receipt, given)
 
     # ---- what others write
 
@@ -204,9 +203,9 @@ class TrackedValue:
         place, form = self.place, self.place.access.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
-        if isinstance(command, Save) and command.mode == "merge":
+        if isinstance(command, Merge) and not command.creates:
             before = merge.with_written(self.value, before, command, receipt, form)
-        elif isinstance(command, Save) and not self._differs(base, self.value):
+        elif isinstance(command, (Put, Merge)) and not self._differs(base, self.value):
             self._rebase(base)  # it was put in its place by the app itself
             return
         if _are_alike(self.value, content):
@@ -265,28 +264,33 @@ class TrackedValue:
                 self._base = merge.take_over(session, base, self._base, content, form, held=self.value)
                 on_base(session, self._base)
 
-    def _save(self, command: Save) -> None:
+    def _save(self, command: Put | Merge) -> None:
         """Write it, merged anew each time that others were faster."""
         given = self._texts(self.value) if self.place.converter else None
         # A history that began the same must not begin twice.
-        attempt = replace(command, mode="create") if command.mode == "upsert" and self._began.bodies else command
+        attempt: Put | Merge = command
+        if isinstance(command, Merge) and command.creates and self._began.bodies:
+            attempt = command.as_put()
         for _ in range(_ATTEMPTS):
             try:
                 receipt = self._send(command, attempt, given)
             except SessionExists as error:
                 refused: ConvstoreError = error
+                assert isinstance(command, Merge)
                 attempt = self._behind_theirs(command)
             except ConflictError as error:
                 if not error.is_field:
                     raise
                 refused = error
+                assert isinstance(command, Merge)
+                assert isinstance(attempt, Merge)
                 attempt = self._beside_theirs(command, attempt, error)
             else:
                 self._landed(command, attempt, receipt, given)
                 return
         raise refused
 
-    def _beside_theirs(self, command: Save, attempt: Save, conflict: ConflictError) -> Save:
+    def _beside_theirs(self, command: Merge, attempt: Merge, conflict: ConflictError) -> Merge:
         """*attempt* with the fields of *command* as they must be now; *conflict*, where conflicts are errors."""
         access = self.place.access
         snapshot = access.load(command.session_id, 0)
@@ -302,7 +306,7 @@ class TrackedValue:
             token=new_token(),
         )
 
-    def _behind_theirs(self, command: Save) -> Save:
+    def _behind_theirs(self, command: Merge) -> Merge:
         """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
         began = self._began.bodies
         snapshot = self.place.access.load(command.session_id)
@@ -312,7 +316,7 @@ class TrackedValue:
         same = bodies_of(snapshot.elements)[: len(began)] == began == bodies_of(ours)[: len(began)]
         return replace(command, history=Extend(0, ours[len(began) :])) if same else command
 
-    def _send(self, command: Save | Delete, attempt: Save | Delete, given: Texts | None) -> Receipt:
+    def _send(self, command: Put | Merge | Delete, attempt: Put | Merge | Delete, given: Texts | None) -> Receipt:
         """Apply *attempt*, which is for *command*; that is pending if it may have landed unacknowledged."""
         self._pending = None
         try:
@@ -321,18 +325,18 @@ class TrackedValue:
             self._pending = _Pending(command, attempt, given) if error.written is not False else None
             raise
 
-    def _landed(self, command: Save, attempt: Save, receipt: Receipt, given: Texts | None) -> None:
+    def _landed(self, command: Put | Merge, attempt: Put | Merge, receipt: Receipt, given: Texts | None) -> None:
         """*attempt* is written: from now on the value is compared with what *command* wanted."""
         before = self.known()
         self.is_absent, self._began, self._given = False, Began(), given
-        if command.mode == "merge" and before:
+        if isinstance(command, Merge) and not command.creates and before:
             self._rebase(base_merged(before, command, receipt))
             return
         self._rebase(base_created(command, receipt, self.place.origin))
-        if command.mode == "upsert" and receipt.version > 1:
+        if isinstance(command, Merge) and command.creates and receipt.version > 1:
             self._join(receipt.first_seq, attempt)
 
-    def _join(self, first_seq: int | None, attempt: Save) -> None:
+    def _join(self, first_seq: int | None, attempt: Put | Merge) -> None:
         """Somebody was faster: what they wrote stands beside what we just wrote, and is taken over."""
         place = self.place
         snapshot = place.access.load(place.session_id)
@@ -344,7 +348,8 @@ class TrackedValue:
         if not place.converter and _are_alike(self.value, content):
             _, fields, history = self._given
             bodies = [body for body, _ in history or ()]
-            count = len(attempt.history.elements or ()) if attempt.history else 0
+            added = attempt.elements if isinstance(attempt, Put) else attempt.history and attempt.history.elements
+            count = len(added or ())
             seqs = [*range(base.first_seq, base.first_seq + len(bodies) - count)]
             seqs += range(first_seq or 0, (first_seq or 0) + count)
             before = replace(base, fields=fields, elements=[join_element(0, body) for body in bodies], seqs=seqs)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from ..domain.commands import Delete, Save
+from ..domain.commands import Delete, Merge, Put
 from ..domain.results import Owner, Receipt
 from ..errors import ConvstoreError, InvalidInput
 from ..stores.store import Store
@@ -97,7 +97,7 @@ class Unit:
                     _log.warning("a loaded session was not brought up to date: %s", reason)
 
 
-def _command(entry: TrackedValue) -> Save | Delete | None:
+def _command(entry: TrackedValue) -> Put | Merge | Delete | None:
     try:
         return entry.command()
     except InvalidInput as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ..domain.commands import LinkAlias, Touch
+from ..domain.commands import LinkAlias, NoteAlias
 from ..domain.ids import new_id
 from ..domain.results import ANY, TOMBSTONE_MS, Alias, Scope
 from ..domain.validation import check_name, check_session_id
@@ -83,7 +83,7 @@ def link(access: Access, alias: str, session_id: str) -> None:
     """Let *alias* lead to a session, wherever it led before."""
     name, life_ms = _named(access, alias), _life_ms(access)
     check_session_id(session_id)
-    receipt = access.apply(Touch(session_id=session_id, owner=access.owner, led_by=name))
+    receipt = access.apply(NoteAlias(session_id=session_id, owner=access.owner, alias=name, leads_here=True))
     life_ms = max(life_ms, receipt.lifetime_ms + TOMBSTONE_MS)
     access.store.link(LinkAlias(alias=name, session_id=session_id, expected=Scope.ANY, lifetime_ms=life_ms))
 
@@ -97,7 +97,7 @@ def unlink(access: Access, alias: str) -> bool:
     while (led_to := access.store.link(_led(name, session_id, None, life_ms))) is not None:
         session_id = led_to  # others led the alias elsewhere meanwhile
     with behind_a_write(), contextlib.suppress(SessionNotFound):  # the alias led to nothing
-        access.apply(Touch(session_id=session_id, owner=access.owner, left_by=name))
+        access.apply(NoteAlias(session_id=session_id, owner=access.owner, alias=name, leads_here=False))
     return True
 
 
@@ -151,7 +151,7 @@ def _noted(access: Access, session: AnySession, alias: Alias, life_ms: int) -> A
     """Note in *session* that *alias* leads to it, and let the alias outlive it."""
     base = base_of(session)
     if alias not in base.aliases:
-        access.apply(Touch(session_id=session.session_id, owner=access.owner, led_by=alias))
+        access.apply(NoteAlias(session_id=session.session_id, owner=access.owner, alias=alias, leads_here=True))
     if base.own_ttl_ms and base.own_ttl_ms + TOMBSTONE_MS > life_ms:
         access.store.follow(alias, base.own_ttl_ms + TOMBSTONE_MS)
     return session

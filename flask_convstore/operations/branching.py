@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..domain.commands import Append, Delete, Share, Touch
+from ..domain.commands import Append, Delete, NoteAlias, Share, Update
 from ..domain.ids import new_id
 from ..domain.messages import Usage, stored_message
 from ..domain.results import ANY, Snapshot
@@ -68,7 +68,7 @@ def _moved(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Sn
     """
     for _ in range(_ATTEMPTS):
         for alias in snapshot.aliases:
-            access.apply(Touch(session_id=successor, owner=snapshot.owner, led_by=alias))
+            access.apply(NoteAlias(session_id=successor, owner=snapshot.owner, alias=alias, leads_here=True))
         try:
             turn.move_to(successor, snapshot.version)
             return snapshot
@@ -86,22 +86,22 @@ def _moved(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Sn
     raise conflict
 
 
-def _written_between(before: Snapshot, now: Snapshot, session_id: str) -> Iterator[Append | Share]:
+def _written_between(before: Snapshot, now: Snapshot, session_id: str) -> Iterator[Append | Update | Share]:
     """The commands that write to another session what was written to this one between *before* and *now*."""
     names = {**before.fields, **now.fields}
     changed = [(name, now.fields.get(name)) for name in names if before.fields.get(name) != now.fields.get(name)]
     added = tuple(now.elements[len(before.elements) :])
     usage = Usage(now.usage.input - before.usage.input, now.usage.output - before.usage.output)
-    is_renamed = now.title != before.title
-    if changed or added or any(usage) or is_renamed:
+    if changed or added or any(usage):
         yield Append(
             session_id=session_id,
             owner=before.owner,
             elements=added,
             fields=tuple(changed),
-            title=now.title or "" if is_renamed else None,
             usage=usage if any(usage) else None,
         )
+    if now.title != before.title:
+        yield Update(session_id=session_id, owner=before.owner, title=now.title or "")
     for name in {**before.shared, **now.shared}:
         if before.shared.get(name) != now.shared.get(name):
             yield Share(session_id=session_id, owner=before.owner, name=name, role=now.shared.get(name))

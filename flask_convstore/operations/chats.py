@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from ..domain.commands import Extend, Save, digest_of, token_or_new
+from ..domain.commands import Extend, Merge, digest_of, token_or_new
 from ..domain.keys import id_of
 from ..domain.messages import Message
 from ..domain.results import Receipt
@@ -31,13 +31,12 @@ def save_message(
     session_id = id_of(key)
     elements, first_title, usage = added([Message({"role": role, "content": content}, metadata)], access.limits)
     return access.apply(
-        Save(
+        Merge(
             session_id=session_id,
             owner=access.owner,
-            mode="upsert",
             shape="full",
-            fields=(),
             history=Extend(0, elements),
+            creates=True,
             first_title=first_title,
             usage=usage,
             token=token_or_new(token),

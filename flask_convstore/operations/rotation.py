@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..domain.commands import Delete, Share, Touch
+from ..domain.commands import Delete, NoteAlias, Share
 from ..domain.ids import new_id
 from ..domain.results import ANY, Alias, Snapshot
 from ..domain.validation import check_name, check_session_id
@@ -66,5 +66,5 @@ def _copied(access: Access, snapshot: Snapshot, heir: str | None, led_by: Iterab
         for name, role in snapshot.shared.items():
             access.apply(Share(session_id=copy.session_id, owner=ANY, name=name, role=role))
     for alias in led_by:
-        access.apply(Touch(session_id=copy.session_id, owner=ANY, led_by=alias))
+        access.apply(NoteAlias(session_id=copy.session_id, owner=ANY, alias=alias, leads_here=True))
     return copy.session_id

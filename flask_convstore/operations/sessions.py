@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..domain.commands import Append, Delete, Mode, Save, Touch, digest_of, token_or_new
+from ..domain.commands import Append, Delete, Merge, Mode, Touch, digest_of, token_or_new
 from ..domain.ids import id_made_away, id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
@@ -67,7 +67,7 @@ def _finish_pending(access: Access, session: AnySession) -> None:
         on_base(session, replace(base_of(session), pending=None))
 
 
-def _merge(access: Access, session: AnySession, command: Save) -> AnySession:
+def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
     """Write *command* and rebase *session*. A save that may have landed without an answer stays pending."""
     try:
         receipt = access.store.apply(command)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..domain import json_text
 from ..domain.clock import LATEST_MS
-from ..domain.commands import FieldChange, Rewrite, Save
+from ..domain.commands import Put
 from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
 from ..domain.results import Snapshot
 from ..domain.validation import check_session_id, check_title
@@ -101,7 +101,7 @@ def _exported_message(message: Message) -> dict[str, Any]:
     return {"seq": message.seq, "created_at_ms": message.created_at_ms, "body": message.body, **facts}
 
 
-def _imported(access: Access, line: Mapping[str, Any]) -> Save:
+def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     """Make the command that creates a session from a line of an export, under its own id."""
     form = access.limits
     check_session_id(line["session_id"])
@@ -114,13 +114,13 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Save:
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
     content.check_facts({"tokens": usage or ()}, "session", form)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
-    return Save(
+    return Put(
         session_id=line["session_id"],
         owner=access.owner,
         mode="create",
         shape=line["shape"],
-        fields=tuple(FieldChange(name, None, text) for name, text in fields),
-        history=Rewrite(0, None if line["shape"] == "data" else elements),
+        fields=fields,
+        elements=elements,
         ttl_ms=None if ttl_ms is None else access.ttl_ms(ttl_ms / 1000),
         first_title="" if title is None else check_title(title),
         usage=usage,

@@ -16,7 +16,16 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 
-from ..domain.commands import BeginTurn, CommitTurn, FieldChange, RenewTurn, digest_of, new_token, token_or_new
+from ..domain.commands import (
+    BeginTurn,
+    CommitTurn,
+    FieldChange,
+    MoveConversation,
+    RenewTurn,
+    digest_of,
+    new_token,
+    token_or_new,
+)
 from ..domain.messages import Message, Usage, message_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_whole
@@ -165,7 +174,16 @@ class Turn:
             TurnLost: Another turn has taken over; nothing was written.
             SessionNotFound: The session was deleted meanwhile.
         """
-        self._end = None, self._commit(self._end_token, moved_to=session_id, expected=str(version))
+        command = MoveConversation(
+            session_id=self.session_id,
+            owner=self._access.owner,
+            turn=self._attempt,
+            moved_to=session_id,
+            expected=str(version),
+            token=self._end_token,
+            digest=self._attempt,
+        )
+        self._end = None, self._access.apply(command)
 
     @property
     def _end_token(self) -> str:
@@ -178,9 +196,6 @@ class Turn:
         fields: tuple[FieldChange, ...] = (),
         status: Literal["", "unanswered", "failed"] = "",
         usage: Usage | None = None,
-        *,
-        moved_to: str = "",
-        expected: str = "",
     ) -> Receipt:
         return self._access.apply(
             CommitTurn(
@@ -190,8 +205,6 @@ class Turn:
                 elements=elements,
                 fields=fields,
                 status=status,
-                moved_to=moved_to,
-                expected=expected,
                 usage=usage,
                 token=token,
                 digest=self._attempt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..domain.commands import Append, Share
+from ..domain.commands import Share, Update
 from ..domain.results import Receipt, Role
 from ..domain.validation import check_name, check_session_id, check_title
 from ..errors import InvalidInput
@@ -35,10 +35,9 @@ def update(
     if title is not None:
         check_title(title)
     return access.apply(
-        Append(
+        Update(
             session_id=session_id,
             owner=access.owner,
-            elements=(),
             fields=tuple(fields.items()),
             title=title,
             ttl_ms=access.ttl_ms(ttl),

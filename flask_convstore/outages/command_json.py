@@ -1,17 +1,55 @@
-"""Commands as JSON text, and back: what a journal keeps. Inert data; text that is no command of ours is a ValueError."""
+"""Commands as JSON text, and back. A journal keeps them so. Text that is no command of ours is a ValueError.
+
+The tag of a command is a stored format: it stays, however its class may be called.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any
 
 from ..domain import json_text
-from ..domain.commands import BeginTurn, Command, Extend, FieldChange, Rewrite
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Edit,
+    Extend,
+    FieldChange,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
+    RenewTurn,
+    Rewrite,
+    Share,
+    Touch,
+    Update,
+)
 from ..domain.messages import Usage
 from ..domain.results import Alias, Scope
 
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*get_args(Command), BeginTurn, Extend, Rewrite)}
-_TUPLES: dict[str, Any] = {kind.__name__: kind for kind in (FieldChange, Alias, Usage)}
+_COMMANDS: dict[str, Any] = {
+    "Put": Put,
+    "Merge": Merge,
+    "Append": Append,
+    "Update": Update,
+    "Delete": Delete,
+    "BeginTurn": BeginTurn,
+    "CommitTurn": CommitTurn,
+    "MoveConversation": MoveConversation,
+    "Edit": Edit,
+    "Touch": Touch,
+    "NoteAlias": NoteAlias,
+    "RenewTurn": RenewTurn,
+    "Share": Share,
+}
+_PARTS: dict[str, Any] = {"Extend": Extend, "Rewrite": Rewrite}
+_TUPLES: dict[str, Any] = {"FieldChange": FieldChange, "Alias": Alias, "Usage": Usage}
+_TAGS = {kind: tag for tag, kind in (_COMMANDS | _PARTS | _TUPLES).items()}
 
 
 def text_of(command: Command | BeginTurn) -> bytes:
@@ -26,27 +64,28 @@ def command_of(text: bytes) -> Command | BeginTurn:
         ValueError: It holds none.
     """
     try:
-        found: Command | BeginTurn = _value(json_text.decode(text))
+        ((tag, content),) = json_text.decode(text).items()
+        given = {name: _value(part) for name, part in content.items()}
+        make = _EARLIER.get(tag) or _COMMANDS[tag]
+        command: Command | BeginTurn = make(**given)
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"this is no command ({error!r})") from error
-    if type(found).__name__ not in _KINDS or isinstance(found, (Extend, Rewrite)):
-        raise ValueError("this is no command")
-    return found
+    return command
 
 
 def _plain(value: Any) -> Any:
-    """Texts stay; bytes, which are UTF-8, tuples and our own kinds say what they are."""
-    kind = type(value).__name__
+    """Texts stay. Bytes, which are UTF-8, tuples and our own kinds say what they are."""
     if isinstance(value, bytes):
         return {"bytes": value.decode()}
     if isinstance(value, Scope):
         return {"scope": value.value}
-    if kind in _TUPLES:
-        return {kind: [_plain(part) for part in value]}
+    tag = _TAGS.get(type(value))
+    if tag in _TUPLES:
+        return {tag: [_plain(part) for part in value]}
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     if is_dataclass(value):
-        return {kind: {part.name: _plain(getattr(value, part.name)) for part in fields(value)}}
+        return {tag: {part.name: _plain(getattr(value, part.name)) for part in fields(value)}}
     return value
 
 
@@ -55,11 +94,60 @@ def _value(plain: Any) -> Any:
         return tuple(_value(part) for part in plain)
     if not isinstance(plain, dict):
         return plain
-    ((kind, content),) = plain.items()
-    if kind == "bytes":
+    ((tag, content),) = plain.items()
+    if tag == "bytes":
         return content.encode()
-    if kind == "scope":
+    if tag == "scope":
         return Scope(content)
-    if kind in _TUPLES:
-        return _TUPLES[kind](*_value(content))
-    return _KINDS[kind](**{name: _value(part) for name, part in content.items()})
+    if tag in _TUPLES:
+        return _TUPLES[tag](*_value(content))
+    return _PARTS[tag](**{name: _value(part) for name, part in content.items()})
+
+
+# ---- commands as earlier versions kept them
+
+
+def _earlier_save(*, mode: str, fields: Any, history: Any, **given: Any) -> Put | Merge:
+    """Five modes were one command, which had the facts of all of them."""
+    if mode in ("merge", "upsert"):
+        return Merge(fields=fields, history=history, creates=mode == "upsert", **_known(Merge, given))
+    values = tuple((name, text) for name, _, text in fields if text is not None)
+    elements = (history and history.elements) or ()
+    return Put(mode=mode, fields=values, elements=elements, **_known(Put, given))  # type: ignore[arg-type]
+
+
+def _known(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    names = {part.name for part in fields(kind)}
+    return {name: value for name, value in given.items() if name in names}
+
+
+def _earlier_append(*, title: Any = None, ttl_ms: Any = None, elements: Any, **given: Any) -> Append | Update:
+    """It was the update of a session's facts, too. No operation gave messages and facts to the journal."""
+    if title is None and ttl_ms is None:
+        return Append(elements=elements, **given)
+    if elements:
+        raise ValueError("it adds messages and changes the title or the lifetime")
+    return Update(title=title, ttl_ms=ttl_ms, **_known(Update, given))
+
+
+def _earlier_touch(*, led_by: Any = None, left_by: Any = None, **given: Any) -> Touch | NoteAlias:
+    """It noted an alias, too."""
+    alias = led_by or left_by
+    if alias:
+        return NoteAlias(alias=alias, leads_here=led_by is not None, **_known(NoteAlias, given))
+    return Touch(**given)
+
+
+def _earlier_commit(*, moved_to: str = "", expected: str = "", **given: Any) -> CommitTurn | MoveConversation:
+    """It moved the conversation, too."""
+    if moved_to:
+        return MoveConversation(moved_to=moved_to, expected=expected, **_known(MoveConversation, given))
+    return CommitTurn(**given)
+
+
+_EARLIER: dict[str, Callable[..., Any]] = {
+    "Save": _earlier_save,
+    "Append": _earlier_append,
+    "Touch": _earlier_touch,
+    "CommitTurn": _earlier_commit,
+}

@@ -15,9 +15,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Rewrite, Save, Touch, new_token
+from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch, new_token
 from ..domain.ids import STARTS_WITHIN_MS, made_away_at_ms
 from ..domain.results import ANY, Begun, Limits, Messages, Owner, Receipt, Scope, Snapshot
+from ..domain.rules import creates
 from ..errors import ConvstoreError, CorruptValue, SessionMoved, SessionNotFound, StoreUnavailable
 from ..stores.memory import MemoryStore
 from ..stores.store import Store, StoreAround
@@ -42,7 +43,7 @@ class _View:
         """Do what was done then. That it was done proves that the session was there."""
         try:
             command = command_of(row.text)
-            if not (isinstance(command, Save) and command.started_at_ms):
+            if not (isinstance(command, Put) and command.started_at_ms):
                 self._store.keep(command.session_id, row.at_ms + 1)
             self._do(command, row.at_ms, in_place=True)
         except SessionNotFound as error:
@@ -127,7 +128,7 @@ class FallbackStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         is_here = self._is_here(command.session_id)
-        if not is_here and not isinstance(command, Save):
+        if not is_here and not isinstance(command, Put):
             return self._store.apply(command)
         receipt: Receipt = self._write(command, self._store.apply, is_here)
         return receipt
@@ -139,8 +140,8 @@ class FallbackStore(StoreAround):
         return begun
 
     def _write(self, command: Any, do: Callable[[Any], Any], is_here: bool) -> Any:
-        is_save = isinstance(command, Save)
-        starts_here = is_save and (
+        is_put = isinstance(command, Put)
+        starts_here = is_put and (
             (command.mode == "create" and not self._was_started(command) and _is_just_made_away(command.session_id))
             or (command.mode == "replace" and self._circuit.is_open)
         )
@@ -149,18 +150,18 @@ class FallbackStore(StoreAround):
             if answer is not None:
                 return answer
         try:
-            if is_save and command.mode == "create" and self._circuit.is_open and self._journal.may_hold():
+            if is_put and command.mode == "create" and self._circuit.is_open and self._journal.may_hold():
                 raise StoreUnavailable("the server did not answer, and others ask it", written=False, is_down=True)
             return do(command)
         except StoreUnavailable as error:
-            if error.written or not is_save or command.mode not in ("create", "replace"):
+            if error.written or not is_put or command.mode not in ("create", "replace"):
                 raise
             if command.mode == "create":
                 error.can_start = True
                 raise
             return self._started_instead(command, error)
 
-    def _was_started(self, command: Save) -> bool:
+    def _was_started(self, command: Put | Merge) -> bool:
         """Whether the token of *command* has started its session here; SessionMoved if it was one of another id."""
         if not command.digest or not self._journal.exists():
             return False
@@ -174,7 +175,7 @@ class FallbackStore(StoreAround):
             raise SessionMoved(command.session_id, str(started))
         return started is not None
 
-    def _started_instead(self, command: Save, error: StoreUnavailable) -> Any:
+    def _started_instead(self, command: Put, error: StoreUnavailable) -> Any:
         """Start the session here; whether the try on the store has landed, or lands later, this one takes its place."""
         try:
             return self._journalled(replace(command, token=new_token(), earlier_token=command.token), may_start=True)
@@ -185,13 +186,13 @@ class FallbackStore(StoreAround):
     def _journalled(self, command: Any, *, may_start: bool) -> Any:
         """Do *command* here; None if it is not for here."""
         session_id = command.session_id
-        creates = isinstance(command, Save) and command.mode != "merge"
+        is_creating = creates(command)
         try:
             with self._journal.writing():
                 view = self._view(session_id)
                 if not view and not may_start:
                     return None
-                if view and not creates and not view.is_of(command.owner):
+                if view and not is_creating and not view.is_of(command.owner):
                     return None  # who may not see it is told what they would be told if it were not here
                 if not view:
                     view = self._views[session_id] = _View(self._limits, Entry(session_id, None, 0, 0, 0, 0))
@@ -206,9 +207,10 @@ class FallbackStore(StoreAround):
     def _add(self, view: _View, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
         now, entry = now_ms(), view.entry
-        is_start = isinstance(command, Save) and view.load(ANY, 0, now) is None
+        is_start = creates(command) and view.load(ANY, 0, now) is None
         if is_start:
             self._was_started(command)  # meanwhile, by another worker, under another id
+        if isinstance(command, Put) and is_start:
             command = replace(command, started_at_ms=now)
         answer = view.do(command, now)
         receipt = answer.receipt if isinstance(answer, Begun) else answer
@@ -217,9 +219,9 @@ class FallbackStore(StoreAround):
         kept = command
         if is_start:
             # Whatever was there, also one that had expired here, and lives longer there: this takes its place.
-            whole = command.history and Rewrite(0, command.history.elements)
-            mode = "replace" if entry.first else command.mode
-            kept = replace(command, mode=mode, history=whole, started_at_ms=receipt.created_at_ms)
+            whole = command.as_put() if isinstance(command, Merge) else command
+            mode = "replace" if entry.first else whole.mode
+            kept = replace(whole, mode=mode, started_at_ms=receipt.created_at_ms)
             entry = entry._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
         elif receipt.repeated and not (isinstance(answer, Begun) and not answer.reply):
             kept = Touch(session_id=command.session_id, owner=ANY)  # only the lifetime has moved
@@ -324,9 +326,9 @@ class FallbackStore(StoreAround):
             try:
                 for row in rows:
                     command = command_of(row.text)
-                    if isinstance(command, Save) and command.started_at_ms:
+                    if isinstance(command, Put) and command.started_at_ms:
                         created = command.started_at_ms
-                        short = replace(command, shape="data", fields=(), history=Rewrite(0, None))
+                        short = replace(command, shape="data", fields=(), elements=())
                         instead = [(row.at_ms, text_of(short))] if row.number > entry.replayed else []
             except ValueError:
                 continue  # it will be set aside

@@ -7,9 +7,10 @@ been handed over, and for as long as it may live, nobody can say that it is not 
 from __future__ import annotations
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Save
+from ..domain.commands import BeginTurn, Command
 from ..domain.ids import made_away_at_ms
 from ..domain.results import Begun, Limits, Messages, Owner, Receipt, Snapshot
+from ..domain.rules import creates
 from ..errors import SessionNotFound, StoreUnavailable
 from ..stores.store import Store, StoreAround
 
@@ -28,7 +29,7 @@ class ElsewhereStore(StoreAround):
         try:
             return self._store.apply(command)
         except SessionNotFound:
-            if not isinstance(command, Save) or command.mode == "merge":
+            if not creates(command):
                 self._refuse_unknown(command.session_id, command.owner)
             raise
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, RenewTurn, Save, Touch
+from ..domain.commands import BeginTurn, Command, Delete, NoteAlias, Put, RenewTurn, Touch
 from ..errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable, TurnInProgress, TurnLost
 from ..stores.store import Store
 from .circuit import Circuit
@@ -168,7 +168,7 @@ def replay(store: Store, journal: Journal, namespace: str, entry: Entry, batch: 
 def _replayed(store: Store, entry: Entry, row: Row, given: Command | BeginTurn) -> tuple[Entry, bool]:
     """The entry when the command *given* in *row* was done, and whether that had to be dropped."""
     command = _as_of(row, _as_there(given, entry))
-    if isinstance(command, Save) and command.started_at_ms is not None:
+    if isinstance(command, Put) and command.started_at_ms is not None:
         return _started(store, entry, command)._replace(replayed=row.number), False
     is_dropped = False
     try:
@@ -177,14 +177,14 @@ def _replayed(store: Store, entry: Entry, row: Row, given: Command | BeginTurn) 
         else:
             store.apply(command)
     except SessionNotFound:
-        is_dropped = not isinstance(command, (Touch, RenewTurn, Delete))
+        is_dropped = not isinstance(command, (Touch, NoteAlias, RenewTurn, Delete))
     except TurnLost:
         if not isinstance(command, (RenewTurn, BeginTurn)):  # a turn that was begun before, and has ended
             raise
     return entry._replace(replayed=row.number), is_dropped
 
 
-def _started(store: Store, entry: Entry, command: Save) -> Entry:
+def _started(store: Store, entry: Entry, command: Put) -> Entry:
     """The entry when *command* has started its session in the store too.
 
     Raises:
@@ -209,7 +209,7 @@ def _as_of(row: Row, command: Any) -> Any:
 def _as_there(command: Any, entry: Entry) -> Any:
     """*command* with the time of creation that its session has in the store, where that is another one than here."""
     here, there = entry.created_here_ms, entry.created_there_ms
-    if here == there or (isinstance(command, Save) and command.started_at_ms):
+    if here == there or (isinstance(command, Put) and command.started_at_ms):
         return command
     if getattr(command, "created_at_ms", None) == here:
         command = replace(command, created_at_ms=there)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..domain.commands import Extend, Rewrite, Save
+from ..domain.commands import Extend, Merge, Put, Rewrite
 from ..domain.messages import NO_USAGE, Usage
 from ..domain.results import Alias, Receipt, Shape, Snapshot
 from ..domain.values import as_value
@@ -27,7 +27,7 @@ class Base:
         aliases: Those that were led here.
         usage: What its messages cost.
         fallback: What served it while the store was away; None: the store.
-        pending: A ``Save`` whose answer never came; it is repeated, with its token, before the next one.
+        pending: A ``Merge`` whose answer never came; it is repeated, with its token, before the next one.
     """
 
     origin: str
@@ -51,7 +51,7 @@ class Base:
     aliases: tuple[Alias, ...] = ()
     usage: Usage = NO_USAGE
     fallback: str | None = None
-    pending: Save | None = None
+    pending: Merge | None = None
 
     @property
     def is_partial(self) -> bool:
@@ -85,9 +85,15 @@ def base_read(snapshot: Snapshot, origin: str) -> Base:
     )
 
 
-def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
+def base_created(save: Put | Merge, receipt: Receipt, origin: str) -> Base:
     """What a *save* of the whole left in the store."""
-    elements = save.history.elements or () if save.history else ()
+    is_history_new = True
+    if isinstance(save, Put):
+        shape, fields, elements = save.shape, dict(save.fields), save.elements
+    else:
+        is_history_new = save.creates or save.history is not None
+        shape, elements = save.shape or "full", (save.history and save.history.elements) or ()
+        fields = {name: text for name, _, text in save.fields if text is not None}
     return Base(
         origin=origin,
         session_id=save.session_id,
@@ -95,14 +101,14 @@ def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
         created_at_ms=receipt.created_at_ms,
         updated_at_ms=receipt.updated_at_ms,
         expires_at_ms=receipt.expires_at_ms,
-        shape=save.shape or "full",
-        fields={name: text for name, _, text in save.fields if text is not None},
+        shape=shape,
+        fields=fields,
         elements=elements,
         seqs=_numbers(elements, receipt),
         # An empty history says nothing of where the next one begins: dropping from it later is a rewrite, if need be.
         first_seq=receipt.first_seq or 1,
         count=len(elements),
-        history_version=0 if save.history is None else receipt.version,
+        history_version=receipt.version if is_history_new else 0,
         own_ttl_ms=save.ttl_ms,
         title=save.first_title or None,
         usage=save.usage or NO_USAGE,
@@ -110,7 +116,7 @@ def base_created(save: Save, receipt: Receipt, origin: str) -> Base:
     )
 
 
-def base_merged(base: Base, save: Save, receipt: Receipt) -> Base:
+def base_merged(base: Base, save: Merge, receipt: Receipt) -> Base:
     """*base* with what a merging *save* changed, and nothing of what others wrote meanwhile.
 
     Where others changed the history, ``history_version`` stays behind: a later rewrite, which would undo their change,

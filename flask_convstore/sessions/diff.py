@@ -1,4 +1,4 @@
-"""What changed: a session's content against what the store is known to hold, as a ``Save`` command.
+"""What changed: a session's content against what the store is known to hold, as a command.
 
 The JSON texts of the content are compared with those that were loaded: what is equal was not changed, however deep a change
 may lie, and only the difference travels. Appending messages and dropping the oldest become an ``Extend``, which merges with
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..domain.commands import Extend, FieldChange, Mode, Rewrite, Save
+from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
 from ..domain.results import Owner, Snapshot
 from ..errors import InvalidInput
@@ -31,7 +31,7 @@ from .content import (
 
 def difference(
     base: Base, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
-) -> Save | None:
+) -> Merge | None:
     """The command that merges what differs between *base* and *content*; None if nothing does.
 
     Args:
@@ -54,10 +54,9 @@ def difference(
         return None
     count = len(history_change.elements) if isinstance(history_change, Extend) else 0
     news = history[-count:] if history and count else []
-    return Save(
+    return Merge(
         session_id=base.session_id,
         owner=owner,
-        mode="merge",
         shape=None if shape == base.shape else shape,
         fields=field_changes,
         history=history_change,
@@ -178,49 +177,58 @@ def _rewritten(
 
 
 def whole(
-    session_id: str,
-    content: Any,
-    form: ContentLimits,
-    owner: Owner,
-    ttl_ms: int | None,
-    mode: Mode = "replace",
-) -> Save:
-    """The command that makes *content* the whole session, whatever was there, or only if nothing was.
-
-    An ``upsert`` adds *content* to what another writer may have put there meanwhile.
+    session_id: str, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, mode: Mode = "replace"
+) -> Put:
+    """The command that makes *content* the whole session.
 
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
     shape, fields, history = texts(content, form)
     check_data_size(fields.items(), form)
-    elements = None if history is None else tuple(elements_of(history, form))
-    change: Extend | Rewrite | None = Rewrite(0, elements)
-    if mode == "upsert":
-        change = None if elements is None else Extend(0, elements)
-    return Save(
+    return Put(
         session_id=session_id,
         owner=owner,
         mode=mode,
         shape=shape,
-        fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
-        history=change,
+        fields=tuple(fields.items()),
+        elements=tuple(elements_of(history or [], form)),
         ttl_ms=ttl_ms,
         first_title=first_title_of(history or ()),
         usage=usage_of(history or ()),
     )
 
 
-def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence[bytes], usage: Usage | None) -> Save:
+def joining(session_id: str, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None) -> Merge:
+    """The command that makes *content* the whole session, or adds it to what another writer may have put there meanwhile.
+
+    Raises:
+        InvalidInput: As ``whole``.
+    """
+    put = whole(session_id, content, form, owner, ttl_ms)
+    return Merge(
+        session_id=session_id,
+        owner=owner,
+        shape=put.shape,
+        fields=tuple(FieldChange(name, None, text) for name, text in put.fields),
+        history=Extend(0, put.elements) if put.shape in ("full", "list") else None,
+        creates=True,
+        ttl_ms=ttl_ms,
+        first_title=put.first_title,
+        usage=put.usage,
+        token=put.token,
+    )
+
+
+def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence[bytes], usage: Usage | None) -> Put:
     """The command that makes another session with the fields, the title and the lifetime of *snapshot*, and *elements*."""
-    has_history = snapshot.shape != "data" or bool(elements)
-    return Save(
+    return Put(
         session_id=session_id,
         owner=owner,
         mode="create",
         shape=snapshot.shape,  # with its first message, a session without a history has one
-        fields=tuple(FieldChange(name, None, text) for name, text in snapshot.fields.items()),
-        history=Rewrite(0, tuple(elements) if has_history else None),
+        fields=tuple(snapshot.fields.items()),
+        elements=tuple(elements),
         ttl_ms=snapshot.own_ttl_ms,
         first_title=snapshot.title or "",
         usage=usage,

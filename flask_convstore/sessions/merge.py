@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
-from ..domain.commands import Extend, FieldChange, Save
+from ..domain.commands import Extend, FieldChange, Merge
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from . import diff
@@ -121,7 +121,7 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
         fields[name] = text
 
 
-def with_written(value: Any, before: Base, command: Save, receipt: Receipt, form: ContentLimits) -> Base:
+def with_written(value: Any, before: Base, command: Merge, receipt: Receipt, form: ContentLimits) -> Base:
     """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
     _, fields, history = texts(value, form)
     known = dict(before.fields)

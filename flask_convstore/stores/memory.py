@@ -13,20 +13,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, CommitTurn, Delete, LinkAlias, RenewTurn, Save, Share, Touch, Write
+from ..domain.commands import (
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Harmless,
+    LinkAlias,
+    MoveConversation,
+    Put,
+    Write,
+)
 from ..domain.results import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
 from ..domain.rules import (
     MemorySession,
     MemoryTurn,
     adjust,
     copy_of,
-    ends_predecessor,
+    creates,
     mark_message,
     receipt_of,
     refuse_guest,
     refuse_too_large,
     snapshot_of,
     summary_of,
+    takes_place,
     write,
 )
 from ..errors import (
@@ -88,7 +99,7 @@ class MemoryStore:
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
             refuse_guest(command, session)
-            if isinstance(command, (Touch, RenewTurn, Share)):
+            if isinstance(command, Harmless):
                 if not session:
                     raise SessionNotFound(command.session_id)
                 adjust(command, session, now)
@@ -219,21 +230,18 @@ class MemoryStore:
 
     def _write(self, command: Write, before: MemorySession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
-        if isinstance(command, Save) and ends_predecessor(command):
+        if isinstance(command, Put) and command.ends_predecessor:
             predecessor, before = before, None
-        if isinstance(command, Save) and not before:
-            session = self._create(command, predecessor, now)
-        elif not before:
-            raise SessionNotFound(command.session_id)
-        else:
-            session = before if in_place else copy_of(before)
+        session = before or self._created(command, predecessor, now)
+        if before and not in_place:
+            session = copy_of(before)
         history_version, turn = session.history_version, session.turn
         first_seq = write(command, session, self._limits, now)
         if not in_place:
             refuse_too_large(session, before, self._limits, reserved=int(isinstance(command, BeginTurn)))
         mark_message(command, session, turn, now)
-        if isinstance(command, Save) and not before and command.counts and command.started_at_ms is None:
-            self._take_place(session.owner, command.spared, now)
+        if not before and takes_place(command):
+            self._take_place(session.owner, command.spared if isinstance(command, Put) else None, now)
         session.updated = max(now, session.created)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
@@ -245,18 +253,26 @@ class MemoryStore:
         self._remember(command, session, receipt, now)
         return receipt
 
-    def _create(self, command: Save, predecessor: MemorySession | None, now: int) -> MemorySession:
-        if command.mode == "merge" or (self._visible(command.session_id, ANY, now) and not predecessor):
-            raise SessionNotFound(command.session_id)  # there is none, or it is another owner's
+    def _created(self, command: Write, predecessor: MemorySession | None, now: int) -> MemorySession:
+        """Create an empty session for *command*, behind the *predecessor* that ends with it.
+
+        Raises:
+            SessionNotFound: The command creates none, the session is another owner's, or one has ended lately.
+        """
+        is_taken = not predecessor and self._visible(command.session_id, ANY, now)
+        if not creates(command) or is_taken:
+            raise SessionNotFound(command.session_id)
         owner = None if isinstance(command.owner, Scope) else command.owner
-        ended = 0
-        if predecessor:  # ends here
+        started, ended = None, 0
+        if predecessor:
             owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
         tokens = self._tokens_of(command.session_id, now)
-        if command.mode == "first" and tokens:
-            raise SessionNotFound(command.session_id)
+        if isinstance(command, Put):
+            started = command.started_at_ms
+            if command.mode == "first" and tokens:
+                raise SessionNotFound(command.session_id)
         ended = max(ended, tokens.ended if tokens else 0)
-        return MemorySession(owner, "full", max(command.started_at_ms or now, ended + 1))
+        return MemorySession(owner, "full", max(started or now, ended + 1))
 
     def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
         """Make room for one more session of *owner*, if there may be so many only; *spared* stays."""
@@ -322,7 +338,7 @@ class MemoryStore:
         if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
             return None
         receipt, digest, _ = known
-        if digest != command.digest and isinstance(command, CommitTurn):
+        if digest != command.digest and isinstance(command, (CommitTurn, MoveConversation)):
             raise TurnLost(command.session_id)  # another attempt has ended this turn
         if digest != command.digest:
             raise TokenReused
@@ -336,7 +352,7 @@ class MemoryStore:
         if isinstance(command, Delete):
             tokens.ended = max(command.at_ms or now, session.created)
             tokens.expires = now + self._limits.tombstone_ms
-        earlier = command.earlier_token if isinstance(command, Save) else ""
+        earlier = command.earlier_token if isinstance(command, Put) else ""
         for token in (command.token, earlier) if earlier else (command.token,):
             tokens.remember(token, receipt, command.digest, self._limits.max_tokens)
 

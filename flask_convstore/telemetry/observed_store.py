@@ -16,11 +16,10 @@ from ..domain.commands import (
     Delete,
     Edit,
     Extend,
-    RenewTurn,
-    Rewrite,
-    Save,
-    Share,
-    Touch,
+    Harmless,
+    Merge,
+    MoveConversation,
+    Put,
     Write,
 )
 from ..domain.results import Begun, Receipt
@@ -40,11 +39,12 @@ class ObservedStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         receipt = self._store.apply(command)
-        if isinstance(command, (Touch, RenewTurn, Share)):
+        if isinstance(command, Harmless):
             return receipt
         # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
         # is its own attempt's, and told when that hears of it.
-        is_first = not receipt.repeated or not command.digest or isinstance(command, CommitTurn)
+        is_ended_turn = isinstance(command, (CommitTurn, MoveConversation))
+        is_first = not receipt.repeated or not command.digest or is_ended_turn
         if is_first:
             self._signal(command, receipt)
         return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
@@ -66,23 +66,20 @@ class ObservedStore(StoreAround):
         if isinstance(command, Edit):
             send(signals.message_edited, receipt=receipt, seq=command.seq)
             return
-        if isinstance(command, Save):
+        if isinstance(command, (Put, Merge)):
             if receipt.version == 1:
                 send(signals.session_started, receipt=receipt)
             send(signals.session_saved, receipt=receipt)
-            if command.overwrites:
+            if isinstance(command, Merge) and command.overwrites:
                 send(signals.changes_overwritten, fields=command.overwrites)
         if signals.messages_appended.receivers and (count := _messages_added(command)):
             send(signals.messages_appended, receipt=receipt, count=count)
 
 
-def _messages_added(command: Save | Append | CommitTurn | BeginTurn) -> int:
+def _messages_added(command: Write) -> int:
     if isinstance(command, BeginTurn):
         return int(command.element is not None)
-    if isinstance(command, Save):
-        # In the place of all messages: those of a new session are added to none.
-        added = isinstance(command.history, Extend) or (
-            command.mode != "merge" and isinstance(command.history, Rewrite)
-        )
-        return len(command.history.elements or ()) if command.history and added else 0
-    return len(command.elements)
+    if isinstance(command, Merge):
+        # A rewrite puts messages in the place of others.
+        return len(command.history.elements) if isinstance(command.history, Extend) else 0
+    return len(command.elements) if isinstance(command, (Put, Append, CommitTurn)) else 0

@@ -19,7 +19,7 @@ from flask_convstore import (
     TurnInProgress,
     TurnLost,
 )
-from flask_convstore.domain.commands import CommitTurn, LinkAlias
+from flask_convstore.domain.commands import LinkAlias, MoveConversation
 from flask_convstore.domain.messages import Usage
 from flask_convstore.domain.results import ANY
 from flask_convstore.operations import aliases, branching, messages, rotation, sessions, updates
@@ -216,7 +216,7 @@ class Meddling(StoreAround):
         self.meddle, self.times = meddle, times
 
     def apply(self, command: Any) -> Any:
-        if isinstance(command, CommitTurn) and command.moved_to and self.times:
+        if isinstance(command, MoveConversation) and self.times:
             self.times -= 1
             self.meddle()
         return super().apply(command)

@@ -13,7 +13,7 @@ import redis
 
 from flask_convstore import ANY, Message, SessionExists, SessionNotFound, TooLarge, Turn
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.commands import Save
+from flask_convstore.domain.commands import Put
 from flask_convstore.errors import TooManySessions, TooManyTurns
 from flask_convstore.operations import aliases, branching, rotation, sessions, updates
 from flask_convstore.stores.memory import MemoryStore
@@ -262,7 +262,7 @@ def test_a_crash_between_place_and_session_costs_a_place_for_a_minute(server: Se
         call = calls.call
 
         def dying(what: Any, *more: Any) -> Any:
-            if what.name == "save":
+            if what.name == "put":
                 raise KeyboardInterrupt
             return call(what, *more)
 
@@ -374,7 +374,7 @@ def test_the_journal_keeps_what_was_acknowledged(kind: Kind) -> None:
     """A session that was started while the store was away has its place, whatever the quota says when it is replayed."""
     conversations = kind(max_sessions=1, sessions_policy="reject")
     started(conversations, kind, "a")
-    save = Save(session_id="late", owner="alice", mode="create", shape="full", fields=(), history=None)
+    save = Put(session_id="late", owner="alice", mode="create", shape="full")
     conversations.backend.store.apply(replace(save, started_at_ms=1_700_000_000_000))
     assert left(conversations) == ["a", "late"]
 

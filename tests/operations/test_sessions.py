@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_convstore.config import Settings
-from flask_convstore.domain.commands import Command, Save, Touch
+from flask_convstore.domain.commands import Command, Merge, Touch
 from flask_convstore.domain.messages import Message
 from flask_convstore.domain.results import ANY, Receipt
 from flask_convstore.errors import (
@@ -393,7 +393,7 @@ class Away(Recorder):
 def test_a_save_that_does_not_fit_any_more_gives_way(harness: Harness) -> None:
     class Full(Away):
         def apply(self, command: Command) -> Any:
-            large = isinstance(command, Save) and any(change.name == "large" for change in command.fields)
+            large = isinstance(command, Merge) and any(change.name == "large" for change in command.fields)
             if large and not self.away:
                 raise TooLarge("the data would be too large", limit=1, size=2)
             return super().apply(command)
@@ -479,7 +479,7 @@ def test_only_the_difference_is_written(harness: Harness) -> None:
     session["history"].append(BOT)
     conversations.save_session("s", session)
     command = recorder.commands[-1]
-    assert isinstance(command, Save)
+    assert isinstance(command, Merge)
     assert [(change.name, change.loaded, change.value) for change in command.fields] == [("b", b"1", b"2")]
     assert command.history
     assert len(command.history.elements or ()) == 1

@@ -19,11 +19,13 @@ from flask_convstore.domain.commands import (
     Delete,
     Edit,
     Extend,
+    Merge,
+    NoteAlias,
+    Put,
     RenewTurn,
-    Rewrite,
-    Save,
     Share,
     Touch,
+    Update,
 )
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.results import Alias
@@ -191,16 +193,17 @@ def commands(owner: str, loaded: bytes) -> Iterator[tuple[str, Any, bool]]:
     turn = BeginTurn(**given, element=SAID[0], lease_ms=60_000)
     yield "append", Append(**given, elements=SAID), True
     yield "set fields", Append(**given, elements=(), fields=(("a", b"1"),)), True
-    yield "title", Append(**given, elements=(), title="t"), True
-    yield "lifetime", Append(**given, elements=(), ttl_ms=60_000), False
-    yield "merge", Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID)), True
+    yield "update fields", Update(**given, fields=(("a", b"1"),)), True
+    yield "title", Update(**given, title="t"), True
+    yield "lifetime", Update(**given, ttl_ms=60_000), False
+    yield "merge", Merge(**given, history=Extend(0, SAID)), True
     yield (
         "merge, lifetime",
-        Save(**given, mode="merge", shape=None, fields=(), history=Extend(0, SAID), ttl_ms=60_000),
+        Merge(**given, history=Extend(0, SAID), ttl_ms=60_000),
         False,
     )
-    yield "upsert", Save(**given, mode="upsert", shape="full", fields=(), history=Extend(0, SAID)), True
-    yield "upsert, lifetime", Save(**given, mode="upsert", shape="full", fields=(), history=None, ttl_ms=60_000), False
+    yield "upsert", Merge(**given, shape="full", history=Extend(0, SAID), creates=True), True
+    yield "upsert, lifetime", Merge(**given, shape="full", creates=True, ttl_ms=60_000), False
     yield "edit", Edit(**given, seq=1, loaded=loaded, element=SAID[0]), True
     yield "begin", turn, True
     yield "renew", RenewTurn(**given, turn=turn.attempt, lease_ms=60_000), True
@@ -208,12 +211,12 @@ def commands(owner: str, loaded: bytes) -> Iterator[tuple[str, Any, bool]]:
     yield "hold", BeginTurn(**given, element=None, lease_ms=60_000, supersede=True), False
     yield "touch", Touch(**given), True
     yield "touch, lifetime", Touch(**given, ttl_ms=60_000), False
-    yield "lead an alias here", Touch(**given, led_by=Alias(None, "x")), False
-    yield "lead an alias away", Touch(**given, left_by=Alias(None, "x")), False
+    yield "lead an alias here", NoteAlias(**given, alias=Alias(None, "x"), leads_here=True), False
+    yield "lead an alias away", NoteAlias(**given, alias=Alias(None, "x"), leads_here=False), False
     yield "share", Share(**given, name="friend", role="writer"), False
     yield "promote", Share(**given, name=owner, role="writer"), False
     yield "delete", Delete(**given), False
-    replaced = Save(**given, mode="replace", shape="full", fields=(), history=Rewrite(0, SAID))
+    replaced = Put(**given, mode="replace", shape="full", elements=SAID)
     yield "replace", replaced, True
     yield "end it by one from elsewhere", replace(replaced, started_at_ms=1), False
 
@@ -319,7 +322,7 @@ def test_the_owners_token_opens_nothing_to_a_guest(conversations: PlainConversat
     writes = [
         (name, command)
         for name, command, may in commands("writer", found.elements[0])
-        if not may and isinstance(command, (Append, Save, BeginTurn)) and getattr(command, "mode", "") != "replace"
+        if not may and isinstance(command, (Update, Merge, BeginTurn))
     ]
     assert [name for name, _ in writes] == ["lifetime", "merge, lifetime", "upsert, lifetime", "hold"]
     for _, command in writes:

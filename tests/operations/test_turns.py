@@ -13,7 +13,7 @@ import pytest
 
 from flask_convstore import TurnEnded
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.commands import BeginTurn, CommitTurn, Delete, RenewTurn
+from flask_convstore.domain.commands import BeginTurn, CommitTurn, Delete, MoveConversation, RenewTurn
 from flask_convstore.domain.messages import Message, Usage, join_element
 from flask_convstore.domain.results import ANY, CALLER, Begun
 from flask_convstore.errors import (
@@ -892,8 +892,8 @@ def test_a_move_is_ended_by_the_token_of_its_turn(harness: Harness) -> None:
     with turn:
         turn.move_to("t", 2)
     command = recorder.commands[-1]
-    assert isinstance(command, CommitTurn)
-    assert (command.token, command.status, command.moved_to) == (f"{turn.token}\n2", "", "t")
+    assert isinstance(command, MoveConversation)
+    assert (command.token, command.moved_to) == (f"{turn.token}\n2", "t")
 
 
 def test_a_message_without_a_handler_is_counted_too(started: PlainConversations) -> None:

@@ -32,11 +32,15 @@ from flask_convstore.domain.commands import (
     Edit,
     Extend,
     FieldChange,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
     RenewTurn,
     Rewrite,
-    Save,
     Share,
     Touch,
+    Update,
 )
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms, new_id
 from flask_convstore.domain.messages import Usage, join_element, with_status
@@ -132,11 +136,14 @@ def said(text: str) -> bytes:
     return join_element(1, b'"%b"' % text.encode())
 
 
-def start(session_id: str, *texts: str, mode: Any = "replace", owner: Any = None, **given: Any) -> Save:
+def start(session_id: str, *texts: str, mode: Any = "replace", owner: Any = None, **given: Any) -> Put:
     elements = tuple(said(text) for text in texts)
-    return Save(
-        session_id=session_id, owner=owner, mode=mode, shape="full", fields=(), history=Rewrite(0, elements), **given
-    )
+    return Put(session_id=session_id, owner=owner, mode=mode, shape="full", elements=elements, **given)
+
+
+def upsert(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Merge:
+    history = Extend(0, tuple(said(text) for text in texts))
+    return Merge(session_id=session_id, owner=owner, shape="full", history=history, creates=True, **given)
 
 
 def append(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Append:
@@ -178,7 +185,7 @@ def test_what_the_store_has_is_not_answered_from_here(host: Host) -> None:
         lambda: worker.apply(append("there", "b")),
         lambda: worker.apply(Delete(session_id="there", owner=None)),
         lambda: worker.apply(start("there", "b", mode="create")),
-        lambda: worker.apply(start("nowhere", "b", mode="upsert")),
+        lambda: worker.apply(upsert("nowhere", "b")),
         lambda: worker.apply(start("nowhere", "b", mode="first")),
         lambda: worker.begin(BeginTurn(session_id="there", owner=None, element=said("b"), lease_ms=1000)),
         lambda: worker.page(None),
@@ -554,13 +561,10 @@ def test_the_time_of_creation_is_translated_where_the_store_has_another_one(host
     receipt = worker.apply(start("s", "b"))
     state = f"{receipt.created_at_ms}-1"
     worker.apply(append("s", "c", expected=state, created_at_ms=receipt.created_at_ms))
-    merge = Save(
+    merge = Merge(
         session_id="s",
         owner=None,
-        mode="merge",
-        shape=None,
         fields=(FieldChange("f", None, b"1"),),
-        history=None,
         created_at_ms=receipt.created_at_ms,
     )
     worker.apply(merge)
@@ -632,7 +636,7 @@ def test_no_batch_is_longer_than_the_tokens_that_the_store_knows(
     worker.apply(start("s", "0", mode="replace"))
     for _ in range(40):
         history = Extend(2**31, (said("x"),))  # in the place of all before
-        worker.apply(Save(session_id="s", owner=None, mode="merge", shape=None, fields=(), history=history))
+        worker.apply(Merge(session_id="s", owner=None, history=history))
     before = worker.load("s", None)
     crash_after(monkeypatch, host, 2)
     host.come_back()
@@ -682,8 +686,7 @@ def test_a_session_that_is_started_again_is_a_new_one(host: Host, mode: str) -> 
         with pytest.raises(SessionNotFound):  # there was one
             worker.apply(start("s", "second", mode=mode))
         return
-    history = Extend(0, (said("second"),)) if mode == "upsert" else Rewrite(0, (said("second"),))
-    worker.apply(replace(start("s", mode=mode), history=history))
+    worker.apply(upsert("s", "second") if mode == "upsert" else start("s", "second", mode=mode))
     worker.apply(append("s", "third"))
     assert texts_in(host.workers[1], "s") == ["second", "third"]
     host.come_back()
@@ -786,7 +789,7 @@ def test_a_session_that_expires_while_it_is_written_is_the_same_for_every_worker
     one.apply(start("s", "a", ttl_ms=50))
     clock = itertools.count(began + 49)
     field = FieldChange("f", None, b"1")
-    assert one.apply(replace(start("s", mode="upsert"), fields=(field,), history=None)).version == 2
+    assert one.apply(replace(upsert("s"), fields=(field,), history=None)).version == 2
     clock = itertools.repeat(began + 60)
     found = one.load("s", None, is_interaction=False)
     assert found
@@ -1168,22 +1171,30 @@ FIELDS = st.lists(
 EXPECTED = st.sampled_from(["", "", "1", "2", "3"])
 COMMANDS = st.one_of(
     st.builds(
-        Save,
+        Put,
         session_id=IDS,
         owner=OWNERS,
-        mode=st.sampled_from(["replace", "replace", "create", "first", "upsert"]),
+        mode=st.sampled_from(["replace", "replace", "create", "first"]),
         shape=st.just("full"),
-        fields=FIELDS.map(lambda changes: tuple(change._replace(loaded=None) for change in changes)),
-        history=st.builds(Rewrite, st.just(0), ELEMENTS),
+        fields=FIELDS.map(lambda changes: tuple((change.name, change.value) for change in changes)),
+        elements=ELEMENTS,
     ),
     st.builds(
-        Save,
+        Merge,
         session_id=IDS,
         owner=OWNERS,
-        mode=st.just("merge"),
-        shape=st.none(),
+        shape=st.just("full"),
+        fields=FIELDS.map(lambda changes: tuple(change._replace(loaded=None) for change in changes)),
+        history=st.none() | st.builds(Extend, st.just(0), ELEMENTS),
+        creates=st.just(True),
+        ttl_ms=st.sampled_from([None, 50_000]),
+    ),
+    st.builds(
+        Merge,
+        session_id=IDS,
+        owner=OWNERS,
         fields=FIELDS,
-        history=st.builds(Extend, st.integers(0, 4), ELEMENTS),
+        history=st.builds(Extend, st.integers(0, 4), ELEMENTS) | st.builds(Rewrite, st.integers(0, 4), ELEMENTS),
         ttl_ms=st.sampled_from([None, 50_000]),
     ),
     st.builds(
@@ -1192,9 +1203,16 @@ COMMANDS = st.one_of(
         owner=OWNERS,
         elements=ELEMENTS,
         expected=EXPECTED,
-        title=st.sampled_from([None, None, "", "title"]),
         first_title=st.sampled_from(["", "first"]),
         usage=USAGES,
+    ),
+    st.builds(
+        Update,
+        session_id=IDS,
+        owner=OWNERS,
+        fields=FIELDS.map(lambda changes: tuple((change.name, change.loaded) for change in changes)),
+        expected=EXPECTED,
+        title=st.sampled_from([None, None, "", "title"]),
         ttl_ms=st.sampled_from([None, None, 60_000]),
     ),
     st.builds(
@@ -1236,6 +1254,21 @@ COMMANDS = st.one_of(
     ),
     st.builds(RenewTurn, session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]), lease_ms=st.just(100_000)),
     st.builds(Touch, session_id=IDS, owner=OWNERS, ttl_ms=st.sampled_from([None, 70_000])),
+    st.builds(
+        MoveConversation,
+        session_id=IDS,
+        owner=OWNERS,
+        turn=st.sampled_from(["A1", "A2"]),
+        moved_to=st.just("u"),
+        expected=EXPECTED,
+    ),
+    st.builds(
+        NoteAlias,
+        session_id=IDS,
+        owner=OWNERS,
+        alias=st.builds(Alias, st.sampled_from([None, "alice"]), st.just("x")),
+        leads_here=st.booleans(),
+    ),
     st.builds(Delete, session_id=IDS, owner=OWNERS, expected=EXPECTED),
 )
 
@@ -1262,6 +1295,8 @@ def shown(store: Store, session_id: str) -> Any:
         found.title,
         found.usage,
         dict(found.shared),
+        found.moved_to,
+        found.aliases,
     )
 
 
@@ -1279,7 +1314,7 @@ def test_any_commands_have_the_effect_here_that_they_have_there(
         host.workers[0].apply(begin)
     for drawn, token, which in commands:
         command = drawn
-        if isinstance(command, CommitTurn):
+        if isinstance(command, (CommitTurn, MoveConversation)):
             command = replace(command, digest=command.turn)
         elif token and hasattr(command, "token"):
             command = replace(command, token=token, digest=type(command).__name__)
@@ -1287,7 +1322,7 @@ def test_any_commands_have_the_effect_here_that_they_have_there(
         expected = outcome(specification, command)
         found = outcome(worker, command)
         if found is StoreUnavailable:  # not known here, or another owner's
-            assert expected in (SessionNotFound, SessionExists) or isinstance(command, Save), command
+            assert expected in (SessionNotFound, SessionExists) or isinstance(command, (Put, Merge)), command
         else:
             assert found == expected, command
         for session_id in ("s", "t"):

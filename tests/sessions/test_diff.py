@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore.domain.commands import Extend, FieldChange, Rewrite
+from flask_convstore.domain.commands import Extend, Rewrite
 from flask_convstore.domain.messages import Message, Usage, bodies_of, message_of
 from flask_convstore.domain.results import ANY
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
@@ -166,7 +166,7 @@ def test_a_part_of_a_history_is_not_rewritten() -> None:
 
 def test_an_upsert_adds_what_there_is() -> None:
     def history(content: Any) -> Any:
-        return diff.whole("s", content, FORM, ANY, None, "upsert").history
+        return diff.joining("s", content, FORM, ANY, None).history
 
     assert history({"a": 1}) is None
     assert history({"history": []}) == Extend(0, ())
@@ -183,5 +183,5 @@ def test_a_copy_has_all_but_the_messages() -> None:
     assert snapshot
     save = diff.copied(snapshot, "t", "ada", (), Usage(1, 2))
     assert (save.session_id, save.owner, save.mode, save.shape) == ("t", "ada", "create", "full")
-    assert (save.fields, save.history) == ((FieldChange("a", None, b"1"),), Rewrite(0, ()))
+    assert (save.fields, save.elements) == ((("a", b"1"),), ())
     assert (save.ttl_ms, save.first_title, save.usage) == (50_000, "hello", Usage(1, 2))

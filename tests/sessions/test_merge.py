@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore.domain.commands import Extend, FieldChange, Rewrite, Save
+from flask_convstore.domain.commands import Extend, FieldChange, Merge, Rewrite
 from flask_convstore.domain.results import ANY
 from flask_convstore.errors import NotSerializable
 from flask_convstore.sessions import diff
@@ -41,7 +41,7 @@ class World:
         self.before: Base = stale._base
         self.now = get(self.conversations)
 
-    def taken_over(self, mine: Any, held: Any = None) -> Save | None:
+    def taken_over(self, mine: Any, held: Any = None) -> Merge | None:
         """Bring *mine* up to date; what is still to be written of it."""
         base = take_over(mine, self.before, self.now._base, plain(self.now), FORM, held)
         assert (base.version, base.created_at_ms) == (self.now.version, self.before.created_at_ms)

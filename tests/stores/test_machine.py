@@ -24,11 +24,15 @@ from flask_convstore.domain.commands import (
     Extend,
     FieldChange,
     LinkAlias,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
     RenewTurn,
     Rewrite,
-    Save,
     Share,
     Touch,
+    Update,
 )
 from flask_convstore.domain.messages import Usage, join_element
 from flask_convstore.domain.results import ANY, Alias
@@ -91,7 +95,7 @@ class Machine(RuleBasedStateMachine):
         # When each session was created, as often as it was: the times differ between the stores.
         self.created: dict[str, list[tuple[int, int]]] = {"s": [], "t": []}
         if guest:
-            first = Save(session_id="s", owner=owner, mode="create", shape="data", fields=(), history=None)
+            first = Put(session_id="s", owner=owner, mode="create", shape="data")
             self.both(with_token(first, "T1"))
             self.both(Share(session_id="s", owner=owner, name="bob", role=guest))
 
@@ -116,8 +120,54 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         token=TOKENS,
         digest=DIGESTS,
-        mode=st.sampled_from(["replace", "create", "first", "upsert", "upsert", "merge", "merge", "merge"]),
+        mode=st.sampled_from(["replace", "replace", "create", "first"]),
         shape=SHAPES,
+        fields=st.lists(st.tuples(NAMES, TEXTS), max_size=3, unique_by=lambda field: field[0]),
+        elements=ELEMENTS,
+        ttl_ms=TTLS,
+        first_title=FIRST_TITLES,
+        usage=USAGES,
+        started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
+        earlier_token=st.sampled_from(["", "", "T1", "T2"]),
+    )
+    def put(self, started: int | None, token: str | None, fields: Any, elements: Any, **given: Any) -> None:
+        shape = given["shape"]
+        command = Put(
+            fields=() if shape == "list" else tuple((name, text) for name, text in fields if text),
+            elements=() if shape == "data" else elements,
+            **given,
+        )
+        if started is not None:  # elsewhere, by a clock that may go wrong
+            command = replace(command, started_at_ms=now_ms() + started)
+        self.both(with_token(command, token))
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        shape=SHAPES,
+        changes=CHANGES,
+        elements=ELEMENTS,
+        ttl_ms=TTLS,
+        first_title=FIRST_TITLES,
+        usage=USAGES,
+    )
+    def upsert(self, token: str | None, changes: Any, elements: Any, **given: Any) -> None:
+        shape = given["shape"]
+        command = Merge(
+            fields=() if shape == "list" else tuple(FieldChange(*found) for found in changes),
+            history=None if shape == "data" else Extend(0, elements),
+            creates=True,
+            **given,
+        )
+        self.both(with_token(command, token))
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
         changes=CHANGES,
         change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
         elements=ELEMENTS,
@@ -126,33 +176,25 @@ class Machine(RuleBasedStateMachine):
         incarnation=INCARNATIONS,
         first_title=FIRST_TITLES,
         usage=USAGES,
-        started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
-        earlier_token=st.sampled_from(["", "", "T1", "T2"]),
     )
-    def save(
-        self, started: int | None, token: str | None, changes: Any, change: str, elements: Any, bound: int, **given: Any
+    def merge(
+        self,
+        token: str | None,
+        incarnation: int | None,
+        changes: Any,
+        change: str,
+        elements: Any,
+        bound: int,
+        **given: Any,
     ) -> None:
-        merge = given["mode"] == "merge"
         history: Extend | Rewrite | None = {
             "keep": None,
             "extend": Extend(bound, elements),
             "rewrite": Rewrite(bound, elements),
             "remove": Rewrite(bound, None),
         }[change]
-        if given["mode"] == "upsert":
-            history = None if given["shape"] == "data" else Extend(0, elements)
-            changes = [] if given["shape"] == "list" else [(n, loaded, value) for n, loaded, value in changes if value]
-        elif not merge:
-            history = Rewrite(0, None if given["shape"] == "data" else elements)
-            changes = [] if given["shape"] == "list" else [(n, None, value) for n, _, value in changes if value]
-        elif history is None or isinstance(history, Extend) or history.elements is not None:
-            given["shape"] = None
-        else:
-            given["shape"] = "data"
-        incarnation = given.pop("incarnation") if merge else given.pop("incarnation") and None
-        command = Save(fields=tuple(FieldChange(*found) for found in changes), history=history, **given)
-        if started is not None and not merge:  # elsewhere, by a clock that may go wrong
-            command = replace(command, started_at_ms=now_ms() + started)
+        fields = tuple(FieldChange(*found) for found in changes)
+        command = Merge(fields=fields, history=history, shape="data" if change == "remove" else None, **given)
         self.both(with_token(command, token), incarnation=incarnation)
 
     @rule(
@@ -163,14 +205,25 @@ class Machine(RuleBasedStateMachine):
         elements=ELEMENTS,
         fields=st.lists(st.tuples(NAMES, TEXTS), max_size=2, unique_by=lambda field: field[0]).map(tuple),
         expected=ETAGS,
-        ttl_ms=TTLS,
-        title=st.sampled_from([None, None, "", "ä title"]),
         first_title=FIRST_TITLES,
         usage=USAGES,
         incarnation=INCARNATIONS,
     )
     def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
         self.both(with_token(Append(**given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        fields=st.lists(st.tuples(NAMES, TEXTS), max_size=2, unique_by=lambda field: field[0]).map(tuple),
+        expected=ETAGS,
+        ttl_ms=TTLS,
+        title=st.sampled_from([None, None, "", "ä title"]),
+    )
+    def update(self, token: str | None, **given: Any) -> None:
+        self.both(with_token(Update(**given), token))
 
     @rule(
         session_id=IDS,
@@ -196,20 +249,37 @@ class Machine(RuleBasedStateMachine):
         elements=ELEMENTS.map(lambda elements: elements[:1]),
         changes=CHANGES,
         status=st.sampled_from(["", "", "unanswered", "failed"]),
-        moved_to=st.sampled_from(["", "", "", "", "u"]),
-        expected=EXPECTED,
         usage=USAGES,
     )
     def commit(self, session_id: str, turn: str | None, token: str | None, changes: Any, **given: Any) -> None:
         """By the attempt *turn*, None: whose the turn is; under the token of the end of the one that began with *token*."""
-        session, tokens = self.memory._sessions.get(session_id), self.memory._tokens.get(session_id)
-        attempt = turn or (session.turn.attempt if session and session.turn else "A1")
+        attempt = turn or self.attempt_in(session_id)
         fields = tuple(FieldChange(*found) for found in changes)
         command = CommitTurn(session_id=session_id, turn=attempt, fields=fields, digest=attempt, **given)
-        if token:
-            begun = tokens and tokens.receipts.get(token)
-            command = replace(command, token=f"{token}\n{begun[0].version if begun else 0}")
-        self.both(command)
+        self.both(self.with_token_of_end(command, token))
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        turn=st.none() | st.none() | st.sampled_from(["A1", "A2", "A3"]),
+        token=st.none() | st.sampled_from(["T1", "T2"]),
+        expected=st.just("") | ETAGS,
+    )
+    def move(self, session_id: str, turn: str | None, token: str | None, **given: Any) -> None:
+        attempt = turn or self.attempt_in(session_id)
+        command = MoveConversation(session_id=session_id, turn=attempt, moved_to="u", digest=attempt, **given)
+        self.both(self.with_token_of_end(command, token))
+
+    def attempt_in(self, session_id: str) -> str:
+        session = self.memory._sessions.get(session_id)
+        return session.turn.attempt if session and session.turn else "A1"
+
+    def with_token_of_end(self, command: Any, token: str | None) -> Any:
+        if token is None:
+            return command
+        tokens = self.memory._tokens.get(command.session_id)
+        begun = tokens and tokens.receipts.get(token)
+        return replace(command, token=f"{token}\n{begun[0].version if begun else 0}")
 
     @rule(session_id=IDS, owner=OWNERS, turn=st.sampled_from(["A1", "A2"]))
     def renew(self, **given: Any) -> None:
@@ -264,11 +334,13 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
-        led_by=st.none() | ALIASES,
-        left_by=st.none() | ALIASES,
     )
     def touch(self, incarnation: int | None, **given: Any) -> None:
         self.both(Touch(**given), incarnation=incarnation)
+
+    @rule(session_id=IDS, owner=OWNERS, alias=ALIASES, leads_here=st.sampled_from([True, True, False]))
+    def note_alias(self, **given: Any) -> None:
+        self.both(NoteAlias(**given))
 
     @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4), is_interaction=st.booleans())
     def load(self, session_id: str, owner: Any, last: int | None, is_interaction: bool) -> None:

@@ -20,16 +20,21 @@ from flask_convstore.domain.commands import (
     Extend,
     FieldChange,
     LinkAlias,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
     RenewTurn,
     Rewrite,
-    Save,
     Share,
     Touch,
+    Update,
 )
 from flask_convstore.domain.messages import Usage
 from flask_convstore.domain.results import ANY, Alias, Owner, Receipt, Shape, Snapshot
 from flask_convstore.errors import (
     ConflictError,
+    CorruptValue,
     InvalidInput,
     MessageNotFound,
     SessionExists,
@@ -48,14 +53,14 @@ from ..harness import SETTINGS, TTL, TTL_COMPLETE, Harness, MemoryHarness, Redis
 
 def save(
     session_id: str = "s", *elements: bytes, owner: Owner = ANY, ttl_ms: int | None = None, **fields: bytes
-) -> Save:
-    return Save(
+) -> Put:
+    return Put(
         session_id=session_id,
         owner=owner,
         mode="replace",
         shape="full",
-        fields=tuple(FieldChange(name, None, text) for name, text in fields.items()),
-        history=Rewrite(0, elements),
+        fields=tuple(fields.items()),
+        elements=elements,
         ttl_ms=ttl_ms,
     )
 
@@ -66,9 +71,15 @@ def merge(
     history: Extend | Rewrite | None = None,
     owner: Owner = ANY,
     shape: Shape | None = None,
-) -> Save:
+) -> Merge:
     changes = tuple(FieldChange(*field) for field in fields)
-    return Save(session_id=session_id, owner=owner, mode="merge", shape=shape, fields=changes, history=history)
+    return Merge(session_id=session_id, owner=owner, shape=shape, fields=changes, history=history)
+
+
+def upsert(session_id: str = "s", *elements: bytes, shape: Shape = "full", **fields: bytes) -> Merge:
+    changes = tuple(FieldChange(name, None, text) for name, text in fields.items())
+    history = Extend(0, elements)
+    return Merge(session_id=session_id, owner=ANY, shape=shape, fields=changes, history=history, creates=True)
 
 
 def append(session_id: str = "s", *elements: bytes, owner: Owner = ANY, **fields: bytes | None) -> Append:
@@ -83,10 +94,20 @@ def take(element: bytes | None = b"{}\nhi", *, lease_ms: int = 60_000, supersede
     return BeginTurn(session_id="s", owner=ANY, element=element, lease_ms=lease_ms, supersede=supersede)
 
 
-def end(begun: BeginTurn, *elements: bytes, expected: str = "", fields: tuple[FieldChange, ...] = ()) -> CommitTurn:
-    return CommitTurn(
-        session_id="s", owner=ANY, turn=begun.attempt, elements=elements, fields=fields, expected=expected
-    )
+def update(session_id: str = "s", *, owner: Owner = ANY, ttl_ms: int | None = None, **fields: bytes | None) -> Update:
+    return Update(session_id=session_id, owner=owner, fields=tuple(fields.items()), ttl_ms=ttl_ms)
+
+
+def note(alias: Alias, *, leads_here: bool = True, owner: Owner = ANY) -> NoteAlias:
+    return NoteAlias(session_id="s", owner=owner, alias=alias, leads_here=leads_here)
+
+
+def end(begun: BeginTurn, *elements: bytes, fields: tuple[FieldChange, ...] = ()) -> CommitTurn:
+    return CommitTurn(session_id="s", owner=ANY, turn=begun.attempt, elements=elements, fields=fields)
+
+
+def move(begun: BeginTurn, moved_to: str = "t", *, expected: str = "") -> MoveConversation:
+    return MoveConversation(session_id="s", owner=ANY, turn=begun.attempt, moved_to=moved_to, expected=expected)
 
 
 def load(harness: Harness, session_id: str = "s", last: int | None = None, owner: Owner = ANY) -> Snapshot:
@@ -123,7 +144,11 @@ def test_append_numbers_messages_on(harness: Harness) -> None:
 
 
 def test_a_save_without_messages_has_no_seq(harness: Harness) -> None:
-    saves = [save("s", a=b"1"), merge("s", ("a", b"1", b"2")), merge("s", history=Extend(0, ()), shape="full")]
+    saves: list[Command] = [
+        save("s", a=b"1"),
+        merge("s", ("a", b"1", b"2")),
+        merge("s", history=Extend(0, ()), shape="full"),
+    ]
     assert [harness.store.apply(command).first_seq for command in saves] == [None, None, None]
     assert harness.store.apply(merge("s", history=Extend(0, (b"m1",)))).first_seq == 1
 
@@ -136,7 +161,7 @@ def test_append_sets_and_removes_fields(harness: Harness) -> None:
 
 
 def test_append_gives_a_session_without_history_one(harness: Harness) -> None:
-    harness.store.apply(replace(save("s"), shape="data", history=Rewrite(0, None)))
+    harness.store.apply(replace(save("s"), shape="data"))
     harness.store.apply(append("s", a=b"1"))
     assert load(harness).shape == "data"
     harness.store.apply(append("s", b"m1"))
@@ -193,7 +218,7 @@ def test_what_a_turn_begun_again_is_told_of_its_end(harness: Harness) -> None:
 def test_a_list_that_is_given_fields_by_an_upsert_is_a_dict(harness: Harness) -> None:
     harness.store.apply(replace(save("s", b"m1"), shape="list"))
     assert load(harness).shape == "list"
-    harness.store.apply(replace(save("s", a=b"1"), mode="upsert", history=Extend(0, (b"m2",))))
+    harness.store.apply(upsert("s", b"m2", a=b"1"))
     assert (load(harness).shape, load(harness).elements) == ("full", [b"m1", b"m2"])
 
 
@@ -209,13 +234,15 @@ def test_delete_removes_once(harness: Harness) -> None:
     "command",
     [
         append("s", b"m"),
+        update("s", a=b"1"),
         merge("s", ("a", None, b"1")),
         Delete(session_id="s", owner=ANY),
         Touch(session_id="s", owner=ANY),
+        note(Alias(None, "x")),
     ],
     ids=lambda command: type(command).__name__,
 )
-def test_only_a_whole_save_creates(harness: Harness, command: Append | Save | Delete | Touch) -> None:
+def test_only_what_may_create_creates(harness: Harness, command: Command) -> None:
     with pytest.raises(SessionNotFound):
         harness.store.apply(command)
     assert harness.store.load("s", ANY) is None
@@ -255,7 +282,7 @@ def test_replace_leaves_nothing_of_before(harness: Harness) -> None:
 
 def test_replace_without_history(harness: Harness) -> None:
     harness.store.apply(save("s", b"m1"))
-    harness.store.apply(replace(save("s", a=b"1"), shape="data", history=Rewrite(0, None)))
+    harness.store.apply(replace(save("s", a=b"1"), shape="data"))
     snapshot = load(harness)
     assert (snapshot.shape, snapshot.elements, snapshot.next_seq) == ("data", [], 2)
 
@@ -317,7 +344,7 @@ def test_the_same_array_or_object_collides(harness: Harness, value: bytes) -> No
 
 
 def test_a_merge_into_another_shape_hides_nothing(harness: Harness) -> None:
-    harness.store.apply(replace(save("s", a=b"1"), shape="data", history=Rewrite(0, None)))
+    harness.store.apply(replace(save("s", a=b"1"), shape="data"))
     harness.store.apply(merge("s", history=Extend(0, (b"m1",))))
     assert load(harness).shape == "full"
     harness.store.apply(replace(save("s", b"m1"), shape="list"))
@@ -330,7 +357,7 @@ def test_a_late_write_does_not_reach_the_successor(harness: Harness) -> None:
     first = harness.store.apply(save("s", b"m1", a=b"1")).created_at_ms
     harness.store.apply(Delete(session_id="s", owner=ANY))
     second = harness.store.apply(save("s", b"m1", a=b"1")).created_at_ms
-    late: list[Save | Append | Touch] = [
+    late: list[Merge | Append | Touch] = [
         replace(merge("s", ("a", b"1", b"2"), history=Rewrite(1, (b"x",))), created_at_ms=first),
         replace(merge("s", history=Extend(2, (b"x",))), created_at_ms=first),
         replace(append("s", b"x"), created_at_ms=first),
@@ -342,8 +369,8 @@ def test_a_late_write_does_not_reach_the_successor(harness: Harness) -> None:
     assert contents(load(harness)) == ({"a": b"1"}, [b"m1"], 1, 2)
     assert max(harness.lifetimes("s")) > TTL - 1000
     for command in late:
-        harness.store.apply(replace(command, created_at_ms=None if isinstance(command, Save) else second))
-        if isinstance(command, Save) and isinstance(command.history, Rewrite):
+        harness.store.apply(replace(command, created_at_ms=None if isinstance(command, Merge) else second))
+        if isinstance(command, Merge) and isinstance(command.history, Rewrite):
             assert load(harness).elements == [b"x"]
 
 
@@ -383,12 +410,46 @@ def test_the_history_can_be_removed(harness: Harness) -> None:
 
 
 def test_an_expected_version_is_checked(harness: Harness) -> None:
-    harness.store.apply(save("s"))
+    created = harness.store.apply(save("s")).created_at_ms
     harness.store.apply(replace(append("s", b"m1"), expected="1"))
-    with pytest.raises(ConflictError) as caught:
-        harness.store.apply(replace(append("s", b"m2"), expected="1"))
-    assert (caught.value.expected, caught.value.actual) == (1, 2)
-    assert load(harness).elements == [b"m1"]
+    late: list[Append | Update] = [append("s", b"m2"), update("s", a=b"1")]
+    for command in late:
+        for expected in ("1", f"{created}-1", f"{created - 1}-2"):
+            with pytest.raises(ConflictError) as caught:
+                harness.store.apply(replace(command, expected=expected))
+            assert (caught.value.expected, caught.value.actual) == (int(expected[-1]), 2)
+    assert contents(load(harness)) == ({}, [b"m1"], 2, 2)
+    for version, command in enumerate(late, 2):
+        harness.store.apply(replace(command, expected=f"{created}-{version}"))
+    assert contents(load(harness)) == ({"a": b"1"}, [b"m1", b"m2"], 4, 3)
+
+
+def test_an_update_changes_what_lies_beside_the_messages(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1", a=b"1", b=b"2"))
+    receipt = harness.store.apply(replace(update("s", a=b"3", b=None, ttl_ms=50_000), title="ä title"))
+    assert (receipt.first_seq, receipt.history_version_before, receipt.lifetime_ms) == (None, 1, 50_000)
+    snapshot = load(harness)
+    assert contents(snapshot) == ({"a": b"3"}, [b"m1"], 2, 2)
+    assert (snapshot.title, snapshot.own_ttl_ms, snapshot.history_version) == ("ä title", 50_000, 1)
+    harness.store.apply(update("s", a=None))
+    assert (load(harness).title, load(harness).own_ttl_ms) == ("ä title", 50_000), "as they were"
+    harness.store.apply(replace(update("s"), title=""))
+    assert load(harness).title is None
+    harness.store.apply(replace(save("s", b"m1"), shape="list"))
+    harness.store.apply(replace(update("s"), title="t"))
+    assert load(harness).shape == "list"
+    harness.store.apply(update("s", a=b"1"))
+    assert load(harness).shape == "full"
+
+
+def test_an_update_is_for_a_whole_session(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1"))
+    if isinstance(harness, RedisHarness):
+        harness.client.lpop(harness.keys("s")[1])
+        with pytest.raises(CorruptValue):
+            harness.store.apply(update("s", a=b"1"))
+        with pytest.raises(CorruptValue):
+            load(harness)
 
 
 # ---- once
@@ -397,7 +458,9 @@ def test_an_expected_version_is_checked(harness: Harness) -> None:
 COMMANDS: dict[str, Callable[[], Command]] = {
     "save": lambda: save("s", b"x", a=b"2"),
     "merge": lambda: merge("s", ("a", b"1", b"2"), history=Extend(0, (b"x",))),
+    "upsert": lambda: upsert("s", b"x", b=b"2"),
     "append": lambda: append("s", b"x", a=b"2"),
+    "update": lambda: update("s", a=b"2", ttl_ms=50_000),
     "delete": lambda: Delete(session_id="s", owner=ANY),
 }
 
@@ -483,6 +546,9 @@ def test_a_stranger_sees_and_changes_nothing(harness: Harness) -> None:
         commands: list[Command] = [
             save("s", b"x", owner=stranger),
             append("s", b"x", owner=stranger),
+            update("s", owner=stranger, a=b"2"),
+            replace(upsert("s", b"x"), owner=stranger),
+            note(Alias(None, "x"), owner=stranger),
             merge("s", ("a", b"1", b"2"), owner=stranger),
             Delete(session_id="s", owner=stranger),
             Touch(session_id="s", owner=stranger),
@@ -542,6 +608,9 @@ def test_every_interaction_moves_the_one_lifetime(harness: Harness) -> None:
         lambda: load(harness),
         lambda: load(harness, last=0),
         lambda: harness.store.apply(append("s", b"m")),
+        lambda: harness.store.apply(update("s", b=b"1")),
+        lambda: harness.store.apply(note(Alias(None, "x"))),
+        lambda: harness.store.apply(note(Alias(None, "x"), leads_here=False)),
         lambda: harness.store.apply(merge("s", ("a", None, b"1"))),
         lambda: harness.store.apply(save("s", b"m")),
         lambda: harness.store.apply(Touch(session_id="s", owner=ANY)),
@@ -583,6 +652,8 @@ def test_a_lifetime_of_its_own_wins_and_stays(harness: Harness) -> None:
     assert lifetime(harness.store.apply(save("s", b"m1"))) == 50_000
     harness.store.apply(Touch(session_id="s", owner=ANY, ttl_ms=70_000))
     assert lifetime(harness.store.apply(append("s", b"m2"))) == 70_000
+    assert lifetime(harness.store.apply(update("s", ttl_ms=80_000))) == 80_000
+    assert lifetime(harness.store.apply(append("s", b"m3"))) == 80_000
 
 
 # ---- what an error, a receipt and a page tell
@@ -595,6 +666,9 @@ def test_an_error_names_the_session(harness: Harness) -> None:
         merge("gone", ("a", None, b"1")),
         Delete(session_id="gone", owner=ANY),
         Touch(session_id="gone", owner=ANY),
+        update("gone", a=b"1"),
+        replace(note(Alias(None, "x")), session_id="gone"),
+        MoveConversation(session_id="gone", owner=ANY, turn="t", moved_to="u"),
         edit(1, b"m1", b"x", "gone"),
         Share(session_id="gone", owner=ANY, name="bob", role="reader"),
         RenewTurn(session_id="gone", owner=ANY, turn="t", lease_ms=1_000),
@@ -661,10 +735,13 @@ def test_every_write_tells_the_times_that_are_stored(harness: Harness) -> None:
 
     told(harness.store.apply(save("s", b"m1")))
     told(harness.store.apply(append("s", b"m2")))
+    told(harness.store.apply(update("s", b=b"1")))
     told(harness.store.apply(merge("s", ("a", None, b"1"), history=Extend(2, (b"m3",)))))
     told(harness.store.apply(edit(2, b"m2", b"n2")))
     told(harness.store.begin(begun := take()).receipt)
     told(harness.store.apply(end(begun, b"{}\nhi")))
+    told(harness.store.begin(begun := take(None)).receipt)
+    told(harness.store.apply(move(begun)))
 
 
 def test_a_summary_tells_what_is_known_without_reading_a_message(harness: Harness) -> None:
@@ -689,10 +766,12 @@ def test_aliases_are_in_order(harness: Harness) -> None:
     harness.store.apply(save("s"))
     aliases = [Alias("bob", "1"), Alias(None, "2"), Alias("alice", "2"), Alias(None, "1"), Alias("alice", "1")]
     for alias in aliases:
-        harness.store.apply(Touch(session_id="s", owner=ANY, led_by=alias))
+        harness.store.apply(note(alias))
     assert load(harness).aliases == tuple(aliases[index] for index in (3, 1, 4, 2, 0))
-    harness.store.apply(Touch(session_id="s", owner=ANY, left_by=aliases[0], led_by=aliases[1]))
+    harness.store.apply(note(aliases[0], leads_here=False))
+    receipt = harness.store.apply(note(aliases[1]))
     assert load(harness).aliases == tuple(aliases[index] for index in (3, 1, 4, 2))
+    assert receipt.version == 1, "it is no write"
 
 
 def test_an_alias_is_linked_if_it_leads_where_it_was_seen(harness: Harness) -> None:
@@ -719,15 +798,33 @@ def test_an_alias_is_linked_if_it_leads_where_it_was_seen(harness: Harness) -> N
 
 
 def test_an_upsert_merges_or_creates(harness: Harness) -> None:
-    upsert = replace(save("s", b"m1", a=b"1"), mode="upsert")
-    assert harness.store.apply(upsert).version == 1
-    more = replace(merge("s", ("b", None, b"2"), history=Extend(0, (b"m2",))), mode="upsert", shape="data")
-    assert harness.store.apply(more).version == 2
+    assert harness.store.apply(upsert("s", b"m1", a=b"1")).version == 1
+    assert harness.store.apply(upsert("s", b"m2", shape="data", b=b"2")).version == 2
     snapshot = load(harness)
     assert contents(snapshot) == ({"a": b"1", "b": b"2"}, [b"m1", b"m2"], 2, 3)
     assert snapshot.shape == "full", "that of the session that is there"
-    harness.store.apply(replace(merge("s", ("b", b"2", b"3")), mode="upsert", shape="data"))
+    harness.store.apply(replace(merge("s", ("b", b"2", b"3")), creates=True, shape="data"))
     assert load(harness).shape == "full"
+
+
+def test_an_upsert_that_creates_is_measured_from_its_beginning(harness: Harness) -> None:
+    """Whatever it was given: a later rewrite must fit what is there."""
+    for history in (None, Extend(0, ()), Extend(0, (b"m1",))):
+        shape: Shape = "full" if history else "data"
+        created = replace(upsert("s"), history=history, shape=shape)
+        assert harness.store.apply(created).version == 1
+        assert (load(harness).history_version, load(harness).shape) == (1, shape)
+        harness.store.apply(merge("s", history=Rewrite(1, (b"n1",)), shape="full"))
+        assert load(harness).elements == [b"n1"]
+        harness.store.apply(Delete(session_id="s", owner=ANY))
+
+
+def test_an_upsert_changes_nothing_where_it_collides(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1", a=b"1"))
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(upsert("s", b"m2", a=b"2"))
+    assert (caught.value.what, caught.value.is_field) == ("a", True)
+    assert contents(load(harness)) == ({"a": b"1"}, [b"m1"], 1, 2)
 
 
 def test_what_started_elsewhere_ends_what_is_there(harness: Harness) -> None:
@@ -927,14 +1024,31 @@ def test_a_turn_without_a_message_is_taken_anew_while_there_is_none(harness: Har
         harness.store.begin(replace(begun, attempt="a third"))
 
 
-def test_the_end_of_a_turn_may_expect_a_version(harness: Harness) -> None:
+def test_a_move_may_expect_a_version(harness: Harness) -> None:
     harness.store.apply(save("s"))
     harness.store.begin(begun := take())
     harness.store.apply(append("s", b"{}\nbetween"))
     with pytest.raises(ConflictError) as caught:
-        harness.store.apply(end(begun, expected="2"))
+        harness.store.apply(move(begun, expected="2"))
     assert (caught.value.what, caught.value.expected, caught.value.actual) == ("version", 2, 3)
-    assert harness.store.apply(end(begun, expected="3")).version == 4
+    assert load(harness).moved_to is None
+    assert harness.store.apply(move(begun, expected="3")).version == 4
+
+
+def test_a_move_is_its_own_attempts_once(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m1"))
+    harness.store.begin(begun := take(None))
+    with pytest.raises(TurnLost):
+        harness.store.apply(replace(move(begun), turn="another"))
+    moved = replace(move(begun), token="T", digest=begun.attempt)
+    first = harness.store.apply(moved)
+    assert (first.version, first.first_seq, first.history_version_before) == (3, None, 1)
+    assert harness.store.turn_remaining_ms("s", ANY) <= 0
+    again = harness.store.apply(moved)
+    assert (again.repeated, again.version) == (True, 3)
+    with pytest.raises(TurnLost):  # another attempt has ended this turn
+        harness.store.apply(replace(moved, turn="another", digest="another"))
+    assert (load(harness).elements, load(harness).history_version) == ([b"m1"], 1)
 
 
 def test_fields_of_a_turn_that_others_changed_collide(harness: Harness) -> None:
@@ -950,12 +1064,13 @@ def test_fields_of_a_turn_that_others_changed_collide(harness: Harness) -> None:
 def test_a_session_that_was_moved_takes_no_messages(harness: Harness) -> None:
     harness.store.apply(save("s", b"m1", a=b"1"))
     harness.store.begin(begun := take())
-    harness.store.apply(replace(end(begun), moved_to="t"))
+    harness.store.apply(move(begun))
     assert load(harness).moved_to == "t"
     calls: list[Callable[[], object]] = [
         lambda: harness.store.begin(take()),
         lambda: harness.store.apply(append("s", b"x")),
         lambda: harness.store.apply(merge("s", history=Extend(0, (b"x",)))),
+        lambda: harness.store.apply(upsert("s", b"x")),
     ]
     for call in calls:
         with pytest.raises(SessionMoved) as caught:
@@ -987,10 +1102,12 @@ def test_data_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
     store.apply(append("s", b"m1"))
     store.apply(append("s", a=b"y" * 99))
     store.apply(append("s", a=b"z" * 80))
-    for grown in (append("s", b=b"1"), append("s", a=b"z" * 81), merge("s", ("b", None, b"1"))):
+    growing: list[Command] = [append("s", b=b"1"), append("s", a=b"z" * 81), merge("s", ("b", None, b"1"))]
+    for grown in (*growing, update("s", b=b"1"), update("s", a=b"z" * 81)):
         with pytest.raises(TooLarge) as caught:
             store.apply(grown)
         assert (caught.value.limit, caught.value.size > 81) == (50, True)
+    store.apply(update("s", a=b"z" * 79))
     store.apply(append("s", a=b"z" * 49))
     with pytest.raises(TooLarge) as caught:
         store.apply(append("s", a=b"z" * 50))
@@ -1006,8 +1123,9 @@ def test_a_session_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
     with pytest.raises(TooLarge) as caught:
         store.apply(append("s", b"x"))
     assert (caught.value.limit, caught.value.size) == (50, 51)
-    with pytest.raises(TooLarge):
-        store.apply(append("s", a=b"2" * 10))
+    for larger in (append("s", a=b"2" * 10), update("s", a=b"2" * 10)):
+        with pytest.raises(TooLarge):
+            store.apply(larger)
     with pytest.raises(TooLarge) as caught:
         store.apply(edit(2, b"n" * 40, b"n" * 41))
     assert (caught.value.limit, caught.value.size) == (50, 51)
@@ -1068,6 +1186,8 @@ def test_a_session_past_its_greatest_age_is_none(harness: Harness) -> None:
             Delete(session_id="s", owner=owner),
             Touch(session_id="s", owner=owner),
             Touch(session_id="s", owner=owner, ttl_ms=60_000),
+            update("s", owner=owner, a=b"1"),
+            note(Alias(None, "x"), owner=owner),
             RenewTurn(session_id="s", owner=owner, turn="another", lease_ms=60_000),
             Share(session_id="s", owner=owner, name="carol", role="reader"),
         ):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ...domain.commands import (
@@ -14,13 +15,17 @@ from ...domain.commands import (
     Edit,
     Extend,
     FieldChange,
+    Harmless,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
     RenewTurn,
     Rewrite,
-    Save,
     Share,
-    Touch,
+    Update,
+    Write,
 )
-from ...domain.messages import Usage
 from ...domain.results import ANY, Alias, Owner
 from .calls import Argument
 
@@ -60,77 +65,115 @@ def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argum
     return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
 
 
-def keeping(command: Touch | RenewTurn | Share) -> tuple[str, list[Argument], bool]:
-    """The script that needs no token, what it gets after the lifetimes, and whether it writes something of the app's."""
+def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:
+    """The script for a command without a token, its arguments behind the lifetimes, and whether it writes app data."""
     if isinstance(command, Share):
         return "share", [command.name, command.role or ""], True
     if isinstance(command, RenewTurn):
         return "renew_turn", [command.turn, command.lease_ms], False
-    led_by, left_by = ((alias and alias_text(alias)) or "" for alias in (command.led_by, command.left_by))
-    arguments: list[Argument] = [command.created_at_ms or "", command.ttl_ms or "", 0, led_by, left_by]
-    return "touch", arguments, bool(command.ttl_ms or led_by or left_by)
+    if isinstance(command, NoteAlias):
+        return "note_alias", [alias_text(command.alias), int(command.leads_here)], True
+    return "touch", [command.created_at_ms or "", command.ttl_ms or "", 0], bool(command.ttl_ms)
 
 
 def beginning(command: BeginTurn) -> list[Argument]:
-    """What ``begin_turn`` gets after the arguments that every write has."""
+    """The arguments of ``begin_turn`` behind those that every write has."""
     head: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.attempt]
-    head += _facts(command)
+    head += (_first_title(command), _usage(command))
     return [*head, command.element] if command.element else head
 
 
-def writing(
-    command: Save | Append | Delete | CommitTurn | Edit, *, is_placed: bool = True
-) -> tuple[str, list[Argument]]:
-    """The script for a write, and what it gets after the arguments that every write has."""
-    head: list[Argument]
-    if isinstance(command, Append):
-        head = [command.created_at_ms or "", command.expected, command.ttl_ms or "", *_facts(command)]
-        head.append(len(command.fields))
-        for name, value in command.fields:
-            head += (name, value or b"")
-        return "append", [*head, *command.elements]
-    if isinstance(command, Edit):
-        created = command.created_at_ms or ""
-        return "edit", [created, command.expected, command.seq, command.loaded, command.element, _title(command)]
-    if isinstance(command, CommitTurn):
-        fields = _triples(command.fields)
-        what = (command.turn, command.status, command.moved_to, command.expected, _usage(command.usage))
-        return "commit_turn", [*what, len(command.fields), *fields, *command.elements]
-    if isinstance(command, Save):
-        change, bound, elements = _history_arguments(command.history)
-        head = [command.mode, command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
-        head += [command.started_at_ms or "", *_facts(command), command.earlier_token, int(is_placed)]
-        return "save", [*head, len(command.fields), *_triples(command.fields), *elements]
-    return "delete", [command.expected, command.created_at_ms or "", command.at_ms or ""]
+def writing(command: Write, *, is_placed: bool = True) -> tuple[str, list[Argument]]:
+    """The script for a write, and its arguments behind those that every write has.
+
+    Args:
+        is_placed: The owner has a place for a session that may have to be created.
+    """
+    if isinstance(command, Put):
+        return "put", _put(command, is_placed)
+    if isinstance(command, Merge):
+        return "merge", _merge(command, is_placed)
+    name, arguments_of = _WRITES[type(command)]
+    return name, arguments_of(command)
 
 
-def _facts(command: Save | Append | BeginTurn) -> tuple[str, str]:
-    """The title and the usage that a command tells, as ``_facts.lua`` has them."""
-    title = _title(command) if isinstance(command, Append) else ""
-    if not title and command.first_title:
-        title = f"?{command.first_title}"
-    return title, _usage(command.usage) if command.usage else ""
+def _put(command: Put, is_placed: bool) -> list[Argument]:
+    head: list[Argument] = [command.mode, command.shape, command.ttl_ms or "", command.started_at_ms or ""]
+    head += (_first_title(command), _usage(command), command.earlier_token, int(is_placed))
+    return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
 
 
-def _title(command: Append | Edit) -> str:
+def _merge(command: Merge, is_placed: bool) -> list[Argument]:
+    change, bound, elements = _history(command.history)
+    head: list[Argument] = [command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
+    head += (_first_title(command), _usage(command), int(is_placed) if command.creates else "")
+    return [*head, len(command.fields), *_triples(command.fields), *elements]
+
+
+def _append(command: Append) -> list[Argument]:
+    head: list[Argument] = [command.created_at_ms or "", command.expected, _first_title(command), _usage(command)]
+    return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
+
+
+def _update(command: Update) -> list[Argument]:
+    return [command.expected, command.ttl_ms or "", _title(command), *_pairs(command.fields)]
+
+
+def _delete(command: Delete) -> list[Argument]:
+    return [command.expected, command.created_at_ms or "", command.at_ms or ""]
+
+
+def _commit(command: CommitTurn) -> list[Argument]:
+    fields = _triples(command.fields)
+    return [command.turn, command.status, _usage(command), len(command.fields), *fields, *command.elements]
+
+
+def _move(command: MoveConversation) -> list[Argument]:
+    return [command.turn, command.moved_to, command.expected]
+
+
+def _edit(command: Edit) -> list[Argument]:
+    created = command.created_at_ms or ""
+    return [created, command.expected, command.seq, command.loaded, command.element, _title(command)]
+
+
+_WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
+    Append: ("append", _append),
+    Update: ("update", _update),
+    Delete: ("delete", _delete),
+    CommitTurn: ("commit_turn", _commit),
+    MoveConversation: ("move_conversation", _move),
+    Edit: ("edit", _edit),
+}
+
+
+def _first_title(command: Put | Merge | Append | BeginTurn) -> str:
+    """A title for a session that has none, as ``_facts.lua`` has it."""
+    return f"?{command.first_title}" if command.first_title else ""
+
+
+def _title(command: Update | Edit) -> str:
     if command.title is None:
         return ""
     return f"={command.title}" if command.title else "-"
 
 
-def _usage(usage: Usage | None) -> str:
+def _usage(command: Put | Merge | Append | BeginTurn | CommitTurn) -> str:
+    usage = command.usage
     return f"{usage.input} {usage.output}" if usage else ""
+
+
+def _pairs(fields: Sequence[tuple[str, bytes | None]]) -> list[Argument]:
+    return [part for name, value in fields for part in (name, value or b"")]
 
 
 def _triples(fields: Sequence[FieldChange]) -> list[Argument]:
     return [part for name, loaded, value in fields for part in (name, loaded or b"", value or b"")]
 
 
-def _history_arguments(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ...]]:
+def _history(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ...]]:
     if change is None:
         return "keep", 0, ()
     if isinstance(change, Extend):
         return "extend", change.drop_below, change.elements
-    if change.elements is None:
-        return "remove", change.history_version, ()
-    return "rewrite", change.history_version, change.elements
+    return "rewrite", change.history_version, change.elements or ()

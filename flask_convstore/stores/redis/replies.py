@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ...domain.clock import LATEST_MS
-from ...domain.commands import Append, BeginTurn, Command, CommitTurn, Delete, Edit
+from ...domain.commands import BeginTurn, Command, CommitTurn, Edit, Expecting, Merge, MoveConversation
 from ...domain.messages import NO_USAGE, Usage
 from ...domain.results import Alias, Receipt, Shape, Snapshot
 from ...errors import (
@@ -47,7 +47,7 @@ def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[st
         raise CorruptValue(keys[0], "it is not a session of flask-convstore")
     if word == b"conflict":
         raise _conflict(command, reply)
-    if word == b"reused" and isinstance(command, CommitTurn):
+    if word == b"reused" and isinstance(command, (CommitTurn, MoveConversation)):
         raise TurnLost(command.session_id)  # another attempt has ended this turn
     if word == b"reused":
         raise TokenReused
@@ -65,9 +65,9 @@ def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[st
 
 
 def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
-    expected = getattr(command, "loaded_version", None)
+    expected = command.loaded_version if isinstance(command, Merge) else None
     what = reply[3].decode()
-    if what == "version" and isinstance(command, (Append, Delete, BeginTurn, CommitTurn, Edit)):
+    if what == "version" and isinstance(command, Expecting):
         expected = int(command.expected.rpartition("-")[2])
     field = what.removeprefix("d:") if what.startswith("d:") else None
     return ConflictError(

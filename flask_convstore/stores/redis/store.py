@@ -29,8 +29,9 @@ from typing import Any
 
 import redis
 
-from ...domain.commands import BeginTurn, Command, Delete, LinkAlias, RenewTurn, Save, Share, Touch, Write
+from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
 from ...domain.results import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
+from ...domain.rules import takes_place
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured
 from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
@@ -81,12 +82,15 @@ class RedisStore:
         )
 
     def apply(self, command: Command) -> Receipt:
-        if isinstance(command, (Touch, RenewTurn, Share)):
+        if isinstance(command, Harmless):
             return self._kept(command)
         keys = self._keys(command.session_id)
         name, arguments = writing(command)
         call = Call(name, keys, (*self._head(command), *arguments))
-        reply = self._created(command, call) if isinstance(command, Save) else self._calls.call(call)
+        if isinstance(command, Put) or (isinstance(command, Merge) and command.creates):
+            reply = self._created(command, call)
+        else:
+            reply = self._calls.call(call)
         if reply[0] != b"ok":
             refuse(command, reply, keys)
             return first_receipt(reply, reply[2], keys[2], self._level)
@@ -97,7 +101,7 @@ class RedisStore:
             self._spread(command.session_id, receipt.lifetime_ms, reply[8])
         return receipt
 
-    def _kept(self, command: Touch | RenewTurn | Share) -> Receipt:
+    def _kept(self, command: Harmless) -> Receipt:
         keys = self._keys(command.session_id)
         name, arguments, writes = keeping(command)
         call = Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
@@ -132,7 +136,7 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        arguments: tuple[Argument, ...] = ("", "", int(not is_interaction), "", "")
+        arguments: tuple[Argument, ...] = ("", "", int(not is_interaction))
         touch = Call("touch", keys, (owner_argument(owner), *self._times, *arguments), writes=False)
         reply, *found = self._calls.call(touch, reading(keys, last))
         if reply[0] == b"missing":
@@ -221,19 +225,17 @@ class RedisStore:
 
     # ---- the owner's index
 
-    def _created(self, command: Save, call: Call) -> Any:
+    def _created(self, command: Put | Merge, call: Call) -> Any:
         """The reply to *command*, which may create a session: behind its entry, and with a place where they are counted."""
-        if command.mode == "merge":
-            return self._calls.call(call)
         lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
         owner = None if isinstance(command.owner, Scope) else command.owner
         most = self._limits.max_sessions
-        is_counted = command.counts and command.started_at_ms is None  # what was acknowledged elsewhere has its place
-        if not most or owner is None or not is_counted:
+        if not most or owner is None or not takes_place(command):
             return self._index.create(self._index.entry(owner, command.session_id, lifetime), call)
+        spared = command.spared if isinstance(command, Put) else None
 
         def evict(session_id: str) -> bool:
-            if session_id == command.spared:
+            if session_id == spared:
                 return False
             with contextlib.suppress(SessionNotFound):
                 self.apply(Delete(session_id=session_id, owner=owner))

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.commands import Append, BeginTurn, Rewrite, Save
+from flask_convstore.domain.commands import Append, BeginTurn, Put
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.results import ANY
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
@@ -44,7 +44,7 @@ def store_at(url: str, **settings: Any) -> RedisStore:
 
 
 def save(store: RedisStore, *elements: bytes) -> None:
-    store.apply(Save(session_id="s", owner=ANY, mode="replace", shape="full", fields=(), history=Rewrite(0, elements)))
+    store.apply(Put(session_id="s", owner=ANY, mode="replace", shape="full", elements=elements))
 
 
 @contextlib.contextmanager

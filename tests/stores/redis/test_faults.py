@@ -20,14 +20,17 @@ from flask_convstore.domain.commands import (
     Delete,
     Extend,
     FieldChange,
+    Merge,
+    MoveConversation,
+    NoteAlias,
+    Put,
     RenewTurn,
-    Rewrite,
-    Save,
     Touch,
+    Update,
     new_token,
 )
 from flask_convstore.domain.messages import join_element
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.results import ANY, Alias
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.connect import connect, patience_of
@@ -53,13 +56,13 @@ def through(proxy: Proxy, **settings: Any) -> RedisStore:
 
 
 ELEMENT = join_element(1, b'"new"')
-SAVED = Save(
+SAVED = Put(
     session_id="s",
     owner=ANY,
     mode="replace",
     shape="full",
-    fields=(FieldChange("n", None, b"1"),),
-    history=Rewrite(0, (join_element(1, b'"first"'),)),
+    fields=(("n", b"1"),),
+    elements=(join_element(1, b'"first"'),),
 )
 
 
@@ -68,20 +71,22 @@ def commands() -> dict[str, Any]:
     whose: dict[str, Any] = {"session_id": "s", "owner": ANY}
     change = FieldChange("n", b"1", b"2")
     return {
-        "create": Save(
-            session_id="t", owner=ANY, mode="create", shape="list", fields=(), history=Rewrite(0, (ELEMENT,))
+        "create": Put(session_id="t", owner=ANY, mode="create", shape="list", elements=(ELEMENT,)),
+        "replace": Put(mode="replace", shape="full", fields=(("n", b"2"),), elements=(ELEMENT, ELEMENT), **whose),
+        "merge": Merge(fields=(change,), history=Extend(2, (ELEMENT,)), **whose),
+        "upsert": Merge(
+            session_id="t", owner=ANY, fields=(change,), history=Extend(0, (ELEMENT,)), shape="full", creates=True
         ),
-        "replace": Save(
-            mode="replace", shape="full", fields=(change,), history=Rewrite(0, (ELEMENT, ELEMENT)), **whose
-        ),
-        "merge": Save(mode="merge", shape=None, fields=(change,), history=Extend(2, (ELEMENT,)), **whose),
+        "update": Update(fields=(("n", b"2"),), title="t", ttl_ms=50_000, **whose),
         "append": Append(elements=(ELEMENT, ELEMENT), fields=(("n", b"2"),), **whose),
         "begin": BeginTurn(element=ELEMENT, lease_ms=60_000, supersede=True, **whose),
         "commit": CommitTurn(turn="turn", elements=(ELEMENT,), fields=(change,), **whose),
         "fail": CommitTurn(turn="turn", status="failed", **whose),
+        "move": MoveConversation(turn="turn", moved_to="t", **whose),
         "delete": Delete(**whose),
         "renew": RenewTurn(turn="turn", lease_ms=60_000, **whose),
         "touch": Touch(ttl_ms=50_000, **whose),
+        "note an alias": NoteAlias(alias=Alias(None, "x"), leads_here=True, **whose),
     }
 
 
@@ -110,7 +115,17 @@ def run(store: RedisStore, command: Any) -> Any:
 def state(store: RedisStore) -> Any:
     found = [store.load(session_id, ANY) for session_id in ("s", "t")]
     return [
-        (snapshot.version, snapshot.fields, snapshot.elements, snapshot.next_seq, snapshot.shape) if snapshot else None
+        snapshot
+        and (
+            snapshot.version,
+            snapshot.fields,
+            snapshot.elements,
+            snapshot.next_seq,
+            snapshot.shape,
+            snapshot.title,
+            snapshot.moved_to,
+            snapshot.aliases,
+        )
         for snapshot in found
     ]
 

@@ -85,8 +85,4 @@ if turn[1] then
     --#include _mark.lua
 end
 --#include _facts.lua
---#include _lifetime.lua
---#include _remember.lua
---#include _expire.lua
---#include _due.lua
-return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
+--#include _done.lua

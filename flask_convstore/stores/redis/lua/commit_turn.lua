@@ -4,11 +4,9 @@ commit_turn: end a turn, once: add the reply behind its message, change data fie
 KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
 ARGV[14]    turn         the attempt that has the turn
 ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
-ARGV[16]    moved_to     the session in which the conversation goes on, "" this one
-ARGV[17]    expected     the version it must have; "" any
-ARGV[18]    usage        as _facts.lua has it
-ARGV[19]    field_count  data fields that follow
-ARGV[20..]  name, loaded, value   three per field, as save.lua has them
+ARGV[16]    usage        as _facts.lua has it
+ARGV[17]    field_count  data fields that follow
+ARGV[18..]  name, loaded, value   three per field, as merge.lua has them
 ARGV[..]    element      the reply, opaque; none where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -18,7 +16,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
          {"missing", nonce}                        no such session for this owner
          {"lost", nonce}                           another turn has taken over; nothing was written
-         {"conflict", nonce, version, what}        "d:<field>" or "version" changed meanwhile; nothing was written
+         {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile; nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
 Cost     O(fields given), whatever the length of the history
@@ -37,11 +35,8 @@ if turn[1] ~= ARGV[14] then
     return {"lost", nonce}
 end
 
-if ARGV[17] ~= "" and ARGV[17] ~= meta[1] then
-    return {"conflict", nonce, version, "version"}
-end
-local title_given, usage_given = "", ARGV[18]
-local first_field, first_element = 20, 20 + 3 * ARGV[19]
+local title_given, usage_given = "", ARGV[16]
+local first_field, first_element = 18, 18 + 3 * ARGV[17]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
@@ -53,9 +48,6 @@ version = version + 1
 local history_changed = added > 0 or ARGV[15] ~= ""
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
-if ARGV[16] ~= "" then
-    redis.call("HSET", session, "moved_to", ARGV[16])
-end
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua
@@ -64,8 +56,4 @@ first = first + drop
 local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[15]
 --#include _mark.lua
 --#include _facts.lua
---#include _lifetime.lua
---#include _remember.lua
---#include _expire.lua
---#include _due.lua
-return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
+--#include _done.lua

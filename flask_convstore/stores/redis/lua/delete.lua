@@ -6,7 +6,7 @@ ARGV[14]    expected  the version it must have, or "<created>-<version>"; "" any
 ARGV[15]    created   milliseconds since 1970: the time of creation of the session that is meant; "" any
 ARGV[16]    at        milliseconds since 1970: when it was removed elsewhere; "" it is now
 
-Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as save does; version: the last it
+Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as put does; version: the last it
              had; owner: "" nobody's, "=name" that owner's, whose index has to hear of it
          {"repeated", nonce, receipt, created, now, expires}   this token is known
          {"reused", nonce}                         this token came with another request; nothing was written

@@ -49,8 +49,4 @@ redis.call("HSET", session, "version", version, "updated", updated, "history_ver
 redis.call("LSET", history, index, ARGV[18])
 local title_given, usage_given = ARGV[19], ""
 --#include _facts.lua
---#include _lifetime.lua
---#include _remember.lua
---#include _expire.lua
---#include _due.lua
-return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
+--#include _done.lua

@@ -11,13 +11,11 @@ ARGV[6]  tombstone      milliseconds the tokens outlive the session
 ARGV[7]  created        milliseconds since 1970: the time of creation of the session that is meant; "" any
 ARGV[8]  new_ttl        milliseconds, kept with the session from now on; "" as it is
 ARGV[9]  look           "1": this is no interaction, all stays as it is
-ARGV[10] led_by         an alias that leads here from now on; "" none
-ARGV[11] left_by        an alias that does not any more; "" none
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
              milliseconds, since 1970 and from now; due: see _due.lua
          {"missing", nonce}              no such session for this owner
-         {"forbidden", nonce}            new_ttl, led_by or left_by of a session that another owner shares
+         {"forbidden", nonce}            new_ttl of a session that another owner shares
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 
@@ -31,7 +29,7 @@ local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed")
 --#include _there.lua
-if shared and (ARGV[8] ~= "" or ARGV[10] ~= "" or ARGV[11] ~= "") then
+if shared and ARGV[8] ~= "" then
     return {"forbidden", nonce}
 end
 if ARGV[7] ~= "" and created ~= tonumber(ARGV[7]) then
@@ -45,12 +43,6 @@ end
 if ARGV[8] ~= "" then
     own_ttl, indexed = ARGV[8], false -- whoever lives as long as the session shall hear of it at once
     redis.call("HSET", session, "ttl", own_ttl)
-end
-if ARGV[11] ~= "" then
-    redis.call("HDEL", session, "a:" .. ARGV[11])
-end
-if ARGV[10] ~= "" then
-    redis.call("HSET", session, "a:" .. ARGV[10], 1)
 end
 --#include _lifetime.lua
 local moved = redis.pcall("PEXPIREAT", session, now + lifetime)

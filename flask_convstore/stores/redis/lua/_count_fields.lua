@@ -1,0 +1,8 @@
+-- _count_fields: count what data fields take that are set whatever they were, two arguments each from first_field to
+-- last_field: name and JSON text ("" removes). Moves data_after (bytes) and fields_set.
+for at = first_field, last_field, 2 do
+    local name, value = ARGV[at], ARGV[at + 1]
+    local stored = redis.call("HSTRLEN", session, "d:" .. name)
+    data_after = data_after - (stored > 0 and #name + stored or 0) + (value ~= "" and #name + #value or 0)
+    fields_set = fields_set or value ~= ""
+end

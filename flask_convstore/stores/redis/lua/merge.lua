@@ -1,0 +1,83 @@
+--[[
+merge: write changes into a session, all or none, once, beside what others have written. Where there is no session, the
+changes may make a new one.
+
+KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+ARGV[14]    created      milliseconds since 1970: the time of creation of the session that is meant; "" any
+ARGV[15]    shape        as in put.lua; "" as it is
+ARGV[16]    own_ttl      milliseconds, kept with the session; "" as it is
+ARGV[17]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all)
+ARGV[18]    bound        extend: messages below this seq are dropped; rewrite: the history_version that the writer knows
+ARGV[19]    title        as _facts.lua has it
+ARGV[20]    usage        as _facts.lua has it
+ARGV[21]    creates      "1": a new session where there is none, its owner has a place for it; "0": a new session, but it
+                         has no place; "": none. Unless it is "", a session that exists keeps its shape
+ARGV[22]    field_count  data fields that follow
+ARGV[23..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one (""
+                         removes the field)
+ARGV[..]    element      an opaque message each, for extend and rewrite
+
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as put does
+         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"reused", nonce}                         this token came with another request; nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl; nothing was written
+         {"missing", nonce}                        the session is another owner's, or there is none to merge into
+         {"new", nonce}                            it would create one, and has no place; nothing was written
+         {"moved", nonce, session_id}              messages for a conversation that goes on there; nothing was written
+         {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile; nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+Cost     O(messages + fields given + messages dropped)
+]]
+local owners_only = ARGV[16] ~= ""
+--#include _open.lua
+--#include _repeated.lua
+local change, bound, creates = ARGV[17], tonumber(ARGV[18]), ARGV[21]
+local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[16]
+local first_field, first_element = 23, 23 + 3 * ARGV[22]
+local added = #ARGV - first_element + 1
+local heir, started, ended = "", nil, 0
+if exists and ARGV[14] ~= "" and created ~= tonumber(ARGV[14]) or not exists and creates == "" then
+    return {"missing", nonce}
+end
+if exists then
+    --#include _intact.lua
+    if added > 0 then
+        --#include _moved.lua
+    end
+    if change == "rewrite" and history_version ~= bound then
+        return {"conflict", nonce, version, "history"}
+    end
+else
+    --#include _new.lua
+end
+local data_after, fields_set = data_bytes, false
+--#include _merge_fields.lua
+
+local first_seq = added > 0 and first + count or 0
+local updated = math.max(now, created)
+local drop, reserved = 0, 0
+if change == "rewrite" then
+    drop = count
+elseif change == "extend" then
+    drop = math.max(0, math.min(bound - first, count))
+end
+--#include _fit.lua
+if ARGV[15] ~= "" and not (exists and creates ~= "") then
+    shape = ARGV[15]
+end
+--#include _shape.lua
+if not exists and creates == "0" then
+    return {"new", nonce}
+end
+
+version = version + 1
+local history_changed = change ~= "keep" or not exists
+--#include _save.lua
+for at = first_field, first_element - 1, 3 do
+    local name, value = ARGV[at], ARGV[at + 2]
+    --#include _set_field.lua
+end
+--#include _facts.lua
+--#include _own_ttl.lua
+--#include _done.lua

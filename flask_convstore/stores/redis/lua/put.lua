@@ -1,0 +1,96 @@
+--[[
+put: make the given content all of a session, once. Create the session, or replace it.
+
+KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+ARGV[14]    mode         "replace" takes the place of a session that exists; "create" fails if one exists; "first" fails also
+                         where a tombstone is
+ARGV[15]    shape        "full" data and history, "data" no history, "list" bare history, "value" one nameless field
+ARGV[16]    own_ttl      milliseconds, kept with the session; "" as it is
+ARGV[17]    started      milliseconds since 1970: the time of creation of a session that was started elsewhere, which ends
+                         the session that it replaces; "" it starts now
+ARGV[18]    title        as _facts.lua has it
+ARGV[19]    usage        as _facts.lua has it
+ARGV[20]    earlier      the token of an earlier try of this write, which may arrive yet; "" none
+ARGV[21]    placed       "1": the owner has a place for the session; "0": only if it needs none, as it exists
+ARGV[22]    field_count  data fields that follow
+ARGV[23..]  name, value  a pair per field: its JSON text
+ARGV[..]    element      an opaque message each
+
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
+             first_seq: of the first message given, 0 for none; history_version: as it was before; due: see _due.lua
+         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
+         {"reused", nonce}                         this token came with another request; nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl, or it would end;
+                                                   nothing was written
+         {"missing", nonce}                        the session is another owner's, or there was one before the first
+         {"new", nonce}                            it would create one, and has no place; nothing was written
+         {"exists", nonce}                         the session to create exists
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+Cost     O(messages + fields given + fields and messages before)
+]]
+local mode, started = ARGV[14], tonumber(ARGV[17])
+local owners_only = ARGV[16] ~= "" or mode == "replace" and started
+--#include _open.lua
+--#include _repeated.lua
+local heir, ended = "", 0
+if exists and mode == "replace" and started then
+    -- The session that is there ends here. It is removed with the first write.
+    heir, ended = meta[2] or "", math.max(created or 0, tonumber(redis.call("HGET", session, "updated")) or 0)
+    exists, outlived = false, true
+end
+if exists and mode ~= "replace" then
+    return {"exists", nonce}
+end
+if mode == "first" and known[1] then
+    return {"missing", nonce}
+end
+if exists then
+    --#include _intact.lua
+else
+    --#include _new.lua
+end
+
+local title_given, usage_given, own_ttl_given = ARGV[18], ARGV[19], ARGV[16]
+local first_field, first_element = 23, 23 + 2 * ARGV[22]
+local added, drop, reserved = #ARGV - first_element + 1, count, 0
+local data_after, fields_set = 0, first_element > first_field
+for at = first_field, first_element - 1 do
+    data_after = data_after + #ARGV[at]
+end
+local first_seq = added > 0 and first + count or 0
+local updated = math.max(now, created)
+--#include _fit.lua
+shape = ARGV[15]
+--#include _shape.lua
+if not exists and ARGV[21] == "0" then
+    return {"new", nonce}
+end
+
+version = version + 1
+local history_changed = true
+--#include _save.lua
+if exists then
+    redis.call("HDEL", session, "moved_to", "title")
+    title, complete = false, false
+    for _, field in ipairs(redis.call("HKEYS", session)) do
+        if string.sub(field, 1, 2) == "d:" then
+            redis.call("HDEL", session, field)
+        end
+    end
+end
+for at = first_field, first_element - 1, 2 do
+    local name, value = ARGV[at], ARGV[at + 1]
+    --#include _set_field.lua
+end
+--#include _facts.lua
+--#include _own_ttl.lua
+--#include _lifetime.lua
+--#include _remember.lua
+if ARGV[20] ~= "" then
+    known[1], token = write, ARGV[20]
+    --#include _remember.lua
+end
+--#include _expire.lua
+--#include _due.lua
+return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
