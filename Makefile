@@ -12,7 +12,7 @@ SAMPLE ?= 0
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo test test-lowest test-redis-7 lint bench compare scaling chaos fuzz replay clean docs mutate
+.PHONY: help demo test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
+	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
 	@echo "make compare         what a turn takes in other packages, and what eight writers at once leave: REPORT=docs/comparison.md"
 	@echo "make scaling         what sessions take of a server, and what millions need: ARGS=--quick, REPORT=docs/scaling.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
@@ -76,6 +77,9 @@ docs: $(VENV)-docs/ready
 
 bench: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
+
+frames: $(VENV)/ready
+	@exec $(BIN)/python -m benchmarks.frames $(ARGS)
 
 # The packages that are compared bring a hundred others.
 $(VENV)-others/ready: setup.cfg pyproject.toml benchmarks/others.txt
