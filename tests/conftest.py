@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from importlib.metadata import requires, version
 from pathlib import Path
+from types import SimpleNamespace
 
 import fakeredis
 import pytest
@@ -15,6 +16,7 @@ import redis
 from flask import Flask
 from packaging.requirements import Requirement
 
+from .clocks import Clock
 from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
 from .servers import Server, programs
 from .service import Service
@@ -43,6 +45,14 @@ def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "instance"))
     yield
     shutil.rmtree(tmp_path / "instance", ignore_errors=True)  # who would replay a journal there ends
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of this process, which stands still until the test moves it. Servers and monotonic clocks go on."""
+    clock = Clock()
+    monkeypatch.setattr("flask_convstore.domain.clock.time", SimpleNamespace(time_ns=lambda: clock.now * 1_000_000))
+    return clock
 
 
 @pytest.fixture(scope="session")

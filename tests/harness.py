@@ -17,6 +17,8 @@ from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
 
+from .clocks import Clock, Moment, server_time
+
 SETTINGS = Settings(max_tokens=20)
 TTL = 3_600_000
 TTL_COMPLETE = 86_400_000
@@ -32,23 +34,17 @@ class Harness(Protocol):
         """Let the session's lifetime end, as time would."""
         ...
 
-    def lifetimes(self, session_id: str) -> list[int]:
-        """How many milliseconds each of the session's keys lives from now, without its tombstone."""
+    def ends(self, session_id: str) -> list[int]:
+        """The times in milliseconds at which the session's keys end, without its tombstone."""
+        ...
+
+    def moment(self) -> Moment:
+        """The time that a block takes, by the store's clock."""
         ...
 
     def age(self, milliseconds: int) -> None:
         """Let so much time go by for all that is stored."""
         ...
-
-
-class Clock:
-    """A time that tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
 
 
 class MemoryHarness:
@@ -61,9 +57,12 @@ class MemoryHarness:
     def expire(self, session_id: str) -> None:
         self.store._sessions[session_id].expires = self.clock.now
 
-    def lifetimes(self, session_id: str) -> list[int]:
+    def ends(self, session_id: str) -> list[int]:
         session = self.store._sessions.get(session_id)
-        return [session.expires - self.clock.now] if session else []
+        return [session.expires] if session else []
+
+    def moment(self) -> Moment:
+        return Moment(self.clock)
 
     def age(self, milliseconds: int) -> None:
         self.clock.now += milliseconds
@@ -82,15 +81,17 @@ class RedisHarness:
     def expire(self, session_id: str) -> None:
         self.client.delete(*self.keys(session_id)[:2])
 
-    def lifetimes(self, session_id: str) -> list[int]:
+    def ends(self, session_id: str) -> list[int]:
         client: Any = self.client
-        seconds, microseconds = client.time()
-        now = seconds * 1000 + microseconds // 1000
-        return [end - now for key in self.keys(session_id)[:2] if (end := client.pexpiretime(key)) > 0]
+        return [end for key in self.keys(session_id)[:2] if (end := client.pexpiretime(key)) > 0]
+
+    def moment(self) -> Moment:
+        return Moment(lambda: server_time(self.client))
 
     def age(self, milliseconds: int) -> None:
-        for key in self.client.scan_iter():
-            self.client.pexpire(key, self.client.pttl(key) - milliseconds)
+        client: Any = self.client
+        for key in client.scan_iter():
+            client.pexpireat(key, client.pexpiretime(key) - milliseconds)
 
 
 class AwayAfter(StoreAround):

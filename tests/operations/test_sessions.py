@@ -7,7 +7,7 @@ import pickle
 from collections import UserList
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_convstore.config import Settings
+from flask_convstore.domain.clock import as_milliseconds, now_ms
 from flask_convstore.domain.commands import Command, Merge, Touch
 from flask_convstore.domain.messages import Message
 from flask_convstore.domain.results import ANY, Receipt
@@ -33,6 +34,7 @@ from flask_convstore.errors import (
 from flask_convstore.sessions.session import ListSession, Session, as_session, content_of_base, plain
 from flask_convstore.stores.store import Store, StoreAround
 
+from ..clocks import Moment
 from ..domain.test_json_text import JSON, Word
 from ..harness import Harness, MemoryHarness, PlainConversations
 
@@ -84,22 +86,23 @@ def test_exactly_what_was_saved(conversations: PlainConversations, content: Any)
     assert ("history" in loaded) == ("history" in content)
 
 
-def test_a_session_knows_itself(conversations: PlainConversations) -> None:
-    before = datetime.now(UTC)
-    saved = conversations.save_session("s", {"history": [USER]}, ttl=600)
-    conversations.append("s", BOT)
-    for session in (saved, get(conversations)):
+def test_a_session_knows_itself(conversations: PlainConversations, harness: Harness) -> None:
+    with harness.moment() as moment, Moment(now_ms) as ours:
+        saved = conversations.save_session("s", {"history": [USER]}, ttl=600)
+        conversations.append("s", BOT)
+        loaded = get(conversations)
+    for session in (saved, loaded):
         assert session.session_id == "s"
         assert session.title == "hello"
-        assert timedelta(seconds=599) < session.expires_at - session.updated_at <= timedelta(seconds=601)
+        assert as_milliseconds(session.updated_at) in moment
+        assert as_milliseconds(session.expires_at) - 600_000 in moment
     assert (saved.version, get(conversations).version) == (1, 2)
     assert saved.created_at == get(conversations).created_at
-    if not isinstance(conversations.backend.store, MemoryHarness):
-        assert before.tzinfo == saved.created_at.tzinfo
+    assert saved.created_at.tzinfo is UTC
     [first, second] = get(conversations).messages
     assert (first.seq, first.id, first.body, first["content"], first.get("x", 1)) == (1, "msg-1", USER, "hello", 1)
     assert (second.seq, second.body, second.metadata, second.status) == (2, BOT, None, None)
-    assert abs(first.created_at - before) < timedelta(seconds=5)
+    assert as_milliseconds(first.created_at) in ours, "a message has the time of the process that wrote it"
 
 
 def test_a_session_that_was_never_saved_knows_nothing() -> None:
@@ -489,10 +492,12 @@ def test_an_unchanged_session_is_only_touched(harness: Harness) -> None:
     recorder = Recorder(harness.store)
     conversations = PlainConversations(recorder)
     conversations.save_session("s", {"a": 1, "history": [USER]})
-    session = conversations.save_session("s", get(conversations), ttl=50)
-    assert isinstance(recorder.commands[-1], Touch)
-    assert get(conversations).version == session.version == 1
-    assert session.expires_at - get(conversations).expires_at < timedelta(seconds=5)
+    with harness.moment() as moment:
+        session = conversations.save_session("s", get(conversations), ttl=50)
+        assert isinstance(recorder.commands[-1], Touch)
+        loaded = get(conversations)
+    assert loaded.version == session.version == 1
+    assert all(as_milliseconds(one.expires_at) - 50_000 in moment for one in (session, loaded))
 
 
 def test_a_session_never_revives_what_was_deleted(conversations: PlainConversations) -> None:
@@ -625,8 +630,9 @@ def test_touch_and_exists(conversations: PlainConversations, harness: Harness) -
     assert not conversations.touch("s")
     conversations.save_session("s", {})
     assert conversations.exists("s")
-    assert conversations.touch("s", ttl=50)
-    assert 49_000 < max(harness.lifetimes("s")) <= 50_000
+    with harness.moment() as moment:
+        assert conversations.touch("s", ttl=50)
+    assert all(end - 50_000 in moment for end in harness.ends("s"))
     assert conversations.delete_session("s")
     assert not conversations.delete_session("s")
     assert not conversations.exists("s")

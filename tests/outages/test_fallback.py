@@ -63,6 +63,7 @@ from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
 
+from ..clocks import Clock
 from ..processes import wait_for
 from ..servers import Server
 
@@ -289,12 +290,13 @@ def test_a_turn_that_was_begun_there_does_not_end_here(host: Host) -> None:
     assert texts_in(worker, "s") == ["hello", "answer"]
 
 
-def test_a_turn_that_is_taken_anew_is_so_for_every_worker(host: Host) -> None:
+def test_a_turn_that_is_taken_anew_is_so_for_every_worker(host: Host, clock: Clock) -> None:
     one, other = host.workers
     one.apply(start("s"))
-    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1, token="T", digest="d")
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=20, token="T", digest="d")
     one.begin(begin)
-    wait_for(lambda: one.turn_remaining_ms("s", None) <= 0, "its lease ends")
+    clock.now += 20
+    assert one.turn_remaining_ms("s", None) == 0
     assert one.begin(replace(begin, attempt="again", lease_ms=60_000)).receipt.repeated
     assert other.turn_remaining_ms("s", None) > 0
     other.apply(CommitTurn(session_id="s", owner=None, turn="again", elements=(said("r"),)))
@@ -302,11 +304,11 @@ def test_a_turn_that_is_taken_anew_is_so_for_every_worker(host: Host) -> None:
     assert texts_in(one, "s") == ["q", "r"]
 
 
-def test_a_turn_whose_lease_is_over_does_not_stand_in_the_way_of_the_next(host: Host) -> None:
+def test_a_turn_whose_lease_is_over_does_not_stand_in_the_way_of_the_next(host: Host, clock: Clock) -> None:
     worker = host.workers[0]
     worker.apply(start("s"))
     worker.begin(BeginTurn(session_id="s", owner=None, element=said("dead"), lease_ms=20))
-    time.sleep(0.03)
+    clock.now += 20
     begin = BeginTurn(session_id="s", owner=None, element=said("next"), lease_ms=60_000)
     worker.begin(begin)
     worker.apply(CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=(said("answer"),)))
@@ -384,11 +386,11 @@ def test_the_end_of_what_has_expired_is_not_the_end_of_its_successor(host: Host)
     assert texts_in(worker, "s") == ["another host's"]
 
 
-def test_a_session_lives_from_its_last_interaction_whoever_has_seen_it(host: Host) -> None:
+def test_a_session_lives_from_its_last_interaction_whoever_has_seen_it(host: Host, clock: Clock) -> None:
     one, other = host.workers
     one.apply(start("s", "a", ttl_ms=400))
     for _ in range(8):
-        time.sleep(0.08)
+        clock.now += 80
         assert texts_in(one, "s") == ["a"]
     assert texts_in(other, "s") == ["a"]
 
@@ -605,7 +607,7 @@ def crash_after(monkeypatch: pytest.MonkeyPatch, host: Host, calls: int) -> None
 @pytest.mark.parametrize("ended", ["failed", "replied", "superseded", "interrupted"])
 @pytest.mark.parametrize("calls", range(4))
 def test_a_turn_is_handed_over_once_wherever_it_breaks_off(
-    host: Host, monkeypatch: pytest.MonkeyPatch, ended: str, calls: int
+    host: Host, clock: Clock, monkeypatch: pytest.MonkeyPatch, ended: str, calls: int
 ) -> None:
     worker = host.workers[0]
     worker.apply(start("s"))
@@ -617,7 +619,7 @@ def test_a_turn_is_handed_over_once_wherever_it_breaks_off(
         end = CommitTurn(session_id="s", owner=None, turn=begin.attempt, elements=elements, status=status)
         worker.apply(replace(end, digest=begin.attempt))
     else:
-        time.sleep(0.005)
+        clock.now += 5
         worker.begin(replace(begin, attempt="next", token="next", supersede=True))
     for text in "abc":
         worker.apply(append("s", text))
@@ -650,18 +652,18 @@ def test_no_batch_is_longer_than_the_tokens_that_the_store_knows(
 # ---- what a store has of a session already
 
 
-def test_what_was_replaced_and_has_expired_does_not_come_back(host: Host) -> None:
+def test_what_was_replaced_and_has_expired_does_not_come_back(host: Host, clock: Clock) -> None:
     worker = host.workers[0]
     host.switch.is_away = False
     host.switch.apply(start("s", "old"))
     host.switch.is_away = True
     worker.apply(start("s", "new", ttl_ms=20))
-    time.sleep(0.03)
+    clock.now += 20
     host.come_back()
     assert worker.load("s", None) is None
 
 
-def test_what_has_expired_half_handed_over_is_gone_whole(host: Host) -> None:
+def test_what_has_expired_half_handed_over_is_gone_whole(host: Host, clock: Clock) -> None:
     worker, journal = host.workers[0], host.journals[0]
     worker.apply(start("s", "a", ttl_ms=300))
     for text in "bcd":
@@ -671,17 +673,17 @@ def test_what_has_expired_half_handed_over_is_gone_whole(host: Host) -> None:
     assert found
     with pytest.raises(StoreUnavailable):
         replay(Failing(host.switch, 2), journal, "", found, 10)
-    wait_for(lambda: now_ms() > found.expires_at_ms, "it expires")
+    clock.now = found.expires_at_ms
     host.come_back()
     assert host.switch.load("s", None) is None
     assert journal.status().dropped == 2
 
 
 @pytest.mark.parametrize("mode", ["replace", "upsert", "create", "first"])
-def test_a_session_that_is_started_again_is_a_new_one(host: Host, mode: str) -> None:
+def test_a_session_that_is_started_again_is_a_new_one(host: Host, clock: Clock, mode: str) -> None:
     worker = host.workers[0]
     worker.apply(start("s", "first", ttl_ms=20))
-    time.sleep(0.03)
+    clock.now += 20
     if mode == "first":
         with pytest.raises(SessionNotFound):  # there was one
             worker.apply(start("s", "second", mode=mode))
@@ -815,11 +817,13 @@ def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
 
 
 @pytest.mark.parametrize("later_ms", [-1, 0, 1000])
-def test_a_session_that_is_seen_expired_may_have_been_kept_by_another_worker(host: Host, later_ms: int) -> None:
+def test_a_session_that_is_seen_expired_may_have_been_kept_by_another_worker(
+    host: Host, clock: Clock, later_ms: int
+) -> None:
     one, other = host.workers
     one.apply(start("s", "a", ttl_ms=50))
     texts_in(other, "s")
-    time.sleep(0.06)
+    clock.now += 50
     assert other.load("s", None) is None
     with host.journals[0].writing():  # in time, by the clock and the settings of the one
         entry = host.journals[0].find("", "s")
@@ -842,17 +846,14 @@ def test_a_folder_that_is_taken_away_takes_what_was_known_of_it(host: Host, tmp_
     assert texts_in(one, "s") == texts_in(other, "s") == ["new", "x"]
 
 
-def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(host: Host, clock: Clock) -> None:
     worker = host.workers[0]
     worker.apply(start("s"))
-    ahead = time.time_ns() // 1_000_000 + 600_000
-    monkeypatch.setattr("flask_convstore.outages.fallback.now_ms", lambda: ahead)
+    clock.now += 600_000
     worker.begin(BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1000))
-    monkeypatch.undo()
+    clock.now -= 600_000
     host.come_back()
-    assert host.switch.turn_remaining_ms("s", None) <= 1000
+    assert host.switch.turn_remaining_ms("s", None) == 1000
 
 
 def test_ten_thousand_commands_are_told(host: Host) -> None:
@@ -1354,13 +1355,11 @@ def test_text_that_is_no_command_is_refused(text: bytes) -> None:
         command_of(text)
 
 
-def test_ids_made_away_are_uuids_that_tell_when() -> None:
+def test_ids_made_away_are_uuids_that_tell_when(clock: Clock) -> None:
     ids = {id_made_away() for _ in range(1000)}
     assert len(ids) == 1000
     for session_id in ids:
-        made = made_away_at_ms(session_id)
-        assert made
-        assert abs(time.time() * 1000 - made) < 60_000
+        assert made_away_at_ms(session_id) == clock.now
     for other in (new_id(), "x" * 36, "00000000-0000-8000-0000-00000000000g", id_made_away().upper(), ""):
         assert made_away_at_ms(other) is None or other == other.lower()
 

@@ -48,6 +48,7 @@ from flask_convstore.errors import (
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store
 
+from ..clocks import Moment
 from ..harness import SETTINGS, TTL, TTL_COMPLETE, Harness, MemoryHarness, RedisHarness
 
 
@@ -201,7 +202,7 @@ def test_a_renewed_turn_tells_when_its_session_ends(harness: Harness) -> None:
     begun = take()
     harness.store.begin(begun)
     receipt = harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=begun.attempt, lease_ms=60_000))
-    assert abs(receipt.expires_at_ms - load(harness).expires_at_ms) < 5_000
+    assert receipt.expires_at_ms == max(harness.ends("s"))
 
 
 def test_what_a_turn_begun_again_is_told_of_its_end(harness: Harness) -> None:
@@ -356,7 +357,8 @@ def test_a_late_write_does_not_reach_the_successor(harness: Harness) -> None:
     """Version, seqs and history version start anew: only the time of creation tells them apart."""
     first = harness.store.apply(save("s", b"m1", a=b"1")).created_at_ms
     harness.store.apply(Delete(session_id="s", owner=ANY))
-    second = harness.store.apply(save("s", b"m1", a=b"1")).created_at_ms
+    successor = harness.store.apply(save("s", b"m1", a=b"1"))
+    second, alive = successor.created_at_ms, successor.expires_at_ms
     late: list[Merge | Append | Touch] = [
         replace(merge("s", ("a", b"1", b"2"), history=Rewrite(1, (b"x",))), created_at_ms=first),
         replace(merge("s", history=Extend(2, (b"x",))), created_at_ms=first),
@@ -366,8 +368,8 @@ def test_a_late_write_does_not_reach_the_successor(harness: Harness) -> None:
     for command in late:
         with pytest.raises(SessionNotFound):
             harness.store.apply(command)
+    assert set(harness.ends("s")) == {alive}, "none has moved the lifetime"
     assert contents(load(harness)) == ({"a": b"1"}, [b"m1"], 1, 2)
-    assert max(harness.lifetimes("s")) > TTL - 1000
     for command in late:
         harness.store.apply(replace(command, created_at_ms=None if isinstance(command, Merge) else second))
         if isinstance(command, Merge) and isinstance(command.history, Rewrite):
@@ -601,6 +603,12 @@ def test_tokens_do_not_cross_owners(harness: Harness) -> None:
 # ---- lifetimes
 
 
+def lives(harness: Harness, ttl_ms: int, moment: Moment) -> bool:
+    """Whether all keys of the session end in one millisecond, *ttl_ms* after a time in the moment."""
+    [end] = set(harness.ends("s"))
+    return end - ttl_ms in moment
+
+
 def test_every_interaction_moves_the_one_lifetime(harness: Harness) -> None:
     first = save("s", b"m1")
     harness.store.apply(first)
@@ -618,10 +626,9 @@ def test_every_interaction_moves_the_one_lifetime(harness: Harness) -> None:
     ]
     for action in actions:
         harness.age(600_000)
-        assert all(TTL - 601_000 < lifetime <= TTL - 600_000 for lifetime in harness.lifetimes("s"))
-        action()
-        assert all(TTL - 1_000 < lifetime <= TTL for lifetime in harness.lifetimes("s"))
-        assert len(set(harness.lifetimes("s"))) == 1
+        with harness.moment() as moment:
+            action()
+        assert lives(harness, TTL, moment)
 
 
 def test_a_touch_is_no_write(harness: Harness) -> None:
@@ -638,17 +645,20 @@ def lifetime(receipt: Receipt) -> int:
 
 def test_a_complete_session_lives_longer(harness: Harness) -> None:
     assert lifetime(harness.store.apply(save("s", complete=b"false"))) == TTL
-    assert lifetime(harness.store.apply(append("s", complete=b"true"))) == TTL_COMPLETE
-    assert max(harness.lifetimes("s")) > TTL_COMPLETE - 1_000
-    load(harness)
-    assert max(harness.lifetimes("s")) > TTL_COMPLETE - 1_000
+    with harness.moment() as moment:
+        assert lifetime(harness.store.apply(append("s", complete=b"true"))) == TTL_COMPLETE
+    assert lives(harness, TTL_COMPLETE, moment)
+    with harness.moment() as moment:
+        load(harness)
+    assert lives(harness, TTL_COMPLETE, moment)
     assert lifetime(harness.store.apply(merge("s", ("complete", b"true", None)))) == TTL
 
 
 def test_a_lifetime_of_its_own_wins_and_stays(harness: Harness) -> None:
     harness.store.apply(save("s", ttl_ms=50_000, complete=b"true"))
-    load(harness)
-    assert 49_000 < max(harness.lifetimes("s")) <= 50_000
+    with harness.moment() as moment:
+        load(harness)
+    assert lives(harness, 50_000, moment)
     assert lifetime(harness.store.apply(save("s", b"m1"))) == 50_000
     harness.store.apply(Touch(session_id="s", owner=ANY, ttl_ms=70_000))
     assert lifetime(harness.store.apply(append("s", b"m2"))) == 70_000
@@ -702,9 +712,12 @@ def test_the_receipt_of_what_is_gone_has_no_times(harness: Harness) -> None:
 def test_a_repeat_tells_when_the_session_began_and_will_end(harness: Harness) -> None:
     first = harness.store.apply(start := save("s", b"m1"))
     harness.store.apply(append("s", b"m2"))
-    again = harness.store.apply(start)
+    harness.age(600_000)
+    with harness.moment() as moment:
+        again = harness.store.apply(start)
     assert (again.created_at_ms, again.level) == (first.created_at_ms, first.level)
-    assert 0 <= again.expires_at_ms - first.expires_at_ms < 60_000
+    assert lives(harness, TTL, moment)
+    assert {again.expires_at_ms} == set(harness.ends("s"))
 
 
 def test_a_receipt_tells_what_it_is_worth(harness: Harness) -> None:
@@ -724,13 +737,14 @@ def test_a_receipt_tells_what_it_is_worth(harness: Harness) -> None:
 
 def test_every_write_tells_the_times_that_are_stored(harness: Harness) -> None:
     def told(receipt: Receipt) -> None:
-        snapshot = harness.store.load("s", ANY, is_interaction=False)
+        with harness.moment() as moment:
+            snapshot = harness.store.load("s", ANY, is_interaction=False)
         assert snapshot
         assert (receipt.version, receipt.created_at_ms) == (snapshot.version, snapshot.created_at_ms)
         assert receipt.updated_at_ms == snapshot.updated_at_ms
-        assert (
-            abs(receipt.expires_at_ms - snapshot.expires_at_ms) < 1_000
-        )  # read as what is left of it, in a later millisecond
+        assert {receipt.expires_at_ms} == set(harness.ends("s"))
+        # Read as the time that is left, which is asked for a moment after the time of day.
+        assert abs(receipt.expires_at_ms - snapshot.expires_at_ms) <= moment.length + 1
         assert receipt.expires_at_ms - receipt.updated_at_ms == receipt.lifetime_ms == TTL
 
     told(harness.store.apply(save("s", b"m1")))
@@ -916,9 +930,9 @@ def test_a_successor_does_not_prolong_a_tombstone_that_is_over(harness: Harness)
 
 def test_an_interaction_that_is_none_moves_no_lifetime(harness: Harness) -> None:
     harness.store.apply(save("s"))
-    harness.age(600_000)
+    before = harness.ends("s")
     assert harness.store.load("s", ANY, is_interaction=False)
-    assert max(harness.lifetimes("s")) <= TTL - 600_000
+    assert harness.ends("s") == before
 
 
 # ---- edits
@@ -962,12 +976,14 @@ def test_a_late_edit_or_delete_does_not_reach_the_successor(harness: Harness) ->
 def test_a_turn_ends_with_its_lease(harness: Harness) -> None:
     harness.store.apply(save("s"))
     assert harness.store.turn_remaining_ms("s", ANY) <= 0
-    harness.store.begin(take(lease_ms=60_000))
-    assert 59_000 < harness.store.turn_remaining_ms("s", ANY) <= 60_000
-    with pytest.raises(TurnInProgress) as caught:
-        harness.store.begin(take())
+    with harness.moment() as moment:
+        harness.store.begin(take(lease_ms=60_000))
+        remaining = harness.store.turn_remaining_ms("s", ANY)
+        with pytest.raises(TurnInProgress) as caught:
+            harness.store.begin(take())
     assert caught.value.session_id == "s"
-    assert 59_000 < caught.value.retry_after_ms <= 60_000
+    for left in (remaining, caught.value.retry_after_ms):
+        assert 60_000 - moment.length <= left <= 60_000
     assert load(harness).version == 2
 
 
@@ -976,9 +992,11 @@ def test_a_renewed_turn_is_leased_anew(harness: Harness) -> None:
     harness.store.begin(begun := take(lease_ms=1_000))
     with pytest.raises(TurnLost):
         harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn="another", lease_ms=90_000))
-    receipt = harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=begun.attempt, lease_ms=90_000))
+    with harness.moment() as moment:
+        receipt = harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=begun.attempt, lease_ms=90_000))
+        remaining = harness.store.turn_remaining_ms("s", ANY)
     assert receipt.version == 2, "no write"
-    assert 89_000 < harness.store.turn_remaining_ms("s", ANY) <= 90_000
+    assert 90_000 - moment.length <= remaining <= 90_000
 
 
 def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
@@ -986,8 +1004,10 @@ def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
     begun = take(lease_ms=0)
     assert harness.store.begin(begun).receipt.first_seq == 1
     anew = replace(begun, attempt="another", lease_ms=60_000)
-    assert harness.store.begin(anew).receipt.repeated
-    assert 59_000 < harness.store.turn_remaining_ms("s", ANY) <= 60_000
+    with harness.moment() as moment:
+        assert harness.store.begin(anew).receipt.repeated
+        remaining = harness.store.turn_remaining_ms("s", ANY)
+    assert 60_000 - moment.length <= remaining <= 60_000
     with pytest.raises(TurnLost):
         harness.store.apply(end(begun, b"{}\nx"))
     harness.store.apply(end(anew, b"{}\ny"))
@@ -998,13 +1018,14 @@ def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
 def test_a_turn_that_was_ended_is_told_with_its_end(harness: Harness) -> None:
     created = harness.store.apply(save("s")).created_at_ms
     harness.store.begin(begun := take())
-    ended = harness.store.apply(replace(end(begun, b"{}\nhi"), token=f"{begun.token}\n2"))
-    again = harness.store.begin(begun)
+    harness.store.apply(replace(end(begun, b"{}\nhi"), token=f"{begun.token}\n2"))
+    with harness.moment() as moment:
+        again = harness.store.begin(begun)
     assert again.reply
     for receipt, version, seq in ((again.receipt, 2, 1), (again.reply, 3, 2)):
         assert (receipt.repeated, receipt.version, receipt.first_seq) == (True, version, seq)
         assert receipt.created_at_ms == created
-        assert 0 <= receipt.expires_at_ms - ended.expires_at_ms < 60_000
+        assert receipt.expires_at_ms - TTL in moment
     harness.store.apply(Delete(session_id="s", owner=ANY))
     again = harness.store.begin(begun)
     assert again.reply
