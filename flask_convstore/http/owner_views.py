@@ -23,8 +23,9 @@ from ..operations.access import Access
 from . import schemas
 from .door import Door
 from .reading import query_of
-from .request import JSON_LINES, body_text, json_value, limit_body
+from .request import body_text, json_value, limit_body
 from .response import answer
+from .routes import JSON_LINES
 
 _CLOCKS_DIFFER_MS = 60_000
 """So much the clocks of two hosts may differ."""

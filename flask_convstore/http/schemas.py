@@ -122,6 +122,23 @@ def compact_body(settings: Settings) -> Schema:
     return Schema.from_dict(given, name="Compact")()
 
 
+def forms(settings: Settings) -> dict[str, Schema]:
+    """Every form, by its name in the table of routes."""
+    found = (
+        GET_QUERY,
+        MESSAGES_QUERY,
+        LIST_QUERY,
+        EXPORT_QUERY,
+        start_body(settings),
+        update_body(settings),
+        continue_body(settings),
+        EDIT_BODY,
+        compact_body(settings),
+        FORK_BODY,
+    )
+    return {type(form).__name__: form for form in found}
+
+
 def first_role(settings: Settings) -> str:
     """The role of a client's message that says none."""
     return "user" if "user" in settings.client_roles else settings.client_roles[0]
