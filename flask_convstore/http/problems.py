@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 from flask import Response, request
 
@@ -38,6 +38,7 @@ from ..errors import (
     Unstorable,
     message_too_large,
 )
+from .json_schema import Whole
 
 _log = logging.getLogger("flask_convstore")
 
@@ -47,6 +48,20 @@ PROBLEM = "application/problem+json"
 EXAMPLE_ID = "0b9f6d0c-58b4-4d0e-9a53-2d6d4c1a7e11"
 OTHER_EXAMPLE_ID = "c1f0a7de-30f5-4a1c-8e7b-6d1f6a2b9c45"
 """Ids of sessions in examples."""
+
+
+class ProblemJson(TypedDict):
+    """What went wrong (RFC 9457)."""
+
+    type: Annotated[str, "Names the kind of problem.", {"pattern": r"^urn:convstore:[a-z-]+$"}]
+    title: Annotated[str, "The kind, in words."]
+    status: Annotated[int, "The HTTP status.", {"minimum": 400, "maximum": 599}]
+    detail: Annotated[str, "What happened."]
+    written: Annotated[bool | None, "Whether anything was written; null: it cannot be known."]
+    errors: NotRequired[Annotated[dict[str, list[str]], "What is wrong, by place."]]
+    session_id: NotRequired[Annotated[str, "The session that was written to, or in which the conversation goes on."]]
+    limit: NotRequired[Annotated[Whole, "What is allowed at most."]]
+    size: NotRequired[Annotated[Whole, "What was given, or it would have become."]]
 
 
 class BadJson(ConvstoreError):
@@ -227,15 +242,15 @@ def problem_json(error: ConvstoreError, *, if_match: bool) -> tuple[dict[str, An
         if_match: The request has sent ``If-Match``.
     """
     found = _problem_of(error, if_match)
-    body = {
+    body: ProblemJson = {
         "type": f"urn:convstore:{found.slug}",
         "title": found.title,
         "status": found.status,
         "detail": found.detail or str(error),
         "written": error.written,
-        **error.facts(),
     }
-    return body, None if error.retry_after_ms is None else max(1, math.ceil(error.retry_after_ms / 1000))
+    retry_after = None if error.retry_after_ms is None else max(1, math.ceil(error.retry_after_ms / 1000))
+    return {**body, **error.facts()}, retry_after
 
 
 def _problem_of(error: ConvstoreError, if_match: bool) -> Problem:

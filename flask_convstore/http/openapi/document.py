@@ -18,12 +18,12 @@ from werkzeug.routing import Rule
 from ...config import Settings
 from ...domain.validation import MAX_NAME, MAX_SEQ
 from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
-from ...sessions.content import MAX_FIELDS
 from .. import schemas
+from ..json_schema import CONTROL, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
 from ..routes import JSON_LINES, ROUTES, Route
 from .operations import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
-from .shapes import COMPONENTS, CONTROL, Json, ref
+from .shapes import COMPONENTS
 
 if TYPE_CHECKING:
     from apispec import APISpec
@@ -229,15 +229,6 @@ def _failure(status: int, examples: dict[str, Json], is_retried: bool) -> Json:
 
 # ---- parameters and bodies
 
-_QUERY: dict[str, Json] = {
-    "last": {"description": "Only so many of its newest messages."},
-    "before": {"description": "Only messages with a lower `seq`."},
-    "limit": {"description": "How many at most."},
-    "cursor": {
-        "description": "`next` of the page before, or `cursor` of an export's line: go on there.",
-        "format": "cursor",
-    },
-}
 _PATH: dict[str, tuple[Json, Any]] = {
     "session_id": (
         {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"},
@@ -260,7 +251,7 @@ def _query_parameters(route: Route, settings: Settings) -> list[Json]:
     parameters = []
     for name, schema in found.items():
         kinds = [kind for kind in schema["type"] if kind != "null"] if isinstance(schema["type"], list) else []
-        shown = {**schema, **({"type": kinds[0]} if kinds else {}), **_QUERY[name]}
+        shown = {**schema, **({"type": kinds[0]} if kinds else {})}
         description = shown.pop("description")
         if shown.get("default", 0) is None:
             del shown["default"]
@@ -286,49 +277,9 @@ def _form(name: str, settings: Settings) -> Schema:
 
 
 def _bodies(settings: Settings) -> dict[str, Json]:
-    """The request bodies, with what marshmallow does not tell of them."""
-    metadata = {
-        "type": ["object", "null"],
-        "description": f"What else is known about it; {settings.max_metadata_depth} levels deep at most.",
-        "additionalProperties": ref("Value"),
-    }
-    content: Json = {**ref("Content"), "description": "What it says."}
-    told: dict[str, Json] = {
-        "content": content,
-        "metadata": metadata,
-        "data": _data(settings),
-        "role": {"description": "Who says it."},
-        "message": {"description": "The first message."},
-        "alias": {
-            "description": "An outside id of the conversation, such as `telegram:123`.",
-            "pattern": f"^[^{CONTROL}]+$",
-        },
-        "title": {"description": "Empty or null: none.", "pattern": f"^[^{CONTROL}]*$"},
-        "ttl": {
-            "type": ["number", "null"],
-            "description": "Seconds that the session lives from each interaction.",
-            "minimum": 1,
-            "maximum": settings.max_ttl,
-        },
-        "summary": {"description": "The text that the new session begins with."},
-        "keep": {"description": "How many of the newest messages come along."},
-        "seq": {"description": "The last message that comes along; null: all do."},
-    }
+    """The components of request bodies."""
     names = {route.body for route in ROUTES if route.body and not route.takes_lines}
-    bodies = _converted({name: _form(name, settings) for name in sorted(names)})
-    for body in bodies.values():
-        body["properties"] = {name: {**shown, **told.get(name, {})} for name, shown in body["properties"].items()}
-    return bodies
-
-
-def _data(settings: Settings) -> Json:
-    """Data fields, of those that clients may set."""
-    allowed = settings.client_data
-    shown: Json = {"type": "object", "description": "The app's own fields.", "additionalProperties": ref("Value")}
-    if allowed is True:
-        return {**shown, "propertyNames": {"not": {"const": settings.history_key}}, "maxProperties": MAX_FIELDS}
-    names = [name for name in allowed or () if name != settings.history_key]
-    return {**shown, "properties": {name: ref("Value") for name in names}, "additionalProperties": False}
+    return _converted({name: _form(name, settings) for name in sorted(names)})
 
 
 def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
@@ -336,11 +287,18 @@ def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
     from apispec import APISpec
     from apispec.ext.marshmallow import MarshmallowPlugin
 
-    spec = APISpec("", "", VERSION, plugins=[MarshmallowPlugin()])
+    plugin = MarshmallowPlugin()
+    spec = APISpec("", "", VERSION, plugins=[plugin])
+    plugin.converter.add_attribute_function(_metadata_of)  # type: ignore[union-attr]
     for name, form in forms.items():
         spec.components.schema(name, schema=form)
     found: dict[str, Json] = spec.to_dict()["components"]["schemas"]
     return found
+
+
+def _metadata_of(converter: Any, field: Any, **_: Any) -> Json:
+    """A field's metadata, all of them: apispec by itself leaves out a few words of JSON Schema."""
+    return dict(field.metadata)
 
 
 def _fitting(operation: Operation, settings: Settings) -> Any:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...domain.validation import MAX_NAME
+from ..json_schema import Json, Positive, Time, schema
 from ..problems import EXAMPLE_ID, OTHER_EXAMPLE_ID
 from ..routes import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH
-from .shapes import Json, text, time, whole
 
 VERSION = "3.1.0"
 """Of OpenAPI."""
@@ -20,31 +20,33 @@ _ETAG = '"1767605400000-3"'
 # ---- headers
 
 _UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
-_KEY = text(
+_KEY = schema(
+    str,
     "The client's own name for this request: repeating the request with it changes nothing and gets the first answer.",
     minLength=1,
     maxLength=MAX_NAME,
     pattern="^[!-~]([ -~]*[!-~])?$",
 )
-KEY_OF_NOBODY = text(
+KEY_OF_NOBODY = schema(
+    str,
     f"{_KEY['description']} Without an owner it must be a UUID: the session's id is made of it.",
     format="uuid",
     pattern=_UUID,
 )
 GIVEN: dict[str, tuple[Json, str]] = {
     IDEMPOTENCY_KEY: (_KEY, "c0ffee00-9a53-4d0e-8a53-2d6d4c1a7e11"),
-    IF_MATCH: (text("Only if the session is in the state that this `ETag` names."), _ETAG),
-    IF_NONE_MATCH: (text("304 if the session is still in the state that this `ETag` names."), _ETAG),
+    IF_MATCH: (schema(str, "Only if the session is in the state that this `ETag` names."), _ETAG),
+    IF_NONE_MATCH: (schema(str, "304 if the session is still in the state that this `ETag` names."), _ETAG),
 }
 """Request headers, with an example."""
 
 SHOWN: dict[str, tuple[Json, str]] = {
-    "ETag": (text("Names the session's state.", pattern=r'^"\d+-\d+"$'), _ETAG),
-    "Location": (text("Where the session is."), f"/sessions/{EXAMPLE_ID}"),
-    "Convstore-Expires-At": (time("When the session ends, unless it is used before."), _END),
-    "Convstore-Level": (text("What the acknowledgement is worth.", pattern=r"^[a-z]+(:\d+)?$"), "primary"),
-    "Convstore-Degraded": (text("Which fallback has answered.", enum=["journal", "memory"]), "journal"),
-    "Retry-After": (whole("Seconds after which to try again.", 1), "1"),
+    "ETag": (schema(str, "Names the session's state.", pattern=r'^"\d+-\d+"$'), _ETAG),
+    "Location": (schema(str, "Where the session is."), f"/sessions/{EXAMPLE_ID}"),
+    "Convstore-Expires-At": (schema(Time, "When the session ends, unless it is used before. RFC 3339, UTC."), _END),
+    "Convstore-Level": (schema(str, "What the acknowledgement is worth.", pattern=r"^[a-z]+(:\d+)?$"), "primary"),
+    "Convstore-Degraded": (schema(str, "Which fallback has answered.", enum=["journal", "memory"]), "journal"),
+    "Retry-After": (schema(Positive, "Seconds after which to try again."), "1"),
 }
 """Response headers, with an example."""
 
