@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
@@ -22,26 +22,6 @@ _log = logging.getLogger("flask_convstore")
 
 DAY = 86_400
 YEARS = 10 * 365 * DAY
-
-ENDPOINTS = (
-    ("start_session", "", "POST"),
-    ("list_sessions", "", "GET"),
-    ("delete_sessions", "", "DELETE"),
-    ("health", "/health", "GET"),
-    ("openapi", "/openapi.json", "GET"),
-    ("export_sessions", "/export", "GET"),
-    ("import_sessions", "/import", "POST"),
-    ("get_session", "/<convstore_id:session_id>", "GET"),
-    ("update_session", "/<convstore_id:session_id>", "PATCH"),
-    ("delete_session", "/<convstore_id:session_id>", "DELETE"),
-    ("continue_session", "/<session_id>/messages", "POST"),
-    ("list_messages", "/<session_id>/messages", "GET"),
-    ("edit_message", "/<session_id>/messages/<seq>", "PATCH"),
-    ("redact_message", "/<session_id>/messages/<seq>", "DELETE"),
-    ("compact_session", "/<session_id>/compact", "POST"),
-    ("fork_session", "/<session_id>/fork", "POST"),
-)
-"""The endpoints of the blueprint, with rule and method."""
 
 _NAMES = "names, separated by commas"
 _KINDS: dict[str, str] = {
@@ -184,10 +164,6 @@ class Settings:
         if _overlap(self.prefix, self.conversation_prefix):
             problems.append("CONVERSATION_PREFIX and PREFIX would share keys: choose another one")
         problems += url_problems(self.url)
-        known = [endpoint for endpoint, _, _ in ENDPOINTS]
-        for route in self.routes if isinstance(self.routes, tuple) else ():
-            if route not in known:
-                problems.append(f"ROUTES names {route!r}, which is no endpoint of {', '.join(known)}")
         if not self.client_roles:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
         if not re.fullmatch(r"primary|fsync|replicas:[1-9]\d?", self.durability):
@@ -239,8 +215,17 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix: str = "CONVSTORE") -> Settings:
+def load_settings(
+    config: Mapping[str, Any],
+    environ: Mapping[str, str],
+    prefix: str = "CONVSTORE",
+    *,
+    endpoints: Collection[str] = (),
+) -> Settings:
     """The settings of an app whose names begin with *prefix*.
+
+    Args:
+        endpoints: Names that ``CONVSTORE_ROUTES`` may hold. Only the HTTP door knows them, which lies above.
 
     Raises:
         ConfigurationError: Unknown names in *config* and bad values, all of them together. An unknown name in the
@@ -272,9 +257,18 @@ def load_settings(config: Mapping[str, Any], environ: Mapping[str, str], prefix:
         settings = Settings(**values)
     except ConfigurationError as error:
         problems += [f"{prefix}_{problem}" for problem in error.problems]
+    problems += [
+        f"{prefix}_ROUTES names {route!r}, which is no endpoint: choose from {', '.join(endpoints)}"
+        for route in _names(values.get("routes"))
+        if route not in endpoints
+    ]
     if problems:
         raise ConfigurationError(problems)
     return settings
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _unknown(key: str, declared: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from .http.anonymous_owner import AnonymousOwners
 from .http.blueprint import make_blueprint
 from .http.door import Door
 from .http.openapi.document import Served, add
+from .http.routes import ENDPOINTS
 from .mapping.converters import converter_of
 from .mapping.mapping import SessionMapping
 from .operations.access import Access
@@ -89,7 +90,7 @@ class ConversationStore(Conversations):
             raise ConfigurationError(
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
             )
-        settings = load_settings(app.config, os.environ, self._config_prefix)
+        settings = load_settings(app.config, os.environ, self._config_prefix, endpoints=ENDPOINTS)
         state = make_state(self, app, settings, self._client)
         for name, other in states.items():
             same_server = state.client and other.client and masked(settings.url) == masked(other.settings.url)

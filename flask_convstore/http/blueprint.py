@@ -1,25 +1,23 @@
 """The blueprint of one store: its routes lead to views, which load, call and dump.
 
-An error is an exception: ``problems`` has the table of their statuses. ``CONVSTORE_ROUTES`` names the endpoints that are
-served. The others are a 404 of the host's.
+``routes`` has the table of routes, ``problems`` the table from errors to statuses. A route that ``CONVSTORE_ROUTES`` leaves
+out is a 404 of the host's.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, abort
 from flask.blueprints import BlueprintSetupState
-from werkzeug.routing import BaseConverter
 
-from ..config import ENDPOINTS
 from ..domain.results import ANY, CALLER
 from ..errors import ConvstoreError
 from . import message_views, owner_views, service_views, session_views
 from .door import Door
 from .problems import problem
+from .routes import ROUTES, SessionIds
 
 _VIEWS = (session_views, message_views, owner_views, service_views)
 
@@ -28,8 +26,8 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(_add_converter)
-    for endpoint, rule, method in ENDPOINTS:
-        blueprint.add_url_rule(rule, endpoint, _served(endpoint, door), methods=[method])
+    for route in ROUTES:
+        blueprint.add_url_rule(route.rule, route.endpoint, _served(route.endpoint, door), methods=[route.method])
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
@@ -52,14 +50,5 @@ def _served(endpoint: str, door: Door) -> Callable[..., Response]:
     return serve
 
 
-class _SessionIds(BaseConverter):
-    """Ids in paths. Fixed routes beside them, such as ``/health``, do not have the methods of a session."""
-
-    regex = (
-        f"(?!(?:{'|'.join(re.escape(rule[1:]) for _, rule, _ in ENDPOINTS if re.fullmatch('/[a-z.]+', rule))})$)[^/]+"
-    )
-    part_isolating = True
-
-
 def _add_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["convstore_id"] = _SessionIds
+    state.app.url_map.converters["convstore_id"] = SessionIds

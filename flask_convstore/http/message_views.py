@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response
 
 from ..domain import json_text
@@ -13,6 +11,7 @@ from ..operations import messages
 from ..operations.access import Access
 from ..operations.replies import converse
 from . import schemas
+from .answers import ChangedJson, ExchangeJson, MessagesJson
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, query_of, seq_of
 from .response import answer, marked
@@ -26,7 +25,7 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     token = idempotency_key(access, "continue")
     expected = expected_state(access, session_id)
     exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected)
-    shown: dict[str, Any] = {
+    shown: ExchangeJson = {
         "session_id": session_id,
         "version": exchange.receipt.version,
         "message": message_shown(exchange.message, settings),
@@ -41,7 +40,7 @@ def list_messages(door: Door, access: Access, session_id: str) -> Response:
     """Show a page of messages, oldest first."""
     query = query_of(schemas.MESSAGES_QUERY)
     page = messages.page(access, session_id, before=query["before"], limit=query["limit"])
-    shown = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
+    shown: MessagesJson = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
     response = marked(shown, 200, page.fallback)
     response.headers["Cache-Control"] = "private, no-cache"
     return response
@@ -49,7 +48,7 @@ def list_messages(door: Door, access: Access, session_id: str) -> Response:
 
 def edit_message(door: Door, access: Access, session_id: str, seq: str) -> Response:
     """Put another content in the place of a message of the client's."""
-    body = body_of(access.settings, schemas.EDIT_BODY)
+    body = body_of(access.settings, schemas.edit_body)
     token = idempotency_key(access, "edit")
     message, receipt = messages.edit(
         access,
@@ -78,7 +77,7 @@ def redact_message(door: Door, access: Access, session_id: str, seq: str) -> Res
 
 
 def _changed(access: Access, session_id: str, message: Message, receipt: Receipt) -> Response:
-    shown = {
+    shown: ChangedJson = {
         "session_id": session_id,
         "version": receipt.version,
         "message": message_shown(message, access.settings),

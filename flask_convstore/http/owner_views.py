@@ -21,10 +21,12 @@ from ..errors import InvalidInput
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
+from .answers import DeletedAllJson, ImportedJson, SessionsJson, summary_json
 from .door import Door
 from .reading import query_of
-from .request import JSON_LINES, body_text, json_value, limit_body
+from .request import body_text, json_value, limit_body
 from .response import answer
+from .routes import JSON_LINES
 
 _CLOCKS_DIFFER_MS = 60_000
 """So much the clocks of two hosts may differ."""
@@ -37,7 +39,8 @@ def list_sessions(door: Door, access: Access) -> Response:
     query = query_of(schemas.LIST_QUERY)
     owners.required(access)
     page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
-    shown = {"sessions": [schemas.summary_json(found) for found in page.sessions], "next": _shown_cursor(page.next)}
+    sessions_shown = [summary_json(found) for found in page.sessions]
+    shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
     response = answer(shown, 200)
     response.headers["Cache-Control"] = "private, no-cache"
     return response
@@ -46,7 +49,8 @@ def list_sessions(door: Door, access: Access) -> Response:
 def delete_sessions(door: Door, access: Access) -> Response:
     """Delete all sessions of the owner, as far as the time allows."""
     deleted, complete = owners.delete(access, seconds=_DELETING_SECONDS)
-    return answer({"deleted": deleted, "complete": complete}, 200)
+    shown: DeletedAllJson = {"deleted": deleted, "complete": complete}
+    return answer(shown, 200)
 
 
 def export_sessions(door: Door, access: Access) -> Response:
@@ -73,8 +77,8 @@ def import_sessions(door: Door, access: Access) -> Response:
     lines = body_text(request, JSON_LINES).splitlines()
     given = [_importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()]
     named = (_named(access, session) for session in given)
-    imported = transfer.take_in(access, filter(None, named))
-    return answer({"imported": imported}, 200)
+    shown: ImportedJson = {"imported": transfer.take_in(access, filter(None, named))}
+    return answer(shown, 200)
 
 
 def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,10 +1,13 @@
-"""Errors as HTTP sees them: one table gives their status, and every one is ``application/problem+json`` (RFC 9457)."""
+"""Errors > HTTP answers: one table gives the status of each error.
+
+Every error of the blueprint is ``application/problem+json`` (RFC 9457). The OpenAPI document shows this table's examples.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 from flask import Response, request
 
@@ -28,96 +31,229 @@ from ..errors import (
     StoreMisconfigured,
     StoreUnavailable,
     TooDeep,
-    TooLarge,
     TooManySessions,
     TooManyTurns,
     TurnInProgress,
     TurnLost,
     Unstorable,
+    message_too_large,
 )
-from .request import BadJson, UnsupportedMediaType
+from .json_schema import Whole
 
 _log = logging.getLogger("flask_convstore")
 
-# status, slug, title, and the detail that clients see where the error's own text is not for them
-_PROBLEMS: dict[type[ConvstoreError], tuple[int, str, str, str | None]] = {
-    BadJson: (400, "bad-json", "The body is no JSON", None),
-    TooDeep: (400, "too-deep", "The body is nested too deep", None),
-    OwnerRequired: (401, "owner-required", "An owner is needed", "Log in first."),
-    CrossOrigin: (403, "cross-origin", "Not from another site", None),
-    Forbidden: (
+PROBLEM = "application/problem+json"
+"""Media type of every error."""
+
+EXAMPLE_ID = "0b9f6d0c-58b4-4d0e-9a53-2d6d4c1a7e11"
+OTHER_EXAMPLE_ID = "c1f0a7de-30f5-4a1c-8e7b-6d1f6a2b9c45"
+"""Ids of sessions in examples."""
+
+
+class ProblemJson(TypedDict):
+    """What went wrong (RFC 9457)."""
+
+    type: Annotated[str, "Names the kind of problem.", {"pattern": r"^urn:convstore:[a-z-]+$"}]
+    title: Annotated[str, "The kind, in words."]
+    status: Annotated[int, "The HTTP status.", {"minimum": 400, "maximum": 599}]
+    detail: Annotated[str, "What happened."]
+    written: Annotated[bool | None, "Whether anything was written; null: it cannot be known."]
+    errors: NotRequired[Annotated[dict[str, list[str]], "What is wrong, by place."]]
+    session_id: NotRequired[Annotated[str, "The session that was written to, or in which the conversation goes on."]]
+    limit: NotRequired[Annotated[Whole, "What is allowed at most."]]
+    size: NotRequired[Annotated[Whole, "What was given, or it would have become."]]
+
+
+class BadJson(ConvstoreError):
+    """The body is no JSON."""
+
+
+class UnsupportedMediaType(ConvstoreError):
+    """The body's ``Content-Type`` is not JSON."""
+
+
+class InvalidRequest(InvalidInput):
+    """The body or the query has not the right form.
+
+    Attributes:
+        errors: A list of sentences for each place, as in ``{"message.content": ["Missing data …"]}``.
+    """
+
+    def __init__(self, errors: dict[str, list[str]]) -> None:
+        self.errors = errors
+        super().__init__("; ".join(f"{place}: {' '.join(reasons)}" for place, reasons in errors.items()))
+
+    def facts(self) -> dict[str, Any]:
+        return {"errors": self.errors}
+
+
+class Problem(NamedTuple):
+    """An error as HTTP shows it.
+
+    Attributes:
+        example: An error of the class that this row is for. Subclasses without a row of their own share the row.
+        slug: Last word of the problem's ``type``.
+        detail: Text for clients. None shows the error's own text, which may name keys or servers.
+        label: Name of the example in the OpenAPI document. Empty for the slug.
+    """
+
+    example: ConvstoreError
+    status: int
+    slug: str
+    title: str
+    detail: str | None = None
+    label: str = ""
+
+
+_NO_SESSION = "No such session", "There is no such session, or it has expired."
+
+_ROWS = (
+    Problem(
+        BadJson("the body is no JSON: line 1 column 2: Expecting property name enclosed in double quotes"),
+        400,
+        "bad-json",
+        "The body is no JSON",
+    ),
+    Problem(
+        TooDeep("nested deeper than 100 levels, or contains itself; nothing was written"),
+        400,
+        "too-deep",
+        "The body is nested too deep",
+    ),
+    Problem(OwnerRequired(), 401, "owner-required", "An owner is needed", "Log in first."),
+    Problem(CrossOrigin(), 403, "cross-origin", "Not from another site"),
+    Problem(
+        Forbidden(EXAMPLE_ID),
         403,
         "forbidden",
         "Shared, but not for this",
         "The session is another owner's, who shares it, but not for this.",
     ),
-    MessageNotFound: (404, "not-found", "No such message", "There is no such message."),
-    SessionNotFound: (404, "not-found", "No such session", "There is no such session, or it has expired."),
-    InvalidSessionId: (404, "not-found", "No such session", "There is no such session, or it has expired."),
-    TooManySessions: (409, "too-many-sessions", "Too many sessions", None),
-    SessionExists: (409, "exists", "There is such a session", None),
-    ConflictError: (409, "conflict", "The session was changed meanwhile", None),
-    TurnInProgress: (409, "turn-in-progress", "A turn is in progress", None),
-    TurnLost: (409, "turn-lost", "The turn was taken over", None),
-    SessionMoved: (409, "moved", "The conversation goes on elsewhere", None),
-    TooLarge: (413, "too-large", "A limit is passed", None),
-    TooManyTurns: (429, "too-many-turns", "Too many turns", None),
-    UnsupportedMediaType: (415, "unsupported-media-type", "The body must be JSON", None),
-    InvalidInput: (422, "invalid", "The request is not valid", None),
-    ReplyFailed: (
-        502,
-        "reply-failed",
-        "No reply",
-        "The reply could not be made; the server's log says why. The message is stored.",
+    Problem(
+        MessageNotFound(EXAMPLE_ID, 7),
+        404,
+        "not-found",
+        "No such message",
+        "There is no such message.",
+        label="no-message",
     ),
-    Unstorable: (
+    Problem(SessionNotFound(EXAMPLE_ID), 404, "not-found", *_NO_SESSION),
+    Problem(InvalidSessionId("'health' is reserved for a route", "session_id"), 404, "not-found", *_NO_SESSION),
+    Problem(TooManySessions(50), 409, "too-many-sessions", "Too many sessions"),
+    Problem(SessionExists(EXAMPLE_ID), 409, "exists", "There is such a session"),
+    Problem(
+        ConflictError(EXAMPLE_ID, "message", expected=None, actual=4),
+        409,
+        "conflict",
+        "The session was changed meanwhile",
+    ),
+    Problem(TurnInProgress(EXAMPLE_ID, 12_000), 409, "turn-in-progress", "A turn is in progress"),
+    Problem(TurnLost(EXAMPLE_ID), 409, "turn-lost", "The turn was taken over"),
+    Problem(SessionMoved(EXAMPLE_ID, OTHER_EXAMPLE_ID), 409, "moved", "The conversation goes on elsewhere"),
+    Problem(message_too_large(1_048_576, 2_000_000), 413, "too-large", "A limit is passed"),
+    Problem(
+        UnsupportedMediaType("the body must be application/json, not text/plain"),
+        415,
+        "unsupported-media-type",
+        "The body must be JSON",
+    ),
+    Problem(InvalidInput("Missing data for required field.", "content"), 422, "invalid", "The request is not valid"),
+    Problem(TooManyTurns(4_200), 429, "too-many-turns", "Too many turns"),
+    Problem(
+        Unstorable("a value cannot be stored"),
         500,
         "not-stored",
         "The session was not saved",
         "It cannot be stored as it is; the server's log says why.",
     ),
-    NotInstalled: (501, "not-installed", "Not installed", None),
-    StoreUnavailable: (503, "unavailable", "The store does not answer", "The store does not answer. Try again later."),
-    StoreMisconfigured: (503, "misconfigured", "The store does not answer", "The store cannot be used at present."),
-    ConfigurationError: (
+    Problem(
+        CorruptValue("chat:session", "its history cannot be read"),
+        500,
+        "corrupt",
+        "The session cannot be read",
+        "What is stored of this session cannot be read.",
+    ),
+    Problem(
+        ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"]),
         500,
         "misconfigured",
         "The app is not set up",
         "The app is not set up; the server's log says why.",
     ),
-    CorruptValue: (500, "corrupt", "The session cannot be read", "What is stored of this session cannot be read."),
-}
+    Problem(
+        NotInstalled("this needs apispec: pip install 'flask-convstore[openapi]'"),
+        501,
+        "not-installed",
+        "Not installed",
+    ),
+    Problem(
+        ReplyFailed(EXAMPLE_ID, "the reply handler raised"),
+        502,
+        "reply-failed",
+        "No reply",
+        "The reply could not be made; the server's log says why. The message is stored.",
+    ),
+    Problem(
+        StoreUnavailable("no answer in time", written=False),
+        503,
+        "unavailable",
+        "The store does not answer",
+        "The store does not answer. Try again later.",
+    ),
+    Problem(
+        StoreMisconfigured("the server refuses us"),
+        503,
+        "misconfigured",
+        "The store does not answer",
+        "The store cannot be used at present.",
+    ),
+)
+
+PROBLEMS: dict[type[ConvstoreError], Problem] = {type(row.example): row for row in _ROWS}
+"""Every class of errors that is a problem of its own."""
+
+PRECONDITION_FAILED = Problem(
+    ConflictError(EXAMPLE_ID, "version", expected=2, actual=3),
+    412,
+    "precondition-failed",
+    "The session is not in the state that If-Match names",
+)
+"""A ``ConflictError`` about the version, where the request has sent ``If-Match``."""
 
 
 def problem(error: ConvstoreError) -> Response:
-    """An error as ``application/problem+json`` (RFC 9457).
+    """Show an error as ``application/problem+json`` (RFC 9457).
 
-    The blueprint answers so by itself; for your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
+    The blueprint does so by itself. For your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
     """
     body, retry_after = problem_json(error, if_match=bool(request.headers.get("If-Match")))
     if body["status"] >= 500:
         _log.error("%s %s: %s", request.method, request.endpoint, error)
-    response = Response(json_text.dump(body), body["status"], mimetype="application/problem+json")
+    response = Response(json_text.dump(body), body["status"], mimetype=PROBLEM)
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
     return response
 
 
 def problem_json(error: ConvstoreError, *, if_match: bool) -> tuple[dict[str, Any], int | None]:
-    """The body that tells of an error, and the seconds after which to try again, if that helps.
+    """Make the body for an error, and find the seconds after which a retry helps, if one does.
 
     Args:
-        if_match: The request named the state that it is for.
+        if_match: The request has sent ``If-Match``.
     """
-    status, slug, title, detail = next(_PROBLEMS[kind] for kind in type(error).__mro__ if kind in _PROBLEMS)
-    if isinstance(error, ConflictError) and error.what == "version" and not error.is_field and if_match:
-        status, slug, title = 412, "precondition-failed", "The session is not in the state that If-Match names"
-    body = {
-        "type": f"urn:convstore:{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail or str(error),
+    found = _problem_of(error, if_match)
+    body: ProblemJson = {
+        "type": f"urn:convstore:{found.slug}",
+        "title": found.title,
+        "status": found.status,
+        "detail": found.detail or str(error),
         "written": error.written,
-        **error.facts(),
     }
-    return body, None if error.retry_after_ms is None else max(1, math.ceil(error.retry_after_ms / 1000))
+    retry_after = None if error.retry_after_ms is None else max(1, math.ceil(error.retry_after_ms / 1000))
+    return {**body, **error.facts()}, retry_after
+
+
+def _problem_of(error: ConvstoreError, if_match: bool) -> Problem:
+    if if_match and isinstance(error, ConflictError) and error.what == "version" and not error.is_field:
+        return PRECONDITION_FAILED
+    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)

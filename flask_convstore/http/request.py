@@ -12,36 +12,11 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..domain import json_text
-from ..errors import ConvstoreError, InvalidInput, TooLarge
-
-JSON_LINES = "application/x-ndjson"
-"""A JSON value in each line."""
+from ..errors import body_too_large
+from .problems import BadJson, InvalidRequest, UnsupportedMediaType
 
 _LONGEST_INTEGER = 20
 """Characters of the longest integer of 64 bits; a longer one is not worth computing."""
-
-
-class BadJson(ConvstoreError):
-    """The body is no JSON."""
-
-
-class UnsupportedMediaType(ConvstoreError):
-    """The body is not said to be JSON."""
-
-
-class InvalidRequest(InvalidInput):
-    """The body or the query has not the right form.
-
-    Attributes:
-        errors: A list of sentences for each place, as in ``{"message.content": ["Missing data …"]}``.
-    """
-
-    def __init__(self, errors: dict[str, list[str]]) -> None:
-        self.errors = errors
-        super().__init__("; ".join(f"{place}: {' '.join(reasons)}" for place, reasons in errors.items()))
-
-    def facts(self) -> dict[str, Any]:
-        return {"errors": self.errors}
 
 
 class RequestParser(FlaskParser):
@@ -115,7 +90,7 @@ def _body(req: flask.Request) -> bytes:
     except RequestEntityTooLarge:
         text = None
     if text is None or (text and length is None and len(text) == limit):
-        raise TooLarge("the body is too large in bytes", limit=limit, size=length or limit + 1)
+        raise body_too_large(limit, length or limit + 1)
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response
@@ -10,17 +11,17 @@ from ..domain import json_text
 from ..domain.clock import as_datetime, as_milliseconds
 from ..domain.results import Receipt
 from ..sessions.session import AnySession
-from . import schemas
+from .answers import timestamp
 
 
-def answer(value: dict[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
+def answer(value: Mapping[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
     """*value* as JSON, with the headers of the *state* that it shows."""
     if state is None:
         return marked(value, status, None)
     return tagged(marked(value, status, state.fallback), state)
 
 
-def marked(value: dict[str, Any], status: int, fallback: str | None) -> Response:
+def marked(value: Mapping[str, Any], status: int, fallback: str | None) -> Response:
     """*value* as JSON, marked if the *fallback* gave it."""
     if fallback:
         headers = {"Convstore-Degraded": fallback}
@@ -33,7 +34,7 @@ def tagged(response: Response, state: AnySession | Receipt) -> Response:
     response.set_etag(etag(state))
     response.headers["Cache-Control"] = "private, no-cache"  # one person's; to be asked for again each time
     expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
-    response.headers["Convstore-Expires-At"] = schemas.timestamp(expires_at)
+    response.headers["Convstore-Expires-At"] = timestamp(expires_at)
     if isinstance(state, Receipt):
         response.headers["Convstore-Level"] = state.level
     return response

@@ -17,7 +17,9 @@ from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
 from ..operations.replies import Replier, converse
 from ..sessions.content import title_of
+from ..sessions.session import data_of
 from . import schemas
+from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, query_of
 from .response import answer, etag, marked, tagged
@@ -64,13 +66,13 @@ def _first_exchange(
     return exchange.receipt, max([1, *(found.seq for found in stored)])
 
 
-def _as_started(shown: dict[str, Any], receipt: Receipt, last_seq: int) -> dict[str, Any]:
+def _as_started(shown: SessionJson, receipt: Receipt, last_seq: int) -> SessionJson:
     """Show a session as its start left it, whatever came since. A repeated start gets the first answer."""
     return {
         **shown,
         "version": receipt.version,
-        "updated_at": schemas.timestamp(as_datetime(receipt.updated_at_ms)),
-        "expires_at": schemas.timestamp(as_datetime(receipt.updated_at_ms + receipt.lifetime_ms)),
+        "updated_at": timestamp(as_datetime(receipt.updated_at_ms)),
+        "expires_at": timestamp(as_datetime(receipt.updated_at_ms + receipt.lifetime_ms)),
         "message_count": last_seq,
         "history": [message for message in shown["history"] if message["seq"] <= last_seq],
     }
@@ -124,8 +126,7 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
     )
     with behind_a_write():
         session = sessions.existing(access, session_id, last=0)
-    shown = session_shown(session, access.settings)
-    del shown["history"]
+    shown = updated_json(session, data_of(session, access.settings.history_key))
     return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)
 
 
@@ -134,7 +135,8 @@ def delete_session(door: Door, access: Access, session_id: str) -> Response:
     receipt = sessions.delete(access, session_id, expected=expected_state(access, session_id))
     if receipt is None:
         raise SessionNotFound(session_id)
-    return marked({"status": "deleted"}, 200, receipt.fallback)
+    shown: DeletedJson = {"status": "deleted"}
+    return marked(shown, 200, receipt.fallback)
 
 
 def compact_session(door: Door, access: Access, session_id: str) -> Response:

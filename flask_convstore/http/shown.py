@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from flask import Response, url_for
 
 from ..config import Settings
 from ..domain.messages import Message
 from ..sessions.session import AnySession, data_of
-from . import schemas
+from .answers import MessageJson, SessionJson, is_visible, message_json, session_json
 from .response import answer
 
 
-def message_shown(message: Message | None, settings: Settings) -> dict[str, Any] | None:
+def message_shown(message: Message | None, settings: Settings) -> MessageJson | None:
     """Show a message. None if there is none, or if clients may not see its role."""
-    return schemas.message_json(message) if message and schemas.is_visible(message, settings) else None
+    return message_json(message) if message and is_visible(message, settings) else None
 
 
-def messages_shown(messages: Iterable[Message], settings: Settings) -> list[dict[str, Any]]:
+def messages_shown(messages: Iterable[Message], settings: Settings) -> list[MessageJson]:
     """Show the messages that clients may see."""
-    return [schemas.message_json(message) for message in messages if schemas.is_visible(message, settings)]
+    return [message_json(message) for message in messages if is_visible(message, settings)]
 
 
-def session_shown(session: AnySession, settings: Settings) -> dict[str, Any]:
+def session_shown(session: AnySession, settings: Settings) -> SessionJson:
     """Show a session with its data and its messages."""
     history = messages_shown(session.messages, settings)
-    return schemas.session_json(session, history, data_of(session, settings.history_key))
+    return session_json(session, history, data_of(session, settings.history_key))
 
 
 def created(session: AnySession, settings: Settings, status: int = 201) -> Response:

@@ -18,9 +18,9 @@ from openapi_spec_validator import validate
 from werkzeug.test import TestResponse
 
 from flask_convstore import ConversationStore, InvalidInput
-from flask_convstore.config import ENDPOINTS
 from flask_convstore.http.openapi.operations import OPERATIONS
-from flask_convstore.http.problems import _PROBLEMS
+from flask_convstore.http.problems import PROBLEMS
+from flask_convstore.http.routes import ENDPOINTS
 
 from .. import fuzz, http_table
 from ..servers import Server
@@ -68,7 +68,7 @@ def test_every_route_is_in_it_and_back() -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert {(path, method, found["operationId"]) for path, method, found in operations_of(document)} == rules
-    assert list(OPERATIONS) == [endpoint for endpoint, _, _ in ENDPOINTS]
+    assert tuple(OPERATIONS) == ENDPOINTS
 
 
 def test_routes_that_are_switched_off_are_not_in_it_nor_led_to() -> None:
@@ -126,8 +126,8 @@ def test_a_line_of_an_export_is_as_it_says() -> None:
 
 def test_every_problem_is_in_it() -> None:
     text = json.dumps(document_of(Service("memory://", ANONYMOUS_OWNER=True, MAX_TURNS_PER_MINUTE=5)))
-    for _, slug, _, _ in _PROBLEMS.values():
-        assert f'"urn:convstore:{slug}"' in text, slug
+    for shown in PROBLEMS.values():
+        assert f'"urn:convstore:{shown.slug}"' in text, shown.slug
 
 
 def test_settings_change_it() -> None:
@@ -293,7 +293,7 @@ def test_a_walk_through_all_of_it(url: str) -> None:
     for query in ("", "/messages"):
         assert walk("GET", f"/sessions/none{query}", headers=ada).status_code == 404
         assert walk("GET", f"{path}{query}?last=x&limit=x", headers=ada).status_code == 422
-    assert {name for name, _ in walk.seen} == {endpoint for endpoint, _, _ in ENDPOINTS}
+    assert {name for name, _ in walk.seen} == set(ENDPOINTS)
 
 
 def test_a_store_that_is_away_is_in_it() -> None:

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from flask_convstore import ANY, ConversationStore, InvalidInput, OwnerRequired, SessionMoved
-from flask_convstore.config import ENDPOINTS
+from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
 from ..service import OwnedService, Service, path_of, problem
@@ -407,11 +407,11 @@ OURS: list[dict[str, str]] = [
 def test_another_site_changes_nothing(url: str, headers: dict[str, str]) -> None:
     client = anonymous(url).client
     session_id = started(client)
-    for endpoint, rule, method in ENDPOINTS:
-        path = path_of(rule, session_id)
-        response = client.open(path, method=method, headers=headers, json={} if method != "GET" else None)
-        if method == "GET":
-            assert response.status_code == 200, endpoint
+    for route in ROUTES:
+        path, is_read = path_of(route.rule, session_id), route.method == "GET"
+        response = client.open(path, method=route.method, headers=headers, json=None if is_read else {})
+        if is_read:
+            assert response.status_code == 200, route.endpoint
         else:
             assert problem(response, 403, "cross-origin")["written"] is False
     assert client.get(f"/sessions/{session_id}").json["version"] == 1  # type: ignore[index]
@@ -495,9 +495,9 @@ def test_the_hosts_own_authentication(url: str) -> None:
 
     app.register_blueprint(convstore.blueprint)
     client = app.test_client()
-    for _, rule, method in ENDPOINTS:
-        path = path_of(rule, "s")
-        assert client.open(path, method=method).status_code == 401
+    for route in ROUTES:
+        path = path_of(route.rule, "s")
+        assert client.open(path, method=route.method).status_code == 401
     assert client.post("/sessions", headers={"Authorization": "Bearer good"}).status_code == 201
     assert service.client.post("/sessions").status_code == 201
 
@@ -534,11 +534,11 @@ def test_error_handlers_stay_where_they_are(url: str) -> None:
 def test_routes_that_are_switched_off(url: str, routes: Any) -> None:
     service = Service(url, ROUTES=routes)
     on = {name.strip() for name in routes.split(",")} if isinstance(routes, str) else set(routes or ())
-    for endpoint, rule, method in ENDPOINTS:
-        path = path_of(rule, "s")
-        response = service.client.open(path, method=method)
+    for route in ROUTES:
+        path = path_of(route.rule, "s")
+        response = service.client.open(path, method=route.method)
         is_ours = response.mimetype in ("application/json", "application/problem+json")
-        assert is_ours == (endpoint in on), endpoint
+        assert is_ours == (route.endpoint in on), route.endpoint
         assert is_ours or response.status_code == 404
 
 

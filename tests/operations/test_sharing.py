@@ -11,7 +11,6 @@ import pytest
 from werkzeug.test import TestResponse
 
 from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound
-from flask_convstore.config import ENDPOINTS
 from flask_convstore.domain.commands import (
     Append,
     BeginTurn,
@@ -30,6 +29,7 @@ from flask_convstore.domain.commands import (
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.results import Alias
 from flask_convstore.errors import ConvstoreError, TurnLost
+from flask_convstore.http.routes import ROUTES as ROUTES_TABLE
 from flask_convstore.operations import aliases, branching, messages, rotation, updates
 from flask_convstore.operations.turns import begin, hold
 
@@ -59,7 +59,7 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "fork_session": ({"json": {}}, (201, 201, 201, 404, 404)),
 }
 CALLERS = ("owner", "reader", "writer", "stranger", None)
-ROUTES = {endpoint: (rule, method) for endpoint, rule, method in ENDPOINTS}
+ROUTES = {route.endpoint: (route.rule, route.method) for route in ROUTES_TABLE}
 
 
 @pytest.fixture

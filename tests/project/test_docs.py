@@ -31,7 +31,8 @@ from flask import Flask
 
 import flask_convstore
 from flask_convstore import ConversationStore, errors, signals
-from flask_convstore.config import ENDPOINTS, Settings
+from flask_convstore.config import Settings
+from flask_convstore.http.routes import ENDPOINTS
 
 from ..conftest import check_lifetimes
 from ..servers import Server, programs, running
@@ -214,7 +215,7 @@ def test_every_command_that_is_named_exists(page: str) -> None:
     for module in set(re.findall(r"python -m ([\w.]+)", TEXTS[page])):
         assert importlib.util.find_spec(module), module
     for name in set(re.findall(r"`convstore\.([a-z]\w*)", TEXTS[page])):
-        assert hasattr(ConversationStore, name) or name in [endpoint for endpoint, _, _ in ENDPOINTS], name
+        assert hasattr(ConversationStore, name) or name in ENDPOINTS, name
     for name in set(re.findall(r"\b_?ConversationStore\.(\w+)", TEXTS[page])):
         assert hasattr(ConversationStore, name), name
 

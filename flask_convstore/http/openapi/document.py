@@ -15,31 +15,22 @@ from typing import TYPE_CHECKING, Any
 from marshmallow import Schema
 from werkzeug.routing import Rule
 
-from ...config import ENDPOINTS, Settings
+from ...config import Settings
 from ...domain.validation import MAX_NAME, MAX_SEQ
-from ...errors import InvalidInput, NotInstalled
-from ...sessions.content import MAX_FIELDS
+from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
 from .. import schemas
-from ..problems import problem_json
-from ..request import JSON_LINES
-from .operations import (
-    ERRORS,
-    GIVEN,
-    ID,
-    KEY_OF_NOBODY,
-    LINKS,
-    OPERATIONS,
-    SHOWN,
-    VERSION,
-    Answer,
-    Operation,
-)
-from .shapes import COMPONENTS, CONTROL, Json, ref
+from ..json_schema import CONTROL, Json, ref
+from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
+from ..routes import JSON_LINES, ROUTES, Route
+from .operations import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
+from .shapes import COMPONENTS
 
 if TYPE_CHECKING:
     from apispec import APISpec
 
-_PROBLEM = "application/problem+json"
+_JSON = "application/json"
+_LINE = "Exported"
+"""Name of the component that stands in each line of JSON Lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,94 +99,112 @@ def _named(part: Any, prefix: str) -> Any:
 
 def _paths(served: Served) -> dict[str, Json]:
     paths: dict[str, Json] = {}
-    endpoints = {f"{served.name}.{endpoint}": (endpoint, method) for endpoint, _, method in ENDPOINTS}
-    routes = served.settings.routes
+    routes = {f"{served.name}.{route.endpoint}": route for route in ROUTES}
     for rule in served.rules:
-        endpoint, method = endpoints.get(rule.endpoint, ("", ""))
-        if endpoint and (routes is True or (routes and endpoint in routes)):
+        route = routes.get(rule.endpoint)
+        if route and _is_served(route.endpoint, served.settings):
             path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule)
             names = re.findall(r"\{(\w+)\}", path)
-            paths.setdefault(path, {})[method.lower()] = _operation(endpoint, names, served)
+            paths.setdefault(path, {})[route.method.lower()] = _operation(route, names, served)
     return paths
 
 
-def _operation(endpoint: str, names: list[str], served: Served) -> Json:
-    operation, settings = OPERATIONS[endpoint], served.settings
+def _is_served(endpoint: str, settings: Settings) -> bool:
+    routes = settings.routes
+    return routes if isinstance(routes, bool) else endpoint in routes
+
+
+def _operation(route: Route, names: list[str], served: Served) -> Json:
+    operation, settings = OPERATIONS[route.endpoint], served.settings
     shown: Json = {
-        "operationId": endpoint,
+        "operationId": route.endpoint,
         "summary": operation.summary,
         "description": operation.description,
         "tags": [served.name],
-        "parameters": [*map(_path_parameter, names), *_query_parameters(operation), *_header_parameters(operation)],
+        "parameters": [
+            *map(_path_parameter, names),
+            *_query_parameters(route, settings),
+            *_header_parameters(route, served),
+        ],
     }
-    if endpoint == "start_session" and not served.has_owners:
-        shown["parameters"][-1]["schema"] = KEY_OF_NOBODY
-    if operation.body:
-        schema = _lines() if operation.body_mimetype == JSON_LINES else ref(operation.body)
-        shown["requestBody"] = {
-            "required": operation.body_required,
-            "content": {operation.body_mimetype: {"schema": schema, "example": _fitting(operation, settings)}},
-        }
-    responses = {str(status): _success(answer) for status, answer in operation.answers.items()}
-    for status, answer in operation.answers.items():
-        if operation.links and answer.component:
-            responses[str(status)]["links"] = _links(operation, settings)
-    responses.update(_failures(operation.errors, settings))
-    return {**shown, "responses": responses}
+    if route.body:
+        shown["requestBody"] = _body(route, operation, settings)
+    return {**shown, "responses": {**_successes(route, operation, settings), **_failures(route.problems(), settings)}}
+
+
+def _body(route: Route, operation: Operation, settings: Settings) -> Json:
+    media_type = JSON_LINES if route.takes_lines else _JSON
+    is_required = not route.takes_lines and any(field.required for field in _form(route.body, settings).fields.values())
+    return {
+        "required": is_required,
+        "content": {media_type: {"schema": _schema(route.body), "example": _fitting(operation, settings)}},
+    }
+
+
+def _successes(route: Route, operation: Operation, settings: Settings) -> Json:
+    """The responses of success, by status."""
+    found: Json = {}
+    for (status, component), answer in zip(route.answers.items(), operation.answers, strict=True):
+        found[str(status)] = _success(component, answer)
+        if operation.links and component:
+            found[str(status)]["links"] = _links(operation, settings)
+    return found
 
 
 def _links(operation: Operation, settings: Settings) -> Json:
     """Ways to other operations, those that are served."""
-    routes = settings.routes
     return {
         name: {"operationId": link.endpoint, "parameters": link.parameters, "description": link.description}
         for name, link in ((name, LINKS[name]) for name in operation.links)
-        if routes is True or (routes and link.endpoint in routes)
+        if _is_served(link.endpoint, settings)
     }
 
 
-def _success(answer: Answer) -> Json:
+def _success(component: str | None, answer: Answer) -> Json:
     shown: Json = {"description": answer.description}
     if answer.headers:
         names = answer.headers.split()
         shown["headers"] = {name.rstrip("?"): _header(name.rstrip("?"), required=name[-1] != "?") for name in names}
-    if answer.component:
-        schema = _lines() if answer.mimetype == JSON_LINES else ref(answer.component)
-        shown["content"] = {answer.mimetype: {"schema": schema, "example": answer.example}}
+    if component:
+        media_type = JSON_LINES if component == _LINE else _JSON
+        shown["content"] = {media_type: {"schema": _schema(component), "example": answer.example}}
     return shown
 
 
-def _lines() -> Json:
+def _schema(component: str) -> Json:
+    """The schema of a body: a component, or lines of it."""
+    if component != _LINE:
+        return ref(component)
     return {
         "type": "string",
         "description": "Lines of JSON.",
         "contentMediaType": JSON_LINES,
-        "contentSchema": ref("Exported"),
+        "contentSchema": ref(component),
     }
 
 
-def _failures(names: Iterable[str], settings: Settings) -> Json:
+def _failures(problems: Iterable[Problem], settings: Settings) -> Json:
     """The responses for errors, by status."""
     found: dict[str, dict[str, Json]] = {}
     retried = set()
-    for name in sorted(set(names)):
-        if not _arises(name, settings):
+    for shown in problems:
+        if not _arises(shown, settings):
             continue
-        body, retry_after = problem_json(ERRORS[name], if_match=True)
+        body, retry_after = problem_json(shown.example, if_match=True)
         status = str(body["status"])
-        found.setdefault(status, {})[name] = body
+        found.setdefault(status, {})[shown.label or shown.slug] = body
         if retry_after:
             retried.add(status)
     return {status: _failure(int(status), examples, status in retried) for status, examples in sorted(found.items())}
 
 
-def _arises(name: str, settings: Settings) -> bool:
+def _arises(shown: Problem, settings: Settings) -> bool:
     """Whether an error can be met with these settings."""
-    if name == "cross-origin":
+    if isinstance(shown.example, CrossOrigin):
         return settings.anonymous_owner
-    if name == "too-many-turns":
+    if isinstance(shown.example, TooManyTurns):
         return settings.max_turns_per_minute > 0
-    if name == "too-many-sessions":
+    if isinstance(shown.example, TooManySessions):
         return settings.max_sessions > 0
     return True
 
@@ -211,7 +220,7 @@ def _failure(status: int, examples: dict[str, Json], is_retried: bool) -> Json:
     schema = {"allOf": [ref("Problem"), {"properties": {"type": {"enum": kinds}, "status": {"const": status}}}]}
     shown: Json = {
         "description": "; ".join(sorted({example["title"] for example in examples.values()})) + ".",
-        "content": {_PROBLEM: {"schema": schema, "examples": {name: {"value": examples[name]} for name in examples}}},
+        "content": {PROBLEM: {"schema": schema, "examples": {name: {"value": examples[name]} for name in examples}}},
     }
     if is_retried:
         shown["headers"] = {"Retry-After": _header("Retry-After", required=status in (429, 503))}
@@ -220,17 +229,11 @@ def _failure(status: int, examples: dict[str, Json], is_retried: bool) -> Json:
 
 # ---- parameters and bodies
 
-_QUERY: dict[str, Json] = {
-    "last": {"description": "Only so many of its newest messages."},
-    "before": {"description": "Only messages with a lower `seq`."},
-    "limit": {"description": "How many at most."},
-    "cursor": {
-        "description": "`next` of the page before, or `cursor` of an export's line: go on there.",
-        "format": "cursor",
-    },
-}
 _PATH: dict[str, tuple[Json, Any]] = {
-    "session_id": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"}, ID),
+    "session_id": (
+        {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"},
+        EXAMPLE_ID,
+    ),
     "seq": ({"type": "integer", "minimum": 1, "maximum": MAX_SEQ - 1}, 1),
 }
 
@@ -241,14 +244,14 @@ def _path_parameter(name: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 
-def _query_parameters(operation: Operation) -> list[Json]:
-    if operation.query is None:
+def _query_parameters(route: Route, settings: Settings) -> list[Json]:
+    if not route.query:
         return []
-    found = _converted({"Query": operation.query})["Query"]["properties"]
+    found = _converted({"Query": _form(route.query, settings)})["Query"]["properties"]
     parameters = []
     for name, schema in found.items():
         kinds = [kind for kind in schema["type"] if kind != "null"] if isinstance(schema["type"], list) else []
-        shown = {**schema, **({"type": kinds[0]} if kinds else {}), **_QUERY[name]}
+        shown = {**schema, **({"type": kinds[0]} if kinds else {})}
         description = shown.pop("description")
         if shown.get("default", 0) is None:
             del shown["default"]
@@ -256,71 +259,27 @@ def _query_parameters(operation: Operation) -> list[Json]:
     return parameters
 
 
-def _header_parameters(operation: Operation) -> list[Json]:
-    return [
-        {
-            "name": name,
-            "in": "header",
-            "description": GIVEN[name][0]["description"],
-            "schema": GIVEN[name][0],
-            "example": GIVEN[name][1],
-        }
-        for name in operation.given
-    ]
+def _header_parameters(route: Route, served: Served) -> list[Json]:
+    parameters = []
+    for name in route.headers:
+        schema, example = GIVEN[name]
+        description = schema["description"]
+        if route.endpoint == "start_session" and not served.has_owners:
+            schema = KEY_OF_NOBODY
+        parameters.append(
+            {"name": name, "in": "header", "description": description, "schema": schema, "example": example}
+        )
+    return parameters
+
+
+def _form(name: str, settings: Settings) -> Schema:
+    return schemas.forms(settings)[name]
 
 
 def _bodies(settings: Settings) -> dict[str, Json]:
-    """The request bodies, with what marshmallow does not tell of them."""
-    metadata = {
-        "type": ["object", "null"],
-        "description": f"What else is known about it; {settings.max_metadata_depth} levels deep at most.",
-        "additionalProperties": ref("Value"),
-    }
-    content: Json = {**ref("Content"), "description": "What it says."}
-    told: dict[str, Json] = {
-        "content": content,
-        "metadata": metadata,
-        "data": _data(settings),
-        "role": {"description": "Who says it."},
-        "message": {"description": "The first message."},
-        "alias": {
-            "description": "An outside id of the conversation, such as `telegram:123`.",
-            "pattern": f"^[^{CONTROL}]+$",
-        },
-        "title": {"description": "Empty or null: none.", "pattern": f"^[^{CONTROL}]*$"},
-        "ttl": {
-            "type": ["number", "null"],
-            "description": "Seconds that the session lives from each interaction.",
-            "minimum": 1,
-            "maximum": settings.max_ttl,
-        },
-        "summary": {"description": "The text that the new session begins with."},
-        "keep": {"description": "How many of the newest messages come along."},
-        "seq": {"description": "The last message that comes along; null: all do."},
-    }
-    bodies = _converted(
-        {
-            "Continue": schemas.continue_body(settings),
-            "Start": schemas.start_body(settings),
-            "Update": schemas.update_body(settings),
-            "Edit": schemas.EDIT_BODY,
-            "Compact": schemas.compact_body(settings),
-            "Fork": schemas.FORK_BODY,
-        }
-    )
-    for body in bodies.values():
-        body["properties"] = {name: {**shown, **told.get(name, {})} for name, shown in body["properties"].items()}
-    return bodies
-
-
-def _data(settings: Settings) -> Json:
-    """Data fields, of those that clients may set."""
-    allowed = settings.client_data
-    shown: Json = {"type": "object", "description": "The app's own fields.", "additionalProperties": ref("Value")}
-    if allowed is True:
-        return {**shown, "propertyNames": {"not": {"const": settings.history_key}}, "maxProperties": MAX_FIELDS}
-    names = [name for name in allowed or () if name != settings.history_key]
-    return {**shown, "properties": {name: ref("Value") for name in names}, "additionalProperties": False}
+    """The components of request bodies."""
+    names = {route.body for route in ROUTES if route.body and not route.takes_lines}
+    return _converted({name: _form(name, settings) for name in sorted(names)})
 
 
 def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
@@ -328,11 +287,18 @@ def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
     from apispec import APISpec
     from apispec.ext.marshmallow import MarshmallowPlugin
 
-    spec = APISpec("", "", VERSION, plugins=[MarshmallowPlugin()])
+    plugin = MarshmallowPlugin()
+    spec = APISpec("", "", VERSION, plugins=[plugin])
+    plugin.converter.add_attribute_function(_metadata_of)  # type: ignore[union-attr]
     for name, form in forms.items():
         spec.components.schema(name, schema=form)
     found: dict[str, Json] = spec.to_dict()["components"]["schemas"]
     return found
+
+
+def _metadata_of(converter: Any, field: Any, **_: Any) -> Json:
+    """A field's metadata, all of them: apispec by itself leaves out a few words of JSON Schema."""
+    return dict(field.metadata)
 
 
 def _fitting(operation: Operation, settings: Settings) -> Any:

@@ -1,0 +1,211 @@
+"""The routes of the blueprint, in one table: the blueprint, ``CONVSTORE_ROUTES`` and the OpenAPI document are made of it.
+
+``openapi/operations.py`` describes each route in words and examples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from werkzeug.routing import BaseConverter
+
+from ..errors import (
+    ConflictError,
+    ConvstoreError,
+    CorruptValue,
+    CrossOrigin,
+    Forbidden,
+    InvalidInput,
+    MessageNotFound,
+    NotInstalled,
+    OwnerRequired,
+    ReplyFailed,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
+    TooDeep,
+    TooLarge,
+    TooManySessions,
+    TooManyTurns,
+    TurnInProgress,
+    TurnLost,
+    Unstorable,
+)
+from .problems import PRECONDITION_FAILED, PROBLEMS, BadJson, Problem, UnsupportedMediaType
+
+JSON_LINES = "application/x-ndjson"
+"""Media type of a body with a JSON value in each line."""
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IF_MATCH = "If-Match"
+IF_NONE_MATCH = "If-None-Match"
+
+_SESSION = "/<convstore_id:session_id>"
+_MESSAGES = "/<session_id>/messages"
+_MESSAGE = "/<session_id>/messages/<seq>"
+
+_TURN = (TurnInProgress, TurnLost, SessionMoved, ConflictError, TooManyTurns)
+"""Errors of a route that takes the turn of a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route.
+
+    Attributes:
+        endpoint: Name of its view, of its operation in the document, and in ``CONVSTORE_ROUTES``.
+        rule: Path behind the blueprint's prefix, as werkzeug takes it.
+        answers: Shapes of the successful answers, by status. None for an answer without a body.
+        errors: Errors of this route alone. ``problems`` adds those that follow from the other facts.
+        headers: Request headers that the route reads.
+        query, body: Names of its forms in ``schemas``.
+        takes_lines: The body is JSON Lines.
+        needs_owner: Without an owner the answer is 401.
+        needs_store: The route asks the store.
+    """
+
+    endpoint: str
+    method: str
+    rule: str
+    answers: dict[int, str | None]
+    errors: tuple[type[ConvstoreError], ...] = ()
+    headers: tuple[str, ...] = ()
+    query: str = ""
+    body: str = ""
+    takes_lines: bool = False
+    needs_owner: bool = False
+    needs_store: bool = True
+
+    def problems(self) -> list[Problem]:
+        """List every problem that the route can answer with."""
+        found = [PROBLEMS[kind] for kind in dict.fromkeys((*self.errors, *self._common_errors()))]
+        return [*found, PRECONDITION_FAILED] if IF_MATCH in self.headers else found
+
+    def _common_errors(self) -> Iterator[type[ConvstoreError]]:
+        if self.needs_owner:
+            yield OwnerRequired
+        if self.method != "GET":
+            yield CrossOrigin
+        if self.body:
+            yield from (BadJson, TooDeep, UnsupportedMediaType, TooLarge, InvalidInput)
+        if self.query:
+            yield InvalidInput
+        if "session_id" in self.rule:
+            yield SessionNotFound
+            if self.method != "GET":
+                yield Forbidden
+        if self.needs_store:
+            yield from (CorruptValue, StoreUnavailable, StoreMisconfigured)
+
+
+ROUTES = (
+    Route(
+        "start_session",
+        "POST",
+        "",
+        answers={201: "Session", 200: "Session"},
+        errors=(
+            OwnerRequired,
+            SessionNotFound,
+            TooManySessions,
+            SessionExists,
+            Unstorable,
+            ReplyFailed,
+            *_TURN,
+        ),
+        headers=(IDEMPOTENCY_KEY,),
+        body="Start",
+    ),
+    Route("list_sessions", "GET", "", answers={200: "Sessions"}, query="ListQuery", needs_owner=True),
+    Route("delete_sessions", "DELETE", "", answers={200: "DeletedAll"}, needs_owner=True),
+    Route("health", "GET", "/health", answers={200: "Health", 503: "Health"}, needs_store=False),
+    Route(
+        "openapi",
+        "GET",
+        "/openapi.json",
+        answers={200: "Document"},
+        errors=(NotInstalled,),
+        needs_store=False,
+    ),
+    Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
+    Route(
+        "import_sessions",
+        "POST",
+        "/import",
+        answers={200: "Imported"},
+        errors=(SessionNotFound, TooManySessions),
+        body="Exported",
+        takes_lines=True,
+        needs_owner=True,
+    ),
+    Route(
+        "get_session",
+        "GET",
+        _SESSION,
+        answers={200: "Session", 304: None},
+        headers=(IF_NONE_MATCH, IF_MATCH),
+        query="GetQuery",
+    ),
+    Route("update_session", "PATCH", _SESSION, answers={200: "Updated"}, headers=(IF_MATCH,), body="Update"),
+    Route("delete_session", "DELETE", _SESSION, answers={200: "Deleted"}, headers=(IF_MATCH,)),
+    Route(
+        "continue_session",
+        "POST",
+        _MESSAGES,
+        answers={201: "Exchange"},
+        errors=(Unstorable, ReplyFailed, *_TURN),
+        headers=(IDEMPOTENCY_KEY, IF_MATCH),
+        body="Continue",
+    ),
+    Route("list_messages", "GET", _MESSAGES, answers={200: "Messages"}, query="MessagesQuery"),
+    Route(
+        "edit_message",
+        "PATCH",
+        _MESSAGE,
+        answers={200: "Changed"},
+        errors=(MessageNotFound, ConflictError),
+        headers=(IDEMPOTENCY_KEY, IF_MATCH),
+        body="Edit",
+    ),
+    Route(
+        "redact_message",
+        "DELETE",
+        _MESSAGE,
+        answers={200: "Changed"},
+        errors=(MessageNotFound, ConflictError),
+        headers=(IF_MATCH,),
+    ),
+    Route(
+        "compact_session",
+        "POST",
+        "/<session_id>/compact",
+        answers={201: "Session"},
+        errors=(TooManySessions, *_TURN),
+        body="Compact",
+    ),
+    Route(
+        "fork_session",
+        "POST",
+        "/<session_id>/fork",
+        answers={201: "Session"},
+        errors=(TooManySessions,),
+        body="Fork",
+    ),
+)
+
+ENDPOINTS = tuple(route.endpoint for route in ROUTES)
+"""Names that ``CONVSTORE_ROUTES`` may hold."""
+
+_BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
+"""Words that stand where a session's id stands in other paths."""
+
+
+class SessionIds(BaseConverter):
+    """Session ids in paths, without the words of other routes: those have not the methods of a session."""
+
+    regex = f"(?!(?:{'|'.join(map(re.escape, _BESIDE))})$)[^/]+"
+    part_isolating = True
