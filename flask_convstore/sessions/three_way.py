@@ -6,7 +6,7 @@
 | text, bool, null            | the same change                     | the change, once                                    |
 | dict                        | changed different keys              | both changes                                        |
 | dict                        | changed one key                     | the merge of its values                             |
-| list of distinct texts      | added and removed texts, as in a set | both changes; a text that both added stands once   |
+| list of distinct texts      | added and removed texts, as in a set | both changes, each text once                        |
 | list                        | added elements                      | both: theirs, then ours                             |
 | list                        | removed elements, the oldest say    | without any of them                                 |
 | list                        | changed one element                 | the merge of its values                             |
@@ -75,12 +75,17 @@ class _Merge:
             return theirs
         if _same(theirs, base):
             return ours
-        if isinstance(ours, dict) and isinstance(theirs, dict):
+        kind = _kind(ours)
+        if kind is None or kind != _kind(theirs):
+            return self._others(ours, theirs, path)
+        if kind is dict:
             return self._dicts(base if isinstance(base, dict) else {}, ours, theirs, path)
-        if isinstance(ours, list) and isinstance(theirs, list):
+        if kind is list:
             return self._lists(base if isinstance(base, list) else _common_beginning(ours, theirs), ours, theirs, path)
-        if _is_number(ours) and _is_number(theirs):
-            return self._numbers(base, ours, theirs, path)
+        return self._numbers(base, ours, theirs, path)
+
+    def _others(self, ours: Any, theirs: Any, path: str) -> Any:
+        """Merge what has no parts, or not the same type."""
         if _same(ours, theirs):
             return ours
         later = _later_time(ours, theirs)
@@ -109,12 +114,14 @@ class _Merge:
 
     def _lists(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         if all(map(_is_set_of_texts, (base, ours, theirs))):
-            kept = [text for text in theirs if text in ours or text not in base]
-            return kept + [text for text in ours if text not in base and text not in theirs]
+            return _sets(base, ours, theirs)
         our_edit, their_edit = _edit(base, ours), _edit(base, theirs)
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
             return ours
+        return self._edited(base, our_edit, their_edit, path)
+
+    def _edited(self, base: list[Any], our_edit: _Edit, their_edit: _Edit, path: str) -> list[Any]:
         merged: list[Any] = []
         for index in range(len(base) + 1):
             merged += their_edit.inserted.get(index, ())
@@ -150,27 +157,40 @@ class _Edit(NamedTuple):
 
 def _edit(base: list[Any], changed: list[Any]) -> _Edit | None:
     """Find the way from *base* to *changed*. None if the lists are too long to align."""
-    before, after = [_text(part) for part in base], [_text(part) for part in changed]
-    start = _length_alike(before, after)
-    end = _length_alike(before[start:][::-1], after[start:][::-1])
-    old, new = before[start : len(before) - end], after[start : len(after) - end]
-    if old and new and len(old) + len(new) > _LONGEST_ALIGNED:
+    differences = _differences([_text(part) for part in base], [_text(part) for part in changed])
+    if differences is None:
         return None
     replaced: dict[int, Any] = {}
     inserted: dict[int, list[Any]] = {}
-    for _, old_from, old_to, new_from, new_to in _differences(old, new):
-        paired = min(old_to - old_from, new_to - new_from)
-        for offset in range(old_to - old_from):
-            value = changed[start + new_from + offset] if offset < paired else MISSING
-            replaced[start + old_from + offset] = value
-        if new_to - new_from > paired:
-            inserted[start + old_to] = changed[start + new_from + paired : start + new_to]
-    return _Edit(replaced, inserted, is_rewrite=bool(changed) and len(base) > 1 and len(replaced) == len(base))
+    for old, new in differences:
+        paired = min(len(old), len(new))
+        replaced.update((index, MISSING) for index in old)
+        replaced.update(zip(old, changed[new.start : new.stop], strict=False))
+        if len(new) > paired:
+            inserted[old.stop] = changed[new.start + paired : new.stop]
+    is_rewrite = bool(changed) and len(base) > 1 and len(replaced) == len(base)
+    return _Edit(replaced, inserted, is_rewrite)
 
 
-def _differences(old: list[str], new: list[str]) -> list[tuple[str, int, int, int, int]]:
-    opcodes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    return [opcode for opcode in opcodes if opcode[0] != "equal"]
+def _differences(before: list[str], after: list[str]) -> list[tuple[range, range]] | None:
+    """Find the places that differ, in the one list and in the other. None if the lists are too long to align."""
+    start = _length_alike(before, after)
+    end = _length_alike(before[start:][::-1], after[start:][::-1])
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    if not old or not new:
+        return [(range(start, start + len(old)), range(start, start + len(new)))]
+    if len(old) + len(new) > _LONGEST_ALIGNED:
+        return None
+    return [
+        (range(start + old_from, start + old_to), range(start + new_from, start + new_to))
+        for kind, old_from, old_to, new_from, new_to in SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+        if kind != "equal"
+    ]
+
+
+def _sets(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
+    kept = [text for text in theirs if text in ours or text not in base]
+    return kept + [text for text in ours if text not in base and text not in theirs]
 
 
 def _length_alike(one: list[Any], other: list[Any]) -> int:
@@ -193,6 +213,11 @@ def _same(one: Any, other: Any) -> bool:
     if one is MISSING or other is MISSING:
         return one is other
     return one is other or (type(one) is type(other) and _text(one) == _text(other))
+
+
+def _kind(value: Any) -> type | None:
+    """Name the types whose values merge: dict, list, and int for all numbers. None for others."""
+    return next((kind for kind in (dict, list) if isinstance(value, kind)), int if _is_number(value) else None)
 
 
 def _is_number(value: Any) -> bool:
