@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..domain.commands import Delete, Extend, Merge, Put, Touch, new_token
+from ..domain.commands import Delete, Extend, Merge, Put, Rewrite, Touch
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Owner, Receipt, Snapshot
 from ..errors import (
@@ -25,10 +25,11 @@ from ..errors import (
     TooLarge,
 )
 from ..operations.access import Access
+from ..operations.merging import behind_theirs, beside_theirs
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Base, base_created, base_merged, base_read
 from ..sessions.content import Texts
-from ..sessions.merge import Began, settled
+from ..sessions.merge import Began
 from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
 from ..stores.store import Store
 from .converters import Converter
@@ -279,32 +280,23 @@ class TrackedValue:
                 assert isinstance(command, Merge)
                 attempt = self._behind_theirs(command)
             except ConflictError as error:
-                if not error.is_field:
-                    raise
                 refused = error
-                assert isinstance(command, Merge)
-                assert isinstance(attempt, Merge)
-                attempt = self._beside_theirs(command, attempt, error)
+                attempt = self._merged_anew(command, attempt, error)
             else:
                 self._landed(command, attempt, receipt, given)
                 return
         raise refused
 
-    def _beside_theirs(self, command: Merge, attempt: Merge, conflict: ConflictError) -> Merge:
-        """*attempt* with the fields of *command* as they must be now; *conflict*, where conflicts are errors."""
-        access = self.place.access
-        snapshot = access.load(command.session_id, 0)
-        if snapshot is None:
-            raise SessionNotFound(command.session_id)
-        fields = [settled(change, self._began, snapshot.fields.get(change.name)) for change in command.fields]
-        if access.settings.conflict == "raise" and any(kind in ("added", "overwritten") for _, kind in fields):
+    def _merged_anew(self, command: Put | Merge, attempt: Put | Merge, conflict: ConflictError) -> Merge:
+        """Make *attempt*, which is for *command*, anew from what is stored now. Raises *conflict* where it must stay."""
+        if not isinstance(command, Merge) or not isinstance(attempt, Merge):
             raise conflict
-        return replace(
-            attempt,
-            fields=tuple(change for change, _ in fields),
-            overwrites=tuple(change.name for change, kind in fields if kind == "overwritten"),
-            token=new_token(),
-        )
+        access, base = self.place.access, self.known()
+        if conflict.is_field and not isinstance(attempt.history, Rewrite):
+            return beside_theirs(access, command, attempt, self._began, conflict)
+        if base is None or not (conflict.is_field or conflict.what == "history"):
+            raise conflict
+        return behind_theirs(access, command, base, self._began, conflict)
 
     def _behind_theirs(self, command: Merge) -> Merge:
         """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
@@ -329,8 +321,12 @@ class TrackedValue:
         """*attempt* is written: from now on the value is compared with what *command* wanted."""
         before = self.known()
         self.is_absent, self._began, self._given = False, Began(), given
-        if isinstance(command, Merge) and not command.creates and before:
-            self._rebase(base_merged(before, command, receipt))
+        if isinstance(command, Merge) and isinstance(attempt, Merge) and not command.creates and before:
+            rebased = base_merged(before, command, receipt)
+            if attempt.history != command.history:
+                # The stored history is a merge with others' messages: a later rewrite must not take them for known.
+                rebased = replace(rebased, history_version=before.history_version)
+            self._rebase(rebased)
             return
         self._rebase(base_created(command, receipt, self.place.origin))
         if isinstance(command, Merge) and command.creates and receipt.version > 1:

@@ -14,16 +14,17 @@ from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
-from . import diff
+from . import diff, three_way
 from .baseline import Base
 from .content import ContentLimits, texts
 
-_TIMES = (range(10**9, 10**10), range(10**12, 10**13))
-"""Whole numbers that are times, the seconds and milliseconds since 1970 of the years 2001 to 2286: set, not counted."""
-
 
 class Began(NamedTuple):
-    """What was set where nothing was: two requests may set the same at once. A default is only for want of another."""
+    """The content that was set where nothing was. Two requests may set the same at once.
+
+    Attributes:
+        is_default: The content was only set for want of another.
+    """
 
     fields: Mapping[str, bytes] = {}
     bodies: list[bytes] = []  # noqa: RUF012  nobody changes it
@@ -34,30 +35,54 @@ class Began(NamedTuple):
 _EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
 
 
-def settled(change: FieldChange, began: Began, stored: bytes | None) -> tuple[FieldChange, str]:
-    """*change* as it must be now that others have *stored* something: "as it was", "theirs", "added" or "overwritten"."""
+class Settled(NamedTuple):
+    """A field as it must be written now that others have written it too.
+
+    Attributes:
+        is_merged: Both have changed it.
+        collisions: Paths of the parts where one change had to give way.
+    """
+
+    change: FieldChange
+    is_merged: bool = False
+    collisions: tuple[str, ...] = ()
+
+
+def settled(change: FieldChange, began: Began, stored: bytes | None) -> Settled:
+    """Merge *change* with the value that others have *stored*.
+
+    Raises:
+        NotSerializable: The merged value cannot be stored: a sum of more than 64 bits, say.
+    """
     if stored == change.loaded:
-        return change, "as it was"
+        return Settled(change)
     start = change.loaded
     if start is None:
         start = began.fields.get(change.name)
-        if start == change.value and (began.is_default or start in _EMPTY):
-            return FieldChange(change.name, stored, stored), "theirs"  # only they have made something of it
-    loaded, mine, theirs = (whole_number(text) for text in (start, change.value, stored))
-    if loaded is not None and mine is not None and theirs is not None and not _are_times(loaded, mine, theirs):
-        added = json_text.encode(theirs + mine - loaded, change.name)
-        return FieldChange(change.name, stored, added), "added"
-    kind = "theirs" if stored == change.value else "overwritten"
-    return FieldChange(change.name, stored, change.value), kind
+        if start == change.value:  # only the others have made something of what both began with
+            if began.is_default or start in _EMPTY or stored == start:
+                return Settled(FieldChange(change.name, stored, stored))
+            start = None
+    merged = three_way.merge(_value(start), _value(change.value), _value(stored), change.name)
+    text = None if merged.value is three_way.MISSING else json_text.encode(merged.value, change.name)
+    is_merged = stored != change.value or text != stored
+    return Settled(FieldChange(change.name, stored, text), is_merged, merged.collisions)
 
 
-def whole_number(text: bytes | None) -> int | None:
-    """The whole number that a JSON text is; None if it is something else."""
-    return int(text) if text is not None and text.removeprefix(b"-").isdigit() else None
+def merged_bodies(before: list[bytes], ours: list[bytes], theirs: list[bytes], path: str) -> three_way.Merged:
+    """Merge the messages of two writers, as JSON texts. The merged value is a list of JSON texts."""
+    base_values, our_values, their_values = (list(map(json_text.decode, side)) for side in (before, ours, theirs))
+    merged = three_way.merge(base_values, our_values, their_values, path)
+    return three_way.Merged([json_text.encode(body) for body in merged.value], merged.collisions)
 
 
-def _are_times(*numbers: int) -> bool:
-    return any(all(number in times for number in numbers) for times in _TIMES)
+def _value(text: bytes | None) -> Any:
+    return three_way.MISSING if text is None else json_text.decode(text)
+
+
+def _may_hide_changes(text: bytes | None) -> bool:
+    """Tell values apart that two writers can change in the same way twice: count, or append."""
+    return text is not None and text[:1] in b"-0123456789[{"
 
 
 def take_over(
@@ -107,8 +132,8 @@ def _take_over_fields(
                 value[name] = _into(value.get(name), content[name])
             else:
                 del value[name]
-        elif mine not in (was, theirs) or (mine != was and whole_number(mine) is not None):
-            # Equal numbers may both have been counted.
+        elif mine not in (was, theirs) or (mine != was and _may_hide_changes(mine)):
+            # Equal numbers may both have been counted, equal lists both appended to.
             _put(known, name, was)
     return known
 

@@ -24,6 +24,7 @@ from ..domain.commands import (
 )
 from ..domain.results import Begun, Receipt
 from ..stores.store import Store, StoreAround
+from .collisions import CollisionLog
 
 
 class ObservedStore(StoreAround):
@@ -36,6 +37,7 @@ class ObservedStore(StoreAround):
     def __init__(self, store: Store, send: signals.Send) -> None:
         super().__init__(store)
         self._send = send
+        self._collisions = CollisionLog()
 
     def apply(self, command: Command) -> Receipt:
         receipt = self._store.apply(command)
@@ -71,6 +73,7 @@ class ObservedStore(StoreAround):
                 send(signals.session_started, receipt=receipt)
             send(signals.session_saved, receipt=receipt)
             if isinstance(command, Merge) and command.overwrites:
+                self._collisions.tell(command.session_id, command.overwrites)
                 send(signals.changes_overwritten, fields=command.overwrites)
         if signals.messages_appended.receivers and (count := _messages_added(command)):
             send(signals.messages_appended, receipt=receipt, count=count)

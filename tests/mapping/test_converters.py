@@ -349,7 +349,7 @@ def test_what_two_requests_append_to_an_object_s_messages_merges(
     ]
 
 
-def test_without_a_history_key_the_last_list_wins(site: Site) -> None:
+def test_without_a_history_key_lists_merge_too(site: Site) -> None:
     users = site.convstore.mapping("typed", load=User)
 
     def view() -> None:
@@ -359,7 +359,7 @@ def test_without_a_history_key_the_last_list_wins(site: Site) -> None:
 
     site.ok(lambda: users.update(a=User("Ada")))
     site.ok(view)
-    assert raw(site)["tags"] == ["mine"]
+    assert raw(site)["tags"] == ["theirs", "mine"]
 
 
 def test_what_an_inner_scope_has_changed_is_taken_over_as_load_gives_it(site: Site) -> None:

@@ -931,15 +931,15 @@ def test_the_reply_handler_uses_the_mappings_as_a_view_does(site: Site) -> None:
     assert (site.stored()["n"], len(site.stored()["history"])) == (2, 5)
 
 
-def test_a_history_that_is_rewritten_here_and_appended_to_elsewhere_is_a_409(site: Site) -> None:
-    """Also if both is done by one request: nobody can tell where the message belongs."""
+def test_a_history_that_is_rewritten_here_and_appended_to_elsewhere_merges(site: Site) -> None:
+    """Also if both is done by one request."""
 
     def view() -> None:
         site.sessions["s"]["history"][0]["content"] = "edited"
         site.convstore.append("s", "last")
 
-    problem(site.visit(view), 409, "conflict")
-    assert site.stored()["history"] == [USER, BOT, "last"]
+    site.ok(view)
+    assert site.stored()["history"] == [{**USER, "content": "edited"}, BOT, "last"]
 
 
 def test_a_session_reset_through_another_door_stays_so(site: Site) -> None:
@@ -962,13 +962,15 @@ def test_what_is_appended_here_outlives_a_reset_through_another_door(site: Site)
     assert site.stored() == {"reset": True, "history": ["mine"]}
 
 
-def test_a_history_that_is_taken_away_here_and_appended_to_elsewhere_is_a_409(site: Site) -> None:
+def test_a_history_that_is_taken_away_here_and_appended_to_elsewhere_is_gone_and_told(site: Site) -> None:
     def view() -> None:
         del site.sessions["s"]["history"]
         site.convstore.append("s", "theirs")
 
-    problem(site.visit(view), 409, "conflict")
-    assert site.stored()["history"] == [USER, BOT, "theirs"]
+    with heard(signals.changes_overwritten, site.app) as told:
+        site.ok(view)
+    assert "history" not in site.stored()
+    assert [facts["fields"] for facts in told] == [("history",)]
 
 
 def test_a_history_that_begins_through_another_door_is_taken_over(site: Site) -> None:
@@ -1072,8 +1074,8 @@ def test_a_session_that_one_request_has_made_does_not_conflict_with_itself(site:
 
 
 @pytest.mark.parametrize("who", ["another request", "this request"])
-def test_dropping_all_that_was_loaded_is_a_rewrite(site: Site, who: str) -> None:
-    """A window that is no longer than what one turn adds: what looks like an edit conflicts like one, with a 409."""
+def test_dropping_all_that_was_loaded_keeps_what_others_added(site: Site, who: str) -> None:
+    """A window that is no longer than what one turn adds."""
 
     def view() -> None:
         history = site.sessions["s"]["history"]
@@ -1084,8 +1086,8 @@ def test_dropping_all_that_was_loaded_is_a_rewrite(site: Site, who: str) -> None
         else:
             site.ok(lambda: site.convstore.append("s", "theirs"))
 
-    problem(site.visit(view), 409, "conflict")
-    assert site.stored()["history"] == [USER, BOT, "theirs"]
+    site.ok(view)
+    assert site.stored()["history"] == ["question", "answer", "theirs"]
 
 
 def test_windows_of_two_requests_merge(site: Site) -> None:
@@ -1120,24 +1122,24 @@ def test_different_fields_of_two_requests_both_land(site: Site) -> None:
 
 
 COLLISIONS: list[tuple[Any, Any, Any, Any, bool]] = [
-    # stored, first's, second's, what is there in the end, whether something was overwritten
+    # stored, first's, second's, the merged value, and whether something was overwritten
     ("a", "b", "b", "b", False),
     (5, 6, 8, 9, False),
     (5, 4, 4, 3, False),
     (-5, 5, -10, 0, False),
     ("a", "first", "second", "first", True),
     (1, 2, "second", 2, True),
-    (1.5, 2.5, 3.5, 2.5, True),
+    (1.5, 2.5, 3.5, 4.5, False),
     (True, 2, 3, 2, True),
-    ([1], [1, "first"], [1, "second"], [1, "first"], True),
-    ({"x": 1}, {"x": 2}, {"x": 1, "y": 1}, {"x": 2}, True),
+    ([1], [1, "first"], [1, "second"], [1, "second", "first"], False),
+    ({"x": 1}, {"x": 2}, {"x": 1, "y": 1}, {"x": 2, "y": 1}, False),
     (None, "first", "second", "first", True),
-    (1.5, 2.5, 2.5, 2.5, False),
-    ([1], [1, "both"], [1, "both"], [1, "both"], False),
-    ({"x": 1}, {"x": 2}, {"x": 2}, {"x": 2}, False),
+    (1.5, 2.5, 2.5, 3.5, False),
+    ([1], [1, "both"], [1, "both"], [1, "both", "both"], False),
+    ({"x": 1}, {"x": 2}, {"x": 2}, {"x": 3}, False),
     (2**63, 2**63 + 1, 2**63 + 1, 2**63 + 2, False),
     (999_999_000, 999_999_001, 999_999_002, 999_999_003, False),
-    (1_800_000_000, 1_800_000_005, 1_800_000_007, 1_800_000_005, True),  # a time: nobody counts that
+    (1_800_000_000, 1_800_000_005, 1_800_000_007, 1_800_000_007, False),  # a time: the later one
     (1_800_000_000_000, 1_800_000_000_005, 1_800_000_000_005, 1_800_000_000_005, False),
 ]
 
@@ -1146,7 +1148,7 @@ COLLISIONS: list[tuple[Any, Any, Any, Any, bool]] = [
 def test_one_field_of_two_requests(
     site: Site, stored: Any, mine: Any, theirs: Any, merged: Any, overwritten: bool
 ) -> None:
-    """Equal is equal, whole numbers add up, else the last one wins and a signal tells."""
+    """Changes at any depth merge, numbers add up. In a collision the last one wins, and a signal tells."""
     site.put("s", {"field": stored, "other": 1})
     with heard(signals.changes_overwritten, site.app) as told:
         meanwhile(site, lambda s: s.update(field=mine, other=2), lambda s: s.update(field=theirs))
@@ -1200,14 +1202,44 @@ def test_a_collision_can_be_a_409(url: str) -> None:
     site.close()
 
 
-def test_a_history_that_both_have_rewritten_is_a_409(site: Site) -> None:
-    def view() -> None:
-        site.sessions["s"]["history"][0]["content"] = "edited"
-        site.sessions["s"]["n"] = 2
-        site.ok(lambda: site.sessions["s"]["history"].append("theirs"))
+@pytest.mark.parametrize("conflict", ["merge", "raise"])
+def test_a_message_that_both_have_edited(url: str, conflict: str) -> None:
+    """The last one wins and a signal tells, or it is a 409 that changes nothing."""
+    site = Site(url, CONFLICT=conflict)
+    site.put("s", {"n": 1, "history": [USER, BOT]})
 
-    assert problem(site.visit(view), 409, "conflict")["written"] is False
-    assert (site.stored()["history"], site.stored()["n"]) == ([USER, BOT, "theirs"], 1)
+    def view() -> None:
+        site.sessions["s"]["history"][0]["content"] = "first"
+        site.sessions["s"]["n"] = 2
+        site.ok(lambda: site.sessions["s"]["history"][0].update(content="second"))
+
+    with heard(signals.changes_overwritten, site.app) as told:
+        if conflict == "raise":
+            assert problem(site.visit(view), 409, "conflict")["written"] is False
+            assert (site.stored()["history"][0]["content"], site.stored()["n"], told) == ("second", 1, [])
+        else:
+            site.ok(view)
+            assert (site.stored()["history"][0]["content"], site.stored()["n"]) == ("first", 2)
+            assert [facts["fields"] for facts in told] == [("history[0].content",)]
+
+
+@pytest.mark.parametrize("key", ["record", "history"])
+def test_a_list_that_is_a_record_merges_behind_its_changed_head(site: Site, key: str) -> None:
+    """``s[0] = now; s.append(x)`` in two requests: both turns are there, as in a dict."""
+    site.put("r", {key: ["t0", USER]})
+
+    def turn(who: str, at: str) -> None:
+        record = site.sessions["r"][key]
+        record[0] = at
+        record.append(who)
+
+    def view() -> None:
+        assert site.sessions["r"][key]
+        site.ok(lambda: turn("theirs", "2026-01-01T00:00:01"))
+        turn("mine", "2026-01-01T00:00:02")
+
+    site.ok(view)
+    assert site.stored("r")[key] == ["2026-01-01T00:00:02", USER, "theirs", "mine"]
 
 
 CREATIONS: dict[str, tuple[Callable[[Any, str], Any], Any]] = {

@@ -13,7 +13,7 @@ from flask_convstore.errors import NotSerializable
 from flask_convstore.sessions import diff
 from flask_convstore.sessions.baseline import Base
 from flask_convstore.sessions.content import ContentLimits
-from flask_convstore.sessions.merge import Began, settled, take_over, whole_number, with_written
+from flask_convstore.sessions.merge import Began, settled, take_over, with_written
 from flask_convstore.sessions.session import plain
 
 from ..harness import MemoryHarness, PlainConversations
@@ -185,22 +185,25 @@ def test_a_history_that_is_shared_is_up_to_date_already() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loaded", "value", "stored", "settled_as", "kind"),
+    ("loaded", "value", "stored", "settled_as", "is_merged", "collisions"),
     [
-        (b"1", b"3", b"1", (b"1", b"3"), "as it was"),
-        (b"1", b"3", b"5", (b"5", b"7"), "added"),
-        (b'"a"', b'"b"', b'"c"', (b'"c"', b'"b"'), "overwritten"),
-        (b'"a"', b'"b"', b'"b"', (b'"b"', b'"b"'), "theirs"),
-        (None, b"[]", b"[1]", (b"[1]", b"[1]"), "theirs"),
-        (b"1700000000", b"1700000005", b"1700000009", (b"1700000009", b"1700000005"), "overwritten"),
+        (b"1", b"3", b"1", (b"1", b"3"), False, ()),
+        (b"1", b"3", b"5", (b"5", b"7"), True, ()),
+        (b"1", b"2", b"2", (b"2", b"3"), True, ()),
+        (b'"a"', b'"b"', b'"c"', (b'"c"', b'"b"'), True, ("f",)),
+        (b'"a"', b'"b"', b'"b"', (b'"b"', b'"b"'), False, ()),
+        (None, b"[]", b"[1]", (b"[1]", b"[1]"), False, ()),
+        (b'{"a":1}', b'{"a":1,"b":2}', b'{"a":2}', (b'{"a":2}', b'{"a":2,"b":2}'), True, ()),
+        (b'{"a":1}', None, b'{"a":2}', (b'{"a":2}', None), True, ("f",)),
+        (b"1700000000", b"1700000005", b"1700000009", (b"1700000009", b"1700000009"), True, ()),
     ],
 )
-def test_what_becomes_of_a_field_that_both_have_written(
-    loaded: bytes | None, value: bytes, stored: bytes, settled_as: Any, kind: str
+def test_a_field_that_both_have_written_is_merged(
+    loaded: bytes | None, value: bytes, stored: bytes, settled_as: Any, is_merged: bool, collisions: Any
 ) -> None:
-    """Who wants conflicts raised is told by the kind what would be lost, or was counted."""
-    change, found = settled(FieldChange("f", loaded, value), Began({"f": b"[]"}), stored)
-    assert (change, found) == (FieldChange("f", *settled_as), kind)
+    """An app that wants conflicts raised is told of each field that both have changed."""
+    found = settled(FieldChange("f", loaded, value), Began({"f": b"[]"}), stored)
+    assert found == (FieldChange("f", *settled_as), is_merged, collisions)
 
 
 def test_a_sum_that_cannot_be_saved_is_named() -> None:
@@ -208,14 +211,6 @@ def test_a_sum_that_cannot_be_saved_is_named() -> None:
     with pytest.raises(NotSerializable) as caught:
         settled(FieldChange("count", b"0", large), Began(), large)
     assert caught.value.path == "count"
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [(b"5", 5), (b"-5", -5), (b"0", 0), (b"1.5", None), (b'"5"', None), (b"--5", None), (b"-", None), (None, None)],
-)
-def test_whole_numbers(text: bytes | None, number: int | None) -> None:
-    assert whole_number(text) == number
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""Merges of a write with what others wrote since its baseline was loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..domain.clock import now_ms
+from ..domain.commands import Merge, Rewrite, new_token
+from ..domain.messages import bodies_of, join_element
+from ..domain.results import Snapshot
+from ..errors import ConflictError, SessionNotFound
+from ..sessions.baseline import Base
+from ..sessions.merge import Began, Settled, merged_bodies, settled
+from .access import Access
+
+NOTHING = Began()
+"""The beginning of a session that was loaded."""
+
+
+def settled_fields(command: Merge, snapshot: Snapshot, began: Began = NOTHING) -> list[Settled]:
+    """Merge the fields of *command* with those that are stored now."""
+    return [settled(change, began, snapshot.fields.get(change.name)) for change in command.fields]
+
+
+def beside_theirs(access: Access, command: Merge, attempt: Merge, began: Began, conflict: ConflictError) -> Merge:
+    """Make *attempt*, which is for *command*, anew from the fields that are stored now.
+
+    Raises:
+        ConflictError: It is *conflict*, where the settings want an error for each field that both have changed.
+        SessionNotFound: The session is gone.
+    """
+    snapshot = stored(access, command.session_id, 0)
+    fields = settled_fields(command, snapshot, began)
+    if access.settings.conflict == "raise" and any(field.is_merged or field.collisions for field in fields):
+        raise conflict
+    return _with_fields(attempt, fields)
+
+
+def behind_theirs(access: Access, command: Merge, base: Base, began: Began, conflict: ConflictError) -> Merge:
+    """Make *command*, which rewrites the history of *base*, anew from the history and the fields that are stored now.
+
+    Raises:
+        ConflictError: It is *conflict*, where the settings want an error, or where the baseline is not known whole.
+        SessionNotFound: The session is gone.
+    """
+    rewrite = command.history
+    if access.settings.conflict == "raise" or not isinstance(rewrite, Rewrite) or rewrite.history_version < 0:
+        raise conflict
+    snapshot = stored(access, command.session_id, None)
+    if snapshot.created_at_ms != base.created_at_ms:
+        raise SessionNotFound(command.session_id)
+    attempt = _with_fields(command, settled_fields(command, snapshot, began))
+    if rewrite.elements is None:
+        gone = replace(rewrite, history_version=snapshot.history_version)
+        return replace(attempt, history=gone, overwrites=(*attempt.overwrites, access.settings.history_key))
+    path = access.settings.history_key
+    theirs, ours = bodies_of(snapshot.elements), bodies_of(rewrite.elements)
+    bodies, collisions = merged_bodies(bodies_of(base.elements), ours, theirs, path)
+    known = dict(zip(theirs + ours, (*snapshot.elements, *rewrite.elements), strict=True))
+    now = now_ms()
+    elements = tuple(known.get(body) or join_element(now, body) for body in bodies)
+    history = Rewrite(snapshot.history_version, elements)
+    return replace(attempt, history=history, overwrites=(*attempt.overwrites, *collisions))
+
+
+def stored(access: Access, session_id: str, last: int | None) -> Snapshot:
+    """Read a session that must be there.
+
+    Raises:
+        SessionNotFound: The session is gone.
+    """
+    snapshot = access.load(session_id, last)
+    if snapshot is None:
+        raise SessionNotFound(session_id)
+    return snapshot
+
+
+def _with_fields(attempt: Merge, fields: list[Settled]) -> Merge:
+    return replace(
+        attempt,
+        fields=tuple(field.change for field in fields),
+        overwrites=tuple(path for field in fields for path in field.collisions),
+        token=new_token(),
+    )

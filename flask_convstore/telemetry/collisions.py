@@ -1,0 +1,44 @@
+"""Log of collisions: changes of two writers that did not merge, so that the last one won. Bounded in rate."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+_log = logging.getLogger("flask_convstore")
+
+_EVERY_SECONDS = 10.0
+_MOST_PATHS = 5
+
+
+class CollisionLog:
+    """Warns of collisions, at most once in ten seconds. The next warning tells how many were left out.
+
+    Args:
+        clock: Seconds since any point in time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_at = 0.0
+        self._left_out = 0
+
+    def tell(self, session_id: str, paths: Sequence[str]) -> None:
+        """Tell which parts of a session lost a change."""
+        now = self._clock()
+        if now < self._next_at:
+            self._left_out += 1
+            return
+        named = ", ".join(paths[:_MOST_PATHS])
+        if len(paths) > _MOST_PATHS:
+            named += f" and {len(paths) - _MOST_PATHS} more"
+        more = f" {self._left_out} collisions before this one were not logged." if self._left_out else ""
+        _log.warning(
+            "session %r: two writers changed %s at once. The last one won. To refuse the second write instead, "
+            "set CONVSTORE_CONFLICT=raise.%s",
+            session_id,
+            named,
+            more,
+        )
+        self._next_at, self._left_out = now + _EVERY_SECONDS, 0
