@@ -347,10 +347,8 @@ class StoreUnavailable(StoreError):
 
     Attributes:
         is_down: Nobody answers, or nobody who could serve anything.
-        can_start: A new session can be started, in a journal, under an id that says so.
     """
 
-    can_start = False
     retry_after_ms = 1000
 
     def __init__(self, reason: str, *, written: bool | None, is_down: bool = False) -> None:

@@ -97,6 +97,8 @@ class Put:
         earlier_token: The token of an earlier try for the same session; "": none.
         counts: A session that is created takes one of its owner's places.
         spared: The session that is not evicted to make a place.
+        may_start_away: While the store is away, the session may be started elsewhere, under an id that tells so. The
+            receipt tells the id. Only for ``create``.
         first_title: For a session that has no title; "": none.
         usage: Cost of the messages; None: nothing to tell.
     """
@@ -113,6 +115,7 @@ class Put:
     earlier_token: str = ""
     counts: bool = True
     spared: str | None = None
+    may_start_away: bool = False
     first_title: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)

@@ -69,6 +69,7 @@ class Receipt:
             repeat, the first time's.
         history_version_before: The session's ``history_version`` before this write; None for a touch.
         fallback: What served while the store was away, ``journal`` or ``memory``; None: the store itself.
+        session_id: The id under which a session was started; None: the one that was asked for.
     """
 
     version: int
@@ -81,6 +82,7 @@ class Receipt:
     lifetime_ms: int
     history_version_before: int | None
     fallback: str | None = None
+    session_id: str | None = None
 
 
 TOMBSTONE_MS = 24 * 3600 * 1000

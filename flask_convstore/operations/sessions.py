@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ..domain.commands import Append, Delete, Merge, Mode, Touch, digest_of, token_or_new
-from ..domain.ids import id_made_away, id_named, new_id
+from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
 from ..domain.validation import check_session_id, check_whole
@@ -16,7 +15,6 @@ from ..errors import (
     ConflictError,
     InvalidInput,
     SessionExists,
-    SessionMoved,
     SessionNotFound,
     StoreUnavailable,
     TooLarge,
@@ -125,7 +123,7 @@ def create(
     token: str | None = None,
     digest: str = "",
     is_first: bool = False,
-    instead_of: str | None = None,
+    may_start_away: bool = False,
 ) -> tuple[AnySession, Receipt]:
     """Create a session, once, and return it with the receipt.
 
@@ -133,7 +131,7 @@ def create(
         message: The message that will follow. It is checked before anything is written.
         digest: Tells this request from other requests with the same *token*.
         is_first: Create only if there has been no such session within the last day either.
-        instead_of: A session that an earlier try of this call may have started, and that is not wanted any more.
+        may_start_away: While the store is away the session may be started in the fallback, under an id that tells so.
 
     Raises:
         SessionExists: There is such a session, and this *token* did not make it.
@@ -145,7 +143,7 @@ def create(
         content.added([message], access.limits)
     mode: Mode = "first" if is_first else "create"
     command = diff.whole(session_id, data, access.limits, access.owner, access.ttl_ms(ttl), mode)
-    command = replace(command, instead_of=instead_of)
+    command = replace(command, may_start_away=may_start_away)
     if token:
         command = replace(command, token=token, digest=digest)
     receipt = access.apply(command)
@@ -161,29 +159,14 @@ def start(
     token: str | None = None,
     digest: str = "",
 ) -> tuple[AnySession, Receipt]:
-    """Create a session under an id of ours, as ``create`` does. The same *token* leads to the same session.
+    """Create a session under an id of ours, as ``create`` does.
 
-    While the store is away the session may be started in the fallback, under an id that tells so.
+    The same *token*, which comes with a digest, leads to the same session. While the store is away the session may be
+    started in the fallback, under an id that tells so.
     """
     session_id = id_named(token) if token else new_id()
     access.count_turn()
-
-    create_it = partial(create, access, data=data, message=message, ttl=ttl, token=token, digest=digest)
-    try:
-        return create_it(session_id)
-    except SessionMoved as moved:
-        return create_it(moved.moved_to)
-    except StoreUnavailable as error:
-        if not error.can_start:
-            raise
-        try:
-            # An id that was made from a token may be known to somebody. One of our own that was lost is not.
-            lost = session_id if error.written is None and not token else None
-            return create_it(id_made_away(), instead_of=lost)
-        except SessionMoved as moved:
-            return create_it(moved.moved_to)
-        except StoreUnavailable as too:
-            raise error from too
+    return create(access, session_id, data, message, ttl=ttl, token=token, digest=digest, may_start_away=True)
 
 
 def delete(access: Access, session_id: str, *, expected: str = "") -> Receipt | None:

@@ -1,10 +1,9 @@
-"""A store around a store: while that one is away, sessions are started here, kept in a journal, and handed over later.
+"""A store around a store. While that one is away, sessions are started here, kept in a journal, and handed over later.
 
-A session is wholly here or wholly there. Here are those that were started while the store did not answer: all commands of
-such a session go to the journal, also when the store answers again, until the last of them was replayed; from then on it is
-there. So nothing overtakes, and nothing is answered that is not known whole: of any other session the store is asked.
-
-What a session is like is told from its commands in the journal, by a ``MemoryStore``; each process does that for itself.
+A session is wholly here or wholly there. Here are the sessions that were started while the store did not answer. All
+commands of such a session go to the journal until the last of them was replayed, also when the store answers again. From
+then on the session is there. So nothing overtakes, and nothing is answered that is not known whole. The store is asked for
+any other session.
 """
 
 from __future__ import annotations
@@ -16,80 +15,20 @@ from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch, new_token
-from ..domain.ids import STARTS_WITHIN_MS, made_away_at_ms
+from ..domain.ids import id_made_away
 from ..domain.results import ANY, Begun, Limits, Messages, Owner, Receipt, Scope, Snapshot
 from ..domain.rules import creates
-from ..errors import ConvstoreError, CorruptValue, SessionMoved, SessionNotFound, StoreUnavailable
-from ..stores.memory import MemoryStore
+from ..errors import ConvstoreError, StoreUnavailable
 from ..stores.store import Store, StoreAround
 from .circuit import Circuit
 from .command_json import command_of, text_of
-from .journal import NEVER_MS, Entry, Journal, Row
+from .journal import NEVER_MS, Journal, JournalledSession
+from .journal_view import JournalView
 
 _T = TypeVar("_T")
 
-
-class _View:
-    """A session as its commands in the journal tell it."""
-
-    def __init__(self, limits: Limits, entry: Entry) -> None:
-        self.entry = entry
-        self.seen = 0
-        self.last_at_ms = 0
-        self._now_ms: int | None = None
-        self._store = MemoryStore(limits, lambda: now_ms() if self._now_ms is None else self._now_ms)
-
-    def fold(self, row: Row) -> None:
-        """Do what was done then. That it was done proves that the session was there."""
-        try:
-            command = command_of(row.text)
-            if not (isinstance(command, Put) and command.started_at_ms):
-                self._store.keep(command.session_id, row.at_ms + 1)
-            self._do(command, row.at_ms, in_place=True)
-        except SessionNotFound as error:
-            if not isinstance(command, Delete):
-                raise _unreadable(row, error) from error
-        except (ValueError, ConvstoreError) as error:
-            raise _unreadable(row, error) from error
-        self.seen, self.last_at_ms = row.number, row.at_ms
-
-    def do(self, command: Command | BeginTurn, at_ms: int) -> Receipt | Begun:
-        """Do *command* as of *at_ms*."""
-        return self._do(command, at_ms, in_place=False)
-
-    def _do(self, command: Command | BeginTurn, at_ms: int, *, in_place: bool) -> Receipt | Begun:
-        self._now_ms = at_ms
-        try:
-            if isinstance(command, BeginTurn):
-                return self._store.begin(command, in_place=in_place)
-            return self._store.apply(command, in_place=in_place)
-        finally:
-            self._now_ms = None
-
-    def load(self, owner: Owner, last: int | None, at_ms: int | None = None) -> Snapshot | None:
-        """The session now, or as of then."""
-        self._now_ms = at_ms
-        try:
-            return self._store.load(self.entry.session_id, owner, last, is_interaction=False)
-        finally:
-            self._now_ms = None
-
-    def messages(self, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        return self._store.messages(self.entry.session_id, owner, before, limit)
-
-    def turn_remaining_ms(self, owner: Owner) -> int:
-        return self._store.turn_remaining_ms(self.entry.session_id, owner)
-
-    def is_of(self, owner: Owner) -> bool:
-        return owner in (ANY, self.entry.owner) or self.load(owner, 0) is not None
-
-    def is_stale(self, snapshot: Snapshot) -> bool:
-        """Whether a read must be noted in the journal: there a session lives from its last command."""
-        return now_ms() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
-
-
-def _unreadable(row: Row, error: Exception) -> CorruptValue:
-    return CorruptValue(f"the journal, command {row.number}", f"it cannot be done again ({error})")
+_BATCH = 100
+"""Sessions that are ended at a time."""
 
 
 class FallbackStore(StoreAround):
@@ -97,8 +36,8 @@ class FallbackStore(StoreAround):
 
     Args:
         circuit: Tells whether the store is worth a try.
-        namespace: Whose commands these are in the journal, which several stores share.
-        wake: Is called when commands wait in the journal: somebody shall replay them.
+        namespace: Names whose commands these are in the journal, which several stores share.
+        wake: Called when commands wait in the journal, so that they are replayed.
     """
 
     def __init__(
@@ -116,7 +55,7 @@ class FallbackStore(StoreAround):
         self._namespace = namespace
         self._limits = limits
         self._wake = wake
-        self._views: dict[str, _View] = {}
+        self._views: dict[str, JournalView] = {}
         self._opened = 0
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
@@ -128,110 +67,153 @@ class FallbackStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         is_here = self._is_here(command.session_id)
-        if not is_here and not isinstance(command, Put):
-            return self._store.apply(command)
-        receipt: Receipt = self._write(command, self._store.apply, is_here)
-        return receipt
+        if isinstance(command, Put) and command.mode == "create":
+            return self._created(command, is_here)
+        if isinstance(command, Put) and command.mode == "replace":
+            return self._replaced(command, is_here)
+        receipt: Receipt | None = self._journalled(command) if is_here else None
+        return receipt or self._store.apply(command)
 
     def begin(self, command: BeginTurn) -> Begun:
-        if not self._is_here(command.session_id):
-            return self._store.begin(command)
-        begun: Begun = self._write(command, self._store.begin, True)
-        return begun
+        is_here = self._is_here(command.session_id)
+        begun: Begun | None = self._journalled(command) if is_here else None
+        return begun or self._store.begin(command)
 
-    def _write(self, command: Any, do: Callable[[Any], Any], is_here: bool) -> Any:
-        is_put = isinstance(command, Put)
-        starts_here = is_put and (
-            (command.mode == "create" and not self._was_started(command) and _is_just_made_away(command.session_id))
-            or (command.mode == "replace" and self._circuit.is_open)
-        )
-        if starts_here or is_here:
-            answer = self._journalled(command, may_start=starts_here)
-            if answer is not None:
-                return answer
+    def _created(self, command: Put, is_here: bool) -> Receipt:
+        """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""
+        started = self._started_with(command)
+        if started:
+            return self._created_again(command, started)
+        receipt: Receipt | None = self._journalled(command) if is_here else None
+        if receipt:
+            return receipt
         try:
-            if is_put and command.mode == "create" and self._circuit.is_open and self._journal.may_hold():
-                raise StoreUnavailable("the server did not answer, and others ask it", written=False, is_down=True)
-            return do(command)
+            return self._created_there(command)
         except StoreUnavailable as error:
-            if error.written or not is_put or command.mode not in ("create", "replace"):
+            if error.written or not command.may_start_away:
                 raise
-            if command.mode == "create":
-                error.can_start = True
-                raise
-            return self._started_instead(command, error)
+            return self._started_away(command, error)
 
-    def _was_started(self, command: Put | Merge) -> bool:
-        """Whether the token of *command* has started its session here; SessionMoved if it was one of another id."""
-        if not command.digest or not self._journal.exists():
-            return False
+    def _created_there(self, command: Put) -> Receipt:
+        if self._circuit.is_open and self._journal.may_hold():
+            # Whoever hands over asks the store already.
+            raise StoreUnavailable("the server did not answer, and others ask it", written=False, is_down=True)
+        return self._store.apply(command)
+
+    def _created_again(self, command: Put, session_id: str) -> Receipt:
+        """Repeat a start whose token has started *session_id* before, here or in the store by now."""
+        again = replace(command, session_id=session_id)
+        receipt: Receipt | None = self._journalled(again) if self._is_here(session_id) else None
+        return replace(receipt or self._created_there(again), session_id=session_id)
+
+    def _started_with(self, command: Put) -> str | None:
+        """The session that was started here with the token of *command*; None: there is none.
+
+        Raises:
+            StoreUnavailable: The journal cannot tell.
+        """
+        if not (command.may_start_away and command.digest and self._journal.exists()):
+            return None
         try:
-            started = self._journal.started_with(self._namespace, command.token)
+            return self._journal.started_with(self._namespace, command.token)
         except StoreUnavailable:
             if self._journal.may_hold():
                 raise
-            return False
-        if started not in (None, command.session_id):
-            raise SessionMoved(command.session_id, str(started))
-        return started is not None
+            return None
 
-    def _started_instead(self, command: Put, error: StoreUnavailable) -> Any:
-        """Start the session here; whether the try on the store has landed, or lands later, this one takes its place."""
+    def _started_away(self, command: Put, error: StoreUnavailable) -> Receipt:
+        """Start the session here, under another id, after *error*. The receipt tells the id.
+
+        An id that was made from a token may be known to somebody. One of our own is not, and a session that was left under
+        it is removed.
+        """
+        lost = command.session_id if error.written is None and not command.digest else None
+        away = replace(command, session_id=id_made_away(), instead_of=lost)
         try:
-            return self._journalled(replace(command, token=new_token(), earlier_token=command.token), may_start=True)
+            with self._changing(away.session_id):
+                started = self._started_with(command)  # by another worker meanwhile
+                receipt = None if started else self._added(self._new_view(away.session_id), away)
+        except StoreUnavailable as too:
+            raise error from too
+        if started:
+            return self._created_again(command, started)
+        marked: Receipt = _marked(receipt, self._journal.kind)
+        return replace(marked, session_id=away.session_id)
+
+    def _replaced(self, command: Put, is_here: bool) -> Receipt:
+        """Replace a session, or create it. Where the store is away, the session starts anew here."""
+        is_away = self._circuit.is_open
+        receipt: Receipt | None = self._journalled(command, may_start=is_away) if is_here or is_away else None
+        if receipt:
+            return receipt
+        try:
+            return self._store.apply(command)
+        except StoreUnavailable as error:
+            if error.written:
+                raise
+            return self._started_instead(command, error)
+
+    def _started_instead(self, command: Put, error: StoreUnavailable) -> Receipt:
+        """Start the session here. It takes the place of the try on the store, whether that has landed or lands later."""
+        try:
+            instead = replace(command, token=new_token(), earlier_token=command.token)
+            receipt: Receipt = self._journalled(instead, may_start=True)
         except StoreUnavailable as too:
             reason = f"{error.reason}; {too.reason}"
             raise StoreUnavailable(reason, written=error.written, is_down=error.is_down) from error
+        return receipt
 
-    def _journalled(self, command: Any, *, may_start: bool) -> Any:
-        """Do *command* here; None if it is not for here."""
+    def _journalled(self, command: Command | BeginTurn, *, may_start: bool = False) -> Any:
+        """Do *command* here; None if it is not for here.
+
+        An owner who may not see the session is told what they would be told if it were not here.
+        """
         session_id = command.session_id
-        is_creating = creates(command)
-        try:
-            with self._journal.writing():
-                view = self._view(session_id)
-                if not view and not may_start:
-                    return None
-                if view and not is_creating and not view.is_of(command.owner):
-                    return None  # who may not see it is told what they would be told if it were not here
-                if not view:
-                    view = self._views[session_id] = _View(self._limits, Entry(session_id, None, 0, 0, 0, 0))
-                answer = self._add(view, command)
-        except BaseException as error:
-            if not isinstance(error, ConvstoreError) or isinstance(error, StoreUnavailable):
-                self._views.pop(session_id, None)  # it may tell of what was not written
-            raise
-        self._wake()
+        with self._changing(session_id):
+            view = self._view(session_id)
+            is_for_here = may_start if view is None else creates(command) or view.is_of(command.owner)
+            if not is_for_here:
+                return None
+            answer = self._added(view or self._new_view(session_id), command)
         return _marked(answer, self._journal.kind)
 
-    def _add(self, view: _View, command: Any) -> Receipt | Begun:
+    @contextlib.contextmanager
+    def _changing(self, session_id: str) -> Iterator[None]:
+        """A transaction of the journal. Where it fails, the view may tell of what was not written: it is dropped."""
+        try:
+            with self._journal.writing():
+                yield
+        except BaseException as error:
+            if not isinstance(error, ConvstoreError) or isinstance(error, StoreUnavailable):
+                self._views.pop(session_id, None)
+            raise
+        self._wake()
+
+    def _new_view(self, session_id: str) -> JournalView:
+        view = self._views[session_id] = JournalView(self._limits, JournalledSession(session_id))
+        return view
+
+    def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
-        now, entry = now_ms(), view.entry
+        now, journalled = now_ms(), view.journalled
         is_start = creates(command) and view.load(ANY, 0, now) is None
-        if is_start:
-            self._was_started(command)  # meanwhile, by another worker, under another id
         if isinstance(command, Put) and is_start:
             command = replace(command, started_at_ms=now)
         answer = view.do(command, now)
         receipt = answer.receipt if isinstance(answer, Begun) else answer
         if receipt.repeated and not receipt.expires_at_ms:
             return answer  # the session is gone, and stays so
-        kept = command
+        owner = journalled.owner
         if is_start:
-            # Whatever was there, also one that had expired here, and lives longer there: this takes its place.
-            whole = command.as_put() if isinstance(command, Merge) else command
-            mode = "replace" if entry.first else whole.mode
-            kept = replace(whole, mode=mode, started_at_ms=receipt.created_at_ms)
-            entry = entry._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
-        elif receipt.repeated and not (isinstance(answer, Begun) and not answer.reply):
-            kept = Touch(session_id=command.session_id, owner=ANY)  # only the lifetime has moved
-        elif isinstance(command, BeginTurn):
-            kept = replace(command, last=0)
+            kept: Command | BeginTurn = _as_start(command, receipt, is_first=not journalled.first)
+            owner = None if isinstance(command.owner, Scope) else command.owner
+        else:
+            kept = _as_kept(command, answer)
         ends = NEVER_MS if isinstance(command, Delete) else receipt.expires_at_ms
         token = command.token if is_start and command.digest else None
-        entry = entry._replace(expires_at_ms=ends)
-        view.entry = self._journal.add(self._namespace, entry, now, text_of(kept), token)
-        view.seen, view.last_at_ms = view.entry.last, now
+        journalled = journalled._replace(owner=owner, expires_at_ms=ends)
+        view.journalled = self._journal.add(self._namespace, journalled, now, text_of(kept), token)
+        view.seen, view.last_at_ms = view.journalled.last, now
         return answer
 
     # ---- reads
@@ -267,11 +249,11 @@ class FallbackStore(StoreAround):
         return self._store.turn_remaining_ms(session_id, owner)
 
     def _touch(self, session_id: str, owner: Owner) -> None:
-        with contextlib.suppress(StoreUnavailable):  # what was asked for can be answered
-            self._journalled(Touch(session_id=session_id, owner=owner), may_start=False)
+        with contextlib.suppress(StoreUnavailable):  # the read itself can be answered
+            self._journalled(Touch(session_id=session_id, owner=owner))
 
     def _is_here(self, session_id: str) -> bool:
-        """Whether the session may be here; costs next to nothing while nothing is."""
+        """Tell whether the session may be here. That costs next to nothing while nothing is."""
         if not self._journal.may_hold():
             if self._views:
                 self.forget()
@@ -284,34 +266,34 @@ class FallbackStore(StoreAround):
         return is_here
 
     @contextlib.contextmanager
-    def _viewed(self, session_id: str, owner: Owner) -> Iterator[_View | None]:
-        """The session, if it is here still and this owner's; for this thread alone."""
+    def _viewed(self, session_id: str, owner: Owner) -> Iterator[JournalView | None]:
+        """The view of a session, if it is still here and visible to *owner*. For this thread alone."""
         with self._journal.reading():
             view = self._view(session_id)
             yield view if view and view.is_of(owner) else None
 
-    def _view(self, session_id: str) -> _View | None:
-        """The session as all its commands tell it; None if it is not here."""
+    def _view(self, session_id: str) -> JournalView | None:
+        """The view of a session, with all its commands folded; None if it is not here."""
         if self._opened != self._journal.opened:  # perhaps another file
             self._views.clear()
             self._opened = self._journal.opened
-        while entry := self._journal.find(self._namespace, session_id):
+        while journalled := self._journal.find(self._namespace, session_id):
             view = self._views.get(session_id)
-            if not view or view.entry.first != entry.first or view.seen > entry.last:
-                view = self._views[session_id] = _View(self._limits, entry)
-            for row in self._journal.rows(self._namespace, entry, view.seen):
+            if not view or view.journalled.first != journalled.first or view.seen > journalled.last:
+                view = self._views[session_id] = JournalView(self._limits, journalled)
+            for row in self._journal.rows(self._namespace, journalled, view.seen):
                 view.fold(row)
-            view.entry = entry
-            if view.seen == entry.last:
+            view.journalled = journalled
+            if view.seen == journalled.last:
                 return view
-            self._views.pop(session_id, None)  # another process has handed it over between the two looks
+            self._views.pop(session_id, None)  # another process has handed it over meanwhile
         self._views.pop(session_id, None)
         return None
 
     # ---- handing over
 
     def forget(self, session_id: str | None = None) -> None:
-        """A session is not here any more; or, None, nothing is: the store answers somebody."""
+        """Forget the view of a session that is not here any more; None: of all, as the store answers."""
         if session_id is None:
             self._views.clear()
             self._circuit.try_now()
@@ -319,35 +301,44 @@ class FallbackStore(StoreAround):
             self._views.pop(session_id, None)
 
     def end_expired(self) -> None:
-        """Of sessions whose lifetime is over the store hears as little as it must: that they began, and ended."""
-        for entry in self._journal.expired(self._namespace, _BATCH):
-            rows = self._journal.rows(self._namespace, entry, 0)
-            instead, created = [], entry.created_here_ms
+        """End the sessions whose lifetime is over. The store hears only that they began and ended."""
+        for journalled in self._journal.expired(self._namespace, _BATCH):
+            rows = self._journal.rows(self._namespace, journalled, 0)
+            instead, created = [], journalled.created_here_ms
             try:
                 for row in rows:
                     command = command_of(row.text)
                     if isinstance(command, Put) and command.started_at_ms:
                         created = command.started_at_ms
                         short = replace(command, shape="data", fields=(), elements=())
-                        instead = [(row.at_ms, text_of(short))] if row.number > entry.replayed else []
+                        instead = [(row.at_ms, text_of(short))] if row.number > journalled.replayed else []
             except ValueError:
-                continue  # it will be set aside
-            end = Delete(session_id=entry.session_id, owner=ANY, created_at_ms=created)
-            self._journal.end(self._namespace, entry, [*instead, (entry.expires_at_ms, text_of(end))])
-            self.forget(entry.session_id)
+                continue  # the replay sets it aside
+            end = Delete(session_id=journalled.session_id, owner=ANY, created_at_ms=created)
+            self._journal.end(self._namespace, journalled, [*instead, (journalled.expires_at_ms, text_of(end))])
+            self.forget(journalled.session_id)
 
 
-_BATCH = 100
+def _as_start(command: Put | Merge, receipt: Receipt, *, is_first: bool) -> Put:
+    """The start of a session as the journal keeps it: with its time of creation.
+
+    A start that is not the first takes the place of the session before, which had expired here, and may live longer there.
+    """
+    whole = command.as_put() if isinstance(command, Merge) else command
+    return replace(whole, mode=whole.mode if is_first else "replace", started_at_ms=receipt.created_at_ms)
 
 
-def _is_just_made_away(session_id: str) -> bool:
-    """Whether the id was made because the store is away, for a session that shall start now."""
-    made = made_away_at_ms(session_id)
-    return made is not None and abs(now_ms() - made) < STARTS_WITHIN_MS
+def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun) -> Command | BeginTurn:
+    """Any other command as the journal keeps it. A repeat has only moved the lifetime, unless it took a turn anew."""
+    is_turn_taken_anew = isinstance(answer, Begun) and not answer.reply
+    receipt = answer.receipt if isinstance(answer, Begun) else answer
+    if receipt.repeated and not is_turn_taken_anew:
+        return Touch(session_id=command.session_id, owner=ANY)
+    return replace(command, last=0) if isinstance(command, BeginTurn) else command
 
 
 def _marked(answer: Any, fallback: str) -> Any:
-    """*answer* with the mark that it comes from here."""
+    """Mark that *answer* comes from here."""
     if isinstance(answer, Receipt):
         return replace(answer, level=fallback, fallback=fallback)
     return replace(

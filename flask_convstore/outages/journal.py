@@ -1,10 +1,10 @@
 """A journal of commands in a folder of this host, shared by its processes.
 
-A folder holds ``journal.sqlite`` and, while commands wait in it, an empty file ``pending``: whether there is anything to
-look for costs a call one microsecond. Without a folder it is this process's memory.
+The folder holds ``journal.sqlite``. While commands wait there, it also holds an empty file ``pending``, which a call looks
+for in one microsecond. Without a folder the journal lies in the memory of this process.
 
-What it holds are sessions, whole: each with its commands since it was started, oldest first. They stay until all of them
-have been replayed, so that any process can tell the session from them.
+The journal holds whole sessions: each with its commands since it was started, oldest first. They stay until all of them have
+been replayed, so that any process can fold them into the session.
 """
 
 from __future__ import annotations
@@ -44,36 +44,36 @@ _SELECT = (
     "SELECT session_id, owner, first, last, replayed, expires_at_ms, created_here_ms, created_there_ms FROM sessions "
 )
 _STARTS_MS = TOMBSTONE_MS
-"""How long the token of a start leads to its session: as long as a store knows a token behind its session's end."""
+"""Time for which the token of a start leads to its session. A store knows a token as long after its session's end."""
 
 NEVER_MS = 2**53
-"""The end of an entry that waits for the store however long that takes."""
+"""The end of a session that waits for the store however long that takes."""
 
 
-class Entry(NamedTuple):
+class JournalledSession(NamedTuple):
     """A session in the journal.
 
     Attributes:
-        owner: Whose it is; None: nobody's.
-        first, last: The numbers of its commands.
-        replayed: The number of the last one that has been replayed.
-        expires_at_ms: When its lifetime is over; ``NEVER_MS`` if it has ended, and only the store has to hear of that.
-        created_here_ms, created_there_ms: The session's time of creation as its commands have it, and as the store has it,
-            once its start was replayed there.
+        owner: The owner's name; None: nobody.
+        first, last: Numbers of its first and last command; 0: it has none yet.
+        replayed: Number of the last command that has been replayed.
+        expires_at_ms: End of its lifetime; ``NEVER_MS`` if the session has ended, and only the store has to hear of that.
+        created_here_ms, created_there_ms: Time of creation as its commands have it, and as the store has it, once the start
+            was replayed there.
     """
 
     session_id: str
-    owner: str | None
-    first: int
-    last: int
-    replayed: int
-    expires_at_ms: int
+    owner: str | None = None
+    first: int = 0
+    last: int = 0
+    replayed: int = 0
+    expires_at_ms: int = 0
     created_here_ms: int = 0
     created_there_ms: int = 0
 
 
 class Row(NamedTuple):
-    """A command, as text, and when it was accepted."""
+    """A command as text, with its number and its time of acceptance."""
 
     number: int
     at_ms: int
@@ -81,14 +81,14 @@ class Row(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What waits in a journal, and what has become of the rest.
+    """Counts of the commands in a journal, and of those that it has got rid of.
 
     Attributes:
         pending: Commands that wait.
-        oldest_at_ms: When the oldest of them was accepted.
+        oldest_at_ms: Time of acceptance of the oldest of them.
         dropped: Commands that were not replayed, because their session had been deleted or had expired meanwhile.
-        aside: Commands that could not be replayed, and are kept for somebody to look at.
-        problem: What is wrong with the journal itself, or with another one of this store; None if nothing is.
+        aside: Commands that could not be replayed, and are kept for an operator to look at.
+        problem: Problem of the journal itself, or of another one of this store; None: there is none.
     """
 
     pending: int = 0
@@ -99,15 +99,16 @@ class Status(NamedTuple):
 
 
 class Journal:
-    """The journal of one store on this host. Opens nothing before it is needed; each process has a connection of its own.
+    """The journal of one store on this host. It opens nothing before it is needed. Each process has its own connection.
 
     Args:
-        folder: Where it lies; None: in memory. Journals of the same store name for other targets lie beside it.
-        target: Names the store whose commands these are; another one's are set aside.
-        max_bytes: How large it may get.
+        folder: The folder of the journal; None: it lies in memory. Journals of the same store name for other targets lie
+            beside it.
+        target: Names the store whose commands these are. The file of another target is set aside.
+        max_bytes: Greatest size.
         timeout: Seconds to wait for other threads and processes, in all.
 
-    Every method raises ``StoreUnavailable`` when it cannot do what it should; nothing was written then.
+    Every method raises ``StoreUnavailable`` when it fails. Nothing was written then.
     """
 
     def __init__(self, folder: Path | None, target: str, max_bytes: int, timeout: float) -> None:
@@ -119,34 +120,34 @@ class Journal:
 
     @property
     def kind(self) -> str:
-        """``journal`` or ``memory``: what is acknowledged here survives the process, or does not."""
+        """``journal`` if acknowledged commands survive the process, else ``memory``."""
         return "journal" if self._folder else "memory"
 
     @property
     def opened(self) -> int:
-        """How often it was opened by this process: what was known of it before may not hold any more."""
+        """Number of times that this process has opened it. Knowledge of an earlier file may not hold any more."""
         return self._file.opened
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A connection, for this thread alone in this process; other processes may write meanwhile."""
+        """A connection for this thread alone in this process. Other processes may write meanwhile."""
         return self._file.reading()
 
     def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A transaction, alone among all threads and processes. What it does is on the disk at its end, or not done."""
+        """A transaction, alone among all threads and processes. At its end all of it is on the disk, or nothing."""
         return self._file.writing()
 
     def close(self) -> None:
-        """Give up the connection; the next call opens a new one. A journal in memory stays."""
+        """Give up the connection. The next call opens a new one. A journal in memory stays."""
         self._file.close()
 
     def warn(self, problem: str) -> None:
-        """Log a problem, and tell it with the status."""
+        """Log a problem, and show it in the status."""
         self._file.warn(problem)
 
-    # ---- whether there is anything
+    # ---- the marker
 
     def may_hold(self) -> bool:
-        """Whether commands may wait here. Costs next to nothing."""
+        """Tell whether commands may wait here. That costs next to nothing."""
         if not self._folder:
             return self._is_marked
         if self._learned_by != os.getpid():
@@ -154,11 +155,11 @@ class Journal:
         return os.access(self._marker, os.F_OK)
 
     def exists(self) -> bool:
-        """Whether there is a journal at all."""
+        """Tell whether there is a journal at all."""
         return self._file.exists()
 
     def _learn(self) -> None:
-        """Once in each process: the marker is a hint that a power cut may have taken away."""
+        """Look into the journal once in each process. The marker is a hint that a power cut may have taken away."""
         self._learned_by = os.getpid()
         with contextlib.suppress(StoreUnavailable, OSError):
             if self.exists() and self.status().pending:
@@ -168,8 +169,8 @@ class Journal:
         for other in self._folder.parent.glob(f"{name}-*/pending"):
             if other.parent != self._folder and other.parent.name.rpartition("-")[0] == name:
                 self._file.warn(
-                    f"writes wait in {other.parent} for a store that is not this one any more: start an app with that one's "
-                    "URL and prefix to hand them over, or remove the folder"
+                    f"writes wait in {other.parent} for a store that is not this one any more. "
+                    "Start an app with the URL and prefix of that store to hand them over, or remove the folder."
                 )
 
     def _mark(self) -> None:
@@ -179,7 +180,7 @@ class Journal:
             flush(self._folder)
 
     def unmark_if_empty(self) -> bool:
-        """Whether nothing waits any more; then the next calls need not look."""
+        """Remove the marker if nothing waits any more, so that the next calls need not look. False if something waits."""
         with self.writing() as connection:
             if connection.execute("SELECT 1 FROM sessions LIMIT 1").fetchone():
                 return False
@@ -192,115 +193,119 @@ class Journal:
 
     # ---- sessions and their commands
 
-    def find(self, namespace: str, session_id: str) -> Entry | None:
-        """The session, if it is here."""
+    def find(self, namespace: str, session_id: str) -> JournalledSession | None:
+        """The session with that id; None if it is not here."""
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND session_id = ?"
             found = connection.execute(query, (namespace, session_id)).fetchone()
-            return Entry(*found) if found else None
+            return JournalledSession(*found) if found else None
 
-    def rows(self, namespace: str, entry: Entry, after: int, limit: int = -1) -> list[Row]:
-        """The commands of a session behind number *after*, oldest first."""
+    def rows(self, namespace: str, journalled: JournalledSession, after: int, limit: int = -1) -> list[Row]:
+        """Commands of a session behind number *after*, oldest first."""
         with self.reading() as connection:
             query = (
                 "SELECT number, at_ms, command FROM commands "
                 "WHERE namespace = ? AND session_id = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?"
             )
-            where = (namespace, entry.session_id, max(after, entry.first - 1), entry.last, limit)
+            where = (namespace, journalled.session_id, max(after, journalled.first - 1), journalled.last, limit)
             return [Row(*row) for row in connection.execute(query, where)]
 
-    def sessions(self, namespace: str, after: int, limit: int) -> list[Entry]:
-        """Sessions that were started here behind command *after*, oldest first."""
+    def sessions(self, namespace: str, after: int, limit: int) -> list[JournalledSession]:
+        """Sessions that were started here behind the command number *after*, oldest first."""
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND first > ? ORDER BY first LIMIT ?"
-            return [Entry(*row) for row in connection.execute(query, (namespace, after, limit))]
+            return [JournalledSession(*row) for row in connection.execute(query, (namespace, after, limit))]
 
-    def expired(self, namespace: str, limit: int) -> list[Entry]:
+    def expired(self, namespace: str, limit: int) -> list[JournalledSession]:
         """Sessions whose lifetime is over."""
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND expires_at_ms <= ? LIMIT ?"
-            return [Entry(*row) for row in connection.execute(query, (namespace, now_ms(), limit))]
+            return [JournalledSession(*row) for row in connection.execute(query, (namespace, now_ms(), limit))]
 
     def started_with(self, namespace: str, token: str) -> str | None:
-        """The session that was started here with *token* within the last day."""
+        """The id of the session that was started here with *token* within the last day; None: there is none."""
         with self.reading() as connection:
             query = "SELECT session_id FROM starts WHERE namespace = ? AND token = ?"
             found = connection.execute(query, (namespace, token)).fetchone()
             return found[0] if found else None
 
     def namespaces(self) -> list[str]:
-        """Whose commands wait."""
+        """Namespaces whose commands wait."""
         with self.reading() as connection:
             return [name for (name,) in connection.execute("SELECT DISTINCT namespace FROM sessions")]
 
-    def add(self, namespace: str, entry: Entry, at_ms: int, text: bytes, start_token: str | None = None) -> Entry:
-        """Add a command to a session that has *entry* now, in a transaction of ``writing``; its entry then.
+    def add(
+        self, namespace: str, journalled: JournalledSession, at_ms: int, text: bytes, start_token: str | None = None
+    ) -> JournalledSession:
+        """Add a command to a session, in a transaction of ``writing``. Return the session as it is then.
 
-        *entry* has the session's owner and end as they are after it; of one that is new here ``first`` is 0. With
-        *start_token* the token leads to the session for a day.
+        *journalled* has the owner and the end as they are after the command. A *start_token* leads to the session for a day.
         """
         self._mark()
         with self.reading() as connection:
             query = "INSERT INTO commands (namespace, session_id, at_ms, command) VALUES (?, ?, ?, ?)"
-            number = connection.execute(query, (namespace, entry.session_id, at_ms, text)).lastrowid or 0
-            entry = entry._replace(first=entry.first or number, last=number)
+            number = connection.execute(query, (namespace, journalled.session_id, at_ms, text)).lastrowid or 0
+            journalled = journalled._replace(first=journalled.first or number, last=number)
             query = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            connection.execute(query, (namespace, *entry))
+            connection.execute(query, (namespace, *journalled))
             if start_token:
-                values = (namespace, start_token, entry.session_id, at_ms)
+                values = (namespace, start_token, journalled.session_id, at_ms)
                 connection.execute("INSERT OR REPLACE INTO starts VALUES (?, ?, ?, ?)", values)
-        return entry
+        return journalled
 
     # ---- replaying
 
     def replaying(self) -> AbstractContextManager[bool]:
-        """Whether this process may replay: one at a time does. It ends with the process."""
+        """Tell whether this process may replay, which one process at a time does. The right ends with the process."""
         return self._file.exclusive("replaying")
 
-    def replayed(self, namespace: str, entry: Entry, dropped: int) -> Entry | None:
-        """Note how far a session was replayed, all but *dropped* commands; its entry then. None: it is not here any more."""
+    def replayed(self, namespace: str, journalled: JournalledSession, dropped: int) -> JournalledSession | None:
+        """Note how far a session was replayed, all but *dropped* commands.
+
+        Return the session as it is then; None if all of it was replayed, or it is not here any more.
+        """
         with self.writing() as connection:
             _count_dropped(connection, dropped)
-            found = self.find(namespace, entry.session_id)
-            if not found or found.first != entry.first:
+            found = self.find(namespace, journalled.session_id)
+            if not found or found.first != journalled.first:
                 return None
-            where = (namespace, entry.session_id)
-            if found.last == entry.replayed:
+            where = (namespace, journalled.session_id)
+            if found.last == journalled.replayed:
                 _forget(connection, where)
                 return None
             query = "UPDATE sessions SET replayed = ?, created_here_ms = ?, created_there_ms = ? "
-            values = (entry.replayed, entry.created_here_ms, entry.created_there_ms)
+            values = (journalled.replayed, journalled.created_here_ms, journalled.created_there_ms)
             connection.execute(query + "WHERE namespace = ? AND session_id = ?", (*values, *where))
-            return entry._replace(last=found.last)
+            return journalled._replace(last=found.last)
 
-    def end(self, namespace: str, entry: Entry, instead: Sequence[tuple[int, bytes]]) -> None:
-        """Put other commands, *instead* (time and text), in the place of those of a session that were not replayed.
+    def end(self, namespace: str, journalled: JournalledSession, instead: Sequence[tuple[int, bytes]]) -> None:
+        """Put other commands, *instead* (time and text), in the place of those that were not replayed yet.
 
-        The last one ends the session. Nothing if others have added to it meanwhile.
+        The last of them ends the session. Does nothing if others have added to the session meanwhile.
         """
         with self.writing() as connection:
-            where = (namespace, entry.session_id)
-            if self.find(*where) != entry:
+            where = (namespace, journalled.session_id)
+            if self.find(*where) != journalled:
                 return
             query = "DELETE FROM commands WHERE namespace = ? AND session_id = ? AND number > ?"
-            gone = connection.execute(query, (*where, entry.replayed)).rowcount
+            gone = connection.execute(query, (*where, journalled.replayed)).rowcount
             _forget(connection, where)
             _count_dropped(connection, gone - len(instead) + 1)  # the last one of those is nobody's
-            here = entry._replace(first=0, replayed=0, expires_at_ms=NEVER_MS)
+            here = journalled._replace(first=0, replayed=0, expires_at_ms=NEVER_MS)
             for at_ms, text in instead:
                 here = self.add(namespace, here, at_ms, text)
 
-    def set_aside(self, namespace: str, entry: Entry, problem: str) -> None:
-        """Keep the commands of a session that have not been replayed, and cannot be, for somebody to look at."""
+    def set_aside(self, namespace: str, journalled: JournalledSession, problem: str) -> None:
+        """Keep commands that cannot be replayed for an operator to look at."""
         with self.writing() as connection:
-            rows = self.rows(namespace, entry, entry.replayed)
-            _forget(connection, (namespace, entry.session_id))  # first: a full journal has room for them then
+            rows = self.rows(namespace, journalled, journalled.replayed)
+            _forget(connection, (namespace, journalled.session_id))  # first: a full journal has room for them then
             for row in rows:
-                values = (row.number, namespace, entry.session_id, row.at_ms, row.text, problem)
+                values = (row.number, namespace, journalled.session_id, row.at_ms, row.text, problem)
                 connection.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def status(self) -> Status:
-        """What waits here, and what has become of the rest."""
+        """Count the commands."""
         if not self.exists():
             return Status(problem=self._file.problem)
         with self.reading() as connection:
@@ -310,7 +315,7 @@ class Journal:
             return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._file.problem)
 
     def is_usable(self) -> bool:
-        """Whether it can be written to."""
+        """Tell whether the journal can be written to."""
         try:
             with self.writing() as connection:
                 connection.execute("INSERT OR REPLACE INTO about VALUES ('checked', zeroblob(10000))")

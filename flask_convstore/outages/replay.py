@@ -1,7 +1,7 @@
-"""What waits in a journal is handed over to the store, in the background: each session's commands in order, by their tokens.
+"""The replay of a journal: commands that wait are handed over to the store in the background.
 
-One process of a host does it at a time, whichever it is; a lock that ends with the process says so. Until the store answers,
-this asks for it, so that nobody who waits for an answer has to.
+Each session's commands go in order, by their tokens. One process of a host replays at a time, under a lock that ends with
+the process. Until the store answers, the replay asks for it, so that no caller has to wait for that.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ..stores.store import Store
 from .circuit import Circuit
 from .command_json import command_of
 from .fallback import FallbackStore
-from .journal import Entry, Journal, Row
+from .journal import Journal, JournalledSession, Row
 
 _log = logging.getLogger("flask_convstore")
 
 _PAGE = 100
 _PAUSE = 0.2
-"""Seconds from one try to the next. While the circuit is open, most of them end before anything is sent."""
+"""Seconds between two tries. While the circuit is open, most tries end before anything is sent."""
 
 
 class Part(NamedTuple):
-    """One namespace: the store that its commands are for, and the store around it that keeps them."""
+    """One namespace: the store that its commands are for, and the fallback around it that keeps them."""
 
     namespace: str
     store: Store
@@ -40,11 +40,11 @@ class Part(NamedTuple):
 
 
 class Replayer:
-    """Replays a journal, in a thread of its own, for as long as there is something in it.
+    """Replays a journal in a thread of its own, which lives while commands wait.
 
     Args:
-        parts: Gives what the journal may hold commands for.
-        batch: How many commands are replayed before it is noted, and may be replayed again after a crash.
+        parts: Gives the namespaces for which the journal may hold commands.
+        batch: Number of commands that are replayed before it is noted. After a crash so many may be replayed again.
     """
 
     def __init__(self, journal: Journal, circuit: Circuit, parts: Callable[[], Collection[Part]], batch: int) -> None:
@@ -56,7 +56,7 @@ class Replayer:
         self._runs_in = 0
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Start the thread, unless it runs."""
         if self._runs_in == os.getpid():
             return
         thread = threading.Thread(target=self._run, name="convstore-replay", daemon=True)
@@ -81,7 +81,7 @@ class Replayer:
                 if self._journal.unmark_if_empty():
                     continue
             except StoreUnavailable:
-                pass  # the circuit knows, and health says so
+                pass  # the circuit knows, and health shows it
             except Exception as error:
                 if str(error) != told:
                     told = str(error)
@@ -107,7 +107,7 @@ class Replayer:
         next(iter(parts)).store.ping()
         with self._journal.replaying() as is_mine:
             if not is_mine:
-                self._circuit.try_now()  # the process that does it has got an answer
+                self._circuit.try_now()  # the process that replays has got an answer
                 return
             for part in parts:
                 self._replay_all(part)
@@ -115,36 +115,36 @@ class Replayer:
     def _replay_all(self, part: Part) -> None:
         after, failed = 0, None
         while entries := self._journal.sessions(part.namespace, after, _PAGE):
-            for entry in entries:
+            for journalled in entries:
                 try:
-                    replay(part.store, self._journal, part.namespace, entry, self._batch)
+                    replay(part.store, self._journal, part.namespace, journalled, self._batch)
                 except TurnInProgress:
-                    continue  # another host's: it ends, or its lease does
+                    continue  # another host's turn: it ends, or its lease does
                 except StoreUnavailable as error:
                     if self._circuit.is_open:
                         raise
                     failed = error  # perhaps only a part of a Cluster is away
                     continue
-                part.fallback.forget(entry.session_id)
+                part.fallback.forget(journalled.session_id)
             after = entries[-1].first
         if failed:
             raise failed
 
 
-def replay(store: Store, journal: Journal, namespace: str, entry: Entry, batch: int) -> None:
-    """Hand over one session: all its commands, in order. How far it has come is noted, whatever happens.
+def replay(store: Store, journal: Journal, namespace: str, journalled: JournalledSession, batch: int) -> None:
+    """Hand over one session: all its commands, in order. The progress is noted, whatever happens.
 
-    Commands of a session that is not there any more, deleted or expired meanwhile, are dropped and counted. A session with a
-    command that the store refuses for good is set aside.
+    Commands of a session that was deleted or has expired meanwhile are dropped and counted. A session with a command that
+    the store refuses for good is set aside.
 
     Args:
-        batch: So many commands at most are replayed before that is noted: after a crash they come again, and the store must
-            know all their tokens. Behind a turn's beginning it is noted at once: that may not come again when it has ended.
+        batch: Most commands that are replayed before that is noted. After a crash they come again, and the store must know
+            all their tokens. The beginning of a turn is noted at once, since it may not come again when the turn has ended.
 
     Raises:
         StoreUnavailable, StoreMisconfigured, TurnInProgress: The store does not take the next command for now.
     """
-    going: Entry | None = entry
+    going: JournalledSession | None = journalled
     while going:
         reached, dropped = going, 0
         try:
@@ -165,11 +165,13 @@ def replay(store: Store, journal: Journal, namespace: str, entry: Entry, batch: 
         going = journal.replayed(namespace, reached, dropped)
 
 
-def _replayed(store: Store, entry: Entry, row: Row, given: Command | BeginTurn) -> tuple[Entry, bool]:
-    """The entry when the command *given* in *row* was done, and whether that had to be dropped."""
-    command = _as_of(row, _as_there(given, entry))
+def _replayed(
+    store: Store, journalled: JournalledSession, row: Row, given: Command | BeginTurn
+) -> tuple[JournalledSession, bool]:
+    """Do the command *given* in *row*. Return the session as it is then, and whether the command had to be dropped."""
+    command = _as_of(row, _as_there(given, journalled))
     if isinstance(command, Put) and command.started_at_ms is not None:
-        return _started(store, entry, command)._replace(replayed=row.number), False
+        return _started(store, journalled, command)._replace(replayed=row.number), False
     is_dropped = False
     try:
         if isinstance(command, BeginTurn):
@@ -181,34 +183,34 @@ def _replayed(store: Store, entry: Entry, row: Row, given: Command | BeginTurn) 
     except TurnLost:
         if not isinstance(command, (RenewTurn, BeginTurn)):  # a turn that was begun before, and has ended
             raise
-    return entry._replace(replayed=row.number), is_dropped
+    return journalled._replace(replayed=row.number), is_dropped
 
 
-def _started(store: Store, entry: Entry, command: Put) -> Entry:
-    """The entry when *command* has started its session in the store too.
+def _started(store: Store, journalled: JournalledSession, command: Put) -> JournalledSession:
+    """Start a session in the store too. Return it as the journal knows it then.
 
     Raises:
         SessionNotFound: The id is another owner's.
     """
     receipt = store.apply(command)
-    if command.instead_of:  # what a first try may have left, and nobody knows of
+    if command.instead_of:  # a first try may have left that session, and nobody knows its id
         with contextlib.suppress(SessionNotFound):
             left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
             store.apply(left)
-    return entry._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=receipt.created_at_ms)
+    return journalled._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=receipt.created_at_ms)
 
 
 def _as_of(row: Row, command: Any) -> Any:
-    """*command* as one that was accepted then: with what is left of a lease, with the time of a deletion."""
+    """Give *command* the rest of its lease, or its time of deletion, as it was accepted earlier."""
     if isinstance(command, (BeginTurn, RenewTurn)):
         left_ms = row.at_ms + command.lease_ms - now_ms()
         return replace(command, lease_ms=min(command.lease_ms, max(0, left_ms)))
     return replace(command, at_ms=row.at_ms) if isinstance(command, Delete) else command
 
 
-def _as_there(command: Any, entry: Entry) -> Any:
-    """*command* with the time of creation that its session has in the store, where that is another one than here."""
-    here, there = entry.created_here_ms, entry.created_there_ms
+def _as_there(command: Any, journalled: JournalledSession) -> Any:
+    """Give *command* the time of creation that its session has in the store, where it has another one here."""
+    here, there = journalled.created_here_ms, journalled.created_there_ms
     if here == there or (isinstance(command, Put) and command.started_at_ms):
         return command
     if getattr(command, "created_at_ms", None) == here:

@@ -96,7 +96,7 @@ def base_created(save: Put | Merge, receipt: Receipt, origin: str) -> Base:
         fields = {name: text for name, _, text in save.fields if text is not None}
     return Base(
         origin=origin,
-        session_id=save.session_id,
+        session_id=receipt.session_id or save.session_id,
         version=receipt.version,
         created_at_ms=receipt.created_at_ms,
         updated_at_ms=receipt.updated_at_ms,

@@ -48,7 +48,8 @@ class ObservedStore(StoreAround):
         is_ended_turn = isinstance(command, (CommitTurn, MoveConversation))
         is_first = not receipt.repeated or not command.digest or is_ended_turn
         if is_first:
-            self._signal(command, receipt)
+            started_as = receipt.session_id
+            self._signal(replace(command, session_id=started_as) if started_as else command, receipt)
         return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
 
     def begin(self, command: BeginTurn) -> Begun:

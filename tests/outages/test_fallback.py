@@ -48,7 +48,6 @@ from flask_convstore.domain.results import ANY, Alias, Begun, Messages
 from flask_convstore.errors import (
     ConvstoreError,
     SessionExists,
-    SessionMoved,
     SessionNotFound,
     StoreUnavailable,
     TurnInProgress,
@@ -145,6 +144,19 @@ def start(session_id: str, *texts: str, mode: Any = "replace", owner: Any = None
 def upsert(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Merge:
     history = Extend(0, tuple(said(text) for text in texts))
     return Merge(session_id=session_id, owner=owner, shape="full", history=history, creates=True, **given)
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], int]) -> None:
+    for room in ("fallback", "journal_view"):
+        monkeypatch.setattr(f"flask_convstore.outages.{room}.now_ms", clock)
+
+
+def start_away(worker: Store, *texts: str, owner: Any = None, **given: Any) -> str:
+    """Start a session under an id of ours while the store is away; the id that it has got instead."""
+    receipt = worker.apply(start(new_id(), *texts, mode="create", owner=owner, may_start_away=True, **given))
+    assert receipt.fallback
+    assert receipt.session_id
+    return receipt.session_id
 
 
 def append(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Append:
@@ -318,8 +330,7 @@ def test_a_turn_whose_lease_is_over_does_not_stand_in_the_way_of_the_next(host: 
 
 def test_a_deleted_session_stays_deleted(host: Host) -> None:
     one, other = host.workers
-    session_id = id_made_away()
-    one.apply(start(session_id, "a", mode="create"))
+    session_id = start_away(one, "a")
     other.apply(Delete(session_id=session_id, owner=None))
     assert one.load(session_id, None) is None
     with pytest.raises(SessionNotFound):
@@ -397,8 +408,7 @@ def test_a_session_lives_from_its_last_interaction_whoever_has_seen_it(host: Hos
 
 def test_a_stranger_is_told_what_they_would_be_told_if_it_were_not_here(host: Host) -> None:
     worker = host.workers[0]
-    session_id = id_made_away()
-    worker.apply(start(session_id, "a", mode="create", owner="alice"))
+    session_id = start_away(worker, "a", owner="alice")
     missing = id_made_away()
     for here in (False, True):
         host.switch.is_away = not here
@@ -415,8 +425,7 @@ def test_a_stranger_is_told_what_they_would_be_told_if_it_were_not_here(host: Ho
 def test_an_id_made_while_away_is_unknown_elsewhere_until_its_lifetime_is_over(tmp_path: Path) -> None:
     store = MemoryStore(LIMITS)
     one, other = Host(store, tmp_path / "one"), Host(store, tmp_path / "other")
-    session_id = id_made_away()
-    one.workers[0].apply(start(session_id, "a", mode="create"))
+    session_id = start_away(one.workers[0], "a")
     elsewhere = other.workers[0]
     other.switch.is_away = False
     with pytest.raises(StoreUnavailable, match="by a host that has not handed it over yet"):
@@ -437,43 +446,117 @@ def test_an_id_made_while_away_is_unknown_elsewhere_until_its_lifetime_is_over(t
 
 def test_a_start_with_a_token_leads_to_one_session_whoever_is_asked(host: Host) -> None:
     one, other = host.workers
-    first, second = id_made_away(), id_made_away()
-    token = {"token": "T", "digest": "d", "mode": "create"}
-    one.apply(start(first, "a", **token))
-    for session_id in (second, new_id()):
-        with pytest.raises(SessionMoved) as moved:
-            other.apply(start(session_id, "a", **token))
-        assert moved.value.moved_to == first
-    assert other.apply(start(first, "a", **token)).repeated
+    token = {"token": "T", "digest": "d"}
+    first = start_away(one, "a", **token)
+    again = start(new_id(), "a", mode="create", may_start_away=True, **token)
+    for worker in host.workers:
+        for command in (again, replace(again, session_id=new_id())):
+            receipt = worker.apply(command)
+            assert (receipt.session_id, receipt.repeated, receipt.fallback) == (first, True, "journal")
+    assert start_away(other, "a", token="U", digest="d") != first
+    assert host.journals[0].status().pending == 6
     host.come_back()
-    with pytest.raises(SessionMoved):
-        other.apply(start(new_id(), "a", **token))
-    assert other.apply(start(first, "a", **token)).repeated
+    receipt = other.apply(again)
+    assert (receipt.session_id, receipt.repeated, receipt.fallback) == (first, True, None)
+    host.switch.is_away = True
+    with pytest.raises(StoreUnavailable):  # not a second session
+        other.apply(again)
+    assert not host.journals[0].may_hold()
 
 
-def test_a_create_can_be_started_under_another_id(host: Host) -> None:
+def test_workers_that_race_with_one_token_start_one_session(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other worker has started it between this one's look at the journal and its write."""
+    one, other = host.workers
+    token = {"token": "T", "digest": "d"}
+    looked = host.journals[0].started_with
+    monkeypatch.setattr(host.journals[0], "started_with", lambda *asked: None)
+    first = start_away(other, "a", **token)
+
+    def writing() -> Any:
+        monkeypatch.setattr(host.journals[0], "started_with", looked)
+        return Journal.writing(host.journals[0])
+
+    monkeypatch.setattr(host.journals[0], "writing", writing)
+    receipt = one.apply(start(new_id(), "a", mode="create", may_start_away=True, **token))
+    assert (receipt.session_id, receipt.repeated) == (first, True)
+    assert host.journals[0].status().pending == 2
+
+
+@pytest.mark.parametrize("written", [None, False])
+def test_only_a_create_that_may_is_started_under_another_id(host: Host, written: bool | None) -> None:
+    worker = host.workers[0]
+    host.switch.written = written
+    with pytest.raises(StoreUnavailable):
+        worker.apply(start(new_id(), "a", mode="create"))
+    assert not host.journals[0].may_hold()
+    session_id = start_away(worker, "a")
+    assert made_away_at_ms(session_id)
+    assert texts_in(host.workers[1], session_id) == ["a"]
+
+
+def test_what_is_written_is_not_started_again(host: Host) -> None:
+    """Only too few replicas have confirmed it."""
+    host.switch.written = True
+    with pytest.raises(StoreUnavailable) as caught:
+        host.workers[0].apply(start(new_id(), "a", mode="create", may_start_away=True))
+    assert caught.value.written
+    assert not host.journals[0].may_hold()
+
+
+def test_a_start_that_the_journal_cannot_take_is_refused_as_the_store_has(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> Any:
+        raise StoreUnavailable("the journal is full", written=False)
+
     host.switch.written = None
-    with pytest.raises(StoreUnavailable) as refused:
-        host.workers[0].apply(start(new_id(), "a", mode="create"))
-    assert refused.value.can_start
+    monkeypatch.setattr(host.journals[0], "writing", full)
+    with pytest.raises(StoreUnavailable, match=r"^away") as caught:
+        host.workers[0].apply(start(new_id(), "a", mode="create", may_start_away=True))
+    assert (caught.value.written, str(caught.value.__cause__)) == (None, "the journal is full; nothing was written")
+
+
+def test_who_starts_while_others_ask_does_not_ask_too(host: Host) -> None:
+    worker = host.workers[0]
+    start_away(worker, "a")
+    host.switch.is_away = False
+    host.circuit._threshold = 1
+    host.circuit.failed()
+    before = len(host.switch.calls)
+    assert start_away(worker, "b")
+    assert len(host.switch.calls) == before
 
 
 def test_what_a_first_try_may_have_left_is_removed(host: Host) -> None:
     worker = host.workers[0]
+    first = start(new_id(), "a", mode="create", may_start_away=True)
     host.switch.is_away = False
-    host.switch.apply(start("first", "a", mode="create"))
-    host.switch.is_away = True
-    session_id = id_made_away()
-    worker.apply(start(session_id, "a", mode="create", instead_of="first"))
+    host.switch.apply(first)
+    host.switch.is_away, host.switch.written = True, None
+    session_id = worker.apply(first).session_id
+    assert session_id
     host.come_back()
-    assert worker.load("first", None) is None
+    assert worker.load(first.session_id, None) is None
     assert texts_in(worker, session_id) == ["a"]
+
+
+@pytest.mark.parametrize(("written", "token"), [(False, {}), (None, {"token": "T", "digest": "d"})])
+def test_what_a_first_try_has_not_left_or_somebody_may_know_stays(
+    host: Host, written: bool | None, token: dict[str, str]
+) -> None:
+    worker = host.workers[0]
+    first = start(new_id(), "a", mode="create", may_start_away=True, **token)
+    host.switch.is_away = False
+    host.switch.apply(first)
+    host.switch.is_away, host.switch.written = True, written
+    assert worker.apply(first).session_id
+    host.come_back()
+    assert texts_in(worker, first.session_id) == ["a"]
 
 
 def test_what_the_store_refuses_for_good_is_set_aside(host: Host) -> None:
     worker, journal = host.workers[0], host.journals[0]
-    session_id = id_made_away()
-    worker.apply(start(session_id, "a", mode="create"))
+    session_id = start_away(worker, "a")
     worker.apply(append(session_id, "b"))
     worker.apply(start("fine", "c"))
     host.switch.is_away = False
@@ -773,7 +856,7 @@ def test_a_view_of_a_session_that_is_handed_over_between_two_looks(
 
 def test_every_worker_tells_the_same_times(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     ticking = itertools.count(now_ms())
-    monkeypatch.setattr("flask_convstore.outages.fallback.now_ms", lambda: next(ticking))
+    set_clock(monkeypatch, lambda: next(ticking))
     one, other = host.workers
     one.apply(start("s", "a"))
     one.apply(append("s", "b"))
@@ -787,7 +870,7 @@ def test_a_session_that_expires_while_it_is_written_is_the_same_for_every_worker
     one, other = host.workers
     began = now_ms()
     clock: Iterator[int] = itertools.repeat(began)
-    monkeypatch.setattr("flask_convstore.outages.fallback.now_ms", lambda: next(clock))
+    set_clock(monkeypatch, lambda: next(clock))
     one.apply(start("s", "a", ttl_ms=50))
     clock = itertools.count(began + 49)
     field = FieldChange("f", None, b"1")

@@ -68,12 +68,14 @@ def test_what_is_started_while_redis_is_away_is_there_afterwards(redis_server: S
     before = service.start()
     redis_server.kill()
 
-    started = service.client.post("/sessions", json={"data": {"plan": "a"}, "message": {"content": "hi"}})
+    with heard(service) as told_of:
+        started = service.client.post("/sessions", json={"data": {"plan": "a"}, "message": {"content": "hi"}})
     shown = Service.json(started, 201)
     assert (started.headers["Convstore-Degraded"], started.headers["Convstore-Level"]) == ("journal", "journal")
     assert shown["degraded"] is True
     session_id = shown["session_id"]
     assert made_away_at_ms(session_id)
+    assert {facts["session_id"] for name, facts in told_of if name == "session-started"} == {session_id}
     said = service.client.post(f"/sessions/{session_id}/messages", json={"content": "more"})
     assert (said.status_code, said.headers["Convstore-Degraded"]) == (201, "journal")
     read = service.client.get(f"/sessions/{session_id}")

@@ -1,0 +1,95 @@
+"""One session as its commands in the journal tell it.
+
+The commands are folded by the rules of ``MemoryStore``. Each process does that for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ..domain.clock import now_ms
+from ..domain.commands import BeginTurn, Command, Delete, Put
+from ..domain.results import ANY, Begun, Limits, Messages, Owner, Receipt, Snapshot
+from ..errors import ConvstoreError, CorruptValue, SessionNotFound
+from ..stores.memory import MemoryStore
+from .command_json import command_of
+from .journal import JournalledSession, Row
+
+
+class JournalView:
+    """A session that the journal holds.
+
+    Attributes:
+        journalled: The journal's record of the session.
+        seen: The number of the last command that was folded.
+        last_at_ms: The time when that command was accepted.
+    """
+
+    def __init__(self, limits: Limits, journalled: JournalledSession) -> None:
+        self.journalled = journalled
+        self.seen = 0
+        self.last_at_ms = 0
+        self._then_ms: int | None = None
+        self._store = MemoryStore(limits, lambda: now_ms() if self._then_ms is None else self._then_ms)
+
+    def fold(self, row: Row) -> None:
+        """Do again what was done then. The command in *row* is proof that the session was there.
+
+        Raises:
+            CorruptValue: The command cannot be done again.
+        """
+        try:
+            command = command_of(row.text)
+            if not (isinstance(command, Put) and command.started_at_ms):
+                self._store.keep(command.session_id, row.at_ms + 1)
+            self._do(command, row.at_ms, in_place=True)
+        except SessionNotFound as error:
+            if not isinstance(command, Delete):
+                raise _unreadable(row, error) from error
+        except (ValueError, ConvstoreError) as error:
+            raise _unreadable(row, error) from error
+        self.seen, self.last_at_ms = row.number, row.at_ms
+
+    def do(self, command: Command | BeginTurn, at_ms: int) -> Receipt | Begun:
+        """Do *command* as of *at_ms*."""
+        return self._do(command, at_ms, in_place=False)
+
+    def _do(self, command: Command | BeginTurn, at_ms: int, *, in_place: bool) -> Receipt | Begun:
+        with self._as_of(at_ms):
+            if isinstance(command, BeginTurn):
+                return self._store.begin(command, in_place=in_place)
+            return self._store.apply(command, in_place=in_place)
+
+    def load(self, owner: Owner, last: int | None, at_ms: int | None = None) -> Snapshot | None:
+        """Read the session as of *at_ms*; None: now. That is no interaction."""
+        with self._as_of(at_ms):
+            return self._store.load(self.journalled.session_id, owner, last, is_interaction=False)
+
+    def messages(self, owner: Owner, before: int | None, limit: int) -> Messages | None:
+        """As ``Store.messages``."""
+        return self._store.messages(self.journalled.session_id, owner, before, limit)
+
+    def turn_remaining_ms(self, owner: Owner) -> int:
+        """As ``Store.turn_remaining_ms``."""
+        return self._store.turn_remaining_ms(self.journalled.session_id, owner)
+
+    def is_of(self, owner: Owner) -> bool:
+        """Tell whether the session is visible to *owner*."""
+        return owner in (ANY, self.journalled.owner) or self.load(owner, 0) is not None
+
+    def is_stale(self, snapshot: Snapshot) -> bool:
+        """Tell whether a read must be noted in the journal. There a session lives from its last command."""
+        return now_ms() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
+
+    @contextlib.contextmanager
+    def _as_of(self, at_ms: int | None) -> Iterator[None]:
+        self._then_ms = at_ms
+        try:
+            yield
+        finally:
+            self._then_ms = None
+
+
+def _unreadable(row: Row, error: Exception) -> CorruptValue:
+    return CorruptValue(f"the journal, command {row.number}", f"it cannot be done again ({error})")
