@@ -1,4 +1,4 @@
-"""How the examples are served: ``PORT=5000 gunicorn -c examples/gunicorn.py 'examples.chat.app:create_app()'``."""
+"""Settings of gunicorn for the examples: ``PORT=5000 gunicorn -c examples/gunicorn.py 'examples.chat.app:create_app()'``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent is gone, however that came about (Linux only)."""
+    """Have the kernel end this process when its parent has ended in any way (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def on_starting(server: Any) -> None:
-    """End with make, or whatever has started this."""
+    """End together with make, or another parent."""
     die_with_parent()
 
 
 def when_ready(server: Any) -> None:
-    """Say where to look, once there is something to see."""
+    """Print the address once the app is ready."""
     if not os.environ.get("QUIET"):
         print(f"Open http://{bind} (PORT=8000 for another port; Ctrl-C stops, and the conversations stay)", flush=True)

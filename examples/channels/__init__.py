@@ -1,1 +1,1 @@
-"""One chat for Telegram, Slack and the like: their conversations are aliases of sessions."""
+"""One chat for Telegram, Slack and the like: aliases lead from their conversations to sessions."""

@@ -1,6 +1,6 @@
 """One chat endpoint for Telegram, Slack and the like: the conversation of a channel is an alias that leads to a session.
 
-``resolve`` gets or creates the session, also where the last one was deleted or has expired; a turn keeps a message and its
+``resolve`` gets or creates the session, also if the last one was deleted or has expired. A turn keeps a message and its
 reply together. A message that is delivered again (the same ``message_id``) gets the first answer.
 """
 
@@ -31,11 +31,11 @@ api = Blueprint("chat", __name__, url_prefix="/api/v1/chat")
 SAID = "The user said before: "
 
 WINDOW = 20
-"""How many messages a reply is made from."""
+"""Number of messages that a reply is made from."""
 
 
 def create_app() -> Flask:
-    """The application; its sessions lie where ``CONVSTORE_URL`` says."""
+    """The application. ``CONVSTORE_URL`` names its store."""
     app = Flask(__name__)
     convstore.init_app(app)
     app.register_blueprint(api)
@@ -46,7 +46,7 @@ def create_app() -> Flask:
 
 @api.post("")
 def chat() -> Any:
-    """Answer a message; 409 while another one of this conversation is being answered."""
+    """Answer a message, or 409 while another message of this conversation is in progress."""
     alias, token = named_conversation(), given("message_id", required=False) or uuid4().hex
     message = Message({"role": "user", "content": given("message")}, {"user_id": given("user_id")})
     for _ in range(3):
@@ -61,27 +61,27 @@ def chat() -> Any:
             body = {"role": "assistant", "content": answer(turn.history, turn.data)}
             reply = turn.reply(Message(body, {"reply_to": token}))
         return answer_json(turn.session_id, reply)
-    return abort(409, "the conversation has gone on meanwhile: send the message anew")
+    return abort(409, "The conversation has gone on meanwhile. Send the message anew.")
 
 
 @api.delete("")
 def clear() -> Any:
-    """Forget the conversation; whether there was one."""
+    """Forget the conversation and say whether there was one."""
     return {"cleared": convstore.clear(named_conversation())}
 
 
 @api.post("/compact")
 def compact() -> Any:
-    """Go on with a summary and the last messages; the rest stays readable under the old id until it expires."""
+    """Go on with a summary and the last messages. The others stay readable under the old id until it expires."""
     session = convstore.resolve(named_conversation())
     if session is None:
-        abort(404, "there is no such conversation, or it has expired")
+        abort(404, "There is no such conversation, or it has expired.")
     compacted = convstore.compact(session.session_id, summary, keep=4)
     return {"session_id": compacted.session_id, "before": session.session_id, "messages": compacted.message_count}
 
 
 def answer(history: list[Any], data: dict[str, Any]) -> str:
-    """What the assistant says, by a few rules; a model would get the *history*. Changes of *data* are kept too."""
+    """Reply by a few rules. A model would get the *history*. Changes of *data* are kept too."""
     text = history[-1]["content"]
     data["heard"] = data.get("heard", 0) + 1
     if found := re.search(r"(?i)\bmy name is (\w+)", text):
@@ -93,13 +93,13 @@ def answer(history: list[Any], data: dict[str, Any]) -> str:
 
 
 def summary(left_out: list[Any]) -> str:
-    """What stands for the messages that are left out; a model would write a better one."""
+    """Summary of the messages that are left out. A model would write a better one."""
     said = [message["content"].removeprefix(SAID) for message in left_out if message["role"] in ("system", "user")]
     return SAID + "; ".join(said)
 
 
 def first_answer(session: Session | ListSession, token: str) -> Message | None:
-    """What was answered when the message came first; None if it was not."""
+    """The answer to the first delivery of the message, or None."""
     return next((message for message in session.messages if (message.metadata or {}).get("reply_to") == token), None)
 
 
@@ -125,6 +125,6 @@ def given(name: str, *, required: bool = True) -> str:
 
 
 def as_problem(error: HTTPException) -> Any:
-    """The app's own errors in the shape that those of the store have (RFC 9457)."""
+    """Give the app's own errors the shape of the store's errors (RFC 9457)."""
     body = {"title": error.name, "status": error.code, "detail": error.description}
     return body, error.code or 500, {"Content-Type": "application/problem+json"}

@@ -20,7 +20,7 @@ convstore = ConversationStore()
 
 
 def create_app(config: dict[str, Any] | None = None) -> Flask:
-    """The application; its sessions lie where ``CONVSTORE_URL`` says."""
+    """The application. ``CONVSTORE_URL`` names its store."""
     app = Flask(__name__)
     app.config.update(config or {})
     convstore.init_app(app)
@@ -35,14 +35,14 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
 @convstore.reply
 def reply(turn: Turn) -> str:
-    """What the chat answers."""
+    """Reply by a model if there is one, otherwise by rules."""
     if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
         return reply_by_model(turn.history)
     return reply_by_rule(turn.history)
 
 
 def reply_by_model(history: list[dict[str, Any]]) -> str:
-    """The reply of an OpenAI-compatible endpoint. The history is ready for it as it is."""
+    """The reply of an OpenAI-compatible endpoint, which takes the history unchanged."""
     base = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/")
     request = urllib.request.Request(
         f"{base}/chat/completions",
@@ -54,7 +54,7 @@ def reply_by_model(history: list[dict[str, Any]]) -> str:
 
 
 def reply_by_rule(history: list[dict[str, Any]]) -> str:
-    """A small talk that shows what is remembered."""
+    """A small talk that shows the memory of the chat."""
     said = [
         message["content"] for message in history if message["role"] == "user" and isinstance(message["content"], str)
     ]

@@ -1,7 +1,7 @@
 """A product assistant: it asks until it knows the product, matches it against norms, and answers questions about them.
 
 A session is a dict with ``history``, ``product_description``, ``complete``, ``matched_norms`` and ``all_norm_results``.
-Every view takes it out of ``conversation_sessions``, and changes it in place.
+Every view takes the dict out of ``conversation_sessions`` and changes it in place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUESTIONS = {
     "users": "Who will use it?",
     "market": "Where will it be sold?",
 }
-"""What must be known of a product, in the order of asking."""
+"""The questions about a product, in the order of asking."""
 
 
 def create_app() -> Flask:
@@ -110,7 +110,7 @@ def missing(session: dict[str, Any]) -> list[str]:
 
 
 def hear(session: dict[str, Any], message: str) -> None:
-    """Take *message* as the answer to what is missing first."""
+    """Take *message* as the answer to the first open question."""
     session["product_description"][missing(session)[0]] = message
     say(session, "user", message)
 
@@ -121,7 +121,7 @@ def ask_next(session: dict[str, Any]) -> str:
 
 
 def answer_from(matched: list[dict[str, Any]], question: str) -> str:
-    """What the matched norms say to *question*: about those that it names, or all of them."""
+    """Answer *question* from the matched norms, either those that it names or all of them."""
     named = [result for result in matched if result["norm"].lower() in question.lower()]
     if not matched:
         return "No norm of my list applies."

@@ -1,4 +1,4 @@
-"""A few norms, and the words of a description that speak for each. No legal advice: the list is an example."""
+"""A few norms, and the words of a description that speak for each. The list is an example, and no legal advice."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NORMS = {
     "EN ISO 12100": ("Safety of machinery: risk assessment", "machine machinery tool motor industry worker workers"),
     "EN ISO 13688": ("Protective clothing: general requirements", "clothing glove gloves textile worker workers"),
 }
-"""Number: title, and the words."""
+"""Title and words of each norm, by its number."""
 
 ENOUGH = 2
-"""So many of its words make a norm a match."""
+"""Number of its words that make a norm a match."""
 
 
 def results(description: str) -> list[dict[str, Any]]:
-    """Every norm with the words of it that *description* has, the best first."""
+    """All norms with their words in *description*, the best first."""
     words = set(re.findall(r"[a-z]+", description.lower()))
     found = [
         {"norm": norm, "title": title, "words": sorted(words & set(speaking.split()))}

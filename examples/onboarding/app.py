@@ -1,7 +1,7 @@
-"""An onboarding agent: it asks for name, role and goals, resumes after a restart, and forgets when all is told.
+"""An onboarding agent: it asks for name, role and goals, resumes after a restart, and forgets when it knows everything.
 
-Its state is a dataclass in a mapping with keys and a lifetime of its own. What a view changes in it is written when the
-request ends; of two answers to one question at the same time one is taken, the other one gets a 409.
+The state is a dataclass in a mapping with keys and a lifetime of its own. Changes of a view are written when the request
+ends. Of two answers to one question at the same time, one is taken and the other one gets a 409.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ QUESTIONS = {
 
 @dataclass
 class State:
-    """What a user has told so far; None: not yet."""
+    """The answers of a user so far, None where there is no answer yet."""
 
     name: str | None = None
     role: str | None = None
     goals: list[str] | None = None
 
     def missing(self) -> str | None:
-        """What is to be asked next; None if all is told."""
+        """The next topic, or None after the last one."""
         return next((topic for topic in QUESTIONS if getattr(self, topic) is None), None)
 
 
 class OnboardingAgent:
-    """Asks, and keeps what it is told in *states*."""
+    """Asks questions and keeps the answers in *states*."""
 
     def __init__(self, states: SessionMapping) -> None:
         self._states = states
 
     def begin(self, user_id: str) -> dict[str, Any]:
-        """The first question, or the one that is open since the user left."""
+        """The first question, or the question that was open when the user left."""
         return self._next(self._states.setdefault(user_id, State()))
 
     def resume(self, user_id: str) -> dict[str, Any] | None:
-        """The open question; None for a user who has not begun, or is done."""
+        """The open question, or None for a user who has not begun or is done."""
         state: State | None = self._states.get(user_id)
         return None if state is None else self._next(state)
 
     def hear(self, user_id: str, answer: str) -> dict[str, Any] | None:
-        """Take an answer to the open question; the next one, or after the last one the profile."""
+        """Take an answer to the open question. Give the next question, or the profile after the last one."""
         state: State | None = self._states.get(user_id)
         if state is None:
             return None
@@ -75,7 +75,7 @@ agent = OnboardingAgent(convstore.mapping("onboarding", load=State, ttl=7 * 86_4
 
 
 def create_app() -> Flask:
-    """The application; its states lie where ``CONVSTORE_URL`` says."""
+    """The application. ``CONVSTORE_URL`` names its store."""
     app = Flask(__name__)
     app.config["CONVSTORE_CONFLICT"] = "raise"
     convstore.init_app(app)
@@ -109,6 +109,6 @@ def text(name: str) -> str:
 
 
 def as_problem(error: HTTPException) -> Any:
-    """The app's own errors in the shape that those of the store have (RFC 9457)."""
+    """Give the app's own errors the shape of the store's errors (RFC 9457)."""
     body = {"title": error.name, "status": error.code, "detail": error.description}
     return body, error.code or 500, {"Content-Type": "application/problem+json"}

@@ -1,7 +1,7 @@
-"""An orchestrating agent: it plans, researches and writes, a step for each call, and keeps all that it knows in a store.
+"""An orchestrating agent: it plans, researches and writes, a step for each call, and keeps its tasks in a store.
 
-The store is its own: another prefix and another lifetime than those of the chats that the same app may have. Any worker
-can take the next step, also after a restart; two can never take the same one, because a step is a turn.
+The store is its own, with another prefix and another lifetime than the chats that the same app may have. Any worker can take
+the next step, even after a restart. Two workers can never take the same step, because a step is a turn.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ FACTS = {
     "redis": "Redis keeps data in memory and serves them to many processes.",
     "valkey": "Valkey is the free continuation of Redis.",
 }
-"""What the research finds; a real one asks a search engine, or a model."""
+"""Findings of the research. A real agent asks a search engine, or a model."""
 
 
 class Orchestrator:
-    """Works on tasks: a task is a session with ``topic``, ``plan``, ``results`` and ``complete``, and what was said."""
+    """Works on tasks. A task is a session with ``topic``, ``plan``, ``results``, ``complete`` and a history."""
 
     def __init__(self) -> None:
         self.store = ConversationStore(name="orchestrator", config_prefix="ORCHESTRATOR")
         self.steps = {"plan": self.plan, "research": self.research, "write": self.write}
 
     def start(self, topic: str) -> str:
-        """A new task; its id."""
+        """Begin a new task and give its id."""
         task_id = str(uuid4())
         task = {"topic": topic, "plan": [], "results": {}, "complete": False, "history": []}
         self.store.save_session(task_id, task)
         return task_id
 
     def step(self, task_id: str) -> dict[str, Any]:
-        """Do what is next; the task as it is then."""
+        """Take the next step and give the task after it."""
         with self.store.turn(task_id, {"role": "user", "content": "Go on."}) as turn:
             task = turn.data
             left = [name for name in self.steps if name not in task["results"]]
@@ -64,7 +64,7 @@ class Orchestrator:
         return f"{task['topic']}: {' '.join(task['results']['research'].values()) or 'I know nothing about it.'}"
 
     def health(self) -> dict[str, Any]:
-        """Whether it can work: it cannot without its store."""
+        """Report the health of the agent, which cannot work without its store."""
         store = self.store.health()
         status = "ok" if store.connected else "unavailable"
         return {"status": status, "agent": {"name": "orchestrator", "steps": list(self.steps)}, "store": asdict(store)}
@@ -74,7 +74,7 @@ orchestrator = Orchestrator()
 
 
 def create_app() -> Flask:
-    """The application. The agent's store is where ``ORCHESTRATOR_URL``, else ``CONVSTORE_URL`` says."""
+    """The application. ``ORCHESTRATOR_URL``, or else ``CONVSTORE_URL``, names the agent's store."""
     app = Flask(__name__)
     url = os.environ.get("ORCHESTRATOR_URL") or os.environ.get("CONVSTORE_URL")
     app.config.update(ORCHESTRATOR_URL=url, ORCHESTRATOR_PREFIX="orchestrator:")
@@ -117,6 +117,6 @@ def forget(task_id: str) -> Any:
 
 
 def as_problem(error: HTTPException) -> Any:
-    """The app's own errors in the shape that those of the store have (RFC 9457)."""
+    """Give the app's own errors the shape of the store's errors (RFC 9457)."""
     body = {"title": error.name, "status": error.code, "detail": error.description}
     return body, error.code or 500, {"Content-Type": "application/problem+json"}

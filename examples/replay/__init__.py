@@ -1,1 +1,1 @@
-"""Play recorded conversations through the HTTP endpoints and compare what is stored."""
+"""Play recorded conversations through the HTTP endpoints and compare the stored sessions."""

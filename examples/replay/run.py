@@ -1,7 +1,7 @@
-"""Play a JSON Lines file of conversations through the HTTP endpoints, read every session back, compare all of it.
+"""Play a JSON Lines file of conversations through the HTTP endpoints, read every session back, compare everything.
 
 Each line is an object with ``history`` (messages with ``role`` and ``content``) and any other fields. The app runs under
-gunicorn with 2 workers on a real Valkey, several conversations at a time. Prints counts; exits with 1 on any difference.
+gunicorn with 2 workers on a real Valkey, several conversations at a time. Prints counts, and exits with 1 on any difference.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Client:
         self._kept = threading.local()
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """The answer's JSON; RuntimeError if its status is no success."""
+        """Give the answer's JSON, or raise RuntimeError if its status is no success."""
         if not hasattr(self._kept, "connection"):
             self._kept.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         connection: http.client.HTTPConnection = self._kept.connection
@@ -58,7 +58,7 @@ class Client:
 
 
 def play(client: Client, line: int, recorded: dict[str, Any]) -> str:
-    """Start a session for a recorded conversation and write all that is no reply; its id."""
+    """Start a session for a recorded conversation, write all messages that are no replies, and give its id."""
     session_id: str = client.call("POST", "/sessions", {"data": {RECORDING: line, **fields_of(recorded)}})["session_id"]
     history = recorded["history"]
     for index, message in enumerate(history):
@@ -78,14 +78,14 @@ def fields_of(recorded: dict[str, Any]) -> dict[str, Any]:
 
 
 class Compared(NamedTuple):
-    """How many messages a session has, and each difference as a sentence."""
+    """The number of messages of a session, and each difference as a sentence."""
 
     messages: int
     differences: list[str]
 
 
 def compare(client: Client, line: int, recorded: dict[str, Any], session_id: str) -> Compared:
-    """What the stored session has, field by field and message by message, beside what was recorded."""
+    """Pairs of stored and recorded values, field by field and message by message."""
     stored = client.call("GET", f"/sessions/{session_id}")
     differences = []
     if stored["data"] != {RECORDING: line, **fields_of(recorded)}:
@@ -136,7 +136,7 @@ def _wait_until_open(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def run(label: str, jobs: Sequence[Callable[[], T]]) -> list[T | Exception]:
-    """The results of *jobs* in their order, several at a time, with a progress bar; what failed is its exception."""
+    """Run *jobs*, several at a time, with a progress bar. Give their results in order, or the exception of a failed job."""
     results: list[T | Exception] = []
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         futures = [pool.submit(job) for job in jobs]
@@ -150,7 +150,7 @@ def run(label: str, jobs: Sequence[Callable[[], T]]) -> list[T | Exception]:
 
 
 def replay(client: Client, recordings: list[dict[str, Any]], kept: Path) -> list[str]:
-    """Play all conversations and keep their sessions' ids in the file *kept*; what went wrong, as sentences."""
+    """Play all conversations and keep their sessions' ids in the file *kept*. Give each fault as a sentence."""
     jobs = [partial(play, client, line, recorded) for line, recorded in enumerate(recordings)]
     results = run(f"{'playing':10}", jobs)
     kept.write_text(json.dumps([None if isinstance(result, Exception) else result for result in results]))
@@ -160,7 +160,7 @@ def replay(client: Client, recordings: list[dict[str, Any]], kept: Path) -> list
 def read_back(
     client: Client, recordings: list[dict[str, Any]], session_ids: list[str | None]
 ) -> tuple[int, int, list[str]]:
-    """How many sessions and messages are stored, and what differs from the recordings."""
+    """The number of stored sessions and messages, and the differences from the recordings."""
     pairs = zip(recordings, session_ids, strict=True)
     jobs = [partial(compare, client, line, recorded, sid) for line, (recorded, sid) in enumerate(pairs) if sid]
     results = run(f"{'comparing':10}", jobs)

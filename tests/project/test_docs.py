@@ -220,6 +220,44 @@ def test_every_command_that_is_named_exists(page: str) -> None:
         assert hasattr(ConversationStore, name), name
 
 
+# ---- plain English
+
+
+def prose(page: str) -> str:
+    """A page without its code, and without rows and tables that programs write."""
+    text = re.sub(
+        r"<!-- (made of|bench|layers|others|measured|assumed|plan|cluster)\b.*?<!-- (end|/\w+) -->",
+        "",
+        TEXTS[page],
+        flags=re.DOTALL,
+    )
+    text = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    if page == "docs/chaos.md":
+        text = re.sub(r"^\| world \| single.*?(?=^## )", "", text, flags=re.DOTALL | re.MULTILINE)
+    if page == "docs/settings.md":
+        text = re.sub(r"^\| `.*\n", "", text, flags=re.MULTILINE)
+    if page == "docs/mutation.md":
+        text = re.sub(r"^- `.*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"`[^`\n]+`", "code", text)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_page_is_in_plain_english(page: str) -> None:
+    """Only a part of plain English can be checked: no semicolons, and no sentence whose subject is a clause."""
+    text = prose(page)
+    assert ";" not in text, re.findall(r"^.*;.*$", text, re.MULTILINE)
+    sentences = re.split(r"(?<=[.!?])\s+|\n\s*\n|\|", text)
+    clauses = re.compile(r"(?:[-*]\s+)?(?:What|Who|Whose|Whoever|Whatever|Whether)\b")
+    found = [sentence for sentence in map(str.strip, sentences) if clauses.match(sentence) and sentence[-1] != "?"]
+    assert not found
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_page_installs_from_an_index_that_lacks_the_package(page: str) -> None:
+    assert not re.search(r"pip install '?flask-convstore(?!\S* @ )", TEXTS[page])
+
+
 # ---- the pages together
 
 
