@@ -66,8 +66,9 @@ class ConversationStore(Conversations):
         self._config_prefix = config_prefix
         self._client = client
         self._replier: Replier | None = None
+        self._apps: list[Flask] = []
         self._namespaces = Namespaces()
-        self._sessions = SessionMapping(self._access, current.request_unit)
+        self._sessions = SessionMapping(self._access, current.current_unit)
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
         door = Door(self._access, lambda: self._replier, self._served, lambda: self.health(brief=True))
@@ -98,8 +99,10 @@ class ConversationStore(Conversations):
                 names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
                 raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
         if not states:
-            request_end.install(app, state.sender())
+            request_end.install(app)
         states[self.name] = state
+        if app not in self._apps:
+            self._apps.append(app)
         if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
             app.after_request(self._anonymous.write)
 
@@ -165,7 +168,7 @@ class ConversationStore(Conversations):
         namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict)
         return SessionMapping(
             lambda: self._access_in(namespace),
-            current.request_unit,
+            current.current_unit,
             name=name,
             default=default,
             converter=converter_of(load, dump),
@@ -244,8 +247,12 @@ class ConversationStore(Conversations):
         has_owners = self._owner_loader is not None or settings.anonymous_owner
         return Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
 
+    def _app(self) -> Flask:
+        """Find the application of the running code. Outside of any context it is the store's only one."""
+        return current.app(self._apps[0] if len(self._apps) == 1 else None)
+
     def _state(self) -> AppState:
         try:
-            return current.app().extensions[current.KEY][self.name]  # type: ignore[no-any-return]
+            return self._app().extensions[current.KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None

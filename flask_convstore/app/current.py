@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, current_app, has_app_context, has_request_context, request
+from flask.globals import app_ctx
 
+from .. import signals
 from ..domain.commands import Write
 from ..domain.results import Owner, Receipt
+from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit, units
 from ..stores.store import Store
 
@@ -22,19 +27,26 @@ _streaming: ContextVar[StreamedResponse | None] = ContextVar("flask_convstore_st
 """The streamed response whose next part is being made."""
 
 
-def app() -> Flask:
+def app(default: Flask | None = None) -> Flask:
     """Find the application that the running code belongs to.
+
+    Args:
+        default: The application of code that runs outside of any context. None: such code is refused.
 
     Raises:
         RuntimeError: The code belongs to none.
     """
-    try:
+    if current_app:
         return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
-    except RuntimeError:
-        streamed = _streaming.get()
-        if streamed:
-            return streamed.app
-        raise
+    streamed = _streaming.get()
+    if streamed:
+        return streamed.app
+    if default:
+        return default
+    raise RuntimeError(
+        "this code runs outside of an application context, so that it is not known which app's store it means. "
+        "Run it in `with app.app_context():`, which also writes at its end what was changed in loaded sessions."
+    )
 
 
 def streamed_response() -> StreamedResponse | None:
@@ -42,19 +54,62 @@ def streamed_response() -> StreamedResponse | None:
     return _streaming.get() if not has_request_context() else None
 
 
+def current_unit() -> Unit:
+    """Find the unit of work of the running code: of its request, else of its app context, else of its thread.
+
+    When a request has been answered, the unit of the app context around it goes on.
+    """
+    unit = known_unit()
+    if unit is not None:
+        return unit
+    if has_app_context():
+        unit = Unit(reads_anew=True, lost=partial(_tell_of_lost_changes, app()))
+        unit.is_behind_response = has_request_context()
+        setattr(app_ctx._get_current_object(), _ATTRIBUTE, unit)  # type: ignore[attr-defined]
+    else:
+        unit = Unit(reads_anew=True)
+        late_writer.watch(unit, threading.current_thread())
+        setattr(_of_thread, _ATTRIBUTE, unit)
+    return unit
+
+
+def known_unit() -> Unit | None:
+    """Find the unit of work of the running code. None if it has none yet."""
+    unit = request_unit()
+    if unit is None:
+        holder: Any = app_ctx._get_current_object() if has_app_context() else _of_thread  # type: ignore[attr-defined]
+        unit = getattr(holder, _ATTRIBUTE, None)
+    return unit
+
+
 def request_unit() -> Unit | None:
-    """Find the unit of work of the current request. None outside of one, and when the request has been answered."""
+    """Find or make the unit of work of the current request. None outside of one, and when the request has been answered."""
     unit: Unit | None = None
     if has_request_context():
         # The request object keeps its unit, since an environment may be used for another request.
         current: Any = request._get_current_object()  # type: ignore[attr-defined]
         unit = getattr(current, _ATTRIBUTE, None)
         if unit is None:
-            unit = Unit()
+            unit = Unit(lost=partial(_tell_of_lost_changes, app()))
             setattr(current, _ATTRIBUTE, unit)
     elif streamed := _streaming.get():
         unit = streamed.unit
     return None if unit is None or unit.is_over else unit
+
+
+def ended_context_unit() -> Unit | None:
+    """Find the unit of the app context that is being left, if it has one."""
+    unit: Unit | None = getattr(app_ctx._get_current_object(), _ATTRIBUTE, None)  # type: ignore[attr-defined]
+    return unit
+
+
+def _tell_of_lost_changes(app: Flask, error: Exception) -> None:
+    for state in list(app.extensions[KEY].values())[:1]:
+        state.sender()(signals.changes_lost, error=error)
+
+
+_of_thread = threading.local()
+"""Holder of the unit of a thread that runs without any context."""
 
 
 class CurrentUnit:
@@ -62,12 +117,12 @@ class CurrentUnit:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Let the mappings that have loaded the session take over what was written through another door."""
-        for unit in units(request_unit()):
+        for unit in units(known_unit()):
             unit.refresh(store, command, receipt)
 
     def flush(self) -> None:
         """Write what the innermost unit has changed."""
-        for unit in units(request_unit())[:1]:
+        for unit in units(known_unit())[:1]:
             unit.flush()
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from flask import Flask, Response
 from flask.signals import got_request_exception, request_started
 
-from .. import signals
 from ..errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
 from ..http.problems import problem
+from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit
-from .current import KEY, StreamedResponse, request_unit
+from .current import KEY, StreamedResponse, ended_context_unit, request_unit
 
 _log = logging.getLogger("flask_convstore")
 
@@ -25,7 +25,7 @@ _BODY_HEADERS = {"cache-control", "etag", "expires", "last-modified", "location"
 """Headers that describe a response's body, beside ``Content-…``. A problem that takes its place has another body."""
 
 
-def install(app: Flask, send: signals.Send) -> None:
+def install(app: Flask) -> None:
     """Let *app* write what its requests change. Called once for each application."""
     handle_user_exception = app.handle_user_exception
 
@@ -34,7 +34,7 @@ def install(app: Flask, send: signals.Send) -> None:
         return handle_user_exception(*arguments)
 
     def write(response: Response) -> Response:
-        return _write(app, response, send)
+        return _write(app, response)
 
     # Flask tells only of exceptions that no handler of the app takes. This is called for each.
     app.handle_user_exception = note_exception  # type: ignore[method-assign,assignment]
@@ -42,7 +42,8 @@ def install(app: Flask, send: signals.Send) -> None:
     request_started.connect(_begin, app)
     # The first function runs last: changes of the others are written too, and none can fail behind it.
     app.after_request_funcs.setdefault(None, []).insert(0, write)
-    app.teardown_request_funcs.setdefault(None, []).insert(0, lambda error: _end(error, send))
+    app.teardown_request_funcs.setdefault(None, []).insert(0, _end)
+    app.teardown_appcontext_funcs.insert(0, _end_context)
 
 
 def _begin(*_: Any, **__: Any) -> None:
@@ -59,7 +60,7 @@ def _void(*_: Any, **__: Any) -> None:
         unit.is_void = True
 
 
-def _write(app: Flask, response: Response, send: signals.Send) -> Response:
+def _write(app: Flask, response: Response) -> Response:
     unit = request_unit()
     if unit is None:
         return response
@@ -72,33 +73,58 @@ def _write(app: Flask, response: Response, send: signals.Send) -> Response:
     runs_code = response.is_streamed and not response.direct_passthrough
     if runs_code and not unit.is_void:
         callers = {state.convstore: state.convstore._caller(state) for state in app.extensions[KEY].values()}
-        response.response = streamed = StreamedResponse(
-            response.response, unit, callers, lambda unit: _write_late(unit, send)
-        )
+        response.response = streamed = StreamedResponse(response.response, unit, callers, _write_late)
         response.call_on_close(streamed.end)
     else:
-        unit.is_over = True
+        _let_go(unit)
     return response
 
 
-def _end(error: BaseException | None, send: signals.Send) -> None:
+def _end(error: BaseException | None) -> None:
     """Write the changes of a request that had no response, in a test or a shell."""
     unit = request_unit()
     if unit and not (unit.is_dispatched or unit.is_streamed):
         unit.is_void = unit.is_void or error is not None
-        _write_late(unit, send)
+        _write_late(unit)
 
 
-def _write_late(unit: Unit, send: signals.Send) -> None:
+def _end_context(error: BaseException | None) -> None:
+    """Write the changes of an app context outside of a request, unless it ends by an exception.
+
+    Raises:
+        ConvstoreError: A change could not be written, and somebody is there to be told.
+    """
+    unit = ended_context_unit()
+    if unit is None or unit.is_over:
+        return
+    unit.is_void = unit.is_void or not _is_success(error)
+    if unit.is_behind_response:
+        _write_late(unit)
+        return
     try:
         unit.flush()
-    except Exception as error:
-        reason = error if isinstance(error, ConvstoreError) else type(error).__name__
-        ended = "streamed response" if unit.is_streamed else "request"
-        _log.error("a %s has ended, and its changes were not written: %s", ended, reason)
-        send(signals.changes_lost, error=error)
     finally:
-        unit.is_over = True
+        _let_go(unit)
+
+
+def _is_success(error: BaseException | None) -> bool:
+    """Tell the end of a command with status 0, which click and sys.exit() raise, from a failure."""
+    status = getattr(error, "code", getattr(error, "exit_code", 1))
+    return error is None or (
+        (not isinstance(error, Exception) or isinstance(error, RuntimeError)) and status in (None, 0)
+    )
+
+
+def _write_late(unit: Unit) -> None:
+    unit.write_late("streamed response" if unit.is_streamed else "request")
+    _let_go(unit)
+
+
+def _let_go(unit: Unit) -> None:
+    """End a unit. If somebody still holds its values, such as a thread, later changes are written too."""
+    unit.is_over = True
+    if not unit.is_void and unit.is_held():
+        late_writer.watch(unit)
 
 
 def _as_told(error: Exception) -> ConvstoreError:

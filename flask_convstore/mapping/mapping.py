@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any, NoReturn
 
@@ -19,6 +20,9 @@ from ..sessions.session import plain
 from .converters import Converter
 from .tracked_value import NO_VALUE, Place
 from .unit_of_work import Unit, scoped, units
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+"""Seconds between two reads of a value that is waited for."""
 
 
 class SessionMapping(MutableMapping[Any, Any]):
@@ -36,14 +40,14 @@ class SessionMapping(MutableMapping[Any, Any]):
     def __init__(
         self,
         access: Callable[[], Access],
-        request_unit: Callable[[], Unit | None],
+        current_unit: Callable[[], Unit],
         *,
         name: str = "",
         default: Callable[[], Any] | None = None,
         converter: Converter | None = None,
     ) -> None:
         self._access = access
-        self._request_unit = request_unit
+        self._current_unit = current_unit
         self._name = name
         self._default = default
         self._converter = converter
@@ -57,13 +61,54 @@ class SessionMapping(MutableMapping[Any, Any]):
         Raises:
             ConvstoreError: What was changed could not be written.
         """
-        with scoped(self._request_unit()):
+        with scoped(self._current_unit()):
             yield self
 
     def flush(self) -> None:
         """Write now what was changed, instead of at the end of the request or the scope: before a long call, say."""
-        for unit in units(self._request_unit())[:1]:
-            unit.flush()
+        self._unit().flush()
+
+    def refresh(self, key: Any) -> Any:
+        """Take over what others wrote to the value of *key* since it was loaded, and return the value. Own changes stay.
+
+        Raises:
+            KeyError: There is no such value, or no longer.
+        """
+        try:
+            value = self._unit().reload(self._place(key)).value
+        except InvalidInput:
+            value = NO_VALUE
+        if value is NO_VALUE:
+            raise KeyError(key)
+        return value
+
+    def wait(self, key: Any, *, until: Callable[[Any], Any], timeout: float = 30.0) -> Any:
+        """Wait for others: write own changes, then read the value of *key* again and again, until *until* is true of it.
+
+        Waiting occupies its worker. The pauses between two reads grow from 0.05 to 0.5 seconds.
+
+        Args:
+            until: Gets the value, None if there is none.
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The value, None if there is none.
+
+        Raises:
+            TimeoutError: The time is over.
+        """
+        self.flush()
+        deadline, pause = time.monotonic() + timeout, _SHORTEST_PAUSE
+        while True:
+            value = None
+            with contextlib.suppress(KeyError):
+                value = self.refresh(key)
+            if until(value):
+                return value
+            if time.monotonic() + pause > deadline:
+                raise TimeoutError(f"the value of {key!r} was not as wanted within {timeout:g} seconds")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     # ---- one key
 
@@ -85,7 +130,7 @@ class SessionMapping(MutableMapping[Any, Any]):
     def __setitem__(self, key: Any, value: Any) -> None:
         place = self._place(key)
         self._check(value)
-        with self._writing() as unit:
+        with self._writing(place) as unit:
             unit.assign(place, value)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
@@ -120,9 +165,10 @@ class SessionMapping(MutableMapping[Any, Any]):
         """
         if confirm is not True:
             raise TypeError("clear() deletes every stored session of the caller: say clear(confirm=True)")
-        with self._writing() as unit:
-            for session_id in list(self._ids()):
-                unit.remove(self._place_of(session_id))
+        for session_id in list(self._ids()):
+            place = self._place_of(session_id)
+            with self._writing(place) as unit:
+                unit.remove(place)
 
     def __iter__(self) -> Iterator[Any]:
         return map(key_of, self._ids())
@@ -172,19 +218,16 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     # ---- inside
 
-    def _current(self) -> Unit | None:
-        return next(iter(units(self._request_unit())), None)
+    def _unit(self) -> Unit:
+        return units(self._current_unit())[0]
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Unit]:
-        """The unit to write into; outside one a new one, which is written at once."""
-        unit = self._current()
-        if unit:
-            yield unit
-        else:
-            unit = Unit()
-            yield unit
-            unit.flush()
+    def _writing(self, place: Place) -> Iterator[Unit]:
+        """Give the unit to write into. Outside of a request what was assigned or removed is written at once."""
+        unit = self._unit()
+        yield unit
+        if unit.reads_anew:
+            unit.flush_one(place)
 
     def _place(self, key: Any) -> Place:
         return self._place_of(id_of(key))
@@ -198,30 +241,31 @@ class SessionMapping(MutableMapping[Any, Any]):
             place = self._place(key)
         except InvalidInput:
             return NO_VALUE  # no session has such a key
-        return (self._current() or Unit()).entry(place).value
+        return self._unit().entry(place).value
 
     def _set_where_none(self, key: Any, default: Callable[[], Any]) -> Any:
         place = self._place(key)
-        with self._writing() as unit:
-            entry = unit.entry(place)
-            if entry.value is NO_VALUE:
-                value = default()
-                self._check(value)
+        unit = self._unit()
+        entry = unit.entry(place)
+        if entry.value is NO_VALUE:
+            value = default()
+            self._check(value)
+            with self._writing(place):
                 entry.assign(value, is_default=True)
-            return entry.value
+        return entry.value
 
     def _taken(self, key: Any) -> Any:
         try:
             place = self._place(key)
         except InvalidInput:
             raise KeyError(key) from None
-        with self._writing() as unit:
+        with self._writing(place) as unit:
             entry = unit.entry(place)
             if entry.value is NO_VALUE:
                 raise KeyError(key)
             value = entry.remove()
         # What is deleted already is no session any more, but may be set anew.
-        return plain(value) if self._current() is None else value
+        return plain(value) if unit.reads_anew else value
 
     def _check(self, value: Any) -> None:
         """Refuse at once what can never be written: the error shall come from the line that is wrong."""
@@ -233,7 +277,7 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     def _ids(self, *, newest_first: bool = False) -> Iterator[str]:
         """The ids of all sessions of the caller; what was changed in this unit counts."""
-        unit = self._current()
+        unit = self._unit()
         seen: set[str] = set()
         if newest_first:
             yield from reversed(list(self._added(unit, seen)))
@@ -242,16 +286,14 @@ class SessionMapping(MutableMapping[Any, Any]):
             if session_id in seen or not is_key(session_id):
                 continue
             seen.add(session_id)
-            entry = unit.found(self._place_of(session_id)) if unit else None
-            if entry is None or entry.value is not NO_VALUE:
+            entry = unit.found(self._place_of(session_id))
+            if entry is None or entry.value is not NO_VALUE or unit.reads_anew:
                 yield session_id
         if not newest_first:
             yield from self._added(unit, seen)
 
-    def _added(self, unit: Unit | None, seen: set[str]) -> Iterator[str]:
+    def _added(self, unit: Unit, seen: set[str]) -> Iterator[str]:
         """What this unit has assigned and not yet written."""
-        if unit is None:
-            return
         access = self._access()
         for session_id in unit.added(access.store, access.owner):
             if session_id not in seen:
@@ -260,9 +302,9 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     def _pairs(self, *, newest_first: bool = False) -> Iterator[tuple[Any, Any]]:
         """Keys and values of all sessions of the caller; loading them here is no interaction."""
-        unit = self._current()
+        unit = self._unit()
         for session_id in self._ids(newest_first=newest_first):
-            entry = (unit or Unit()).entry(self._place_of(session_id), is_interaction=False)
+            entry = unit.entry(self._place_of(session_id), is_interaction=False)
             if entry.value is not NO_VALUE:
                 yield key_of(session_id), entry.value
 

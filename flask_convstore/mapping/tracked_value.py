@@ -7,6 +7,8 @@ brought up to date when something is written through another door.
 from __future__ import annotations
 
 import contextlib
+import copy
+import sys
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -78,6 +80,7 @@ class TrackedValue:
         value: What the app holds; ``NO_VALUE`` if there is none, or no longer.
         is_absent: It is known that nothing is there.
         is_looked_at: It was loaded in passing; to use it is an interaction still to come.
+        is_stale: The next read takes over what others wrote.
     """
 
     def __init__(self, place: Place) -> None:
@@ -85,12 +88,14 @@ class TrackedValue:
         self.value: Any = NO_VALUE
         self.is_absent = False
         self.is_looked_at = False
+        self.is_stale = False
         self._base: Base | None = None  # of the value as it was loaded or written last; a saved session may know more
         self._began = Began()
         self._given: Texts | None = None  # what load= has made of what is stored: it may hold less, or in another form
         self._removed: Base | None = None  # of the value that was taken out
         self._refreshed: Base | None = None  # what others wrote, as it was taken over last
         self._pending: _Pending | None = None
+        self._is_behind = False  # others wrote between the baseline and our last write
 
     # ---- what the app does
 
@@ -181,7 +186,55 @@ class TrackedValue:
         else:
             self._landed(command, attempt, receipt, given)
 
+    def is_changed(self) -> bool:
+        """Tell whether there is something to write. A value that cannot be stored counts as changed."""
+        try:
+            return self._pending is not None or self.command() is not None
+        except InvalidInput:
+            return True
+
     # ---- what others write
+
+    def reload(self, *, is_interaction: bool = True) -> TrackedValue | None:
+        """Take over what others wrote since the value was loaded. Unwritten changes stay.
+
+        Returns:
+            The former value, if a new object had to take its place, which the app may still hold and change.
+        """
+        self.is_stale = False
+        if self._pending is not None:
+            return None
+        place, before = self.place, self.known()
+        is_unwritten = before is None and (self.value is not NO_VALUE or not self.is_absent)
+        if is_unwritten:  # assigned or removed here
+            return None
+        snapshot = place.access.load(place.session_id, is_interaction=is_interaction)
+        is_known = (
+            before and snapshot and (snapshot.created_at_ms, snapshot.version) == (before.created_at_ms, before.version)
+        )
+        if is_known and not self._is_behind:
+            return None
+        if snapshot is None:
+            self._lose()
+        elif self.value is NO_VALUE or before is None:
+            self._take(snapshot)
+        elif place.converter:
+            return self._replaced(snapshot)
+        else:
+            self._take_over(snapshot, before, None, None)
+        return None
+
+    def _replaced(self, snapshot: Snapshot) -> TrackedValue | None:
+        """Put a new object in the place of an unchanged one. A changed one stays, and is merged when it is written."""
+        if self.is_changed():
+            return None
+        former = copy.copy(self)
+        self._take(snapshot)
+        return former if former.is_held() else None
+
+    def is_held(self) -> bool:
+        """Tell whether anybody else holds the value, or a list or dict near its top."""
+        return is_held(self)
 
     def refresh(self, command: Any, receipt: Receipt) -> None:
         """Take over, in place, what others wrote since, *command* last; what was changed here and not written stays changed.
@@ -199,12 +252,12 @@ class TrackedValue:
 
     # ---- inside
 
-    def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt) -> None:
+    def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt | None) -> None:
         """What was stored as *before* becomes what *command* has left; see ``refresh``."""
         place, form = self.place, self.place.access.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
-        if isinstance(command, Merge) and not command.creates:
+        if receipt and isinstance(command, Merge) and not command.creates:
             before = merge.with_written(self.value, before, command, receipt, form)
         elif isinstance(command, (Put, Merge)) and not self._differs(base, self.value):
             self._rebase(base)  # it was put in its place by the app itself
@@ -226,7 +279,7 @@ class TrackedValue:
         """The value as it was stored, or none."""
         place = self.place
         self.is_absent = snapshot is None
-        self.value, self._base, self._given = NO_VALUE, None, None
+        self.value, self._base, self._given, self._is_behind = NO_VALUE, None, None, False
         if snapshot is None:
             return
         self._base = base_read(snapshot, place.origin)
@@ -326,7 +379,7 @@ class TrackedValue:
             if attempt.history != command.history:
                 # The stored history is a merge with others' messages: a later rewrite must not take them for known.
                 rebased = replace(rebased, history_version=before.history_version)
-            self._rebase(rebased)
+            self._rebase(rebased, is_behind=receipt.version != before.version + 1)
             return
         self._rebase(base_created(command, receipt, self.place.origin))
         if isinstance(command, Merge) and command.creates and receipt.version > 1:
@@ -382,8 +435,8 @@ class TrackedValue:
         """The value, if it is a session of this place, and so knows what it is compared with."""
         return as_session(self.value, self.place.session_id, self.place.origin)
 
-    def _rebase(self, base: Base) -> None:
-        self._base = base
+    def _rebase(self, base: Base, *, is_behind: bool = False) -> None:
+        self._base, self._is_behind = base, is_behind
         session = self._session()
         if session is not None:
             on_base(session, base)
@@ -392,3 +445,33 @@ class TrackedValue:
 def _are_alike(value: Any, content: Any) -> bool:
     """Whether both are dicts, or both are lists: the one can be taken over into the other."""
     return type(content) in (dict, list) and isinstance(value, type(content))
+
+
+_MOST_PARTS = 100
+"""Most parts of a value that are asked whether somebody holds them."""
+
+
+def is_held(tracked: TrackedValue) -> bool:
+    """Count the references to a value and to the lists and dicts near its top. More than ours: somebody else holds one."""
+    value = tracked.value
+    if not isinstance(value, (dict, list)):
+        # An object of the app's class: its parts are not known.
+        return value is not NO_VALUE and tracked.place.converter is not None and _references(value) > _OWN
+    if _references(value) > _OWN:
+        return True
+    parts = [*(value.values() if isinstance(value, dict) else value)][-_MOST_PARTS:]
+    # The list of parts refers to each of them, too.
+    return any(_references(part) > _OWN + 1 for part in parts if isinstance(part, (dict, list)))
+
+
+def _references(value: object) -> int:
+    return sys.getrefcount(value)
+
+
+def _own_references() -> int:
+    """Count what ``_references`` finds for a value that one container holds."""
+    holder: list[list[object]] = [[]]
+    return next(_references(part) for part in holder)
+
+
+_OWN = _own_references()

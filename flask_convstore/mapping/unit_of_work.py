@@ -1,14 +1,15 @@
-"""What one request, or one scope, has loaded and changed: the entries of all its mappings, written together at its end."""
+"""Unit of work: the values that one request, app context, thread or scope has loaded and changed, written together."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from ..domain.commands import Delete, Merge, Put
+from ..domain.commands import Delete, Merge, Put, Write
 from ..domain.results import Owner, Receipt
 from ..errors import ConvstoreError, InvalidInput
 from ..stores.store import Store
@@ -17,109 +18,190 @@ from .tracked_value import NO_VALUE, Identity, Place, TrackedValue
 _log = logging.getLogger("flask_convstore")
 
 
+def _say_nothing(error: Exception) -> None:
+    """Tell nobody of lost changes."""
+
+
 class Unit:
-    """What one request, or one scope, has loaded and changed.
+    """The values that one request, app context, thread or scope has loaded and changed. Safe to use from several threads.
+
+    Args:
+        reads_anew: Each read takes over what others wrote, and each assignment is written at once: for code outside of a
+            request, which may run for long.
+        lost: Called when changes could not be written and nobody is there to be told.
 
     Attributes:
-        is_dispatched: A response will end it.
-        is_void: Nothing of it shall be written any more.
-        is_streamed: It goes on behind the response's beginning.
-        is_over: What comes now is outside of it.
+        is_dispatched: A response will end the unit.
+        is_void: Nothing of the unit shall be written any more.
+        is_streamed: The unit goes on while a streamed response is sent.
+        is_behind_response: Nobody waits any more: an error is logged and signalled.
+        is_over: The unit has ended. Whatever comes now is outside of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads_anew: bool = False, lost: Callable[[Exception], None] = _say_nothing) -> None:
         self._values: dict[Identity, TrackedValue] = {}
+        self._former: list[TrackedValue] = []
+        self._lock = threading.RLock()
         self._is_writing = False
-        self.is_dispatched = self.is_void = self.is_streamed = self.is_over = False
+        self._lost = lost
+        self.reads_anew = reads_anew
+        self.is_dispatched = self.is_void = self.is_streamed = False
+        self.is_behind_response = self.is_over = False
+
+    # ---- values
 
     def entry(self, place: Place, *, is_interaction: bool = True) -> TrackedValue:
-        """The entry of a place; loaded if it is not here yet."""
-        entry = self._values.get(place.identity)
-        if entry is None:
-            entry = TrackedValue(place)
-            entry.load(is_interaction=is_interaction)
-            entry = self._values.setdefault(place.identity, entry)
-        elif is_interaction:
-            entry.use()
-        return entry
+        """Find the value of a place, or load it."""
+        with self._lock:
+            value = self._values.get(place.identity)
+            if value is None:
+                value = TrackedValue(place)
+                value.load(is_interaction=is_interaction)
+                self._values[place.identity] = value
+            elif self.reads_anew or value.is_stale:
+                self._reload(value, is_interaction)
+            elif is_interaction:
+                value.use()
+            return value
+
+    def reload(self, place: Place) -> TrackedValue:
+        """Find the value of a place, and take over what others wrote since it was loaded. Unwritten changes stay."""
+        with self._lock:
+            value = self._values.get(place.identity)
+            if value is None:
+                return self.entry(place)
+            self._reload(value)
+            return value
+
+    def _reload(self, value: TrackedValue, is_interaction: bool = True) -> None:
+        former = value.reload(is_interaction=is_interaction)
+        if former is not None:
+            self._former.append(former)  # the app may hold the old object, and change it
 
     def assign(self, place: Place, value: Any) -> None:
-        """Put *value* there, whatever is there."""
-        self._values.setdefault(place.identity, TrackedValue(place)).assign(value)
+        """Put *value* in a place, whatever is there."""
+        with self._lock:
+            self._values.setdefault(place.identity, TrackedValue(place)).assign(value)
 
     def remove(self, place: Place) -> None:
-        """Leave nothing there, whatever is there."""
-        self._values.setdefault(place.identity, TrackedValue(place)).remove()
+        """Empty a place, whatever is there."""
+        with self._lock:
+            self._values.setdefault(place.identity, TrackedValue(place)).remove()
 
     def found(self, place: Place) -> TrackedValue | None:
-        """The entry of a place, if it is here already."""
+        """Find the value of a place, if it is here already."""
         return self._values.get(place.identity)
 
     def added(self, store: Store, owner: Owner) -> list[str]:
-        """The ids of one mapping's values that were assigned, and are perhaps not stored yet."""
-        entries = [entry for entry in list(self._values.values()) if entry.place.identity[:2] == (store, owner)]
-        return [e.place.session_id for e in entries if e.value is not NO_VALUE and e.known() is None]
+        """List the ids of one mapping's values that were assigned, and are perhaps not stored yet."""
+        values = [value for value in list(self._values.values()) if value.place.identity[:2] == (store, owner)]
+        return [found.place.session_id for found in values if found.value is not NO_VALUE and found.known() is None]
+
+    # ---- writing
 
     def flush(self) -> None:
-        """Write what differs, one session after the other; nothing if one of them cannot be written as JSON.
+        """Write all changes, one session after the other. Nothing if a value cannot be written as JSON.
 
         Raises:
-            ConvstoreError: One could not be written; *written* tells of all.
+            ConvstoreError: A change could not be written. *written* tells of all.
         """
         if self.is_void:
             return
-        entries = list(self._values.values())
+        with self._lock:
+            self._write([*self._former, *self._values.values()])
+            self._former.clear()
+
+    def flush_one(self, place: Place) -> None:
+        """Write the change of one place. A value that cannot be stored leaves the unit.
+
+        Raises:
+            ConvstoreError: The change could not be written.
+        """
+        with self._lock:
+            try:
+                self._write([self._values[place.identity]])
+            except InvalidInput:
+                del self._values[place.identity]
+                raise
+
+    def write_late(self, occasion: str) -> None:
+        """Write all changes where nobody is there to be told of an error: it is logged and signalled."""
+        try:
+            self.flush()
+        except Exception as error:
+            reason = error if isinstance(error, ConvstoreError) else type(error).__name__
+            _log.error("a %s has ended, and its changes were not written: %s", occasion, reason)
+            self._lost(error)
+
+    def _write(self, values: Iterable[TrackedValue]) -> None:
         is_written = False
         self._is_writing = True
         try:
-            for entry in entries:
-                entry.finish_pending()
-            for entry, command in [(entry, _command(entry)) for entry in entries]:
+            for value in values:
+                value.finish_pending()
+            for value, command in [(value, _command(value)) for value in values]:
                 if command:
-                    entry.write(command)
+                    value.write(command)
                     is_written = True
+                value.is_stale = True  # the next read sees what others wrote meanwhile
         except ConvstoreError as error:
             error.written = True if is_written else error.written
             raise
         finally:
             self._is_writing = False
 
-    def refresh(self, store: Store, command: Any, receipt: Receipt) -> None:
-        """*command* came through another door: take it over. What fails is logged: merging at the end copes with it too."""
+    def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
+        """Take over *command*, which came through another door. An error is logged, since merging at the end copes too."""
         if self._is_writing:
             return
-        for entry in list(self._values.values()):
-            if entry.place.session_id == command.session_id and entry.place.access.store is store:
+        for value in list(self._values.values()):
+            if value.place.session_id == command.session_id and value.place.access.store is store:
                 try:
-                    entry.refresh(command, receipt)
+                    value.refresh(command, receipt)
                 except Exception as error:  # the write is done: nothing may make it look undone
                     reason = error if isinstance(error, ConvstoreError) else type(error).__name__
                     _log.warning("a loaded session was not brought up to date: %s", reason)
 
+    # ---- values that outlive the unit
 
-def _command(entry: TrackedValue) -> Put | Merge | Delete | None:
+    def is_changed(self) -> bool:
+        """Tell whether there are changes to write."""
+        with self._lock:
+            return any(value.is_changed() for value in (*self._former, *self._values.values()))
+
+    def is_held(self) -> bool:
+        """Tell whether somebody else, such as a thread, holds a value or a part of one, and may change it yet."""
+        return any(value.is_held() for value in (*self._former, *self._values.values()))
+
+    def forget_unheld(self) -> None:
+        """Drop the written values that nobody else holds."""
+        with self._lock:
+            self._values = {place: value for place, value in self._values.items() if value.is_held()}
+
+
+def _command(value: TrackedValue) -> Put | Merge | Delete | None:
     try:
-        return entry.command()
+        return value.command()
     except InvalidInput as error:
-        _log.error("session %r of a mapping cannot be written: %s", entry.place.session_id, error)
+        _log.error("session %r of a mapping cannot be written: %s", value.place.session_id, error)
         raise
 
 
-class _Scope(NamedTuple):
-    """A scope's unit, that of the request in which it was opened, and the scope around it."""
+class _OpenScope(NamedTuple):
+    """A scope's unit, the unit around it, and the scope around it."""
 
     unit: Unit
-    request_unit: Unit | None
-    outer: _Scope | None
+    around: Unit | None
+    outer: _OpenScope | None
 
 
-_innermost: ContextVar[_Scope | None] = ContextVar("flask_convstore_scope", default=None)
+_innermost: ContextVar[_OpenScope | None] = ContextVar("flask_convstore_scope", default=None)
 
 
 @contextlib.contextmanager
-def scoped(request_unit: Unit | None) -> Iterator[None]:
-    """A unit for a block, written at its end unless it raises."""
-    scope = _Scope(Unit(), request_unit, _innermost.get())
+def scoped(around: Unit | None) -> Iterator[None]:
+    """Open a unit for a block. Its changes are written at its end, unless it raises."""
+    scope = _OpenScope(Unit(), around, _innermost.get())
     before = _innermost.set(scope)
     try:
         yield
@@ -128,10 +210,10 @@ def scoped(request_unit: Unit | None) -> Iterator[None]:
     scope.unit.flush()
 
 
-def units(request_unit: Unit | None) -> list[Unit]:
-    """The units of the running code, the one that counts first."""
+def units(around: Unit | None) -> list[Unit]:
+    """List the units of the running code, the innermost first. *around* is the unit of its request or context."""
     found, scope = [], _innermost.get()
-    while scope and scope.request_unit is request_unit:
+    while scope and scope.around is around:
         found.append(scope.unit)
         scope = scope.outer
-    return found + ([request_unit] if request_unit else [])
+    return found + ([around] if around else [])

@@ -1411,7 +1411,7 @@ def test_a_thread_that_outlives_its_request_is_outside_of_it(site: Site) -> None
             @copy_current_request_context
             def later() -> None:
                 assert answered.wait(10)
-                site.sessions["s"]["n"] = 6  # of a copy
+                site.sessions["s"]["n"] = 6  # written at the end of the thread's own context
                 site.sessions["late"] = {"n": 7}
 
             works.append(pool.submit(later))
@@ -1420,7 +1420,7 @@ def test_a_thread_that_outlives_its_request_is_outside_of_it(site: Site) -> None
         site.ok(view)
         answered.set()
         works[0].result()
-    assert (site.stored()["n"], site.stored("late")) == (5, {"n": 7})
+    assert (site.stored()["n"], site.stored("late")) == (6, {"n": 7})
 
 
 def test_who_is_beaten_again_and_again_still_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
