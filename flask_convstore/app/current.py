@@ -9,7 +9,8 @@ from typing import Any
 from flask import Flask, current_app, has_request_context, request
 
 from ..domain.commands import Write
-from ..domain.results import Owner, Receipt
+from ..domain.results import Receipt
+from ..domain.types import Owner
 from ..mapping.unit_of_work import Unit, units
 from ..stores.store import Store
 
