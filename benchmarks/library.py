@@ -15,7 +15,7 @@ import redis
 
 from flask_convstore import ConversationStore, signals
 from flask_convstore.domain.messages import bodies_of
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.sessions.session import loaded
 from tests.servers import Server
 

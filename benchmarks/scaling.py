@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
-from flask_convstore.domain.results import TOMBSTONE_MS
+from flask_convstore.domain.types import TOMBSTONE_MS
 from tests.servers import programs
 
 from .footprint import CHARACTERS, TURNS, Footprint, footprint

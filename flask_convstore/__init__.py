@@ -1,7 +1,8 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
 from .domain.messages import Message, Usage
-from .domain.results import ANY, Health, Page, Receipt, Summary
+from .domain.results import Health, Page, Receipt, Summary
+from .domain.types import ANY
 from .errors import (
     ConfigurationError,
     ConflictError,

@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
-from .domain.results import TOMBSTONE_MS, Limits
+from .domain.types import TOMBSTONE_MS, Limits
 from .errors import ConfigurationError
 from .urls import url_problems
 

@@ -15,7 +15,8 @@ from .app import current, request_end
 from .app.namespaces import Namespace, Namespaces
 from .app.state import AppState, make_state
 from .config import load_settings, share_keys
-from .domain.results import ANY, CALLER, Health, Owner, Scope
+from .domain.results import Health
+from .domain.types import ANY, CALLER, Owner, Scope
 from .domain.validation import check_name, check_whole
 from .errors import ConfigurationError
 from .http.anonymous_owner import AnonymousOwners

@@ -9,7 +9,8 @@ from flask import current_app
 
 from .app.current import KEY
 from .app.state import AppState
-from .domain.results import CALLER, Owner, Receipt, Scope
+from .domain.results import Receipt
+from .domain.types import CALLER, Owner, Scope
 from .extension import ConversationStore
 from .sessions.content import Content
 from .sessions.session import AnySession

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import redis
 
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.results import ANY, CALLER, Owner, Scope
+from flask_convstore.domain.types import ANY, CALLER, Owner, Scope
 from flask_convstore.errors import StoreUnavailable
 from flask_convstore.operations.access import Access, Backend
 from flask_convstore.operations.conversations import Conversations
@@ -55,11 +55,11 @@ class MemoryHarness:
         self.store = MemoryStore(limits_of(SETTINGS), self.clock)
 
     def expire(self, session_id: str) -> None:
-        self.store._sessions[session_id].expires = self.clock.now
+        self.store._sessions[session_id].expires_at_ms = self.clock.now
 
     def ends(self, session_id: str) -> list[int]:
         session = self.store._sessions.get(session_id)
-        return [session.expires] if session else []
+        return [session.expires_at_ms] if session else []
 
     def moment(self) -> Moment:
         return Moment(self.clock)

@@ -13,7 +13,8 @@ from flask.globals import app_ctx
 
 from .. import signals
 from ..domain.commands import Write
-from ..domain.results import Owner, Receipt
+from ..domain.results import Receipt
+from ..domain.types import Owner
 from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit, units
 from ..stores.store import Store

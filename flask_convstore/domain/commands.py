@@ -14,9 +14,8 @@ from typing import Literal, NamedTuple
 
 from ..errors import InvalidInput
 from .messages import Usage
-from .results import Alias, Owner, Role, Scope, Shape
+from .types import Alias, Owner, Role, Scope, Shape, as_value
 from .validation import name_problem
-from .values import as_value
 
 
 def new_token() -> str:

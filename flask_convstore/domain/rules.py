@@ -1,13 +1,14 @@
-"""A session in memory, and what each command does to it: the readable reference of what the scripts write.
+"""The rules: what each command does to a session. The Lua scripts mirror them.
 
-Whose it is, how long it lives and which writes are repeats is ``memory_store``'s to know.
+``MemoryStore`` and the view of a journal apply them as they are. Who finds a session, keeps it, and knows which tokens came
+before is the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NoReturn, TypeGuard
 
 from ..errors import (
     ConflictError,
@@ -16,6 +17,7 @@ from ..errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    TokenReused,
     TooLarge,
     TurnInProgress,
     TurnLost,
@@ -41,61 +43,13 @@ from .commands import (
     Update,
     Write,
 )
-from .messages import NO_USAGE, Usage, with_status
-from .results import ANY, Alias, Limits, Receipt, Role, Shape, Snapshot, Summary
+from .messages import Usage, with_status
+from .results import Receipt
+from .stored_session import StoredSession, TurnLease
+from .types import ANY, Alias, Limits
 
 
-@dataclass(slots=True)
-class MemoryTurn:
-    """Who has the turn, until when, and the number of its message; 0: it has none."""
-
-    attempt: str
-    until: int
-    seq: int
-
-
-@dataclass(slots=True)
-class MemorySession:
-    """One session; times are milliseconds since 1970, by the store's clock."""
-
-    owner: str | None
-    shape: Shape
-    created: int
-    updated: int = 0
-    expires: int = 0
-    active: int = 0
-    version: int = 0
-    ttl: int | None = None
-    history_version: int = 0
-    first_seq: int = 1
-    elements: list[bytes] = field(default_factory=list)
-    fields: dict[str, bytes] = field(default_factory=dict)
-    turn: MemoryTurn | None = None
-    moved_to: str | None = None
-    aliases: frozenset[Alias] = frozenset()
-    title: str | None = None
-    usage: Usage = NO_USAGE
-    shared: Mapping[str, Role] = field(default_factory=dict)
-
-    @property
-    def next_seq(self) -> int:
-        return self.first_seq + len(self.elements)
-
-    @property
-    def data_bytes(self) -> int:
-        return sum(len(name.encode()) + len(text) for name, text in self.fields.items())
-
-    @property
-    def bytes(self) -> int:
-        return self.data_bytes + sum(map(len, self.elements))
-
-
-def copy_of(session: MemorySession) -> MemorySession:
-    """*session*, to be changed."""
-    return replace(session, elements=list(session.elements), fields=dict(session.fields))
-
-
-def refuse_guest(command: Command | BeginTurn, session: MemorySession | None) -> None:
+def refuse_guest(command: Command | BeginTurn, session: StoredSession | None) -> None:
     """Refuse what an owner who shares a session does not share."""
     if not session or command.owner in (ANY, session.owner):
         return
@@ -121,7 +75,7 @@ def _is_owners_only(command: Command | BeginTurn) -> bool:
     return isinstance(command, (Put, Merge, Update)) and bool(command.ttl_ms)
 
 
-def creates(command: Command | BeginTurn) -> bool:
+def creates(command: Command | BeginTurn) -> TypeGuard[Put | Merge]:
     """Tell whether *command* creates a session where there is none."""
     return isinstance(command, Put) or (isinstance(command, Merge) and command.creates)
 
@@ -133,38 +87,59 @@ def takes_place(command: Write) -> bool:
     return isinstance(command, Merge)
 
 
-def write(command: Write, session: MemorySession, limits: Limits, now: int) -> int | None:
-    """Do *command* to *session*, and trim it. Return the seq of the first message that it adds."""
-    next_seq = session.next_seq
+def new_session(command: Put | Merge, owner: str | None, ended_at_ms: int, now: int) -> StoredSession:
+    """Make the empty session that *command* creates.
+
+    The ETag names the time of creation. So a session starts a millisecond later, at least, than the one before it ended.
+    """
+    started_at_ms = command.started_at_ms if isinstance(command, Put) else None
+    created_at_ms = max(started_at_ms or now, ended_at_ms + 1)
+    return StoredSession(session_id=command.session_id, owner=owner, created_at_ms=created_at_ms)
+
+
+def write(command: Write, session: StoredSession, limits: Limits, now: int, *, is_checked: bool = True) -> int | None:
+    """Do *command* to *session*. Return the seq of the first message that it adds.
+
+    Args:
+        is_checked: Refuse what would make the session too large. False: the command was done before, and did not.
+    """
+    turn, next_seq = session.turn, session.next_seq
+    sizes = (session.data_bytes, session.size_bytes) if is_checked else None
     first_seq = _WRITES[type(command)](command, session, now)
     added = session.next_seq - next_seq
     if limits.trim and 0 < added <= limits.max_history:
         _drop(session, len(session.elements) - limits.max_history)
     _tell(command, session)
+    if sizes:
+        if added:
+            _refuse_too_many(session, limits, reserved=int(isinstance(command, BeginTurn)))
+        _refuse_too_large(session, limits, *sizes)
+    _mark_message(command, session, turn, now)
+    session.updated_at_ms = max(now, session.created_at_ms)
     return first_seq
 
 
-def _put(command: Put, session: MemorySession, now: int) -> int | None:
+def _put(command: Put, session: StoredSession, now: int) -> int | None:
     if session.version and command.mode != "replace":
         raise SessionExists(command.session_id)
     session.fields.clear()
     session.moved_to = session.title = None
     session.version += 1
     session.shape = command.shape
-    session.ttl = command.ttl_ms or session.ttl
+    session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
     _drop(session, len(session.elements))
     session.history_version = session.version
     return _add(session, command.elements, command.fields)
 
 
-def _merge(command: Merge, session: MemorySession, now: int) -> int | None:
+def _merge(command: Merge, session: StoredSession, now: int) -> int | None:
     is_new = not session.version
     if not is_new:
         _refuse_unmergeable(command, session)
     session.version += 1
     if is_new or not command.creates:
         session.shape = command.shape or session.shape
-    session.ttl = command.ttl_ms or session.ttl
+    session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
     history = command.history
     if history is None and not is_new:
         return _add(session, (), _values(command.fields))
@@ -176,7 +151,7 @@ def _merge(command: Merge, session: MemorySession, now: int) -> int | None:
     return _add(session, (history and history.elements) or (), _values(command.fields))
 
 
-def _refuse_unmergeable(command: Merge, session: MemorySession) -> None:
+def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
     """Refuse changes that do not fit the session as it is now."""
     _refuse_another(command.session_id, command.created_at_ms, session)
     if command.history and command.history.elements:
@@ -186,7 +161,7 @@ def _refuse_unmergeable(command: Merge, session: MemorySession) -> None:
     _refuse_collisions(command, session)
 
 
-def _append(command: Append, session: MemorySession, now: int) -> int | None:
+def _append(command: Append, session: StoredSession, now: int) -> int | None:
     _refuse_another(command.session_id, command.created_at_ms, session)
     if command.elements:
         _refuse_moved(command.session_id, session)
@@ -195,31 +170,31 @@ def _append(command: Append, session: MemorySession, now: int) -> int | None:
     return _add(session, command.elements, command.fields)
 
 
-def _update(command: Update, session: MemorySession, now: int) -> None:
+def _update(command: Update, session: StoredSession, now: int) -> None:
     _refuse_unexpected(command, session)
     session.version += 1
-    session.ttl = command.ttl_ms or session.ttl
+    session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
     _add(session, (), command.fields)
 
 
-def _delete(command: Delete, session: MemorySession, now: int) -> None:
+def _delete(command: Delete, session: StoredSession, now: int) -> None:
     _refuse_another(command.session_id, command.created_at_ms, session)
     _refuse_unexpected(command, session)
 
 
-def _begin(command: BeginTurn, session: MemorySession, now: int) -> int | None:
+def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
     _refuse_moved(command.session_id, session)
     _refuse_unexpected(command, session)
     previous = session.turn
-    if previous and previous.until > now and not command.supersede:
-        raise TurnInProgress(command.session_id, previous.until - now)
+    if previous and previous.until_ms > now and not command.supersede:
+        raise TurnInProgress(command.session_id, previous.until_ms - now)
     session.version += 1
     seq = session.next_seq if command.element else 0
-    session.turn = MemoryTurn(command.attempt, now + command.lease_ms, seq)
+    session.turn = TurnLease(command.attempt, now + command.lease_ms, seq)
     return _add(session, (command.element,) if command.element else (), ())
 
 
-def _commit(command: CommitTurn, session: MemorySession, now: int) -> int | None:
+def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None:
     _refuse_lost(command, session)
     _refuse_collisions(command, session)
     session.version += 1
@@ -227,7 +202,7 @@ def _commit(command: CommitTurn, session: MemorySession, now: int) -> int | None
     return _add(session, command.elements, _values(command.fields))
 
 
-def _move(command: MoveConversation, session: MemorySession, now: int) -> None:
+def _move(command: MoveConversation, session: StoredSession, now: int) -> None:
     _refuse_lost(command, session)
     _refuse_unexpected(command, session)
     session.version += 1
@@ -235,7 +210,7 @@ def _move(command: MoveConversation, session: MemorySession, now: int) -> None:
     session.moved_to = command.moved_to
 
 
-def _edit(command: Edit, session: MemorySession, now: int) -> int:
+def _edit(command: Edit, session: StoredSession, now: int) -> int:
     _refuse_another(command.session_id, command.created_at_ms, session)
     _refuse_unexpected(command, session)
     index = command.seq - session.first_seq
@@ -249,7 +224,7 @@ def _edit(command: Edit, session: MemorySession, now: int) -> int:
     return command.seq
 
 
-_WRITES: dict[type[Any], Callable[[Any, MemorySession, int], int | None]] = {
+_WRITES: dict[type[Any], Callable[[Any, StoredSession, int], int | None]] = {
     Put: _put,
     Merge: _merge,
     Append: _append,
@@ -266,7 +241,7 @@ def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:
     return [(change.name, change.value) for change in fields]
 
 
-def _add(session: MemorySession, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]) -> int | None:
+def _add(session: StoredSession, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]) -> int | None:
     """Add messages and set fields; the seq of the first message."""
     first_seq = session.next_seq
     session.elements += elements
@@ -285,7 +260,7 @@ def _add(session: MemorySession, elements: Iterable[bytes], fields: Iterable[tup
     return first_seq
 
 
-def _tell(command: Write, session: MemorySession) -> None:
+def _tell(command: Write, session: StoredSession) -> None:
     """Keep what a command tells beside data and messages: the title, and the cost of the messages."""
     if isinstance(command, (Update, Edit)) and command.title is not None:
         session.title = command.title or None
@@ -295,36 +270,38 @@ def _tell(command: Write, session: MemorySession) -> None:
         session.usage = Usage(*map(sum, zip(session.usage, command.usage, strict=True)))
 
 
-def adjust(command: Harmless, session: MemorySession, now: int) -> None:
+def adjust(command: Harmless, session: StoredSession, now: int) -> None:
     """Do what has no token, as it is harmless to repeat."""
     _ADJUSTMENTS[type(command)](command, session, now)
 
 
-def _touch(command: Touch, session: MemorySession, now: int) -> None:
+def _touch(command: Touch, session: StoredSession, now: int) -> None:
     _refuse_another(command.session_id, command.created_at_ms, session)
-    session.ttl = command.ttl_ms or session.ttl
+    session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
 
 
-def _note_alias(command: NoteAlias, session: MemorySession, now: int) -> None:
-    others = session.aliases - {command.alias}
-    session.aliases = others | {command.alias} if command.leads_here else others
+def _note_alias(command: NoteAlias, session: StoredSession, now: int) -> None:
+    aliases = {*session.aliases} - {command.alias}
+    if command.leads_here:
+        aliases.add(command.alias)
+    session.aliases = tuple(sorted(aliases, key=Alias.sort_key))
 
 
-def _renew(command: RenewTurn, session: MemorySession, now: int) -> None:
+def _renew(command: RenewTurn, session: StoredSession, now: int) -> None:
     _refuse_lost(command, session)
     assert session.turn
-    session.turn.until = now + command.lease_ms
+    session.turn.until_ms = now + command.lease_ms
 
 
-def _share(command: Share, session: MemorySession, now: int) -> None:
+def _share(command: Share, session: StoredSession, now: int) -> None:
     if session.shared.get(command.name) != command.role:
         session.version += 1
-        session.updated = max(now, session.created)
+        session.updated_at_ms = max(now, session.created_at_ms)
     others = {name: role for name, role in session.shared.items() if name != command.name}
     session.shared = {**others, command.name: command.role} if command.role else others
 
 
-_ADJUSTMENTS: dict[type[Any], Callable[[Any, MemorySession, int], None]] = {
+_ADJUSTMENTS: dict[type[Any], Callable[[Any, StoredSession, int], None]] = {
     Touch: _touch,
     NoteAlias: _note_alias,
     RenewTurn: _renew,
@@ -332,30 +309,30 @@ _ADJUSTMENTS: dict[type[Any], Callable[[Any, MemorySession, int], None]] = {
 }
 
 
-def _refuse_another(session_id: str, created_at_ms: int | None, session: MemorySession) -> None:
+def _refuse_another(session_id: str, created_at_ms: int | None, session: StoredSession) -> None:
     """Refuse a session that is not the one that is meant, but its successor."""
-    if created_at_ms not in (None, session.created):
+    if created_at_ms not in (None, session.created_at_ms):
         raise SessionNotFound(session_id)
 
 
-def _refuse_moved(session_id: str, session: MemorySession) -> None:
+def _refuse_moved(session_id: str, session: StoredSession) -> None:
     if session.moved_to:
         raise SessionMoved(session_id, session.moved_to)
 
 
-def _refuse_lost(command: CommitTurn | MoveConversation | RenewTurn, session: MemorySession) -> None:
+def _refuse_lost(command: CommitTurn | MoveConversation | RenewTurn, session: StoredSession) -> None:
     """Refuse an attempt that has not the turn."""
     if not session.turn or session.turn.attempt != command.turn:
         raise TurnLost(command.session_id)
 
 
-def _refuse_unexpected(command: Expecting, session: MemorySession) -> None:
-    if command.expected not in ("", str(session.version), f"{session.created}-{session.version}"):
+def _refuse_unexpected(command: Expecting, session: StoredSession) -> None:
+    if command.expected not in ("", str(session.version), f"{session.created_at_ms}-{session.version}"):
         expected = int(command.expected.rpartition("-")[2])
         raise ConflictError(command.session_id, "version", expected=expected, actual=session.version)
 
 
-def _refuse_collisions(command: Merge | CommitTurn, session: MemorySession) -> None:
+def _refuse_collisions(command: Merge | CommitTurn, session: StoredSession) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
         if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
@@ -363,7 +340,7 @@ def _refuse_collisions(command: Merge | CommitTurn, session: MemorySession) -> N
 
 
 def _refuse_conflict(
-    command: Merge | CommitTurn | Edit, what: str, session: MemorySession, is_field: bool = False
+    command: Merge | CommitTurn | Edit, what: str, session: StoredSession, is_field: bool = False
 ) -> NoReturn:
     expected = command.loaded_version if isinstance(command, Merge) else None
     raise ConflictError(command.session_id, what, expected=expected, actual=session.version, is_field=is_field)
@@ -374,14 +351,14 @@ def _may_hide_changes(text: bytes | None) -> bool:
     return text is not None and text[:1] in b"-0123456789[{"
 
 
-def _drop(session: MemorySession, count: int) -> None:
+def _drop(session: StoredSession, count: int) -> None:
     """Drop the oldest *count* messages, as far as there are any."""
     count = max(0, min(count, len(session.elements)))
     del session.elements[:count]
     session.first_seq += count
 
 
-def mark_message(command: Write, session: MemorySession, turn: MemoryTurn | None, now: int) -> None:
+def _mark_message(command: Write, session: StoredSession, turn: TurnLease | None, now: int) -> None:
     """Tell in its message what became of the *turn* that was there before *command*, if the message still is.
 
     After its size was checked: a session that is full does not keep a turn from ending.
@@ -391,7 +368,7 @@ def mark_message(command: Write, session: MemorySession, turn: MemoryTurn | None
     elif isinstance(command, MoveConversation):
         status = ""
     elif isinstance(command, BeginTurn) and turn:
-        status = "superseded" if turn.until > now else "interrupted"
+        status = "superseded" if turn.until_ms > now else "interrupted"
     else:
         return
     assert turn
@@ -402,74 +379,50 @@ def mark_message(command: Write, session: MemorySession, turn: MemoryTurn | None
         session.history_version = session.version
 
 
-def refuse_too_large(session: MemorySession, before: MemorySession | None, limits: Limits, reserved: int) -> None:
-    """Refuse what makes a session larger than it may be; so many more messages as are *reserved* must fit too."""
-    count, data, size = len(session.elements), session.data_bytes, session.bytes
-    added = session.next_seq > (before.next_seq if before else 1)
-    room = limits.max_history - (0 if limits.trim else reserved)
-    if count > room and added:
-        raise TooLarge("the session would have too many messages", limit=limits.max_history, size=count + reserved)
-    if data > limits.max_data_bytes and data > (before.data_bytes if before else 0):
+def _refuse_too_many(session: StoredSession, limits: Limits, reserved: int) -> None:
+    """Refuse more messages than there may be. So many more as are *reserved* must fit too."""
+    count, most = len(session.elements), limits.max_history
+    if count > most - (0 if limits.trim else reserved):
+        raise TooLarge("the session would have too many messages", limit=most, size=count + reserved)
+
+
+def _refuse_too_large(session: StoredSession, limits: Limits, data_before: int, size_before: int) -> None:
+    """Refuse what is over a limit and has grown. A session that was over it before may shrink, or stay."""
+    data, size = session.data_bytes, session.size_bytes
+    if data > limits.max_data_bytes and data > data_before:
         reason = "the data would be too large in bytes of JSON"
         raise TooLarge(reason, limit=limits.max_data_bytes, size=data)
-    if size > limits.max_session_bytes and size > (before.bytes if before else 0):
+    if size > limits.max_session_bytes and size > size_before:
         reason = "the session would be too large in bytes of JSON"
         raise TooLarge(reason, limit=limits.max_session_bytes, size=size)
 
 
-def receipt_of(session: MemorySession, first_seq: int | None, history_version: int | None, now: int) -> Receipt:
-    """What a write, or a touch, of *session* has done *now*."""
-    return Receipt(
-        version=session.version,
-        first_seq=first_seq,
-        repeated=False,
-        level="memory",
-        created_at_ms=session.created,
-        updated_at_ms=session.updated,
-        expires_at_ms=session.expires,
-        lifetime_ms=session.expires - max(now, session.created),
-        history_version_before=history_version,
-    )
+def refuse_reused(command: Write, first_digest: str) -> None:
+    """Refuse a known token that came with another request before."""
+    if first_digest == command.digest:
+        return
+    if isinstance(command, (CommitTurn, MoveConversation)):
+        raise TurnLost(command.session_id)  # another attempt has ended this turn
+    raise TokenReused
 
 
-def snapshot_of(session_id: str, session: MemorySession, last: int | None) -> Snapshot:
-    """*session*, with its *last* messages (None: all)."""
-    count = len(session.elements)
-    return Snapshot(
-        session_id=session_id,
-        version=session.version,
-        shape=session.shape,
-        created_at_ms=session.created,
-        updated_at_ms=session.updated,
-        expires_at_ms=session.expires,
-        title=session.title,
-        usage=session.usage,
-        shared=dict(session.shared),
-        fields=dict(session.fields),
-        elements=session.elements[count - min(count, last) :] if last is not None else list(session.elements),
-        next_seq=session.next_seq,
-        count=count,
-        history_version=session.history_version,
-        key=f"memory://{session_id}",
-        history_key=f"memory://{session_id}:history",
-        owner=session.owner,
-        own_ttl_ms=session.ttl,
-        moved_to=session.moved_to,
-        aliases=tuple(sorted(session.aliases, key=Alias.sort_key)),
-    )
+def repeated(first: Receipt, session: StoredSession | None) -> Receipt:
+    """Make the receipt of a repeat from the *first* one; *session* None: it is gone."""
+    created, expires = (session.created_at_ms, session.expires_at_ms) if session else (0, 0)
+    return replace(first, repeated=True, created_at_ms=created, expires_at_ms=expires)
 
 
-def summary_of(session_id: str, session: MemorySession) -> Summary:
-    """*session* without its data and messages."""
-    return Summary(
-        session_id=session_id,
-        owner=session.owner,
-        version=session.version,
-        created_at_ms=session.created,
-        updated_at_ms=session.updated,
-        expires_at_ms=session.expires,
-        active_at_ms=session.active,
-        message_count=len(session.elements),
-        title=session.title,
-        usage=session.usage,
-    )
+def take_again(command: BeginTurn, first: Receipt, session: StoredSession, now: int) -> None:
+    """Take a turn that was begun with the same token before, and was not ended.
+
+    Raises:
+        TurnInProgress: An earlier attempt, or another turn, is in progress.
+        TurnLost: Others have written since.
+    """
+    turn, seq = session.turn, first.first_seq or 0
+    if not turn or turn.attempt != command.attempt:
+        if turn and turn.until_ms > now:
+            raise TurnInProgress(command.session_id, turn.until_ms - now)
+        if seq != session.next_seq - 1:
+            raise TurnLost(command.session_id)
+    session.turn = TurnLease(command.attempt, now + command.lease_ms, seq)

@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, abort
 from flask.blueprints import BlueprintSetupState
 
-from ..domain.results import ANY, CALLER
+from ..domain.types import ANY, CALLER
 from ..errors import ConvstoreError
 from . import message_views, owner_views, service_views, session_views
 from .door import Door

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..domain.results import Health, Owner, Scope
+from ..domain.results import Health
+from ..domain.types import Owner, Scope
 from ..operations.access import Access
 from ..operations.replies import Replier
 from .openapi.document import Served

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ..domain.commands import Delete, Extend, Merge, Put, Rewrite, Touch
 from ..domain.messages import bodies_of, join_element
-from ..domain.results import Owner, Receipt, Snapshot
+from ..domain.results import Receipt, Snapshot
+from ..domain.types import Owner
 from ..errors import (
     ConflictError,
     ConvstoreError,
@@ -29,7 +30,7 @@ from ..errors import (
 from ..operations.access import Access
 from ..operations.merging import behind_theirs, beside_theirs
 from ..sessions import content, diff, merge
-from ..sessions.baseline import Base, base_created, base_merged, base_read
+from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
 from ..sessions.merge import Began
 from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
@@ -89,11 +90,13 @@ class TrackedValue:
         self.is_absent = False
         self.is_looked_at = False
         self.is_stale = False
-        self._base: Base | None = None  # of the value as it was loaded or written last; a saved session may know more
+        self._base: Baseline | None = (
+            None  # of the value as it was loaded or written last; a saved session may know more
+        )
         self._began = Began()
         self._given: Texts | None = None  # what load= has made of what is stored: it may hold less, or in another form
-        self._removed: Base | None = None  # of the value that was taken out
-        self._refreshed: Base | None = None  # what others wrote, as it was taken over last
+        self._removed: Baseline | None = None  # of the value that was taken out
+        self._refreshed: Baseline | None = None  # what others wrote, as it was taken over last
         self._pending: _Pending | None = None
         self._is_behind = False  # others wrote between the baseline and our last write
 
@@ -109,7 +112,7 @@ class TrackedValue:
         """To be used after having been looked at is an interaction."""
         if self.is_looked_at and self._base:
             self.is_looked_at = False
-            place, created = self.place, self._base.created_at_ms
+            place, created = self.place, self._base.snapshot.created_at_ms
             with contextlib.suppress(SessionNotFound):
                 place.access.apply(Touch(session_id=place.session_id, owner=place.access.owner, created_at_ms=created))
 
@@ -135,13 +138,13 @@ class TrackedValue:
 
     # ---- what is written
 
-    def known(self) -> Base | None:
+    def known(self) -> Baseline | None:
         """What the value is to be compared with: what was loaded or written last, here or by saving the session itself."""
         session = None if self.is_absent else self._session()
         base, own = self._base, base_of(session) if session is not None else None
         if own is None or base is own:
             return base
-        if base is None or (own.created_at_ms, own.version) > (base.created_at_ms, base.version):
+        if base is None or own.state > base.state:
             return own
         return base
 
@@ -209,9 +212,7 @@ class TrackedValue:
         if is_unwritten:  # assigned or removed here
             return None
         snapshot = place.access.load(place.session_id, is_interaction=is_interaction)
-        is_known = (
-            before and snapshot and (snapshot.created_at_ms, snapshot.version) == (before.created_at_ms, before.version)
-        )
+        is_known = before and snapshot and (snapshot.created_at_ms, snapshot.version) == before.state
         if is_known and not self._is_behind:
             return None
         if snapshot is None:
@@ -252,7 +253,7 @@ class TrackedValue:
 
     # ---- inside
 
-    def _take_over(self, snapshot: Snapshot, before: Base, command: Any, receipt: Receipt | None) -> None:
+    def _take_over(self, snapshot: Snapshot, before: Baseline, command: Any, receipt: Receipt | None) -> None:
         """What was stored as *before* becomes what *command* has left; see ``refresh``."""
         place, form = self.place, self.place.access.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
@@ -267,7 +268,7 @@ class TrackedValue:
         elif not self._differs(before, self.value):
             self._take(snapshot)
 
-    def _differs(self, base: Base, value: Any) -> bool:
+    def _differs(self, base: Baseline, value: Any) -> bool:
         return diff.difference(base, value, self.place.access.limits, None, None) is not None
 
     def _lose(self) -> None:
@@ -302,7 +303,7 @@ class TrackedValue:
         if snapshot is None:
             return
         base = base_of(session)
-        if snapshot.created_at_ms != base.created_at_ms or not self._differs(base, value):
+        if snapshot.created_at_ms != base.snapshot.created_at_ms or not self._differs(base, value):
             self._base = base_read(snapshot, place.origin)
 
     def _catch_up(self, value: Any) -> None:
@@ -311,7 +312,8 @@ class TrackedValue:
         if session is None or value is self.value or self._refreshed is None or self._base is None:
             return
         base = base_of(session)
-        if base.created_at_ms == self._base.created_at_ms and base.version < self._refreshed.version:
+        is_same_session = base.snapshot.created_at_ms == self._base.snapshot.created_at_ms
+        if is_same_session and base.snapshot.version < self._refreshed.snapshot.version:
             content = content_of_base(self._base, self.place.history_key)
             if isinstance(content, dict if isinstance(session, dict) else list):
                 form = self.place.access.limits
@@ -378,8 +380,8 @@ class TrackedValue:
             rebased = base_merged(before, command, receipt)
             if attempt.history != command.history:
                 # The stored history is a merge with others' messages: a later rewrite must not take them for known.
-                rebased = replace(rebased, history_version=before.history_version)
-            self._rebase(rebased, is_behind=receipt.version != before.version + 1)
+                rebased = rebased.but(history_version=before.snapshot.history_version)
+            self._rebase(rebased, is_behind=receipt.version != before.snapshot.version + 1)
             return
         self._rebase(base_created(command, receipt, self.place.origin))
         if isinstance(command, Merge) and command.creates and receipt.version > 1:
@@ -399,9 +401,9 @@ class TrackedValue:
             bodies = [body for body, _ in history or ()]
             added = attempt.elements if isinstance(attempt, Put) else attempt.history and attempt.history.elements
             count = len(added or ())
-            seqs = [*range(base.first_seq, base.first_seq + len(bodies) - count)]
+            seqs = [*range(base.snapshot.first_seq, base.snapshot.first_seq + len(bodies) - count)]
             seqs += range(first_seq or 0, (first_seq or 0) + count)
-            before = replace(base, fields=fields, elements=[join_element(0, body) for body in bodies], seqs=seqs)
+            before = replace(base.but(fields=fields, elements=[join_element(0, body) for body in bodies]), seqs=seqs)
             base = merge.take_over(self.value, before, base, content, place.access.limits)
             self._given = None
         self._rebase(base)
@@ -411,8 +413,8 @@ class TrackedValue:
         place, seen = self.place, self._removed
         if seen is None:
             return Delete(session_id=place.session_id, owner=place.access.owner)
-        expected = f"{seen.created_at_ms}-{seen.version}" if place.access.settings.conflict == "raise" else ""
-        created_at_ms = seen.created_at_ms
+        created_at_ms, version = seen.state
+        expected = f"{created_at_ms}-{version}" if place.access.settings.conflict == "raise" else ""
         return Delete(
             session_id=place.session_id, owner=place.access.owner, expected=expected, created_at_ms=created_at_ms
         )
@@ -435,7 +437,7 @@ class TrackedValue:
         """The value, if it is a session of this place, and so knows what it is compared with."""
         return as_session(self.value, self.place.session_id, self.place.origin)
 
-    def _rebase(self, base: Base, *, is_behind: bool = False) -> None:
+    def _rebase(self, base: Baseline, *, is_behind: bool = False) -> None:
         self._base, self._is_behind = base, is_behind
         session = self._session()
         if session is not None:

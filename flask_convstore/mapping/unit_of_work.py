@@ -10,7 +10,8 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from ..domain.commands import Delete, Merge, Put, Write
-from ..domain.results import Owner, Receipt
+from ..domain.results import Receipt
+from ..domain.types import Owner
 from ..errors import ConvstoreError, InvalidInput
 from ..stores.store import Store
 from .tracked_value import NO_VALUE, Identity, Place, TrackedValue

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from ..config import Settings
 from ..domain.commands import BeginTurn, Command, Write
-from ..domain.results import Begun, Owner, Receipt, Scope, Snapshot
+from ..domain.results import Begun, Receipt, Snapshot
+from ..domain.types import Owner, Scope
 from ..domain.validation import check_lifetime, check_name
 from ..errors import StoreUnavailable, TooManyTurns
 from ..sessions.content import ContentLimits

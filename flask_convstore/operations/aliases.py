@@ -10,7 +10,7 @@ import contextlib
 
 from ..domain.commands import LinkAlias, NoteAlias
 from ..domain.ids import new_id
-from ..domain.results import ANY, TOMBSTONE_MS, Alias, Scope
+from ..domain.types import ANY, TOMBSTONE_MS, Alias, Scope
 from ..domain.validation import check_name, check_session_id
 from ..errors import SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
 from ..sessions.content import Content
@@ -107,7 +107,9 @@ def aliases(access: Access, session_id: str) -> list[str]:
     if session is None:
         return []
     life_ms = _life_ms(access)
-    return [alias.name for alias in base_of(session).aliases if access.store.follow(alias, life_ms) == session_id]
+    return [
+        alias.name for alias in base_of(session).snapshot.aliases if access.store.follow(alias, life_ms) == session_id
+    ]
 
 
 def clear(access: Access, alias: str) -> bool:
@@ -150,8 +152,8 @@ def _led(alias: Alias, expected: str | None, session_id: str | None, life_ms: in
 def _noted(access: Access, session: AnySession, alias: Alias, life_ms: int) -> AnySession:
     """Note in *session* that *alias* leads to it, and let the alias outlive it."""
     base = base_of(session)
-    if alias not in base.aliases:
+    if alias not in base.snapshot.aliases:
         access.apply(NoteAlias(session_id=session.session_id, owner=access.owner, alias=alias, leads_here=True))
-    if base.own_ttl_ms and base.own_ttl_ms + TOMBSTONE_MS > life_ms:
-        access.store.follow(alias, base.own_ttl_ms + TOMBSTONE_MS)
+    if base.snapshot.own_ttl_ms and base.snapshot.own_ttl_ms + TOMBSTONE_MS > life_ms:
+        access.store.follow(alias, base.snapshot.own_ttl_ms + TOMBSTONE_MS)
     return session

@@ -10,7 +10,8 @@ from typing import Any
 from ..domain.commands import Append, Delete, NoteAlias, Share, Update
 from ..domain.ids import new_id
 from ..domain.messages import Usage, stored_message
-from ..domain.results import ANY, Snapshot
+from ..domain.results import Snapshot
+from ..domain.types import ANY
 from ..domain.validation import check_session_id, check_whole
 from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, behind_a_write
 from ..sessions import content, diff

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
-from ..domain.results import CALLER, Health, Owner, Page, Receipt, Role, Scope
+from ..domain.results import Health, Page, Receipt
+from ..domain.types import CALLER, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
 from ..sessions.session import AnySession

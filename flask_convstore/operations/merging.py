@@ -9,7 +9,7 @@ from ..domain.commands import Merge, Rewrite, new_token
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Snapshot
 from ..errors import ConflictError, SessionNotFound
-from ..sessions.baseline import Base
+from ..sessions.baseline import Baseline
 from ..sessions.merge import Began, Settled, merged_bodies, settled
 from .access import Access
 
@@ -36,7 +36,7 @@ def beside_theirs(access: Access, command: Merge, attempt: Merge, began: Began, 
     return _with_fields(attempt, fields)
 
 
-def behind_theirs(access: Access, command: Merge, base: Base, began: Began, conflict: ConflictError) -> Merge:
+def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, conflict: ConflictError) -> Merge:
     """Make *command*, which rewrites the history of *base*, anew from the history and the fields that are stored now.
 
     Raises:
@@ -47,7 +47,7 @@ def behind_theirs(access: Access, command: Merge, base: Base, began: Began, conf
     if access.settings.conflict == "raise" or not isinstance(rewrite, Rewrite) or rewrite.history_version < 0:
         raise conflict
     snapshot = stored(access, command.session_id, None)
-    if snapshot.created_at_ms != base.created_at_ms:
+    if snapshot.created_at_ms != base.snapshot.created_at_ms:
         raise SessionNotFound(command.session_id)
     attempt = _with_fields(command, settled_fields(command, snapshot, began))
     if rewrite.elements is None:
@@ -55,7 +55,7 @@ def behind_theirs(access: Access, command: Merge, base: Base, began: Began, conf
         return replace(attempt, history=gone, overwrites=(*attempt.overwrites, access.settings.history_key))
     path = access.settings.history_key
     theirs, ours = bodies_of(snapshot.elements), bodies_of(rewrite.elements)
-    bodies, collisions = merged_bodies(bodies_of(base.elements), ours, theirs, path)
+    bodies, collisions = merged_bodies(bodies_of(base.snapshot.elements), ours, theirs, path)
     known = dict(zip(theirs + ours, (*snapshot.elements, *rewrite.elements), strict=True))
     now = now_ms()
     elements = tuple(known.get(body) or join_element(now, body) for body in bodies)

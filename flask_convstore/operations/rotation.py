@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ..domain.commands import Delete, NoteAlias, Share
 from ..domain.ids import new_id
-from ..domain.results import ANY, Alias, Snapshot
+from ..domain.results import Snapshot
+from ..domain.types import ANY, Alias
 from ..domain.validation import check_name, check_session_id
 from ..errors import ConflictError, Forbidden, SessionMoved, SessionNotFound, behind_a_write
 from ..sessions import diff

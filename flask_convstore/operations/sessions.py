@@ -47,9 +47,11 @@ def save(access: Access, session_id: str, data: Content, ttl: float | None = Non
     base = base_of(session)
     difference = diff.difference(base, data, access.limits, access.owner, ttl_ms)
     if difference is None:
-        touch = Touch(session_id=session_id, owner=access.owner, created_at_ms=base.created_at_ms, ttl_ms=ttl_ms)
+        touch = Touch(
+            session_id=session_id, owner=access.owner, created_at_ms=base.snapshot.created_at_ms, ttl_ms=ttl_ms
+        )
         receipt = access.apply(touch)
-        return on_base(session, replace(base, expires_at_ms=receipt.expires_at_ms))
+        return on_base(session, base.but(expires_at_ms=receipt.expires_at_ms))
     return _merge(access, session, difference)
 
 

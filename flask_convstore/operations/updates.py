@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..domain.commands import Share, Update
-from ..domain.results import Receipt, Role
+from ..domain.results import Receipt
+from ..domain.types import Role
 from ..domain.validation import check_name, check_session_id, check_title
 from ..errors import InvalidInput
 from ..sessions import content

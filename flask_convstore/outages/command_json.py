@@ -30,7 +30,7 @@ from ..domain.commands import (
     Update,
 )
 from ..domain.messages import Usage
-from ..domain.results import Alias, Scope
+from ..domain.types import Alias, Scope
 
 _COMMANDS: dict[str, Any] = {
     "Put": Put,

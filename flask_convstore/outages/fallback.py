@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch, new_token
 from ..domain.ids import id_made_away
-from ..domain.results import ANY, Begun, Limits, Messages, Owner, Receipt, Scope, Snapshot
+from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
+from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, StoreUnavailable
 from ..stores.store import Store, StoreAround
 from .circuit import Circuit

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..domain.clock import now_ms
-from ..domain.results import TOMBSTONE_MS
+from ..domain.types import TOMBSTONE_MS
 from ..errors import StoreUnavailable
 from .sqlite_file import JournalFile, flush
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Put
-from ..domain.results import ANY, Begun, Limits, Messages, Owner, Receipt, Snapshot
+from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.types import ANY, Limits, Owner
 from ..errors import ConvstoreError, CorruptValue, SessionNotFound
 from ..stores.memory import MemoryStore
 from .command_json import command_of

@@ -9,8 +9,9 @@ from __future__ import annotations
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command
 from ..domain.ids import made_away_at_ms
-from ..domain.results import Begun, Limits, Messages, Owner, Receipt, Snapshot
+from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
+from ..domain.types import Limits, Owner
 from ..errors import SessionNotFound, StoreUnavailable
 from ..stores.store import Store, StoreAround
 

@@ -1,170 +1,136 @@
-"""What the store is known to hold of a session: read, created or merged, it is the ground that changes are measured from."""
+"""Baseline: the last known stored state of a session, from which changes are measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from ..domain.commands import Extend, Merge, Put, Rewrite
-from ..domain.messages import NO_USAGE, Usage
-from ..domain.results import Alias, Receipt, Shape, Snapshot
-from ..domain.values import as_value
+from ..domain.commands import Extend, FieldChange, Merge, Put, Rewrite
+from ..domain.messages import NO_USAGE
+from ..domain.results import Receipt, Snapshot
+from ..domain.types import as_value
 
 
 @as_value
-class Base:
-    """What the store is known to hold: the ground that changes are measured from.
+class Baseline:
+    """The last known stored state of a session: read, created or merged.
 
     Attributes:
-        origin: The store it lies in.
-        seqs: The numbers of *elements*; there are gaps where others wrote between.
-        first_seq: The seq of the oldest message in the store, loaded or not.
-        count: How many messages the store has, loaded or not.
-        history_version: The version at the last change of the messages that is known whole.
-        history_key: Where the messages lie, for error texts.
-        own_ttl_ms: Its lifetime, if it has one of its own.
-        moved_to: The session in which the conversation goes on.
-        aliases: Those that were led here.
-        usage: What its messages cost.
-        fallback: What served it while the store was away; None: the store.
-        pending: A ``Merge`` whose answer never came; it is repeated, with its token, before the next one.
+        origin: The store in which the session lies.
+        snapshot: The state. After a merge its ``count`` is that of the messages known here, and its ``history_version``
+            belongs to the last change of the messages that is known whole.
+        seqs: The numbers of the messages. There are gaps where others wrote between.
+        pending: A command whose answer never came. It is repeated, with its token, before the next one.
     """
 
     origin: str
-
-    session_id: str
-    version: int
-    created_at_ms: int
-    updated_at_ms: int
-    expires_at_ms: int
-    title: str | None = None
-    shape: Shape
-    fields: Mapping[str, bytes]
-    elements: Sequence[bytes]
+    snapshot: Snapshot
     seqs: Sequence[int]
-    first_seq: int
-    count: int
-    history_version: int
-    history_key: str = ""
-    own_ttl_ms: int | None = None
-    moved_to: str | None = None
-    aliases: tuple[Alias, ...] = ()
-    usage: Usage = NO_USAGE
-    fallback: str | None = None
     pending: Merge | None = None
 
     @property
+    def state(self) -> tuple[int, int]:
+        """The time of creation and the version. Of two baselines with one id the greater one is the later one."""
+        return self.snapshot.created_at_ms, self.snapshot.version
+
+    @property
     def is_partial(self) -> bool:
-        """Whether only the last messages were loaded."""
-        return self.count > len(self.elements)
+        """Only the last messages were loaded."""
+        return self.snapshot.count > len(self.snapshot.elements)
+
+    def but(self, **facts: Any) -> Baseline:
+        """Make the same baseline with other *facts* in its snapshot."""
+        return replace(self, snapshot=replace(self.snapshot, **facts))
 
 
-def base_read(snapshot: Snapshot, origin: str) -> Base:
-    """What was just read."""
-    return Base(
-        origin=origin,
-        session_id=snapshot.session_id,
-        version=snapshot.version,
-        created_at_ms=snapshot.created_at_ms,
-        updated_at_ms=snapshot.updated_at_ms,
-        expires_at_ms=snapshot.expires_at_ms,
-        title=snapshot.title,
-        shape=snapshot.shape,
-        fields=snapshot.fields,
-        elements=snapshot.elements,
-        seqs=range(snapshot.next_seq - len(snapshot.elements), snapshot.next_seq),
-        first_seq=snapshot.next_seq - snapshot.count,
-        count=snapshot.count,
-        history_version=snapshot.history_version,
-        history_key=snapshot.history_key,
-        own_ttl_ms=snapshot.own_ttl_ms,
-        moved_to=snapshot.moved_to,
-        aliases=snapshot.aliases,
-        usage=snapshot.usage,
-        fallback=snapshot.fallback,
-    )
+def base_read(snapshot: Snapshot, origin: str) -> Baseline:
+    """The baseline of a session that was just read."""
+    end = snapshot.first_seq + snapshot.count
+    return Baseline(origin=origin, snapshot=snapshot, seqs=range(end - len(snapshot.elements), end))
 
 
-def base_created(save: Put | Merge, receipt: Receipt, origin: str) -> Base:
-    """What a *save* of the whole left in the store."""
-    is_history_new = True
-    if isinstance(save, Put):
-        shape, fields, elements = save.shape, dict(save.fields), save.elements
-    else:
-        is_history_new = save.creates or save.history is not None
-        shape, elements = save.shape or "full", (save.history and save.history.elements) or ()
-        fields = {name: text for name, _, text in save.fields if text is not None}
-    return Base(
-        origin=origin,
-        session_id=receipt.session_id or save.session_id,
+def base_created(command: Put | Merge, receipt: Receipt, origin: str) -> Baseline:
+    """The baseline of a session that *command* has made as a whole."""
+    is_history_new = isinstance(command, Put) or command.creates or command.history is not None
+    whole = command.as_put() if isinstance(command, Merge) else command
+    snapshot = Snapshot(
+        session_id=receipt.session_id or whole.session_id,
         version=receipt.version,
+        shape=whole.shape,
         created_at_ms=receipt.created_at_ms,
         updated_at_ms=receipt.updated_at_ms,
         expires_at_ms=receipt.expires_at_ms,
-        shape=shape,
-        fields=fields,
-        elements=elements,
-        seqs=_numbers(elements, receipt),
+        title=whole.first_title or None,
+        fields=dict(whole.fields),
+        elements=list(whole.elements),
         # An empty history says nothing of where the next one begins: dropping from it later is a rewrite, if need be.
         first_seq=receipt.first_seq or 1,
-        count=len(elements),
+        count=len(whole.elements),
         history_version=receipt.version if is_history_new else 0,
-        own_ttl_ms=save.ttl_ms,
-        title=save.first_title or None,
-        usage=save.usage or NO_USAGE,
+        own_ttl_ms=whole.ttl_ms,
+        usage=whole.usage or NO_USAGE,
         fallback=receipt.fallback,
     )
+    return Baseline(origin=origin, snapshot=snapshot, seqs=_seqs(whole.elements, receipt))
 
 
-def base_merged(base: Base, save: Merge, receipt: Receipt) -> Base:
-    """*base* with what a merging *save* changed, and nothing of what others wrote meanwhile.
+def base_merged(base: Baseline, command: Merge, receipt: Receipt) -> Baseline:
+    """*base* with the changes of *command*, and nothing of what others wrote meanwhile.
 
-    Where others changed the history, ``history_version`` stays behind: a later rewrite, which would undo their change,
+    Where others have changed the history, ``history_version`` stays behind. A later rewrite would undo their change: it
     conflicts.
     """
-    fields = {**base.fields, **{name: text for name, _, text in save.fields if text is not None}}
-    for name, _, text in save.fields:
-        if text is None:
-            fields.pop(name, None)
-    base = replace(
-        base,
+    before = base.snapshot
+    snapshot = replace(
+        before,
         version=receipt.version,
         updated_at_ms=receipt.updated_at_ms,
         expires_at_ms=receipt.expires_at_ms,
-        shape=save.shape or base.shape,
-        fields=fields,
-        own_ttl_ms=save.ttl_ms or base.own_ttl_ms,
+        shape=command.shape or before.shape,
+        fields=_changed(before.fields, command.fields),
+        own_ttl_ms=command.ttl_ms or before.own_ttl_ms,
         fallback=receipt.fallback,
-        pending=None,
     )
-    if isinstance(save.history, Extend):
-        return _extended(base, save.history, receipt)
-    if isinstance(save.history, Rewrite):
-        elements = save.history.elements or ()
-        return replace(
-            base,
-            elements=elements,
-            seqs=_numbers(elements, receipt),
-            first_seq=receipt.first_seq or base.first_seq + base.count,
-            count=len(elements),
-            history_version=receipt.version,
-        )
-    return base
+    merged = Baseline(origin=base.origin, snapshot=snapshot, seqs=base.seqs)
+    if isinstance(command.history, Extend):
+        return _extended(merged, command.history, receipt)
+    if isinstance(command.history, Rewrite):
+        return _rewritten(merged, command.history, receipt)
+    return merged
 
 
-def _extended(base: Base, change: Extend, receipt: Receipt) -> Base:
+def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[str, bytes]:
+    changed = {name: text for name, _, text in changes}
+    return {name: text for name, text in {**fields, **changed}.items() if text is not None}
+
+
+def _extended(base: Baseline, change: Extend, receipt: Receipt) -> Baseline:
+    before = base.snapshot
     dropped = sum(seq < change.drop_below for seq in base.seqs)
-    nobody_else = receipt.history_version_before == base.history_version
-    return replace(
-        base,
-        elements=[*base.elements[dropped:], *change.elements],
-        seqs=[*base.seqs[dropped:], *_numbers(change.elements, receipt)],
-        first_seq=max(base.first_seq, change.drop_below),
-        count=base.count - dropped + len(change.elements),
-        history_version=receipt.version if nobody_else else base.history_version,
+    nobody_else = receipt.history_version_before == before.history_version
+    snapshot = replace(
+        before,
+        elements=[*before.elements[dropped:], *change.elements],
+        first_seq=max(before.first_seq, change.drop_below),
+        count=before.count - dropped + len(change.elements),
+        history_version=receipt.version if nobody_else else before.history_version,
     )
+    return replace(base, snapshot=snapshot, seqs=[*base.seqs[dropped:], *_seqs(change.elements, receipt)])
 
 
-def _numbers(elements: Sequence[bytes], receipt: Receipt) -> Sequence[int]:
+def _rewritten(base: Baseline, change: Rewrite, receipt: Receipt) -> Baseline:
+    before, elements = base.snapshot, change.elements or ()
+    snapshot = replace(
+        before,
+        elements=list(elements),
+        first_seq=receipt.first_seq or before.first_seq + before.count,
+        count=len(elements),
+        history_version=receipt.version,
+    )
+    return replace(base, snapshot=snapshot, seqs=_seqs(elements, receipt))
+
+
+def _seqs(elements: Sequence[bytes], receipt: Receipt) -> Sequence[int]:
     first = receipt.first_seq or 1
     return range(first, first + len(elements))

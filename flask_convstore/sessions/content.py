@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.messages import Message, Usage, facts_of, join_element
-from ..domain.results import Shape
+from ..domain.types import Shape
 from ..errors import InvalidInput, NotSerializable, TooLarge
 
 MAX_FIELDS = 1000

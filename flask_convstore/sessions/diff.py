@@ -12,9 +12,10 @@ from typing import Any
 
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
-from ..domain.results import Owner, Snapshot
+from ..domain.results import Snapshot
+from ..domain.types import Owner
 from ..errors import InvalidInput
-from .baseline import Base
+from .baseline import Baseline
 from .content import (
     ContentLimits,
     Given,
@@ -30,7 +31,7 @@ from .content import (
 
 
 def difference(
-    base: Base, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
+    base: Baseline, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
 ) -> Merge | None:
     """The command that merges what differs between *base* and *content*; None if nothing does.
 
@@ -40,28 +41,29 @@ def difference(
     Raises:
         InvalidInput: *content* cannot be saved; the error says where and why.
     """
-    before = bodies_of(base.elements)
+    known = base.snapshot
+    before = bodies_of(known.elements)
     shape, fields, history = texts(content, form, before)
     if given is None:
         history_change = _history_change(base, before, history, form)
     else:
         given_shape, given_fields, given_history = given
-        shape = base.shape if shape == given_shape else shape
-        fields = _with_changes(base.fields, given_fields, fields)
+        shape = known.shape if shape == given_shape else shape
+        fields = _with_changes(known.fields, given_fields, fields)
         history_change = _change_of_given(base, before, given_history, history, form)
-    field_changes = _compared(base.fields, fields, form)
-    if not field_changes and history_change is None and shape == base.shape:
+    field_changes = _compared(known.fields, fields, form)
+    if not field_changes and history_change is None and shape == known.shape:
         return None
     count = len(history_change.elements) if isinstance(history_change, Extend) else 0
     news = history[-count:] if history and count else []
     return Merge(
-        session_id=base.session_id,
+        session_id=known.session_id,
         owner=owner,
-        shape=None if shape == base.shape else shape,
+        shape=None if shape == known.shape else shape,
         fields=field_changes,
         history=history_change,
-        created_at_ms=base.created_at_ms,
-        loaded_version=base.version,
+        created_at_ms=known.created_at_ms,
+        loaded_version=known.version,
         ttl_ms=ttl_ms,
         first_title=first_title_of(news),
         usage=usage_of(news),
@@ -98,10 +100,10 @@ def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: Con
 
 
 def _history_change(
-    base: Base, before: list[bytes], history: list[Given] | None, form: ContentLimits
+    base: Baseline, before: list[bytes], history: list[Given] | None, form: ContentLimits
 ) -> Extend | Rewrite | None:
     """How the messages of *base*, with the bodies *before*, become *history*; None if they are the same."""
-    had_history = base.shape in ("full", "list")
+    had_history = base.snapshot.shape in ("full", "list")
     if history is None:
         return _rewrite(base, None, form) if had_history else None
     after = [body for body, _ in history]
@@ -111,12 +113,12 @@ def _history_change(
     if dropped == 0 or (dropped is not None and _known_whole(base, dropped)):
         kept = len(before) - dropped
         added = tuple(elements_of(history[kept:], form, kept))
-        return Extend(base.first_seq + dropped if dropped else 0, added)
-    return _rewrite(base, tuple(_rewritten(base.elements, before, history, form)), form)
+        return Extend(base.snapshot.first_seq + dropped if dropped else 0, added)
+    return _rewrite(base, tuple(_rewritten(base.snapshot.elements, before, history, form)), form)
 
 
 def _change_of_given(
-    base: Base, before: list[bytes], given: list[Given] | None, now: list[Given] | None, form: ContentLimits
+    base: Baseline, before: list[bytes], given: list[Given] | None, now: list[Given] | None, form: ContentLimits
 ) -> Extend | Rewrite | None:
     """How messages became *now* that were *given* to the app: not all that is stored, perhaps, or in another form."""
     if given is None or not now:
@@ -144,16 +146,17 @@ def dropped_of(before: list[bytes], after: list[bytes]) -> int | None:
     return None if before else 0
 
 
-def _known_whole(base: Base, dropped: int) -> bool:
+def _known_whole(base: Baseline, dropped: int) -> bool:
     """Whether the *dropped* oldest messages are the oldest in the store, and nothing unseen lies between them."""
-    return list(base.seqs[:dropped]) == list(range(base.first_seq, base.first_seq + dropped))
+    first_seq = base.snapshot.first_seq
+    return list(base.seqs[:dropped]) == list(range(first_seq, first_seq + dropped))
 
 
-def _rewrite(base: Base, elements: tuple[bytes, ...] | None, form: ContentLimits) -> Rewrite:
+def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, form: ContentLimits) -> Rewrite:
     if base.is_partial:
-        loaded = f"only its last {len(base.elements)} messages were loaded"
+        loaded = f"only its last {len(base.snapshot.elements)} messages were loaded"
         raise InvalidInput(f"{loaded}: load all to drop or rewrite any; nothing was written", form.history_key)
-    return Rewrite(base.history_version, elements)
+    return Rewrite(base.snapshot.history_version, elements)
 
 
 def _rewritten(

@@ -15,7 +15,7 @@ from ..domain.commands import Extend, FieldChange, Merge
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from . import diff, three_way
-from .baseline import Base
+from .baseline import Baseline
 from .content import ContentLimits, texts
 
 
@@ -87,12 +87,12 @@ def _may_hide_changes(text: bytes | None) -> bool:
 
 def take_over(
     value: dict[str, Any] | list[Any],
-    before: Base,
-    base: Base,
+    before: Baseline,
+    base: Baseline,
     content: dict[str, Any] | list[Any],
     form: ContentLimits,
     held: Any = None,
-) -> Base:
+) -> Baseline:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
 
     Gives back what *value* is to be compared with from now on: where it was changed, that is still *before*.
@@ -105,15 +105,15 @@ def take_over(
         return _take_over_history(value, before, base, content, form)
     assert isinstance(content, dict)
     _, fields, given = texts(value, form)
-    base = replace(base, fields=_take_over_fields(value, fields, before, base, content))
+    base = base.but(fields=_take_over_fields(value, fields, before, base, content))
     key = form.history_key
     mine, theirs = value.get(key), content.get(key)
     if theirs is not None and key in value:
         shared = isinstance(held, dict) and held.get(key) is mine
         return base if shared else _take_over_history(mine, before, base, theirs, form)
-    if theirs is not None and before.shape == "data":
+    if theirs is not None and before.snapshot.shape == "data":
         value[key] = theirs
-    elif theirs is None and given is not None and [body for body, _ in given] == bodies_of(before.elements):
+    elif theirs is None and given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements):
         del value[key]
     elif theirs is not None or given is not None:  # it was taken away here, or there and changed here
         return _with_history_of(before, base)
@@ -121,12 +121,13 @@ def take_over(
 
 
 def _take_over_fields(
-    value: dict[str, Any], fields: Mapping[str, bytes], before: Base, base: Base, content: Mapping[str, Any]
+    value: dict[str, Any], fields: Mapping[str, bytes], before: Baseline, base: Baseline, content: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """As ``take_over`` for the fields, whose texts in *value* are *fields*; the texts to compare them with from now on."""
-    known = dict(base.fields)
-    for name in {**before.fields, **base.fields, **fields}:
-        was, theirs, mine = before.fields.get(name), base.fields.get(name), fields.get(name)
+    loaded, stored = before.snapshot.fields, base.snapshot.fields
+    known = dict(stored)
+    for name in {**loaded, **stored, **fields}:
+        was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
         if mine == was != theirs:
             if name in content:
                 value[name] = _into(value.get(name), content[name])
@@ -146,27 +147,24 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
         fields[name] = text
 
 
-def with_written(value: Any, before: Base, command: Merge, receipt: Receipt, form: ContentLimits) -> Base:
+def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, form: ContentLimits) -> Baseline:
     """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
     _, fields, history = texts(value, form)
-    known = dict(before.fields)
+    known = dict(before.snapshot.fields)
     for name, _, text in command.fields:
         if fields.get(name) == text:
             _put(known, name, text)
-    before = replace(before, fields=known)
+    before = before.but(fields=known)
     if not isinstance(command.history, Extend) or not command.history.elements or history is None:
         return before
-    was, mine, written = bodies_of(before.elements), [body for body, _ in history], list(command.history.elements)
+    elements, written = before.snapshot.elements, list(command.history.elements)
+    was, mine = bodies_of(elements), [body for body, _ in history]
     dropped = diff.dropped_of(was, mine)
     if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):
         return before
     first_seq = receipt.first_seq or 0
-    return replace(
-        before,
-        elements=[*before.elements, *written],
-        seqs=[*before.seqs, *range(first_seq, first_seq + len(written))],
-        count=before.count + len(written),
-    )
+    extended = before.but(elements=[*elements, *written], count=before.snapshot.count + len(written))
+    return replace(extended, seqs=[*before.seqs, *range(first_seq, first_seq + len(written))])
 
 
 def _into(old: Any, new: Any) -> Any:
@@ -182,19 +180,19 @@ def _into(old: Any, new: Any) -> Any:
     return new
 
 
-def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], form: ContentLimits) -> Base:
+def _take_over_history(mine: Any, before: Baseline, base: Baseline, theirs: list[Any], form: ContentLimits) -> Baseline:
     """As ``take_over`` for messages. What was rewritten here stays so, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)
     _, _, given = texts(list(mine), form)
-    was = bodies_of(before.elements)
+    was = bodies_of(before.snapshot.elements)
     dropped = diff.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:
         return _with_history_of(before, base)
     gone = set(before.seqs[:dropped])
     places = {seq: place for place, seq in enumerate(before.seqs[dropped:])}
     taken: list[Any] = []
-    for seq, body, message in zip(base.seqs, bodies_of(base.elements), theirs, strict=True):
+    for seq, body, message in zip(base.seqs, bodies_of(base.snapshot.elements), theirs, strict=True):
         if seq not in gone:
             # The same message stays the same object; one that was written anew is known by its place.
             place = places.get(seq, len(taken))
@@ -204,14 +202,8 @@ def _take_over_history(mine: Any, before: Base, base: Base, theirs: list[Any], f
     return base
 
 
-def _with_history_of(before: Base, base: Base) -> Base:
+def _with_history_of(before: Baseline, base: Baseline) -> Baseline:
     """*base*, but for the messages: those are still compared with what they were *before*."""
-    return replace(
-        base,
-        shape=before.shape,
-        elements=before.elements,
-        seqs=before.seqs,
-        first_seq=before.first_seq,
-        count=before.count,
-        history_version=before.history_version,
-    )
+    history = ("shape", "elements", "first_seq", "count", "history_version")
+    kept = base.but(**{name: getattr(before.snapshot, name) for name in history})
+    return replace(kept, seqs=before.seqs)

@@ -14,7 +14,7 @@ from ..domain.clock import as_datetime
 from ..domain.messages import Message, Usage, bodies_of, stored_message
 from ..domain.results import Snapshot
 from ..errors import CorruptValue
-from .baseline import Base, base_read
+from .baseline import Baseline, base_read
 from .content import Content
 
 
@@ -23,7 +23,7 @@ class Stored:
 
     __slots__ = ()
 
-    _base: Base
+    _base: Baseline
 
     if not TYPE_CHECKING:  # to a type checker every misspelt name would be there
 
@@ -37,7 +37,7 @@ class Stored:
     @property
     def session_id(self) -> str:
         """The id it was loaded or saved under."""
-        return self._base.session_id
+        return self._base.snapshot.session_id
 
     @property
     def version(self) -> int:
@@ -45,47 +45,47 @@ class Stored:
 
         After a merge those of others count too, unseen: for ``append(expected_version=…)`` load the session anew.
         """
-        return self._base.version
+        return self._base.snapshot.version
 
     @property
     def created_at(self) -> datetime:
         """UTC, by the server's clock."""
-        return as_datetime(self._base.created_at_ms)
+        return as_datetime(self._base.snapshot.created_at_ms)
 
     @property
     def updated_at(self) -> datetime:
         """Last write, UTC, by the server's clock."""
-        return as_datetime(self._base.updated_at_ms)
+        return as_datetime(self._base.snapshot.updated_at_ms)
 
     @property
     def expires_at(self) -> datetime:
         """When it expires unless somebody interacts, UTC, by the server's clock."""
-        return as_datetime(self._base.expires_at_ms)
+        return as_datetime(self._base.snapshot.expires_at_ms)
 
     @property
     def title(self) -> str | None:
         """Its title; None if it has none."""
-        return self._base.title
+        return self._base.snapshot.title
 
     @property
     def moved_to(self) -> str | None:
         """The id of the session in which the conversation goes on, if it was compacted; else None."""
-        return self._base.moved_to
+        return self._base.snapshot.moved_to
 
     @property
     def usage(self) -> Usage:
         """What its messages cost in all, in tokens of a model, when it was loaded."""
-        return self._base.usage
+        return self._base.snapshot.usage
 
     @property
     def fallback(self) -> str | None:
         """What served it while the store was away, ``journal`` or ``memory``; None: the store itself."""
-        return self._base.fallback
+        return self._base.snapshot.fallback
 
     @property
     def message_count(self) -> int:
         """How many messages were stored when it was loaded, and by this object since."""
-        return self._base.count
+        return self._base.snapshot.count
 
     @property
     def last_seq(self) -> int:
@@ -99,8 +99,9 @@ class Stored:
         Raises:
             CorruptValue: An envelope is not what we write.
         """
-        base = self._base
-        return [stored_message(one, seq, base.history_key) for one, seq in zip(base.elements, base.seqs, strict=True)]
+        snapshot, seqs = self._base.snapshot, self._base.seqs
+        numbered = zip(snapshot.elements, seqs, strict=True)
+        return [stored_message(element, seq, snapshot.history_key) for element, seq in numbered]
 
     def message(self, seq: int) -> Message | None:
         """The message with that number; None if it was not loaded or saved here.
@@ -112,7 +113,8 @@ class Stored:
             index = self._base.seqs.index(seq)
         except ValueError:
             return None
-        return stored_message(self._base.elements[index], seq, self._base.history_key)
+        snapshot = self._base.snapshot
+        return stored_message(snapshot.elements[index], seq, snapshot.history_key)
 
 
 class Session(Stored, dict[str, Any]):
@@ -162,7 +164,7 @@ AnySession = Session | ListSession
 _S = TypeVar("_S", bound=AnySession)
 
 
-def on_base(session: _S, base: Base) -> _S:
+def on_base(session: _S, base: Baseline) -> _S:
     """*session* itself, measured from *base* from now on."""
     session._base = base
     return session
@@ -172,7 +174,7 @@ def _like(original: AnySession, session: _S) -> _S:
     return on_base(session, original._base) if hasattr(original, "_base") else session
 
 
-def based(content: Content, base: Base) -> AnySession:
+def based(content: Content, base: Baseline) -> AnySession:
     """A new session with *content*, which measures its changes from *base*."""
     return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
 
@@ -181,11 +183,11 @@ def as_session(content: object, session_id: str, origin: str) -> AnySession | No
     """*content* if it was loaded from or saved in that store, under that id: saving it merges. None: save it as a whole."""
     if isinstance(content, (Session, ListSession)) and hasattr(content, "_base"):
         base = content._base
-        return content if (base.session_id, base.origin) == (session_id, origin) else None
+        return content if (base.snapshot.session_id, base.origin) == (session_id, origin) else None
     return None
 
 
-def base_of(session: AnySession) -> Base:
+def base_of(session: AnySession) -> Baseline:
     """What *session* is measured from."""
     return session._base
 
@@ -206,13 +208,14 @@ def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
     return based(content_of(snapshot, history_key), base_read(snapshot, origin))
 
 
-def content_of_base(base: Base, history_key: str) -> Any:
+def content_of_base(base: Baseline, history_key: str) -> Any:
     """What was saved, as *base* knows it."""
-    content: dict[str, Any] = {name: json_text.decode(text) for name, text in base.fields.items()}
-    history = json_text.decode_many(bodies_of(base.elements))
-    if base.shape == "list":
+    known = base.snapshot
+    content: dict[str, Any] = {name: json_text.decode(text) for name, text in known.fields.items()}
+    history = json_text.decode_many(bodies_of(known.elements))
+    if known.shape == "list":
         return history
-    return content | {history_key: history} if base.shape == "full" else content
+    return content | {history_key: history} if known.shape == "full" else content
 
 
 def content_of(snapshot: Snapshot, history_key: str) -> Any:

@@ -1,8 +1,9 @@
 """Sessions in this process: for a first try and for tests, and the readable reference of what every store does.
 
-Here is whose they are, how long they live, and which writes are repeats. What a command does to one: ``memory_session``.
+This room finds sessions, keeps them, and knows which writes are repeats. What a command does to a session stands in
+``domain/rules.py``.
 
-Nothing survives the process and nothing is shared between processes: with several workers use a server.
+Nothing survives the process and nothing is shared between processes. With several workers use a server.
 """
 
 from __future__ import annotations
@@ -10,45 +11,27 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..domain.clock import now_ms
-from ..domain.commands import (
-    BeginTurn,
-    Command,
-    CommitTurn,
-    Delete,
-    Harmless,
-    LinkAlias,
-    MoveConversation,
-    Put,
-    Write,
-)
-from ..domain.results import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
+from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
 from ..domain.rules import (
-    MemorySession,
-    MemoryTurn,
     adjust,
-    copy_of,
     creates,
-    mark_message,
-    receipt_of,
+    new_session,
     refuse_guest,
-    refuse_too_large,
-    snapshot_of,
-    summary_of,
+    refuse_reused,
+    repeated,
+    take_again,
     takes_place,
     write,
 )
-from ..errors import (
-    InvalidInput,
-    SessionNotFound,
-    TokenReused,
-    TooManySessions,
-    TurnInProgress,
-    TurnLost,
-)
+from ..domain.stored_session import StoredSession
+from ..domain.types import ANY, Alias, Limits, Owner, Scope
+from ..errors import InvalidInput, SessionNotFound, TooManySessions
 
+_LEVEL = "memory"
 _SWEEP_EVERY_MS = 60_000
 
 
@@ -85,7 +68,7 @@ class MemoryStore:
         self._limits = limits
         self._clock = clock
         self._lock = threading.RLock()
-        self._sessions: dict[str, MemorySession] = {}
+        self._sessions: dict[str, StoredSession] = {}
         self._tokens: dict[str, _Tokens] = {}
         self._aliases: dict[Alias, tuple[str, int]] = {}
         self._buckets: dict[str, tuple[float, int]] = {}
@@ -103,8 +86,8 @@ class MemoryStore:
                 if not session:
                     raise SessionNotFound(command.session_id)
                 adjust(command, session, now)
-                self._move_lifetime(command.session_id, session, now)
-                return receipt_of(session, None, None, now)
+                self._move_lifetime(session, now)
+                return session.receipt(None, None, _LEVEL, now)
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
@@ -118,7 +101,7 @@ class MemoryStore:
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
             receipt = self._write(command, session, now, in_place)
-            return Begun(receipt, snapshot_of(command.session_id, self._sessions[command.session_id], command.last))
+            return Begun(receipt, _snapshot(self._sessions[command.session_id], command.last))
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
@@ -129,8 +112,8 @@ class MemoryStore:
             if not session:
                 return None
             if is_interaction:
-                self._move_lifetime(session_id, session, now)
-            return snapshot_of(session_id, session, last)
+                self._move_lifetime(session, now)
+            return _snapshot(session, last)
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
         with self._lock:
@@ -138,7 +121,7 @@ class MemoryStore:
             there = [(key, self._visible(key, ANY, now)) for key in self._sessions]
             own = [key for key, session in there if session and owner in (ANY, session.owner)]
             # The order tells where to go on, whatever has come or gone since.
-            order = sorted(((self._sessions[key].active, key) for key in own), reverse=newest_first)
+            order = sorted(((self._sessions[key].active_at_ms, key) for key in own), reverse=newest_first)
             if cursor:
                 active, _, key = cursor.partition(" ")
                 if not active.isdecimal():
@@ -146,7 +129,7 @@ class MemoryStore:
                 last = int(active), key
                 order = [place for place in order if (place < last if newest_first else place > last)]
             shown = order[:limit]
-            summaries = [summary_of(key, self._sessions[key]) for _, key in shown]
+            summaries = [self._sessions[key].summary() for _, key in shown]
             return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(order) > limit else None)
 
     def link(self, command: LinkAlias) -> str | None:
@@ -189,7 +172,7 @@ class MemoryStore:
             session = self._visible(session_id, owner, now)
             if not session:
                 raise SessionNotFound(session_id)
-            return session.turn.until - now if session.turn else 0
+            return session.turn.until_ms - now if session.turn else 0
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         with self._lock:
@@ -197,7 +180,7 @@ class MemoryStore:
             session = self._visible(session_id, owner, now)
             if not session:
                 return None
-            self._move_lifetime(session_id, session, now)
+            self._move_lifetime(session, now)
             seq = session.next_seq if before is None else before
             behind = max(0, min(len(session.elements), seq - session.first_seq))
             start = max(0, behind - limit)
@@ -226,53 +209,46 @@ class MemoryStore:
         with self._lock:
             session = self._sessions.get(session_id)
             if session:
-                session.expires = max(session.expires, until_ms)
+                session.expires_at_ms = max(session.expires_at_ms, until_ms)
 
-    def _write(self, command: Write, before: MemorySession | None, now: int, in_place: bool) -> Receipt:
+    def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
         if isinstance(command, Put) and command.ends_predecessor:
             predecessor, before = before, None
         session = before or self._created(command, predecessor, now)
         if before and not in_place:
-            session = copy_of(before)
-        history_version, turn = session.history_version, session.turn
-        first_seq = write(command, session, self._limits, now)
-        if not in_place:
-            refuse_too_large(session, before, self._limits, reserved=int(isinstance(command, BeginTurn)))
-        mark_message(command, session, turn, now)
+            session = before.copy()
+        history_version = session.history_version
+        first_seq = write(command, session, self._limits, now, is_checked=not in_place)
         if not before and takes_place(command):
             self._take_place(session.owner, command.spared if isinstance(command, Put) else None, now)
-        session.updated = max(now, session.created)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
-            session.expires = now
+            session.expires_at_ms = now
         else:
             self._sessions[command.session_id] = session
-            self._move_lifetime(command.session_id, session, now)
-        receipt = receipt_of(session, first_seq, history_version, now)
+            self._move_lifetime(session, now)
+        receipt = session.receipt(first_seq, history_version, _LEVEL, now)
         self._remember(command, session, receipt, now)
         return receipt
 
-    def _created(self, command: Write, predecessor: MemorySession | None, now: int) -> MemorySession:
+    def _created(self, command: Write, predecessor: StoredSession | None, now: int) -> StoredSession:
         """Create an empty session for *command*, behind the *predecessor* that ends with it.
 
         Raises:
             SessionNotFound: The command creates none, the session is another owner's, or one has ended lately.
         """
         is_taken = not predecessor and self._visible(command.session_id, ANY, now)
-        if not creates(command) or is_taken:
+        tokens = self._tokens_of(command.session_id, now)
+        has_ended = isinstance(command, Put) and command.mode == "first" and tokens
+        if not creates(command) or is_taken or has_ended:
             raise SessionNotFound(command.session_id)
         owner = None if isinstance(command.owner, Scope) else command.owner
-        started, ended = None, 0
+        ended_at_ms = tokens.ended if tokens else 0
         if predecessor:
-            owner, ended = predecessor.owner, max(predecessor.created, predecessor.updated)
-        tokens = self._tokens_of(command.session_id, now)
-        if isinstance(command, Put):
-            started = command.started_at_ms
-            if command.mode == "first" and tokens:
-                raise SessionNotFound(command.session_id)
-        ended = max(ended, tokens.ended if tokens else 0)
-        return MemorySession(owner, "full", max(started or now, ended + 1))
+            owner = predecessor.owner
+            ended_at_ms = max(ended_at_ms, predecessor.created_at_ms, predecessor.updated_at_ms)
+        return new_session(command, owner, ended_at_ms, now)
 
     def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
         """Make room for one more session of *owner*, if there may be so many only; *spared* stays."""
@@ -282,54 +258,41 @@ class MemoryStore:
         own = [key for key in self._sessions if (there := self._visible(key, ANY, now)) and there.owner == owner]
         if not most or len(own) < most:
             return
-        oldest = sorted((key for key in own if key != spared), key=lambda key: self._sessions[key].active)
+        oldest = sorted((key for key in own if key != spared), key=lambda key: self._sessions[key].active_at_ms)
         if not self._limits.evict or len(oldest) < len(own) - most + 1:
             raise TooManySessions(most)
         for key in oldest[: len(own) - most + 1]:
             self.apply(Delete(session_id=key, owner=owner))
 
-    def _begin_again(self, command: BeginTurn, receipt: Receipt, session: MemorySession | None, now: int) -> Begun:
-        """The turn that was begun with this token before: it was ended, it is in progress, or it is taken anew."""
+    def _begin_again(self, command: BeginTurn, receipt: Receipt, session: StoredSession | None, now: int) -> Begun:
+        """Tell of a turn whose token was known: it has ended, or its session is gone, or it is taken again."""
         tokens = self._tokens[command.session_id]
         ended = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None,))[0]
-        if not session:
-            return Begun(receipt, None, reply=ended and _repeat(ended, None))
-        if not ended:
-            turn = session.turn
-            if not turn or turn.attempt != command.attempt:
-                if turn and turn.until > now:
-                    raise TurnInProgress(command.session_id, turn.until - now)
-                if (receipt.first_seq or 0) != session.next_seq - 1:
-                    raise TurnLost(command.session_id)
-            session.turn = MemoryTurn(command.attempt, now + command.lease_ms, receipt.first_seq or 0)
-        snapshot = snapshot_of(command.session_id, session, command.last)
-        return Begun(receipt, snapshot, reply=ended and _repeat(ended, session))
+        if session and not ended:
+            take_again(command, receipt, session, now)
+        snapshot = _snapshot(session, command.last) if session else None
+        return Begun(receipt, snapshot, reply=ended and repeated(ended, session))
 
-    def _visible(self, session_id: str, owner: Owner, now: int) -> MemorySession | None:
+    def _visible(self, session_id: str, owner: Owner, now: int) -> StoredSession | None:
         session = self._sessions.get(session_id)
-        if session and (session.expires <= now or session.created + self._limits.max_age_ms <= now):
+        if not session or session.is_over(self._limits, now):
             return None
-        is_for = session and (owner in (ANY, session.owner) or owner in session.shared)
-        return session if is_for else None
+        return session if session.is_visible_to(owner) else None
 
-    def _move_lifetime(self, session_id: str, session: MemorySession, now: int) -> None:
-        limits = self._limits
-        complete = session.fields.get("complete") == b"true"
-        lifetime = session.ttl or (limits.ttl_complete_ms if complete else limits.ttl_ms)
-        session.active = now
-        session.expires = min(now + lifetime, session.created + limits.max_age_ms)
-        tokens = self._tokens_of(session_id, now)
+    def _move_lifetime(self, session: StoredSession, now: int) -> None:
+        session.move_lifetime(self._limits, now)
+        tokens = self._tokens_of(session.session_id, now)
         if not tokens or tokens.owner != session.owner:  # else a predecessor's, if it had the same owner
-            tokens = self._tokens[session_id] = _Tokens(session.owner)
-        tokens.expires = session.expires + limits.tombstone_ms
+            tokens = self._tokens[session.session_id] = _Tokens(session.owner)
+        tokens.expires = session.expires_at_ms + self._limits.tombstone_ms
 
     def _tokens_of(self, session_id: str, now: int) -> _Tokens | None:
         """The tokens of a session, which outlive it; None where there are none, or none any more."""
         tokens = self._tokens.get(session_id)
         return tokens if tokens and tokens.expires > now else None
 
-    def _repeated(self, command: Write, session: MemorySession | None, now: int) -> Receipt | None:
-        """The first receipt of a write whose token is known."""
+    def _repeated(self, command: Write, session: StoredSession | None, now: int) -> Receipt | None:
+        """The first receipt of a write whose token is known; None: it is new."""
         tokens = self._tokens_of(command.session_id, now)
         known = tokens and tokens.receipts.get(command.token)
         if not tokens or not known:
@@ -338,19 +301,16 @@ class MemoryStore:
         if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
             return None
         receipt, digest, _ = known
-        if digest != command.digest and isinstance(command, (CommitTurn, MoveConversation)):
-            raise TurnLost(command.session_id)  # another attempt has ended this turn
-        if digest != command.digest:
-            raise TokenReused
-        if not session or receipt.updated_at_ms < session.created:  # gone, or written to a predecessor of this session
-            return _repeat(receipt, None)
-        self._move_lifetime(command.session_id, session, now)
-        return _repeat(receipt, session)
+        refuse_reused(command, digest)
+        if not session or receipt.updated_at_ms < session.created_at_ms:  # gone, or written to a predecessor
+            return repeated(receipt, None)
+        self._move_lifetime(session, now)
+        return repeated(receipt, session)
 
-    def _remember(self, command: Write, session: MemorySession, receipt: Receipt, now: int) -> None:
+    def _remember(self, command: Write, session: StoredSession, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
         if isinstance(command, Delete):
-            tokens.ended = max(command.at_ms or now, session.created)
+            tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
         earlier = command.earlier_token if isinstance(command, Put) else ""
         for token in (command.token, earlier) if earlier else (command.token,):
@@ -361,14 +321,12 @@ class MemoryStore:
         if now < self._sweep_time and len(self._tokens) < self._sweep_at:
             return
         self._sweep_time = now + _SWEEP_EVERY_MS
-        self._sessions = {key: session for key, session in self._sessions.items() if session.expires > now}
+        self._sessions = {key: session for key, session in self._sessions.items() if session.expires_at_ms > now}
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
 
 
-def _repeat(first: Receipt, session: MemorySession | None) -> Receipt:
-    """The *first* receipt of a write, as its repeat gets it; *session*: None where it is gone."""
-    created, expires = (session.created, session.expires) if session else (0, 0)
-    return replace(first, repeated=True, created_at_ms=created, expires_at_ms=expires)
+def _snapshot(session: StoredSession, last: int | None) -> Snapshot:
+    return session.snapshot(last, f"memory://{session.session_id}")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from ..domain.commands import BeginTurn, Command, LinkAlias
-from ..domain.results import About, Alias, Begun, Messages, Owner, Page, Receipt, Snapshot
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
+from ..domain.types import Alias, Owner
 
 
 class Store(Protocol):

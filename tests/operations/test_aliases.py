@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import ANY, InvalidInput, SessionNotFound, StoreUnavailable
-from flask_convstore.domain.results import Alias
+from flask_convstore.domain.types import Alias
 from flask_convstore.operations import aliases, branching
 
 from ..harness import AwayAfter, Harness, MemoryHarness, PlainConversations

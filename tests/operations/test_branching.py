@@ -21,7 +21,7 @@ from flask_convstore import (
 )
 from flask_convstore.domain.commands import LinkAlias, MoveConversation
 from flask_convstore.domain.messages import Usage
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.operations import aliases, branching, messages, rotation, sessions, updates
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.store import Store, StoreAround

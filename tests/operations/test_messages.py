@@ -10,7 +10,7 @@ import redis
 from flask_convstore import ConflictError, InvalidInput, Message, SessionNotFound, TooLarge
 from flask_convstore.domain.commands import Edit
 from flask_convstore.domain.messages import Usage
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import MessageNotFound, TokenReused
 from flask_convstore.operations import branching, messages, owners, transfer, updates
 from flask_convstore.operations.turns import begin

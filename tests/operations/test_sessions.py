@@ -19,7 +19,8 @@ from flask_convstore.config import Settings
 from flask_convstore.domain.clock import as_milliseconds, now_ms
 from flask_convstore.domain.commands import Command, Merge, Touch
 from flask_convstore.domain.messages import Message
-from flask_convstore.domain.results import ANY, Receipt
+from flask_convstore.domain.results import Receipt
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import (
     ConflictError,
     CorruptValue,

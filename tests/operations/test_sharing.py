@@ -27,7 +27,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.messages import join_element
-from flask_convstore.domain.results import Alias
+from flask_convstore.domain.types import Alias
 from flask_convstore.errors import ConvstoreError, TurnLost
 from flask_convstore.http.routes import ROUTES as ROUTES_TABLE
 from flask_convstore.operations import aliases, branching, messages, rotation, updates

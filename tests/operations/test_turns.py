@@ -16,7 +16,8 @@ from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.clock import as_milliseconds
 from flask_convstore.domain.commands import BeginTurn, CommitTurn, Delete, MoveConversation, RenewTurn
 from flask_convstore.domain.messages import Message, Usage, join_element
-from flask_convstore.domain.results import ANY, CALLER, Begun
+from flask_convstore.domain.results import Begun
+from flask_convstore.domain.types import ANY, CALLER
 from flask_convstore.errors import (
     ConflictError,
     CorruptValue,
@@ -282,7 +283,7 @@ def end_lease(harness: Harness, session_id: str = "s") -> None:
     if isinstance(store, MemoryStore):
         turn = store._sessions[session_id].turn
         assert turn
-        turn.until = 0
+        turn.until_ms = 0
     else:
         assert isinstance(store, RedisStore)
         store._calls._client.hset(store._keys(session_id)[0], "turn_until", 1)

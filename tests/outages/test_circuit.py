@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convstore.domain.commands import Touch
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.outages.circuit import Circuit, CircuitStore
 from flask_convstore.outages.outage_watch import OutageWatch

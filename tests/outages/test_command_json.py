@@ -27,7 +27,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.messages import Usage, join_element
-from flask_convstore.domain.results import ANY, Alias
+from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.outages.command_json import command_of, text_of
 
 SAID = join_element(1, b'"a"')

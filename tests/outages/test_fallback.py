@@ -44,7 +44,8 @@ from flask_convstore.domain.commands import (
 )
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms, new_id
 from flask_convstore.domain.messages import Usage, join_element, with_status
-from flask_convstore.domain.results import ANY, Alias, Begun, Messages
+from flask_convstore.domain.results import Begun, Messages
+from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import (
     ConvstoreError,
     SessionExists,

@@ -8,7 +8,7 @@ import pytest
 
 from flask_convstore.domain.commands import Extend, Rewrite
 from flask_convstore.domain.messages import Message, Usage, bodies_of, message_of
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
 from flask_convstore.sessions import content, diff
 from flask_convstore.sessions.content import ContentLimits

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from flask_convstore.domain.commands import Extend, FieldChange, Merge, Rewrite
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import NotSerializable
 from flask_convstore.sessions import diff
-from flask_convstore.sessions.baseline import Base
+from flask_convstore.sessions.baseline import Baseline
 from flask_convstore.sessions.content import ContentLimits
 from flask_convstore.sessions.merge import Began, settled, take_over, with_written
 from flask_convstore.sessions.session import plain
@@ -38,15 +38,18 @@ class World:
         else:
             session[:] = theirs
         self.conversations.save_session("s", session)
-        self.before: Base = stale._base
+        self.before: Baseline = stale._base
         self.now = get(self.conversations)
 
     def taken_over(self, mine: Any, held: Any = None) -> Merge | None:
         """Bring *mine* up to date; what is still to be written of it."""
         base = take_over(mine, self.before, self.now._base, plain(self.now), FORM, held)
-        assert (base.version, base.created_at_ms) == (self.now.version, self.before.created_at_ms)
-        assert len(base.seqs) == len(base.elements)
-        assert None not in base.fields.values()
+        assert (base.snapshot.version, base.snapshot.created_at_ms) == (
+            self.now.version,
+            self.before.snapshot.created_at_ms,
+        )
+        assert len(base.seqs) == len(base.snapshot.elements)
+        assert None not in base.snapshot.fields.values()
         return diff.difference(base, mine, FORM, ANY, None)
 
 
@@ -128,7 +131,7 @@ def test_histories(shape: str, was: str, theirs: str, mine: str, value: str, cha
     assert all(message is held[message["letter"]] for message in history if message["letter"] in held)
     assert type(save and save.history) is (change or type(None))
     if save and isinstance(save.history, Rewrite):
-        assert save.history.history_version == world.before.history_version, "it collides"
+        assert save.history.history_version == world.before.snapshot.history_version, "it collides"
     elif save:
         world.conversations.backend.store.apply(save)
         assert get(world.conversations) == content(value)
@@ -153,7 +156,7 @@ def test_a_history_that_came_or_went() -> None:
     save = (world := World(with_one, {"a": 1, "history": ["m", "theirs"]})).taken_over(mine)
     assert mine == without
     assert save
-    assert save.history == Rewrite(world.before.history_version, None), "it collides"
+    assert save.history == Rewrite(world.before.snapshot.history_version, None), "it collides"
 
 
 def test_a_history_that_cannot_be_changed_stays_as_it_is() -> None:
@@ -173,7 +176,7 @@ def test_a_message_that_cannot_be_saved_is_named() -> None:
 def test_a_history_that_collides_is_compared_with_what_was_loaded() -> None:
     world = World({"history": ["a", "b", "c"]}, {"history": ["c", "d"]})
     base = take_over({"history": ["A", "b", "c"]}, world.before, world.now._base, plain(world.now), FORM)
-    assert (list(base.seqs), base.first_seq, base.count) == ([1, 2, 3], 1, 3)
+    assert (list(base.seqs), base.snapshot.first_seq, base.snapshot.count) == ([1, 2, 3], 1, 3)
 
 
 def test_a_history_that_is_shared_is_up_to_date_already() -> None:
@@ -254,7 +257,7 @@ def test_what_was_written_of_a_copy_that_dropped_the_oldest_is_not_written_again
     save = diff.difference(with_written(mine, before, command, receipt, FORM), mine, FORM, ANY, None)
     assert not (save and save.history and save.history.elements)
     without_history = with_written({"a": 1}, before, command, receipt, FORM)
-    assert without_history.elements == before.elements
+    assert without_history.snapshot.elements == before.snapshot.elements
 
 
 def test_fields_that_were_added_and_removed_in_a_copy_are_no_change_any_more() -> None:
@@ -266,7 +269,13 @@ def test_fields_that_were_added_and_removed_in_a_copy_are_no_change_any_more() -
     receipt = conversations.backend.store.apply(command)
     base = with_written({"new": 2, "kept": 1, "history": ["m", "x"]}, before, command, receipt, FORM)
     read = get(conversations)._base
-    assert base.fields == read.fields == {"new": b"2", "kept": b"1"}
-    assert (list(base.seqs), base.count, base.elements) == (list(read.seqs), read.count, read.elements)
+    assert base.snapshot.fields == read.snapshot.fields == {"new": b"2", "kept": b"1"}
+    assert (list(base.seqs), base.snapshot.count, base.snapshot.elements) == (
+        list(read.seqs),
+        read.snapshot.count,
+        read.snapshot.elements,
+    )
     unlike = with_written({"old": 5, "new": 3, "kept": 1, "history": ["m"]}, before, command, receipt, FORM)
-    assert unlike.fields == {"old": b"1", "kept": b"1"}, "what differs is still compared with what it was before"
+    assert unlike.snapshot.fields == {"old": b"1", "kept": b"1"}, (
+        "what differs is still compared with what it was before"
+    )

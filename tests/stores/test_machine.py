@@ -35,7 +35,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.messages import Usage, join_element
-from flask_convstore.domain.results import ANY, Alias
+from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import ConvstoreError
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
@@ -387,7 +387,7 @@ class Machine(RuleBasedStateMachine):
         """It is past its greatest age, and its server has not noticed."""
         session, key = self.memory._sessions.get(session_id), self.redis._keys(session_id)[0]
         if session and self.client.exists(key):
-            session.created -= 1000 * MAX_AGE
+            session.created_at_ms -= 1000 * MAX_AGE
             self.client.hincrby(key, "created", -1000 * MAX_AGE)
 
     @rule(session_id=IDS, owner=OWNERS)
@@ -399,7 +399,7 @@ class Machine(RuleBasedStateMachine):
     def end_lease(self, session_id: str) -> None:
         session = self.memory._sessions.get(session_id)
         if session and session.turn:
-            session.turn.until = 0
+            session.turn.until_ms = 0
             self.client.hset(self.redis._keys(session_id)[0], "turn_until", 0)
 
     @invariant()
@@ -426,7 +426,8 @@ def with_token(command: Any, token: str | None) -> Any:
 def outcome(call: Callable[[], Any]) -> dict[str, Any]:
     """What a call gave or raised, without what differs between two clocks."""
     try:
-        given = asdict(call())
+        found = call()
+        given = asdict(found)
     except ConvstoreError as error:
         facts = {name: value for name, value in vars(error).items() if name not in ("retry_after_ms", "key")}
         return {"error": type(error).__name__, **facts}
@@ -438,7 +439,7 @@ def outcome(call: Callable[[], Any]) -> dict[str, Any]:
                 del receipt[name]
             receipt["lifetime_ms"] = 0 if gone else round(receipt["lifetime_ms"], -4)
     if given.get("snapshot"):
-        given["snapshot"] = {name: given["snapshot"][name] for name in COMPARED}
+        given["snapshot"] = content(found.snapshot)
     return given
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flask_convstore.domain.commands import Delete, LinkAlias
-from flask_convstore.domain.results import ANY, Alias
+from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import TurnInProgress
 
 from ..harness import TTL, MemoryHarness

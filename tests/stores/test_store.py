@@ -31,7 +31,8 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.messages import Usage
-from flask_convstore.domain.results import ANY, Alias, Owner, Receipt, Shape, Snapshot
+from flask_convstore.domain.results import Receipt, Snapshot
+from flask_convstore.domain.types import ANY, Alias, Owner, Shape
 from flask_convstore.errors import (
     ConflictError,
     CorruptValue,

@@ -26,7 +26,7 @@ from ...domain.commands import (
     Update,
     Write,
 )
-from ...domain.results import ANY, Alias, Owner
+from ...domain.types import ANY, Alias, Owner
 from .calls import Argument
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~:/@+=,-]+").fullmatch

@@ -21,7 +21,8 @@ from redis.exceptions import RedisError
 
 from ...domain.clock import now_ms
 from ...domain.messages import Usage
-from ...domain.results import ANY, Owner, Page, Summary
+from ...domain.results import Page, Summary
+from ...domain.types import ANY, Owner
 from ...errors import ConvstoreError, InvalidInput, TooManySessions
 from .arguments import in_key, session_key
 from .calls import Argument, Call, Calls

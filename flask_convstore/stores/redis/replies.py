@@ -7,7 +7,8 @@ from typing import Any, get_args
 from ...domain.clock import LATEST_MS
 from ...domain.commands import BeginTurn, Command, CommitTurn, Edit, Expecting, Merge, MoveConversation
 from ...domain.messages import NO_USAGE, Usage
-from ...domain.results import Alias, Receipt, Shape, Snapshot
+from ...domain.results import Receipt, Snapshot
+from ...domain.types import Alias, Shape
 from ...errors import (
     ConflictError,
     CorruptValue,
@@ -122,7 +123,7 @@ def snapshot_of(
         title=title,
         fields=fields,
         elements=elements,
-        next_seq=first + count,
+        first_seq=first,
         count=count,
         history_version=history_version,
         key=keys[0],

@@ -30,8 +30,9 @@ from typing import Any
 import redis
 
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
-from ...domain.results import ANY, About, Alias, Begun, Limits, Messages, Owner, Page, Receipt, Scope, Snapshot
+from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot
 from ...domain.rules import takes_place
+from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured
 from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import Append, BeginTurn, Put
 from flask_convstore.domain.messages import join_element
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
 from flask_convstore.stores.connect import connect, patience_of
 from flask_convstore.stores.redis.failures import FAILURES, classify

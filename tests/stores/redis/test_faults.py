@@ -30,7 +30,7 @@ from flask_convstore.domain.commands import (
     new_token,
 )
 from flask_convstore.domain.messages import join_element
-from flask_convstore.domain.results import ANY, Alias
+from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.connect import connect, patience_of

@@ -15,7 +15,7 @@ import redis
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import BeginTurn, CommitTurn, RenewTurn, Share, Touch
 from flask_convstore.domain.messages import join_element
-from flask_convstore.domain.results import ANY
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import (
     CorruptValue,
     SessionNotFound,
