@@ -114,26 +114,26 @@ _of_thread = threading.local()
 
 
 class CurrentUnit:
-    """The unit of work of the running code, as operations know of it."""
+    """The unit of work of the running code, as operations use it."""
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
-        """Let the mappings that have loaded the session take over what was written through another door."""
+        """Bring the values of mappings up to date with a write that an operation has made."""
         for unit in units(known_unit()):
             unit.refresh(store, command, receipt)
 
     def flush(self) -> None:
-        """Write what the innermost unit has changed."""
+        """Write the changes of the innermost unit."""
         for unit in units(known_unit())[:1]:
             unit.flush()
 
 
 class StreamedResponse:
-    """The parts of a streamed response. A client that has read the last part finds its changes written.
+    """The parts of a streamed response. When a client has read the last part, the changes are written.
 
     Attributes:
         app: The application.
-        unit: The unit of work of its request, which goes on while the parts are made.
-        callers: The owner that each store was called by in its request.
+        unit: The unit of work of the request, which goes on while the parts are made.
+        callers: The owner of the request, for each store.
     """
 
     def __init__(
@@ -161,6 +161,7 @@ class StreamedResponse:
             _streaming.reset(before)
 
     def close(self) -> None:
+        """Close the parts, and write the changes. A client may have left early."""
         before = _streaming.set(self)
         try:
             getattr(self._parts, "close", lambda: None)()

@@ -1,4 +1,4 @@
-"""Namespaces: conversations beside the sessions, with keys of their own, of named mappings and of ``save_message``."""
+"""Namespaces: conversations beside the sessions, with keys of their own. Named mappings and chats have one each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Namespace:
     """Conversations beside the sessions, with keys of their own.
 
     Args:
-        changed: Makes the settings in which it differs from the sessions.
+        changed: Makes the settings in which the namespace differs from the sessions.
     """
 
     def __init__(self, name: str, changed: Callable[[Settings], dict[str, Any]]) -> None:
@@ -24,7 +24,7 @@ class Namespace:
         self._changed = changed
 
     def backend_in(self, state: AppState) -> Backend:
-        """Find or make the settings and the store in an application."""
+        """Find or make the namespace's settings and store in an application."""
         known = state.backends.get(self._name)
         if known:
             return known
@@ -33,14 +33,14 @@ class Namespace:
 
 
 class Namespaces:
-    """The namespaces of one store that were asked for. The same name is the same namespace."""
+    """The namespaces of one store that are in use. The same name is the same namespace."""
 
     def __init__(self) -> None:
         self._known: dict[str, Namespace] = {}
         self._options: dict[str, dict[str, Any]] = {}
 
     def known(self) -> Collection[Namespace]:
-        """List the namespaces that were asked for."""
+        """List the namespaces that are in use."""
         return list(self._known.values())
 
     def of_mapping(
@@ -51,22 +51,19 @@ class Namespaces:
         history_key: str | None,
         conflict: Literal["merge", "raise"] | None,
     ) -> Namespace:
-        """Find or make the namespace of a mapping, with options that must not change."""
-        if not isinstance(name, str) or not 1 <= len(name) <= 100 or not name.isprintable() or set(name) & set("{}:"):
-            raise InvalidInput(
-                f"a name is 1 to 100 characters, no braces, no colons, no control characters, not {name!r}", "name"
-            )
+        """Find or make the namespace of a mapping, with options that must not change.
+
+        Raises:
+            InvalidInput: The name or an option is bad, or another mapping of this name has another option.
+        """
+        if not _is_name(name):
+            reason = f"must be 1 to 100 characters without braces, colons and control characters, not {name!r}"
+            raise InvalidInput(reason, "name")
         if ttl is not None:
             check_lifetime(ttl, YEARS)
         if conflict not in (None, "merge", "raise"):
-            raise InvalidInput(f"it is 'merge' or 'raise', not {conflict!r}", "conflict")
-        given = {"ttl": ttl, "history_key": history_key, "conflict": conflict}
-        known = self._options.setdefault(name, given)
-        for option, value in given.items():
-            if value not in (None, known[option]):
-                raise InvalidInput(
-                    f"the mapping {name!r} has another {option}, {known[option]!r}: choose another name", option
-                )
+            raise InvalidInput(f"must be 'merge' or 'raise', not {conflict!r}", "conflict")
+        self._check_options(name, {"ttl": ttl, "history_key": history_key, "conflict": conflict})
         options = {"ttl": ttl, "ttl_complete": ttl, "history_key": history_key, "conflict": conflict}
         changed = {setting: value for setting, value in options.items() if value is not None}
         return self._named(f"map:{name}", lambda settings: {"prefix": f"{settings.prefix}map:{name}:", **changed})
@@ -75,8 +72,25 @@ class Namespaces:
         """Find or make the namespace of the chats."""
         return self._named("conversations", _of_chats)
 
+    def _check_options(self, name: str, options: dict[str, Any]) -> None:
+        """Refuse options that differ from those of the mapping's first use. None takes the known value."""
+        known = self._options.setdefault(name, options)
+        for option, value in options.items():
+            if value not in (None, known[option]):
+                reason = f"the mapping {name!r} has another {option}, {known[option]!r}: choose another name"
+                raise InvalidInput(reason, option)
+
     def _named(self, name: str, changed: Callable[[Settings], dict[str, Any]]) -> Namespace:
         return self._known.setdefault(name, Namespace(name, changed))
+
+
+def _is_name(name: object) -> bool:
+    """Tell whether a key in Redis can contain *name*."""
+    if not isinstance(name, str):
+        return False
+    is_short = 1 <= len(name) <= 100
+    has_separator = bool(set(name) & set("{}:"))
+    return is_short and name.isprintable() and not has_separator
 
 
 def _of_chats(settings: Settings) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The end of a request: the changes of its mappings are written before the response leaves.
+"""The end of a request. The changes of its mappings are written before the response leaves.
 
 A request whose view raised writes nothing. A failed write turns the response into a problem response. A streamed response
 may go on changing values, with or without a context of Flask's. These changes are written before its last byte is sent, or
-when it is closed. A failure there is logged and signalled.
+when the response is closed. A failure there is logged and signalled.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .current import KEY, StreamedResponse, ended_context_unit, request_unit
 _log = logging.getLogger("flask_convstore")
 
 _BODY_HEADERS = {"cache-control", "etag", "expires", "last-modified", "location"}
-"""Headers that describe a response's body, beside ``Content-…``. A problem that takes its place has another body."""
+"""Headers that describe a response's body, beside ``Content-…``. A problem response has another body."""
 
 
 def install(app: Flask) -> None:
-    """Let *app* write what its requests change. Called once for each application."""
+    """Let *app* write the changes of its requests. Called once for each application."""
     handle_user_exception = app.handle_user_exception
 
     def note_exception(*arguments: Any) -> Any:
@@ -36,18 +36,18 @@ def install(app: Flask) -> None:
     def write(response: Response) -> Response:
         return _write(app, response)
 
-    # Flask tells only of exceptions that no handler of the app takes. This is called for each.
+    # Flask signals only exceptions that no handler of the app takes. This method is called for each exception.
     app.handle_user_exception = note_exception  # type: ignore[method-assign,assignment]
     got_request_exception.connect(_void, app)
     request_started.connect(_begin, app)
-    # The first function runs last: changes of the others are written too, and none can fail behind it.
+    # The first function runs last. It writes the changes of the others too, and none can fail after the write.
     app.after_request_funcs.setdefault(None, []).insert(0, write)
     app.teardown_request_funcs.setdefault(None, []).insert(0, _end)
     app.teardown_appcontext_funcs.insert(0, _end_context)
 
 
 def _begin(*_: Any, **__: Any) -> None:
-    """Note that the request will be answered. The answer ends its unit, not the end of a thread's copy of its context."""
+    """Note that the request gets a response. Its unit ends with the response, not with a thread's copy of the context."""
     unit = request_unit()
     if unit:
         unit.is_dispatched = True
@@ -61,6 +61,7 @@ def _void(*_: Any, **__: Any) -> None:
 
 
 def _write(app: Flask, response: Response) -> Response:
+    """Write the changes of the request. The unit of a streamed response goes on."""
     unit = request_unit()
     if unit is None:
         return response
@@ -116,6 +117,7 @@ def _is_success(error: BaseException | None) -> bool:
 
 
 def _write_late(unit: Unit) -> None:
+    """Write the last changes of a unit. A failure cannot reach the client any more, and is logged and signalled."""
     unit.write_late("streamed response" if unit.is_streamed else "request")
     _let_go(unit)
 
@@ -128,11 +130,12 @@ def _let_go(unit: Unit) -> None:
 
 
 def _as_told(error: Exception) -> ConvstoreError:
-    """Turn *error* into the one that the client is told of. An unstorable value is the app's fault, not the client's."""
-    if isinstance(error, TooLarge) or (isinstance(error, ConvstoreError) and not isinstance(error, InvalidInput)):
+    """Turn *error* into the error that the client gets. An unstorable value is the app's fault, not the client's."""
+    is_unstorable = isinstance(error, InvalidInput) and not isinstance(error, TooLarge)
+    if isinstance(error, ConvstoreError) and not is_unstorable:
         _log.warning("the changes of this request were not written: %s", error)
         return error
-    if not isinstance(error, InvalidInput):  # which is logged already
+    if not isinstance(error, InvalidInput):  # a refused value is logged already
         _log.error("the changes of this request were not written", exc_info=error)
     told = Unstorable(str(error))
     told.written = getattr(error, "written", None)
@@ -140,7 +143,7 @@ def _as_told(error: Exception) -> ConvstoreError:
 
 
 def _in_place_of(response: Response, error: ConvstoreError) -> Response:
-    """Make a problem response with the headers of *response* that are not about its body, such as CORS and cookies."""
+    """Make a problem response. Headers of *response* that do not describe its body stay, such as CORS and cookies."""
     told = problem(error)
     own = {name.lower() for name, _ in told.headers} | _BODY_HEADERS
     for name, value in response.headers:

@@ -1,4 +1,4 @@
-"""What one store is in one application: its settings, its client, and the stores of its namespaces around each other."""
+"""State of one store in one application: settings, client, and the stores around stores of each namespace."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .current import CurrentUnit
 _log = logging.getLogger("flask_convstore")
 
 _BATCH = 100
-"""How many commands of a session are handed over before that is noted, unless the store knows fewer tokens."""
+"""Most commands of a session that are replayed before the progress is noted. A store that keeps few tokens needs fewer."""
 
 
 @dataclass(slots=True)
@@ -51,15 +51,15 @@ class AppState:
     """One store in one application.
 
     Attributes:
-        convstore: The extension object; ``current_app`` tells it which state is meant.
+        convstore: The extension object. One object serves many applications.
         app: The application.
-        settings: Those of the sessions.
-        client: The Redis client; None for ``memory://``.
-        server: Names the server, without a password; each ``memory://`` is another one.
-        circuit: Knows whether the server answers; one for all namespaces.
-        journal: Where sessions are started while it does not; None: nowhere.
+        settings: The settings of the sessions.
+        client: The Redis client. None for ``memory://``.
+        server: The name of the server, without a password. Each ``memory://`` is another server.
+        circuit: The circuit breaker of the server, for all namespaces.
+        journal: The journal of writes while the server is away. None: there is none.
         backend: Settings and store of the sessions.
-        backends: The same of each namespace: "" the sessions, and those that lie beside them.
+        backends: Settings and store of each namespace that is in use. "" names the sessions.
     """
 
     convstore: Any
@@ -79,7 +79,7 @@ class AppState:
         self.backend = self.backend_of("")
 
     def backend_of(self, namespace: str, **changed: Any) -> Backend:
-        """The settings, *changed* as the namespace has them, and the store of a namespace."""
+        """Find or make settings and store of a namespace. *changed* are the settings that differ from the sessions'."""
         backend = self.backends.get(namespace)
         if backend is None:
             with self._lock:
@@ -116,6 +116,7 @@ class AppState:
         return self.journal is not None and self.journal.is_usable()
 
     def _store(self, settings: Settings, namespace: str) -> Store:
+        """Put the stores of a namespace around each other."""
         limits, send = limits_of(settings), self.sender(namespace)
         if self.client is None:
             return ObservedStore(MemoryStore(limits), send)
@@ -131,7 +132,7 @@ class AppState:
         return ObservedStore(store, send)
 
     def _replay(self) -> None:
-        """Let what waits in the journal be replayed."""
+        """Wake the replay of the journal."""
         assert self.journal
         with self._lock:
             if self._replayer is None:
@@ -140,21 +141,21 @@ class AppState:
         self._replayer.wake()
 
     def _all_parts(self) -> Collection[Part]:
-        """The journal may hold commands for what nobody has asked for since the start."""
+        """List the parts of all namespaces. The journal may hold commands of one that this process has not used yet."""
         for namespace in self.convstore._namespaces.known():
             namespace.backend_in(self)
         return list(self._parts.values())
 
     def sender(self, namespace: str = "") -> signals.Send:
-        """What sends this store's signals."""
+        """Make the function that sends this store's signals."""
         return signals.sender(self.app, convstore=self.convstore, namespace=namespace)
 
 
 def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redis | RedisCluster | None) -> AppState:
-    """The state of *convstore* in *app*, with the client that was *given*, if any. Opens no connection.
+    """Make the state of *convstore* in *app*, with the client that was *given*, if any. Opens no connection.
 
     Raises:
-        ConfigurationError: The client is none that we can use.
+        ConfigurationError: The client cannot be used.
     """
     client = client_of(settings, given, Path(app.instance_path))
     server = masked(settings.url) if given is None else target_of(given)
@@ -167,12 +168,12 @@ def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redi
 
 
 def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:
-    """Where sessions are started while the *target* is away."""
+    """Make the journal for a *target* that may be away. None if the settings want none, or the system cannot have one."""
     if settings.fallback == "none" or not is_needed:
         return None
     is_kept = settings.fallback == "journal"
     if is_kept and not importlib.util.find_spec("fcntl"):
-        _log.warning("CONVSTORE_FALLBACK=journal needs locks that this system lacks: it is none")
+        _log.warning("CONVSTORE_FALLBACK=journal needs file locks, which this system lacks. There is no fallback.")
         return None
     return Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
 

@@ -1,12 +1,14 @@
-"""Values of the app's own classes > JSON > values: dataclasses, attrs classes, pydantic models, marshmallow schemas.
+"""Converters between JSON and values of the app's own classes.
 
-None of the optional libraries is imported: their classes are known by what they carry.
+Dataclasses, attrs classes, pydantic models and marshmallow schemas can be converted. attrs and pydantic are not imported.
+Their classes are known by their attributes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, Sequence
@@ -19,7 +21,13 @@ from marshmallow import Schema
 
 
 class Converter(NamedTuple):
-    """What turns a value into JSON's types (or what ``codecs`` knows as text), and back; *source* is what it was made of."""
+    """A pair of functions between values and JSON.
+
+    Attributes:
+        load: Makes a value from JSON.
+        dump: Turns a value into JSON, or into values that ``json_text`` writes as text.
+        source: The ``load=`` and ``dump=`` of the mapping.
+    """
 
     load: Callable[[Any], Any]
     dump: Callable[[Any], Any]
@@ -27,36 +35,47 @@ class Converter(NamedTuple):
 
 
 def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | None:
-    """The converter for ``load=`` and ``dump=`` of a mapping; None where there is neither.
+    """Make the converter for ``load=`` and ``dump=`` of a mapping. None if neither is given.
 
     Args:
-        load: A function from JSON to the value; or a dataclass, an attrs class, a pydantic model, a marshmallow schema
-            (class or instance), which know how to dump too.
-        dump: A function from the value to JSON; None: what *load* knows.
+        load: A function from JSON to the value. Or a class that can dump too: a dataclass, an attrs class, a pydantic model,
+            a marshmallow schema (class or instance).
+        dump: A function from the value to JSON. None: as the class in *load* does.
 
     Raises:
-        TypeError: One of the two is missing.
+        TypeError: One of the two functions is missing.
     """
     if load is None and dump is None:
         return None
-    source = (load, dump)
-    if isinstance(load, type) and issubclass(load, Schema):
-        load = load()
-    if isinstance(load, Schema):
-        return Converter(load.load, dump or load.dump, source)
-    if isinstance(load, type) and hasattr(load, "model_validate"):
-        return Converter(
-            load.model_validate, dump or (lambda value: value.model_dump(mode="json", by_alias=True)), source
-        )
-    if _fields(load) is not None:
-        return Converter(lambda plain: _built(load, plain), dump or _unbuilt, source)
+    known = _conversions(load)
+    if known:
+        own_load, own_dump = known
+        return Converter(own_load, dump or own_dump, (load, dump))
     if load is None or dump is None:
         raise TypeError("a mapping needs load= and dump= both, or load= a dataclass, attrs class, model or schema")
-    return Converter(load, dump, source)
+    return Converter(load, dump, (load, dump))
+
+
+def _conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    """Find the functions by which a class or a schema loads and dumps. None if *kind* is neither."""
+    is_class = isinstance(kind, type)
+    if is_class and issubclass(kind, Schema):
+        kind = kind()
+    if isinstance(kind, Schema):
+        return kind.load, kind.dump
+    if is_class and hasattr(kind, "model_validate"):
+        return kind.model_validate, _dump_model
+    if _fields(kind) is not None:
+        return functools.partial(_build, kind), _take_apart
+    return None
+
+
+def _dump_model(value: Any) -> Any:
+    return value.model_dump(mode="json", by_alias=True)
 
 
 def _fields(kind: Any) -> dict[str, str] | None:
-    """What a dataclass or attrs class is made of, with the name that its ``__init__`` takes it by."""
+    """Map each field of a dataclass or attrs class to its name in ``__init__``. None if *kind* is no such class."""
     if not isinstance(kind, type):
         return None
     if dataclasses.is_dataclass(kind):
@@ -67,16 +86,70 @@ def _fields(kind: Any) -> dict[str, str] | None:
     return {one.name: getattr(one, "alias", None) or one.name.lstrip("_") for one in attributes if one.init}
 
 
-def _unbuilt(value: Any) -> Any:
-    """*value* with every dataclass and attrs object in it as a dict of what makes it."""
+def _take_apart(value: Any) -> Any:
+    """Turn each dataclass and attrs object in *value* into a dict of its fields."""
     names = _fields(type(value))
     if names is not None:
-        return {name: _unbuilt(getattr(value, name)) for name in names}
+        return {name: _take_apart(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
-        return {key: _unbuilt(part) for key, part in value.items()}
+        return {key: _take_apart(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_unbuilt(part) for part in value]
+        return [_take_apart(part) for part in value]
     return value
+
+
+def _build(kind: Any, plain: Any) -> Any:
+    """Build a value from JSON as an annotation says. JSON stays as it is where the annotation is not known.
+
+    Raises:
+        TypeError, ValueError: The JSON does not fit the annotation.
+    """
+    kind = getattr(kind, "__supertype__", kind)  # of a NewType
+    if get_origin(kind) in (Union, types.UnionType):
+        return _build_one_of(get_args(kind), plain)
+    if isinstance(plain, dict):
+        return _build_from_dict(kind, plain)
+    if isinstance(plain, list):
+        return _build_from_list(kind, plain)
+    return _convert(kind, plain)
+
+
+def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
+    """Build an object or a dict. Keys that are no fields of the object are left out."""
+    names = _fields(kind)
+    if names is not None:
+        hints = typing.get_type_hints(kind)
+        given = {names[name]: _build(hints.get(name), plain[name]) for name in names if name in plain}
+        return kind(**given)
+    origin = get_origin(kind)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        part_kind = get_args(kind)[1]
+        return {key: _build(part_kind, part) for key, part in plain.items()}
+    return _convert(kind, plain)
+
+
+def _build_from_list(kind: Any, plain: list[Any]) -> Any:
+    """Build a list, a set or a tuple."""
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        hints = typing.get_type_hints(kind)  # of a NamedTuple
+        return kind(*(_build(hints.get(name), part) for name, part in zip(kind._fields, plain, strict=False)))
+    if get_origin(kind) is not None:
+        return _build_parts(get_origin(kind), get_args(kind), plain)
+    if kind in (set, frozenset, tuple):
+        return kind(plain)
+    return _convert(kind, plain)
+
+
+def _build_parts(origin: Any, arguments: tuple[Any, ...], plain: list[Any]) -> Any:
+    """Build a list, a set or a tuple whose annotation says what its parts are."""
+    if origin in (list, set, frozenset):
+        return origin(_build(arguments[0], part) for part in plain)
+    if origin in (Sequence, MutableSequence, Iterable, Collection):
+        return [_build(arguments[0], part) for part in plain]
+    if origin is tuple:
+        kinds = [arguments[0]] * len(plain) if arguments[1:] == (...,) else arguments
+        return tuple(_build(part_kind, part) for part_kind, part in zip(kinds, plain, strict=True))
+    return plain
 
 
 _TEXTS: dict[type, Callable[[str], Any]] = {
@@ -88,55 +161,29 @@ _TEXTS: dict[type, Callable[[str], Any]] = {
 }
 
 
-def _built(kind: Any, plain: Any) -> Any:
-    """*plain* as an annotation says; as it is where that says nothing that we know. Names that are no fields are left out.
-
-    Raises:
-        TypeError, ValueError: It does not fit.
-    """
-    kind = getattr(kind, "__supertype__", kind)  # of a NewType
-    names = _fields(kind)
-    if names is not None and isinstance(plain, Mapping):
-        hints = typing.get_type_hints(kind)
-        given = {names[name]: _built(hints.get(name), plain[name]) for name in names if name in plain}
-        return kind(**given)
-    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields") and isinstance(plain, list):
-        hints = typing.get_type_hints(kind)  # a NamedTuple
-        return kind(*(_built(hints.get(name), part) for name, part in zip(kind._fields, plain, strict=False)))
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _built_as_one_of(arguments, plain)
-    if origin in (list, set, frozenset) and isinstance(plain, list):
-        return origin(_built(arguments[0], part) for part in plain)
-    if origin in (Sequence, MutableSequence, Iterable, Collection) and isinstance(plain, list):
-        return [_built(arguments[0], part) for part in plain]
-    if origin is tuple and isinstance(plain, list):
-        kinds = [arguments[0]] * len(plain) if arguments[1:] == (...,) else arguments
-        return tuple(_built(part_kind, part) for part_kind, part in zip(kinds, plain, strict=True))
-    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(plain, Mapping):
-        return {key: _built(arguments[1], part) for key, part in plain.items()}
+def _convert(kind: Any, plain: Any) -> Any:
+    """Make a member of an enum, or a value that JSON holds as text."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(plain)
-    if kind in (set, frozenset, tuple) and isinstance(plain, list):
-        return kind(plain)
-    if kind in _TEXTS and isinstance(plain, str):
+    if isinstance(plain, str) and kind in _TEXTS:
         return _TEXTS[kind](plain)
     return plain
 
 
-def _built_as_one_of(kinds: tuple[Any, ...], plain: Any) -> Any:
-    """*plain* as the first kind that it fits, None aside."""
+def _build_one_of(kinds: tuple[Any, ...], plain: Any) -> Any:
+    """Build a value of the first kind that fits. None stays None."""
     if plain is None:
         return None
 
     def lacks_fields(kind: Any) -> bool:
         return isinstance(plain, Mapping) and not set(plain) <= set(_fields(kind) or ())
 
-    for kind in sorted(kinds, key=lacks_fields):  # of several classes first those that have a place for all there is
+    # Classes that have a field for each key come first.
+    for kind in sorted(kinds, key=lacks_fields):
         if kind is type(None):
             continue
         try:
-            built = _built(kind, plain)
+            built = _build(kind, plain)
         except (TypeError, ValueError):
             continue
         expected = get_origin(kind) or kind

@@ -1,7 +1,8 @@
-"""The drop-in for ``conversation_sessions = {}``: a mapping that writes what was changed in its values.
+"""SessionMapping, the drop-in for ``conversation_sessions = {}``. Changes of its values are found and written.
 
-Inside a request, or a ``scope()``, ``sessions[sid]`` loads once and is one and the same object from then on, and what was
-changed in it is written at the end (``units``). Outside, each assignment is written at once, and what is read is a copy.
+In a request or a ``scope()``, ``sessions[sid]`` loads a value once, and is the same object from then on. Its changes are
+written at the end of the request or scope (``unit_of_work``). Elsewhere each assignment is written at once, and a value
+that is read is a copy.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from .tracked_value import NO_VALUE, Place
 from .unit_of_work import Unit, scoped, units
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
-"""Seconds between two reads of a value that is waited for."""
+"""Poll intervals, in seconds, while waiting for a value."""
 
 
 class SessionMapping(MutableMapping[Any, Any]):
-    """Session ids to sessions, as a dict would have it; ``convstore.sessions`` or ``convstore.mapping(name)``.
+    """A dict of stored values by their keys: ``convstore.sessions`` or ``convstore.mapping(name)``.
 
-    Keys are texts, whole numbers, None, or tuples of these. Values are dicts and lists, those of a named mapping any JSON
-    value, or objects of the app's that ``load=`` and ``dump=`` turn from JSON and into it.
+    Keys are texts, whole numbers, None, or tuples of these. Sessions are dicts and lists. Values of a named mapping are any
+    JSON values, or the app's objects, which ``load=`` makes from JSON and ``dump=`` turns into JSON.
 
-    Iterating and ``len()`` go through the sessions of the caller only, a bounded page at a time, in the order of their last
-    interaction to within a minute, and are no interaction themselves. Every other access is one.
+    Iterating and ``len()`` walk through the caller's values a bounded page at a time. The last interaction comes last, to
+    within a minute. Walking is no interaction. Every other access is one.
 
-    It is made by ``ConversationStore``.
+    ``ConversationStore`` makes the mappings.
     """
 
     def __init__(
@@ -54,25 +55,25 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[SessionMapping]:
-        """What a request is to the mappings, for a block outside of one: load once, write at the end, for all mappings.
+        """Let a block load each value once and write all changes at its end, as a request does. Covers all mappings.
 
         A block that raises writes nothing.
 
         Raises:
-            ConvstoreError: What was changed could not be written.
+            ConvstoreError: A change could not be written.
         """
         with scoped(self._current_unit()):
             yield self
 
     def flush(self) -> None:
-        """Write now what was changed, instead of at the end of the request or the scope: before a long call, say."""
+        """Write all changes now, before the end of the request or the scope. Of use before a long call."""
         self._unit().flush()
 
     def refresh(self, key: Any) -> Any:
-        """Take over what others wrote to the value of *key* since it was loaded, and return the value. Own changes stay.
+        """Take over what others have written to the value of *key*, and return the value. Own changes stay.
 
         Raises:
-            KeyError: There is no such value, or no longer.
+            KeyError: There is no such value, or not any more.
         """
         try:
             value = self._unit().reload(self._place(key)).value
@@ -83,19 +84,19 @@ class SessionMapping(MutableMapping[Any, Any]):
         return value
 
     def wait(self, key: Any, *, until: Callable[[Any], Any], timeout: float = 30.0) -> Any:
-        """Wait for others: write own changes, then read the value of *key* again and again, until *until* is true of it.
+        """Write own changes, then poll the value of *key* until ``until(value)`` is true.
 
-        Waiting occupies its worker. The pauses between two reads grow from 0.05 to 0.5 seconds.
+        Waiting occupies the worker. The poll interval grows from 0.05 to 0.5 seconds.
 
         Args:
-            until: Gets the value, None if there is none.
-            timeout: Seconds to wait at most.
+            until: A function of the value. None if there is none.
+            timeout: Longest wait in seconds.
 
         Returns:
             The value, None if there is none.
 
         Raises:
-            TimeoutError: The time is over.
+            TimeoutError: The value was not as wanted in time.
         """
         self.flush()
         deadline, pause = time.monotonic() + timeout, _SHORTEST_PAUSE
@@ -121,6 +122,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         return value
 
     def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key, *default* if there is none."""
         value = self._value(key)
         return default if value is NO_VALUE else value
 
@@ -134,16 +136,22 @@ class SessionMapping(MutableMapping[Any, Any]):
             unit.assign(place, value)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of a key. If there is none, put *default* there first."""
         return self._set_where_none(key, lambda: default)
 
     def __delitem__(self, key: Any) -> None:
-        self._taken(key)
+        self._take(key)
 
     def pop(self, key: Any, *default: Any) -> Any:
+        """Remove a key and return its value, *default* if there is none.
+
+        Raises:
+            KeyError: There is no such key, and no default.
+        """
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
         try:
-            return self._taken(key)
+            return self._take(key)
         except KeyError:
             if default:
                 return default[0]
@@ -152,19 +160,24 @@ class SessionMapping(MutableMapping[Any, Any]):
     # ---- all keys
 
     def popitem(self) -> tuple[Any, Any]:
+        """Remove the key with the last interaction, and return it with its value.
+
+        Raises:
+            KeyError: The mapping is empty.
+        """
         for key in reversed(self):
             with contextlib.suppress(KeyError):
                 return key, self.pop(key)
         raise KeyError("popitem(): the mapping is empty")
 
     def clear(self, *, confirm: bool = False) -> None:
-        """Delete every session of the caller.
+        """Delete every stored value of the caller.
 
         Raises:
-            TypeError: ``confirm=True`` is missing: unlike a dict's, these are everybody's and on disk.
+            TypeError: ``confirm=True`` is missing. Unlike a dict's, these values are stored, and other processes use them.
         """
         if confirm is not True:
-            raise TypeError("clear() deletes every stored session of the caller: say clear(confirm=True)")
+            raise TypeError("clear() deletes every stored session of the caller: call clear(confirm=True)")
         for session_id in list(self._ids()):
             place = self._place_of(session_id)
             with self._writing(place) as unit:
@@ -183,16 +196,19 @@ class SessionMapping(MutableMapping[Any, Any]):
         return any(True for _ in self._ids())
 
     def keys(self) -> KeysView[Any]:
+        """View the keys of the caller."""
         return _Keys(self)
 
     def values(self) -> ValuesView[Any]:
+        """View the values of the caller."""
         return _Values(self)
 
     def items(self) -> ItemsView[Any, Any]:
+        """View the keys and values of the caller."""
         return _Items(self)
 
     def copy(self) -> dict[Any, Any]:
-        """A dict of all sessions of the caller, as they are now."""
+        """Copy all values of the caller to a dict."""
         return dict(self.items())
 
     __copy__ = copy
@@ -214,7 +230,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         return f"<SessionMapping {self._name or 'sessions'!r}>"
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a SessionMapping cannot be pickled: it is a view of a store; pickle copy(), a dict")
+        raise TypeError("a SessionMapping cannot be pickled, since it is a view of a store: pickle copy(), a dict")
 
     # ---- inside
 
@@ -223,7 +239,7 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     @contextlib.contextmanager
     def _writing(self, place: Place) -> Iterator[Unit]:
-        """Give the unit to write into. Outside of a request what was assigned or removed is written at once."""
+        """Give the running unit of work. Outside of a request its change of *place* is written at once."""
         unit = self._unit()
         yield unit
         if unit.reads_anew:
@@ -236,14 +252,15 @@ class SessionMapping(MutableMapping[Any, Any]):
         return Place(self._access(), self._converter, session_id)
 
     def _value(self, key: Any) -> Any:
-        """The value of a key, ``NO_VALUE`` if there is none."""
+        """Load the value of a key. ``NO_VALUE`` if there is none."""
         try:
             place = self._place(key)
         except InvalidInput:
-            return NO_VALUE  # no session has such a key
+            return NO_VALUE  # no stored value has such a key
         return self._unit().entry(place).value
 
     def _set_where_none(self, key: Any, default: Callable[[], Any]) -> Any:
+        """Load the value of a key. If there is none, assign a *default* first."""
         place = self._place(key)
         unit = self._unit()
         entry = unit.entry(place)
@@ -254,7 +271,8 @@ class SessionMapping(MutableMapping[Any, Any]):
                 entry.assign(value, is_default=True)
         return entry.value
 
-    def _taken(self, key: Any) -> Any:
+    def _take(self, key: Any) -> Any:
+        """Remove a key and return its value."""
         try:
             place = self._place(key)
         except InvalidInput:
@@ -264,19 +282,20 @@ class SessionMapping(MutableMapping[Any, Any]):
             if entry.value is NO_VALUE:
                 raise KeyError(key)
             value = entry.remove()
-        # What is deleted already is no session any more, but may be set anew.
+        # A value that is deleted already is returned as a plain one, which may be assigned again.
         return plain(value) if unit.reads_anew else value
 
     def _check(self, value: Any) -> None:
-        """Refuse at once what can never be written: the error shall come from the line that is wrong."""
+        """Refuse at once a value that can never be written. The traceback shows the line that is wrong."""
         if not self._name and not isinstance(value, (dict, list)):
             kind = type(value).__name__
             raise NotSerializable(
-                f"a session is a dict or a list, not a {kind}; convstore.mapping(name) takes that; nothing was written"
+                f"a session is a dict or a list, not a {kind}: keep other values in convstore.mapping(name). "
+                "Nothing was written."
             )
 
     def _ids(self, *, newest_first: bool = False) -> Iterator[str]:
-        """The ids of all sessions of the caller; what was changed in this unit counts."""
+        """List the ids of all values of the caller, with the changes of this unit of work."""
         unit = self._unit()
         seen: set[str] = set()
         if newest_first:
@@ -293,7 +312,7 @@ class SessionMapping(MutableMapping[Any, Any]):
             yield from self._added(unit, seen)
 
     def _added(self, unit: Unit, seen: set[str]) -> Iterator[str]:
-        """What this unit has assigned and not yet written."""
+        """List the ids of values that this unit of work has assigned and not yet written."""
         access = self._access()
         for session_id in unit.added(access.store, access.owner):
             if session_id not in seen:
@@ -301,7 +320,7 @@ class SessionMapping(MutableMapping[Any, Any]):
                 yield session_id
 
     def _pairs(self, *, newest_first: bool = False) -> Iterator[tuple[Any, Any]]:
-        """Keys and values of all sessions of the caller; loading them here is no interaction."""
+        """List the keys and values of the caller. Loading them here is no interaction."""
         unit = self._unit()
         for session_id in self._ids(newest_first=newest_first):
             entry = unit.entry(self._place_of(session_id), is_interaction=False)

@@ -22,10 +22,10 @@ from ..stores.store import Store
 
 
 class UnitOfWork(Protocol):
-    """The loaded values of the running unit of work, as far as operations know of them."""
+    """The part of the running unit of work that operations use."""
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
-        """Bring loaded values up to date with a write that came through another door."""
+        """Bring loaded values up to date with a write that an operation has made."""
         ...
 
     def flush(self) -> None:
@@ -37,10 +37,10 @@ class NothingLoaded:
     """The unit of work of an operation that runs outside of any mapping."""
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
-        """Nothing is loaded."""
+        """Do nothing, since nothing is loaded."""
 
     def flush(self) -> None:
-        """Nothing is loaded."""
+        """Do nothing, since nothing is loaded."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Backend:
 
     Attributes:
         server: Name of the server, without a password.
-        unit_of_work: The loaded values that follow each write.
+        unit_of_work: The loaded values, which each write brings up to date.
     """
 
     settings: Settings
@@ -59,12 +59,12 @@ class Backend:
 
     @cached_property
     def origin(self) -> str:
-        """Name of the place of the sessions. A session from another place is saved as a plain value."""
+        """Name of server and namespace. A session that was loaded from another one is saved as a plain value."""
         return f"{self.server} {self.settings.prefix}"
 
     @cached_property
     def limits(self) -> ContentLimits:
-        """The limits of content, and the key of its history."""
+        """The limits of content, and the key of the history."""
         settings = self.settings
         return ContentLimits(
             settings.history_key, settings.max_message_bytes, settings.max_data_bytes, settings.max_metadata_depth
@@ -76,8 +76,8 @@ class Access:
 
     Attributes:
         backend: The settings and the store of the namespace.
-        owner: The caller: a name, None for nobody, ``ANY`` for the server.
-        settings, store, limits: Those of the backend.
+        owner: The name of the caller, None for nobody, ``ANY`` for the server.
+        settings, store, limits: As the backend has them.
     """
 
     __slots__ = ("backend", "limits", "owner", "settings", "store")
@@ -92,7 +92,7 @@ class Access:
         self.limits = backend.limits
 
     def of(self, owner: Owner) -> Access:
-        """The same store for another *owner*."""
+        """Give access to the same store for another *owner*."""
         return Access(self.backend, owner)
 
     def apply(self, command: Command) -> Receipt:
@@ -102,7 +102,7 @@ class Access:
         return receipt
 
     def tell(self, command: Command, receipt: Receipt) -> None:
-        """Bring loaded values up to date with a write that is done."""
+        """Bring loaded values up to date with an acknowledged write."""
         if isinstance(command, Write):
             self.backend.unit_of_work.refresh(self.store, command, receipt)
 
@@ -113,18 +113,18 @@ class Access:
         return begun
 
     def load(self, session_id: str, last: int | None = None, *, is_interaction: bool = True) -> Snapshot | None:
-        """Read a session with its *last* messages (None: all). None if this owner has no such session."""
+        """Read a session with its *last* messages, or all. None if this owner has no such session."""
         return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
 
     def flush(self) -> None:
-        """Write what the unit of work has changed in its loaded values."""
+        """Write the changes of the unit of work."""
         self.backend.unit_of_work.flush()
 
     def count_turn(self) -> None:
-        """Count a turn that begins. Nobody counts while the store is away.
+        """Count a turn that begins. Turns are not counted while the store is away.
 
         Raises:
-            TooManyTurns: The owner has begun as many turns in this minute as the settings allow.
+            TooManyTurns: The owner has begun as many turns in this minute as the settings allow. Nothing was written.
         """
         most = self.settings.max_turns_per_minute
         if not most or not isinstance(self.owner, str):
@@ -138,7 +138,7 @@ class Access:
         """Convert a lifetime in seconds to milliseconds. None stays None.
 
         Raises:
-            InvalidInput: The lifetime is no positive number, or longer than ``CONVSTORE_MAX_TTL``.
+            InvalidInput: The lifetime is no number, shorter than a second, or longer than ``CONVSTORE_MAX_TTL``.
         """
         if ttl is None:
             return None

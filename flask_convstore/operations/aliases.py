@@ -1,7 +1,7 @@
 """Outside names of conversations ("telegram:123") that lead to sessions, in the scope of their owner.
 
-An alias is a name for a session, not a part of it. It may outlive the session, and leads to a new one then. The first caller
-decides where an alias leads, by compare-and-set. All others follow.
+An alias is a name for a session, not a part of it. An alias may outlive its session, and leads to a new one then. The first
+caller decides by compare-and-set where an alias leads. All others follow.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from . import sessions
 from .access import Access
 
 _SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000
-"""Shortest lifetime of an alias since it was last followed. It also outlives its session by a day."""
+"""Shortest lifetime of an alias since it was last followed. An alias also outlives its session by a day."""
 
 _ATTEMPTS = 50
-"""Most times that an alias is followed again because others led it elsewhere: more than can happen by chance."""
+"""Most attempts to follow an alias that others lead elsewhere meanwhile. So many do not happen by chance."""
 
 
 def resolve(
@@ -41,33 +41,52 @@ def resolve(
         if session_id is None:
             if not create:
                 return None
-            session_id = access.store.link(_led(name, None, new_id(), life_ms)) or ""
+            session_id = _lead_anew(access, name, life_ms)
         session = sessions.get(access, session_id, last=last)
-        if session is not None and session.moved_to:
-            session_id = access.store.link(_led(name, session_id, session.moved_to, life_ms))
-            continue
         if session is None and not create:
             return None
         try:
             if session is None:
-                content = {access.settings.history_key: []} if data is None else data
-                session, _ = sessions.create(access, session_id, content, ttl=ttl, is_first=True)
-                with behind_a_write():
-                    return _noted(access, session, name, life_ms)
-            return _noted(access, session, name, life_ms)
+                return _create(access, session_id, name, data, ttl, life_ms)
+            if not session.moved_to:
+                return _noted(access, session, name, life_ms)
+            session_id = access.store.link(_led(name, session_id, session.moved_to, life_ms))
         except SessionExists:
             pass  # another caller was faster
         except SessionNotFound:  # the session is gone, or is another owner's
             _refuse_anothers(access, name, session_id)
             session_id = access.store.link(_led(name, session_id, new_id(), life_ms))
-    raise StoreUnavailable(f"the alias {alias!r} was led elsewhere too often", written=False)
+    raise StoreUnavailable(f"the alias {alias!r} was led elsewhere at every attempt", written=False)
 
 
-def _refuse_anothers(access: Access, alias: Alias, session_id: str) -> None:
-    """Refuse an alias that the server has led to an owner's session. Nobody in particular takes it away."""
-    if alias.owner is None and access.of(ANY).load(session_id, 0, is_interaction=False):
+def _lead_anew(access: Access, alias: Alias, life_ms: int) -> str:
+    """Lead *alias* from nowhere to a new id, and return the id. If another caller was faster, return the other's id."""
+    session_id = access.store.link(_led(alias, None, new_id(), life_ms))
+    assert session_id
+    return session_id
+
+
+def _create(
+    access: Access, session_id: str, alias: Alias, data: Content | None, ttl: float | None, life_ms: int
+) -> AnySession:
+    """Create the session that *alias* leads to."""
+    content = {access.settings.history_key: []} if data is None else data
+    session, _ = sessions.create(access, session_id, content, ttl=ttl, is_first=True)
+    with behind_a_write():
+        return _noted(access, session, alias, life_ms)
+
+
+def _refuse_anothers(access: Access, alias: Alias, session_id: str | None) -> None:
+    """Refuse a caller without an owner whose alias the server has led to an owner's session.
+
+    The alias is nobody's, and still must not be taken away from the server.
+    """
+    if alias.owner is not None or session_id is None:
+        return
+    if access.of(ANY).load(session_id, 0, is_interaction=False):
         reason = (
-            f"the alias {alias.name!r} leads to a session of another owner; nothing was written (owner=ANY follows)"
+            f"the alias {alias.name!r} leads to a session of another owner: follow the alias with owner=ANY. "
+            "Nothing was written."
         )
         raise SessionNotFound(alias.name, reason) from None
 
@@ -102,7 +121,7 @@ def unlink(access: Access, alias: str) -> bool:
 
 
 def aliases(access: Access, session_id: str) -> list[str]:
-    """List the aliases that lead to a session, sorted. [] if there is no such session."""
+    """List the aliases that lead to a session, sorted. Empty if there is no such session."""
     session = sessions.get(access, session_id, last=0)
     if session is None:
         return []
@@ -125,32 +144,35 @@ def clear(access: Access, alias: str) -> bool:
 
 
 def move(access: Access, alias: Alias, session_id: str, moved_to: str) -> None:
-    """Lead *alias* from one session to the other, unless it leads elsewhere already."""
+    """Let *alias* lead to another session, unless the alias leads elsewhere already."""
     access.store.link(_led(alias, session_id, moved_to, _life_ms(access)))
 
 
 def forget(access: Access, alias: Alias, session_id: str) -> None:
-    """Let *alias* lead nowhere, unless it leads elsewhere than to the session."""
+    """Let *alias* lead nowhere, if it leads to the session."""
     access.store.link(_led(alias, session_id, None, _life_ms(access)))
 
 
 def _named(access: Access, alias: str) -> Alias:
-    """Check the name, and put it in the scope of the caller."""
+    """Check the name, and make an alias of the caller's from it."""
     check_name(alias, "alias")
     return Alias(None if isinstance(access.owner, Scope) else access.owner, alias)
 
 
 def _life_ms(access: Access) -> int:
+    """Compute the lifetime of an alias of a session with a lifetime by the settings."""
     settings = access.settings
-    return max(_SHORTEST_LIFE_MS, round(max(settings.ttl, settings.ttl_complete) * 1000) + TOMBSTONE_MS)
+    longest_ms = round(max(settings.ttl, settings.ttl_complete) * 1000)
+    return max(_SHORTEST_LIFE_MS, longest_ms + TOMBSTONE_MS)
 
 
 def _led(alias: Alias, expected: str | None, session_id: str | None, life_ms: int) -> LinkAlias:
+    """Make the command that leads *alias* from the *expected* session, or from nowhere, to another or nowhere."""
     return LinkAlias(alias=alias, session_id=session_id, expected=expected, lifetime_ms=life_ms)
 
 
 def _noted(access: Access, session: AnySession, alias: Alias, life_ms: int) -> AnySession:
-    """Note in *session* that *alias* leads to it, and let the alias outlive it."""
+    """Note the *alias* in *session*, and let the alias outlive the session."""
     base = base_of(session)
     if alias not in base.snapshot.aliases:
         access.apply(NoteAlias(session_id=session.session_id, owner=access.owner, alias=alias, leads_here=True))

@@ -1,11 +1,11 @@
-"""Sessions made from sessions: a conversation that goes on shortened (compact), or twice (fork)."""
+"""Sessions made from sessions: compact (a shortened conversation that goes on), and fork (a second conversation)."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..domain.commands import Append, Delete, NoteAlias, Share, Update
 from ..domain.ids import new_id
@@ -20,8 +20,13 @@ from . import aliases, sessions
 from .access import Access
 from .turns import Policy, Turn, hold
 
+_V = TypeVar("_V")
+
 SummaryInput = str | Mapping[str, Any] | Callable[[list[Any]], Any]
-"""A text (a system message), a message; or a function that makes one of them from the bodies that will be left out."""
+"""A text (a system message), a message, or a function that makes one of them from the bodies that will be left out."""
+
+_ATTEMPTS = 20
+"""Most attempts to move a session while others write to it. The turn keeps out turns only."""
 
 
 def compact(
@@ -44,28 +49,28 @@ def compact(
         try:
             for name, role in snapshot.shared.items():
                 access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
-            snapshot = _moved(access, turn, snapshot, successor)
+            snapshot = _move(access, turn, snapshot, successor)
         except ConvstoreError as error:
             if error.written is False:
                 with contextlib.suppress(ConvstoreError):
                     access.apply(Delete(session_id=successor, owner=snapshot.owner))
             raise
     with behind_a_write():
-        for alias in snapshot.aliases:  # until then resolve() finds the way
+        # An alias that is not yet moved still leads there, since resolve() follows the move.
+        for alias in snapshot.aliases:
             aliases.move(access, alias, session_id, successor)
         return sessions.existing(access, successor)
 
 
-_ATTEMPTS = 20
-"""How often what others wrote meanwhile is taken along: the turn keeps out turns only."""
+def _move(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
+    """End *turn* by moving the conversation to *successor*, with the writes since *snapshot*.
 
-
-def _moved(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
-    """End *turn* by moving the conversation to *successor*, with what was added since *snapshot*; how the old one was then.
+    Returns:
+        The old session as it was when it was moved.
 
     Raises:
-        ConflictError: Its messages were dropped or rewritten meanwhile; nothing was written to it.
-        TurnLost, SessionNotFound: Nothing was written to it.
+        ConflictError: Messages of the old session were dropped or rewritten meanwhile. Nothing was written to that session.
+        TurnLost, SessionNotFound: Nothing was written to the old session.
     """
     for _ in range(_ATTEMPTS):
         for alias in snapshot.aliases:
@@ -78,8 +83,7 @@ def _moved(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Sn
         now = access.of(ANY).load(turn.session_id)
         if now is None or now.created_at_ms != snapshot.created_at_ms:
             raise SessionNotFound(turn.session_id)
-        known = len(snapshot.elements)
-        if now.elements[:known] != snapshot.elements or now.next_seq - now.count != snapshot.next_seq - snapshot.count:
+        if not _has_only_grown(snapshot, now):
             raise conflict
         for command in _written_between(snapshot, now, successor):
             access.apply(command)
@@ -87,10 +91,15 @@ def _moved(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Sn
     raise conflict
 
 
+def _has_only_grown(before: Snapshot, now: Snapshot) -> bool:
+    """Tell whether messages were added only, none dropped and none rewritten."""
+    is_oldest_there = now.next_seq - now.count == before.next_seq - before.count
+    return is_oldest_there and now.elements[: len(before.elements)] == before.elements
+
+
 def _written_between(before: Snapshot, now: Snapshot, session_id: str) -> Iterator[Append | Update | Share]:
-    """The commands that write to another session what was written to this one between *before* and *now*."""
-    names = {**before.fields, **now.fields}
-    changed = [(name, now.fields.get(name)) for name in names if before.fields.get(name) != now.fields.get(name)]
+    """Make the commands that repeat in another session the writes to this one between *before* and *now*."""
+    changed = _changed(before.fields, now.fields)
     added = tuple(now.elements[len(before.elements) :])
     usage = Usage(now.usage.input - before.usage.input, now.usage.output - before.usage.output)
     if changed or added or any(usage):
@@ -103,13 +112,18 @@ def _written_between(before: Snapshot, now: Snapshot, session_id: str) -> Iterat
         )
     if now.title != before.title:
         yield Update(session_id=session_id, owner=before.owner, title=now.title or "")
-    for name in {**before.shared, **now.shared}:
-        if before.shared.get(name) != now.shared.get(name):
-            yield Share(session_id=session_id, owner=before.owner, name=name, role=now.shared.get(name))
+    for name, role in _changed(before.shared, now.shared):
+        yield Share(session_id=session_id, owner=before.owner, name=name, role=role)
+
+
+def _changed(before: Mapping[str, _V], now: Mapping[str, _V]) -> list[tuple[str, _V | None]]:
+    """List the names whose value differs, with the value now. None if there is none."""
+    names = {**before, **now}
+    return [(name, now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
 def fork(access: Access, session_id: str, seq: int | None = None) -> AnySession:
-    """Make a new session with the same data, and the messages up to *seq* (None: all)."""
+    """Make a new session with the same data, and the messages up to *seq*, or all."""
     if seq is not None:
         check_whole(seq, "seq")
     check_session_id(session_id)
@@ -119,17 +133,17 @@ def fork(access: Access, session_id: str, seq: int | None = None) -> AnySession:
         raise SessionNotFound(session_id)
     first_seq = snapshot.next_seq - len(snapshot.elements)
     kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
-    if access.owner is not ANY and access.owner != snapshot.owner:  # the fork is the guest's own
-        snapshot = replace(snapshot, owner=access.owner)
+    if access.owner is not ANY and access.owner != snapshot.owner:
+        snapshot = replace(snapshot, owner=access.owner)  # a guest's fork is the guest's own
     fork_id = _create(access, snapshot, kept)
     with behind_a_write():
         return sessions.existing(access, fork_id)
 
 
 def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
-    """A new session of the owner of *snapshot*, with all that it has but for the messages; its id.
+    """Copy *snapshot*, with other messages, to a new session of the same owner, and return the new id.
 
-    No quota removes the one of *snapshot* for that.
+    A full quota does not remove the old session to make a place for the new one.
     """
     command = diff.copied(snapshot, new_id(), snapshot.owner, elements, usage)
     access.apply(replace(command, spared=snapshot.session_id))
@@ -137,10 +151,10 @@ def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage
 
 
 def _bodies(snapshot: Snapshot, count: int) -> list[Any]:
-    """The bodies of the oldest *count* messages.
+    """List the bodies of the oldest *count* messages.
 
     Raises:
-        CorruptValue: One is not what we write.
+        CorruptValue: A stored message is damaged.
     """
     first_seq = snapshot.next_seq - len(snapshot.elements)
     oldest = enumerate(snapshot.elements[:count], first_seq)
@@ -148,8 +162,10 @@ def _bodies(snapshot: Snapshot, count: int) -> list[Any]:
 
 
 def _message(summary: Any) -> Any:
+    """Make a message of a summary. A text becomes a system message."""
     if isinstance(summary, str):
         return {"role": "system", "content": summary}
     if isinstance(summary, Mapping):
         return dict(summary)
-    raise InvalidInput(f"it is a text or a message, not a {type(summary).__name__}; nothing was written", "summary")
+    kind = type(summary).__name__
+    raise InvalidInput(f"must be a text or a message, not a {kind}. Nothing was written.", "summary")

@@ -1,4 +1,7 @@
-"""Chats by a key of the app's, a user's id say: a message is added in one round trip, whether there is a chat yet or not."""
+"""Chats by a key of the app's own, such as a user's id.
+
+A message is added in one round trip, whether the chat exists or not.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,9 @@ def save_message(
     metadata: dict[str, Any] | None = None,
     token: str | None = None,
 ) -> Receipt:
-    """Add a message to the chat of *key*, which begins with it if there is none."""
+    """Add a message to the chat of *key*, and begin the chat if there is none."""
     if not isinstance(role, str) or not role:
-        raise InvalidInput(f"it is a text such as 'user', not {role!r}; nothing was written", "role")
+        raise InvalidInput(f"must be a text such as 'user', not {role!r}. Nothing was written.", "role")
     session_id = id_of(key)
     elements, first_title, usage = added([Message({"role": role, "content": content}, metadata)], access.limits)
     return access.apply(

@@ -1,7 +1,8 @@
-"""The part of a history that a model is shown: the newest messages that fit, with what belongs together kept together.
+"""Context window: the part of a history that a model is shown.
 
-Knows the forms in which tools are called: ``tool_calls`` answered by messages of role ``tool``, items ``function_call``
-answered by ``function_call_output`` (both OpenAI), and parts ``tool_use`` answered by parts ``tool_result`` (Anthropic).
+The newest messages that fit are chosen, and messages that belong together stay together. A call of tools is recognised in
+these forms: ``tool_calls`` answered by messages of role ``tool``, items ``function_call`` answered by
+``function_call_output`` (both OpenAI), and parts ``tool_use`` answered by parts ``tool_result`` (Anthropic).
 """
 
 from __future__ import annotations
@@ -15,43 +16,61 @@ from ..domain.validation import check_whole
 from ..errors import InvalidInput
 
 Count = Callable[[Any], int]
+"""A function from a message's body to its number of tokens."""
 
 
 def window(
     history: Sequence[Any], *, last: int | None = None, tokens: int | None = None, count: Count | None = None
 ) -> list[Any]:
-    """The newest messages of *history*, oldest first: *last* messages at most, and *tokens* as *count* counts a body.
+    """Choose the newest messages of *history*: *last* messages at most, and *tokens* as *count* counts them. Oldest first.
 
-    System messages at its beginning are always there, and count. A call of tools and the answers to it are there whole or
-    not at all, so nothing begins with an answer, unless there is nothing but answers. The newest message, with what belongs
-    to it, is there even if too long.
+    System messages at the beginning are always chosen, and count. A call of tools and its answers are chosen together or
+    not at all, so that no window begins with an answer, unless there are only answers. The newest message, with the messages
+    that belong to it, is chosen even if it is too long.
 
     Raises:
-        InvalidInput: A limit is no whole number; *tokens* without *count*.
+        InvalidInput: A limit is no whole number, or *tokens* is given without *count*.
     """
     for name, limit in (("last", last), ("tokens", tokens)):
         if limit is not None:
             check_whole(limit, name)
     if tokens is not None and count is None:
-        raise InvalidInput("tokens need a function that counts those of a message: count=", "count")
-
-    def cost(messages: Sequence[Any]) -> int:
-        return sum(count(message) for message in messages) if count and tokens is not None else 0
-
-    system = list(itertools.takewhile(lambda message: _role(message) in _SYSTEM, history))
-    room = math.inf if last is None else last - len(system)
-    budget = math.inf if tokens is None else tokens - cost(system)
+        raise InvalidInput(
+            "tokens= needs a function from a message's body to its number of tokens: pass count=", "count"
+        )
+    budget = _Budget(last, tokens, count)
+    system = list(itertools.takewhile(_is_system, history))
+    budget.spend(system)
     chosen: list[Sequence[Any]] = []
     for group in reversed(_groups(history[len(system) :])):
-        room -= len(group)
-        budget -= cost(group)
-        if chosen and (room < 0 or budget < 0):
+        budget.spend(group)
+        if chosen and budget.is_overdrawn():
             break
         chosen.append(group)
     return system + [message for group in reversed(chosen) for message in group]
 
 
-_SYSTEM = ("system", "developer")
+class _Budget:
+    """The messages and the tokens that a window may still take."""
+
+    def __init__(self, messages: int | None, tokens: int | None, count: Count | None) -> None:
+        self._messages = math.inf if messages is None else messages
+        self._tokens = math.inf if tokens is None else tokens
+        self._count = None if tokens is None else count  # counting may be slow
+
+    def spend(self, messages: Sequence[Any]) -> None:
+        """Take *messages* into the window."""
+        self._messages -= len(messages)
+        if self._count:
+            self._tokens -= sum(map(self._count, messages))
+
+    def is_overdrawn(self) -> bool:
+        """Tell whether the window has taken too much."""
+        return self._messages < 0 or self._tokens < 0
+
+
+def _is_system(message: Any) -> bool:
+    return _role(message) in ("system", "developer")
 
 
 def _role(message: Any) -> Any:
@@ -59,11 +78,14 @@ def _role(message: Any) -> Any:
 
 
 def _groups(messages: Sequence[Any]) -> list[Sequence[Any]]:
-    """Messages that belong together: a call of tools, all answers to it, and what lies between.
+    """Divide messages into groups that belong together: a call of tools, its answers, and the messages between them.
 
-    Answers at the beginning, whose call is not there, are left out, unless there is nothing else.
+    Answers at the beginning whose call is missing are left out, unless there are only answers.
     """
-    begins, called = [True] * len(messages), dict[Any, int]()
+    if not messages:
+        return []
+    begins = [True] * len(messages)
+    called: dict[str, int] = {}
     for index, message in enumerate(messages):
         answered = _answered(message)
         if answered is not None:
@@ -71,22 +93,22 @@ def _groups(messages: Sequence[Any]) -> list[Sequence[Any]]:
             begins[first + 1 : index + 1] = [False] * (index - first)
         called.update(dict.fromkeys(_calls(message), index))
     starts = [index for index, is_first in enumerate(begins) if is_first] or [0]
-    return [messages[start:end] for start, end in itertools.pairwise([*starts, len(messages)])] if messages else []
+    return [messages[start:end] for start, end in itertools.pairwise([*starts, len(messages)])]
 
 
 def _calls(message: Any) -> list[Any]:
-    """The ids of the calls of tools that a message makes."""
+    """List the ids of the calls of tools that a message makes."""
     if not isinstance(message, dict):
         return []
     if message.get("type") == "function_call":
         return _texts([message.get("call_id")])
-    calls = message.get("tool_calls")
-    listed = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    return _texts([*(call.get("id") for call in listed), *(part.get("id") for part in _parts(message, "tool_use"))])
+    given = message.get("tool_calls")
+    calls = [call for call in given if isinstance(call, dict)] if isinstance(given, list) else []
+    return _texts([call.get("id") for call in [*calls, *_parts(message, "tool_use")]])
 
 
 def _answered(message: Any) -> list[Any] | None:
-    """The ids of the calls that a message answers, as far as it names them; None if it answers none."""
+    """List the ids of the calls that a message answers and names. None if the message is no answer."""
     if isinstance(message, dict) and message.get("type") == "function_call_output":
         return _texts([message.get("call_id")])
     if _role(message) in ("tool", "function"):
@@ -96,6 +118,7 @@ def _answered(message: Any) -> list[Any] | None:
 
 
 def _parts(message: Any, kind: str) -> list[Any]:
+    """List the parts of a message's content that are of one *kind*."""
     content = message.get("content") if isinstance(message, dict) else None
     parts = content if isinstance(content, list) else []
     return [part for part in parts if isinstance(part, dict) and part.get("type") == kind]

@@ -22,7 +22,9 @@ from .turns import Policy, Turn
 
 
 class Conversations(abc.ABC):
-    """The operations on conversations. Each takes ``owner=``: a name, None (sessions without owner), ``ANY``, or the caller.
+    """The operations on conversations. Each takes ``owner=``: a name, None (sessions without owner) or ``ANY``.
+
+    Without ``owner=`` an operation in a request works for the request's owner. Outside of a request there is no restriction.
 
     Every operation raises ``StoreUnavailable`` when no answer comes in time, ``StoreMisconfigured`` when the server
     refuses us, and ``CorruptValue`` when the stored session is not whole. Each error says whether anything was written.
@@ -30,11 +32,11 @@ class Conversations(abc.ABC):
 
     @abc.abstractmethod
     def _access(self, owner: Owner | Scope = CALLER) -> Access:
-        """Resolve the store, and the owner that is meant."""
+        """Find the store of the sessions, and resolve the owner."""
 
     @abc.abstractmethod
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
-        """Resolve the store of the chats, and the owner that is meant."""
+        """Find the store of the chats, and resolve the owner."""
 
     # ---- sessions
 
@@ -43,20 +45,20 @@ class Conversations(abc.ABC):
     ) -> AnySession:
         """Save a session, and return *data* as a session.
 
-        A session that came from ``get_session`` or ``save_session`` is merged: only its changes are written, beside the
+        A session that came from ``get_session`` or ``save_session`` is merged. Only its changes are written, beside the
         writes of others, and the session itself is returned. A plain dict or list replaces the session or creates it.
 
         Args:
-            data: A dict of fields, with the messages under the history's key if there are any, or a bare list of messages.
-            ttl: Seconds that the session lives from each interaction, from now on. None keeps its present lifetime.
+            data: A dict of fields, with the messages, if any, under the key of the history. Or a bare list of messages.
+            ttl: Seconds that the session lives from each interaction. None keeps the present lifetime.
 
         Raises:
             NotSerializable: JSON cannot hold a value. The error has its path. Nothing was written.
             TooLarge: A limit is passed. Nothing was written.
-            ConflictError: Another write has changed a field that was changed here, or a history that was rewritten here,
-                since the session was loaded. Nothing was written.
+            ConflictError: Since the session was loaded, another write has changed a field that was changed here, or a
+                history that was rewritten here. Nothing was written.
             SessionNotFound: The loaded session was deleted or has expired, and is not brought back. Or the id is another
-                owner's.
+                owner's. Nothing was written.
         """
         return sessions.save(self._access(owner), session_id, data, ttl)
 
@@ -66,8 +68,8 @@ class Conversations(abc.ABC):
         """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
 
         Args:
-            last: Load only so many of its newest messages. None loads all. Messages can be added to such a session and its
-                fields changed. To drop or rewrite messages, load all.
+            last: Number of newest messages to load. None loads all. A session that was loaded in part takes new messages
+                and changed fields. To drop or rewrite messages, load all.
         """
         return sessions.get(self._access(owner), session_id, last=last)
 
@@ -77,8 +79,8 @@ class Conversations(abc.ABC):
         """Load a session, or create it with *data*. As with a dict, the first caller creates it.
 
         Raises:
-            InvalidInput: As ``save_session`` does.
-            SessionNotFound: The id is another owner's.
+            NotSerializable, TooLarge: *data* cannot be stored. Nothing was written.
+            SessionNotFound: The id is another owner's. Nothing was written.
         """
         return sessions.setdefault(self._access(owner), session_id, data, ttl)
 
@@ -86,10 +88,11 @@ class Conversations(abc.ABC):
         """Delete a session for good. False if there was none.
 
         Args:
-            expected: Only if the session has this version, or is in this state (an ETag, ``<created_ms>-<version>``).
+            expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
 
         Raises:
             ConflictError: The session has another version. Nothing was written.
+            Forbidden: The session is only shared with this owner. Nothing was written.
         """
         return sessions.delete(self._access(owner), session_id, expected=expected) is not None
 
@@ -102,13 +105,13 @@ class Conversations(abc.ABC):
         expected_version: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Receipt:
-        """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip at any length.
+        """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip for any length.
 
         Repeating a call with the same *token* changes nothing and returns the first receipt.
 
         Args:
             messages: Bodies, any JSON value, or ``Message`` objects with metadata.
-            data: Fields to set, whatever they were before.
+            data: Fields to set, whatever their values were.
             token: Your own name for this write, 1 to 200 characters. None makes one.
             expected_version: Write only if the session has this version.
 
@@ -132,7 +135,14 @@ class Conversations(abc.ABC):
         expected_version: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Receipt:
-        """Set fields, whatever they were, *remove* others, set the title ("" removes it) and the lifetime. One round trip.
+        """Change fields, title and lifetime of a session in one round trip.
+
+        Args:
+            data: Fields to set, whatever their values were.
+            remove: Names of fields to remove.
+            title: A new title. "" removes the title, None leaves it.
+            ttl: Seconds that the session lives from each interaction. None keeps the present lifetime.
+            expected_version: Write only if the session has this version.
 
         Raises:
             SessionNotFound: No such session for this owner.
@@ -150,25 +160,27 @@ class Conversations(abc.ABC):
         return sessions.touch(self._access(owner), session_id, ttl=ttl)
 
     def exists(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
-        """Tell whether there is such a session. Asking is an interaction: it moves the lifetime."""
+        """Tell whether there is such a session. Asking is an interaction, and moves the lifetime."""
         return sessions.touch(self._access(owner), session_id)
 
     def list_sessions(self, *, cursor: str | None = None, limit: int = 50, owner: Owner | Scope = CALLER) -> Page:
-        """List the owner's sessions without data and messages, by last interaction, newest first to within a minute.
+        """List a page of the owner's sessions, without data and messages.
 
-        Listing is no interaction. With ``owner=ANY`` the server walks through all its keys, in no order.
+        The last interaction comes first, to within a minute. Listing is no interaction. With ``owner=ANY`` the server walks
+        through all its keys, in no order.
 
         Args:
-            cursor: ``next`` of the page before. None begins. A page may be shorter than *limit* (1 to 1,000), or empty, and
-                not be the last one: that has ``next`` None.
+            cursor: The ``next`` of the page before. None begins.
+            limit: Most sessions of a page, 1 to 1,000. A page may be shorter, or empty, and others may follow. The last page
+                has ``next`` None.
         """
         return sessions.page(self._access(owner), cursor=cursor, limit=limit)
 
     def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
-        """Let another owner, *name*, read a session, or write to it as a ``writer``.
+        """Let another owner, *name*, read a session, or write to the session as a ``writer``.
 
-        A writer may not delete, share or compact the session, nor give it a lifetime, an alias or another id. Readers too
-        may fork it: the new session is their own.
+        A writer may not delete, share or compact the session, nor give it a lifetime, an alias or another id. Readers and
+        writers may fork the session, and own the new one.
 
         Raises:
             SessionNotFound: No such session for this owner.
@@ -183,14 +195,14 @@ class Conversations(abc.ABC):
     def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
         """Give the session a new id, and *new_owner* as its owner. The old id leads nowhere from then on.
 
-        Use it at a login: nobody who knew the old id knows the new one, and the shares of the owner before end. Messages are
-        numbered from 1 again, if the oldest were dropped. A turn in progress is lost.
+        Call this at a login, so that nobody who knew the old id knows the new one. A new owner's session is shared with
+        nobody. If the oldest messages were dropped, messages are numbered from 1 again. A turn in progress is lost.
 
         Raises:
             SessionNotFound: No such session for this owner.
             Forbidden: The session is only shared with this owner.
-            SessionMoved: Its conversation goes on in another session. Rotate that one.
-            ConflictError: Others write to the session again and again. All is as it was.
+            SessionMoved: The conversation goes on in another session. Rotate that one.
+            ConflictError: Others wrote to the session at every attempt. All is as it was.
         """
         return rotation.rotate_id(self._access(owner), session_id, new_owner=new_owner)
 
@@ -210,15 +222,15 @@ class Conversations(abc.ABC):
 
         Args:
             last: Most messages in ``turn.history``, the new one included. None: all.
-            token: Your own name for this turn. A turn that died or failed can be taken again with it, if nobody has written
+            token: Your own name for this turn. The same token takes a turn again that died or failed, if nobody has written
                 since.
-            policy: What to do while another turn is in progress: ``reject``, ``wait`` (which occupies its worker) or
-                ``supersede``. None: as ``CONVSTORE_TURN_POLICY`` says.
+            policy: While another turn is in progress ``reject`` this one, ``wait`` (which occupies the worker) or
+                ``supersede`` the other. None: as ``CONVSTORE_TURN_POLICY`` says.
 
         Raises:
             TurnInProgress: Another turn is in progress. Nothing was written.
-            TurnEnded: The token's turn was ended already. The error has the message and the reply. Nothing was written.
-            TurnLost: The token's turn was not ended, and others have written since. Nothing was written.
+            TurnEnded: The turn of this token was ended before. The error has the message and the reply. Nothing was written.
+            TurnLost: The turn of this token was not ended, and others have written since. Nothing was written.
             SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
         """
         access = self._access(owner)
@@ -247,12 +259,12 @@ class Conversations(abc.ABC):
         keep: bool = False,
         owner: Owner | Scope = CALLER,
     ) -> Message:
-        """Put another body in the place of the message *seq*, and return the message as it is then. Seq and time stay.
+        """Replace the body of the message *seq*, and return the edited message. Its seq and its time stay.
 
         Args:
-            body: Any JSON value, or a ``Message``, whose metadata count then.
-            metadata: None leaves them as they are.
-            keep: Keep the body before in ``Message.edits``.
+            body: Any JSON value, or a ``Message``, whose metadata are taken too.
+            metadata: New metadata. None leaves them as they are.
+            keep: Keep the old body in ``Message.edits``.
 
         Raises:
             MessageNotFound: The session has no such message, or there is no such session for this owner.
@@ -264,7 +276,7 @@ class Conversations(abc.ABC):
     def redact_message(self, session_id: str, seq: int, *, owner: Owner | Scope = CALLER) -> Message:
         """Remove content, metadata and earlier bodies of a message, for good. Its place, role and seq stay.
 
-        A title that was made of the message goes too.
+        A title that was made of the message is removed too.
 
         Raises:
             MessageNotFound, ConflictError: As ``edit_message``.
@@ -282,13 +294,14 @@ class Conversations(abc.ABC):
     ) -> AnySession:
         """Go on in a new session, which begins with a summary and the last *keep* messages, and return the new session.
 
-        The new session has the data, owner, lifetime and aliases of the old one, which stays readable until it expires
-        and refuses messages with ``SessionMoved`` (409), which names the new one. Nobody else has the turn meanwhile.
+        The new session has the data, owner, lifetime and aliases of the old one. The old session stays readable until it
+        expires, and refuses messages with ``SessionMoved`` (409), which names the new one. Nobody else has the turn
+        meanwhile.
 
         Args:
             summary: A text, which becomes a system message, or a message. Or a function that makes one of them from the
-                bodies of the messages that will be left out: perhaps none, and an earlier summary among them.
-            policy: What to do while a turn is in progress, as in ``turn()``.
+                bodies of the messages that will be left out. There may be none, or an earlier summary among them.
+            policy: As in ``turn()``.
 
         Raises:
             ConflictError: The messages were rewritten or dropped meanwhile. All is as it was.
@@ -297,7 +310,7 @@ class Conversations(abc.ABC):
         return branching.compact(self._access(owner), session_id, summary, keep=keep, policy=policy)
 
     def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> AnySession:
-        """Make a new session with the same data, and the messages up to *seq* (None: all). The old one and its aliases stay.
+        """Make a new session with the same data, and the messages up to *seq*, or all. The old one and its aliases stay.
 
         Raises:
             SessionNotFound: No such session for this owner.
@@ -342,13 +355,14 @@ class Conversations(abc.ABC):
     ) -> AnySession | None:
         """Load the session that an outside conversation id leads to, ``"telegram:123"`` for example. None if there is none.
 
-        With *create* there always is one: where the alias leads nowhere, or to a session that was deleted or has expired, a
-        new session is made, one and the same for any number of callers at once. An alias lives for 30 days at least, and a
-        day longer than its session. An alias belongs to its owner: another owner's alias of the same name is another one.
+        With *create* a new session is made if the alias leads nowhere, or to a session that was deleted or has expired. Any
+        number of callers at once get one and the same new session. An alias lives for 30 days at least, and a day longer
+        than its session. Two owners' aliases of the same name are two aliases.
 
         Args:
-            data: Content of a new session, and *ttl* its lifetime in seconds, as in ``save_session``. None: no messages.
-            last: Load only so many of its newest messages, as in ``get_session``: 0 for a turn, which reads them itself.
+            data: The content of a new session, as in ``save_session``. None: no messages.
+            ttl: Seconds that a new session lives from each interaction.
+            last: Number of newest messages to load, as in ``get_session``. 0 before a turn, which reads them itself.
         """
         return aliases.resolve(self._access(owner), alias, create=create, data=data, ttl=ttl, last=last)
 
@@ -365,7 +379,7 @@ class Conversations(abc.ABC):
         return aliases.unlink(self._access(owner), alias)
 
     def aliases(self, session_id: str, *, owner: Owner | Scope = CALLER) -> list[str]:
-        """List the aliases that lead to a session, sorted. [] if there is no such session."""
+        """List the aliases that lead to a session, sorted. Empty if there is no such session."""
         return aliases.aliases(self._access(owner), session_id)
 
     def clear(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
@@ -378,48 +392,51 @@ class Conversations(abc.ABC):
         """Load the owner's session with the last interaction, to within a minute. None if there is none.
 
         Raises:
-            OwnerRequired: Nobody in particular is calling.
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
         return owners.current(self._access(owner))
 
     def usage(self, *, owner: Owner | Scope = CALLER) -> Usage:
         """Add up the tokens of a model that all the owner's sessions have cost, without sessions that are gone.
 
-        The usage of one session is ``session.usage``. This walks through the owner's index.
+        The call walks through the owner's index. The usage of one session is ``session.usage``.
 
         Raises:
-            OwnerRequired: Nobody in particular is calling.
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
         return owners.usage(self._access(owner))
 
     def export_owner(self, *, after: str | None = None, owner: Owner | Scope = CALLER) -> Iterator[dict[str, Any]]:
-        """Export everything of an owner, one session after the other, as JSON values. Exporting is no interaction.
+        """Export all sessions of an owner, one after the other, as JSON values. Exporting is no interaction.
 
         Args:
-            after: The last ``cursor`` that an interrupted export has given, with every hundredth session: go on behind it.
+            after: The last ``cursor`` of an interrupted export, which goes on behind it. Every hundredth session has one.
 
         Raises:
-            OwnerRequired: Nobody in particular is calling.
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
         return transfer.export(self._access(owner), after=after)
 
     def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
-        """Take in what ``export_owner`` gave, for this owner, and return the number of new sessions.
+        """Import exported sessions for this owner, and return the number of new sessions.
 
-        Sessions that are there stay as they are.
+        Sessions that exist stay as they are, so that repeating the call is harmless.
+
+        Args:
+            sessions: Sessions as ``export_owner`` gives them.
 
         Raises:
-            OwnerRequired: Nobody in particular is calling.
-            InvalidInput: One is no exported session. Those before it were taken in. Repeating the call is harmless.
-            SessionNotFound: One has an id that is another owner's.
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
+            InvalidInput: One is no exported session. The sessions before it were imported.
+            SessionNotFound: One has an id that is another owner's. The sessions before it were imported.
         """
         return transfer.take_in(self._access(owner), sessions)
 
     def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
-        """Delete all sessions of an owner, and their aliases, and return their number. If interrupted, call it again.
+        """Delete all sessions of an owner, and their aliases, and return their number. After an error, call again.
 
         Raises:
-            OwnerRequired: Nobody in particular is calling.
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
         return owners.delete(self._access(owner))[0]
 
@@ -435,13 +452,14 @@ class Conversations(abc.ABC):
         token: str | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Receipt:
-        """Add ``{"role": …, "content": …}`` to the chat of *key*, which begins with it if there is none. One round trip.
+        """Add ``{"role": …, "content": …}`` to the chat of *key*, and begin the chat if there is none. One round trip.
 
-        Chats are apart from the sessions: their keys begin with ``CONVSTORE_CONVERSATION_PREFIX``, and they live for
+        Chats are apart from the sessions. Their keys begin with ``CONVSTORE_CONVERSATION_PREFIX``. They live for
         ``CONVSTORE_CONVERSATION_TTL``, 7 days, from the last interaction.
 
         Args:
             key: The key of the chat: a text, a number, None, or a tuple of these.
+            metadata: The app's own facts about the message, kept beside its body.
             token: Your own name for this message. Repeating the call with the same token changes nothing.
 
         Raises:
@@ -450,11 +468,11 @@ class Conversations(abc.ABC):
         return chats.save_message(self._chats(owner), key, role, content, metadata=metadata, token=token)
 
     def get_conversation(self, key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
-        """List the messages of the chat of *key*, its *last* ones or all, oldest first. [] if there is none."""
+        """List the messages of the chat of *key*, its *last* ones or all, oldest first. Empty if there is no chat."""
         return chats.get_conversation(self._chats(owner), key, last=last)
 
     def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
-        """Delete the chat of *key*. False if there was none. One round trip."""
+        """Delete the chat of *key* in one round trip. False if there was none."""
         return chats.clear_conversation(self._chats(owner), key)
 
     # ---- operations
@@ -463,10 +481,10 @@ class Conversations(abc.ABC):
         """Ask the store how it is. A refusal is logged, not raised.
 
         Args:
-            brief: Leave out what the server says of itself.
+            brief: Leave out server, version and role.
         """
         return health_of(self._access().store, brief=brief)
 
     def close(self) -> None:
-        """Give up the connections. The next call opens new ones."""
+        """Close the connections. The next call opens new ones."""
         self._access().store.close()

@@ -13,10 +13,11 @@ _log = logging.getLogger("flask_convstore")
 
 
 def health_of(store: Store, *, brief: bool = False, can_start: Callable[[], bool] = lambda: False) -> Health:
-    """Ask the store, and tell how fast it answers and, unless *brief*, what it is. A refusal is logged, not raised.
+    """Ask the store how it is. A refusal is logged, not raised.
 
     Args:
-        can_start: Asked while the store is away: can sessions be started in the fallback?
+        brief: Leave out server, version and role.
+        can_start: Tells, while the store is away, if sessions can be started in the fallback.
     """
     try:
         latency_ms = round(store.ping(), 3)

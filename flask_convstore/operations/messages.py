@@ -17,14 +17,14 @@ from ..sessions import content
 from .access import Access
 
 _HISTORY = "the history"
-"""Where a message that cannot be read lies: a page does not tell its key."""
+"""Name of the damaged value in errors about a message. A page of messages does not tell the key."""
 
 _ATTEMPTS = 5
-"""How often a message is read anew because its mark has changed meanwhile; more than its turns can do."""
+"""Most attempts to edit a message whose status changes meanwhile. Its turns cannot change the status more often."""
 
 
 class MessagePage(NamedTuple):
-    """Some messages, oldest first; *next* is the ``before`` of the page before it, None if there is none."""
+    """A page of messages, oldest first. *next* is the ``before`` of the page before, None if there is none."""
 
     messages: list[Message]
     next: int | None
@@ -33,12 +33,12 @@ class MessagePage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What shall become of a message.
+    """A change of one message.
 
     Attributes:
-        into: Makes of the message what it shall be.
-        expected: As an ``Edit`` has it.
-        roles: The messages of others are not there; None: all are.
+        into: Makes the changed message from the present one.
+        expected: The version or state that the session must have, as in ``Edit``.
+        roles: Roles whose messages can be changed. Others are not found. None: all can be changed.
     """
 
     session_id: str
@@ -57,7 +57,7 @@ def page(
     before: int | None = None,
     limit: int = 50,
 ) -> MessagePage:
-    """Read a page of messages: the newest, or those with a seq below *before*."""
+    """Read a page of messages, the newest or those with a seq below *before*."""
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
     if before is not None:
@@ -81,12 +81,12 @@ def edit(
     token: str | None = None,
     request: str = "",
 ) -> tuple[Message, Receipt]:
-    """Put another body in the place of the message *seq*.
+    """Replace the body of the message *seq*.
 
     Args:
-        body: The new body, a ``Message``, or a function from the body before to the new one.
-        roles: Messages of other roles are not found. None in it stands for a message without a role.
-        request: Tells a function's effect from that of others, for the token.
+        body: The new body, a ``Message``, or a function from the old body to the new one.
+        roles: Roles whose messages can be edited. Others are not found. A None among the roles is a message without one.
+        request: Tells the effect of a function from that of others, for the digest of the token.
     """
     if isinstance(body, Message):
         metadata = body.metadata if metadata is None else metadata
@@ -100,7 +100,8 @@ def edit(
     digest = ""
     if token is not None:
         given = json_text.encode(None if callable(body) else body, "body") + json_text.encode(metadata)
-        digest = digest_of(f"edit {seq} {keep} {request}", (b"\n" + given,))  # an element with an empty envelope
+        element = b"\n" + given  # an empty envelope
+        digest = digest_of(f"edit {seq} {keep} {request}", (element,))
     change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
     return _changed(access, change)
 
@@ -125,7 +126,7 @@ def redact(
 
 
 def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
-    """Do *change*, and return the message as it is then."""
+    """Apply *change*, and return the changed message."""
     check_session_id(change.session_id)
     check_whole(change.seq, "seq", 1, MAX_SEQ)
     for attempt in itertools.count(1):
@@ -138,14 +139,15 @@ def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
                 raise
     if not receipt.repeated:
         return message_of(command.element, change.seq), receipt
-    if not receipt.expires_at_ms:  # it was a predecessor's
+    is_predecessors = not receipt.expires_at_ms  # the repeated edit was made in an earlier session of this id
+    if is_predecessors:
         raise SessionNotFound(change.session_id)
     found = _one(access, change)
     return stored_message(found.elements[0], change.seq, _HISTORY), receipt
 
 
 def _command(access: Access, change: _Change) -> Edit:
-    """Make the command that replaces the message that is there now."""
+    """Make the command that replaces the present message."""
     found = _one(access, change)
     before = stored_message(found.elements[0], change.seq, _HISTORY)
     if change.roles is not None and before.get("role") not in change.roles:
@@ -168,7 +170,11 @@ def _command(access: Access, change: _Change) -> Edit:
 
 
 def _one(access: Access, change: _Change) -> Messages:
-    """Read the message that is to be changed."""
+    """Read the present message.
+
+    Raises:
+        MessageNotFound: The session has no such message.
+    """
     found = _read(access, change.session_id, change.seq + 1, 1)
     if not found.elements or found.first_seq != change.seq:
         raise MessageNotFound(change.session_id, change.seq)

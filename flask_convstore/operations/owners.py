@@ -1,4 +1,4 @@
-"""All sessions of an owner, page by page. Each step can be repeated: what was interrupted goes on when called again."""
+"""All sessions of an owner, page by page. An interrupted operation goes on when it is called again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def required(access: Access) -> str:
     """Name the owner of *access*.
 
     Raises:
-        OwnerRequired: Nobody in particular is calling.
+        OwnerRequired: The call has no owner.
     """
     if not isinstance(access.owner, str):
         raise OwnerRequired
@@ -50,18 +50,18 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
     Returns:
         The number of sessions deleted, and True if these were all.
     """
-    whose, deleted = required(access), 0
+    owner, deleted = required(access), 0
     deadline = None if seconds is None else time.monotonic() + seconds
     try:
         for summary in sessions.summaries(access):
             if deadline is not None and time.monotonic() > deadline:
                 return deleted, False
-            with contextlib.suppress(CorruptValue):  # it is deleted all the same
+            with contextlib.suppress(CorruptValue):  # a damaged session is deleted too
                 snapshot = access.load(summary.session_id, 0, is_interaction=False)
                 for alias in snapshot.aliases if snapshot else ():
                     aliases.forget(access, alias, summary.session_id)
             try:
-                access.apply(Delete(session_id=summary.session_id, owner=whose))
+                access.apply(Delete(session_id=summary.session_id, owner=owner))
                 deleted += 1
             except SessionNotFound:
                 continue

@@ -1,4 +1,4 @@
-"""A message and the reply to it: the app's handler is asked within a turn, and what was said is told again on a repeat."""
+"""A message and the reply to it. The app's handler makes the reply within a turn. A repeat gets the first answer again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .turns import Turn, as_message, begin, left_behind
 _log = logging.getLogger("flask_convstore")
 
 Handler = Callable[[Turn], Any]
-"""Gets the turn; returns the reply: a text, a message dict, a ``Message``, an iterator of chunks of text, or None."""
+"""Function from a turn to a reply: a text, a message dict, a ``Message``, an iterator of chunks of text, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replier:
-    """What replies: the handler, and how many messages it wants to see (None: all)."""
+    """The handler, and the number of messages that the handler needs (None: all)."""
 
     handler: Handler
     last: int | None = None
@@ -38,8 +38,8 @@ class Exchange:
     """A message and the reply to it, as stored.
 
     Attributes:
-        message, reply: None where there was none, or it is there no more (repeated only).
-        receipt: Of the last write.
+        message, reply: None if there was none. Of a repeated call also None if the message is gone.
+        receipt: The receipt of the last write.
         previous: The message before, if its turn was interrupted or superseded.
     """
 
@@ -50,17 +50,18 @@ class Exchange:
 
 
 class TurnEnded(TurnLost):
-    """The turn of this token has come to its end before: here is what was said. Nothing was written.
+    """The turn of this token was ended before. The error has the message and the reply. Nothing was written.
 
     Attributes:
-        message, reply: As they are stored; None if there is none, or none any more.
+        message, reply: As stored. None if there is none, or none any more.
     """
 
     def __init__(self, session_id: str, exchange: Exchange) -> None:
         super().__init__(session_id)
         self.message = exchange.message
         self.reply = exchange.reply
-        self.args = (f"session {session_id!r}: the turn of this token was ended before; nothing was written",)
+        reason = "the turn of this token was ended before: take the reply from this error"
+        self.args = (f"session {session_id!r}: {reason}. Nothing was written.",)
 
 
 def converse(
@@ -73,14 +74,14 @@ def converse(
     expected: str = "",
     is_counted: bool = True,
 ) -> Exchange:
-    """Store a user's message, ask the handler, store its reply; all once, if it has a *token*.
+    """Store a user's message, call the handler, and store its reply. With a *token*, a repeat gets the first answer.
 
     Args:
-        is_counted: It is one of the owner's turns of this minute; False: it was counted before.
+        is_counted: Count this turn as one of the owner's in this minute. False: the caller has counted the turn.
 
     Raises:
-        ReplyFailed: The handler raised, or returned what is no reply. The message is stored, and marked.
-        As ``begin`` and ``Turn.reply``; what is raised when the message is stored already says so.
+        ReplyFailed: The handler raised, or returned no reply. The message is stored, and marked.
+        ConvstoreError: As ``begin`` and ``Turn.reply``. An error after the message was stored says so.
     """
     if replier is None:
         return _only_store(access, session_id, message, token, expected, is_counted)
@@ -101,7 +102,7 @@ def converse(
         with turn:
             reply, receipt = turn.end(_reply_of(replier.handler, turn))
         answered = turn.message if reply else replace(turn.message, status="unanswered")
-        # The message before may be corrupt: it is read when the reply is stored.
+        # Read the message before last, since a corrupt one must not keep the reply from being stored.
         return Exchange(answered, reply, receipt, turn.previous)
     except InvalidInput as error:
         _log.error("the reply handler returned what cannot be stored: %s", error)
@@ -119,7 +120,7 @@ def _only_store(
     expected: str,
     is_counted: bool,
 ) -> Exchange:
-    """The message of an app that replies in its own way."""
+    """Store the message of an app that has no handler, and replies in its own way."""
     check_session_id(session_id)
     elements, first_title, usage = content.added([message], access.limits)
     if is_counted:
@@ -143,7 +144,7 @@ def _only_store(
 
 
 def first_exchange(access: Access, session_id: str, begun: Begun) -> Exchange:
-    """Read again the message and the reply that the first call with this token exchanged.
+    """Read the message and the reply of the first call with this token.
 
     Raises:
         SessionNotFound: The session is gone.
@@ -155,23 +156,25 @@ def first_exchange(access: Access, session_id: str, begun: Begun) -> Exchange:
 
 
 def _reply_of(handler: Handler, turn: Turn) -> Any:
-    """What the handler replies, as a message or None."""
+    """Call the handler, and make a message of its reply. None if the handler has none."""
     try:
         reply = handler(turn)
-        if not isinstance(reply, (str, dict)) and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
+        is_ready = isinstance(reply, (str, dict))  # the common cases need no further test
+        if not is_ready and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
             reply = asyncio.run(_awaited(reply))
         return as_message(reply)
     except StoreError:
         raise
     except (Exception, asyncio.CancelledError) as error:
-        if hasattr(error, "get_response"):  # an HTTP answer of the app's own, from abort()
+        is_http_answer = hasattr(error, "get_response")  # from the app's abort()
+        if is_http_answer:
             raise
         _log.exception("the reply handler failed")
         raise ReplyFailed(turn.session_id, "the reply handler failed") from error
 
 
 async def _awaited(reply: Any) -> Any:
-    """What an async handler gives in the end, its chunks joined."""
+    """Await the reply of an async handler, and join its chunks."""
     if inspect.isawaitable(reply):
         reply = await reply
     return "".join([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply

@@ -1,4 +1,4 @@
-"""Rotation of a session's id: after a login nobody who knew the old id knows the new one."""
+"""Rotation of a session's id. After a login nobody who knew the old id knows the new one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from . import aliases, sessions
 from .access import Access
 
 _ATTEMPTS = 20
-"""How often a session is copied anew because others wrote to it meanwhile."""
+"""Most attempts to copy a session while others write to it."""
 
 
 def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) -> AnySession:
-    """Give the session a new id, and *new_owner* as its owner if there is one. The old id leads nowhere from then on."""
+    """Give the session a new id, and a *new_owner* if one is named. The old id leads nowhere from then on."""
     check_session_id(session_id)
     if new_owner is not None:
         check_name(new_owner, "new_owner")
@@ -34,20 +34,20 @@ def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) 
             expected = f"{snapshot.created_at_ms}-{snapshot.version}"
             access.apply(Delete(session_id=session_id, owner=access.owner, expected=expected))
         except (ConflictError, SessionNotFound):
-            access.apply(Delete(session_id=new, owner=ANY))  # others wrote meanwhile
+            access.apply(Delete(session_id=new, owner=ANY))  # the copy is out of date
             continue
         with behind_a_write():
             for alias in snapshot.aliases:
                 if alias in kept:
                     aliases.move(access, alias, session_id, new)
-                else:  # it is the owner's before
-                    aliases.forget(access, alias, session_id)
+                else:
+                    aliases.forget(access, alias, session_id)  # an alias of the old owner
             return sessions.existing(access.of(heir), new)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version)
 
 
 def _rotatable(access: Access, session_id: str) -> Snapshot:
-    """Load the session, if it is this owner's own, and goes on here."""
+    """Load the session, if this owner owns it, and if its conversation was not moved."""
     snapshot = access.load(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
@@ -61,9 +61,10 @@ def _rotatable(access: Access, session_id: str) -> Snapshot:
 def _copied(access: Access, snapshot: Snapshot, heir: str | None, led_by: Iterable[Alias]) -> str:
     """Copy a session for *heir*, and return the id of the copy."""
     copy = diff.copied(snapshot, new_id(), heir, snapshot.elements, snapshot.usage)
-    is_anothers = heir != snapshot.owner
-    access.apply(replace(copy, counts=is_anothers))  # else it has the place of the one before
-    if not is_anothers:  # with another owner nobody has shared it
+    has_new_owner = heir != snapshot.owner
+    # A copy for the same owner takes the old session's place in the quota, and keeps its shares.
+    access.apply(replace(copy, counts=has_new_owner))
+    if not has_new_owner:
         for name, role in snapshot.shared.items():
             access.apply(Share(session_id=copy.session_id, owner=ANY, name=name, role=role))
     for alias in led_by:

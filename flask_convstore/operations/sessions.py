@@ -1,4 +1,7 @@
-"""Sessions: save, get, create, start, delete, append, touch and list them. Values in, one command or read, values out."""
+"""Sessions: save, get, create, start, delete, append, touch and list them.
+
+Each operation checks its values, and makes one command or one read of them.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ from ..stores.store import pages
 from .access import Access
 
 MAX_LOADED = 2**31
-"""Most messages that one read asks for: more than a session can hold, and a number that every server takes."""
+"""Most messages that one read asks for. No session holds so many, and every server takes the number."""
 
 
 def save(access: Access, session_id: str, data: Content, ttl: float | None = None) -> AnySession:
     """Save a session, and return *data* as a session.
 
-    A session that was loaded is merged, and is itself what is returned. Any other value replaces the session or creates it.
+    A loaded session is merged, and returned itself. Any other value replaces the session or creates it.
     """
     check_session_id(session_id)
     _check_content(data)
@@ -56,14 +59,14 @@ def save(access: Access, session_id: str, data: Content, ttl: float | None = Non
 
 
 def _finish_pending(access: Access, session: AnySession) -> None:
-    """Repeat an unacknowledged save with its token, so that the baseline is known."""
+    """Repeat an unacknowledged save with its token. From then on the baseline is known."""
     pending = base_of(session).pending
     if not pending:
         return
     try:
         _merge(access, session, pending)
     except (ConflictError, TooLarge):
-        # The save had not landed, and no longer fits: the next difference starts from before it.
+        # The save had not landed, and does not fit any more. The next difference starts from the baseline before it.
         on_base(session, replace(base_of(session), pending=None))
 
 
@@ -76,12 +79,12 @@ def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
             on_base(session, replace(base_of(session), pending=command))
         raise
     rebased = on_base(session, base_merged(base_of(session), command, receipt))
-    access.tell(command, receipt)  # now *session* knows what is stored
+    access.tell(command, receipt)  # not before the session has its new baseline
     return rebased
 
 
 def get(access: Access, session_id: str, *, last: int | None = None) -> AnySession | None:
-    """Load a session with its *last* messages (None: all). None if this owner has no such session."""
+    """Load a session with its *last* messages, or all. None if this owner has no such session."""
     check_session_id(session_id)
     if last is not None:
         check_whole(last, "last")
@@ -130,14 +133,14 @@ def create(
     """Create a session, once, and return it with the receipt.
 
     Args:
-        message: The message that will follow. It is checked before anything is written.
+        message: The message that will follow. Too large a message is refused before anything is written.
         digest: Tells this request from other requests with the same *token*.
         is_first: Create only if there has been no such session within the last day either.
-        may_start_away: While the store is away the session may be started in the fallback, under an id that tells so.
+        may_start_away: While the store is away the session may be started in the fallback, under an id that says so.
 
     Raises:
-        SessionExists: There is such a session, and this *token* did not make it.
-        SessionNotFound: The id is another owner's. With *is_first*, there has been such a session.
+        SessionExists: There is such a session, and this *token* did not make it. Nothing was written.
+        SessionNotFound: The id is another owner's. With *is_first*, there was such a session. Nothing was written.
         NotSerializable, TooLarge: Nothing was written.
     """
     check_session_id(session_id)
@@ -161,10 +164,10 @@ def start(
     token: str | None = None,
     digest: str = "",
 ) -> tuple[AnySession, Receipt]:
-    """Create a session under an id of ours, as ``create`` does.
+    """Create a session under a new id, as ``create`` does.
 
-    The same *token*, which comes with a digest, leads to the same session. While the store is away the session may be
-    started in the fallback, under an id that tells so.
+    The same *token*, which needs a *digest*, leads to the same session. While the store is away the session may be
+    started in the fallback, under an id that says so.
     """
     session_id = id_named(token) if token else new_id()
     access.count_turn()
@@ -175,7 +178,7 @@ def delete(access: Access, session_id: str, *, expected: str = "") -> Receipt | 
     """Delete a session for good. None if there was none.
 
     Args:
-        expected: Only if the session has this version, or is in this state (an ETag, ``<created_ms>-<version>``).
+        expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
 
     Raises:
         ConflictError: The session has another version. Nothing was written.
@@ -196,7 +199,7 @@ def append(
     token: str | None = None,
     expected_version: int | None = None,
 ) -> Receipt:
-    """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip at any length."""
+    """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip for any length."""
     check_session_id(session_id)
     if not messages and not data:
         raise InvalidInput("append needs a message or data. Nothing was written.")

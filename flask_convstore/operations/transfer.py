@@ -1,4 +1,4 @@
-"""Sessions as lines of an export, and back: everything that is known of them, in values of JSON."""
+"""Export and import of sessions. A line of an export is one session, with all its facts as JSON values."""
 
 from __future__ import annotations
 
@@ -23,56 +23,69 @@ _log = logging.getLogger("flask_convstore")
 
 
 def export(access: Access, *, after: str | None = None) -> Iterator[dict[str, Any]]:
-    """Walk through everything of an owner, one session after the other, as JSON values.
+    """Export all sessions of an owner, one after the other, as JSON values.
 
     Args:
-        after: The last ``cursor`` of an interrupted export.
+        after: The last ``cursor`` of an interrupted export, which goes on behind it.
     """
     for page in pages(access.store, required(access), after):
         for number, summary in enumerate(page.sessions, 1):
-            try:
-                snapshot = access.load(summary.session_id, is_interaction=False)
-                shown = _exported(snapshot) if snapshot else None
-            except (CorruptValue, ValueError, TypeError, LookupError) as error:
-                _log.error("session %r cannot be exported: %s", summary.session_id, error)
-                shown = {"session_id": summary.session_id, "corrupt": True}
-            if shown is None:
+            line = _line(access, summary.session_id)
+            if line is None:
                 continue
             if page.next and number == len(page.sessions):
-                shown["cursor"] = page.next
-            yield shown
+                line["cursor"] = page.next
+            yield line
+
+
+def _line(access: Access, session_id: str) -> dict[str, Any] | None:
+    """Export one session. None if the session is gone. A damaged session is named, and its damage is logged."""
+    try:
+        snapshot = access.load(session_id, is_interaction=False)
+        return _exported(snapshot) if snapshot else None
+    except (CorruptValue, ValueError, TypeError, LookupError) as error:
+        _log.error("session %r cannot be exported: %s", session_id, error)
+        return {"session_id": session_id, "corrupt": True}
 
 
 def take_in(access: Access, sessions: Iterable[Mapping[str, Any]]) -> int:
-    """Take in what ``export`` gave, and return the number of new sessions. Sessions that are there stay as they are."""
+    """Import exported sessions, and return the number of new ones. Sessions that exist stay as they are."""
     required(access)
     count = 0
-    for number, shown in enumerate(sessions, 1):
-        if isinstance(shown, Mapping) and shown.get("corrupt"):
+    for number, line in enumerate(sessions, 1):
+        if isinstance(line, Mapping) and line.get("corrupt"):
             continue
         try:
-            save = _imported(access, shown)
+            save = _imported(access, line)
         except InvalidInput as error:
             error.written = count > 0
             raise
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            refused = InvalidInput(
-                f"this is no exported session ({error!r}); {count} before it were written", f"line {number}"
-            )
+            refused = InvalidInput(_refusal(error, count), f"line {number}")
             refused.written = count > 0
             raise refused from error
         try:
             count += not access.apply(save).repeated
         except SessionExists:
-            continue  # it was taken in before
+            continue  # an earlier import has written the session
         except ConvstoreError as error:
             error.written = True if count else error.written
             raise
     return count
 
 
+def _refusal(error: Exception, count: int) -> str:
+    """Tell why a line is refused, and how many sessions before it were written."""
+    effect = f"The {count} sessions before it were written" if count else "Nothing was written"
+    return f"this is no exported session ({error!r}): mend or remove the line. {effect}."
+
+
 def _exported(snapshot: Snapshot) -> dict[str, Any]:
-    """A session as a line of an export. What cannot be read is there as it is stored, never left out."""
+    """Make a line of an export from a session.
+
+    Raises:
+        ValueError, TypeError, LookupError: A stored value is damaged.
+    """
     bodies_of(snapshot.elements)
     first = snapshot.next_seq - len(snapshot.elements)
     messages = [message_of(element, seq) for seq, element in enumerate(snapshot.elements, first)]
@@ -103,16 +116,13 @@ def _exported_message(message: Message) -> dict[str, Any]:
 
 def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     """Make the command that creates a session from a line of an export, under its own id."""
-    form = access.limits
+    limits = access.limits
     check_session_id(line["session_id"])
-    fields = content.fields_to_set(line["data"], form)
-    elements = tuple(_imported_element(shown, form) for shown in line["messages"])
-    if line["shape"] not in ("full", "data", "list"):
-        raise ValueError(f"its shape is {line['shape']!r}")
-    if line["shape"] == "data" and elements:
-        raise ValueError("its shape has no messages")
+    fields = content.fields_to_set(line["data"], limits)
+    elements = tuple(_imported_element(message, limits) for message in line["messages"])
+    _check_shape(line["shape"], has_messages=bool(elements))
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
-    content.check_facts({"tokens": usage or ()}, "session", form)
+    content.check_facts({"tokens": usage or ()}, "session", limits)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
     return Put(
         session_id=line["session_id"],
@@ -127,15 +137,28 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     )
 
 
-def _imported_element(shown: Mapping[str, Any], form: ContentLimits) -> bytes:
+def _check_shape(shape: object, *, has_messages: bool) -> None:
+    """Check the shape of an exported session.
+
+    Raises:
+        ValueError: There is no such shape, or the shape has no place for messages.
+    """
+    if shape not in ("full", "data", "list"):
+        raise ValueError(f"its shape is {shape!r}")
+    if shape == "data" and has_messages:
+        raise ValueError("its shape has no messages")
+
+
+def _imported_element(line: Mapping[str, Any], limits: ContentLimits) -> bytes:
+    """Make the element of a message from its part of an export."""
     names = ("metadata", "tokens", "edits", "edited_at_ms", "status")  # the status stands last in an envelope
-    facts = {name.removesuffix("_ms"): shown[name] for name in names if shown.get(name) is not None}
+    facts = {name.removesuffix("_ms"): line[name] for name in names if line.get(name) is not None}
     if "tokens" in facts:
         facts["tokens"] = list(Usage(**facts["tokens"]))
-    _check_imported(facts, shown["created_at_ms"])
-    content.check_facts(facts, "message", form)
-    element = join_element(shown["created_at_ms"], json_text.encode(shown["body"]), facts)
-    content.check_element(element, message_of(element, 1), form)
+    _check_imported(facts, line["created_at_ms"])
+    content.check_facts(facts, "message", limits)
+    element = join_element(line["created_at_ms"], json_text.encode(line["body"]), facts)
+    content.check_element(element, message_of(element, 1), limits)
     return element
 
 
@@ -143,11 +166,17 @@ _STATUSES = ("unanswered", "failed", "interrupted", "superseded", "redacted")
 
 
 def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
-    """ValueError if what an exported message tells beside its body is not what we write."""
+    """Check the facts of an exported message beside its body.
+
+    Raises:
+        ValueError: No export of ours has such a fact.
+    """
     for time_ms in (created_at_ms, facts.get("edited_at", 0)):
         if type(time_ms) is not int or not 0 <= time_ms < LATEST_MS:
             raise ValueError(f"{time_ms!r} is no time in milliseconds")
     if facts.get("status", "failed") not in _STATUSES:
         raise ValueError(f"its status is {facts['status']!r}")
-    if not isinstance(facts.get("metadata", {}), dict) or not isinstance(facts.get("edits", []), list):
-        raise ValueError("its metadata is no object, or its edits are no list")
+    if not isinstance(facts.get("metadata", {}), dict):
+        raise ValueError("its metadata is no object")
+    if not isinstance(facts.get("edits", []), list):
+        raise ValueError("its edits are no list")

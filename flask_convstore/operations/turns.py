@@ -1,8 +1,8 @@
-"""One turn: the user's message is stored, the reply is made, the reply is stored behind it. Two round trips at any length.
+"""Turns: store the user's message, hold the turn while the reply is made, and store the reply behind the message.
 
-From its beginning to its end a session's turn is somebody's: no other turn can begin between, and a reply that comes too
-late is not written. The turn is held by a lease, which is renewed while the reply is made, and ends by itself when the
-process dies.
+A turn takes two round trips, however long the history is. No other turn of the session can begin meanwhile, and a reply
+that comes too late is not written. A lease holds the turn. The lease is renewed while the reply is made, and ends by itself
+when the process dies.
 """
 
 from __future__ import annotations
@@ -48,25 +48,24 @@ from .sessions import MAX_LOADED
 _log = logging.getLogger("flask_convstore")
 
 Policy = Literal["reject", "wait", "supersede"]
-"""What happens to a turn while another is in progress: TurnInProgress, waiting, taking over."""
+"""Treatment of a new turn while another is in progress: refuse with TurnInProgress, wait, or take over."""
 
 _LONGEST_PAUSE_SECONDS = 0.03
-"""Between two looks at a turn that is waited for. It does not grow: who has waited long must not come less often than who
-has just begun."""
+"""Longest poll interval while waiting for a turn. A growing interval would favour new waiters over old ones."""
 
 
 class Turn:
-    """A turn in progress; a context manager, made by ``convstore.turn()``.
+    """A turn in progress. A context manager, made by ``convstore.turn()``.
 
-    Leaving the block without ``reply()`` ends the turn ``unanswered``; leaving it by an exception, ``failed``.
+    A block that ends without ``reply()`` ends the turn ``unanswered``. A block that raises ends the turn ``failed``.
 
     Attributes:
-        session_id: Whose turn it is.
+        session_id: The session of the turn.
         message: The user's message, stored already. ``turn.message["content"]`` reads its body.
-        history: The bodies of the messages asked for, oldest first; the last one is the new message's.
-        data: The session's fields. What is changed in it is written with the reply.
-        token: Makes the turn repeatable.
-        previous: The message before, if its turn was interrupted (its process died) or superseded (by this one); else None.
+        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message.
+        data: The session's fields. Changes are written with the reply.
+        token: The token that makes the turn repeatable.
+        previous: The message before, if its turn was interrupted (its process died) or superseded (by this turn). Else None.
     """
 
     def __init__(self, access: Access, command: BeginTurn, begun: Begun, last: int | None) -> None:
@@ -83,7 +82,7 @@ class Turn:
         self.session_id = command.session_id
         self.token = command.token
 
-    # What was read is decoded when somebody looks at it: a handler may want its message only.
+    # Session, message, history and data are decoded on first use. A handler may need the message only.
 
     @cached_property
     def _session(self) -> AnySession:
@@ -94,8 +93,8 @@ class Turn:
         if self._element is None:
             return Message(None)
         stored = self._session.message(self._seq) if self._begun.receipt.repeated else None
-        if stored:  # as it was accepted the first time
-            return replace(stored, status=None)
+        if stored:
+            return replace(stored, status=None)  # as the message was when it was accepted first
         return message_of(self._element, self._seq)
 
     @cached_property
@@ -117,38 +116,41 @@ class Turn:
         return left_behind(self._session, self._seq) if is_marked else None
 
     def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
-        """The newest messages of ``history`` that a model shall see: *last* at most, and *tokens*, as *count* counts them.
+        """Choose the newest messages of ``history`` that fit a model: *last* messages at most, and *tokens* at most.
 
-        System messages at the beginning are always there; a call of tools and its answers are there whole or not at all. It
-        chooses from ``history``: what the turn was begun without, by ``last=``, is not there.
+        System messages at the beginning are always chosen. A call of tools and its answers are chosen together or not at
+        all. Messages that ``history`` lacks because of ``turn(last=)`` cannot be chosen.
 
         Args:
             count: A function from a message's body to its number of tokens.
+
+        Raises:
+            InvalidInput: A limit is no whole number, or *tokens* is given without *count*.
         """
         return window(self.history, last=last, tokens=tokens, count=count)
 
     def reply(self, reply: Any) -> Message | None:
-        """Store a reply behind the message and end the turn; the reply as stored, None where there was none to store.
+        """Store a reply behind the message, end the turn, and return the reply as stored. None if *reply* is None.
 
         Args:
             reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
 
         Raises:
-            TurnLost: Another turn has taken over; nothing was written.
-            ConflictError: A field that was changed in ``data`` was changed by others too; nothing was written.
-            NotSerializable, TooLarge: The reply or a field cannot be stored; nothing was written.
-            SessionNotFound: The session was deleted meanwhile.
-            InvalidInput: The turn has a reply already.
+            TurnLost: Another turn has taken over. Nothing was written.
+            ConflictError: A field that was changed in ``data`` was changed by others too. Nothing was written.
+            NotSerializable, TooLarge: The reply or a field cannot be stored. Nothing was written.
+            SessionNotFound: The session was deleted meanwhile. Nothing was written.
+            InvalidInput: The turn has a reply already. Nothing was written.
         """
         message, _ = self.end(reply)
         return message
 
     def end(self, reply: Any) -> tuple[Message | None, Receipt]:
-        """As ``reply``, with the receipt. Nothing more to say (None) after a reply gives that one."""
+        """Store a reply as ``reply`` does, and return the receipt too. None after a reply returns that reply again."""
         if self._end and reply is None:
             return self._end
         if self._end:
-            raise InvalidInput("the turn has a reply already; nothing was written", "reply")
+            raise InvalidInput("the turn has a reply already: reply once in each turn. Nothing was written.", "reply")
         body = as_message(reply)
         elements, _, usage = content.added([] if body is None else [body], self._access.limits)
         fields = self._changed_fields()
@@ -158,21 +160,22 @@ class Turn:
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:
         if "data" not in self.__dict__:
-            return ()  # nobody has looked at it
+            return ()  # the handler has not used the data
         data: object = self.data
         if not isinstance(data, Mapping):
-            raise InvalidInput(
-                "turn.data is a dict of fields: change it instead of replacing it; nothing was written", "data"
+            reason = (
+                "turn.data must stay a dict of fields: change the dict instead of replacing it. Nothing was written."
             )
+            raise InvalidInput(reason, "data")
         return diff.changed_fields(self._snapshot.fields, data, self._access.limits)
 
     def move_to(self, session_id: str, version: int) -> None:
-        """End the turn by moving the conversation: it goes on in *session_id*, and this session takes no messages any more.
+        """End the turn by moving the conversation to *session_id*. This session takes no messages from then on.
 
         Raises:
-            ConflictError: This session has not that *version* any more; nothing was written.
-            TurnLost: Another turn has taken over; nothing was written.
-            SessionNotFound: The session was deleted meanwhile.
+            ConflictError: This session does not have that *version* any more. Nothing was written.
+            TurnLost: Another turn has taken over. Nothing was written.
+            SessionNotFound: The session was deleted meanwhile. Nothing was written.
         """
         command = MoveConversation(
             session_id=self.session_id,
@@ -187,7 +190,7 @@ class Turn:
 
     @property
     def _end_token(self) -> str:
-        return f"{self.token}\n{self._begun.receipt.version}"  # no token of the app's has a line end
+        return f"{self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
 
     def _commit(
         self,
@@ -236,7 +239,7 @@ class Turn:
             if error is None:
                 self.end(None)
         except SessionNotFound:
-            return  # deleted, in the block or by somebody else: there is nothing to end
+            return  # a deleted session has no turn to end
         except ConvstoreError:
             self._fail()
             raise
@@ -244,11 +247,11 @@ class Turn:
             self._fail()
 
     def _fail(self) -> None:
-        """Mark the message and give the turn back, as far as it is still ours."""
+        """Mark the message as failed and give the turn back, unless another turn has taken over."""
         try:
             self._commit(new_token(), status="failed")
         except (TurnLost, SessionNotFound):
-            pass  # it is another's now, or gone: there is nothing to mark
+            pass  # another turn marks the message, or the session is gone
         except StoreError as error:
             _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
 
@@ -264,10 +267,10 @@ def begin(
     policy: Policy | None = None,
     is_counted: bool = True,
 ) -> tuple[Turn | None, Begun]:
-    """Store *message* and take the turn. No turn, if one was begun with this *token* before, and ended.
+    """Store *message* and take the turn. The turn is None if the turn of this *token* was ended before.
 
     Raises:
-        TurnInProgress: Somebody has the turn, and the policy is to reject, or the waiting took too long.
+        TurnInProgress: Another turn is in progress, and the policy is to reject, or the wait was too long.
         TurnLost: The token is known, its turn was not ended, and others have written since.
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
@@ -289,14 +292,14 @@ def begin(
         token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    begun = _begun(access, command, chosen)
+    begun = _begin_when_free(access, command, chosen)
     if begun.reply or begun.snapshot is None:
         return None, begun
     return Turn(access, command, begun, last), begun
 
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
-    """Take a session's turn without a message, and read the session: nobody else writes messages until it ends.
+    """Take a session's turn without a message, and read the session. No other turn begins until this one ends.
 
     Raises:
         TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
@@ -310,21 +313,23 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    begun = _begun(access, command, chosen)
+    begun = _begin_when_free(access, command, chosen)
     if begun.snapshot is None:
         raise SessionNotFound(session_id)
     return Turn(access, command, begun, None), begun.snapshot
 
 
 def _policy(access: Access, given: Policy | None) -> str:
-    """Choose the policy: the one *given*, or that of the settings."""
+    """Choose the policy *given*, or the one of the settings."""
     policy = given or access.settings.turn_policy
     if policy not in ("reject", "wait", "supersede"):
-        raise InvalidInput(f"a policy is reject, wait or supersede, not {policy!r}; nothing was written", "policy")
+        reason = f"must be 'reject', 'wait' or 'supersede', not {policy!r}. Nothing was written."
+        raise InvalidInput(reason, "policy")
     return policy
 
 
-def _begun(access: Access, command: BeginTurn, policy: str) -> Begun:
+def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
+    """Take the turn. With the policy to wait, wait until the turn is free."""
     patience = access.settings.turn_wait if policy == "wait" else 0
     deadline = time.monotonic() + patience
     while True:
@@ -336,9 +341,9 @@ def _begun(access: Access, command: BeginTurn, policy: str) -> Begun:
 
 
 def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
-    """Wait until nobody has the turn; False if that takes too long."""
+    """Poll until the turn is free. False if that takes too long."""
     while time.monotonic() + _LONGEST_PAUSE_SECONDS < deadline:
-        # Jittered, so that those who wait do not come in step.
+        # Jitter keeps the waiters from polling in step.
         time.sleep(random.uniform(_LONGEST_PAUSE_SECONDS / 3, _LONGEST_PAUSE_SECONDS))  # noqa: S311  no secret
         if store.turn_remaining_ms(command.session_id, command.owner) <= 0:
             return True
@@ -346,7 +351,7 @@ def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
 
 
 def _messages_to_read(last: int | None) -> int | None:
-    """How many messages to read: those asked for, and the one before, which tells what became of its turn."""
+    """Count the messages to read: the *last* ones, and the one before, whose status tells how its turn ended."""
     if last is None:
         return None
     check_whole(last, "last", 1)
@@ -354,13 +359,13 @@ def _messages_to_read(last: int | None) -> int | None:
 
 
 def left_behind(session: AnySession, seq: int) -> Message | None:
-    """The message before *seq*, if its turn was interrupted or superseded."""
+    """Find the message before *seq*, if its turn was interrupted or superseded."""
     before = session.message(seq - 1)
     return before if before and before.status in ("interrupted", "superseded") else None
 
 
 def as_message(reply: object) -> Any:
-    """What a handler returned as a message: a text is the assistant's, and so is a dict without a role."""
+    """Make a message of what a handler returned. A text, and a dict without a role, are the assistant's."""
     if reply is None or isinstance(reply, Message):
         return reply
     if isinstance(reply, str):

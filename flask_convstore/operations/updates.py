@@ -1,4 +1,4 @@
-"""Changes of a session beside its messages: fields, title, lifetime, and the owners that it is shared with."""
+"""Changes of a session beside its messages: fields, title, lifetime, and the owners who share the session."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def update(
     """Set the fields of *data*, remove the *removed* ones, set title and lifetime, in one round trip.
 
     Args:
-        title: "" removes it, None leaves it.
-        expected: Only if the session has this version, or is in this state (an ETag, ``<created_ms>-<version>``).
+        title: A new title. "" removes the title, None leaves it.
+        expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
     """
     check_session_id(session_id)
     fields: dict[str, bytes | None] = dict.fromkeys(removed)
@@ -51,6 +51,6 @@ def share(access: Access, session_id: str, name: str, role: Role | None) -> None
     """Give another owner, *name*, a *role* in a session. None takes it away."""
     check_session_id(session_id)
     if role not in (None, "reader", "writer"):
-        raise InvalidInput(f"it is 'reader' or 'writer', not {role!r}; nothing was written", "role")
+        raise InvalidInput(f"must be 'reader' or 'writer', not {role!r}. Nothing was written.", "role")
     check_name(name, "name")
     access.apply(Share(session_id=session_id, owner=access.owner, name=name, role=role))

@@ -1,4 +1,4 @@
-"""Turns over HTTP under gunicorn, 2 workers with 8 threads: never lost, never torn, and what a killed worker leaves."""
+"""Turns over HTTP under gunicorn, 2 workers with 8 threads. None is lost or torn, even if a worker is killed."""
 
 from __future__ import annotations
 

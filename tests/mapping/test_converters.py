@@ -1,4 +1,4 @@
-"""Values of the app's own classes in a mapping: what comes back, what is found changed, what fails."""
+"""Values of the app's own classes in a mapping: loading, finding changes, and failures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Point:
 
 @dataclasses.dataclass
 class Everything:
-    """A field of each kind that is known."""
+    """A field of each known kind."""
 
     point: Point
     maybe: Point | None = None
@@ -137,7 +137,7 @@ class Chat(pydantic.BaseModel):
 
 @dataclasses.dataclass
 class User:
-    """Made by a schema."""
+    """A class whose schema makes it."""
 
     name: str
     born: dt.date | None = None
@@ -160,7 +160,7 @@ class PlainSchema(marshmallow.Schema):
 
 
 class Own:
-    """A class that nobody knows."""
+    """A class that no converter knows."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
@@ -182,7 +182,7 @@ def site(url: str) -> Iterator[Site]:
 
 
 def raw(site: Site) -> Any:
-    """What is stored of the only key of the mapping ``typed``."""
+    """Read the stored value of the only key of the mapping ``typed``."""
     with site.app.app_context():
         return dict(site.convstore.mapping("typed"))["a"]
 
@@ -212,7 +212,7 @@ VALUES: dict[str, tuple[dict[str, Any], Any]] = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_a_value_comes_back_as_it_was(site: Site, name: str) -> None:
-    """And is compared by what is stored: a request that only looks writes nothing."""
+    """A request that only reads the value writes nothing."""
     options, value = VALUES[name]
     typed = site.convstore.mapping("typed", **options)
 
@@ -228,8 +228,8 @@ def test_a_value_comes_back_as_it_was(site: Site, name: str) -> None:
         assert (list(typed.values()), typed.pop("a"), len(typed)) == ([value], value, 0)
 
 
-def test_the_fields_of_a_dataclass_are_the_session_s(site: Site) -> None:
-    """So that changes of different attributes merge, and other programs can read them."""
+def test_the_fields_of_a_dataclass_are_the_fields_of_the_session(site: Site) -> None:
+    """Changes of different attributes merge, and other programs can read the fields."""
     typed = site.convstore.mapping("typed", load=Everything)
     site.ok(lambda: typed.update(a=EVERYTHING))
     stored = raw(site)
@@ -243,7 +243,7 @@ def test_the_fields_of_a_dataclass_are_the_session_s(site: Site) -> None:
 @pytest.mark.parametrize(
     ("load", "value"), [(UserSchema, User("Ada")), (User, User("Ada")), (Message, Message(role="user", content="hi"))]
 )
-def test_dump_goes_before_what_load_knows(site: Site, load: Any, value: Any) -> None:
+def test_a_given_dump_replaces_that_of_the_class(site: Site, load: Any, value: Any) -> None:
     site.ok(lambda: site.convstore.mapping("typed", load=load, dump=lambda _: ["dumped"]).update(a=value))
     assert raw(site) == ["dumped"]
 
@@ -270,7 +270,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Callable[[], Any], Callable[[Any], Any]
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_changed_in_an_object_is_found_and_saved(site: Site, name: str) -> None:
+def test_a_change_in_an_object_is_found_and_saved(site: Site, name: str) -> None:
     options, make, change = CHANGES[name]
     typed = site.convstore.mapping("typed", **options)
     site.ok(lambda: typed.update(a=make()))
@@ -324,7 +324,7 @@ def test_different_attributes_of_two_requests_both_land(site: Site) -> None:
         ({"load": lambda plain: Own(plain["items"]), "dump": vars, "history_key": "items"}, lambda: Own([])),
     ],
 )
-def test_what_two_requests_append_to_an_object_s_messages_merges(
+def test_messages_that_two_requests_append_to_an_object_merge(
     site: Site, options: dict[str, Any], make: Callable[[], Any]
 ) -> None:
     """``history_key=`` names them."""
@@ -364,7 +364,7 @@ def test_without_a_history_key_lists_merge_too(site: Site) -> None:
     assert raw(site)["tags"] == ["theirs", "mine"]
 
 
-def test_what_an_inner_scope_has_changed_is_taken_over_as_load_gives_it(site: Site) -> None:
+def test_a_change_of_an_inner_scope_is_loaded_into_the_outer_one(site: Site) -> None:
     typed = site.convstore.mapping("typed", load=PlainSchema)
 
     def view() -> None:
@@ -377,7 +377,7 @@ def test_what_an_inner_scope_has_changed_is_taken_over_as_load_gives_it(site: Si
     site.ok(view)
 
 
-# ---- what was stored otherwise
+# ---- values stored by another version of the app
 
 OLDER: dict[str, tuple[Any, dict[str, Any]]] = {
     "a field that the class has not": (User, {"name": "Ada", "born": None, "tags": [], "later": "kept"}),
@@ -388,8 +388,8 @@ OLDER: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", OLDER)
-def test_what_is_only_looked_at_is_left_as_it_is(site: Site, name: str) -> None:
-    """Two versions of an app run side by side: the older one must not take out what the newer one has put in."""
+def test_a_value_that_is_only_read_stays_as_stored(site: Site, name: str) -> None:
+    """Two versions of an app run side by side. The older one must not remove fields of the newer one."""
     load, stored = OLDER[name]
     typed = site.convstore.mapping("typed", load=load)
     with site.app.app_context():
@@ -398,7 +398,7 @@ def test_what_is_only_looked_at_is_left_as_it_is(site: Site, name: str) -> None:
         site.ok(lambda: typed["a"])
 
 
-def test_what_is_changed_leaves_other_fields_as_they_are(site: Site) -> None:
+def test_a_change_leaves_unknown_fields_as_stored(site: Site) -> None:
     users = site.convstore.mapping("typed", load=User)
     with site.app.app_context():
         site.convstore.mapping("typed")["a"] = {"name": "Ada", "later": "kept"}
@@ -406,7 +406,7 @@ def test_what_is_changed_leaves_other_fields_as_they_are(site: Site) -> None:
     assert (raw(site)["name"], raw(site).get("later")) == ("Bob", "kept")
 
 
-# ---- what fails
+# ---- failures
 
 
 @pytest.mark.parametrize(
@@ -421,12 +421,12 @@ def test_what_is_changed_leaves_other_fields_as_they_are(site: Site) -> None:
         {"load": Color},
     ],
 )
-def test_one_without_the_other_is_refused(site: Site, options: dict[str, Any]) -> None:
+def test_load_without_dump_is_refused(site: Site, options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="load= and dump= both"):
         site.convstore.mapping("typed", **options)
 
 
-def test_neither_is_json() -> None:
+def test_no_converter_is_made_for_plain_json() -> None:
     assert converter_of(None, None) is None
 
 
@@ -442,10 +442,10 @@ BAD_DUMPS: list[Callable[[Any], Any]] = [refuse, lambda value: {"x": {1}}, lambd
 
 
 @pytest.mark.parametrize("dump", BAD_DUMPS)
-def test_what_cannot_be_dumped_is_a_problem_and_nothing_is_written(
+def test_a_failed_dump_is_a_problem_and_writes_nothing(
     site: Site, caplog: pytest.LogCaptureFixture, dump: Callable[[Any], Any]
 ) -> None:
-    """The log says what and where, and shows no text of a conversation."""
+    """The log names the error and its place, and shows no text of a conversation."""
     site.app.testing = True
     typed = site.convstore.mapping("typed", load=Own, dump=dump)
 
@@ -462,9 +462,7 @@ def test_what_cannot_be_dumped_is_a_problem_and_nothing_is_written(
         typed["a"] = Own([])
 
 
-def test_what_cannot_be_dumped_when_a_stream_closes_shows_no_text_either(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_dump_at_the_end_of_a_stream_logs_no_text_either(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     typed = site.convstore.mapping("typed", load=Own, dump=lambda own: refuse() if own.items else [])
 
     def view() -> Any:
@@ -481,8 +479,8 @@ def test_what_cannot_be_dumped_when_a_stream_closes_shows_no_text_either(
     assert "secret" not in caplog.text
 
 
-def test_what_cannot_be_loaded_raises_where_it_is_read(site: Site) -> None:
-    """As it is: the app knows its own errors. The stored value stays."""
+def test_a_failed_load_raises_at_the_read(site: Site) -> None:
+    """The error is the app's own. The stored value stays."""
     typed = site.convstore.mapping("typed", load=refuse, dump=Own.dump)
     with site.app.app_context():
         site.convstore.mapping("typed")["a"] = [1]
@@ -517,7 +515,7 @@ def test_what_cannot_be_loaded_raises_where_it_is_read(site: Site) -> None:
         (UserSchema, {"name": "Ada", "later": 1}, marshmallow.ValidationError),
     ],
 )
-def test_what_does_not_fit_the_class_raises(site: Site, load: Any, stored: Any, error: type[Exception]) -> None:
+def test_a_value_that_does_not_fit_the_class_raises(site: Site, load: Any, stored: Any, error: type[Exception]) -> None:
     with site.app.app_context():
         site.convstore.mapping("typed")["a"] = stored
         with pytest.raises(error):
@@ -575,16 +573,16 @@ def check_annotation(site: Site, annotation: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
-def test_a_field_comes_back_as_it_is_annotated(site: Site, name: str) -> None:
+def test_a_field_is_loaded_as_annotated(site: Site, name: str) -> None:
     check_annotation(site, *ANNOTATIONS[name])
 
 
-def test_the_class_of_a_union_that_has_the_fields_is_made(site: Site) -> None:
+def test_the_class_of_a_union_that_has_the_fields_is_chosen(site: Site) -> None:
     check_annotation(site, Circle | Square, Square(5))
 
 
 @pytest.mark.parametrize("value", [dt.timedelta(1), b"a", 1j, {1: "a"}, dt.time(tzinfo=dt.UTC)], ids=repr)
-def test_what_json_cannot_hold_is_refused(site: Site, value: Any) -> None:
+def test_a_value_that_json_cannot_hold_is_refused(site: Site, value: Any) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", Any)])
     typed = site.convstore.mapping("typed", load=kind)
     with site.app.app_context():
@@ -593,7 +591,7 @@ def test_what_json_cannot_hold_is_refused(site: Site, value: Any) -> None:
         assert len(typed) == 0
 
 
-def test_what_an_annotation_does_not_say_comes_back_as_json(site: Site) -> None:
+def test_an_unknown_annotation_leaves_json_as_it_is(site: Site) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", Any)])
     typed = site.convstore.mapping("typed", load=kind)
     with site.app.app_context():

@@ -1,4 +1,4 @@
-"""What hostile readers have broken once: other doors, copies, other requests, and the ends of requests."""
+"""Races of a mapping with other operations, copies, other requests, and the ends of requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def service(url: str) -> Service:
 
 
 def visit(service: Service, view: Callable[[], Any], path: str = "/view") -> Any:
-    """Answer a request by *view*, in an app that has answered others already."""
+    """Answer a request by *view*, in an app that has answered other requests before."""
     app = service.app
     app._got_first_request = False
     name = f"view{len(app.view_functions)}"
@@ -38,7 +38,7 @@ def ok(service: Service, view: Callable[[], Any]) -> None:
 
 
 def elsewhere(service: Service, call: Callable[[], Any]) -> None:
-    """As another process would."""
+    """Write as another process would."""
 
     def run() -> None:
         with service.app.app_context():
@@ -55,7 +55,7 @@ def stored(service: Service, session_id: str = "s") -> Any:
 
 
 @pytest.mark.parametrize("what", ["the session", "a copy as a dict", "a copy", "twice", "a slice"])
-def test_what_the_mapping_holds_may_be_saved_through_another_door(service: Service, what: str) -> None:
+def test_a_value_of_the_mapping_may_be_saved_by_save_session(service: Service, what: str) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     content: Any = [1, 2, 3] if what == "a slice" else {"n": 0, "history": []}
     with service.app.app_context():
@@ -92,7 +92,7 @@ class Chat:
 
 
 @pytest.mark.parametrize("how", ["an inner scope", "somebody was faster", "an answer was lost"])
-def test_an_object_that_was_handed_out_stays_the_one(server: Server, how: str) -> None:
+def test_a_value_stays_one_and_the_same_object(server: Server, how: str) -> None:
     with Proxy(("127.0.0.1", server.port)) as proxy:
         service = Service(proxy.url, RETRIES=0)
         chats = service.convstore.mapping("chats", load=Chat, history_key="messages")
@@ -127,7 +127,7 @@ def test_an_object_that_was_handed_out_stays_the_one(server: Server, how: str) -
 
 
 @pytest.mark.parametrize("made", ["slice", "copy", "or"])
-def test_a_copy_that_was_made_before_takes_over_what_others_wrote(service: Service, made: str) -> None:
+def test_an_older_copy_takes_over_the_writes_of_others(service: Service, made: str) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", ["a", "b"] if made == "slice" else {"n": 0, "history": ["a", "b"]})
@@ -149,7 +149,7 @@ def test_a_copy_that_was_made_before_takes_over_what_others_wrote(service: Servi
     assert stored(service) == expected[made]
 
 
-def test_compact_takes_along_what_is_said_meanwhile(service: Service) -> None:
+def test_compact_takes_along_messages_added_meanwhile(service: Service) -> None:
     store = service.convstore
     with service.app.app_context():
         store.save_session("s", {"n": 1, "history": ["1", "2", "3"]})
@@ -166,7 +166,7 @@ def test_compact_takes_along_what_is_said_meanwhile(service: Service) -> None:
         assert led.session_id == new.session_id
 
 
-def test_compact_and_fork_take_along_what_the_request_has_changed(service: Service) -> None:
+def test_compact_and_fork_take_along_the_changes_of_the_request(service: Service) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", {"history": ["1"]})
@@ -182,7 +182,7 @@ def test_compact_and_fork_take_along_what_the_request_has_changed(service: Servi
     assert found == {"fork": ["1", "2"], "compact": ["1", "2", "3"]}
 
 
-def test_a_compacted_session_takes_no_message_by_any_door(service: Service) -> None:
+def test_no_operation_adds_a_message_to_a_compacted_session(service: Service) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", {"history": ["1"]})
@@ -200,7 +200,7 @@ def test_a_compacted_session_takes_no_message_by_any_door(service: Service) -> N
 
 
 @pytest.mark.parametrize("way", ["setdefault", "if not in", "default"])
-def test_a_history_that_two_have_begun_begins_once(service: Service, way: str) -> None:
+def test_a_history_begun_by_two_requests_begins_once(service: Service, way: str) -> None:
     sessions = service.convstore.mapping("m", default=lambda: ["SYSTEM"])
 
     def add(text: str) -> None:
@@ -238,7 +238,7 @@ def test_times_are_set_and_not_counted(service: Service) -> None:
 
 
 @pytest.mark.parametrize("when", ["teardown", "preserved", "no response"])
-def test_what_is_changed_when_the_request_is_over_is_written_at_once(url: str, when: str) -> None:
+def test_a_change_after_the_request_is_written_at_once(url: str, when: str) -> None:
     service = Service(url)
     sessions = service.convstore.sessions
     if when == "teardown":
@@ -263,7 +263,7 @@ def test_what_is_changed_when_the_request_is_over_is_written_at_once(url: str, w
     assert stored(service) == {"n": 1}
 
 
-def test_a_request_that_failed_silences_no_other_with_its_environment(url: str) -> None:
+def test_a_failed_request_voids_no_other_in_its_environment(url: str) -> None:
     service = Service(url)
     failures = iter([True, False])
 
@@ -289,7 +289,7 @@ def test_a_request_that_failed_silences_no_other_with_its_environment(url: str) 
     assert stored(service) == {"n": 1}
 
 
-def test_parts_of_a_session_that_are_held_are_brought_up_to_date_too(service: Service) -> None:
+def test_held_parts_of_a_session_are_brought_up_to_date_too(service: Service) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", {"profile": {"a": 1, "tags": [], "old": 1}})
@@ -305,7 +305,7 @@ def test_parts_of_a_session_that_are_held_are_brought_up_to_date_too(service: Se
     assert stored(service) == {"profile": {"a": 1, "b": 2, "c": 3, "tags": ["x", "y"]}}
 
 
-def test_what_is_saved_behind_a_removal_stays(service: Service) -> None:
+def test_a_session_saved_after_a_removal_stays(service: Service) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", {"n": 1})
@@ -319,7 +319,7 @@ def test_what_is_saved_behind_a_removal_stays(service: Service) -> None:
     assert stored(service) == {"n": 2}
 
 
-def test_a_removal_means_the_session_that_was_seen(service: Service) -> None:
+def test_a_removal_deletes_only_the_session_that_was_seen(service: Service) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", {"n": 1})
@@ -333,7 +333,7 @@ def test_a_removal_means_the_session_that_was_seen(service: Service) -> None:
     assert stored(service) == {"successor": True}
 
 
-def test_a_stream_whose_end_fails_is_written_or_told(service: Service) -> None:
+def test_a_failed_end_of_a_stream_is_written_or_logged(service: Service) -> None:
     sessions = service.convstore.sessions
     with service.app.app_context():
         sessions["s"] = ["user"]
@@ -373,7 +373,7 @@ def test_a_listing_that_is_refused_is_not_an_empty_one(server: Server, monkeypat
             service.convstore.list_sessions()
 
 
-def test_an_index_that_cannot_be_told_is_named_and_the_session_is_written(server: Server) -> None:
+def test_a_failed_index_is_named_and_the_session_is_written(server: Server) -> None:
     service = Service(server.url)
     server.client.set("chat:session:owner:{}", "foreign", px=100_000)
     with service.app.app_context():
@@ -383,8 +383,8 @@ def test_an_index_that_cannot_be_told_is_named_and_the_session_is_written(server
         assert service.convstore.get_session("s") == {"n": 1}
 
 
-def test_a_write_whose_answer_was_lost_is_told_and_taken_over(server: Server) -> None:
-    """redis-py repeats it; the token is known then, to nobody but us."""
+def test_a_write_whose_answer_was_lost_updates_the_mapping(server: Server) -> None:
+    """redis-py repeats the call, whose token is known then."""
     with Proxy(("127.0.0.1", server.port)) as proxy:
         service = Service(proxy.url)
         with service.app.app_context():
@@ -401,7 +401,7 @@ def test_a_write_whose_answer_was_lost_is_told_and_taken_over(server: Server) ->
         assert [name for name, _ in found] == ["messages-appended"]
 
 
-def test_a_reply_whose_answer_was_lost_is_told(server: Server) -> None:
+def test_a_reply_whose_answer_was_lost_sends_its_signals_once(server: Server) -> None:
     with Proxy(("127.0.0.1", server.port)) as proxy:
         service = Service(proxy.url)
         with service.app.app_context():
@@ -424,7 +424,7 @@ def test_an_alias_outlives_a_long_session_from_its_beginning(server: Server) -> 
         assert 70 * day < server.client.pttl(key) <= 71 * day
 
 
-def test_nobody_in_particular_takes_no_alias_of_the_servers(url: str) -> None:
+def test_a_caller_without_an_owner_takes_no_alias_of_the_server(url: str) -> None:
     service = Service(url)
     store = service.convstore
     with service.app.app_context():
@@ -441,7 +441,7 @@ def test_nobody_in_particular_takes_no_alias_of_the_servers(url: str) -> None:
         assert store.resolve("job") == {"secret": 1}
 
 
-def test_what_cannot_be_taken_over_spoils_no_other_door(service: Service) -> None:
+def test_a_failed_update_of_the_mapping_spoils_no_operation(service: Service) -> None:
     store, sessions = service.convstore, service.convstore.sessions
     with service.app.app_context():
         store.save_session("s", {"history": ["a"]})

@@ -1,8 +1,8 @@
-"""Twenty chat apps answer on convstore what they answer on their dicts, also from two workers and after a restart.
+"""Twenty chat apps give the same answers on convstore as on dicts, also from two workers and after a restart.
 
-The apps are in ``wild/``; each is run as it is written, and with nothing changed but the lines that make its dicts: what
-such a line assigns is replaced by what its comment ``# convstore: …`` says, and one line behind ``app = Flask(…)`` makes the
-``ConversationStore`` that they speak of, with a prefix for each app. See ``wild/__init__.py``.
+The apps are in ``wild/``. Each is run as written, and again with other lines where its dicts are made. Such a line assigns
+what its comment ``# convstore: …`` says. One more line after ``app = Flask(…)`` makes the ``ConversationStore``, with a
+prefix for each app. See ``wild/__init__.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Request = tuple[str, str, Any]
 
 
 class Answer(NamedTuple):
-    """What a client sees; JSON is parsed, so that the order of keys does not count."""
+    """An answer as a client sees it. JSON is parsed, since the order of keys does not count."""
 
     status: int
     body: Any
@@ -49,7 +49,7 @@ def requests_of(name: str) -> list[Request]:
 
 
 def in_process(name: str, url: str | None = None, source: str | None = None) -> list[Answer]:
-    """What an app answers to its requests, through the test client."""
+    """Send the requests of an app through the test client."""
     module = module_of(name, url, source)
     client = module.app.test_client()
     answers = []
@@ -60,7 +60,7 @@ def in_process(name: str, url: str | None = None, source: str | None = None) -> 
 
 
 def differences(name: str, expected: list[Answer], found: list[Answer]) -> list[str]:
-    """Each request that was answered otherwise, in words."""
+    """Describe each request with another answer."""
     return [
         f"{name} request {number} {request}: on a dict {was}, on convstore {now}"
         for number, (request, was, now) in enumerate(zip(requests_of(name), expected, found, strict=True))
@@ -91,7 +91,7 @@ def test_only_the_lines_that_make_dicts_differ(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_requests_are_a_good_exercise(name: str) -> None:
-    """8 to 20 of them; a second run on the dict gives the same answers, so that nothing depends on time or chance."""
+    """There are 8 to 20. A second run on dicts gives the same answers, so nothing depends on time or chance."""
     answers = in_process(name)
     assert 8 <= len(answers) <= 20
     assert any(answer.status < 300 for answer in answers)
@@ -110,14 +110,14 @@ def test_the_same_answers(name: str) -> None:
 
 
 class Workers:
-    """gunicorn with two workers, and whoever has answered so far."""
+    """gunicorn with two workers, and the processes that have answered so far."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.seen: set[str] = set()
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
-        """One request over a connection of its own."""
+        """Send a request over a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
@@ -141,7 +141,7 @@ class Workers:
 
 @contextlib.contextmanager
 def serving(server: Server) -> Iterator[Workers]:
-    """All apps under gunicorn; both workers answer already."""
+    """Serve all apps by gunicorn. Both workers answer already."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--log-level", "critical"]
     command += ["--bind", f"127.0.0.1:{port}", "tests.wild:create_app()"]
@@ -172,7 +172,7 @@ def test_the_same_answers_from_two_workers_and_after_a_restart(valkey: Server) -
     assert different == [], "\n".join(different)
 
 
-# ---- what was different once: each in the fewest lines that show it
+# ---- earlier differences, in the fewest lines that show them
 
 CHANGED_SHAPE = """
 from flask import Flask, jsonify, request
@@ -190,7 +190,7 @@ def put(sid):
 
 REQUESTS = [("POST", "/a", ["hi"]), ("POST", "/a", {"history": ["hi"]}), ("POST", "/a", ["hi"]), ("POST", "/a", [])]
 """
-"""A list becomes the history of a dict, as it is, or the other way round: only the shape differs."""
+"""A list becomes the history of a dict as it is, or the other way round. Only the shape differs."""
 
 PLAIN_STREAM = """
 from flask import Flask, jsonify
@@ -217,12 +217,12 @@ def show(sid):
 
 REQUESTS = [("POST", "/a", None), ("GET", "/a", None)]
 """
-"""A generator without ``stream_with_context`` asks the dict, not a list that the view has taken from it."""
+"""A generator without ``stream_with_context`` reads the mapping, not a list that the view has taken from it."""
 
 STREAMED_END = PLAIN_STREAM.replace("    def generate", "    history = sessions[sid]\n\n    def generate").replace(
     'sessions[sid].append("reply")', 'history.append("reply")'
 )
-"""The same with the list: the reply is written when the response is closed, behind its last byte."""
+"""The same with a list. The reply is written when the response is closed, after its last byte."""
 
 
 @pytest.mark.parametrize("source", [CHANGED_SHAPE, PLAIN_STREAM], ids=["shape", "stream"])
@@ -231,8 +231,8 @@ def test_a_little_app_gets_the_same_answers(source: str) -> None:
 
 
 @pytest.mark.parametrize("url", [None, "memory://"])
-def test_whoever_has_read_a_stream_to_its_end_finds_the_reply(url: str | None) -> None:
-    """A client may go on at the last byte; the server closes the response a moment later, and another worker is free."""
+def test_a_client_that_has_read_a_stream_finds_the_reply(url: str | None) -> None:
+    """A client may go on at the last byte, before the server has closed the response, by another worker."""
     app = module_of("little", url, STREAMED_END).app
     with app.test_client().post("/a") as response:
         assert b"".join(response.response) == b"reply"

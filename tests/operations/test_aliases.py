@@ -1,4 +1,4 @@
-"""Aliases: outside conversation ids lead to one session, whoever comes first."""
+"""Aliases: an outside conversation id leads to one session for all callers."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_a_new_session_has_no_messages(conversations: PlainConversations) -> Non
 
 
 @pytest.mark.parametrize("gone", ["deleted", "expired"])
-def test_an_alias_of_a_session_that_is_gone_leads_to_a_new_one(
+def test_an_alias_of_a_deleted_session_leads_to_a_new_one(
     harness: Harness, conversations: PlainConversations, gone: str
 ) -> None:
-    """The old id is never used again: what was meant for the old session must not reach the new one."""
+    """The old id is never used again. A message for the old session must not reach the new one."""
     old = resolved(conversations).session_id
     if gone == "deleted":
         conversations.delete_session(old)
@@ -77,24 +77,24 @@ def test_any_number_of_callers_at_once_get_the_same_session(conversations: Plain
         assert len(set(found)) == 1
 
 
-def test_an_alias_is_its_owners(conversations: PlainConversations) -> None:
+def test_an_alias_belongs_to_its_owner(conversations: PlainConversations) -> None:
     ids = [resolved(conversations, owner=owner).session_id for owner in (None, "alice", "bob", "ali:ce")]
     assert len(set(ids)) == 4
     assert aliases.resolve(conversations.access("carol"), NAME) is None
     assert resolved(conversations, owner=ANY).session_id == ids[0]
-    # A colon in an owner's name does not reach into another's aliases.
+    # A colon in an owner's name gives no way to another owner's aliases.
     assert (
         resolved(conversations, "ce:x", owner="ali").session_id
         != resolved(conversations, "x", owner="ali:ce").session_id
     )
 
 
-def test_nobody_links_to_anothers_session(conversations: PlainConversations) -> None:
+def test_nobody_links_to_another_owners_session(conversations: PlainConversations) -> None:
     conversations.save_session("hers", {}, owner="alice")
     with pytest.raises(SessionNotFound):
         aliases.link(conversations.access("bob"), NAME, "hers")
     assert aliases.resolve(conversations.access("bob"), NAME) is None
-    # Even an alias that leads there shows nothing of it, and create=True takes none of it over.
+    # Even an alias that leads there shows nothing of the session, and create=True takes nothing from it.
     conversations.save_session("his", {}, owner="bob")
     aliases.link(conversations.access("bob"), NAME, "his")
     conversations.delete_session("his", owner="bob")
@@ -103,7 +103,7 @@ def test_nobody_links_to_anothers_session(conversations: PlainConversations) -> 
     assert resolved(conversations, owner="bob") == {"history": []}
 
 
-def test_link_leads_elsewhere_and_unlink_nowhere(conversations: PlainConversations) -> None:
+def test_link_moves_an_alias_and_unlink_removes_it(conversations: PlainConversations) -> None:
     for session_id in ("one", "two"):
         conversations.save_session(session_id, {"id": session_id})
         aliases.link(conversations.access(), NAME, session_id)
@@ -119,7 +119,7 @@ def test_link_leads_elsewhere_and_unlink_nowhere(conversations: PlainConversatio
     assert aliases.aliases(conversations.access(), "none") == []
 
 
-def test_clear_removes_session_and_alias_and_says_whether_there_was_one(conversations: PlainConversations) -> None:
+def test_clear_removes_session_and_alias(conversations: PlainConversations) -> None:
     assert not aliases.clear(conversations.access(), NAME)
     session_id = resolved(conversations).session_id
     assert aliases.clear(conversations.access(), NAME)
@@ -158,7 +158,7 @@ def test_an_alias_lives_30_days_and_longer_than_its_session(server: Server) -> N
         assert 100 * DAY < server.client.pttl(key) <= 101 * DAY
 
 
-def test_an_alias_outlives_a_session_that_is_only_used_by_its_id(server: Server) -> None:
+def test_an_alias_outlives_a_session_that_is_used_by_its_id_only(server: Server) -> None:
     service = Service(server.url)
     with service.app.app_context():
         session = service.convstore.resolve(NAME, create=True)
@@ -179,8 +179,8 @@ def test_an_alias_expires_in_memory_too() -> None:
     assert harness.store.follow(Alias(None, NAME), 1) is None
 
 
-def test_resolve_follows_where_a_conversation_was_moved(harness: Harness, conversations: PlainConversations) -> None:
-    """Also if whoever compacted died before it could lead the alias there."""
+def test_resolve_follows_a_moved_conversation(harness: Harness, conversations: PlainConversations) -> None:
+    """The compaction may have died before it could move the alias."""
     old = resolved(conversations)
     new = branching.compact(conversations.access(), old.session_id, "nothing was said")
     assert resolved(conversations).session_id == new.session_id
@@ -193,10 +193,10 @@ def test_resolve_follows_where_a_conversation_was_moved(harness: Harness, conver
     [(aliases.clear, 1), (aliases.unlink, 1), (aliases.resolve, 2)],
     ids=["clear", "unlink", "resolve"],
 )
-def test_what_was_done_before_the_store_went_away_is_written(
+def test_an_error_tells_of_the_steps_done_before_the_store_went_away(
     conversations: PlainConversations, operation: Any, writes: int
 ) -> None:
-    """The session is deleted, the alias leads nowhere, or the session is made: only the last step is missing."""
+    """The session is deleted, the alias leads nowhere, or the session is created. Only the last step is missing."""
     options = {"create": True} if operation is aliases.resolve else {}
     if not options:
         resolved(conversations)

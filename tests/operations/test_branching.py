@@ -86,12 +86,12 @@ def test_messages_keep_their_envelopes(conversations: PlainConversations) -> Non
     assert (kept.metadata, kept.created_at, kept.seq) == ({"n": 2}, before[2].created_at, 2)
 
 
-def test_a_function_makes_the_summary_of_what_is_left_out(talk: PlainConversations) -> None:
+def test_a_function_summarises_the_messages_that_are_left_out(talk: PlainConversations) -> None:
     seen = []
 
     def summary(history: list[Any]) -> str:
         seen.append(history)
-        with pytest.raises(TurnInProgress):  # nobody can say anything that would be lost
+        with pytest.raises(TurnInProgress):  # no message can be added and lost meanwhile
             begin(talk.access(), "s", "meanwhile")
         return f"{len(history)} messages"
 
@@ -101,7 +101,7 @@ def test_a_function_makes_the_summary_of_what_is_left_out(talk: PlainConversatio
     assert seen == [TALK]
 
 
-def test_a_summary_that_fails_leaves_all_as_it_was(talk: PlainConversations) -> None:
+def test_a_failed_summary_leaves_all_as_it_was(talk: PlainConversations) -> None:
     def fails(history: list[Any]) -> str:
         raise RuntimeError("no model")
 
@@ -140,7 +140,7 @@ def test_a_compaction_that_lost_its_turn_leaves_nothing_behind(talk: PlainConver
 
 
 @pytest.mark.parametrize("shape", [{"a": 1}, {"a": 1, "history": []}, []])
-def test_what_has_no_messages_can_be_compacted_and_forked(conversations: PlainConversations, shape: Any) -> None:
+def test_a_session_without_messages_can_be_compacted_and_forked(conversations: PlainConversations, shape: Any) -> None:
     conversations.save_session("s", shape)
     assert branching.fork(conversations.access(), "s") == shape
     new = branching.compact(conversations.access(), "s", "x")
@@ -148,7 +148,7 @@ def test_what_has_no_messages_can_be_compacted_and_forked(conversations: PlainCo
     assert new == (said if shape == [] else {"a": 1, "history": said})
 
 
-def test_fork_goes_on_twice(talk: PlainConversations) -> None:
+def test_a_fork_is_a_second_conversation(talk: PlainConversations) -> None:
     aliases.link(talk.access("alice"), "web:1", "s")
     whole, part = branching.fork(talk.access(), "s"), branching.fork(talk.access(), "s", 3)
     assert whole == {"name": "Ada", "history": TALK}
@@ -161,7 +161,7 @@ def test_fork_goes_on_twice(talk: PlainConversations) -> None:
     assert branching.fork(talk.access(), "s", 0)["history"] == []
 
 
-def test_nobody_forks_or_compacts_what_is_anothers(talk: PlainConversations) -> None:
+def test_nobody_forks_or_compacts_another_owners_session(talk: PlainConversations) -> None:
     with pytest.raises(SessionNotFound):
         branching.fork(talk.access("bob"), "s")
     with pytest.raises(SessionNotFound):
@@ -205,7 +205,7 @@ def test_a_lease_without_a_message_writes_none(harness: Harness) -> None:
     assert old["history"] == ["a"]
 
 
-# ---- what others do meanwhile
+# ---- other writes meanwhile
 
 
 class Meddling(StoreAround):
@@ -222,7 +222,7 @@ class Meddling(StoreAround):
         return super().apply(command)
 
 
-def test_what_others_write_while_it_is_compacted_goes_along(talk: PlainConversations) -> None:
+def test_writes_during_a_compaction_are_taken_along(talk: PlainConversations) -> None:
     talk.append("s", Message({"role": "user", "content": "8"}, tokens=Usage(1, 2)))
     updates.share(talk.access(), "s", "bob", "reader")
     updates.share(talk.access(), "s", "eve", "reader")
@@ -254,7 +254,7 @@ def test_what_others_write_while_it_is_compacted_goes_along(talk: PlainConversat
 
 
 @pytest.mark.parametrize("shape", ["edited", "dropped", "deleted", "another"])
-def test_what_cannot_go_along_stops_the_compaction(talk: PlainConversations, shape: str) -> None:
+def test_a_write_that_cannot_be_taken_along_stops_the_compaction(talk: PlainConversations, shape: str) -> None:
     def meddle() -> None:
         if shape == "edited":
             messages.edit(talk.access(), "s", 2, "edited")
@@ -277,7 +277,7 @@ def test_what_cannot_go_along_stops_the_compaction(talk: PlainConversations, sha
         assert get(talk, "s").moved_to is None
 
 
-def test_a_session_that_is_written_to_all_the_time_is_not_compacted(talk: PlainConversations) -> None:
+def test_constant_writes_stop_a_compaction(talk: PlainConversations) -> None:
     meddling = Meddling(talk._access().backend.store, lambda: talk.append("s", "more"), times=100)
     with pytest.raises(ConflictError) as caught:
         branching.compact(PlainConversations(meddling).access(), "s", "summary")
@@ -295,14 +295,14 @@ def test_a_session_that_is_written_to_all_the_time_is_not_compacted(talk: PlainC
         (lambda on: branching.fork(on.access(), "s", "1"), "seq", "not '1'"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
+def test_a_refusal_names_its_argument(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         call(talk)
     assert caught.value.path == path
     assert reason in caught.value.reason
 
 
-def test_a_branch_has_what_its_session_has(talk: PlainConversations) -> None:
+def test_a_branch_has_all_facts_of_its_session(talk: PlainConversations) -> None:
     updates.update(talk.access(), "s", title="called so")
     talk.append("s", Message("m", tokens=Usage(5, 6)))
     for new, usage in (
@@ -338,7 +338,7 @@ def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations)
 
 
 @pytest.mark.parametrize("what", ["a message", "a field", "a title", "no title"])
-def test_each_thing_that_others_write_meanwhile_goes_along_alone(talk: PlainConversations, what: str) -> None:
+def test_each_write_during_a_compaction_is_taken_along_alone(talk: PlainConversations, what: str) -> None:
     updates.update(talk.access(), "s", title="before")
     meddle: dict[str, Callable[[], object]] = {
         "a message": lambda: talk.append("s", "late"),
@@ -369,7 +369,7 @@ class Aliasless(StoreAround):
     ],
     ids=["compact", "rotate_id"],
 )
-def test_an_alias_that_stays_behind_does_not_hide_what_was_written(
+def test_an_alias_left_behind_does_not_hide_that_the_session_was_written(
     talk: PlainConversations, move: Callable[[PlainConversations], object]
 ) -> None:
     aliases.link(talk.access("alice"), "web:1", "s")
@@ -378,8 +378,8 @@ def test_an_alias_that_stays_behind_does_not_hide_what_was_written(
     assert caught.value.written is True
 
 
-def test_what_cannot_be_read_is_told(talk: PlainConversations, harness: Harness) -> None:
-    """A summary of it cannot be made; where nobody looks at it, it is left out, or is copied as it is."""
+def test_a_damaged_message_is_reported(talk: PlainConversations, harness: Harness) -> None:
+    """A damaged message cannot be summarised. Elsewhere it is left out, or copied as it is."""
     store: Any = harness.store
     if isinstance(harness, RedisHarness):
         harness.client.lset(harness.keys("s")[1], 1, "none of ours")

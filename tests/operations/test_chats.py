@@ -1,4 +1,4 @@
-"""save_message, get_conversation, clear_conversation: chats by a key of the app's."""
+"""save_message, get_conversation, clear_conversation: chats by a key of the app's own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_chat_begins_with_its_first_message(url: str) -> None:
 
 
 @pytest.mark.parametrize("key", [42, ("slack", 7), None, "health", ""])
-def test_a_key_is_what_the_app_has(url: str, key: Any) -> None:
+def test_a_key_is_any_key_of_the_app(url: str, key: Any) -> None:
     service = Service(url)
     with service.app.app_context():
         service.convstore.save_message(key, "user", "hi")
@@ -63,7 +63,7 @@ def test_each_call_is_one_round_trip(server: Server) -> None:
                 assert proxy.round_trips == 1
 
 
-def test_keys_and_lifetime_are_their_own(server: Server) -> None:
+def test_chats_have_their_own_keys_and_lifetime(server: Server) -> None:
     service = Service(server.url, TTL=60)
     with service.app.app_context():
         with server.moment() as moment:
@@ -79,14 +79,14 @@ def test_keys_and_lifetime_are_their_own(server: Server) -> None:
         assert server.end_of("talk:{ada}") - 100_000 in moment
 
 
-def test_prefixes_of_their_own_are_asked_for() -> None:
+def test_overlapping_prefixes_are_refused() -> None:
     app = Flask("app")
     app.config.update(CONVSTORE_URL="memory://", CONVSTORE_PREFIX="a:", CONVSTORE_CONVERSATION_PREFIX="a:map:x:")
     with pytest.raises(ConfigurationError, match="CONVERSATION_PREFIX"):
         ConversationStore(app)
 
 
-def test_all_land_whoever_begins(url: str) -> None:
+def test_concurrent_first_messages_all_land(url: str) -> None:
     service = Service(url)
     barrier = threading.Barrier(8)
 
@@ -108,7 +108,7 @@ def test_all_land_whoever_begins(url: str) -> None:
         assert [text for text in said if text.startswith(f"{name}-")] == [f"{name}-{number}" for number in range(10)]
 
 
-def test_owners_chats_are_apart(url: str) -> None:
+def test_chats_of_two_owners_are_apart(url: str) -> None:
     service = Service(url)
     with service.app.app_context():
         service.convstore.save_message("k", "user", "hers", owner="alice")
@@ -128,7 +128,7 @@ def test_a_message_with_a_token_is_added_once(url: str) -> None:
             service.convstore.save_message("k", "user", "other", token="update-77")
 
 
-def test_what_cannot_be_a_message_is_refused(url: str) -> None:
+def test_a_message_that_cannot_be_stored_is_refused(url: str) -> None:
     service = Service(url)
     with service.app.app_context():
         with pytest.raises(InvalidInput, match="role"):

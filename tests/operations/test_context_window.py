@@ -1,4 +1,4 @@
-"""What a model is shown of a history: whole groups, within the limits, with the system's message."""
+"""Context window: whole groups within the limits, with the system's message."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ KINDS = st.sampled_from([openai, anthropic, responses])
 
 @st.composite
 def histories(draw: Any) -> tuple[list[Any], bool]:
-    """A history, and whether its beginning was cut off."""
+    """A history, and True if its beginning was cut off."""
     found: list[Any] = draw(st.lists(st.just(SYSTEM), max_size=2))
     heads = len(found)
     for number in range(draw(st.integers(0, 6))):
@@ -123,7 +123,7 @@ def test_a_window_is_whole_and_within_its_limits(
         assert shown == shorter
 
 
-def test_the_most_that_fits_is_there() -> None:
+def test_a_window_is_the_largest_that_fits() -> None:
     history = [SYSTEM, *(user(str(number)) for number in range(10))]
     assert window(history) == history
     assert window(history, last=4) == [SYSTEM, *history[-3:]]
@@ -145,7 +145,7 @@ def test_a_call_and_its_answers_stay_together(group: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("make", [openai, responses])
-def test_an_answer_that_came_late_keeps_what_lies_between(make: Any) -> None:
+def test_a_late_answer_keeps_the_messages_between(make: Any) -> None:
     call, *answers = make("a")
     history = [user("one"), call, user("meanwhile"), *answers, user("two")]
     assert window(history, last=3) == [user("two")]
@@ -153,7 +153,7 @@ def test_an_answer_that_came_late_keeps_what_lies_between(make: Any) -> None:
 
 
 def test_answers_whose_call_was_cut_off_are_left_out() -> None:
-    """A turn was begun with last=, or the oldest were trimmed."""
+    """The turn was begun with last=, or the oldest messages were trimmed."""
     for group in (openai("a", "b"), anthropic("a"), responses("a"), legacy()):
         cut = group[1:] if group[0].get("type") != "function_call" else group[-1:]
         assert window([*cut, user("q")]) == [user("q")]
@@ -193,7 +193,7 @@ def test_limits_are_checked(limits: Any) -> None:
         window([user()], **limits)
 
 
-def test_in_a_turn_it_costs_no_round_trip(valkey: Server) -> None:
+def test_a_window_of_a_turn_costs_no_round_trip(valkey: Server) -> None:
     with Proxy(("127.0.0.1", valkey.port)) as proxy:
         client = redis.Redis.from_url(proxy.url)
         conversations = PlainConversations(RedisHarness(client).store)
@@ -219,7 +219,7 @@ def test_in_a_turn_it_costs_no_round_trip(valkey: Server) -> None:
         ({"tokens": 5}, "count", "count="),
     ],
 )
-def test_a_limit_that_is_none_is_named(options: Any, path: str, reason: str) -> None:
+def test_a_bad_limit_is_named(options: Any, path: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         window(["a"], **options)
     assert caught.value.path == path

@@ -1,4 +1,4 @@
-"""What operators are told, and what anybody is told."""
+"""Health, as operators see it, and as anybody sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..service import Service
 from ..wire import Proxy
 
 
-def test_health_says_what_answers(server: Server) -> None:
+def test_health_names_the_server(server: Server) -> None:
     service = Service(server.url)
     with service.app.app_context():
         health = service.convstore.health()
@@ -29,7 +29,7 @@ def test_health_of_this_process() -> None:
     assert (health.connected, health.server, health.version, health.role) == (True, "memory", None, "primary")
 
 
-def test_a_service_that_hides_what_it_is_is_healthy() -> None:
+def test_a_service_that_hides_its_name_is_healthy() -> None:
     with running("valkey") as server:
         client: Any = server.client
         client.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-info")
@@ -39,7 +39,7 @@ def test_a_service_that_hides_what_it_is_is_healthy() -> None:
     assert (health.connected, health.server, health.version, health.role) == (True, None, None, None)
 
 
-def test_an_outage_is_told_to_operators_and_hardly_to_others() -> None:
+def test_operators_learn_of_an_outage_and_others_hardly() -> None:
     with running("valkey") as server:
         service = Service(server.url, RETRIES=0, CIRCUIT_FAILURES=2, FALLBACK="none")
         with service.app.app_context():
@@ -55,14 +55,14 @@ def test_an_outage_is_told_to_operators_and_hardly_to_others() -> None:
 
 
 @pytest.mark.parametrize("name", ["server", "version", "role", "circuit", "problem"])
-def test_the_public_see_four_fields_only(url: str, name: str) -> None:
+def test_the_public_sees_four_fields_only(url: str, name: str) -> None:
     response = Service(url).client.get("/sessions/health")
     assert response.json is not None
     assert name not in response.json
     assert set(response.json) == {"connected", "latency_ms", "degraded", "pending"}
 
 
-def test_what_anybody_asks_costs_one_round_trip(valkey: Server) -> None:
+def test_public_health_costs_one_round_trip(valkey: Server) -> None:
     with Proxy(("127.0.0.1", valkey.port)) as proxy:
         service = Service(proxy.url)
         service.client.get("/sessions/health")

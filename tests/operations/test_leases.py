@@ -1,4 +1,4 @@
-"""Leases are renewed in time and no oftener, by a thread that nobody has to wait for."""
+"""Leases are renewed in time and not more often, by a thread that nobody has to wait for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask_convstore.operations.leases import Renewer
 from ..processes import wait_for
 
 
-def test_each_is_renewed_in_its_own_time() -> None:
+def test_each_lease_is_renewed_in_its_own_time() -> None:
     renewer, renewed = Renewer(), {"often": 0, "seldom": 0}
 
     def renew(name: str) -> None:
@@ -32,7 +32,7 @@ def test_each_is_renewed_in_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("error", [TurnLost("s"), SessionNotFound("s")])
-def test_what_is_lost_is_not_renewed_again(error: Exception) -> None:
+def test_a_lost_turn_is_not_renewed_again(error: Exception) -> None:
     renewer, calls, others = Renewer(), [], []
 
     def renew() -> None:
@@ -44,7 +44,7 @@ def test_what_is_lost_is_not_renewed_again(error: Exception) -> None:
     wait_for(lambda: len(others) >= 5, "the other one is renewed on")
     assert len(calls) == 1
     for turn in ("lost", "kept"):
-        renewer.remove(turn)  # as its block ends: also what was taken out before
+        renewer.remove(turn)  # as its block does at its end, even if the turn was lost
 
 
 def test_the_thread_ends_when_there_was_nothing_to_renew_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,11 +65,11 @@ def test_the_thread_ends_when_there_was_nothing_to_renew_for_a_while(monkeypatch
     assert renewer._thread is None
     renewed = threading.Event()
     renewer.add("later", renewed.set, 0.01)
-    assert renewed.wait(10), "and another one begins"
+    assert renewed.wait(10), "another thread begins"
     renewer.remove("later")
 
 
-def test_the_thread_stays_for_a_while_though_the_first_turn_ended_before_it_looked() -> None:
+def test_the_thread_stays_for_a_while_if_the_first_turn_was_very_short() -> None:
     renewer = Renewer()
     with renewer._changed:
         renewer.add("one", lambda: None, 60)

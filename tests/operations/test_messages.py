@@ -1,4 +1,4 @@
-"""What is changed of a session besides adding to it: fields, title, lifetime, messages; and pages and token counts."""
+"""Changes of fields, title, lifetime and stored messages. Pages and token counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def get(conversations: PlainConversations, session_id: str = "s") -> Any:
 
 
 def everything(conversations: PlainConversations, harness: Harness) -> str:
-    """All that is stored anywhere, as text."""
+    """All stored values, as text."""
     if isinstance(harness, RedisHarness):
         client: Any = harness.client
         found = []
@@ -137,7 +137,7 @@ def test_the_first_user_message_is_the_title(
     assert get(conversations).title == title or (title is None and get(conversations).title == "second")
 
 
-def test_a_title_that_was_set_stays(conversations: PlainConversations) -> None:
+def test_a_given_title_stays(conversations: PlainConversations) -> None:
     conversations.save_session("s", [])
     updates.update(conversations.access(), "s", title="Mine")
     conversations.append("s", say("first"))
@@ -147,7 +147,7 @@ def test_a_title_that_was_set_stays(conversations: PlainConversations) -> None:
     assert get(conversations).title == "Mine"
 
 
-def test_a_title_follows_the_message_it_was_made_of(talk: PlainConversations) -> None:
+def test_a_title_follows_its_message(talk: PlainConversations) -> None:
     assert get(talk).title == SECRET
     messages.edit(talk.access(), "s", 1, say("something else"))
     assert get(talk).title == "something else"
@@ -179,14 +179,14 @@ def test_an_edited_message_keeps_its_place(talk: PlainConversations) -> None:
     assert get(talk)["history"][2] == say("3rd")
 
 
-def test_a_message_may_be_given_for_a_body(talk: PlainConversations) -> None:
+def test_a_message_may_be_given_as_the_body(talk: PlainConversations) -> None:
     edited, _ = messages.edit(talk.access("alice"), "s", 1, Message(say("better"), {"by": "me"}))
     assert (edited.body, edited.metadata) == (say("better"), {"by": "me"})
     edited, _ = messages.edit(talk.access("alice"), "s", 1, Message(say("best")), metadata={"by": "you"})
     assert (edited.body, edited.metadata) == (say("best"), {"by": "you"})
 
 
-def test_what_was_there_before_is_kept_if_wanted(talk: PlainConversations) -> None:
+def test_the_old_body_is_kept_if_wanted(talk: PlainConversations) -> None:
     for text in ("one", "two"):
         messages.edit(talk.access(), "s", 1, say(text), keep=True, metadata={"n": text})
     message = get(talk).messages[0]
@@ -197,7 +197,7 @@ def test_what_was_there_before_is_kept_if_wanted(talk: PlainConversations) -> No
 
 
 @pytest.mark.parametrize("seq", [0, -1, 3, 2**53 + 1, True, "1", None, 1.0])
-def test_only_messages_that_are_there(talk: PlainConversations, seq: Any) -> None:
+def test_only_existing_messages_can_be_edited(talk: PlainConversations, seq: Any) -> None:
     changes: list[Any] = [
         lambda: messages.edit(talk.access(), "s", seq, "x"),
         lambda: messages.redact(talk.access(), "s", seq),
@@ -217,7 +217,7 @@ def test_too_large_an_edit_changes_nothing(talk: PlainConversations) -> None:
 
 
 def test_an_edit_under_a_turn(talk: PlainConversations) -> None:
-    """The turn marks its message, the edit takes its text; neither undoes the other."""
+    """The turn marks its message, and the edit takes its text. Neither undoes the other."""
     turn, _ = begin(talk.access("alice"), "s", say("q"))
     assert turn
     messages.edit(talk.access("alice"), "s", 3, say("better q"))
@@ -240,7 +240,7 @@ def test_a_redaction_under_a_turn(talk: PlainConversations) -> None:
         assert (message.body, message.status) == (say(""), "redacted")
 
 
-def test_an_edit_that_others_were_faster_than(talk: PlainConversations) -> None:
+def test_an_edit_conflicts_with_a_faster_one(talk: PlainConversations) -> None:
     def change(before: Any) -> Any:
         if before["content"] == SECRET:
             messages.edit(talk.access(), "s", 1, say("theirs"))
@@ -256,7 +256,7 @@ def test_a_repeated_edit_changes_nothing(talk: PlainConversations) -> None:
     assert (again, repeat.version, repeat.repeated) == (first, receipt.version, True)
     messages.edit(talk.access(), "s", 1, say("later"))
     again, _ = messages.edit(talk.access(), "s", 1, say("once"), keep=True, token="T")
-    assert again.body == say("later"), "what was edited since is shown as it is now"
+    assert again.body == say("later"), "a message that was edited since is shown as it is now"
     others: list[Any] = [
         lambda: messages.edit(talk.access(), "s", 1, say("twice"), keep=True, token="T"),
         lambda: messages.edit(talk.access(), "s", 2, say("once"), keep=True, token="T"),
@@ -391,7 +391,7 @@ def test_pages_of_messages(conversations: PlainConversations) -> None:
     )
 
 
-def test_pages_where_the_oldest_are_gone(conversations: PlainConversations) -> None:
+def test_pages_end_at_the_oldest_message(conversations: PlainConversations) -> None:
     conversations.save_session("s", ["1", "2", "3", "4"])
     session = get(conversations)
     del session[:2]
@@ -456,7 +456,7 @@ def test_tokens_are_summed_once(conversations: PlainConversations) -> None:
 
 
 @pytest.mark.parametrize("tokens", [Usage(-1, 0), Usage(0, 2**50), Usage(True, 0), Usage(1.5, 0), Usage("1", 0)])  # type: ignore[arg-type]
-def test_token_counts_are_checked(talk: PlainConversations, tokens: Usage) -> None:
+def test_token_counts_are_validated(talk: PlainConversations, tokens: Usage) -> None:
     with pytest.raises(InvalidInput):
         talk.append("s", Message("x", tokens=tokens))
     assert get(talk).version == 1
@@ -503,7 +503,7 @@ def test_round_trips(valkey: Server) -> None:
 
 
 @pytest.mark.parametrize("fault", ["lost reply", "lost request", "half reply"])
-def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
+def test_a_write_over_a_faulty_connection_happens_once(valkey: Server, fault: Any) -> None:
     with Proxy(("127.0.0.1", valkey.port)) as proxy:
         client = redis.Redis.from_url(proxy.url)
         conversations = PlainConversations(RedisHarness(client).store)
@@ -525,7 +525,7 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
         client.close()
 
 
-# ---- what is refused is named
+# ---- refusals
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def test_an_answer_that_is_lost(valkey: Server, fault: Any) -> None:
         (lambda on: updates.share(on.access(), "s", "", "reader"), "name", ""),
     ],
 )
-def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
+def test_a_refusal_names_argument_and_value(talk: PlainConversations, call: Any, path: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         call(talk)
     assert caught.value.path == path
@@ -560,7 +560,7 @@ def test_what_is_refused_is_named(talk: PlainConversations, call: Any, path: str
     assert get(talk).version == 1
 
 
-def test_what_is_just_allowed(talk: PlainConversations) -> None:
+def test_values_at_the_limit_are_allowed(talk: PlainConversations) -> None:
     updates.update(talk.access(), "s", title="x" * 200)
     assert get(talk).title == "x" * 200
     assert len(messages.page(talk.access(), "s", before=2**53, limit=1000).messages) == 2
@@ -575,7 +575,7 @@ def test_what_is_just_allowed(talk: PlainConversations) -> None:
 
 
 def test_a_token_belongs_to_one_edit(talk: PlainConversations) -> None:
-    """To its message, its body, its metadata, and whether the body before is kept."""
+    """Another message, body, metadata or ``keep`` needs another token."""
     first, _ = messages.edit(talk.access(), "s", 1, "new", metadata={"m": 1}, token="T")
     assert (first.body, first.metadata, first.edits) == ("new", {"m": 1}, ())
     others: list[tuple[int, Any, dict[str, Any]]] = [
@@ -594,7 +594,7 @@ def test_a_token_belongs_to_one_edit(talk: PlainConversations) -> None:
     assert (kept.body, kept.metadata, kept.edits) == ("newer", {"m": 1}, ("new",))
 
 
-def test_a_message_that_is_marked_again_and_again_is_given_up(talk: PlainConversations) -> None:
+def test_an_edit_gives_up_if_the_status_changes_again_and_again(talk: PlainConversations) -> None:
     class Meddling(StoreAround):
         edits = 0
 
@@ -611,7 +611,7 @@ def test_a_message_that_is_marked_again_and_again_is_given_up(talk: PlainConvers
     assert get(talk)["history"][0] == "5"
 
 
-def test_what_an_edit_costs_in_versions_and_titles(talk: PlainConversations) -> None:
+def test_an_edit_counts_a_version_and_changes_the_title(talk: PlainConversations) -> None:
     _, receipt = messages.edit(talk.access(), "s", 1, say("first", "assistant"), expected="1")
     assert (receipt.version, receipt.first_seq, get(talk).title) == (2, 1, None), "no user says it any more"
     with pytest.raises(ConflictError) as caught:
@@ -624,7 +624,7 @@ def test_what_an_edit_costs_in_versions_and_titles(talk: PlainConversations) -> 
     assert get(talk)["history"][0] == "y"
 
 
-def test_a_repeated_edit_whose_message_goes_meanwhile_is_not_found(talk: PlainConversations) -> None:
+def test_a_repeated_edit_of_a_dropped_message_is_not_found(talk: PlainConversations) -> None:
     class Dropping(StoreAround):
         def apply(self, command: Any) -> Any:
             receipt = super().apply(command)

@@ -1,4 +1,4 @@
-"""Whose a request is: the app's loader, a browser's signed cookie, nobody; and what attacks on each of them get."""
+"""Owners of requests: the app's loader, a browser's signed cookie, nobody. And attacks on each of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def signed(owner: Any, *, secret: str = SECRET, name: str = COOKIE) -> str:
 # ---- the loader
 
 
-def test_a_loader_tells_the_owner(url: str) -> None:
+def test_the_loader_names_the_owner(url: str) -> None:
     service = OwnedService(url)
     created = service.call("alice", "POST", json={}).json
     assert created
@@ -84,7 +84,7 @@ def test_a_number_is_a_name_too(url: str) -> None:
 
 
 @pytest.mark.parametrize("owner", ["", "x" * 201, "a\nb", "\ud800", True, 1.5, b"alice"])
-def test_a_loader_that_gives_no_name_lets_nobody_in(url: str, owner: Any) -> None:
+def test_a_loader_without_a_valid_name_lets_nobody_in(url: str, owner: Any) -> None:
     service = Service(url)
     service.convstore.owner_loader(lambda: owner)
     problem(service.client.get("/sessions"), 422, "invalid")
@@ -93,7 +93,7 @@ def test_a_loader_that_gives_no_name_lets_nobody_in(url: str, owner: Any) -> Non
         service.convstore.get_session("s")
 
 
-def test_nobody_in_particular(url: str) -> None:
+def test_a_caller_without_an_owner(url: str) -> None:
     service = OwnedService(url)
     session_id = service.json(service.call(None, "POST", json={}), 201)["session_id"]
     assert service.call(None, "GET", f"/{session_id}").status_code == 200, "the unguessable id is the key"
@@ -112,7 +112,7 @@ def test_nobody_in_particular(url: str) -> None:
                     call(owner=owner)
 
 
-def test_aliases_and_start_keys_are_the_owners(url: str) -> None:
+def test_aliases_and_start_keys_belong_to_the_owner(url: str) -> None:
     service = OwnedService(url)
     ids = set()
     for owner in ("alice", "bob", "alice\u00a0", "a"):
@@ -133,7 +133,7 @@ def test_aliases_and_start_keys_are_the_owners(url: str) -> None:
 
 
 def test_flask_login(url: str) -> None:
-    """As docs/owners.md has it."""
+    """As docs/owners.md shows."""
     service = Service(url)
     app, convstore = service.app, service.convstore
     app.secret_key = SECRET
@@ -179,7 +179,7 @@ def test_flask_login(url: str) -> None:
     assert alice.get(f"/sessions/{session_id}").status_code == 404
 
 
-def test_rotating_takes_all_along(url: str) -> None:
+def test_rotation_keeps_the_whole_session(url: str) -> None:
     service = OwnedService(url)
     with service.app.app_context():
         convstore = service.convstore
@@ -197,8 +197,8 @@ def test_rotating_takes_all_along(url: str) -> None:
         assert convstore.current_session(owner="alice") == rotated
 
 
-def test_a_start_by_alias_says_what_was_written(url: str) -> None:
-    """The session that it makes; nothing, where it comes upon one with a turn in progress."""
+def test_a_failed_start_by_alias_says_if_anything_was_written(url: str) -> None:
+    """A new session was written. Nothing was written to a session with a turn in progress."""
     service = OwnedService(url)
     service.convstore.reply(lambda turn: "hello")
     start: Any = {"json": {"alias": "web:1", "message": {"content": "hi"}}}
@@ -213,7 +213,7 @@ def test_a_start_by_alias_says_what_was_written(url: str) -> None:
         assert service.convstore.resolve("web:2", owner="alice") == {"history": []}
 
 
-def test_a_new_owner_takes_no_aliases_of_the_one_before(url: str) -> None:
+def test_a_new_owner_gets_no_aliases_of_the_old_owner(url: str) -> None:
     service = OwnedService(url)
     with service.app.app_context():
         convstore = service.convstore
@@ -227,7 +227,7 @@ def test_a_new_owner_takes_no_aliases_of_the_one_before(url: str) -> None:
         assert led.session_id == taken.session_id
 
 
-def test_what_goes_on_elsewhere_is_rotated_there(url: str) -> None:
+def test_a_moved_conversation_is_rotated_in_its_new_session(url: str) -> None:
     service = OwnedService(url)
     with service.app.app_context():
         convstore = service.convstore
@@ -255,7 +255,7 @@ def test_a_browser_is_an_owner(url: str) -> None:
     assert cookie_of(ada) == first, "it is given once"
 
 
-def test_what_the_cookie_is_like(url: str) -> None:
+def test_attributes_of_the_cookie(url: str) -> None:
     app = anonymous(url).app
     for base, is_secure in (("http://localhost", False), ("https://localhost", True)):
         response = app.test_client().post("/sessions", json={}, base_url=base)
@@ -268,7 +268,7 @@ def test_what_the_cookie_is_like(url: str) -> None:
         assert "Cookie" in response.headers["Vary"]
 
 
-def test_only_who_asks_for_an_owner_gets_a_cookie(url: str) -> None:
+def test_a_cookie_is_set_only_if_an_owner_is_needed(url: str) -> None:
     service = anonymous(url)
     service.app.get("/plain")(lambda: "hello")
     for path in ("/plain", "/sessions/health", "/absent"):
@@ -295,7 +295,7 @@ def test_only_who_asks_for_an_owner_gets_a_cookie(url: str) -> None:
         lambda good: signed(None),
     ],
 )
-def test_a_forged_cookie_is_none(url: str, forge: Any) -> None:
+def test_a_forged_cookie_is_ignored(url: str, forge: Any) -> None:
     service = anonymous(url)
     session_id = started(service.client)
     with service.app.app_context():
@@ -309,7 +309,7 @@ def test_a_forged_cookie_is_none(url: str, forge: Any) -> None:
     assert cookie_of(attacker) != forged, "it is a new browser"
 
 
-def test_another_stores_cookie_is_none(url: str) -> None:
+def test_another_stores_cookie_is_ignored(url: str) -> None:
     service = anonymous(url)
     service.app.config.update(NOTES_URL=url, NOTES_PREFIX="notes:", NOTES_ANONYMOUS_OWNER=True)
     notes = ConversationStore(service.app, name="notes", config_prefix="NOTES")
@@ -325,7 +325,7 @@ def test_another_stores_cookie_is_none(url: str) -> None:
     assert listed(client, "/notes") == [noted]
 
 
-def test_an_expired_cookie_is_none_and_an_old_one_is_given_anew(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_cookie_is_ignored_and_an_old_one_is_renewed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     service = anonymous(url)
     session_id, first, real = started(service.client), cookie_of(service.client), time.time
     for days, is_known, is_new in ((29, True, False), (31, True, True), (366, False, True)):
@@ -339,7 +339,7 @@ def test_an_expired_cookie_is_none_and_an_old_one_is_given_anew(url: str, monkey
         assert ("Set-Cookie" in response.headers) == is_new
 
 
-def test_keys_are_rotated(url: str) -> None:
+def test_signing_keys_can_be_rotated(url: str) -> None:
     service = anonymous(url)
     session_id, first = started(service.client), cookie_of(service.client)
     service.app.config.update(SECRET_KEY="new", SECRET_KEY_FALLBACKS=[SECRET])
@@ -352,7 +352,7 @@ def test_keys_are_rotated(url: str) -> None:
     assert listed(service.client) == []
 
 
-def test_who_logs_in_is_not_anonymous(url: str) -> None:
+def test_a_login_ends_the_anonymous_owner(url: str) -> None:
     service = anonymous(url)
     service.convstore.owner_loader(lambda: request.headers.get("X-Owner"))
     session_id = started(service.client)
@@ -362,14 +362,14 @@ def test_who_logs_in_is_not_anonymous(url: str) -> None:
     assert listed(service.client) == [session_id]
 
 
-def test_without_a_secret_key_it_says_so(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_secret_key_is_named(url: str, caplog: pytest.LogCaptureFixture) -> None:
     service = anonymous(url, secret=None)
     found = problem(service.client.get("/sessions"), 500, "misconfigured")
     assert "SECRET_KEY" not in str(found)
     assert "SECRET_KEY" in caplog.text
 
 
-def test_no_cookie_in_a_log(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_cookie_is_logged(url: str, caplog: pytest.LogCaptureFixture) -> None:
     service = anonymous(url)
     caplog.set_level(0)
     started(service.client)
@@ -418,7 +418,7 @@ def test_another_site_changes_nothing(url: str, headers: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("headers", OURS)
-def test_the_apps_own_pages_and_programs_do(url: str, headers: dict[str, str]) -> None:
+def test_the_apps_own_pages_and_programs_change_sessions(url: str, headers: dict[str, str]) -> None:
     client = anonymous(url).client
     session_id = started(client)
     assert client.post(f"/sessions/{session_id}/messages", json={"content": "x"}, headers=headers).status_code == 201
@@ -428,8 +428,8 @@ def test_the_apps_own_pages_and_programs_do(url: str, headers: dict[str, str]) -
 @pytest.mark.parametrize(
     "mimetype", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )
-def test_no_form_of_another_site_does_anything_with_the_apps_cookies(url: str, mimetype: str | None) -> None:
-    """Starting sessions without a body would push out those that are there."""
+def test_forms_of_other_sites_do_nothing_with_the_apps_cookies(url: str, mimetype: str | None) -> None:
+    """Otherwise forms without a body could start sessions, which push out the owner's own."""
     service = Service(url, MAX_SESSIONS=1)
     service.convstore.owner_loader(lambda: request.cookies.get("login"))
     service.client.set_cookie("login", "alice")
@@ -446,8 +446,8 @@ def test_no_form_of_another_site_does_anything_with_the_apps_cookies(url: str, m
     assert listed(service.client) == [session_id]
 
 
-def test_cors_is_the_hosts(url: str) -> None:
-    """A page of another origin whose request the host has allowed, by CORS, works with the app's login."""
+def test_cors_is_up_to_the_host(url: str) -> None:
+    """A page of another origin works with the app's login if the host allows it by CORS."""
     service = Service(url)
     service.convstore.owner_loader(lambda: request.cookies.get("login"))
 
@@ -463,11 +463,11 @@ def test_cors_is_the_hosts(url: str) -> None:
     assert not [name for name, _ in plain.headers if name.startswith("Access-Control")]
 
 
-# ---- the host's manners, and ours
+# ---- beside other extensions
 
 
 def test_flask_limiter(url: str) -> None:
-    """As docs/owners.md has it."""
+    """As docs/owners.md shows."""
     service = OwnedService(url)
     limiter = Limiter(
         lambda: request.headers.get("X-Owner") or "nobody",
@@ -502,7 +502,7 @@ def test_the_hosts_own_authentication(url: str) -> None:
     assert service.client.post("/sessions").status_code == 201
 
 
-def test_error_handlers_stay_where_they_are(url: str) -> None:
+def test_error_handlers_of_the_app_stay_its_own(url: str) -> None:
     service = Service(url)
     app = service.app
 
@@ -531,7 +531,7 @@ def test_error_handlers_stay_where_they_are(url: str) -> None:
 
 
 @pytest.mark.parametrize("routes", [False, ("start_session",), "start_session, get_session", ("health",)])
-def test_routes_that_are_switched_off(url: str, routes: Any) -> None:
+def test_routes_can_be_switched_off(url: str, routes: Any) -> None:
     service = Service(url, ROUTES=routes)
     on = {name.strip() for name in routes.split(",")} if isinstance(routes, str) else set(routes or ())
     for route in ROUTES:
@@ -565,7 +565,7 @@ def test_two_stores_in_one_app(url: str) -> None:
     assert client.post("/api/notes", json={}).headers["Location"].startswith("/api/notes/")
     cursor = service.call("alice", "GET", "?limit=1").json["next"]  # type: ignore[index]
     assert hers
-    assert [client.get(f"/api/notes?cursor={cursor}").status_code] == [200], "a cursor says when, not whose"
+    assert [client.get(f"/api/notes?cursor={cursor}").status_code] == [200], "a cursor tells a time, no owner"
 
 
 # ---- bodies and headers that attack
@@ -605,7 +605,7 @@ DEEP = b'{"data": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
         (b'"text"', 422),
     ],
 )
-def test_bodies_that_attack(url: str, body: bytes, status: int) -> None:
+def test_hostile_bodies(url: str, body: bytes, status: int) -> None:
     service = OwnedService(url)
     response = service.call("alice", "POST", data=body, content_type="application/json")
     assert response.status_code == status, response.data[:300]
@@ -618,13 +618,13 @@ def test_bodies_that_attack(url: str, body: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\x7f", "\x01", "é" * 201])
-def test_header_values_that_attack(url: str, key: str) -> None:
+def test_hostile_header_values(url: str, key: str) -> None:
     service = OwnedService(url)
     problem(service.call("alice", "POST", json={}, headers={"Idempotency-Key": key}), 422, "invalid")
 
 
 @pytest.mark.parametrize("tag", ["*", '"1-1"', 'W/"1-1"', "garbage", '"' + "1" * 10_000 + '"', '"1-1", "2-2"', '"٣-٣"'])
-def test_if_match_of_any_form(url: str, tag: str) -> None:
+def test_any_form_of_if_match(url: str, tag: str) -> None:
     service = OwnedService(url)
     session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
     headers = {"If-Match": tag.encode().decode("latin-1")}
@@ -641,8 +641,8 @@ def test_if_match_of_any_form(url: str, tag: str) -> None:
     "cursor",
     ["", "x", "%00", "MQ", "LTE", "aW5m", "2aE", "KDA", "MSAy", "4pyT", "x" * 1001, "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk"],
 )
-def test_cursors_of_any_form(url: str, cursor: str) -> None:
-    """Other people's, other stores', and none at all: 200 with the caller's own, or 422."""
+def test_any_form_of_cursor(url: str, cursor: str) -> None:
+    """Cursors of others, of other stores, and texts that are no cursors: 200 with the caller's own sessions, or 422."""
     service = OwnedService(url)
     service.call("alice", "POST", json={})
     service.call("bob", "POST", json={})

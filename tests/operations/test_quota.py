@@ -1,4 +1,4 @@
-"""So many sessions of an owner, and so many turns a minute: on every kind of store, and under races and crashes."""
+"""Quotas of sessions and of turns a minute, on every kind of store, and under races and crashes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Kind:
         return PlainConversations(self.harness.store, settings)
 
     def age(self, milliseconds: int) -> None:
-        """As if all that was done had been done so much earlier."""
+        """Shift everything that was done into the past."""
         self.harness.age(milliseconds)
         client: Any = self.server and self.server.client
         if client:
@@ -68,7 +68,7 @@ def left(conversations: PlainConversations, owner: str = "alice") -> list[str]:
     return sorted(session.session_id for session in conversations.list_sessions(owner=owner).sessions)
 
 
-def test_the_oldest_goes(kind: Kind) -> None:
+def test_the_oldest_session_is_evicted(kind: Kind) -> None:
     conversations = kind(max_sessions=3)
     started(conversations, kind, "a", "b", "c", "d")
     assert left(conversations) == ["b", "c", "d"]
@@ -77,7 +77,7 @@ def test_the_oldest_goes(kind: Kind) -> None:
     assert left(conversations) == ["d", "e", "f"]
 
 
-def test_the_one_with_the_oldest_interaction_goes(kind: Kind) -> None:
+def test_the_session_with_the_oldest_interaction_is_evicted(kind: Kind) -> None:
     conversations = kind(max_sessions=3)
     started(conversations, kind, "a", "b", "c")
     kind.age(61_000)
@@ -86,7 +86,7 @@ def test_the_one_with_the_oldest_interaction_goes(kind: Kind) -> None:
     assert left(conversations) == ["a", "c", "d"]
 
 
-def test_or_the_start_is_refused(kind: Kind) -> None:
+def test_a_start_is_refused_by_the_policy_reject(kind: Kind) -> None:
     conversations = kind(max_sessions=2, sessions_policy="reject")
     started(conversations, kind, "a", "b")
     with pytest.raises(TooManySessions) as caught:
@@ -97,7 +97,7 @@ def test_or_the_start_is_refused(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("policy", ["oldest", "reject"])
-def test_a_deleted_session_gives_its_place_back_at_once(kind: Kind, policy: str) -> None:
+def test_a_deleted_session_frees_its_place_at_once(kind: Kind, policy: str) -> None:
     conversations = kind(max_sessions=2, sessions_policy=policy)
     started(conversations, kind, "a", "b")
     for number in range(3):
@@ -106,8 +106,8 @@ def test_a_deleted_session_gives_its_place_back_at_once(kind: Kind, policy: str)
         assert left(conversations) == ["a", "b"]
 
 
-def test_a_quota_that_came_later(kind: Kind) -> None:
-    """As many go as there are too many, at the first start."""
+def test_a_quota_that_is_set_later(kind: Kind) -> None:
+    """The first start evicts all sessions over the quota."""
     conversations = kind(max_sessions=0)
     started(conversations, kind, *(f"{number:03}" for number in range(130)))
     store: Any = conversations.backend.store
@@ -116,7 +116,7 @@ def test_a_quota_that_came_later(kind: Kind) -> None:
     assert left(conversations) == ["128", "129", "new"]
 
 
-def test_each_owner_has_places_and_nobody_needs_any(kind: Kind) -> None:
+def test_each_owner_has_a_quota_and_ownerless_sessions_have_none(kind: Kind) -> None:
     conversations = kind(max_sessions=1, sessions_policy="reject")
     for owner in ("alice", "bob"):
         started(conversations, kind, f"{owner}'s", owner=owner)
@@ -126,13 +126,13 @@ def test_each_owner_has_places_and_nobody_needs_any(kind: Kind) -> None:
     assert len(conversations.list_sessions(owner=None).sessions) == 6
 
 
-def test_any_number_where_none_is_set(kind: Kind) -> None:
+def test_any_number_without_a_quota(kind: Kind) -> None:
     conversations = kind(max_sessions=0)
     started(conversations, kind, *map(str, range(60)))
     assert len(conversations.list_sessions(limit=100, owner="alice").sessions) == 60
 
 
-# ---- what takes no place evicts nothing
+# ---- a write that takes no place evicts nothing
 
 
 @pytest.mark.parametrize("policy", ["oldest", "reject"])
@@ -143,7 +143,7 @@ def test_a_replaced_session_takes_no_second_place(kind: Kind, policy: str) -> No
         conversations.save_session("a", data, owner="alice")
         assert left(conversations) == ["a", "b"]
     assert conversations.get_session("a", owner="alice") == {"newer": True}
-    if kind.server:  # and not where the index has lost it either
+    if kind.server:  # nor after the index has lost the session
         kind.server.client.zrem(INDEX, "a")
         started(conversations, kind, "c") if policy == "oldest" else None
         before = conversations.get_session("a", owner="alice")
@@ -174,7 +174,7 @@ def test_a_refused_start_evicts_nothing(kind: Kind) -> None:
     assert sorted(left(conversations, "bob")) == ["bobs", "hers"]
 
 
-def test_below_the_quota_a_refused_start_takes_no_place_either(kind: Kind) -> None:
+def test_a_refused_start_below_the_quota_takes_no_place(kind: Kind) -> None:
     conversations = kind(max_sessions=3, max_session_bytes=200)
     conversations.save_session("bobs", {"history": []}, owner="bob")
     started(conversations, kind, "a", "b")
@@ -196,11 +196,11 @@ def test_a_repeated_start_evicts_nothing(kind: Kind) -> None:
         assert left(conversations) == ["a", "b"]
 
 
-# ---- what is made of a session does not remove it
+# ---- a new session does not evict its source
 
 
 @pytest.mark.parametrize("most", [2, 3])
-def test_a_fork_spares_what_it_copies(kind: Kind, most: int) -> None:
+def test_a_fork_does_not_evict_its_source(kind: Kind, most: int) -> None:
     conversations = kind(max_sessions=most)
     started(conversations, kind, *"abc"[:most])
     forked = branching.fork(conversations.access("alice"), "a")
@@ -219,7 +219,7 @@ def test_a_compacted_session_stays_readable(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("make", [branching.fork, lambda access, name: branching.compact(access, name, "so far")])
-def test_where_there_is_one_place_only_nothing_is_lost(kind: Kind, make: Any) -> None:
+def test_a_quota_of_one_loses_nothing(kind: Kind, make: Any) -> None:
     conversations = kind(max_sessions=1)
     started(conversations, kind, "a")
     with pytest.raises(TooManySessions):
@@ -238,7 +238,7 @@ def test_a_new_id_needs_no_place(kind: Kind, policy: str, most: int) -> None:
     assert left(conversations) == sorted([rotated.session_id, *"b"[: most - 1]])
 
 
-def test_a_new_owner_needs_one(kind: Kind) -> None:
+def test_a_new_owner_needs_a_place(kind: Kind) -> None:
     conversations = kind(max_sessions=1, sessions_policy="reject")
     conversations.save_session("anonymous", {"n": 1}, owner="anonymous:1")
     started(conversations, kind, "a")
@@ -283,7 +283,7 @@ def test_a_crash_between_place_and_session_costs_a_place_for_a_minute(server: Se
     assert left(conversations) == ["a", "b", "c"], "the ghost's place was given back, nobody had to go"
 
 
-def test_where_the_oldest_are_ghosts_it_looks_further(server: Server) -> None:
+def test_an_eviction_skips_ghosts(server: Server) -> None:
     kind = Kind(server)
     conversations = kind(max_sessions=20)
     now: Any = server.client.time()
@@ -294,7 +294,7 @@ def test_where_the_oldest_are_ghosts_it_looks_further(server: Server) -> None:
     assert left(conversations) == [f"s{number}" for number in range(1, 6)]
 
 
-def test_an_entry_of_anothers_session_is_no_session_of_mine(server: Server) -> None:
+def test_an_index_entry_does_not_reveal_another_owners_session(server: Server) -> None:
     kind = Kind(server)
     conversations = kind(max_sessions=2)
     conversations.save_session("bobs", {}, owner="bob")
@@ -337,7 +337,7 @@ def test_fifty_clients_at_the_quota(server: Server, policy: str) -> None:
     check_lifetimes(server.client)
 
 
-def test_the_same_start_by_many_is_one_session(server: Server) -> None:
+def test_the_same_start_by_many_clients_is_one_session(server: Server) -> None:
     settings = Settings(max_sessions=2)
     conversations = PlainConversations(RedisHarness(server.client, settings).store, settings)
     for name in ("a", "b"):
@@ -351,7 +351,7 @@ def test_the_same_start_by_many_is_one_session(server: Server) -> None:
     assert left(conversations) == sorted(["b", session_id])
 
 
-def test_a_free_place_costs_one_round_trip_more(valkey: Server) -> None:
+def test_a_quota_costs_one_more_round_trip(valkey: Server) -> None:
     with Proxy(("127.0.0.1", valkey.port)) as proxy:
         settings = Settings(max_sessions=3)
         client = redis.Redis.from_url(proxy.url)
@@ -370,8 +370,8 @@ def test_a_free_place_costs_one_round_trip_more(valkey: Server) -> None:
         client.close()
 
 
-def test_the_journal_keeps_what_was_acknowledged(kind: Kind) -> None:
-    """A session that was started while the store was away has its place, whatever the quota says when it is replayed."""
+def test_the_journal_keeps_acknowledged_sessions(kind: Kind) -> None:
+    """A session that was started while the store was away is replayed, even over the quota."""
     conversations = kind(max_sessions=1, sessions_policy="reject")
     started(conversations, kind, "a")
     save = Put(session_id="late", owner="alice", mode="create", shape="full")
@@ -392,7 +392,7 @@ def test_too_many_sessions_by_http(url: str) -> None:
     assert service.call(None, "POST", json={}).status_code == 201
 
 
-def test_by_default_fifty(url: str) -> None:
+def test_the_default_is_fifty(url: str) -> None:
     service = OwnedService(url)
     ids = [service.call("alice", "POST", json={}).json["session_id"] for _ in range(52)]  # type: ignore[index]
     listed = service.call("alice", "GET", "?limit=100").json
@@ -418,7 +418,7 @@ def test_an_alias_at_the_quota(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("is_replied", [False, True])
-def test_so_many_turns_a_minute(url: str, is_replied: bool) -> None:
+def test_turns_a_minute_are_limited(url: str, is_replied: bool) -> None:
     service = OwnedService(url, MAX_TURNS_PER_MINUTE=3)
     if is_replied:
         service.convstore.reply(lambda turn: "ok")
@@ -436,7 +436,7 @@ def test_so_many_turns_a_minute(url: str, is_replied: bool) -> None:
 
 
 @pytest.mark.parametrize("is_replied", [False, True])
-def test_a_message_that_is_refused_is_no_turn(url: str, is_replied: bool) -> None:
+def test_a_refused_message_is_no_turn(url: str, is_replied: bool) -> None:
     service = OwnedService(url, MAX_TURNS_PER_MINUTE=2, MAX_MESSAGE_BYTES=100)
     if is_replied:
         service.convstore.reply(lambda turn: "ok")
@@ -449,7 +449,7 @@ def test_a_message_that_is_refused_is_no_turn(url: str, is_replied: bool) -> Non
 
 
 def test_a_start_with_a_message_is_one_turn(url: str) -> None:
-    """Else it could be refused half way, with a session that nobody knows."""
+    """Otherwise the turn could be refused after the session was made, and nobody would know the session."""
     service = OwnedService(url, MAX_TURNS_PER_MINUTE=2)
 
     @service.convstore.reply
@@ -464,7 +464,7 @@ def test_a_start_with_a_message_is_one_turn(url: str) -> None:
     assert [session["message_count"] for session in listed["sessions"]] == [2, 2]
 
 
-def test_a_start_by_alias_is_one_too(url: str) -> None:
+def test_a_start_by_alias_is_one_turn_too(url: str) -> None:
     service = OwnedService(url, MAX_TURNS_PER_MINUTE=3)
     bodies: list[Any] = [{"alias": "a"}, {"alias": "a"}, {"alias": "b", "message": {"content": "hi"}}]
     bodies += [{"alias": "b", "message": {"content": "hi"}}, {"alias": "c"}, {"alias": "a"}]
@@ -495,7 +495,7 @@ def test_the_bucket_fills_again(kind: Kind) -> None:
         assert (spend() == 0) == (milliseconds == 2_000)
 
 
-def test_while_the_store_is_away_nobody_counts(unused_url: str) -> None:
+def test_turns_are_not_counted_while_the_store_is_away(unused_url: str) -> None:
     settings = Settings(max_turns_per_minute=1, budget=0.2)
     client = redis.Redis.from_url(unused_url)
     conversations = PlainConversations(RedisHarness(client, settings).store, settings)

@@ -1,4 +1,4 @@
-"""Sessions as users have them: exactly what was saved comes back, and only what changed is written, merged with others."""
+"""Sessions as users see them. They come back exactly as saved, and only changes are written and merged."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def get(conversations: PlainConversations, session_id: str = "s", **options: Any
 
 
 class Recorder(StoreAround):
-    """A store around a store that keeps the commands it is given."""
+    """A store around a store that records its commands."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -61,7 +61,7 @@ class Recorder(StoreAround):
         return super().apply(command)
 
 
-# ---- what was saved comes back
+# ---- saved and loaded
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ class Recorder(StoreAround):
         ["plain", 1, None],
     ],
 )
-def test_exactly_what_was_saved(conversations: PlainConversations, content: Any) -> None:
+def test_a_session_comes_back_exactly_as_saved(conversations: PlainConversations, content: Any) -> None:
     saved = conversations.save_session("s", copy.deepcopy(content))
     loaded = get(conversations)
     assert saved == loaded == content
@@ -87,7 +87,7 @@ def test_exactly_what_was_saved(conversations: PlainConversations, content: Any)
     assert ("history" in loaded) == ("history" in content)
 
 
-def test_a_session_knows_itself(conversations: PlainConversations, harness: Harness) -> None:
+def test_a_session_knows_its_facts(conversations: PlainConversations, harness: Harness) -> None:
     with harness.moment() as moment, Moment(now_ms) as ours:
         saved = conversations.save_session("s", {"history": [USER]}, ttl=600)
         conversations.append("s", BOT)
@@ -140,7 +140,7 @@ def test_the_history_key_can_be_named(harness: Harness) -> None:
 
 
 def test_names_that_are_members_of_an_enum_come_back_as_texts(conversations: PlainConversations) -> None:
-    """From memory too: an answer over HTTP cannot write any other."""
+    """Also from memory, since JSON over HTTP has no other names."""
     conversations.save_session("s", {Word.RED: 1, "history": [{Word.RED: {Word.RED: 2}}]})
     session = get(conversations)
     session[Word.RED] = 3
@@ -218,7 +218,7 @@ def test_dropping_the_oldest_merges(conversations: PlainConversations) -> None:
 
 
 def test_slices_copies_and_sums_are_the_session(conversations: PlainConversations) -> None:
-    """``session = session[-20:]`` is how half of the apps trim."""
+    """Half of all apps trim by ``session = session[-20:]``."""
     conversations.save_session("s", list(range(20)))
     one, two = get(conversations), get(conversations)
     conversations.save_session("s", (one + ["one"])[-20:])  # noqa: RUF005
@@ -263,7 +263,7 @@ def test_a_rewrite_lands_unless_the_history_moved(conversations: PlainConversati
     assert get(conversations) == rewritten
 
 
-def test_a_rewrite_keeps_the_envelopes_of_what_stays(conversations: PlainConversations) -> None:
+def test_a_rewrite_keeps_the_envelopes_of_kept_messages(conversations: PlainConversations) -> None:
     messages = [Message(f"m{number}", {"n": number}) for number in range(5)]
     conversations.save_session("s", {"history": []})
     conversations.append("s", *messages)
@@ -289,7 +289,7 @@ def test_rewrites_one_after_the_other(conversations: PlainConversations) -> None
     assert get(conversations)["history"] == ["c", "b", "c"]
 
 
-def test_what_others_appended_is_not_rewritten_unseen(conversations: PlainConversations) -> None:
+def test_a_rewrite_does_not_remove_unseen_messages(conversations: PlainConversations) -> None:
     conversations.save_session("s", ["a"])
     session = get(conversations)
     conversations.append("s", "theirs")
@@ -301,7 +301,7 @@ def test_what_others_appended_is_not_rewritten_unseen(conversations: PlainConver
     assert get(conversations) == ["a", "theirs", "mine"]
 
 
-def test_dropping_never_reaches_what_was_not_seen(conversations: PlainConversations) -> None:
+def test_dropping_never_removes_unseen_messages(conversations: PlainConversations) -> None:
     conversations.save_session("s", ["m1"])
     one, two = get(conversations), get(conversations)
     one.append("one")
@@ -317,7 +317,7 @@ def test_dropping_never_reaches_what_was_not_seen(conversations: PlainConversati
     assert get(conversations) == ["one", "two"], "one was not seen"
 
 
-def test_dropping_from_what_was_loaded_empty(conversations: PlainConversations) -> None:
+def test_dropping_from_a_session_loaded_empty(conversations: PlainConversations) -> None:
     conversations.save_session("s", [])
     session = get(conversations)
     conversations.append("s", "theirs")
@@ -352,7 +352,7 @@ def test_a_message_to_a_session_without_history_is_seen(conversations: PlainConv
 
 
 class LosesReplies(Recorder):
-    """A store whose writes happen, and whose answers are lost as often as asked."""
+    """A store whose writes happen, but whose answers are lost so many times."""
 
     lose = 0
 
@@ -384,7 +384,7 @@ def test_a_save_repeated_after_a_lost_reply_happens_once(harness: Harness) -> No
 
 
 class Away(Recorder):
-    """A store whose writes do not happen while it is away, and nobody can tell."""
+    """A store that is away. Its writes do not happen, and the caller cannot tell."""
 
     away = False
 
@@ -394,7 +394,7 @@ class Away(Recorder):
         return super().apply(command)
 
 
-def test_a_save_that_does_not_fit_any_more_gives_way(harness: Harness) -> None:
+def test_a_pending_save_that_does_not_fit_any_more_is_given_up(harness: Harness) -> None:
     class Full(Away):
         def apply(self, command: Command) -> Any:
             large = isinstance(command, Merge) and any(change.name == "large" for change in command.fields)
@@ -436,7 +436,7 @@ def test_a_message_is_found_by_its_number(conversations: PlainConversations) -> 
     ]
 
 
-def test_a_save_that_did_not_land_gives_way(harness: Harness) -> None:
+def test_a_pending_save_that_conflicts_is_given_up(harness: Harness) -> None:
     store = Away(harness.store)
     conversations = PlainConversations(store)
     conversations.save_session("s", {"n": 0})
@@ -501,7 +501,7 @@ def test_an_unchanged_session_is_only_touched(harness: Harness) -> None:
     assert all(as_milliseconds(one.expires_at) - 50_000 in moment for one in (session, loaded))
 
 
-def test_a_session_never_revives_what_was_deleted(conversations: PlainConversations) -> None:
+def test_saving_a_session_never_revives_a_deleted_one(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"a": 1})
     changed, unchanged = get(conversations), get(conversations)
     changed["a"] = 2
@@ -529,7 +529,7 @@ def test_a_plain_dict_replaces(conversations: PlainConversations) -> None:
     assert get(conversations) == [USER]
 
 
-def test_the_last_messages_can_be_changed_too(conversations: PlainConversations) -> None:
+def test_a_session_with_its_last_messages_can_be_changed_too(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"a": 1, "history": list(range(10))})
     session = get(conversations, last=3)
     assert session["history"] == [7, 8, 9]
@@ -680,7 +680,7 @@ def test_owners(conversations: PlainConversations) -> None:
     assert conversations.delete_session("s", owner="alice")
 
 
-# ---- refused, and nothing is written
+# ---- refusals write nothing
 
 
 @pytest.mark.parametrize(
@@ -700,7 +700,7 @@ def test_owners(conversations: PlainConversations) -> None:
         ([float("nan")], NotSerializable, "history[0]"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_whole(
+def test_a_session_that_cannot_be_saved_is_refused_whole(
     harness: Harness, content: Any, error: type[InvalidInput], path: str
 ) -> None:
     conversations = PlainConversations(harness.store, Settings(max_message_bytes=1000, max_data_bytes=1000))
@@ -804,7 +804,7 @@ def test_a_corrupt_envelope_names_its_key_and_message(history: Any) -> None:
     assert session.message(3) is None
 
 
-def test_what_is_corrupt_is_named_with_its_reason() -> None:
+def test_a_corrupt_value_is_named_with_its_reason() -> None:
     harness = MemoryHarness()
     conversations = PlainConversations(harness.store)
     conversations.save_session("s", {"a": 1, "history": ["m1", "m2", "m3"]})
@@ -821,7 +821,7 @@ def test_what_is_corrupt_is_named_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"history": [1], "a": [2]}, {"history": []}, [], [1, {"b": 2}]])
-def test_a_base_knows_what_was_saved(content: Any) -> None:
+def test_a_baseline_holds_the_saved_content(content: Any) -> None:
     conversations = PlainConversations(MemoryHarness().store)
     conversations.save_session("s", content)
     known = content_of_base(get(conversations)._base, "history")
@@ -830,7 +830,7 @@ def test_a_base_knows_what_was_saved(content: Any) -> None:
 
 
 class Foreign:
-    """What has its own mind about being joined to a session."""
+    """A value with its own ``__radd__`` and the like."""
 
     def __ror__(self, other: Any) -> Any:
         return "foreign or", other
@@ -839,7 +839,7 @@ class Foreign:
         return "foreign add", other
 
 
-def test_what_a_session_cannot_be_joined_to_is_asked_itself() -> None:
+def test_an_unknown_operand_is_asked_itself() -> None:
     assert Session(a=1) | Foreign() == ("foreign or", {"a": 1})
     assert ListSession([1]) + Foreign() == ("foreign add", [1])
     with pytest.raises(TypeError):
@@ -861,7 +861,7 @@ def test_plain_content_belongs_to_no_session() -> None:
     assert plain("text") == "text"
 
 
-def test_a_session_is_one_of_the_id_and_the_store_it_was_loaded_from() -> None:
+def test_a_session_belongs_to_its_id_and_its_store() -> None:
     conversations = PlainConversations(MemoryHarness().store)
     conversations.save_session("s", {"a": 1})
     session = get(conversations)

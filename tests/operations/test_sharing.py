@@ -1,4 +1,4 @@
-"""Who may do what: every route and every command, for the owner, those who share the session, and those who do not."""
+"""Sharing: every route and every command for the owner, for guests and for strangers."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_number_that_no_message_has_tells_a_stranger_nothing(shared: OwnedServ
 
 
 @pytest.mark.parametrize("body", [{"ttl": 1}, {"ttl": 1, "data": {"x": 1}}, {"ttl": 10**7}])
-def test_a_writer_does_not_end_a_session_by_its_lifetime(shared: OwnedService, body: Any) -> None:
+def test_a_writer_cannot_end_a_session_by_a_lifetime(shared: OwnedService, body: Any) -> None:
     with shared.app.app_context():
         before = stored(shared)
         problem(shared.call("writer", "PATCH", "/s", json=body), 403, "forbidden")
@@ -156,8 +156,8 @@ def test_a_writer_does_not_end_a_session_by_its_lifetime(shared: OwnedService, b
     assert shared.call("owner", "PATCH", "/s", json=body).status_code == 200
 
 
-def test_a_fork_is_the_forkers_own(shared: OwnedService) -> None:
-    """A guest's fork neither counts for the owner nor is the owner's."""
+def test_a_guests_fork_is_the_guests_own(shared: OwnedService) -> None:
+    """The fork takes no place of the owner's quota, and the owner cannot see it."""
     for guest in ("reader", "writer"):
         forked = shared.call(guest, "POST", "/s/fork").json
         assert forked
@@ -169,7 +169,7 @@ def test_a_fork_is_the_forkers_own(shared: OwnedService) -> None:
     assert [session["session_id"] for session in listed["sessions"]] == ["s"]
 
 
-def test_over_http_nobody_shares() -> None:
+def test_nobody_shares_over_http() -> None:
     assert not any("share" in endpoint for endpoint in ROUTES)
 
 
@@ -188,7 +188,7 @@ SAID = (join_element(1, b'"x"'),)
 
 
 def commands(owner: str, loaded: bytes) -> Iterator[tuple[str, Any, bool]]:
-    """Each command, and whether a writer may."""
+    """Each command, and True if a writer may."""
     given: dict[str, Any] = {"session_id": "s", "owner": owner}
     turn = BeginTurn(**given, element=SAID[0], lease_ms=60_000)
     yield "append", Append(**given, elements=SAID), True
@@ -251,14 +251,14 @@ def test_every_command_of_a_guest(conversations: PlainConversations, role: str) 
             assert state() == before, name
 
 
-def test_the_owner_stays_whoever_replaces(conversations: PlainConversations) -> None:
+def test_a_replaced_session_keeps_its_owner(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"mine": True}, owner="writer")
     assert conversations.get_session("s", owner="owner") == {"mine": True}
     assert conversations.get_session("s", owner="reader") == {"mine": True}
     assert [s.session_id for s in conversations.list_sessions(owner="writer").sessions] == []
 
 
-def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: PlainConversations) -> None:
+def test_an_operation_refused_to_a_guest_changes_nothing(conversations: PlainConversations) -> None:
     aliases.link(conversations.access("owner"), "web:1", "s")
     before = [s.version for s in conversations.list_sessions(owner="owner").sessions]
     for guest in ("reader", "writer"):
@@ -282,7 +282,7 @@ def test_what_a_guest_may_not_do_as_a_whole_changes_nothing(conversations: Plain
 # ---- revoked at once
 
 
-def test_revoked_in_the_middle_of_a_turn(conversations: PlainConversations) -> None:
+def test_a_share_revoked_in_the_middle_of_a_turn(conversations: PlainConversations) -> None:
     turn, _ = begin(conversations.access("writer"), "s", {"role": "user", "content": "q"})
     assert turn
     updates.share(conversations.access("owner"), "s", "writer", None)
@@ -294,8 +294,8 @@ def test_revoked_in_the_middle_of_a_turn(conversations: PlainConversations) -> N
 
 
 @pytest.mark.parametrize("role", [None, "reader"])
-def test_a_known_token_is_no_way_back(conversations: PlainConversations, role: Any) -> None:
-    """A repeat would answer with the receipt, and move the lifetime."""
+def test_a_known_token_gives_no_access_after_a_share(conversations: PlainConversations, role: Any) -> None:
+    """Otherwise a repeat would return the receipt, and move the lifetime."""
     calls: list[Any] = [
         lambda: conversations.append("s", "x", token="T", owner="writer"),
         lambda: begin(conversations.access("writer"), "s", {"role": "user", "content": "q"}, token="B"),
@@ -344,8 +344,8 @@ def test_a_share_ends_with_its_session(conversations: PlainConversations, harnes
     assert conversations.get_session("s", owner="reader") is None
 
 
-def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: PlainConversations) -> None:
-    """Shares of an ownerless session, and names that look like our own words."""
+def test_reserved_words_are_ordinary_names_of_owners(conversations: PlainConversations) -> None:
+    """Also for shares of an ownerless session."""
     conversations.save_session("free", {"a": 1}, owner=None)
     updates.share(conversations.access(None), "free", "friend", "reader")
     assert conversations.get_session("free", owner="friend") == {"a": 1}
@@ -361,13 +361,13 @@ def test_the_owner_may_be_told_apart_by_nothing_from_nobody(conversations: Plain
 @pytest.mark.parametrize(
     ("name", "role"), [("", "reader"), ("x" * 201, "reader"), ("a\nb", "reader"), ("ok", "admin"), (None, "reader")]
 )
-def test_a_share_is_checked(conversations: PlainConversations, name: Any, role: Any) -> None:
+def test_names_and_roles_are_validated(conversations: PlainConversations, name: Any, role: Any) -> None:
     with pytest.raises(InvalidInput):
         updates.share(conversations.access("owner"), "s", name, role)
 
 
-def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
-    """Who copies a session notices; a repeat changes nothing."""
+def test_sharing_counts_one_version(conversations: PlainConversations) -> None:
+    """A copy in progress notices a new share. A repeat changes nothing."""
 
     def version() -> int:
         session = conversations.get_session("s")
@@ -391,7 +391,7 @@ def test_a_copy_is_shared_as_its_source(conversations: PlainConversations) -> No
     assert conversations.get_session(forked, owner="reader") is None
 
 
-def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> None:
+def test_a_share_revoked_during_a_compaction(conversations: PlainConversations) -> None:
     def summary(left_out: list[Any]) -> str:
         updates.share(conversations.access("owner"), "s", "reader", None)
         updates.share(conversations.access("owner"), "s", "late", "reader")
@@ -404,8 +404,8 @@ def test_revoked_while_it_is_compacted(conversations: PlainConversations) -> Non
     assert conversations.get_session(compacted.session_id, owner="late") is not None
 
 
-def test_who_shared_before_a_login_does_not_follow(conversations: PlainConversations) -> None:
-    """Session fixation: the attacker had started it, and shared it with an account of their own."""
+def test_a_share_made_before_a_login_does_not_follow(conversations: PlainConversations) -> None:
+    """Session fixation: the attacker has started the session, and shared it with an account of their own."""
     taken = rotation.rotate_id(conversations.access("owner"), "s", new_owner="victim").session_id
     for attacker in ("owner", "reader", "writer"):
         for session_id in ("s", taken):

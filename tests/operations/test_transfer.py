@@ -1,4 +1,4 @@
-"""Everything of an owner's: taken along, taken in, deleted; in Python as over HTTP, and gone on with where it stopped."""
+"""Export, import and deletion of an owner's sessions, in Python and over HTTP, also after an interruption."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rich(conversations: PlainConversations) -> None:
 
 
 def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, Any]:
-    """All that an import shall bring back."""
+    """All facts that an import shall restore."""
     found = {}
     for summary in conversations.list_sessions(limit=1000, owner=owner).sessions:
         session = conversations.get_session(summary.session_id, owner=owner)
@@ -61,7 +61,7 @@ def shown(conversations: PlainConversations, owner: str = "alice") -> dict[str, 
     return found
 
 
-def test_there_and_back(conversations: PlainConversations) -> None:
+def test_an_export_can_be_imported(conversations: PlainConversations) -> None:
     rich(conversations)
     before = shown(conversations)
     lines = [json.dumps(line) for line in transfer.export(conversations.access("alice"))]
@@ -83,7 +83,7 @@ def test_export_is_no_interaction(harness: Harness, conversations: PlainConversa
     assert harness.ends("data") == before
 
 
-def test_what_is_there_stays_as_it_is(conversations: PlainConversations) -> None:
+def test_an_import_leaves_existing_sessions_as_they_are(conversations: PlainConversations) -> None:
     fill(conversations)
     lines = list(transfer.export(conversations.access("alice")))
     conversations.save_session("data", {"newer": True}, owner="alice")
@@ -91,7 +91,7 @@ def test_what_is_there_stays_as_it_is(conversations: PlainConversations) -> None
     assert conversations.get_session("data", owner="alice") == {"newer": True}
 
 
-def test_anothers_id_is_not_taken(conversations: PlainConversations) -> None:
+def test_an_import_does_not_take_another_owners_id(conversations: PlainConversations) -> None:
     fill(conversations)
     lines = [{**line, "session_id": "bobs"} for line in transfer.export(conversations.access("alice"))][:1]
     with pytest.raises(SessionNotFound):
@@ -150,10 +150,10 @@ def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> N
 @pytest.mark.parametrize(
     ("writes", "lost", "written"), [(1, False, True), (1, None, True), (0, False, False), (0, None, None)]
 )
-def test_what_was_interrupted_says_what_was_written(
+def test_an_interrupted_operation_tells_if_anything_was_written(
     conversations: PlainConversations, writes: int, lost: bool | None, written: bool | None
 ) -> None:
-    """So many sessions were done; of the next one nothing was written, or nobody knows."""
+    """Some sessions were written. The next one was not, or nobody knows."""
     fill(conversations)
     lines = list(transfer.export(conversations.access("alice")))
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
@@ -252,7 +252,7 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize("line", BAD)
-def test_lines_that_are_none_of_ours_are_refused(url: str, line: Any) -> None:
+def test_foreign_lines_are_refused(url: str, line: Any) -> None:
     service = OwnedService(url, CLIENT_TTL=True)
     body = json.dumps(GOOD | {"session_id": new_id()}) + "\n" + json.dumps(line)
     response = service.call("alice", "POST", "/import", data=body.encode(), content_type=LINES)
@@ -280,7 +280,7 @@ def test_bodies_of_an_import(url: str, body: bytes, content_type: str | None, st
     assert service.call("alice", "POST", "/import", data=body, content_type=content_type).status_code == status
 
 
-def test_there_and_back_over_http(url: str) -> None:
+def test_an_export_can_be_imported_over_http(url: str) -> None:
     service = OwnedService(url, CLIENT_TTL=True)
     with service.app.app_context():
         convstore = service.convstore
@@ -309,7 +309,7 @@ def test_there_and_back_over_http(url: str) -> None:
     assert service.call("bob", "GET", "/full").status_code == 404
 
 
-def test_what_was_hidden_before_it_was_edited_is_not_exported(url: str) -> None:
+def test_hidden_earlier_bodies_are_not_exported(url: str) -> None:
     service = OwnedService(url)
     with service.app.app_context():
         service.convstore.save_session("s", {"history": [say("hidden", "system")]}, owner="alice")
@@ -333,7 +333,9 @@ def test_what_was_hidden_before_it_was_edited_is_not_exported(url: str) -> None:
         ({"CLIENT_DATA": False}, {**GOOD, "data": {}}, 200),
     ],
 )
-def test_clients_import_what_they_may_write(url: str, config: dict[str, Any], changed: Any, status: int) -> None:
+def test_clients_import_only_messages_that_they_may_write(
+    url: str, config: dict[str, Any], changed: Any, status: int
+) -> None:
     service = OwnedService(url, **config)
     response = service.call("alice", "POST", "/import", data=json.dumps(changed).encode(), content_type=LINES)
     assert response.status_code == status, response.data
@@ -341,7 +343,7 @@ def test_clients_import_what_they_may_write(url: str, config: dict[str, Any], ch
 
 
 @pytest.mark.parametrize("may", [False, True])
-def test_a_lifetime_is_imported_where_clients_may_set_one(url: str, may: bool) -> None:
+def test_a_lifetime_is_imported_if_clients_may_set_one(url: str, may: bool) -> None:
     service = OwnedService(url, CLIENT_TTL=may)
     service.call("alice", "POST", "/import", data=json.dumps(GOOD).encode(), content_type=LINES)
     with service.app.app_context():
@@ -350,8 +352,8 @@ def test_a_lifetime_is_imported_where_clients_may_set_one(url: str, may: bool) -
     assert round((session.expires_at - session.updated_at).total_seconds(), -2) == (5000 if may else 3600)
 
 
-def test_nobody_squats_an_id_that_others_rely_on(url: str) -> None:
-    """Ids that apps choose, and ids that can be foreseen, are not a client's to take."""
+def test_no_import_takes_an_id_that_others_rely_on(url: str) -> None:
+    """A client cannot take ids that apps choose, and ids that can be foreseen."""
     service = OwnedService(url)
     taken = ["user:bob", "bob", "health2", "2F1C0000-0000-4000-8000-00000000000A", id_made_away()]
     lines = "\n".join(json.dumps({**GOOD, "session_id": session_id}) for session_id in taken)
@@ -365,8 +367,8 @@ def test_nobody_squats_an_id_that_others_rely_on(url: str) -> None:
     assert len(service.call("mallory", "GET").json["sessions"]) == 5  # type: ignore[index]
 
 
-def test_no_import_goes_past_the_quota(valkey: Server) -> None:
-    """Nor into a journal: an id can say that it was made while the store was away, which it never was."""
+def test_no_import_passes_the_quota(valkey: Server) -> None:
+    """Nor does one reach a journal by a false id, which claims that it was made while the store was away."""
     service = OwnedService(valkey.url, MAX_SESSIONS=3)
     lines = "\n".join(json.dumps({**GOOD, "session_id": id_made_away()}) for _ in range(8))
     answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
@@ -401,7 +403,7 @@ def test_an_export_that_fails_at_once_is_a_problem(valkey: Server) -> None:
 
 
 def test_retention(url: str) -> None:
-    """No interaction keeps a session longer than CONVSTORE_MAX_AGE."""
+    """No interaction keeps a session longer than ``CONVSTORE_MAX_AGE``."""
     service = OwnedService(url, MAX_AGE=1, TTL=1000)
     session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
     wait_for(lambda: service.call("alice", "GET", f"/{session_id}").status_code == 404, "it does not expire")

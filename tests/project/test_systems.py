@@ -55,7 +55,7 @@ def test_sessions_in_memory_need_nothing_of_the_system(tmp_path: Path) -> None:
 
 def test_a_server_is_used_without_a_journal(tmp_path: Path, valkey: Server) -> None:
     warning, count = served(valkey.url, tmp_path)
-    assert "CONVSTORE_FALLBACK=journal needs locks" in warning
+    assert "CONVSTORE_FALLBACK=journal needs file locks" in warning
     assert count == "2"
 
 
