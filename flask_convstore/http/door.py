@@ -12,7 +12,7 @@ from .openapi.document import Served
 
 
 class Door(NamedTuple):
-    """What the views of one store are handed.
+    """Everything that the views of one store are handed.
 
     Attributes:
         access: Resolves the settings and the store, and the owner that is meant.

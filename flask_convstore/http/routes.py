@@ -1,4 +1,4 @@
-"""The routes of the blueprint, in one table: the blueprint, ``CONVSTORE_ROUTES`` and the OpenAPI document are made of it.
+"""The routes of the blueprint, in one table. The blueprint, ``CONVSTORE_ROUTES`` and the OpenAPI document are made from it.
 
 ``openapi/operations.py`` describes each route in words and examples.
 """
@@ -201,11 +201,11 @@ ENDPOINTS = tuple(route.endpoint for route in ROUTES)
 """Names that ``CONVSTORE_ROUTES`` may hold."""
 
 _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
-"""Words that stand where a session's id stands in other paths."""
+"""Words in the place of a session's id, such as ``health``."""
 
 
 class SessionIds(BaseConverter):
-    """Session ids in paths, without the words of other routes: those have not the methods of a session."""
+    """Session ids in paths, without the words of other routes, which do not have the methods of a session."""
 
     regex = f"(?!(?:{'|'.join(map(re.escape, _BESIDE))})$)[^/]+"
     part_isolating = True
