@@ -135,37 +135,37 @@ class TooLarge(InvalidInput):
 
 
 def too_many_messages(limit: int, size: int) -> TooLarge:
-    """The session would get more messages than ``CONVSTORE_MAX_HISTORY`` allows."""
+    """Say that the session would get more messages than ``CONVSTORE_MAX_HISTORY`` allows."""
     return TooLarge("the session would have too many messages", limit=limit, size=size)
 
 
 def too_many_fields(limit: int, size: int) -> TooLarge:
-    """One write has more data fields than a session may have."""
+    """Say that one write has more data fields than a session may have."""
     return TooLarge("there are too many data fields", limit=limit, size=size)
 
 
 def data_too_large(limit: int, size: int) -> TooLarge:
-    """The data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
+    """Say that the data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
     return TooLarge("the data is too large in bytes of JSON", limit=limit, size=size)
 
 
 def stored_data_too_large(limit: int, size: int) -> TooLarge:
-    """The data of the session would become larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
+    """Say that the data of the session would become larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
     return TooLarge("the data would be too large in bytes of JSON", limit=limit, size=size)
 
 
 def session_too_large(limit: int, size: int) -> TooLarge:
-    """The session would become larger than ``CONVSTORE_MAX_SESSION_BYTES`` allows."""
+    """Say that the session would become larger than ``CONVSTORE_MAX_SESSION_BYTES`` allows."""
     return TooLarge("the session would be too large in bytes of JSON", limit=limit, size=size)
 
 
 def message_too_large(limit: int, size: int, path: str = "") -> TooLarge:
-    """A message is larger than ``CONVSTORE_MAX_MESSAGE_BYTES`` allows."""
+    """Say that a message is larger than ``CONVSTORE_MAX_MESSAGE_BYTES`` allows."""
     return TooLarge("the message is too large in bytes of JSON", path, limit=limit, size=size)
 
 
 def body_too_large(limit: int, size: int) -> TooLarge:
-    """The body of a request is larger than the settings allow."""
+    """Say that the body of a request is larger than the settings allow."""
     return TooLarge("the body is too large in bytes", limit=limit, size=size)
 
 
