@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, Sequence
@@ -14,8 +15,6 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
-
-from marshmallow import Schema
 
 
 class Converter(NamedTuple):
@@ -40,9 +39,9 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     if load is None and dump is None:
         return None
     source = (load, dump)
-    if isinstance(load, type) and issubclass(load, Schema):
+    if isinstance(load, type) and _is_schema(load):
         load = load()
-    if isinstance(load, Schema):
+    if _is_schema(type(load)):
         return Converter(load.load, dump or load.dump, source)
     if isinstance(load, type) and hasattr(load, "model_validate"):
         return Converter(
@@ -53,6 +52,12 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     if load is None or dump is None:
         raise TypeError("a mapping needs load= and dump= both, or load= a dataclass, attrs class, model or schema")
     return Converter(load, dump, source)
+
+
+def _is_schema(kind: type) -> bool:
+    """Tell whether a class is a schema of marshmallow. A schema that exists has imported marshmallow already."""
+    marshmallow = sys.modules.get("marshmallow")
+    return marshmallow is not None and issubclass(kind, marshmallow.Schema)
 
 
 def _fields(kind: Any) -> dict[str, str] | None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from marshmallow import Schema
-from werkzeug.routing import Rule
 
 from ...config import Settings
 from ...domain.validation import MAX_NAME, MAX_SEQ
 from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
 from .. import schemas
+from ..door import Served
 from ..json_schema import CONTROL, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
 from ..routes import JSON_LINES, ROUTES, Route
@@ -31,22 +30,6 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """The part of an app that serves one store.
-
-    Attributes:
-        name: Name that the blueprint is registered with.
-        rules: Rules of the whole app, of any blueprint.
-        has_owners: Requests may have an owner.
-    """
-
-    name: str
-    rules: Iterable[Rule]
-    settings: Settings = field(repr=False)
-    has_owners: bool
 
 
 def document(served: Served, server: str) -> Json:
