@@ -1,7 +1,7 @@
-"""The settings: one declaration each gives name, type, default, bounds and document.
+"""The settings. One declaration gives a setting its name, type, default, bounds and document.
 
-A setting is ``CONVSTORE_<NAME>`` in ``app.config``, else in the environment, else (URL and TTL) what the environment says
-in the names that apps already use (``REDIS_URL``, ``REDIS_HOST``, …), else its default.
+A setting is looked up as ``CONVSTORE_<NAME>`` in ``app.config``, then in the environment. URL and TTL are then looked up
+under the names that apps already use, such as ``REDIS_URL`` and ``REDIS_HOST``. The default comes last.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ _KINDS: dict[str, str] = {
     "tuple[str, ...]": _NAMES,
     "bool | tuple[str, ...]": f"true, false, or {_NAMES}",
 }
+"""Types of settings, in words."""
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
 
 
 def _setting(
@@ -52,117 +56,128 @@ def _setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting, validated. The attribute ``ttl`` is ``CONVSTORE_TTL``; times are seconds, sizes bytes of JSON text."""
+    """Every setting, validated. The attribute ``ttl`` is ``CONVSTORE_TTL``.
+
+    Times are seconds. Sizes are bytes of JSON text.
+    """
 
     url: str = _setting(
         "redis://localhost:6379/0",
-        "Where sessions are: `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://h1:26379,h2:26379/mymaster/0`, "
+        "Place of the sessions: `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://h1:26379,h2:26379/mymaster/0`, "
         "`redis+cluster://h1:7000,h2:7001`, `embedded:///folder`, `memory://` (this process).",
         secret=True,
     )
-    prefix: str = _setting("chat:session:", "What every key begins with. No braces, no control characters.")
-    ttl: float = _setting(3600, "How long a session lives from its last interaction.", minimum=1, maximum=YEARS)
-    ttl_complete: float = _setting(DAY, 'The same once `data["complete"]` is true.', minimum=1, maximum=YEARS)
+    prefix: str = _setting("chat:session:", "Beginning of every key. No braces, no control characters.")
+    ttl: float = _setting(3600, "Lifetime of a session from its last interaction.", minimum=1, maximum=YEARS)
+    ttl_complete: float = _setting(
+        DAY, 'Lifetime of a session once `data["complete"]` is true.', minimum=1, maximum=YEARS
+    )
     max_ttl: float = _setting(
-        365 * DAY, "The longest lifetime that a session can be given of its own.", minimum=1, maximum=YEARS
+        365 * DAY, "Longest lifetime that a session can be given of its own.", minimum=1, maximum=YEARS
     )
-    max_age: float = _setting(YEARS, "The longest time from a session's creation to its end.", minimum=1, maximum=YEARS)
-    history_key: str = _setting("history", "The key of a saved dict that holds its messages.")
-    max_message_bytes: int = _setting(1_048_576, "The largest message, metadata included.", minimum=1, maximum=2**29)
+    max_age: float = _setting(YEARS, "Longest time from a session's creation to its end.", minimum=1, maximum=YEARS)
+    history_key: str = _setting("history", "Key of a saved dict that holds its messages.")
+    max_message_bytes: int = _setting(1_048_576, "Largest message, metadata included.", minimum=1, maximum=2**29)
     max_data_bytes: int = _setting(
-        1_048_576, "The largest data of one write, all fields together.", minimum=1, maximum=2**29
+        1_048_576, "Largest data of one write, all fields together.", minimum=1, maximum=2**29
     )
-    max_session_bytes: int = _setting(2**26, "The largest session, data and messages.", minimum=1, maximum=2**32)
-    max_history: int = _setting(100_000, "The most messages of a session.", minimum=1, maximum=1e7)
+    max_session_bytes: int = _setting(2**26, "Largest session, data and messages.", minimum=1, maximum=2**32)
+    max_history: int = _setting(100_000, "Most messages of a session.", minimum=1, maximum=1e7)
     history_policy: str = _setting(
         "reject",
-        "What happens to a write over it: `reject` refuses it, `trim` drops the oldest.",
+        "Answer to a write beyond `MAX_HISTORY`: `reject` refuses the write, `trim` drops the oldest messages.",
         choices=("reject", "trim"),
     )
-    max_metadata_depth: int = _setting(8, "The deepest nesting of a message's metadata.", minimum=1, maximum=90)
+    max_metadata_depth: int = _setting(8, "Deepest nesting of a message's metadata.", minimum=1, maximum=90)
     conflict: str = _setting(
         "merge",
-        "A field that two requests have changed through a mapping: `merge` adds up whole numbers, else the last wins and a "
-        "signal tells; `raise` answers 409. What collides elsewhere is an error always.",
+        "Answer to two requests that change one field of a mapping. `merge` adds up whole numbers. Otherwise the last write "
+        "wins, and a signal tells. `raise` answers 409. Outside of mappings a collision is always an error.",
         choices=("merge", "raise"),
     )
     conversation_prefix: str = _setting(
-        "", "What the keys of `save_message` begin with, as `PREFIX`, and another; empty: `PREFIX` and `conversation:`."
+        "",
+        "Beginning of the keys of `save_message`, other than `PREFIX`. The default is `PREFIX` followed by `conversation:`.",
     )
     conversation_ttl: float = _setting(
-        7 * DAY, "How long a conversation of `save_message` lives from its last interaction.", minimum=1, maximum=YEARS
+        7 * DAY,
+        "Lifetime of a conversation of `save_message` from its last interaction.",
+        minimum=1,
+        maximum=YEARS,
     )
     anonymous_owner: bool = _setting(
         False,
-        "Whether a browser that nobody has logged in with is an owner by itself, by a signed cookie (needs `SECRET_KEY`).",
+        "Make a browser without a login an owner of its own, by a signed cookie. Needs `SECRET_KEY`.",
     )
-    max_sessions: int = _setting(50, "The most sessions of an owner; 0: any number.", maximum=1e6)
+    max_sessions: int = _setting(50, "Most sessions of an owner. 0 sets no limit.", maximum=1e6)
     sessions_policy: str = _setting(
         "oldest",
-        "What happens when an owner with so many starts another one: `oldest` deletes the one with the oldest interaction, "
-        "`reject` answers 409.",
+        "Answer to a start beyond `MAX_SESSIONS`: `oldest` deletes the session with the oldest interaction, `reject` "
+        "answers 409.",
         choices=("oldest", "reject"),
     )
     turn_policy: str = _setting(
         "reject",
-        "A turn while another is in progress: `reject` answers 409, `wait` waits its turn, `supersede` takes over.",
+        "Answer to a turn while another is in progress: `reject` answers 409, `wait` waits for its end, `supersede` takes "
+        "over.",
         choices=("reject", "wait", "supersede"),
     )
     max_turns_per_minute: int = _setting(
-        0, "The most turns, and starts, of an owner in a minute; over it: 429. 0: any number.", maximum=1e6
+        0,
+        "Most turns and starts of an owner in a minute. Beyond this, the answer is 429. 0 sets no limit.",
+        maximum=1e6,
     )
-    turn_wait: float = _setting(30.0, "How long `wait` waits; it occupies its worker.", maximum=3600)
-    turn_lease: float = _setting(30.0, "How long the turn of a dead worker stays taken.", minimum=0.1, maximum=3600)
+    turn_wait: float = _setting(
+        30.0, "Longest wait of a turn with the policy `wait`. The wait occupies a worker.", maximum=3600
+    )
+    turn_lease: float = _setting(
+        30.0, "Lease of a turn. The turn of a dead worker is free after this time.", minimum=0.1, maximum=3600
+    )
     max_tokens: int = _setting(
-        1000, "How many of a session's last writes, at least, can be repeated harmlessly.", minimum=1, maximum=1e5
+        1000, "Least number of a session's last writes that can be repeated without harm.", minimum=1, maximum=1e5
     )
-    connect_timeout: float = _setting(2.0, "How long to wait for a connection.", minimum=0.001, maximum=3600)
-    command_timeout: float = _setting(3.0, "How long to wait for an answer.", minimum=0.001, maximum=3600)
+    connect_timeout: float = _setting(2.0, "Longest wait for a connection.", minimum=0.001, maximum=3600)
+    command_timeout: float = _setting(3.0, "Longest wait for an answer.", minimum=0.001, maximum=3600)
     durability: str = _setting(
         "primary",
-        "What an acknowledged write is worth: `primary`, the server has it; `fsync`, its disk has it (appendfsync always is "
-        "verified); `replicas:n`, so many replicas have it too.",
+        "Level of an acknowledged write: `primary` (the server has the write), `fsync` (its disk has the write, and "
+        "`appendfsync always` is verified), `replicas:n` (n replicas have the write too).",
     )
-    budget: float = _setting(5.0, "The longest that a call takes in all, retries included.", minimum=0.01, maximum=3600)
+    budget: float = _setting(5.0, "Longest time of a call, retries included.", minimum=0.01, maximum=3600)
     max_connections: int = _setting(
-        10_000, "The most connections of a process: one for each thread that calls at the same moment.", minimum=1
+        10_000, "Most connections of a process. Each thread in a call needs one.", minimum=1
     )
     circuit_failures: int = _setting(
         5,
-        "After so many calls in a row without an answer calls fail at once; one tries again after 1, 2, 4 … 32 s.",
+        "Number of calls in a row without an answer, after which calls fail at once. One call tries again after "
+        "1, 2, 4 … 32 s.",
         minimum=1,
     )
     fallback: str = _setting(
         "journal",
-        "Where sessions are started while the server is away: `journal` (a file in the instance folder, shared by the "
-        "workers of a host, replayed later), `memory` (this process, lost with it), `none` (503).",
+        "Place of sessions that are started while the server is away: `journal` (a file in the instance folder, shared by "
+        "the workers of a host, replayed later), `memory` (this process, lost with it), `none` (503).",
         choices=("journal", "memory", "none"),
     )
-    journal_max_bytes: int = _setting(2**28, "The largest journal; over it: 503.", minimum=2**16, maximum=2**40)
+    journal_max_bytes: int = _setting(
+        2**28, "Largest journal. Beyond this, the answer is 503.", minimum=2**16, maximum=2**40
+    )
     retries: int = _setting(
-        3, "How often a call is repeated when no answer came; exponential, with jitter.", maximum=100
+        3, "Most retries of a call without an answer, with exponential backoff and jitter.", maximum=100
     )
     routes: bool | tuple[str, ...] = _setting(
-        True, "The blueprint's endpoints that there are: all, none, or these, such as `start_session, get_session`."
+        True, "Endpoints that the blueprint serves: all, none, or these, such as `start_session, get_session`."
     )
-    client_roles: tuple[str, ...] = _setting(("user",), "The roles that HTTP clients may write.")
-    client_data: bool | tuple[str, ...] = _setting(
-        True, "The data fields that HTTP clients may set: all, none, or these."
-    )
-    client_ttl: bool = _setting(False, "Whether HTTP clients may give a session its lifetime.")
+    client_roles: tuple[str, ...] = _setting(("user",), "Roles that HTTP clients may write.")
+    client_data: bool | tuple[str, ...] = _setting(True, "Data fields that HTTP clients may set: all, none, or these.")
+    client_ttl: bool = _setting(False, "Let HTTP clients give a session its lifetime.")
     visible_roles: tuple[str, ...] = _setting(
-        ("user", "assistant", "tool"), "The roles whose messages HTTP clients see. A message without a role is seen."
+        ("user", "assistant", "tool"), "Roles whose messages HTTP clients see. A message without a role is always seen."
     )
 
     def __post_init__(self) -> None:
-        problems = [problem for name in fields(self) for problem in _problems(name, getattr(self, name.name))]
-        for name, prefix in (("PREFIX", self.prefix), ("CONVERSATION_PREFIX", self.conversation_prefix)):
-            if any(not character.isprintable() or character in "{}" for character in prefix):
-                problems.append(
-                    f"{name} holds a brace or a control character: choose plain text, such as 'chat:session:'"
-                )
-        if _overlap(self.prefix, self.conversation_prefix):
-            problems.append("CONVERSATION_PREFIX and PREFIX would share keys: choose another one")
+        problems = [problem for setting in fields(self) for problem in _bounds_problems(setting, self)]
+        problems += self._prefix_problems()
         problems += url_problems(self.url)
         if not self.client_roles:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
@@ -173,33 +188,51 @@ class Settings:
         if problems:
             raise ConfigurationError(problems)
 
+    def _prefix_problems(self) -> list[str]:
+        problems = [
+            f"{name} holds a brace or a control character: choose plain text, such as 'chat:session:'"
+            for name, prefix in (("PREFIX", self.prefix), ("CONVERSATION_PREFIX", self.conversation_prefix))
+            if not _is_plain(prefix)
+        ]
+        if _overlap(self.prefix, self.conversation_prefix):
+            problems.append("CONVERSATION_PREFIX and PREFIX would share keys: choose another one")
+        return problems
+
     def __hash__(self) -> int:
-        return hash((self.url, self.prefix))  # of all fields it takes longer, and each request looks a schema up by it
+        # A hash of all fields would take longer, and each request finds its schema by this one.
+        return hash((self.url, self.prefix))
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """What keys begin with, in all."""
+        """Beginnings of all keys."""
         return (self.prefix, self.conversation_prefix) if self.conversation_prefix else (self.prefix,)
 
 
 BESIDE = ("owner:", "alias:", "map:", "conversation:")
-"""What follows a prefix where something lies beside its sessions."""
+"""Words behind a prefix, in the keys that are no session's."""
+
+
+def _is_plain(prefix: str) -> bool:
+    return all(character.isprintable() and character not in "{}" for character in prefix)
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether keys that begin with the one prefix may be those of the other."""
-    return one == other or any(
-        long.startswith(short + word) for long, short in ((one, other), (other, one)) for word in BESIDE if short
-    )
+    """Tell whether keys with one prefix may be keys with the other."""
+    return one == other or _is_beside(one, other) or _is_beside(other, one)
+
+
+def _is_beside(prefix: str, longer: str) -> bool:
+    """Tell whether *longer* is *prefix* followed by a word for keys that are no session's."""
+    return bool(prefix) and any(longer.startswith(prefix + word) for word in BESIDE)
 
 
 def share_keys(one: Settings, other: Settings) -> bool:
-    """Whether two stores on one server would share keys."""
+    """Tell whether two stores on one server would share keys."""
     return any(_overlap(first, second) for first in one.prefixes for second in other.prefixes)
 
 
 def limits_of(settings: Settings) -> Limits:
-    """What *settings* say about how long sessions live, and how large they may get."""
+    """Read from *settings* how long sessions live, and how large they may get."""
     return Limits(
         ttl_ms=round(settings.ttl * 1000),
         ttl_complete_ms=round(settings.ttl_complete * 1000),
@@ -222,125 +255,157 @@ def load_settings(
     *,
     endpoints: Collection[str] = (),
 ) -> Settings:
-    """The settings of an app whose names begin with *prefix*.
+    """Load the settings of an app whose names begin with *prefix*.
 
     Args:
-        endpoints: Names that ``CONVSTORE_ROUTES`` may hold. Only the HTTP door knows them, which lies above.
+        endpoints: Names that ``CONVSTORE_ROUTES`` may hold. Only the HTTP door, which lies above, knows them.
 
     Raises:
-        ConfigurationError: Unknown names in *config* and bad values, all of them together. An unknown name in the
-            environment is only warned of: others write there too.
+        ConfigurationError: *config* has unknown names or bad values. The error lists all of them. An unknown name in the
+            environment is only a warning, since other programs write there too.
     """
     declared = {f"{prefix}_{setting.name.upper()}": setting for setting in fields(Settings)}
-    problems = [_unknown(key, declared) for key in config if key.startswith(f"{prefix}_") and key not in declared]
-    for key in environ:
-        if key.startswith(f"{prefix}_") and key not in declared:
-            _log.warning("in the environment, %s", _unknown(key, declared))
+    problems = [_unknown(key, declared) for key in _unknown_names(config, prefix, declared)]
+    for key in _unknown_names(environ, prefix, declared):
+        _log.warning("in the environment, %s", _unknown(key, declared))
 
-    values, common_problems = _common_names(environ)
-    if prefix != "CONVSTORE":  # a second store lies beside the first one, unless it is told otherwise
-        url = config.get("CONVSTORE_URL") or environ.get("CONVSTORE_URL")
-        values.update({"url": url} if isinstance(url, str) else {})
+    values, common_problems = _common_values(config, environ, prefix)
     problems += common_problems
     for key, setting in declared.items():
-        given = config.get(key)
         try:
-            if given is not None:
-                values[setting.name] = _converted(given, setting)
-            elif given := environ.get(key):
-                values[setting.name] = _parsed(given, setting)
-        except ValueError:
-            shown = "" if setting.metadata["secret"] else f", not {given!r}"
-            problems.append(f"{key} must be {_KINDS[str(setting.type)]}{shown}")
+            values |= _given_value(setting, config.get(key), environ.get(key))
+        except ValueError as error:
+            problems.append(f"{key} {error}")
             values.pop(setting.name, None)
     try:
         settings = Settings(**values)
     except ConfigurationError as error:
         problems += [f"{prefix}_{problem}" for problem in error.problems]
-    problems += [
-        f"{prefix}_ROUTES names {route!r}, which is no endpoint: choose from {', '.join(endpoints)}"
-        for route in _names(values.get("routes"))
-        if route not in endpoints
-    ]
+    problems += [f"{prefix}_{problem}" for problem in _routes_problems(values.get("routes"), endpoints)]
     if problems:
         raise ConfigurationError(problems)
     return settings
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else ()
+def _unknown_names(given: Mapping[str, Any], prefix: str, declared: Collection[str]) -> list[str]:
+    return [key for key in given if key.startswith(f"{prefix}_") and key not in declared]
 
 
-def _unknown(key: str, declared: Mapping[str, Any]) -> str:
+def _unknown(key: str, declared: Collection[str]) -> str:
     near = difflib.get_close_matches(key, declared, n=1, cutoff=0.7)
     return f"{key} is no setting" + (f": did you mean {near[0]}?" if near else "")
 
 
-def _common_names(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """URL and TTL from the names that apps without this package use, and what is wrong with them."""
+def _routes_problems(routes: Any, endpoints: Collection[str]) -> list[str]:
+    names = routes if isinstance(routes, tuple) else ()
+    return [
+        f"ROUTES names {name!r}, which is no endpoint: choose from {', '.join(endpoints)}"
+        for name in names
+        if name not in endpoints
+    ]
+
+
+# ---- the names that apps already use
+
+
+def _common_values(
+    config: Mapping[str, Any], environ: Mapping[str, str], prefix: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Find URL and TTL under other names, and the problems with these."""
     values: dict[str, Any] = {}
     problems = []
-    if environ.get("REDIS_URL"):
-        values["url"] = environ["REDIS_URL"]
-    elif any(environ.get(f"REDIS_{part}") for part in ("HOST", "PORT", "PASSWORD", "DB")):
-        host = environ.get("REDIS_HOST") or "localhost"
-        host = f"[{host}]" if ":" in host else host
-        port = environ.get("REDIS_PORT") or "6379"
-        # Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379 beside a service named redis.
-        port = port.rpartition(":")[2]
-        password = quote(environ.get("REDIS_PASSWORD", ""), safe="")
-        credentials = f":{password}@" if password else ""
-        values["url"] = f"redis://{credentials}{host}:{port}/{environ.get('REDIS_DB') or 0}"
-    if environ.get("REDIS_CONVERSATION_TTL"):
+    url = environ.get("REDIS_URL") or _url_of_parts(environ)
+    if prefix != "CONVSTORE":
+        # A second store lies beside the first one, unless its own settings say otherwise.
+        first = config.get("CONVSTORE_URL") or environ.get("CONVSTORE_URL")
+        url = first if isinstance(first, str) else url
+    if url:
+        values["url"] = url
+    ttl = environ.get("REDIS_CONVERSATION_TTL")
+    if ttl:
         try:
-            values["ttl"] = float(environ["REDIS_CONVERSATION_TTL"])
+            values["ttl"] = float(ttl)
         except ValueError:
-            problems.append(f"REDIS_CONVERSATION_TTL must be a number, not {environ['REDIS_CONVERSATION_TTL']!r}")
+            problems.append(f"REDIS_CONVERSATION_TTL must be a number, not {ttl!r}")
     return values, problems
 
 
-def _converted(value: object, setting: Field[Any]) -> Any:
-    """*value* from app.config as the setting's type; ValueError if it is of another one."""
+def _url_of_parts(environ: Mapping[str, str]) -> str | None:
+    """Build a URL from ``REDIS_HOST`` and its kin. None if the environment has none of them."""
+    host, port, password, database = (environ.get(f"REDIS_{part}") for part in ("HOST", "PORT", "PASSWORD", "DB"))
+    if not any((host, port, password, database)):
+        return None
+    host = host or "localhost"
+    if ":" in host:
+        host = f"[{host}]"
+    # Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379 beside a service named redis.
+    port = (port or "6379").rpartition(":")[2]
+    credentials = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{credentials}{host}:{port}/{database or 0}"
+
+
+# ---- values
+
+
+def _given_value(setting: Field[Any], configured: object, text: str | None) -> dict[str, Any]:
+    """Convert the value of ``app.config``, or else the text of the environment. Empty if neither is there.
+
+    Raises:
+        ValueError: The value is not of the setting's type. The text says which type that is.
+    """
+    given = (text or None) if configured is None else configured
+    try:
+        return {} if given is None else {setting.name: _converted(given, str(setting.type))}
+    except ValueError:
+        shown = "" if setting.metadata["secret"] else f", not {given!r}"
+        raise ValueError(f"must be {_KINDS[str(setting.type)]}{shown}") from None
+
+
+def _converted(value: object, kind: str) -> Any:
+    """Convert *value* to a type of ``_KINDS``. ValueError if the value is of another type."""
     if isinstance(value, str):
-        return _parsed(value, setting)
-    kind = str(setting.type)
+        return _parsed(value, kind)
     if isinstance(value, bool):
-        if "bool" in kind:
-            return value
-    elif (isinstance(value, int) and kind in ("int", "float")) or (isinstance(value, float) and kind == "float"):
-        return value
-    elif "tuple" in kind and isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
-        return tuple(value)
-    raise ValueError
+        is_right = "bool" in kind
+    elif isinstance(value, int):
+        is_right = kind in ("int", "float")
+    elif isinstance(value, float):
+        is_right = kind == "float"
+    else:
+        return _names(value, kind)
+    if not is_right:
+        raise ValueError
+    return value
 
 
-def _parsed(text: str, setting: Field[Any]) -> Any:
-    """*text* as the setting's type; ValueError if it is none."""
-    kind = str(setting.type)
+def _names(value: object, kind: str) -> tuple[str, ...]:
+    is_list = "tuple" in kind and isinstance(value, (list, tuple))
+    if not is_list or not all(isinstance(name, str) for name in value):  # type: ignore[attr-defined]
+        raise ValueError
+    return tuple(value)  # type: ignore[arg-type]
+
+
+def _parsed(text: str, kind: str) -> Any:
+    """Parse *text* as a type of ``_KINDS``. ValueError if the text is of another type."""
     if kind == "str":
         return text
     if kind == "int":
         return int(text)
     if kind == "float":
         return float(text)
-    if "bool" in kind:
-        word = text.strip().lower()
-        if word in ("1", "true", "yes", "on"):
-            return True
-        if word in ("0", "false", "no", "off"):
-            return False
-        if kind == "bool":
-            raise ValueError
+    word = text.strip().lower()
+    if "bool" in kind and word in (*_TRUE, *_FALSE):
+        return word in _TRUE
+    if kind == "bool":
+        raise ValueError
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _problems(setting: Field[Any], value: Any) -> list[str]:
-    choices = setting.metadata["choices"]
+def _bounds_problems(setting: Field[Any], settings: Settings) -> list[str]:
+    name, value, facts = setting.name.upper(), getattr(settings, setting.name), setting.metadata
+    choices = facts["choices"]
     if choices and value not in choices:
-        return [f"{setting.name.upper()} must be one of {', '.join(choices)}, not {value!r}"]
-    if setting.type not in ("int", "float"):
+        return [f"{name} must be one of {', '.join(choices)}, not {value!r}"]
+    if setting.type not in ("int", "float") or facts["minimum"] <= value <= facts["maximum"]:
         return []
-    minimum, maximum = setting.metadata["minimum"], setting.metadata["maximum"]
-    if minimum <= value <= maximum:
-        return []
-    return [f"{setting.name.upper()} must be {minimum:.12g} to {maximum:.12g}, not {value!r}"]
+    return [f"{name} must be {facts['minimum']:.12g} to {facts['maximum']:.12g}, not {value!r}"]

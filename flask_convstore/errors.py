@@ -1,33 +1,33 @@
-"""The errors: one tree, and each says whether anything was written.
+"""The errors, in one tree. Each error says whether anything was written.
 
 ConvstoreError
-├── ConfigurationError        the settings do not fit; raised by init_app
-├── InvalidInput              a value that is not accepted as it is
-│   ├── InvalidSessionId
-│   ├── NotSerializable       JSON cannot hold it
-│   │   └── TooDeep           nested too deep, or containing itself
-│   ├── TokenReused           the token came before, with another request
-│   └── TooLarge              over a limit
-├── SessionNotFound           none, expired, or another owner's: they cannot be told apart
+├── ConfigurationError        unknown or bad settings, found by init_app
+├── InvalidInput              a value is not accepted
+│   ├── InvalidSessionId      no session can have this id
+│   ├── NotSerializable       JSON cannot hold a value
+│   │   └── TooDeep           a value is nested too deep, or contains itself
+│   ├── TokenReused           the token belongs to another request
+│   └── TooLarge              a limit is passed
+├── SessionNotFound           no such session, or expired, or another owner's
 │   └── MessageNotFound       the session has no such message
-├── TooManyTurns              the owner begins turns faster than it may
-├── TooManySessions           the owner has as many as it may have
+├── TooManyTurns              the owner begins too many turns in a minute
+├── TooManySessions           the owner has as many sessions as an owner may have
 ├── CrossOrigin               a page of another site would change something
-├── Forbidden                 another owner shares it: it may be read, or written to, but not this
-├── OwnerRequired             nobody in particular is calling, and this is about the caller's own
-├── SessionExists             there is one already, where only a new one was wanted
-├── ConflictError             somebody else wrote first
-├── SessionMoved              its conversation goes on in another session
+├── Forbidden                 another owner shares the session, but not for this
+├── OwnerRequired             the call needs an owner
+├── SessionExists             the id of a new session is taken
+├── ConflictError             another write has changed the same thing
+├── SessionMoved              the conversation continues in another session
 ├── TurnInProgress            another turn of the session is in progress
-├── TurnLost                  another turn has taken over; the reply was not written
-│   └── TurnEnded             the turn of this token was ended before: here is the reply (``exchanges``)
-├── ReplyFailed               the reply handler raised; the user's message is stored
-├── Unstorable                what the app left in a mapping cannot be stored
-├── NotInstalled              an optional package is needed
-└── StoreError
-    ├── StoreUnavailable      no answer in time; the call may be repeated
-    ├── StoreMisconfigured    refused: password, permissions, not a Redis
-    └── CorruptValue          what is stored is not what we wrote
+├── TurnLost                  another turn has taken over, and the reply was not written
+│   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
+├── ReplyFailed               the reply handler failed, and the user's message is stored
+├── Unstorable                a value in a mapping cannot be stored
+├── NotInstalled              an optional package is missing
+└── StoreError                the store failed
+    ├── StoreUnavailable      no answer in time, and the call may be repeated
+    ├── StoreMisconfigured    the server refuses us: a password, a permission, or no Redis
+    └── CorruptValue          a stored value is not ours
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from typing import Any
 
 
 class ConvstoreError(Exception):
-    """The root.
+    """Base of all errors.
 
     Attributes:
-        written: False, nothing was written; True, it was; None, it cannot be known.
-        retry_after_ms: When to try again, if that helps; None: it does not.
+        written: True if something was written, False if nothing was. None if nobody can know.
+        retry_after_ms: Time to wait before a retry. None if a retry does not help.
     """
 
     written: bool | None = False
     retry_after_ms: int | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What a client may know beside the text, as values of JSON."""
+        """Return the facts that a client may know beside the text, as JSON values."""
         return {}
 
 
 @contextlib.contextmanager
 def behind_a_write() -> Iterator[None]:
-    """What goes wrong in this block comes behind a write that is done: the error says so."""
+    """Mark every error in this block as one that comes after a write."""
     try:
         yield
     except ConvstoreError as error:
@@ -64,10 +64,10 @@ def behind_a_write() -> Iterator[None]:
 
 
 class ConfigurationError(ConvstoreError):
-    """One or more settings are unknown or bad; lists them all.
+    """Settings are unknown or bad. The error lists all of them.
 
     Attributes:
-        problems: One sentence for each.
+        problems: One sentence for each setting.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -79,7 +79,7 @@ class InvalidInput(ConvstoreError, ValueError):
     """A value is not accepted.
 
     Attributes:
-        path: Where in the value, as in ``data.profile[3]``; empty for the whole.
+        path: Place in the value, as in ``data.profile[3]``. Empty for the whole value.
     """
 
     def __init__(self, reason: str, path: str = "") -> None:
@@ -92,14 +92,14 @@ class InvalidInput(ConvstoreError, ValueError):
 
 
 class InvalidSessionId(InvalidInput):
-    """A session id is 1 to 200 characters, none of them a control character, and not a reserved word."""
+    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word."""
 
     def facts(self) -> dict[str, Any]:
-        return {}  # to a client it is a session that is not there
+        return {}  # a client is told that there is no such session
 
 
 class NotSerializable(InvalidInput, TypeError):
-    """JSON cannot hold a value; *path* says where it is. Nothing was written."""
+    """JSON cannot hold a value. ``path`` is its place. Nothing was written."""
 
 
 class TooDeep(NotSerializable):
@@ -111,7 +111,7 @@ class TokenReused(InvalidInput):
 
     def __init__(
         self,
-        reason: str = "this token came before with another request; nothing was written: give each request its own",
+        reason: str = "this token came before with another request. Give each request its own. Nothing was written.",
         path: str = "token",
     ) -> None:
         super().__init__(reason, path)
@@ -121,82 +121,86 @@ class TooLarge(InvalidInput):
     """A limit is passed. Nothing was written.
 
     Attributes:
-        limit: The limit.
-        size: What was given, or what it would have become, in the same unit.
+        limit: The largest size that is allowed.
+        size: The size that was given, or that would have come about, in the same unit.
     """
 
     def __init__(self, reason: str, path: str = "", *, limit: int, size: int) -> None:
         self.limit = limit
         self.size = size
-        super().__init__(f"{reason}: {size:,} instead of {limit:,} at most; nothing was written", path)
+        super().__init__(f"{reason}: {size:,}, at most {limit:,} are allowed. Nothing was written.", path)
 
     def facts(self) -> dict[str, Any]:
         return {"limit": self.limit, "size": self.size}
 
 
 def too_many_messages(limit: int, size: int) -> TooLarge:
-    """The session would get more messages than ``CONVSTORE_MAX_HISTORY`` allows."""
+    """Say that the session would get more messages than ``CONVSTORE_MAX_HISTORY`` allows."""
     return TooLarge("the session would have too many messages", limit=limit, size=size)
 
 
 def too_many_fields(limit: int, size: int) -> TooLarge:
-    """One write has more data fields than a session may have."""
+    """Say that one write has more data fields than a session may have."""
     return TooLarge("there are too many data fields", limit=limit, size=size)
 
 
 def data_too_large(limit: int, size: int) -> TooLarge:
-    """The data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
+    """Say that the data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
     return TooLarge("the data is too large in bytes of JSON", limit=limit, size=size)
 
 
 def stored_data_too_large(limit: int, size: int) -> TooLarge:
-    """The data of the session would become larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
+    """Say that the data of the session would become larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
     return TooLarge("the data would be too large in bytes of JSON", limit=limit, size=size)
 
 
 def session_too_large(limit: int, size: int) -> TooLarge:
-    """The session would become larger than ``CONVSTORE_MAX_SESSION_BYTES`` allows."""
+    """Say that the session would become larger than ``CONVSTORE_MAX_SESSION_BYTES`` allows."""
     return TooLarge("the session would be too large in bytes of JSON", limit=limit, size=size)
 
 
 def message_too_large(limit: int, size: int, path: str = "") -> TooLarge:
-    """A message is larger than ``CONVSTORE_MAX_MESSAGE_BYTES`` allows."""
+    """Say that a message is larger than ``CONVSTORE_MAX_MESSAGE_BYTES`` allows."""
     return TooLarge("the message is too large in bytes of JSON", path, limit=limit, size=size)
 
 
 def body_too_large(limit: int, size: int) -> TooLarge:
-    """The body of a request is larger than the settings allow."""
+    """Say that the body of a request is larger than the settings allow."""
     return TooLarge("the body is too large in bytes", limit=limit, size=size)
 
 
 class SessionNotFound(ConvstoreError, LookupError):
-    """No such session for this owner, or it has expired."""
+    """This owner has no such session, or the session has expired."""
 
     def __init__(self, session_id: str, message: str = "") -> None:
         self.session_id = session_id
-        gone = f"no session {session_id!r}, or it was deleted or has expired; nothing was written"
-        super().__init__(message or f"{gone} (saving a plain dict starts it anew)")
+        gone = f"session {session_id!r} does not exist, was deleted or has expired"
+        super().__init__(message or f"{gone}. Save a plain dict to start the session anew. Nothing was written.")
 
 
 class MessageNotFound(SessionNotFound):
-    """The session has no such message, or not any more.
+    """The session has no such message, or no longer.
 
     Attributes:
-        seq: Its number.
+        seq: Number of the message.
     """
 
     def __init__(self, session_id: str, seq: int) -> None:
-        super().__init__(session_id, f"session {session_id!r} has no message {seq}; nothing was written")
+        super().__init__(session_id, f"session {session_id!r} has no message {seq}. Nothing was written.")
         self.seq = seq
 
 
 class Forbidden(ConvstoreError):
-    """Another owner shares the session: a reader may not write, a writer not delete or share it. Nothing was written."""
+    """Another owner shares the session, but not for this. A reader may not write. A writer may not delete or share.
+
+    Nothing was written.
+    """
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         super().__init__(
-            f"session {session_id!r} is another owner's, who shares it, but not for this; nothing was written: ask them"
+            f"session {session_id!r} belongs to another owner, who does not share it for this. Ask the owner. "
+            "Nothing was written."
         )
 
 
@@ -204,14 +208,12 @@ class TooManySessions(ConvstoreError):
     """The owner has as many sessions as ``CONVSTORE_MAX_SESSIONS`` allows. Nothing was written.
 
     Attributes:
-        limit: How many that is.
+        limit: Number of sessions that an owner may have.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(
-            f"there are {limit} sessions, the most that an owner may have; nothing was written: delete one"
-        )
+        super().__init__(f"the owner has {limit} sessions, and may have no more. Delete one. Nothing was written.")
 
     def facts(self) -> dict[str, Any]:
         return {"limit": self.limit}
@@ -221,62 +223,62 @@ class TooManyTurns(ConvstoreError):
     """The owner begins more turns a minute than ``CONVSTORE_MAX_TURNS_PER_MINUTE`` allows. Nothing was written.
 
     Attributes:
-        retry_after_ms: When the next one may begin.
+        retry_after_ms: Time until the next turn may begin.
     """
 
     retry_after_ms: int
 
     def __init__(self, retry_after_ms: int) -> None:
         self.retry_after_ms = retry_after_ms
-        super().__init__(f"too many turns; nothing was written: try again in {retry_after_ms / 1000:.1f} s")
+        super().__init__(f"too many turns. Try again in {retry_after_ms / 1000:.1f} s. Nothing was written.")
 
 
 class CrossOrigin(ConvstoreError):
-    """A page of another site would change something in the name of the browser's owner. Nothing was written."""
+    """A page of another site would change something in the name of this browser's owner. Nothing was written."""
 
     def __init__(self) -> None:
-        super().__init__("the request comes from a page of another origin; nothing was written")
+        super().__init__("the request comes from a page of another origin. Nothing was written.")
 
 
 class OwnerRequired(ConvstoreError):
-    """What is asked for belongs to an owner, and nobody in particular is calling."""
+    """The call needs an owner, and nobody in particular is calling. Nothing was written."""
 
     def __init__(self) -> None:
-        super().__init__("nobody in particular is calling: this needs an owner; nothing was written: pass owner=")
+        super().__init__("This call needs an owner: log in or pass owner=. Nothing was written.")
 
 
 class SessionExists(ConvstoreError):
-    """There is such a session already. Nothing was written."""
+    """The id of a new session is taken. Nothing was written."""
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r} exists already; nothing was written: name another id")
+        super().__init__(f"session {session_id!r} exists already. Choose another id. Nothing was written.")
 
 
 class SessionMoved(ConvstoreError):
-    """The conversation was compacted and goes on in another session; this one takes no messages. Nothing was written.
+    """The conversation was compacted and continues in another session. This one takes no messages. Nothing was written.
 
     Attributes:
-        moved_to: The id of the session in which it goes on.
+        moved_to: Id of the session in which the conversation continues.
     """
 
     def __init__(self, session_id: str, moved_to: str) -> None:
         self.session_id = session_id
         self.moved_to = moved_to
-        super().__init__(f"session {session_id!r} goes on as {moved_to!r}; nothing was written: use that one")
+        super().__init__(f"session {session_id!r} continues as {moved_to!r}. Use that session. Nothing was written.")
 
     def facts(self) -> dict[str, Any]:
         return {"session_id": self.moved_to}
 
 
 class ConflictError(ConvstoreError):
-    """Somebody else changed the same thing meanwhile. Nothing was written; load the session again and repeat the change.
+    """Another write has changed the same thing. Load the session again and repeat the change. Nothing was written.
 
     Attributes:
-        what: ``version``, ``history``, or the name of a data field.
-        is_field: It is a data field, whatever its name.
-        expected: The version this write was made for; None if it named none.
-        actual: The version the session has.
+        what: ``version``, ``history``, ``message``, or the name of a data field.
+        is_field: ``what`` is a data field, even if its name is ``version``.
+        expected: Version that this write was made for. None if the write named none.
+        actual: Version of the session.
     """
 
     def __init__(
@@ -289,8 +291,8 @@ class ConflictError(ConvstoreError):
         self.actual = actual
         versions = f"version {actual} now" if expected is None else f"version {expected} expected, {actual} found"
         super().__init__(
-            f"session {session_id!r}: {what} was changed by another write ({versions}); nothing was written: load it again "
-            "and repeat the change"
+            f"session {session_id!r}: {what} was changed by another write ({versions}). Load the session again and repeat "
+            "the change. Nothing was written."
         )
 
 
@@ -298,7 +300,7 @@ class TurnInProgress(ConvstoreError):
     """Another turn of this session is in progress, or the first attempt at this one. Nothing was written.
 
     Attributes:
-        retry_after_ms: When its lease ends if nobody renews it.
+        retry_after_ms: Time until the other turn's lease ends, if nobody renews the lease.
     """
 
     retry_after_ms: int
@@ -306,47 +308,54 @@ class TurnInProgress(ConvstoreError):
     def __init__(self, session_id: str, retry_after_ms: int) -> None:
         self.session_id = session_id
         self.retry_after_ms = retry_after_ms
-        super().__init__(f"session {session_id!r}: a turn is in progress; nothing was written: try again later")
+        super().__init__(f"session {session_id!r}: a turn is in progress. Try again later. Nothing was written.")
 
 
 class TurnLost(ConvstoreError):
-    """The turn is not ours any more: another one has taken over, or written behind its message. Nothing was written."""
+    """Another turn has taken over, or has written behind this turn's message. Nothing was written."""
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r}: another turn has taken over; this reply was not written")
+        super().__init__(f"session {session_id!r}: another turn has taken over. This reply was not written.")
 
 
 class ReplyFailed(ConvstoreError):
-    """The reply handler raised, or returned what is no reply. The user's message is stored."""
+    """The reply handler raised, or did not return a reply. The user's message is stored."""
 
     written = True
 
     def __init__(self, session_id: str, reason: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r}: {reason}; the user's message is stored")
+        super().__init__(f"session {session_id!r}: {reason}. The user's message is stored.")
 
     def facts(self) -> dict[str, Any]:
         return {"session_id": self.session_id}
 
 
 class Unstorable(ConvstoreError):
-    """What the app has put into a session through a mapping cannot be stored. Only clients are told of it by this error."""
+    """A value that the app has put into a mapping cannot be stored. Clients see this error, the app sees the cause."""
 
 
 class NotInstalled(ConvstoreError):
-    """What is asked for needs an optional package, which is not there."""
+    """The call needs an optional package, which is missing."""
 
 
 class StoreError(ConvstoreError):
-    """The store itself failed."""
+    """The store failed."""
+
+
+_EFFECTS = {
+    True: "The write is done.",
+    False: "Nothing was written.",
+    None: "The write may be done. To repeat it, append with the same token or save the same session again.",
+}
 
 
 class StoreUnavailable(StoreError):
-    """No answer in time, or the server refuses work for now. The call may be repeated, a write with the same token.
+    """No answer came in time, or the server refuses work for now. Repeat the call, a write with the same token.
 
     Attributes:
-        is_down: Nobody answers, or nobody who could serve anything.
+        is_down: No server answers, or none that could serve anything.
     """
 
     retry_after_ms = 1000
@@ -355,28 +364,22 @@ class StoreUnavailable(StoreError):
         self.reason = reason
         self.written = written
         self.is_down = is_down
-        effect = "it is written" if written else "nothing was written"
-        if written is None:
-            effect = (
-                "a write may have happened: to repeat it, append with the same token or save the same session again"
-            )
-        super().__init__(f"{reason}; {effect}")
+        super().__init__(f"{reason}. {_EFFECTS[written]}")
 
 
 class StoreMisconfigured(StoreError):
-    """The server refuses us: a wrong password, a missing permission, or it is no Redis. Repeating does not help, until
-    somebody has mended it."""
+    """The server refuses us: a wrong password, a missing permission, or no Redis. Somebody has to mend this first."""
 
     retry_after_ms = 60_000
 
 
 class CorruptValue(StoreError):
-    """A stored value is not what we write; only this session is affected.
+    """A stored value is not ours. Only this session is affected.
 
     Attributes:
-        key: Where it lies in the store.
+        key: Key of the value in the store.
     """
 
     def __init__(self, key: str, reason: str) -> None:
         self.key = key
-        super().__init__(f"{key}: {reason}; nothing was written: restore or remove the key")
+        super().__init__(f"{key}: {reason}. Restore or remove the key. Nothing was written.")

@@ -13,7 +13,6 @@ from redis.cluster import RedisCluster
 
 from .app import current, request_end
 from .app.namespaces import Namespace, Namespaces
-from .app.state import AppState, make_state
 from .config import load_settings, share_keys
 from .domain.results import Health
 from .domain.types import ANY, CALLER, Owner, Scope
@@ -21,8 +20,7 @@ from .domain.validation import check_name, check_whole
 from .errors import ConfigurationError
 from .http.anonymous_owner import AnonymousOwners
 from .http.blueprint import make_blueprint
-from .http.door import Door
-from .http.openapi.document import Served, add
+from .http.door import Door, Served
 from .http.routes import ENDPOINTS
 from .mapping.converters import converter_of
 from .mapping.mapping import SessionMapping
@@ -30,11 +28,12 @@ from .operations.access import Access
 from .operations.conversations import Conversations
 from .operations.replies import Replier
 from .operations.turns import Turn
-from .stores.redis.cluster import LazyCluster
 from .urls import masked
 
 if TYPE_CHECKING:
     from apispec import APISpec
+
+    from .app.state import AppState
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
 
@@ -87,6 +86,8 @@ class ConversationStore(Conversations):
         Raises:
             ConfigurationError: Settings are unknown or bad (all of them are listed), or the name is taken.
         """
+        from .app.state import make_state  # brings every store, and SQLite
+
         states: dict[str, AppState] = app.extensions.setdefault(current.KEY, {})
         if self.name in states and states[self.name].convstore is not self:
             raise ConfigurationError(
@@ -120,6 +121,8 @@ class ConversationStore(Conversations):
     @property
     def client(self) -> redis.Redis | None:
         """The Redis client of the current app. None for ``memory://``. A Cluster has a ``RedisCluster``."""
+        from .stores.redis.cluster import LazyCluster
+
         client = self._state().client
         return client.get()[0] if isinstance(client, LazyCluster) else client
 
@@ -211,6 +214,8 @@ class ConversationStore(Conversations):
         Raises:
             InvalidInput: The document is of an older version.
         """
+        from .http.openapi.document import add  # brings the forms, and so marshmallow
+
         for name, blueprint in current.app().blueprints.items():
             if blueprint is self.blueprint:
                 add(spec, self._served(name), f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.")

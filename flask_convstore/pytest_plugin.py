@@ -18,7 +18,6 @@ import pytest
 import redis
 
 from .config import Settings
-from .stores.connect import connect
 
 
 @pytest.fixture
@@ -40,6 +39,8 @@ def convstore_valkey(monkeypatch: pytest.MonkeyPatch, _convstore_server: tuple[s
 @pytest.fixture(scope="session")
 def _convstore_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, redis.Redis]]:
     """One server for all tests; it stops by itself when the last of its users is gone."""
+    from .stores.connect import connect  # every run of pytest imports this module
+
     url = f"embedded://{tmp_path_factory.mktemp('convstore')}"
     client = connect(Settings(url=url), Path())
     yield url, client

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 
 from .app.current import KEY
-from .app.state import AppState
 from .domain.results import Receipt
 from .domain.types import CALLER, Owner, Scope
 from .extension import ConversationStore
 from .sessions.content import Content
 from .sessions.session import AnySession
+
+if TYPE_CHECKING:
+    from .app.state import AppState
 
 _NAME = "convstore"
 """The name of a store that was given none."""

@@ -1,7 +1,7 @@
-"""Signals (blinker): what happened to the sessions and to the store, for whoever wants to know.
+"""Signals (blinker) for what happens to the sessions and to the store.
 
 The sender is the Flask application. Every signal comes with ``convstore`` (the extension) and ``namespace`` ("" for the
-sessions, ``map:<name>`` for a mapping, ``conversations``); the texts of messages are in none of them.
+sessions, ``map:<name>`` for a mapping, ``conversations``). No signal has the text of a message.
 
 | signal              | also comes with                     | when                                                   |
 | ------------------- | ----------------------------------- | ------------------------------------------------------ |
@@ -15,8 +15,8 @@ sessions, ``map:<name>`` for a mapping, ``conversations``); the texts of message
 | store_degraded      | reason                              | the store does not answer, after it did                |
 | store_recovered     |                                     | it answers again                                       |
 
-They are sent once for each write, by the process that made it, after it was acknowledged; none for a repeat. *owner* is what
-the call was made for: a name, None or ``ANY``. What a receiver raises is logged and goes no further: the write is done.
+Each write sends its signal once, from the process of the write, after the acknowledgement. A repeat sends none. *owner* is
+the owner of the call: a name, None or ``ANY``. An error of a receiver is logged and goes no further: the write is done.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ store_degraded = _signals.signal("store-degraded")
 store_recovered = _signals.signal("store-recovered")
 
 Send = Callable[..., None]
-"""Sends a signal with what it also comes with; the sender is known."""
+"""Function that sends a signal with its facts. The sender is known."""
 
 
 def sender(app: Any, **known: Any) -> Send:
-    """What sends signals of *app*, with what is *known* of all of them."""
+    """Make a function that sends signals of *app*. Every signal comes with *known*."""
 
     def send(signal: NamedSignal, **facts: Any) -> None:
         if not signal.receivers:

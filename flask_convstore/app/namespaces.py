@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import YEARS, Settings
 from ..domain.validation import check_lifetime
 from ..errors import InvalidInput
 from ..operations.access import Backend
-from .state import AppState
+
+if TYPE_CHECKING:
+    from .state import AppState
 
 
 class Namespace:

@@ -1,4 +1,4 @@
-"""Owners for browsers that nobody has logged in with: a random name in a signed cookie."""
+"""Owners for browsers without a login: a random name in a signed cookie."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from ..errors import ConfigurationError, CrossOrigin
 
 _LIFETIME_SECONDS = 365 * 24 * 3600
 _RENEWED_AFTER_SECONDS = 30 * 24 * 3600
-"""A cookie lives for a year from the last time it was given, and is given anew after a month."""
+"""A cookie lives for a year. After a month the browser gets a new one with the same owner."""
 
 _UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
-"""What a form, or a script of another site, may send anywhere: Fetch, CORS-safelisted request-header, and no body at all."""
+"""Media types that a form or a script of another site may send anywhere (Fetch, CORS-safelisted request-header). Or none."""
 
 
 class _Found(NamedTuple):
-    """The owner of a request, and whether the browser is to be given the cookie."""
+    """Owner of a request.
+
+    Attributes:
+        is_due: The response has to bring the cookie.
+    """
 
     owner: str
     is_due: bool
 
 
 class AnonymousOwners:
-    """The anonymous owners of one store.
+    """Anonymous owners of one store.
 
     Args:
-        name: The store's; its cookie is ``<name>_owner``.
+        name: Name of the store. The cookie is ``<name>_owner``.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,7 +43,7 @@ class AnonymousOwners:
         self._attribute = f"_flask_convstore_{name}_owner"
 
     def current(self) -> str:
-        """The owner of the current request: that of its cookie, or a new one, whose cookie goes with the response.
+        """Find the owner of the current request in its cookie, or make a new one. The response brings the new cookie.
 
         Raises:
             ConfigurationError: The app has no SECRET_KEY.
@@ -51,7 +55,7 @@ class AnonymousOwners:
         return found.owner
 
     def write(self, response: Response) -> Response:
-        """Let *response* bring the cookie, if it is due."""
+        """Add the cookie to *response*, if one is due."""
         found: _Found | None = getattr(request, self._attribute, None)
         if found:
             response.vary.add("Cookie")
@@ -68,9 +72,9 @@ class AnonymousOwners:
         return response
 
     def check_origin(self) -> None:
-        """A browser sends cookies along with what other sites let it send: they may not change anything.
+        """Refuse a change that a page of another site requests, with the cookies that the browser sends along.
 
-        Cookies that are not ours count where a browser sends the request without asking the host first (CORS).
+        A cookie of the host's counts too, where a browser sends the request without asking the host first (CORS).
 
         Raises:
             CrossOrigin: The request would change something, and comes from a page of another origin.

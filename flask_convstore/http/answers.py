@@ -1,6 +1,7 @@
 """Values > JSON: sessions and messages as clients see them.
 
-Each answer is declared once, as a ``TypedDict``. mypy holds the code to it, and the OpenAPI document is made of it.
+Each answer is declared once, as a ``TypedDict``. mypy checks the code against the declaration, and the OpenAPI document is
+generated from it.
 """
 
 from __future__ import annotations
@@ -15,32 +16,30 @@ from ..domain.results import Summary
 from ..sessions.session import AnySession
 from .json_schema import Positive, Time, Whole
 
-_Degraded = Annotated[Literal[True], "Only while the store is away: the fallback has answered."]
+_Degraded = Annotated[Literal[True], "Only present while the store is away and the fallback answers."]
 _SessionId = Annotated[str, "The session's id."]
 _Version = Annotated[Positive, "Counts the writes to the session."]
 _Data = Annotated[dict[str, Any], "The app's own fields."]
 
 
 class TokensJson(TypedDict):
-    """What messages cost, in tokens of a model, as far as that was told."""
+    """Cost of messages in tokens of a model, as far as the app has told."""
 
     input: Annotated[Whole, "Tokens read."]
     output: Annotated[Whole, "Tokens written."]
 
 
 class MessageJson(TypedDict):
-    """A message's body, with what is known about it; those names win over the body's."""
+    """A message's body and its envelope. Names of the envelope win over names of the body."""
 
-    id: Annotated[str, "Made of its seq.", {"pattern": r"^msg-\d+$"}]
-    seq: Annotated[Positive, "Its number in the session, never used again."]
-    role: NotRequired[Annotated[Any, "Who says it: user, assistant, …"]]
-    content: NotRequired[Annotated[Any, "What it says: a text, or parts."]]
-    created_at: Annotated[Time, "When it was accepted. RFC 3339, UTC."]
-    edited_at: NotRequired[Annotated[Time, "When its content was last replaced. RFC 3339, UTC."]]
-    metadata: NotRequired[Annotated[dict[str, Any], "What was given beside the body."]]
-    status: NotRequired[
-        Annotated[str, "How its turn or its content ended, if not as usual: unanswered, failed, redacted, …"]
-    ]
+    id: Annotated[str, "Id of the message, made from `seq`.", {"pattern": r"^msg-\d+$"}]
+    seq: Annotated[Positive, "Number of the message in its session, never used again."]
+    role: NotRequired[Annotated[Any, "Speaker: user, assistant, …"]]
+    content: NotRequired[Annotated[Any, "A text, or parts."]]
+    created_at: Annotated[Time, "Time of acceptance. RFC 3339, UTC."]
+    edited_at: NotRequired[Annotated[Time, "Time of the last edit. RFC 3339, UTC."]]
+    metadata: NotRequired[Annotated[dict[str, Any], "Metadata that came with the body."]]
+    status: NotRequired[Annotated[str, "Unusual end of its turn or its content: unanswered, failed, redacted, …"]]
     tokens: NotRequired[TokensJson]
 
 
@@ -49,18 +48,18 @@ class SummaryJson(TypedDict):
 
     session_id: _SessionId
     version: _Version
-    created_at: Annotated[Time, "When it was started. RFC 3339, UTC."]
-    updated_at: Annotated[Time, "When it was last written to. RFC 3339, UTC."]
-    expires_at: Annotated[Time, "When it ends, unless it is used before. RFC 3339, UTC."]
-    message_count: Annotated[Whole, "How many messages it has, shown or not."]
-    title: Annotated[str | None, "Made of the first message, unless it was set."]
+    created_at: Annotated[Time, "Time of the start. RFC 3339, UTC."]
+    updated_at: Annotated[Time, "Time of the last write. RFC 3339, UTC."]
+    expires_at: Annotated[Time, "Time of the end, unless the session is used before. RFC 3339, UTC."]
+    message_count: Annotated[Whole, "Number of messages, shown or not."]
+    title: Annotated[str | None, "Title that was set, or the beginning of the first message."]
     tokens: NotRequired[TokensJson]
 
 
 class UpdatedJson(SummaryJson):
     """A session without its history."""
 
-    moved_to: NotRequired[Annotated[str, "Where the conversation goes on, if it was compacted: another session's id."]]
+    moved_to: NotRequired[Annotated[str, "Id of the session in which a compacted conversation continues."]]
     data: _Data
     degraded: NotRequired[_Degraded]
 
@@ -75,14 +74,14 @@ class SessionsJson(TypedDict):
     """A page of sessions."""
 
     sessions: Annotated[list[SummaryJson], "By their last interaction."]
-    next: Annotated[str | None, "The next page's `cursor`; null: there is none."]
+    next: Annotated[str | None, "`cursor` of the next page. Null on the last page."]
 
 
 class MessagesJson(TypedDict):
     """A page of messages."""
 
     messages: Annotated[list[MessageJson], "Oldest first."]
-    next: Annotated[int | None, "The `before` of the page before this one; null: there is none.", {"minimum": 1}]
+    next: Annotated[int | None, "`before` of the page before this one. Null on the oldest page.", {"minimum": 1}]
     degraded: NotRequired[_Degraded]
 
 
@@ -92,8 +91,8 @@ class ExchangeJson(TypedDict):
     session_id: _SessionId
     version: _Version
     message: Annotated[MessageJson | None, "Null if clients do not see messages of its role."]
-    reply: Annotated[MessageJson | None, "Null if there is none, or clients do not see it."]
-    previous: NotRequired[Annotated[MessageJson | None, "The message before, if its turn was cut short."]]
+    reply: Annotated[MessageJson | None, "Null without a reply, or if clients do not see it."]
+    previous: NotRequired[Annotated[MessageJson | None, "The message before, if its turn was interrupted."]]
     degraded: NotRequired[_Degraded]
 
 
@@ -114,25 +113,25 @@ class DeletedJson(TypedDict):
 
 
 class DeletedAllJson(TypedDict):
-    """What was deleted."""
+    """Result of deleting an owner's sessions."""
 
-    deleted: Annotated[Whole, "How many sessions."]
-    complete: Annotated[bool, "False: there are more; ask again."]
+    deleted: Annotated[Whole, "Number of deleted sessions."]
+    complete: Annotated[bool, "False if sessions are left. Repeat the request then."]
 
 
 class ImportedJson(TypedDict):
-    """What was taken in."""
+    """Result of an import."""
 
-    imported: Annotated[Whole, "How many sessions; those that were there are not."]
+    imported: Annotated[Whole, "Number of new sessions, without those that existed already."]
 
 
 class HealthJson(TypedDict):
-    """Whether sessions can be served."""
+    """Health of the store."""
 
     connected: Annotated[bool, "The store answers."]
-    latency_ms: Annotated[float | None, "How long that took; null: it does not.", {"minimum": 0}]
-    degraded: Annotated[bool, "The fallback is serving, or its writes are waiting."]
-    pending: Annotated[Whole, "Writes of this host that wait to reach the store."]
+    latency_ms: Annotated[float | None, "Time of an answer. Null if the store does not answer.", {"minimum": 0}]
+    degraded: Annotated[bool, "The fallback answers, or its writes wait for the store."]
+    pending: Annotated[Whole, "Number of this host's writes that wait for the store."]
 
 
 class _TokensPart(TypedDict):
@@ -145,12 +144,12 @@ class _MovedPart(TypedDict):
 
 
 def session_json(session: AnySession, history: list[MessageJson], data: dict[str, Any]) -> SessionJson:
-    """A session as clients see it; *history* is messages as JSON, *data* its fields."""
+    """Show a session with its messages and its data fields."""
     return {**updated_json(session, data), "history": history}
 
 
 def updated_json(session: AnySession, data: dict[str, Any]) -> UpdatedJson:
-    """A session without its history."""
+    """Show a session without its history."""
     return {
         "session_id": session.session_id,
         "version": session.version,
@@ -166,7 +165,7 @@ def updated_json(session: AnySession, data: dict[str, Any]) -> UpdatedJson:
 
 
 def summary_json(summary: Summary) -> SummaryJson:
-    """A session as a list shows it."""
+    """Show a session in a list."""
     return {
         "session_id": summary.session_id,
         "version": summary.version,
@@ -185,7 +184,7 @@ def _tokens_part(usage: Usage | None) -> _TokensPart:
 
 
 def _tokens_json(usage: Usage | None) -> TokensJson | None:
-    """What messages cost, if that was told."""
+    """Show the cost of messages. None if the app has told none."""
     return {"input": usage.input, "output": usage.output} if usage and any(usage) else None
 
 
@@ -194,7 +193,7 @@ def _moved_part(moved_to: str | None) -> _MovedPart:
 
 
 def message_json(message: Message) -> MessageJson:
-    """A message as clients see it. The envelope wins over the body's keys; a body that is no object is ``content``."""
+    """Show a message. The envelope wins over the body's keys. A body that is no object is the ``content``."""
     body = message.body if isinstance(message.body, dict) else {"content": message.body}
     envelope: MessageJson = {"id": message.id, "seq": message.seq, "created_at": timestamp(message.created_at)}
     if message.metadata is not None:
@@ -206,16 +205,16 @@ def message_json(message: Message) -> MessageJson:
         envelope["tokens"] = tokens
     if message.edited_at is not None:
         envelope["edited_at"] = timestamp(message.edited_at)
-    # The id and the seq come first, whatever the body has.
+    # Id and seq stand first, and body keys of these names lose.
     return cast(MessageJson, {"id": message.id, "seq": message.seq, **body, **envelope})
 
 
 def is_visible(message: Message, settings: Settings) -> bool:
-    """Whether clients see a message: its role is a visible one, or it has none."""
+    """Tell whether clients see a message. A message without a role is always seen."""
     role = message.get("role")
     return role is None or role in settings.visible_roles
 
 
 def timestamp(time: datetime) -> str:
-    """RFC 3339, UTC, milliseconds."""
+    """Write a time as RFC 3339, in UTC, with milliseconds."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

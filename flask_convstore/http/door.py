@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from werkzeug.routing import Rule
+
+from ..config import Settings
 from ..domain.results import Health
 from ..domain.types import Owner, Scope
 from ..operations.access import Access
 from ..operations.replies import Replier
-from .openapi.document import Served
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The part of an app that serves one store.
+
+    Attributes:
+        name: Name that the blueprint is registered with.
+        rules: Rules of the whole app, of any blueprint.
+        has_owners: Requests may have an owner.
+    """
+
+    name: str
+    rules: Iterable[Rule]
+    settings: Settings = field(repr=False)
+    has_owners: bool
 
 
 class Door(NamedTuple):
-    """What the views of one store are handed.
+    """Everything that the views of one store are handed.
 
     Attributes:
         access: Resolves the settings and the store, and the owner that is meant.

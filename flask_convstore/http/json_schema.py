@@ -35,14 +35,14 @@ def component_name(shape: type) -> str:
 
 
 def component(shape: type, *, is_open: bool = False) -> Json:
-    """Make the component of a ``TypedDict``.
+    """Make the component of a ``TypedDict``, described by its docstring.
 
     Args:
         is_open: The object may have other properties too.
     """
     hints = get_type_hints(shape, include_extras=True)
     properties = {name: schema(hint) for name, hint in hints.items()}
-    # __required_keys__ takes no notice of NotRequired in an annotation that is a text.
+    # __required_keys__ does not see NotRequired in an annotation that is a text.
     required = [name for name, hint in hints.items() if get_origin(hint) is not NotRequired]
     described = {"description": shape.__doc__} if shape.__doc__ else {}
     return {
@@ -55,33 +55,47 @@ def component(shape: type, *, is_open: bool = False) -> Json:
 
 
 def schema(hint: Any, description: str = "", **keywords: Any) -> Json:
-    """Make the schema of a type, with a description and more *keywords*."""
+    """Make the schema of a type, with a description and more *keywords*.
+
+    Raises:
+        KeyError: JSON Schema has no word for the type.
+    """
     described = {"description": description} if description else {}
     return {**_of_type(hint), **described, **keywords}
 
 
 def _of_type(hint: Any) -> Json:
-    origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return {}
     if is_typeddict(hint):
         return ref(component_name(hint))
+    origin = get_origin(hint)
+    if origin is None:
+        return {"type": _NAMES[hint]}
+    return _of_generic(origin, get_args(hint))
+
+
+def _of_generic(origin: Any, arguments: tuple[Any, ...]) -> Json:
     if origin is NotRequired:
         return _of_type(arguments[0])
     if origin is Annotated:
-        found = _of_type(arguments[0])
-        for more in arguments[1:]:
-            found |= {"description": more} if isinstance(more, str) else more
-        return found
+        return _annotated(*arguments)
     if origin is Literal:
         return {"const": arguments[0]} if len(arguments) == 1 else {"enum": list(arguments)}
-    if origin in (Union, types.UnionType):
-        return _one_of(arguments)
     if origin is list:
         return {"type": "array", "items": _of_type(arguments[0])}
     if origin is dict:
         return {"type": "object", "additionalProperties": _of_type(arguments[1]) or True}
-    return {"type": _NAMES[hint]}
+    if origin in (Union, types.UnionType):
+        return _one_of(arguments)
+    raise KeyError(origin)
+
+
+def _annotated(hint: Any, *annotations: str | Json) -> Json:
+    found = _of_type(hint)
+    for annotation in annotations:
+        found |= {"description": annotation} if isinstance(annotation, str) else annotation
+    return found
 
 
 def _one_of(hints: tuple[Any, ...]) -> Json:

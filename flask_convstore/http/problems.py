@@ -1,6 +1,6 @@
-"""Errors > HTTP answers: one table gives the status of each error.
+"""Errors > HTTP answers: one table gives each error its status.
 
-Every error of the blueprint is ``application/problem+json`` (RFC 9457). The OpenAPI document shows this table's examples.
+Every error of the blueprint is ``application/problem+json`` (RFC 9457). The OpenAPI document shows the table's examples.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ OTHER_EXAMPLE_ID = "c1f0a7de-30f5-4a1c-8e7b-6d1f6a2b9c45"
 
 
 class ProblemJson(TypedDict):
-    """What went wrong (RFC 9457)."""
+    """Error of a request (RFC 9457)."""
 
-    type: Annotated[str, "Names the kind of problem.", {"pattern": r"^urn:convstore:[a-z-]+$"}]
-    title: Annotated[str, "The kind, in words."]
-    status: Annotated[int, "The HTTP status.", {"minimum": 400, "maximum": 599}]
-    detail: Annotated[str, "What happened."]
-    written: Annotated[bool | None, "Whether anything was written; null: it cannot be known."]
-    errors: NotRequired[Annotated[dict[str, list[str]], "What is wrong, by place."]]
-    session_id: NotRequired[Annotated[str, "The session that was written to, or in which the conversation goes on."]]
-    limit: NotRequired[Annotated[Whole, "What is allowed at most."]]
-    size: NotRequired[Annotated[Whole, "What was given, or it would have become."]]
+    type: Annotated[str, "Name of the kind of problem.", {"pattern": r"^urn:convstore:[a-z-]+$"}]
+    title: Annotated[str, "The kind of problem in words."]
+    status: Annotated[int, "HTTP status.", {"minimum": 400, "maximum": 599}]
+    detail: Annotated[str, "Explanation of this occurrence."]
+    written: Annotated[bool | None, "True if something was written, false if nothing was. Null if nobody can know."]
+    errors: NotRequired[Annotated[dict[str, list[str]], "Reasons, by place in the request."]]
+    session_id: NotRequired[Annotated[str, "Session that was written to, or in which the conversation continues."]]
+    limit: NotRequired[Annotated[Whole, "Largest size that is allowed."]]
+    size: NotRequired[Annotated[Whole, "Size that was given, or that would have come about."]]
 
 
 class BadJson(ConvstoreError):
@@ -73,10 +73,10 @@ class UnsupportedMediaType(ConvstoreError):
 
 
 class InvalidRequest(InvalidInput):
-    """The body or the query has not the right form.
+    """The body or the query does not have the right form.
 
     Attributes:
-        errors: A list of sentences for each place, as in ``{"message.content": ["Missing data …"]}``.
+        errors: Sentences for each place, as in ``{"message.content": ["Missing data …"]}``.
     """
 
     def __init__(self, errors: dict[str, list[str]]) -> None:
@@ -109,13 +109,15 @@ _NO_SESSION = "No such session", "There is no such session, or it has expired."
 
 _ROWS = (
     Problem(
-        BadJson("the body is no JSON: line 1 column 2: Expecting property name enclosed in double quotes"),
+        BadJson(
+            "the body is no JSON: line 1 column 2: Expecting property name enclosed in double quotes. Nothing was written."
+        ),
         400,
         "bad-json",
         "The body is no JSON",
     ),
     Problem(
-        TooDeep("nested deeper than 100 levels, or contains itself; nothing was written"),
+        TooDeep("nested deeper than 100 levels, or contains itself. Nothing was written."),
         400,
         "too-deep",
         "The body is nested too deep",
@@ -127,7 +129,7 @@ _ROWS = (
         403,
         "forbidden",
         "Shared, but not for this",
-        "The session is another owner's, who shares it, but not for this.",
+        "The session belongs to another owner, who does not share it for this.",
     ),
     Problem(
         MessageNotFound(EXAMPLE_ID, 7),
@@ -138,7 +140,12 @@ _ROWS = (
         label="no-message",
     ),
     Problem(SessionNotFound(EXAMPLE_ID), 404, "not-found", *_NO_SESSION),
-    Problem(InvalidSessionId("'health' is reserved for a route", "session_id"), 404, "not-found", *_NO_SESSION),
+    Problem(
+        InvalidSessionId("'health' is reserved for a route. Nothing was written.", "session_id"),
+        404,
+        "not-found",
+        *_NO_SESSION,
+    ),
     Problem(TooManySessions(50), 409, "too-many-sessions", "Too many sessions"),
     Problem(SessionExists(EXAMPLE_ID), 409, "exists", "There is such a session"),
     Problem(
@@ -149,10 +156,10 @@ _ROWS = (
     ),
     Problem(TurnInProgress(EXAMPLE_ID, 12_000), 409, "turn-in-progress", "A turn is in progress"),
     Problem(TurnLost(EXAMPLE_ID), 409, "turn-lost", "The turn was taken over"),
-    Problem(SessionMoved(EXAMPLE_ID, OTHER_EXAMPLE_ID), 409, "moved", "The conversation goes on elsewhere"),
+    Problem(SessionMoved(EXAMPLE_ID, OTHER_EXAMPLE_ID), 409, "moved", "The conversation continues elsewhere"),
     Problem(message_too_large(1_048_576, 2_000_000), 413, "too-large", "A limit is passed"),
     Problem(
-        UnsupportedMediaType("the body must be application/json, not text/plain"),
+        UnsupportedMediaType("the body must be application/json, not text/plain. Nothing was written."),
         415,
         "unsupported-media-type",
         "The body must be JSON",
@@ -164,21 +171,21 @@ _ROWS = (
         500,
         "not-stored",
         "The session was not saved",
-        "It cannot be stored as it is; the server's log says why.",
+        "A value cannot be stored. The server's log says why.",
     ),
     Problem(
         CorruptValue("chat:session", "its history cannot be read"),
         500,
         "corrupt",
         "The session cannot be read",
-        "What is stored of this session cannot be read.",
+        "The stored session cannot be read.",
     ),
     Problem(
         ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"]),
         500,
         "misconfigured",
         "The app is not set up",
-        "The app is not set up; the server's log says why.",
+        "The app is not set up. The server's log says why.",
     ),
     Problem(
         NotInstalled("this needs apispec: pip install 'flask-convstore[openapi]'"),
@@ -191,7 +198,7 @@ _ROWS = (
         502,
         "reply-failed",
         "No reply",
-        "The reply could not be made; the server's log says why. The message is stored.",
+        "The reply failed. The server's log says why. The message is stored.",
     ),
     Problem(
         StoreUnavailable("no answer in time", written=False),
@@ -205,7 +212,7 @@ _ROWS = (
         503,
         "misconfigured",
         "The store does not answer",
-        "The store cannot be used at present.",
+        "The store cannot be used for now.",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Values > HTTP answers: JSON, and the headers that name a session's state and who served it."""
+"""Values > HTTP answers: JSON, and the headers for a session's state and for the fallback."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .answers import timestamp
 
 
 def answer(value: Mapping[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
-    """*value* as JSON, with the headers of the *state* that it shows."""
+    """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
     if state is None:
         return marked(value, status, None)
     return tagged(marked(value, status, state.fallback), state)
 
 
 def marked(value: Mapping[str, Any], status: int, fallback: str | None) -> Response:
-    """*value* as JSON, marked if the *fallback* gave it."""
+    """Answer with *value* as JSON, marked if it comes from the *fallback*."""
     if fallback:
         headers = {"Convstore-Degraded": fallback}
         return Response(json_text.dump({**value, "degraded": True}), status, headers, content_type="application/json")
@@ -30,9 +30,9 @@ def marked(value: Mapping[str, Any], status: int, fallback: str | None) -> Respo
 
 
 def tagged(response: Response, state: AnySession | Receipt) -> Response:
-    """*response* with the headers that name a session's state and its end."""
+    """Add the headers that name a session's state and its end."""
     response.set_etag(etag(state))
-    response.headers["Cache-Control"] = "private, no-cache"  # one person's; to be asked for again each time
+    response.headers["Cache-Control"] = "private, no-cache"  # one person's, and revalidated each time
     expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
     response.headers["Convstore-Expires-At"] = timestamp(expires_at)
     if isinstance(state, Receipt):
@@ -41,6 +41,6 @@ def tagged(response: Response, state: AnySession | Receipt) -> Response:
 
 
 def etag(state: AnySession | Receipt) -> str:
-    """Names one state of one session; the time of creation tells it from a deleted one of the same id."""
+    """Name one state of one session. The time of creation tells apart a session and a deleted one of the same id."""
     created_at_ms = state.created_at_ms if isinstance(state, Receipt) else as_milliseconds(state.created_at)
     return f"{created_at_ms}-{state.version}"

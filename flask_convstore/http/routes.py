@@ -1,4 +1,4 @@
-"""The routes of the blueprint, in one table: the blueprint, ``CONVSTORE_ROUTES`` and the OpenAPI document are made of it.
+"""The routes of the blueprint, in one table. The blueprint, ``CONVSTORE_ROUTES`` and the OpenAPI document are made from it.
 
 ``openapi/operations.py`` describes each route in words and examples.
 """
@@ -65,7 +65,8 @@ class Route:
         query, body: Names of its forms in ``schemas``.
         takes_lines: The body is JSON Lines.
         needs_owner: Without an owner the answer is 401.
-        needs_store: The route asks the store.
+        is_for_service: The route is about the service, not about sessions. It asks for no owner, and a store that is away is
+            no error.
     """
 
     endpoint: str
@@ -78,7 +79,7 @@ class Route:
     body: str = ""
     takes_lines: bool = False
     needs_owner: bool = False
-    needs_store: bool = True
+    is_for_service: bool = False
 
     def problems(self) -> list[Problem]:
         """List every problem that the route can answer with."""
@@ -98,7 +99,7 @@ class Route:
             yield SessionNotFound
             if self.method != "GET":
                 yield Forbidden
-        if self.needs_store:
+        if not self.is_for_service:
             yield from (CorruptValue, StoreUnavailable, StoreMisconfigured)
 
 
@@ -122,14 +123,14 @@ ROUTES = (
     ),
     Route("list_sessions", "GET", "", answers={200: "Sessions"}, query="ListQuery", needs_owner=True),
     Route("delete_sessions", "DELETE", "", answers={200: "DeletedAll"}, needs_owner=True),
-    Route("health", "GET", "/health", answers={200: "Health", 503: "Health"}, needs_store=False),
+    Route("health", "GET", "/health", answers={200: "Health", 503: "Health"}, is_for_service=True),
     Route(
         "openapi",
         "GET",
         "/openapi.json",
         answers={200: "Document"},
         errors=(NotInstalled,),
-        needs_store=False,
+        is_for_service=True,
     ),
     Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
     Route(
@@ -201,11 +202,11 @@ ENDPOINTS = tuple(route.endpoint for route in ROUTES)
 """Names that ``CONVSTORE_ROUTES`` may hold."""
 
 _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
-"""Words that stand where a session's id stands in other paths."""
+"""Words in the place of a session's id, such as ``health``."""
 
 
 class SessionIds(BaseConverter):
-    """Session ids in paths, without the words of other routes: those have not the methods of a session."""
+    """Session ids in paths, without the words of other routes, which do not have the methods of a session."""
 
     regex = f"(?!(?:{'|'.join(map(re.escape, _BESIDE))})$)[^/]+"
     part_isolating = True

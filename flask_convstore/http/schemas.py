@@ -1,6 +1,7 @@
-"""JSON > values: the forms of bodies and queries, as marshmallow takes them.
+"""JSON > values: the forms of bodies and queries, for marshmallow.
 
-A field's ``metadata`` is what JSON Schema says of it beyond marshmallow, so that the OpenAPI document needs no second list.
+The ``metadata`` of a field are the words of JSON Schema that marshmallow does not know, such as a description. The OpenAPI
+document takes them from here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .json_schema import CONTROL, Json, ref
 
 
 class _Whole(fields.Integer):
-    """A whole number of JSON, 5.0 among them, or one in a query: digits, and a sign perhaps."""
+    """A whole number: in JSON also 5.0, in a query digits only, with an optional sign."""
 
     def _validated(self, value: Any) -> int:
         if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,4000}", value):
@@ -36,24 +37,26 @@ def _said(description: str, **keywords: Any) -> Json:
 
 
 def _limit() -> _Whole:
-    metadata = _said("How many at most.")
+    metadata = _said("Most items of a page.")
     return _Whole(load_default=50, validate=validate.Range(min=1, max=1000), metadata=metadata)
 
 
 def _cursor() -> fields.String:
-    metadata = _said("`next` of the page before, or `cursor` of an export's line: go on there.", format="cursor")
+    metadata = _said(
+        "`next` of the page before, or `cursor` of an export's line. The page begins behind it.", format="cursor"
+    )
     return fields.String(load_default=None, validate=validate.Length(min=1, max=1000), metadata=metadata)
 
 
 GET_QUERY = Schema.from_dict(
     {
         "last": _Whole(
-            load_default=None, validate=validate.Range(min=0), metadata=_said("Only so many of its newest messages.")
+            load_default=None, validate=validate.Range(min=0), metadata=_said("Number of newest messages to show.")
         )
     },
     name="GetQuery",
 )()
-"""``?last=k``: only the k newest messages."""
+"""``?last=k``, for the k newest messages."""
 
 MESSAGES_QUERY = Schema.from_dict(
     {
@@ -79,7 +82,7 @@ EXPORT_QUERY = Schema.from_dict({"cursor": _cursor()}, name="ExportQuery")()
 
 
 def _check_content(content: object) -> None:
-    """A text, or the parts of a multimodal message: objects that name their type."""
+    """Accept a text, or the parts of a multimodal message. A part is an object that names its type."""
     if isinstance(content, str):
         return
     parts = content if isinstance(content, list) else []
@@ -88,24 +91,24 @@ def _check_content(content: object) -> None:
 
 
 def _content() -> fields.Raw:
-    return fields.Raw(required=True, validate=_check_content, metadata={**ref("Content"), **_said("What it says.")})
+    return fields.Raw(required=True, validate=_check_content, metadata={**ref("Content"), **_said("A text, or parts.")})
 
 
 def _metadata(settings: Settings) -> fields.Dict:
-    """A message's metadata. Their depth is checked with the whole message."""
-    description = f"What else is known about it; {settings.max_metadata_depth} levels deep at most."
+    """Make the field of a message's metadata. Their depth is checked with the whole message."""
+    description = f"Metadata of the message, nested at most {settings.max_metadata_depth} levels deep."
     metadata = _said(description, type=["object", "null"], additionalProperties=ref("Value"))
     return fields.Dict(load_default=None, metadata=metadata)
 
 
 @lru_cache
 def continue_body(settings: Settings) -> Schema:
-    """A user's message: ``{content, role?, metadata?}``."""
+    """Make the form of a user's message: ``{content, role?, metadata?}``."""
     message: dict[str, fields.Field[Any]] = {
         "role": fields.String(
             load_default=first_role(settings),
             validate=validate.OneOf(settings.client_roles),
-            metadata=_said("Who says it."),
+            metadata=_said("Speaker of the message."),
         ),
         "content": _content(),
         "metadata": _metadata(settings),
@@ -115,20 +118,22 @@ def continue_body(settings: Settings) -> Schema:
 
 @lru_cache
 def edit_body(settings: Settings) -> Schema:
-    """A message's new content: ``{content, metadata?}``."""
+    """Make the form of a message's new content: ``{content, metadata?}``."""
     return Schema.from_dict({"content": _content(), "metadata": _metadata(settings)}, name="Edit")()
 
 
 @lru_cache
 def start_body(settings: Settings) -> Schema:
-    """A new session: ``{data?, message?}``, and ``ttl`` (seconds) where clients may set it."""
+    """Make the form of a new session: ``{data?, message?, alias?}``, and ``ttl`` where clients may set it."""
     session: dict[str, fields.Field[Any]] = {
         "data": _Data(settings, load_default=dict),
-        "message": fields.Nested(continue_body(settings), load_default=None, metadata=_said("The first message.")),
+        "message": fields.Nested(
+            continue_body(settings), load_default=None, metadata=_said("First message of the session.")
+        ),
         "alias": fields.String(
             load_default=None,
             validate=validate.Length(min=1, max=MAX_NAME),
-            metadata=_said("An outside id of the conversation, such as `telegram:123`.", pattern=f"^[^{CONTROL}]+$"),
+            metadata=_said("Outside id of the conversation, such as `telegram:123`.", pattern=f"^[^{CONTROL}]+$"),
         ),
         **_ttl(settings),
     }
@@ -137,13 +142,13 @@ def start_body(settings: Settings) -> Schema:
 
 @lru_cache
 def update_body(settings: Settings) -> Schema:
-    """What is changed of a session: ``{data?, title?}``, and ``ttl`` (seconds) where clients may set it."""
+    """Make the form of a session's changes: ``{data?, title?}``, and ``ttl`` where clients may set it."""
     changed: dict[str, fields.Field[Any]] = {
         "data": _Data(settings),
         "title": fields.String(
             allow_none=True,
             validate=validate.Length(max=MAX_NAME),
-            metadata=_said("Empty or null: none.", pattern=f"^[^{CONTROL}]*$"),
+            metadata=_said("Title of the session. An empty text or null removes it.", pattern=f"^[^{CONTROL}]*$"),
         ),
         **_ttl(settings),
     }
@@ -152,18 +157,18 @@ def update_body(settings: Settings) -> Schema:
 
 @lru_cache
 def compact_body(settings: Settings) -> Schema:
-    """``{summary, keep?}``: how the new session begins, and how many messages come along."""
+    """Make the form of a compaction: ``{summary, keep?}``."""
     given: dict[str, fields.Field[Any]] = {
         "summary": fields.String(
             required=True,
             validate=validate.Length(min=1),
-            metadata=_said("The text that the new session begins with."),
+            metadata=_said("Text at the beginning of the new session."),
         ),
         "keep": _Whole(
             load_default=10,
             strict=True,
             validate=validate.Range(min=0, max=settings.max_history),
-            metadata=_said("How many of the newest messages come along."),
+            metadata=_said("Number of newest messages that come along."),
         ),
     }
     return Schema.from_dict(given, name="Compact")()
@@ -175,16 +180,16 @@ FORK_BODY = Schema.from_dict(
             load_default=None,
             strict=True,
             validate=validate.Range(min=0, max=MAX_SEQ),
-            metadata=_said("The last message that comes along; null: all do."),
+            metadata=_said("Last message that comes along. Null takes all messages."),
         )
     },
     name="Fork",
 )()
-"""``{seq?}``: the last message that comes along."""
+"""Form of a fork: ``{seq?}``."""
 
 
 def forms(settings: Settings) -> dict[str, Schema]:
-    """Every form, by its name in the table of routes."""
+    """Collect every form, by its name in the table of routes."""
     found = (
         GET_QUERY,
         MESSAGES_QUERY,
@@ -206,16 +211,16 @@ def message_of(body: dict[str, Any]) -> Message:
 
 
 def first_role(settings: Settings) -> str:
-    """The role of a client's message that says none."""
+    """Choose the role of a client's message that names none."""
     return "user" if "user" in settings.client_roles else settings.client_roles[0]
 
 
 def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
-    """The lifetime, where clients may set it. The operation checks its bounds."""
+    """Make the field of the lifetime, where clients may set it. The operation checks its bounds."""
     if not settings.client_ttl:
         return {}
     metadata = _said(
-        "Seconds that the session lives from each interaction.",
+        "Lifetime of the session in seconds, from each interaction.",
         type=["number", "null"],
         minimum=1,
         maximum=settings.max_ttl,
@@ -224,7 +229,7 @@ def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
 
 
 class _Data(fields.Dict):
-    """Data fields, of those that clients may set."""
+    """Data fields that clients may set."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self._history_key = settings.history_key
@@ -244,13 +249,13 @@ class _Data(fields.Dict):
         return self._allowed if isinstance(self._allowed, bool) else name in self._allowed
 
     def _shape(self) -> Json:
-        any_value = _said("The app's own fields.", type="object", additionalProperties=ref("Value"))
+        shape = _said("The app's own fields.", type="object", additionalProperties=ref("Value"))
         if self._allowed is True:
             return {
-                **any_value,
+                **shape,
                 "propertyNames": {"not": {"const": self._history_key}},
                 "maxProperties": MAX_FIELDS,
             }
         names = self._allowed or ()
         properties = {name: ref("Value") for name in names if self._is_allowed(name)}
-        return {**any_value, "properties": properties, "additionalProperties": False}
+        return {**shape, "properties": properties, "additionalProperties": False}

@@ -6,7 +6,6 @@ from flask import Response, request
 
 from ..operations.access import Access
 from .door import Door
-from .openapi.document import document
 from .response import answer
 
 
@@ -18,5 +17,7 @@ def health(door: Door, access: Access) -> Response:
 
 def openapi(door: Door, access: Access) -> Response:
     """Show the routes as an OpenAPI document."""
+    from .openapi.document import document  # seldom asked for
+
     served = door.served((request.endpoint or "").rpartition(".")[0])
     return answer(document(served, request.root_path or "/"), 200)

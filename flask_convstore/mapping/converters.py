@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, Sequence
@@ -16,8 +17,6 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
-
-from marshmallow import Schema
 
 
 class Converter(NamedTuple):
@@ -59,9 +58,9 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
 def _conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
     """Find the functions by which a class or a schema loads and dumps. None if *kind* is neither."""
     is_class = isinstance(kind, type)
-    if is_class and issubclass(kind, Schema):
-        kind = kind()
-    if isinstance(kind, Schema):
+    if is_class and _is_schema(kind):
+        return _conversions(kind())
+    if not is_class and _is_schema(type(kind)):
         return kind.load, kind.dump
     if is_class and hasattr(kind, "model_validate"):
         return kind.model_validate, _dump_model
@@ -72,6 +71,12 @@ def _conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 def _dump_model(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True)
+
+
+def _is_schema(kind: type) -> bool:
+    """Tell whether a class is a schema of marshmallow. A schema that exists has imported marshmallow already."""
+    marshmallow = sys.modules.get("marshmallow")
+    return marshmallow is not None and issubclass(kind, marshmallow.Schema)
 
 
 def _fields(kind: Any) -> dict[str, str] | None:

@@ -33,7 +33,6 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnect
 from ..config import Settings
 from ..errors import ConfigurationError
 from ..urls import is_cluster, masked
-from .embedded import server
 from .redis.calls import Patience
 from .redis.cluster import LazyCluster
 from .redis.connections import Pool, in_time
@@ -76,6 +75,8 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
     """A client of one server; a relative folder of an embedded one lies in *instance_path*."""
     options = _stated(settings)
     if settings.url.startswith("embedded:"):
+        from .embedded import server  # brings ctypes
+
         client = server.connect(settings.url, instance_path, options)
     else:
         if not settings.url.startswith("unix:"):

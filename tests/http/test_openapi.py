@@ -205,7 +205,7 @@ def test_a_hosts_own_document_takes_it_in() -> None:
 
 def test_an_older_openapi_is_refused() -> None:
     service = Service("memory://")
-    with service.app.app_context(), pytest.raises(InvalidInput, match=r"3\.0\.3: make it of 3\.1\.0"):
+    with service.app.app_context(), pytest.raises(InvalidInput, match=r"3\.0\.3: make a spec of 3\.1\.0"):
         service.convstore.document(APISpec("Host", "1", "3.0.3"))
 
 

@@ -1,7 +1,7 @@
-"""What the blueprint offers, as a document of OpenAPI 3.1: its paths as the app serves them, and what its settings allow.
+"""The OpenAPI 3.1 document of one blueprint: its paths as the app serves them, as far as its settings allow.
 
-What never changes stands in ``operations`` and ``components``. Request bodies and query parameters come from ``schemas``,
-problems from ``problems``. apispec, an optional extra, is imported late.
+``http.routes`` has the facts of a route, ``operations`` its words and examples. Bodies and queries come from
+``http.schemas``, answers from ``shapes``, problems from ``http.problems``. apispec, an optional extra, is imported late.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from marshmallow import Schema
-from werkzeug.routing import Rule
 
 from ...config import Settings
 from ...domain.validation import MAX_NAME, MAX_SEQ
 from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
 from .. import schemas
+from ..door import Served
 from ..json_schema import CONTROL, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
 from ..routes import JSON_LINES, ROUTES, Route
@@ -33,27 +32,11 @@ _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What of one store an app serves.
-
-    Attributes:
-        name: The blueprint's, as it is registered.
-        rules: Those of the app, of any blueprint.
-        has_owners: Whether requests may have an owner.
-    """
-
-    name: str
-    rules: Iterable[Rule]
-    settings: Settings = field(repr=False)
-    has_owners: bool
-
-
 def document(served: Served, server: str) -> Json:
-    """The document of one blueprint; *server* is the path of the app.
+    """Make the document of one blueprint. *server* is the path of the app.
 
     Raises:
-        NotInstalled: apispec is not there.
+        NotInstalled: apispec is missing.
     """
     try:
         from apispec import APISpec
@@ -72,13 +55,13 @@ def document(served: Served, server: str) -> Json:
 
 
 def add(spec: APISpec, served: Served, prefix: str) -> None:
-    """Add paths and components to *spec*; what has a name there begins with *prefix*.
+    """Add paths and components to *spec*. Their names begin with *prefix*.
 
     Raises:
-        InvalidInput: *spec* is of an OpenAPI before 3.1.
+        InvalidInput: *spec* has an OpenAPI version before 3.1.
     """
     if (spec.openapi_version.major, spec.openapi_version.minor) < (3, 1):
-        raise InvalidInput(f"the spec is of OpenAPI {spec.openapi_version}: make it of {VERSION}", "spec")
+        raise InvalidInput(f"the spec has OpenAPI {spec.openapi_version}: make a spec of {VERSION}", "spec")
     for name, component in {**COMPONENTS, **_bodies(served.settings)}.items():
         spec.components.schema(prefix + name, _named(component, prefix))
     for path, operations in _paths(served).items():
@@ -86,15 +69,22 @@ def add(spec: APISpec, served: Served, prefix: str) -> None:
 
 
 def _named(part: Any, prefix: str) -> Any:
-    """*part* with *prefix* before the names of components and operations."""
-    if isinstance(part, dict):
-        return {
-            key: re.sub(r"[^/]+$", lambda name: prefix + name[0], value)
-            if key in ("$ref", "operationId") and isinstance(value, str)
-            else _named(value, prefix)
-            for key, value in part.items()
-        }
-    return [_named(item, prefix) for item in part] if isinstance(part, list) else part
+    """Put *prefix* before the names of components and operations in *part*."""
+    if isinstance(part, list):
+        return [_named(item, prefix) for item in part]
+    if not isinstance(part, dict):
+        return part
+    named = {}
+    for key, value in part.items():
+        is_name = key in ("$ref", "operationId") and isinstance(value, str)
+        named[key] = _prefixed(value, prefix) if is_name else _named(value, prefix)
+    return named
+
+
+def _prefixed(name: str, prefix: str) -> str:
+    """Put *prefix* before the last part of a name or a reference."""
+    path, slash, last = name.rpartition("/")
+    return f"{path}{slash}{prefix}{last}"
 
 
 def _paths(served: Served) -> dict[str, Json]:
@@ -142,7 +132,7 @@ def _body(route: Route, operation: Operation, settings: Settings) -> Json:
 
 
 def _successes(route: Route, operation: Operation, settings: Settings) -> Json:
-    """The responses of success, by status."""
+    """Show the successful responses, by status."""
     found: Json = {}
     for (status, component), answer in zip(route.answers.items(), operation.answers, strict=True):
         found[str(status)] = _success(component, answer)
@@ -152,7 +142,7 @@ def _successes(route: Route, operation: Operation, settings: Settings) -> Json:
 
 
 def _links(operation: Operation, settings: Settings) -> Json:
-    """Ways to other operations, those that are served."""
+    """Show the links to other operations that are served."""
     return {
         name: {"operationId": link.endpoint, "parameters": link.parameters, "description": link.description}
         for name, link in ((name, LINKS[name]) for name in operation.links)
@@ -172,7 +162,7 @@ def _success(component: str | None, answer: Answer) -> Json:
 
 
 def _schema(component: str) -> Json:
-    """The schema of a body: a component, or lines of it."""
+    """Refer to a component, or to lines of it."""
     if component != _LINE:
         return ref(component)
     return {
@@ -184,7 +174,7 @@ def _schema(component: str) -> Json:
 
 
 def _failures(problems: Iterable[Problem], settings: Settings) -> Json:
-    """The responses for errors, by status."""
+    """Show the responses for errors, by status."""
     found: dict[str, dict[str, Json]] = {}
     retried = set()
     for shown in problems:
@@ -199,7 +189,7 @@ def _failures(problems: Iterable[Problem], settings: Settings) -> Json:
 
 
 def _arises(shown: Problem, settings: Settings) -> bool:
-    """Whether an error can be met with these settings."""
+    """Tell whether an error can occur with these settings."""
     if isinstance(shown.example, CrossOrigin):
         return settings.anonymous_owner
     if isinstance(shown.example, TooManyTurns):
@@ -239,7 +229,7 @@ _PATH: dict[str, tuple[Json, Any]] = {
 
 
 def _path_parameter(name: str) -> Json:
-    """A parameter of the path; one that is none of ours is of the host's prefix."""
+    """Show a parameter of the path. A parameter that is not ours belongs to the host's prefix."""
     schema, example = _PATH.get(name, ({"type": "string", "minLength": 1}, "a"))
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
@@ -250,12 +240,13 @@ def _query_parameters(route: Route, settings: Settings) -> list[Json]:
     found = _converted({"Query": _form(route.query, settings)})["Query"]["properties"]
     parameters = []
     for name, schema in found.items():
-        kinds = [kind for kind in schema["type"] if kind != "null"] if isinstance(schema["type"], list) else []
-        shown = {**schema, **({"type": kinds[0]} if kinds else {})}
-        description = shown.pop("description")
-        if shown.get("default", 0) is None:
-            del shown["default"]
-        parameters.append({"name": name, "in": "query", "description": description, "schema": shown})
+        description = schema.pop("description")
+        # A query cannot say null: what may be null may be left out.
+        if isinstance(schema["type"], list):
+            [schema["type"]] = [kind for kind in schema["type"] if kind != "null"]
+        if schema.get("default", 0) is None:
+            del schema["default"]
+        parameters.append({"name": name, "in": "query", "description": description, "schema": schema})
     return parameters
 
 
@@ -277,13 +268,13 @@ def _form(name: str, settings: Settings) -> Schema:
 
 
 def _bodies(settings: Settings) -> dict[str, Json]:
-    """The components of request bodies."""
+    """Make the components of request bodies."""
     names = {route.body for route in ROUTES if route.body and not route.takes_lines}
     return _converted({name: _form(name, settings) for name in sorted(names)})
 
 
 def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
-    """marshmallow's forms as components, in a spec of their own: a host's may have another plugin, or none."""
+    """Make components of marshmallow's forms, in a spec of their own, since a host's spec may lack the plugin."""
     from apispec import APISpec
     from apispec.ext.marshmallow import MarshmallowPlugin
 
@@ -297,12 +288,12 @@ def _converted(forms: Mapping[str, Schema]) -> dict[str, Json]:
 
 
 def _metadata_of(converter: Any, field: Any, **_: Any) -> Json:
-    """A field's metadata, all of them: apispec by itself leaves out a few words of JSON Schema."""
+    """Take over all of a field's metadata. apispec by itself leaves out some words of JSON Schema."""
     return dict(field.metadata)
 
 
 def _fitting(operation: Operation, settings: Settings) -> Any:
-    """The example of a body, without the data fields that clients may not set."""
+    """Show the example of a body, without data fields that clients may not set."""
     example = operation.example
     if not isinstance(example, dict) or "data" not in example or settings.client_data is True:
         return example

@@ -1,4 +1,4 @@
-"""The components of the OpenAPI document: the declared answers, and the few shapes that no type of ours declares."""
+"""The components of the OpenAPI document: the declared answers, and a few shapes that no type of ours declares."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CLOSED = (
     answers.HealthJson,
     problems.ProblemJson,
 )
-"""Answers that have no other properties than the declared ones."""
+"""Answers with the declared properties only."""
 
 COMPONENTS: dict[str, Json] = {
     **{component_name(shape): component(shape) for shape in _CLOSED},
     "Message": component(answers.MessageJson, is_open=True),
     "Value": {
-        "description": "Any JSON value that can be stored: integers have 64 bits, and nothing nests deeper than 100 levels.",
+        "description": "JSON value that can be stored. Integers have 64 bits, and nothing nests deeper than 100 levels.",
         "type": ["object", "array", "string", "number", "boolean", "null"],
         "minimum": -(2**63),
         "maximum": 2**64 - 1,
@@ -52,14 +52,14 @@ COMPONENTS: dict[str, Json] = {
     },
     "Exported": {
         "type": "object",
-        "description": "A session with all that is known about it: a line of an export.",
+        "description": "Line of an export: a session with everything that is known about it.",
         "properties": {
             "session_id": schema(str, "The session's id.", minLength=1, maxLength=MAX_NAME, pattern=f"^[^{CONTROL}]+$"),
-            "created_at_ms": schema(Whole, "When it was started, milliseconds since 1970."),
-            "updated_at_ms": schema(Whole, "When it was last written to."),
-            "shape": {"enum": ["full", "data", "list"], "description": "How the app has saved it."},
-            "title": schema(str | None, "Its title."),
-            "ttl_ms": schema(int | None, "Its own lifetime, if it has one.", minimum=1),
+            "created_at_ms": schema(Whole, "Time of the start, milliseconds since 1970."),
+            "updated_at_ms": schema(Whole, "Time of the last write."),
+            "shape": {"enum": ["full", "data", "list"], "description": "Shape in which the app has saved the session."},
+            "title": schema(str | None, "Title of the session."),
+            "ttl_ms": schema(int | None, "Lifetime of its own, if the session has one.", minimum=1),
             "tokens": ref("Tokens"),
             "data": {"type": "object", "description": "The app's own fields.", "additionalProperties": ref("Value")},
             "messages": {
@@ -68,15 +68,17 @@ COMPONENTS: dict[str, Json] = {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "seq": schema(Positive, "Its number."),
-                        "created_at_ms": schema(Whole, "When it was accepted."),
+                        "seq": schema(Positive, "Number of the message."),
+                        "created_at_ms": schema(Whole, "Time of acceptance."),
                         "body": ref("Value"),
                     },
                     "required": ["created_at_ms", "body"],
                     "additionalProperties": True,
                 },
             },
-            "cursor": schema(str, "After every hundredth session: where an interrupted export goes on."),
+            "cursor": schema(
+                str, "Place where an interrupted export continues. Present after every hundredth session."
+            ),
         },
         "required": ["session_id", "shape", "data", "messages"],
         "additionalProperties": True,
