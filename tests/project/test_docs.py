@@ -19,6 +19,7 @@ import importlib.util
 import itertools
 import re
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,9 @@ def asked(known: dict[str, Any], code: str) -> list[tuple[int, Any]]:
 
 
 def test_no_block_is_left_out_silently() -> None:
-    assert {block.language for block in BLOCKS} <= {"python", "diff", "text", ""}, "a language that nobody looks after"
+    assert {block.language for block in BLOCKS} <= {"python", "diff", "mermaid", "text", ""}, (
+        "a language that nobody looks after"
+    )
     for block in (*PYTHON, *DIFFS):
         known = [kind for kind in ("not run", "same", "continues") if kind in block.notes]
         assert block.language == "python" or known in (["same"], ["not run"]), f"{block}: it says neither"
@@ -273,6 +276,17 @@ def test_the_search_works_on_pages_from_the_disk() -> None:
     assert re.search(r"^plugins:\n  - search\n  - offline\b", settings, re.MULTILINE)
     [script] = re.findall(r"^  polyfills:\n    - (\S*iframe-worker\S*)", settings, re.MULTILINE)
     assert (ROOT / "docs" / script).exists()
+
+
+def test_the_picture_shows_the_layers_of_the_contract() -> None:
+    """The wings of docs/architecture.md, and their order, are those that import-linter checks."""
+    [picture] = [block.code for block in BLOCKS if block.language == "mermaid"]
+    nodes = re.findall(r'^ +(\w+)\["(.+?)<br>.+"\]$', picture, re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    [wings] = [contract for contract in contracts if contract["id"] == "wings"]
+    shown = [sorted(names.split(", ")) for _, names in nodes]
+    assert shown == [sorted(layer.split(" | ")) for layer in wings["layers"]]
+    assert picture.splitlines()[-1].strip() == " --> ".join(node for node, _ in nodes)
 
 
 def test_the_reference_has_every_name() -> None:
