@@ -53,6 +53,7 @@ def check(document: Any, schema: Any, value: Any) -> None:
 # ---- what it says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_it_is_valid_openapi(settings: dict[str, Any]) -> None:
     validate(document_of(Service("memory://", **settings)))
@@ -178,6 +179,7 @@ def test_without_apispec_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     assert "flask-convstore[openapi]" in found["detail"]
 
 
+@pytest.mark.slow
 def test_a_hosts_own_document_takes_it_in() -> None:
     app = Flask("app")
     app.config.update(CONVSTORE_URL="memory://", NOTES_URL="memory://", NOTES_CLIENT_DATA=False)
@@ -311,6 +313,7 @@ def test_a_store_that_is_away_is_in_it() -> None:
 # ---- what schemathesis finds, and has found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "owner"), [("memory", "ada"), ("valkey", None)])
 def test_no_request_is_answered_otherwise(where: str, owner: str | None, request: pytest.FixtureRequest) -> None:
     server: Server | None = request.getfixturevalue("valkey") if where == "valkey" else None

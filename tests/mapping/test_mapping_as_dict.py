@@ -808,6 +808,7 @@ def check_steps(world: World, steps: list[Step]) -> None:
     assert dict(d.d.items()) == reference.d
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("situation", SITUATIONS)
 @given(STEPS)
 @settings(max_examples=150, deadline=None)

@@ -557,6 +557,7 @@ CONTENT = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.lists(CONTENT, min_size=2, max_size=4))
 def test_any_change_of_a_session_is_saved(conversations: PlainConversations, contents: list[dict[str, Any]]) -> None:

@@ -99,6 +99,7 @@ def test_anothers_id_is_not_taken(conversations: PlainConversations) -> None:
     assert conversations.get_session("bobs", owner="bob") == {"history": [say("secret")]}
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_goes_on(conversations: PlainConversations, harness: Harness) -> None:
     store: Any = harness.store
     store._limits = replace(store._limits, max_sessions=0)
@@ -400,6 +401,7 @@ def test_an_export_that_fails_at_once_is_a_problem(valkey: Server) -> None:
     problem(service.call("alice", "GET", "/export"), 503, "unavailable")
 
 
+@pytest.mark.slow
 def test_retention(url: str) -> None:
     """No interaction keeps a session longer than CONVSTORE_MAX_AGE."""
     service = OwnedService(url, MAX_AGE=1, TTL=1000)

@@ -939,6 +939,7 @@ def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(host: Host, 
     assert host.switch.turn_remaining_ms("s", None) == 1000
 
 
+@pytest.mark.slow
 def test_ten_thousand_commands_are_told(host: Host) -> None:
     host.workers[0].apply(start("s"))
     journal = host.journals[0]
@@ -1139,6 +1140,7 @@ def test_a_journal_that_is_dropped_with_its_app_is_closed(tmp_path: Path, is_kep
         connection.execute("SELECT 1")
 
 
+@pytest.mark.slow
 def test_children_of_a_busy_process_can_use_it(host: Host) -> None:
     one, other = host.workers
     one.apply(start("s"))
@@ -1190,6 +1192,7 @@ def test_who_replays_is_let_go_though_a_child_has_it_too(host: Host, tmp_path: P
         os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 def test_a_lock_that_nobody_gives_back_is_waited_for_so_long(host: Host, tmp_path: Path) -> None:
     impatient = Journal(tmp_path / "journal", "target", 2**20, 0.3)
     host.workers[0].apply(start("s"))

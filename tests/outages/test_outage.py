@@ -121,6 +121,7 @@ def test_an_app_starts_while_redis_is_away_and_says_so_once(caplog: pytest.LogCa
     assert "secret" not in caplog.text
 
 
+@pytest.mark.server
 def test_a_wrong_password_is_loud_and_no_reason_to_start_anything_elsewhere(tmp_path: Path) -> None:
     with running("valkey", "--requirepass", "right") as server:
         service = Service(f"redis://:wrong@127.0.0.1:{server.port}/0")
@@ -473,6 +474,7 @@ def test_another_host_does_not_say_that_there_is_no_such_session(redis_server: S
     problem(service.client.get(f"/sessions/{uuid.uuid4()}"), 404, "not-found")
 
 
+@pytest.mark.server
 def test_it_works_with_every_server(tmp_path: Path) -> None:
     for kind in programs():
         with running(kind, "--appendonly", "yes") as server:

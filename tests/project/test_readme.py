@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flask_convstore.config import Settings
 
 from ..processes import servers, supervisors, wait_for
@@ -84,6 +86,7 @@ def curl(line: str) -> Any:
         return json.load(response)
 
 
+@pytest.mark.server
 def test_the_complete_app_runs_as_the_readme_says(tmp_path: Path) -> None:
     app = next(block for block in PYTHON if block.page == "README.md")
     (tmp_path / "chat.py").write_text(app.code, "utf-8")

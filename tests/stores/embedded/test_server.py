@@ -31,7 +31,10 @@ from ...processes import children, servers, supervisors, wait_for
 from ...servers import free_port, programs, running
 from ...stores.redis.test_store import on
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc"),
+]
 
 ROOT = Path(__file__).parents[3]
 IDLE = "0.3"

@@ -18,6 +18,8 @@ from ...servers import Server, running
 from ...service import Service, problem
 from ...topologies import is_linked
 
+pytestmark = pytest.mark.server
+
 
 @contextlib.contextmanager
 def replicated(count: int) -> Iterator[tuple[Server, list[Server]]]:

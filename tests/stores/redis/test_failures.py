@@ -34,6 +34,8 @@ from ...servers import Server, free_port, programs, running
 from ...topologies import cluster, told
 from ...wire import Proxy
 
+pytestmark = pytest.mark.server
+
 ELEMENT = join_element(1, b'"x"')
 
 

@@ -23,7 +23,10 @@ from ...servers import Server, running
 from ...service import Service
 from ...topologies import watched
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "never")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "never"),
+]
 
 SLACK = 0.75
 """How much longer than its budget a call may take: threads wait for each other's Python."""

@@ -36,6 +36,7 @@ def _speaks_tls() -> bool:
 
 
 pytestmark = [
+    pytest.mark.server,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with the program openssl"),
     pytest.mark.skipif(not _speaks_tls(), reason="needs a redis-server that is built with TLS on PATH"),
 ]
