@@ -19,7 +19,7 @@ from flask_convstore import NotSerializable, SessionMapping
 from flask_convstore.mapping.converters import converter_of
 
 from ..mapping.test_mapping import Site, no_writes
-from ..service import problem
+from ..service import in_memory, problem
 
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=dt.UTC)
 ID = uuid.UUID(int=5)
@@ -409,6 +409,7 @@ def test_what_is_changed_leaves_other_fields_as_they_are(site: Site) -> None:
 # ---- what fails
 
 
+@in_memory
 @pytest.mark.parametrize(
     "options",
     [
@@ -505,6 +506,7 @@ def test_what_cannot_be_loaded_raises_where_it_is_read(site: Site) -> None:
     assert raw(site) == [1]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("load", "stored", "error"),
     [
@@ -574,6 +576,7 @@ def check_annotation(site: Site, annotation: Any, value: Any) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+@in_memory
 @pytest.mark.parametrize("name", ANNOTATIONS)
 def test_a_field_comes_back_as_it_is_annotated(site: Site, name: str) -> None:
     check_annotation(site, *ANNOTATIONS[name])
@@ -583,6 +586,7 @@ def test_the_class_of_a_union_that_has_the_fields_is_made(site: Site) -> None:
     check_annotation(site, Circle | Square, Square(5))
 
 
+@in_memory
 @pytest.mark.parametrize("value", [dt.timedelta(1), b"a", 1j, {1: "a"}, dt.time(tzinfo=dt.UTC)], ids=repr)
 def test_what_json_cannot_hold_is_refused(site: Site, value: Any) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", Any)])

@@ -33,7 +33,7 @@ from flask_convstore.config import Settings
 from ..harness import TTL, Harness, MemoryHarness, RedisHarness
 from ..operations.test_sessions import BOT, USER
 from ..servers import Server
-from ..service import Service, problem
+from ..service import Service, in_memory, problem
 from ..wire import Fault, Proxy
 
 View = Callable[[], Any]
@@ -367,6 +367,7 @@ def test_what_a_request_leaves_is_not_seen_before_its_end(site: Site) -> None:
     assert (site.stored()["n"], site.stored("new")) == (2, {})
 
 
+@in_memory
 @pytest.mark.parametrize("name", ["", "x" * 101, "a{b", "a}", "a\n", None, 5])
 def test_a_mapping_needs_a_name(site: Site, name: Any) -> None:
     with pytest.raises(InvalidInput):
@@ -425,6 +426,7 @@ BAD = {
 }
 
 
+@in_memory
 @pytest.mark.parametrize("is_new", [False, True], ids=["changed", "new"])
 @pytest.mark.parametrize("kind", BAD)
 def test_what_cannot_be_stored_is_a_problem_and_nothing_is_written(

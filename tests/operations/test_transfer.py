@@ -18,7 +18,7 @@ from flask_convstore.outages.fallback import FallbackStore
 from ..harness import AwayAfter, Harness, PlainConversations, RedisHarness
 from ..processes import wait_for
 from ..servers import Server
-from ..service import OwnedService, problem
+from ..service import OwnedService, in_memory, problem
 
 LINES = "application/x-ndjson"
 
@@ -252,6 +252,7 @@ BAD: list[Any] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize("line", BAD)
 def test_lines_that_are_none_of_ours_are_refused(url: str, line: Any) -> None:
     service = OwnedService(url, CLIENT_TTL=True)
@@ -263,6 +264,7 @@ def test_lines_that_are_none_of_ours_are_refused(url: str, line: Any) -> None:
     assert service.call("alice", "GET", "/export").status_code == 200
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
@@ -319,6 +321,7 @@ def test_what_was_hidden_before_it_was_edited_is_not_exported(url: str) -> None:
     assert b"hidden" not in service.call("alice", "GET", "/export").data
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("config", "changed", "status"),
     [

@@ -15,7 +15,7 @@ from flask_convstore.operations import sessions
 from flask_convstore.stores.redis import owner_index
 from flask_convstore.stores.redis.store import RedisStore
 
-from ...harness import SETTINGS, Harness, PlainConversations, RedisHarness
+from ...harness import SETTINGS, Harness, PlainConversations, RedisHarness, in_memory
 from ...servers import Server
 from ...wire import Proxy
 
@@ -86,6 +86,7 @@ def test_what_is_gone_is_not_listed(harness: Harness, conversations: PlainConver
     assert listed(conversations, "bob") == ["taken"]
 
 
+@in_memory
 @pytest.mark.parametrize("limit", [0, 1001, 1.5, True, "5"])
 def test_a_limit_is_a_number_of_sessions(conversations: PlainConversations, limit: Any) -> None:
     with pytest.raises(InvalidInput):

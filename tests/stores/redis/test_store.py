@@ -222,7 +222,7 @@ def test_a_scripts_header_is_its_contract(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", SCRIPTS)
-def test_a_script_sets_no_global(file: str, server: Server) -> None:
+def test_a_script_sets_no_global(file: str) -> None:
     """A global outlives its call, and fakeredis forbids all later scripts."""
     text, _ = script(file.removesuffix(".lua"))
     keywords = {"local", "return", "if", "elseif", "for", "end", "else"}
