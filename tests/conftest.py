@@ -61,7 +61,7 @@ def _servers_need_a_mark(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 
 
 def pytest_report_header() -> str:
-    """What the suite runs with: it has to pass with more than one version of each."""
+    """Versions of packages and servers. The suite has to pass with more than one version of each."""
     needed = [Requirement(line) for line in requires("flask-convstore") or ()]
     packages = [f"{one.name} {version(one.name)}" for one in needed if not one.marker]
     servers = [subprocess.check_output([program, "--version"], text=True).split() for program in programs().values()]
@@ -77,7 +77,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Apps of one test share an instance folder, as the workers of a host do; those of two tests do not."""
+    """Apps of one test share an instance folder, as the workers of a host do. Apps of two tests do not."""
     monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "instance"))
     yield
     shutil.rmtree(tmp_path / "instance", ignore_errors=True)  # who would replay a journal there ends
@@ -148,7 +148,7 @@ def conversations(harness: Harness) -> PlainConversations:
 
 @pytest.fixture(params=["memory", "valkey"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a store is, for apps: in memory, and on a real server."""
+    """The URL of a store for apps: in memory, and on a real server."""
     if request.param == "memory":
         yield "memory://"
     else:

@@ -73,7 +73,7 @@ class MemoryHarness:
 
 
 class RedisHarness:
-    """RedisStore on any server; time goes by through the server's own commands."""
+    """RedisStore on any server. Time goes by through the server's own commands."""
 
     def __init__(self, client: redis.Redis, settings: Settings = SETTINGS) -> None:
         self.client = client

@@ -44,7 +44,7 @@ class Service:
 
 
 class OwnedService(Service):
-    """The same; whose a request is its header ``X-Owner`` tells."""
+    """The same, with the owner of a request in its header ``X-Owner``."""
 
     def __init__(self, url: str, **config: Any) -> None:
         super().__init__(url, **config)

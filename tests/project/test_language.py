@@ -42,7 +42,7 @@ class Offence(NamedTuple):
 
 
 class Docstring(NamedTuple):
-    """A docstring, and its class, function or module; a constant's has none."""
+    """A docstring, and its class, function or module. That of a constant has none."""
 
     owner: ast.AST | None
     line: int

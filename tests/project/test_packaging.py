@@ -1,7 +1,7 @@
-"""What is published: an sdist and a wheel that hold what they need, and work far from a checkout, with each extra.
+"""Releases: an sdist and a wheel that are complete, and work far from a checkout, with each extra.
 
 Packages come from the package index that pip is set up for, under its constraints (``PIP_CONSTRAINT``), as they would for a
-user; without an index the tests are skipped.
+user. Without an index the tests are skipped.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ with app.app_context():
 assert "/sessions" in client.get("/sessions/openapi.json").json["paths"]
 """,
 }
-"""What an app may install, and what it has then; with none, an error says what to install."""
+"""Extras, each with code that needs it. Without an extra an error names it."""
 
 FOR_A_CHECKOUT = {"mutate", "examples", "docs", "test", "lint"}
-"""Extras for what is not published; make installs them."""
+"""Extras for a checkout only. make installs them."""
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -104,7 +104,7 @@ def sdist(dist: Path) -> Path:
 
 
 def in_wheel(wheel: Path) -> dict[str, bytes]:
-    """What a wheel holds, by name."""
+    """Files of a wheel, by name."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -200,7 +200,7 @@ REQUIRED = {"": SETUP["options"]["install_requires"], **SETUP["options.extras_re
 
 
 def bounds(*extras: str) -> dict[str, tuple[str, str]]:
-    """What is required for *extras*: its lowest version, and the one that is too new, or nothing."""
+    """Requirements of *extras*: the lowest version, and the one that is too new, or nothing."""
     found: dict[str, tuple[str, str]] = {}
     for requirement in (Requirement(line) for extra in extras for line in REQUIRED[extra].split("\n") if line):
         said = {one.operator: one.version for one in requirement.specifier}

@@ -1,6 +1,6 @@
-"""The README is short and its app runs as it says; the settings of the docs are the declared ones.
+"""The README is short and its app runs as it says. The settings of the docs are the declared ones.
 
-What else these pages say, ``test_docs`` looks after.
+``test_docs`` looks after the rest of these pages.
 """
 
 from __future__ import annotations
