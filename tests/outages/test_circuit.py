@@ -53,7 +53,7 @@ class World:
         self.store = CircuitStore(self.inner, self.circuit, WATCH)
 
     def ask(self) -> bool:
-        """Whether the store was asked."""
+        """True if the store was asked."""
         before = self.inner.asked
         with contextlib.suppress(StoreUnavailable):
             self.store.ping()

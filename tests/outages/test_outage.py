@@ -172,7 +172,7 @@ def test_a_start_that_is_repeated_across_the_outage_is_one(redis_server: Server)
 
 
 def test_a_start_whose_answer_was_lost_leaves_nothing_behind(redis_server: Server) -> None:
-    """It is in a server that was stopped, and goes on later; the client has long had another one."""
+    """It is in a server that was stopped and goes on later. The client has long had another session."""
     service = service_of(redis_server, COMMAND_TIMEOUT=0.2, BUDGET=0.5)
     service.start()
     os.kill(redis_server.process.pid, signal.SIGSTOP)
@@ -401,7 +401,7 @@ def _health(port: int) -> Any:
 
 
 def converse(port: int, number: int, turns: int, keep_on: threading.Event | None = None) -> tuple[str, list[str]]:
-    """Start a session and speak in it; its id, and what was acknowledged."""
+    """Start a session and speak in it. The result is its id and the acknowledged messages."""
     client = Client(port)
     status, session = client.call("POST", "/sessions", {})
     assert status == 201, session

@@ -1,4 +1,4 @@
-"""What is known of a session after it was saved."""
+"""The baseline of a session after a save."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_history_that_was_taken_away_goes_on_behind_what_it_was() -> None:
 
 
 def test_all_that_was_read_is_known() -> None:
-    """What a base has of a snapshot has the same name in both, but for its place and the numbers of its messages."""
+    """A fact has the same name in baseline and snapshot, except the place and the numbers of messages."""
     snapshot = Snapshot(
         session_id="s",
         version=4,

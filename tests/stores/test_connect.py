@@ -92,7 +92,7 @@ def test_a_unix_socket_with_a_password_a_database_and_a_path_with_a_space(tmp_pa
 
 @pytest.mark.server
 def test_a_unix_socket_that_disappears_and_comes_back() -> None:
-    """Who is connected stays so; who comes is told that nothing was written. kill -9 leaves a file that nobody has."""
+    """A connected client stays so. A new one is told that nothing was written. kill -9 leaves a file that nobody has."""
     with running("valkey") as server:
         service = Service(server.unix_url, BUDGET=0.5)
         with service.app.app_context():

@@ -1,4 +1,4 @@
-"""What an acknowledged write is worth, and what becomes of one that is worth less."""
+"""Levels of an acknowledged write, and the error of a write that does not reach its level."""
 
 from __future__ import annotations
 

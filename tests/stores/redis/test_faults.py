@@ -180,7 +180,7 @@ def test_silence_ends_in_time(server: Server, proxy: Proxy) -> None:
 
 
 def test_a_stopped_server(proxy: Proxy) -> None:
-    """SIGSTOP: connections stay open and nobody answers; what was sent is done when it goes on."""
+    """SIGSTOP: connections stay open and nobody answers. The server does the work when it goes on."""
     with running("valkey") as server:
         settings = Settings(url=server.url, retries=0, command_timeout=0.2)
         store = RedisStore(connect(settings, Path()), "p:", limits_of(settings), patience_of(settings))

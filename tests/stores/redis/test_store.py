@@ -1,4 +1,4 @@
-"""What only a server can show: the keys, the scripts, the wire, corrupt values, a full or forgetful server."""
+"""Keys, scripts, wire, corrupt values, a full or a forgetful server: tests that need a real one."""
 
 from __future__ import annotations
 
@@ -458,7 +458,7 @@ def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
 
 @pytest.mark.server
 def test_a_replica_still_reads() -> None:
-    """Where only writes are refused, the lifetime stays as it is and reads answer."""
+    """A replica refuses writes only: the lifetime stays as it is, and reads answer."""
     with (
         running("valkey", "--repl-diskless-sync-delay", "0") as primary,
         running("valkey", "--replicaof", f"127.0.0.1 {primary.port}") as replica,
