@@ -336,7 +336,7 @@ def test_a_message_whose_number_is_none_is_our_404(service: Service, seq: str) -
 
 
 def test_whole_numbers(service: Service) -> None:
-    """JSON's 1.0, an integer for JSON Schema, was refused; in queries 1_0, +1 and the digits of any script were accepted."""
+    """JSON's 1.0, an integer for JSON Schema, was refused. Queries accepted 1_0, +1 and the digits of any script."""
     path = f"/sessions/{service.start(message={'content': 'hi'})}"
     for bad in ("1_0", "%201", "%2B1", "%D9%A3", "9" * 5000):
         problem(service.client.get(f"{path}?last={bad}"), 422, "invalid")
@@ -369,7 +369,7 @@ def test_routes_beside_the_sessions_have_their_own_methods(service: Service) -> 
 
 
 def test_what_a_session_is_called_is_in_no_way_of_its_path(service: Service) -> None:
-    """Slashes and dots at the end are the host's to route; nothing breaks."""
+    """The host routes slashes and dots at the end. Nothing breaks."""
     for path in (
         "/sessions/",
         "/sessions/a/",

@@ -182,7 +182,7 @@ def site(url: str) -> Iterator[Site]:
 
 
 def raw(site: Site) -> Any:
-    """What is stored of the only key of the mapping ``typed``."""
+    """The stored JSON of the only key of the mapping ``typed``."""
     with site.app.app_context():
         return dict(site.convstore.mapping("typed"))["a"]
 

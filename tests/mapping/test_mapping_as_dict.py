@@ -37,7 +37,7 @@ CONTENT: dict[str, Any] = {"a": {"n": 1}, "b": ["one", {"two": 2}], "c": {}}
 
 
 class World:
-    """An app in a request, in a scope, or outside of both; ``next()`` ends the request or the scope and begins another."""
+    """An app in a request, in a scope, or outside of both. ``next()`` ends the request or the scope and begins another."""
 
     def __init__(self, url: str = "memory://", situation: str = "request") -> None:
         self.app = Flask("world")
@@ -97,7 +97,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 with_an_end = pytest.mark.parametrize("world", ["request", "scope", "valkey"], indirect=True)
-"""Where what was changed is written later, at an end."""
+"""Worlds that write a change later, at an end."""
 
 
 @pytest.fixture(params=["sessions", "named"])
@@ -134,7 +134,7 @@ def matched(d: Any) -> Any:
 
 
 class Readable:
-    """What ``update`` takes for a mapping: it has ``keys()`` and can be indexed."""
+    """A mapping in the eyes of ``update``: it has ``keys()`` and can be indexed."""
 
     def keys(self) -> list[str]:
         return ["a", "x"]
@@ -284,7 +284,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def outcome(operation: Operation, d: Any) -> tuple[str, Any]:
-    """What it gives, or the error's type, and for a KeyError its key."""
+    """The result, or the error's type, and for a KeyError its key."""
     try:
         result = operation(d)
     except Exception as error:
@@ -294,7 +294,7 @@ def outcome(operation: Operation, d: Any) -> tuple[str, Any]:
 
 
 def test_what_a_dict_answers(world: World, d: SessionMapping) -> None:
-    """Same result or error, same effect, at once and in the next request; of what is new and of what is stored."""
+    """Same result or error, same effect, at once and in the next request, with new values and with stored ones."""
     for name, operation in OPERATIONS.items():
         check_as_dict(world, d, name, operation, CONTENT)
 
@@ -395,7 +395,7 @@ def _confirm(d: Any) -> dict[str, bool]:
 
 @pytest.mark.parametrize("steps", ["at once", "flushes between", "requests between"])
 def test_a_value_that_was_taken_out_can_be_put_back(world: World, named: SessionMapping, steps: str) -> None:
-    """What is assigned is what is there from then on, whatever its object was loaded from."""
+    """An assigned value is there from then on, wherever its object was loaded from."""
     for name, put_back in PUT_BACK.items():
         reference = copy.deepcopy(CONTENT)
         named.clear(confirm=True)
@@ -657,7 +657,7 @@ UNSUPPORTED += [datetime(2026, 1, 1, tzinfo=UTC), ("a", 1.5), object(), list, (b
 
 
 def test_a_key_that_cannot_be_stored_is_absent(world: World, d: SessionMapping) -> None:
-    """What a client has sent is looked up without harm; writing it is refused at once."""
+    """Any key of a client can be looked up without harm. Writing it is refused at once."""
     for key in TOO_LONG:
         check_absent(d, key, InvalidSessionId)
     for key in UNSUPPORTED:
@@ -850,7 +850,7 @@ def test_sequences_with_flushes(world: World, steps: list[Step]) -> None:
 
 
 def test_clearing_must_be_confirmed(world: World, d: SessionMapping) -> None:
-    """A dict's clear() empties a process; this one would empty a database."""
+    """A dict's clear() empties a process. This one would empty a database."""
     d.update(copy.deepcopy(CONTENT))
     world.next()
     d["new"] = {}
@@ -912,7 +912,7 @@ def test_what_json_has_not_comes_back_as_what_it_has(world: World, named: Sessio
 
 
 def test_what_cannot_be_stored_raises_where_it_is_written(world: World, d: SessionMapping) -> None:
-    """Outside by the assignment; else by flush() or the end, since it may be changed until then."""
+    """Outside by the assignment. Else by flush() or the end, since it may be changed until then."""
     values: list[Any] = [{"a": {1}}, {1: "a"}, [object()], {"a": float("nan")}, {"history": "text"}, {"history": None}]
     d["x"] = {}
     world.next()
@@ -927,7 +927,7 @@ def test_what_cannot_be_stored_raises_where_it_is_written(world: World, d: Sessi
 
 @with_an_end
 def test_an_assignment_that_raises_sets_nothing(world: World, d: SessionMapping) -> None:
-    """Who catches the error is done with it."""
+    """Catching the error is all that is left to do."""
     for write in (d.__setitem__, d.setdefault):
         assert "a" not in d
         with pytest.raises(NotSerializable):
@@ -937,7 +937,7 @@ def test_an_assignment_that_raises_sets_nothing(world: World, d: SessionMapping)
 
 
 def test_a_loop_may_change_the_mapping(world: World, d: SessionMapping) -> None:
-    """A dict raises RuntimeError; here others may change it at any time anyway."""
+    """A dict raises RuntimeError. Here others may change it at any time anyway."""
     d.update((str(number), []) for number in range(5))
     world.next()
     for key in d:

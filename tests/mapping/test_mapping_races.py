@@ -1,4 +1,4 @@
-"""What hostile readers have broken once: other doors, copies, other requests, and the ends of requests."""
+"""Faults that hostile readers have found: other doors, copies, other requests, and the ends of requests."""
 
 from __future__ import annotations
 
@@ -384,7 +384,7 @@ def test_an_index_that_cannot_be_told_is_named_and_the_session_is_written(server
 
 
 def test_a_write_whose_answer_was_lost_is_told_and_taken_over(server: Server) -> None:
-    """redis-py repeats it; the token is known then, to nobody but us."""
+    """redis-py repeats it. The token is known then, but only to us."""
     with Proxy(("127.0.0.1", server.port)) as proxy:
         service = Service(proxy.url)
         with service.app.app_context():

@@ -1,8 +1,8 @@
 """Twenty chat apps answer on convstore what they answer on their dicts, also from two workers and after a restart.
 
-The apps are in ``wild/``; each is run as it is written, and with nothing changed but the lines that make its dicts: what
-such a line assigns is replaced by what its comment ``# convstore: …`` says, and one line behind ``app = Flask(…)`` makes the
-``ConversationStore`` that they speak of, with a prefix for each app. See ``wild/__init__.py``.
+The apps are in ``wild/``. Each runs as it is written, and with only those lines changed that make its dicts: the comment
+``# convstore: …`` of such a line has the expression that it assigns instead. One line behind ``app = Flask(…)`` makes the
+``ConversationStore`` of these expressions, with a prefix for each app. See ``wild/__init__.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Request = tuple[str, str, Any]
 
 
 class Answer(NamedTuple):
-    """What a client sees; JSON is parsed, so that the order of keys does not count."""
+    """The visible part of an answer. JSON is parsed, so the order of keys does not count."""
 
     status: int
     body: Any
@@ -49,7 +49,7 @@ def requests_of(name: str) -> list[Request]:
 
 
 def in_process(name: str, url: str | None = None, source: str | None = None) -> list[Answer]:
-    """What an app answers to its requests, through the test client."""
+    """Answers of an app to its requests, through the test client."""
     module = module_of(name, url, source)
     client = module.app.test_client()
     answers = []
@@ -91,7 +91,7 @@ def test_only_the_lines_that_make_dicts_differ(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_requests_are_a_good_exercise(name: str) -> None:
-    """8 to 20 of them; a second run on the dict gives the same answers, so that nothing depends on time or chance."""
+    """8 to 20 of them. A second run on the dict gives the same answers, so nothing depends on time or chance."""
     answers = in_process(name)
     assert 8 <= len(answers) <= 20
     assert any(answer.status < 300 for answer in answers)
@@ -141,7 +141,7 @@ class Workers:
 
 @contextlib.contextmanager
 def serving(server: Server) -> Iterator[Workers]:
-    """All apps under gunicorn; both workers answer already."""
+    """All apps under gunicorn. Both workers answer already."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--log-level", "critical"]
     command += ["--bind", f"127.0.0.1:{port}", "tests.wild:create_app()"]
@@ -232,7 +232,7 @@ def test_a_little_app_gets_the_same_answers(source: str) -> None:
 
 @pytest.mark.parametrize("url", [None, "memory://"])
 def test_whoever_has_read_a_stream_to_its_end_finds_the_reply(url: str | None) -> None:
-    """A client may go on at the last byte; the server closes the response a moment later, and another worker is free."""
+    """A client may go on at the last byte. The server closes the response a moment later, and another worker is free."""
     app = module_of("little", url, STREAMED_END).app
     with app.test_client().post("/a") as response:
         assert b"".join(response.response) == b"reply"

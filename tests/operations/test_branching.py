@@ -380,7 +380,7 @@ def test_an_alias_that_stays_behind_does_not_hide_what_was_written(
 
 
 def test_what_cannot_be_read_is_told(talk: PlainConversations, harness: Harness) -> None:
-    """A summary of it cannot be made; where nobody looks at it, it is left out, or is copied as it is."""
+    """No summary can be made of it. If nobody looks at it, it is left out, or copied as it is."""
     store: Any = harness.store
     if isinstance(harness, RedisHarness):
         harness.client.lset(harness.keys("s")[1], 1, "none of ours")

@@ -1,4 +1,4 @@
-"""What a model is shown of a history: whole groups, within the limits, with the system's message."""
+"""The part of a history that a model sees: whole groups, within the limits, with the system's message."""
 
 from __future__ import annotations
 

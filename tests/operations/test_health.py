@@ -1,4 +1,4 @@
-"""What operators are told, and what anybody is told."""
+"""Health for operators, and for the public."""
 
 from __future__ import annotations
 

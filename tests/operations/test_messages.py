@@ -1,4 +1,4 @@
-"""What is changed of a session besides adding to it: fields, title, lifetime, messages; and pages and token counts."""
+"""Changes of fields, title, lifetime and messages, pages of messages, and token counts."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_too_large_an_edit_changes_nothing(talk: PlainConversations) -> None:
 
 
 def test_an_edit_under_a_turn(talk: PlainConversations) -> None:
-    """The turn marks its message, the edit takes its text; neither undoes the other."""
+    """The turn marks its message, the edit takes its text. Neither undoes the other."""
     turn, _ = begin(talk.access("alice"), "s", say("q"))
     assert turn
     messages.edit(talk.access("alice"), "s", 3, say("better q"))

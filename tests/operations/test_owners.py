@@ -1,4 +1,4 @@
-"""Whose a request is: the app's loader, a browser's signed cookie, nobody; and what attacks on each of them get."""
+"""Owners of requests: the app's loader, a browser's signed cookie, nobody, and attacks on each of them."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_rotating_takes_all_along(url: str) -> None:
 
 
 def test_a_start_by_alias_says_what_was_written(url: str) -> None:
-    """The session that it makes; nothing, where it comes upon one with a turn in progress."""
+    """The session that it makes, or nothing if there is one with a turn in progress."""
     service = OwnedService(url)
     service.convstore.reply(lambda turn: "hello")
     start: Any = {"json": {"alias": "web:1", "message": {"content": "hi"}}}

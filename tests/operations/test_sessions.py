@@ -835,7 +835,7 @@ def test_a_base_knows_what_was_saved(content: Any) -> None:
 
 
 class Foreign:
-    """What has its own mind about being joined to a session."""
+    """A value with its own way to be joined to a session."""
 
     def __ror__(self, other: Any) -> Any:
         return "foreign or", other

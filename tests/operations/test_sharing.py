@@ -1,4 +1,4 @@
-"""Who may do what: every route and every command, for the owner, those who share the session, and those who do not."""
+"""Permissions of every route and every command: for the owner, for guests of the session, and for strangers."""
 
 from __future__ import annotations
 
@@ -373,7 +373,7 @@ def test_a_share_is_checked(conversations: PlainConversations, name: Any, role: 
 
 
 def test_sharing_is_counted_once(conversations: PlainConversations) -> None:
-    """Who copies a session notices; a repeat changes nothing."""
+    """A copy of the session notices it. A repeat changes nothing."""
 
     def version() -> int:
         session = conversations.get_session("s")

@@ -1,4 +1,4 @@
-"""Everything of an owner's: taken along, taken in, deleted; in Python as over HTTP, and gone on with where it stopped."""
+"""Everything of an owner: exported, imported, deleted, in Python and over HTTP, and continued after an interruption."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_an_interrupted_deletion_goes_on(conversations: PlainConversations) -> N
 def test_what_was_interrupted_says_what_was_written(
     conversations: PlainConversations, writes: int, lost: bool | None, written: bool | None
 ) -> None:
-    """So many sessions were done; of the next one nothing was written, or nobody knows."""
+    """So many sessions were done. Nothing of the next one was written, or nobody knows."""
     fill(conversations)
     lines = list(transfer.export(conversations.access("alice")))
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))

@@ -1051,7 +1051,7 @@ def test_large_sessions_are_refused(harness: Harness) -> None:
 
 
 def test_bytes_are_counted_exactly(harness: Harness) -> None:
-    """What is counted step by step is what there is: the limit is met to the byte, whatever came before."""
+    """Counting step by step finds the true size: the limit is met to the byte, whatever came before."""
     conversations = limited(harness, max_session_bytes=3_000, max_history=20, history_policy="trim")
     conversations.save_session("s", {"a": 1, "history": ["x"] * 15})
     for number in range(6):
