@@ -12,10 +12,11 @@ SAMPLE ?= 0
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
+	@echo "make check           lint, types and the fast tests that need no server, in under a minute"
 	@echo "make test            the whole test suite; ARGS='tests/operations/test_turns.py -k lease', a part of it"
 	@echo "make test-lowest     the same with the lowest versions that setup.cfg allows of all packages; test-redis-7, with redis-py 7"
 	@echo "make lint            ruff, mypy --strict, import contracts"
@@ -49,6 +50,9 @@ $(VENV)-demo/ready: setup.cfg pyproject.toml
 
 demo: $(VENV)-demo/ready
 	@CONVSTORE_URL=embedded://$(CURDIR)/.demo PORT=$(PORT) exec $(VENV)-demo/bin/gunicorn -c examples/gunicorn.py 'examples.chat.app:create_app()'
+
+check: lint
+	$(BIN)/python -m pytest --quiet -m 'not server and not slow and not chaos' --durations=5 --durations-min=0.4 $(ARGS)
 
 test: $(VENV)/ready
 	$(BIN)/coverage run -m pytest $(ARGS)

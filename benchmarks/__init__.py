@@ -1,1 +1,1 @@
-"""What is measured: each module prints its figures when it is run."""
+"""Benchmarks. Each module prints its figures when it is run."""

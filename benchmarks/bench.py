@@ -1,4 +1,4 @@
-"""What each operation costs, against what people write by hand, as ratios of one run.
+"""Cost of each operation against hand-written code, as ratios within one run.
 
     python -m benchmarks.bench [--quick] [--report docs/performance.md] [--json FILE]
 

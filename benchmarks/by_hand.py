@@ -1,4 +1,4 @@
-"""What people write by hand: the floor, one script and nothing promised; and the blob, a session in one text."""
+"""Hand-written code: the floor (one script, nothing promised), and the blob (a session in one text)."""
 
 from __future__ import annotations
 

@@ -37,11 +37,12 @@ SESSIONS = 3_000
 
 @dataclass(frozen=True)
 class Round:
-    """What was done in a while, by as many processes as there are primaries.
+    """The work of a while, by as many processes as there are primaries.
 
     Attributes:
-        done: So many appends, or turns.
-        calls, used: Of each primary: scripts that it was asked for; seconds of a processor that it took.
+        done: The number of appends, or of turns.
+        calls: The number of scripts that each primary has run.
+        used: The seconds of a processor that each primary took.
     """
 
     done: int
@@ -55,7 +56,7 @@ class Round:
 
     @property
     def busiest_us(self) -> float:
-        """What one append or turn takes of the busiest primary, on average."""
+        """Mean processor time of the busiest primary for one append or turn."""
         return max(self.used) / self.done * 1e6
 
 
@@ -79,7 +80,7 @@ def _owner(number: int) -> str:
 
 
 def work(url: str, what: str, part: int, parts: int, seconds: float) -> int:
-    """Append to one session of this part after the other, or take turns in them; how often in so many seconds."""
+    """Append to one session of this part after the other, or take turns in them, and count that for so many seconds."""
     app, store = _store(url)
     count, end = 0, time.perf_counter() + seconds
     with app.app_context():
@@ -96,7 +97,7 @@ def work(url: str, what: str, part: int, parts: int, seconds: float) -> int:
 
 
 def measured(pool: Executor, found: Cluster, what: str, seconds: float) -> Round:
-    """What every primary took for what all did; what it takes when nobody asks it does not count."""
+    """The processor time of every primary for all that work, without the time that an idle primary takes."""
     clients: list[Any] = [server.client for server in found.primaries]
     idle = [-server_seconds(client) for client in clients]
     time.sleep(seconds / 2)

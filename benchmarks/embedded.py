@@ -1,4 +1,4 @@
-"""What ``embedded://`` costs: the first answer of a cold start, the first of a warm one, and later calls.
+"""Cost of ``embedded://``: the first answer of a cold start, the first of a warm one, and later calls.
 
     python -m benchmarks.embedded
 
@@ -21,7 +21,7 @@ CALLS = 2_000
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long *action* takes."""
+    """Time of *action*."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What sessions take of a server: memory, processor, network, disk. Measured on thousands that look like real ones."""
+"""Use of a server by sessions: memory, processor, network, disk. Measured on thousands that look like real ones."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.servers import running
 from .library import app_with_store
 
 TURNS = (2, 18)
-"""From, to; any number between them as often as any other."""
+"""From and to. Any number between them comes as often as any other."""
 CHARACTERS = (200, 800)
-"""Of a message and of its reply, on average."""
+"""Mean lengths of a message and of its reply."""
 SPREAD = 0.6
-"""Of their lengths around it, the sigma of a lognormal distribution: as in Taskmaster-4 and Schema-Guided Dialogue."""
+"""Sigma of the lognormal distribution of these lengths, as in Taskmaster-4 and Schema-Guided Dialogue."""
 
 _DATA = {"services": ["hotel", "train"], "state": {f"slot {number}": "a value of it" for number in range(8)}}
 _WORDS = ["to", "have", "a", "reply", "one", "must", "first", "be", "asked", "something", "that", "somebody", "knows"]
@@ -32,7 +32,7 @@ Turns = list[tuple[dict[str, str], dict[str, str]]]
 
 
 class Taken(NamedTuple):
-    """What it took of the server each time that something was done: bytes, and microseconds of its processor."""
+    """Use of the server by one step: bytes, and microseconds of its processor."""
 
     memory: float
     server_us: float
@@ -43,18 +43,18 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Footprint:
-    """What was measured on one server.
+    """Measurements on one server.
 
     Attributes:
         program: Its name and version.
-        taken: By what was done.
+        taken: The use of each step.
         started, grown: Bytes of the keys of a session that has just begun, and of one with all its turns, by kind of key.
-        turns: That a session has.
-        text: Bytes of the JSON of its messages.
-        left_behind: Bytes that it leaves when it has expired.
+        turns: The number of turns of a session.
+        text: Bytes of the JSON of a session's messages.
+        left_behind: Bytes that an expired session leaves.
         nobodys_entry: Bytes of an entry in the one index of all sessions without an owner.
-        connection: Bytes of an idle one.
-        copied: Bytes that a turn makes a server copy that has forked.
+        connection: Bytes of an idle connection.
+        copied: Bytes that a forked server copies for a turn.
     """
 
     program: str
@@ -70,7 +70,7 @@ class Footprint:
 
 
 def footprint(kind: str, count: int) -> Footprint:
-    """Of so many sessions, on a server with an append-only file that is synced once a second."""
+    """The footprint of so many sessions, on a server with an append-only file that is synced once a second."""
     chance = random.Random(7)
     owner_of = {f"{number:08}-0000-4000-8000-000000000000": f"user-{number // 10}" for number in range(count)}
     turns_of = {session_id: conversation(chance) for session_id in owner_of}
@@ -80,7 +80,7 @@ def footprint(kind: str, count: int) -> Footprint:
         taken: dict[str, Taken] = {}
 
         def each(what: str, action: Callable[[str, str], object], times: float = 1) -> None:
-            """Do it with every session, and note what it took each time; it is done so many *times* with one."""
+            """Do it with every session and note the use of one time. *action* does it so many *times*."""
             before = _counters(client)
             for session_id, owner in owner_of.items():
                 action(session_id, owner)
@@ -168,7 +168,7 @@ def _a_minute_later(client: Any) -> None:
 
 
 def _counters(client: Any) -> Taken:
-    """What the server has and has had so far."""
+    """The counters of the server."""
     said = client.info()
     return Taken(
         memory=said["used_memory"],
@@ -195,7 +195,7 @@ def _kind(key: bytes) -> str:
 
 
 def _expire(client: Any) -> None:
-    """What happens when the lifetimes of all sessions end; aliases go too."""
+    """End the lifetimes of all sessions and aliases."""
     for key in list(client.scan_iter(count=1000)):
         if _kind(key) in ("session", "history", "alias"):
             client.delete(key)
@@ -203,7 +203,7 @@ def _expire(client: Any) -> None:
 
 
 def _copied(store: ConversationStore, client: Any, owner_of: dict[str, str]) -> float:
-    """How many bytes a turn makes the server copy while a forked process of it saves what there was."""
+    """Bytes that the server copies for a turn while a forked process of it saves a snapshot."""
     some = list(owner_of.items())[:: max(1, len(owner_of) // 200)]
     hello = {"role": "user", "content": "hello"}
 

@@ -82,7 +82,7 @@ def frames_of(action: Callable[[], object]) -> Frames:
 
 
 def counted(server: Server) -> dict[str, Frames]:
-    """The frames of each operation on a warm app; each gets a session of four messages and one data field."""
+    """The frames of each operation on a warm app, with a session of four messages and one data field."""
     with app_with_store(server.url) as (app, store):
 
         @store.reply
@@ -135,7 +135,7 @@ def frames_table(found: dict[str, Frames]) -> str:
 
 
 def listing(frames: Frames) -> str:
-    """The frames in the order of their calls, indented by depth; ``*`` marks a change of room."""
+    """The frames in the order of their calls, indented by depth. ``*`` marks a change of room."""
     lines = []
     room = None
     for frame in frames:

@@ -30,7 +30,7 @@ def reply(turn: Any) -> str:
 
 
 def create_app() -> Flask:
-    """The app; ``CONVSTORE_URL`` and ``INSTANCE`` say where things are."""
+    """The app, on the store ``CONVSTORE_URL``, with the instance folder ``INSTANCE``."""
     app = Flask(__name__, instance_path=os.environ["INSTANCE"])
     convstore.init_app(app)
     app.register_blueprint(convstore.blueprint)

@@ -36,7 +36,7 @@ class Ask(NamedTuple):
 
 
 def http_results(server: Server, seconds: float) -> list[Result]:
-    """Each request of the blueprint, so many seconds of it, against a route by hand; and ``continue`` against a bare one."""
+    """Each route of the blueprint for so many seconds against a hand-written one, and ``continue`` against a bare one."""
     results = []
     for kind, options in _WORKERS.items():
         with _serving(server, options) as (port, worker):
@@ -112,7 +112,7 @@ def _answer(client: http.client.HTTPConnection, ask: Ask, path: str) -> bytes:
 
 
 def _cost(server: Server, port: int, worker: int, ask: Ask, seconds: float) -> Cost:
-    """Of one request. By the clock it is the inverse of the rate: a sync worker serves one connection at a time."""
+    """Cost of one request. By the clock it is the inverse of the rate: a sync worker serves one connection at a time."""
     counts: list[int] = []
 
     def run(path: str) -> None:

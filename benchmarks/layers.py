@@ -1,4 +1,4 @@
-"""Where an append's time goes: the same write from each layer downwards, in turn, in one run.
+"""Time of an append by layer: the same write from each layer downwards, in turn, in one run.
 
 python -m benchmarks.layers [--report docs/performance.md]
 """
@@ -29,7 +29,7 @@ _ROUNDS, _CALLS = 60, 40
 
 
 def layers(server: Server) -> dict[str, Cost]:
-    """What an append of two messages takes from each layer, the lowest first; the floor before all."""
+    """Cost of an append of two messages from each layer, the floor first, then the lowest layer."""
     client: Any = redis.Redis(port=server.port)
     floor = Floor(client)
     with app_with_store(server.url, MAX_SESSIONS=0, MAX_HISTORY=10**7) as (_, store):

@@ -92,7 +92,7 @@ def _calls(store: ConversationStore, client: Any, compare: Comparing, size: int)
 
 
 def _mapping(store: ConversationStore, floor: Floor, compare: Comparing, size: int) -> Iterator[Result]:
-    """What a request does that looks at one session through the mapping, and one that adds a message to it."""
+    """A request that looks at one session through the mapping, and one that adds a message to it."""
     sessions = store.sessions
     history = [USER, BOT] * (size // 2)
 
@@ -119,7 +119,7 @@ def _mapping(store: ConversationStore, floor: Floor, compare: Comparing, size: i
 
 
 def _decoding(store: ConversationStore, compare: Comparing, size: int) -> Result:
-    """What is made of what the server has sent: the session, or no more than its JSON."""
+    """Decoding of an answer of the server: to a session, or only to its JSON."""
     store.save_session("plain", {"history": [USER, BOT] * (size // 2), "topic": "x"})
     snapshot = store._access().backend.store.load("plain", ANY)
     assert snapshot
@@ -130,7 +130,7 @@ def _decoding(store: ConversationStore, compare: Comparing, size: int) -> Result
 
 
 def _with_a_receiver(store: ConversationStore, compare: Comparing) -> Result:
-    """What a receiver of a signal costs, which does nothing itself."""
+    """Cost of the receiver of a signal that does nothing itself."""
     store.save_session("told", {"history": []})
 
     def receiver(*_: Any, **facts: Any) -> None:
@@ -148,8 +148,8 @@ def _with_a_receiver(store: ConversationStore, compare: Comparing) -> Result:
 
 
 def _flat(store: ConversationStore, compare: Comparing, few: int, many: int) -> Result:
-    """Whether an append costs as much behind many messages as behind few. Each round has all that comes now and then, too,
-    as the dropping of old tokens does."""
+    """Cost of an append behind many messages against one behind few. Each round has the work that comes now and then,
+    such as dropping old tokens."""
     names = [f"short {number}" for number in range(25)]
     in_turn = itertools.cycle(names)
 

@@ -1,9 +1,9 @@
-"""What a page of an owner's sessions costs: its time must not grow with their number, nor its round trips.
+"""Cost of a page of an owner's sessions. Neither its time nor its round trips may grow with their number.
 
     python -m benchmarks.lists
 
-Owners with more and more sessions are measured in turn, on one server; round trips are counted by a proxy, and the times are
-without it.
+Owners with more and more sessions are measured in turn, on one server. A proxy counts the round trips. The times are without
+it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def fill(client: redis.Redis, store: RedisStore, owner: str, count: int) -> None
 
 
 def cursors(store: RedisStore, owner: str, count: int) -> dict[str, str | None]:
-    """Where the first, the middle and the last page of *owner* begin."""
+    """The cursors of the first, the middle and the last page of *owner*."""
     index = store._index._key(owner)
     found: dict[str, str | None] = {"first": None}
     for part, rank in (("middle", count // 2), ("last", count - LIMIT)):

@@ -1,4 +1,4 @@
-"""How two ways to do the same compare: measured in turn, in one run, so that what slows the machine down slows down both."""
+"""Comparison of two ways to do the same, in turn and in one run: a busy machine slows down both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Action = Callable[[], object]
 
 
 class Cost(NamedTuple):
-    """What one call takes, in microseconds: by the clock, and of the processors of the app and of the server."""
+    """Microseconds of one call: by the clock, and of the processors of the app and of the server."""
 
     clock: float
     app: float
@@ -26,8 +26,9 @@ class Result:
     """One comparison: medians of both.
 
     Attributes:
-        case, size: What was compared, with so many messages before.
-        target: What the ratio may be; None: it is only told.
+        case: The operation.
+        size: The number of messages before it.
+        target: The highest ratio, or None for one that is only told.
     """
 
     case: str
@@ -39,7 +40,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Of the times by the clock."""
+        """The ratio of the times by the clock."""
         return self.ours.clock / self.theirs.clock
 
     @property
@@ -54,8 +55,8 @@ class Comparing:
     """Compares on one server.
 
     Args:
-        client: To ask the server for its processor time; not the one that is measured.
-        rounds: So many times the one is measured, then the other.
+        client: Asks the server for its processor time. It is not the client that is measured.
+        rounds: The number of times that the one is measured, then the other.
     """
 
     def __init__(self, client: Any, rounds: int) -> None:
@@ -93,7 +94,7 @@ class Comparing:
 
 
 def cost(client: Any, action: Action, calls: int) -> Cost:
-    """What one of so many calls takes; *client* asks the server for its processor time."""
+    """Mean cost of so many calls. *client* asks the server for its processor time."""
     before = server_seconds(client)
     used, started = time.process_time(), time.perf_counter()
     for _ in range(calls):
@@ -104,7 +105,7 @@ def cost(client: Any, action: Action, calls: int) -> Cost:
 
 
 def median(costs: tuple[Cost, ...]) -> Cost:
-    """Of each part for itself."""
+    """The median of each part for itself."""
     return Cost(*(round(statistics.median(part), 1) for part in zip(*costs, strict=True)))
 
 

@@ -1,10 +1,10 @@
-"""Other ways to keep a conversation: what a turn takes, and what is left when eight clients write to one at once.
+"""Other ways to keep a conversation: the cost of a turn, and the messages that survive eight clients at once.
 
     python -m benchmarks.others [--report docs/comparison.md]
 
 It needs packages that nothing else here needs: ``make compare`` makes an environment for them. Each is used as its own
 documentation shows it, with an hour's lifetime where it has any. The server is a Valkey without persistence on 127.0.0.1,
-reached by TCP; what does not use it writes to a file.
+reached by TCP. A package that does not use it writes to a file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Way(abc.ABC):
     """One conversation, kept in one way.
 
     Attributes:
-        package: Whose version counts; "" for what is written by hand.
+        package: The package that the version is of, or "" for hand-written code.
         grows: A turn costs the more, the longer the conversation is.
     """
 
@@ -64,7 +64,7 @@ class Way(abc.ABC):
 
     @abc.abstractmethod
     def texts(self) -> list[str]:
-        """Of all messages, oldest first."""
+        """The texts of all messages, oldest first."""
 
     def close(self) -> None:  # noqa: B027  most have nothing to give up
         """Give up what it holds."""
@@ -219,7 +219,7 @@ class GoogleAdk(Way):
 
 
 class FlaskSession(Way):
-    """Flask-Session on Redis, with the history in ``flask.session``: opened, changed, saved; no request around it.
+    """Flask-Session on Redis, with the history in ``flask.session``: opened, changed, saved, without a request around it.
 
     It chooses the session's id itself: the other processes find it in a file.
     """
@@ -310,7 +310,7 @@ def kept(name: str, url: str, folder: Path) -> contextlib.closing[Way]:
 
 
 def ratios(server: Server, folder: Path, name: str) -> list[float]:
-    """What a turn takes against the script's, by the clock, at each size."""
+    """Time of a turn against that of the script, by the clock, at each size."""
     compare = Comparing(server.client, _ROUNDS)
     found = []
     for size in SIZES:
@@ -326,7 +326,7 @@ def ratios(server: Server, folder: Path, name: str) -> list[float]:
 
 
 def round_trips(server: Server, folder: Path, name: str) -> int:
-    """Of one turn, once it is connected."""
+    """Round trips of one turn, once it is connected."""
     with Proxy(("127.0.0.1", server.port)) as proxy, kept(name, proxy.url, folder) as way:
         way.fill(["first"])
         way.turn("said", "reply")
@@ -336,7 +336,7 @@ def round_trips(server: Server, folder: Path, name: str) -> int:
 
 
 def survivors(server: Server, folder: Path, name: str) -> tuple[int, int]:
-    """Of the messages that eight clients write to one conversation; and how many turns are torn, of those that are whole."""
+    """Messages that survive when eight clients write to one conversation, and the number of torn turns among them."""
     with kept(name, server.url, folder) as way:
         way.fill([])
         processes = multiprocessing.get_context("spawn")
@@ -359,7 +359,7 @@ def _write(name: str, url: str, folder: Path, client: int, ready: Any) -> None:
 
 
 def _texts(client: int, number: int) -> tuple[str, str]:
-    """Of one turn of a client's."""
+    """The texts of one turn of a client."""
     return f"{client}:{number}:said", f"{client}:{number}:reply"
 
 

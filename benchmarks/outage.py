@@ -1,9 +1,9 @@
-"""What an app answers, and how fast, while its Redis is stopped, and how long what was said meanwhile takes to get there.
+"""Answers of an app while its Redis is stopped, their times, and the time until the journal is handed over.
 
     python -m benchmarks.outage
 
-An echo app under gunicorn (2 workers with 4 threads), default settings, a Valkey that is killed and started again; clients
-that start sessions, speak in them and read them.
+An echo app under gunicorn (2 workers with 4 threads) has default settings and a Valkey that is killed and started again.
+Clients start sessions, speak in them and read them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def timed(client: Client, method: str, path: str, body: object = None) -> tuple[
 
 
 def one_client(port: int, number: int) -> tuple[list[float], dict[str, list[str]]]:
-    """What each of its requests took, and what was said in its sessions."""
+    """The times of its requests, and the messages of its sessions."""
     client = Client(port)
     took: list[float] = []
     said: dict[str, list[str]] = {}

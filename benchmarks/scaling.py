@@ -1,8 +1,8 @@
-"""What 1, 10 and 100 million live sessions need: measured on thousands, and worked out from there.
+"""Needs of 1, 10 and 100 million live sessions, worked out from measurements of thousands.
 
     python -m benchmarks.scaling [--quick] [--report docs/scaling.md] [--lifetime 24 --price 8 …]
 
-What is measured is in ``footprint``; what is assumed, in ``Use``, can be given. The rest is arithmetic, in ``plan``.
+The measurements are in ``footprint``. The assumptions, in ``Use``, are options. The rest is arithmetic, in ``plan``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _assumed(default: float, meaning: str) -> float:
 
 @dataclass(frozen=True)
 class Use:
-    """How the app is used, and on what. Assumptions, all of them."""
+    """Assumptions about the use of the app and its machines."""
 
     lifetime: float = _assumed(1, "hours from its last interaction to its end (`CONVSTORE_TTL`)")
     active: float = _assumed(0.25, "hours from its first turn to its last")
@@ -47,16 +47,17 @@ class Use:
 
 @dataclass(frozen=True)
 class Plan:
-    """What so many live sessions need. Rates are those of the peak, a second; memory is in bytes.
+    """Needs of so many live sessions. Rates are those of a second at the peak. Memory is in bytes.
 
     Attributes:
-        live, expired: What is kept of sessions that live, and of those that have expired within a day.
-        cores: Of all primaries.
-        copied: Of one primary, while it has forked.
-        threads: Of the app, that wait for a model.
+        live, expired: Memory of sessions that live, and of those that have expired within a day.
+        cores: Busy cores of all primaries.
+        copied: Memory that one primary copies while it has forked.
+        threads: Threads of the app that wait for a model.
         into, out_of, replicated: Bytes of network of all primaries.
         logged: Bytes that a day writes into append-only files, at the mean rate.
-        nobodys: Of the one index, if no session had an owner; nobodys_core: what its primary would do for it.
+        nobodys: Memory of the one index, if no session had an owner.
+        nobodys_core: Busy cores of the primary that would have it.
     """
 
     starts: float
@@ -77,7 +78,7 @@ class Plan:
 
 
 def plan(sessions: float, use: Use, found: Footprint) -> Plan:
-    """What so many live sessions need."""
+    """Needs of so many live sessions."""
     taken = found.taken
     index = taken["read, a minute later"], taken["read the last 20"]
     # A session is there while it is active, and its lifetime long from then on.
@@ -85,7 +86,7 @@ def plan(sessions: float, use: Use, found: Footprint) -> Plan:
     turns = starts * found.turns
 
     def each_second(part: str) -> float:
-        """Of the mean second, all primaries together. Turns are a minute apart: each is told to an index."""
+        """The mean of a second, all primaries together. Turns are a minute apart: each is told to an index."""
         told = getattr(index[0], part) - getattr(index[1], part)
         turn = getattr(taken["turn"], part) + told + use.reads * getattr(taken["read the last 20"], part)
         return starts * float(getattr(taken["start"], part) + getattr(taken["data fields"], part)) + turns * float(turn)
@@ -162,7 +163,7 @@ def plan_table(use: Use, found: Footprint) -> str:
 
 
 def measured_tables(footprints: list[Footprint]) -> str:
-    """What was measured, as Markdown."""
+    """The measurements as Markdown."""
     heads = ["bytes"]
     for found in footprints:
         heads += [f"{found.program}: at its start", "after its turns"]

@@ -1,4 +1,4 @@
-"""What the package takes before the first request: to be imported, to be registered with an app, to be connected."""
+"""Time before the first request: to import the package, to register it with an app, to connect."""
 
 from __future__ import annotations
 

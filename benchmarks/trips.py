@@ -15,7 +15,7 @@ from .library import BOT, USER, app_with_store
 
 
 class Trip(NamedTuple):
-    """What an operation costs on the wire."""
+    """Cost of an operation on the wire."""
 
     case: str
     round_trips: int

@@ -1,4 +1,10 @@
-"""Fixtures. ``harness`` gives every kind of store in turn; after each test every key left in a server has a lifetime."""
+"""Fixtures, and the marks by which ``make check`` leaves tests out.
+
+``harness`` gives every kind of store in turn. After each test every key left in a server has a lifetime.
+
+A test has the mark ``server`` if a parameter or a fixture of it names a server. A test that starts one by itself needs the
+mark: without it the start fails.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ from collections.abc import Iterator
 from importlib.metadata import requires, version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import fakeredis
 import pytest
@@ -22,10 +29,39 @@ from .servers import Server, programs
 from .service import Service
 
 SERVERS = sorted(programs(), reverse=True)
+NAMES_OF_SERVERS = {*SERVERS, "server", "redis_server"}
+PROGRAMS_OF_SERVERS = {"valkey-server", "redis-server", "gunicorn", "supervisor.py"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function):
+            parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            names = [*item.fixturenames, *(value for value in parameters if isinstance(value, str))]
+            if not NAMES_OF_SERVERS.isdisjoint(names):
+                item.add_marker("server")
+
+
+@pytest.fixture(autouse=True)
+def _servers_need_a_mark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("server"):
+        return
+    start = subprocess.Popen.__init__
+
+    def checked(self: Any, args: Any, *more: Any, **options: Any) -> None:
+        words = [args] if isinstance(args, str) else args
+        if not PROGRAMS_OF_SERVERS.isdisjoint(Path(str(word)).name for word in words):
+            pytest.fail(
+                f"{words} starts a server: mark the test with @pytest.mark.server, so that make check leaves it out"
+            )
+        start(self, args, *more, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", checked)
 
 
 def pytest_report_header() -> str:
-    """What the suite runs with: it has to pass with more than one version of each."""
+    """Versions of packages and servers. The suite has to pass with more than one version of each."""
     needed = [Requirement(line) for line in requires("flask-convstore") or ()]
     packages = [f"{one.name} {version(one.name)}" for one in needed if not one.marker]
     servers = [subprocess.check_output([program, "--version"], text=True).split() for program in programs().values()]
@@ -41,7 +77,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Apps of one test share an instance folder, as the workers of a host do; those of two tests do not."""
+    """Apps of one test share an instance folder, as the workers of a host do. Apps of two tests do not."""
     monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "instance"))
     yield
     shutil.rmtree(tmp_path / "instance", ignore_errors=True)  # who would replay a journal there ends
@@ -112,7 +148,7 @@ def conversations(harness: Harness) -> PlainConversations:
 
 @pytest.fixture(params=["memory", "valkey"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a store is, for apps: in memory, and on a real server."""
+    """The URL of a store for apps: in memory, and on a real server."""
     if request.param == "memory":
         yield "memory://"
     else:

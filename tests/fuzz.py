@@ -41,11 +41,11 @@ from .servers import free_port, running
 ROOT = Path(__file__).parent.parent
 DOCUMENT = "/sessions/openapi.json"
 EXAMPLES = 20
-"""Of each operation and phase in a round, which makes about a thousand requests."""
+"""Examples of each operation and phase in a round. A round makes about a thousand requests."""
 
 
 def create_app(url: str | None = None, *, has_owners: bool = True, **config: Any) -> Flask:
-    """An app that believes who says whose a request is, where it has owners; it replies to texts, and fails at some."""
+    """An app that trusts the owner in a header, if it has owners. It replies to texts, and fails at some."""
     app = Flask("fuzz", instance_path=os.environ.get("INSTANCE"))
     app.config.update(CONVSTORE_URL=url, CONVSTORE_CLIENT_TTL=True, CONVSTORE_FALLBACK="none", **config)
     app.config["CONVSTORE_MAX_METADATA_DEPTH"] = 90  # the schema says less than 8 in words only
@@ -69,7 +69,7 @@ def create_app_of_nobody() -> Flask:
 
 
 def _lines() -> st.SearchStrategy[bytes]:
-    """What an export may give."""
+    """Lines that an export may give."""
     message = st.fixed_dictionaries(
         {
             "created_at_ms": st.integers(0, 2**41),
@@ -99,7 +99,7 @@ schemathesis.openapi.format("cursor", st.integers(0, 2**41).map(lambda active: _
 
 
 _SHOWN = 2000
-"""Characters of a failure; a case may be long."""
+"""Characters of a failure that are shown, since a case may be long."""
 
 
 @schemathesis.hook
@@ -130,7 +130,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Whether a failure is one."""
+    """True if a failure is one of ours."""
     if isinstance(failure, UseAfterFree):
         return "/messages/" not in failure.free  # a redacted message keeps its place
     if isinstance(failure, AcceptedNegativeData):
@@ -149,10 +149,10 @@ def _has_large_float(value: Any) -> bool:
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """The outcome of a run.
 
     Attributes:
-        answers: How many of each operation and status.
+        answers: The number of answers of each operation and status.
         failures: Sentences, each once.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import pytest
 import redis
 
 from flask_convstore.config import Settings, limits_of
@@ -18,6 +19,9 @@ from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
 
 from .clocks import Clock, Moment, server_time
+
+in_memory = pytest.mark.parametrize("harness", ["memory"], indirect=True)
+"""Runs a test on the memory store alone: no store has a part in it."""
 
 SETTINGS = Settings(max_tokens=20)
 TTL = 3_600_000
@@ -69,7 +73,7 @@ class MemoryHarness:
 
 
 class RedisHarness:
-    """RedisStore on any server; time goes by through the server's own commands."""
+    """RedisStore on any server. Time goes by through the server's own commands."""
 
     def __init__(self, client: redis.Redis, settings: Settings = SETTINGS) -> None:
         self.client = client

@@ -1,7 +1,7 @@
 """Servers in a network of their own, which is cut off: no packet comes or goes, no connection is closed or refused.
 
-It needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN, on Linux. Names hold this process's id; addresses are private ones that
-nothing but the two ends of the link has.
+It needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN, on Linux. Names hold this process's id. The addresses are private ones
+that only the two ends of the link have.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Island:
         self._in("link", "set", "end", "down")
 
     def lose_replies(self) -> None:
-        """What we send arrives, and nothing comes back."""
+        """Let our packets arrive, but none come back."""
         self._in("route", "replace", "blackhole", f"{self.here}/32")
 
     def heal(self) -> None:
@@ -88,7 +88,7 @@ def island() -> Iterator[Island]:
 
 @cache
 def missing() -> str:
-    """Why there can be no island here; empty: there can."""
+    """The reason why there can be no island here, or an empty text."""
     if shutil.which("ip") is None:
         return "needs Linux's program ip"
     name = f"cs-{os.getpid()}-try"

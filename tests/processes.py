@@ -1,4 +1,4 @@
-"""What lives on this machine, seen through /proc, and waiting for it to change."""
+"""Processes of this machine, seen through /proc, and waiting for a change of them."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether *pid* runs; a zombie does not."""
+    """True if *pid* runs. A zombie does not."""
     state = _read(pid, "stat").rpartition(") ")[2][:1]
     return state not in ("", "Z")

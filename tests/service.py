@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_convstore import ConversationStore
+
+in_memory = pytest.mark.parametrize("url", ["memory"], indirect=True)
+"""Runs a test of an app on the memory store alone: no store has a part in it."""
 
 
 class Service:
@@ -40,7 +44,7 @@ class Service:
 
 
 class OwnedService(Service):
-    """The same; whose a request is its header ``X-Owner`` tells."""
+    """The same, with the owner of a request in its header ``X-Owner``."""
 
     def __init__(self, url: str, **config: Any) -> None:
         super().__init__(url, **config)

@@ -113,7 +113,7 @@ def test_what_lies_beside_the_sessions_is_shared_neither(other: dict[str, str]) 
 
 
 def test_a_second_store_lies_beside_the_first(valkey: Server) -> None:
-    """Its URL is the first one's, unless it has its own; so are no keys."""
+    """Its URL is that of the first, unless it has its own. Its keys are others."""
     app = Flask("app")
     app.config.update(CONVSTORE_URL=valkey.url, NOTES_PREFIX="notes:")
     one, two = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")
@@ -177,7 +177,7 @@ def test_a_taken_name_is_refused() -> None:
 
 
 def test_a_second_init_app_takes_the_place_of_the_first() -> None:
-    """It reads the settings anew; what is done for each request is done once."""
+    """It reads the settings anew. The work of each request is done once."""
     app = make_app(SECRET_KEY="s", CONVSTORE_ANONYMOUS_OWNER=True)
     convstore = ConversationStore(app)
     app.register_blueprint(convstore.blueprint)

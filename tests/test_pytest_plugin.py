@@ -29,9 +29,10 @@ def counted(app):
 """
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(("fixture", "shared"), [("convstore_memory", False), ("convstore_valkey", True)])
 def test_an_apps_tests_get_a_store(pytester: pytest.Pytester, fixture: str, shared: bool) -> None:
-    """By the environment and by value; empty for each test; a real server is shared by the apps of one test."""
+    """By the environment and by value, empty for each test. The apps of one test share a real server."""
     pytester.makepyfile(
         APP
         + f"""

@@ -35,11 +35,11 @@ class Cluster:
         return str(told(server, "CLUSTER", "MYID").decode())
 
     def primary_of(self, slot: int) -> Server:
-        """Whose the slot was at first."""
+        """The primary that had the slot at first."""
         return self.primaries[min(slot * len(self.primaries) // 16384, len(self.primaries) - 1)]
 
     def move(self, slot: int, source: Server, target: Server, *others: Server) -> None:
-        """Move a slot with its keys; *others* are the primaries that have nothing to do with it."""
+        """Move a slot with its keys. *others* are the primaries that have no part in it."""
         source_id, target_id = self.node_id(source), self.node_id(target)
         told(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         told(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
@@ -86,7 +86,7 @@ def _all_up(servers: list[Server], replicas: list[Server]) -> bool:
 
 
 def is_linked(replica: Server) -> bool:
-    """Whether it is a replica, and has all that its primary has."""
+    """True if it is a replica and has everything that its primary has."""
     return bool(replica.client.info("replication").get("master_link_status") == "up")
 
 
@@ -95,7 +95,7 @@ def is_primary(server: Server) -> bool:
 
 
 def is_whole(cluster: Cluster) -> bool:
-    """Whether all nodes say that all is well, and none suspects another."""
+    """True if all nodes say that all is well and none suspects another."""
     servers = [*cluster.primaries, *cluster.replicas]
     return all(
         _info(server)["cluster_state"] == "ok" and b"fail" not in told(server, "CLUSTER", "NODES") for server in servers
@@ -135,7 +135,7 @@ def sentinels(password: str | None = None) -> Iterator[Watched]:
 
 @contextlib.contextmanager
 def watched(primary: Server, replicas: list[Server], password: str | None = None) -> Iterator[Watched]:
-    """The *replicas* follow the *primary*, and three Sentinels beside them watch it; they may want a *password*."""
+    """The *replicas* follow the *primary*, and three Sentinels beside them watch it. They may want a *password*."""
     host, within = replicas[0].host, replicas[0].within
     with contextlib.ExitStack() as stack:
         for replica in replicas:

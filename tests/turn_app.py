@@ -21,7 +21,7 @@ def create_app() -> Flask:
 
 @convstore.reply(last=4)
 def reply(turn: Turn) -> str:
-    """Echo; where it is asked to hang, tell its process id by a field and wait for its end."""
+    """Echo the message. Asked to hang, write the process id into a field and wait for the end."""
     text = turn.message["content"]
     if text.startswith("hang"):
         convstore.append(turn.session_id, data={"pid": os.getpid()})

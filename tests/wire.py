@@ -15,11 +15,11 @@ class Proxy:
     """Forwards 127.0.0.1:port to a server.
 
     Attributes:
-        round_trips: How often the client spoke after the server had spoken last.
+        round_trips: The number of times that the client spoke after the server.
         sent, received: Bytes from and to the client.
-        faults: What happens to the next scripts that are called, one after the other. A connection ends with a fault, but
-            for a black hole, which only never answers.
-        drip: Bytes and seconds: replies come in pieces of so many, with so much time between; None: as they are.
+        faults: The faults of the next calls of scripts, one after the other. A connection ends with a fault. Only a
+            black hole keeps it, and never answers.
+        drip: Bytes and seconds. Replies come in pieces of so many bytes, with so much time between. None: as they are.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:

@@ -1,7 +1,7 @@
-"""The world breaks around an app under load, and afterwards every promise is counted.
+"""Break the world around an app under load, and count every broken promise afterwards.
 
     python -m tests.chaos --minutes 10 --seed 1 --world single
 
-`worlds` is the servers and the workers, `nemesis` what happens to them, `clients` the load and what it was told,
-`checker` the judge of both; `records` is the language between the last two.
+`worlds` has the servers and the workers, `nemesis` the faults, `clients` the load, `checker` the judge. `records` has the
+words between the last two.
 """

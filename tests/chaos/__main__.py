@@ -1,4 +1,4 @@
-"""Run chaos, print what came of it; exit status 1 if any promise was broken.
+"""Run chaos and print the counts. The exit status is 1 if a promise was broken.
 
 python -m tests.chaos --minutes 10 --seed 1 [--world single|sentinel|cluster|all] [--report docs/chaos.md]
 """

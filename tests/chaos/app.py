@@ -1,12 +1,12 @@
 """The app under test: the blueprint for nobody's sessions, and routes of its own for those of the owner in ``X-Owner``.
 
-Settings come from the environment; ``CHAOS_INSTANCE`` is the instance folder, which all workers share.
+Settings come from the environment. ``CHAOS_INSTANCE`` is the instance folder, which all workers share.
 
 | route                    | does                                                                       |
 | ------------------------ | -------------------------------------------------------------------------- |
 | POST   /own/<id>         | save_session of a plain dict                                               |
 | POST   /own/<id>/append  | append with a token                                                        |
-| POST   /own/<id>/turn    | a turn with a token; a repeat of one that has ended gets what was said     |
+| POST   /own/<id>/turn    | a turn with a token, a repeat of one that has ended gets the same reply     |
 | GET    /own/<id>?last=k  | get_session: seq and content of each message                               |
 | DELETE /own/<id>         | delete_session                                                             |
 

@@ -1,11 +1,11 @@
-"""The judge: a pure function of what the clients were told and of what was read in the end.
+"""The judge: a pure function of the answers that the clients got and of the sessions that were read in the end.
 
-| count         | what must never be                                                                               |
+| count         | must never be                                                                                    |
 | ------------- | ------------------------------------------------------------------------------------------------ |
 | lost          | an acknowledged message is absent from a session that nobody asked to be deleted                 |
 | duplicated    | a message stands in a session twice                                                              |
 | reordered     | not where its acknowledgement says, a gap, or before one that was acknowledged before it began   |
-| torn          | a reply without its message, or with another turn between; an append not whole or not in one     |
+| torn          | a reply without its message or with another turn between, an append not whole or not in one      |
 | foreign       | another session's message, a stranger's success, an answer to somebody else's request            |
 | revived       | a session is there, or takes a write, after its deletion was acknowledged                        |
 | false absence | 404, or a history without what was acknowledged before, while the session exists                 |
@@ -13,7 +13,7 @@
 | late          | a request took longer inside the app than its calls may, or was never answered by a living app   |
 | errors        | an answer that nobody expects, or a session that cannot be read in the end                       |
 
-What is seen in several reads counts once.
+A fault that several reads show counts once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 
 def counted(findings: Iterable[Finding]) -> dict[str, int]:
-    """How many there are of each, zeros included."""
+    """The number of faults of each kind, zeros included."""
     found = Counter(finding.kind for finding in findings)
     return {count: found[count] for count in COUNTS}
 
@@ -77,7 +77,7 @@ def check(operations: Iterable[Operation], finals: Iterable[Final], bounds: Mapp
 
 @dataclass(slots=True)
 class _Session:
-    """What is known of a session from its operations."""
+    """The facts about a session that its operations tell."""
 
     start: Operation | None = None
     operations: dict[tuple[str, int], Operation] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class _Session:
         return min((delete.ended for delete in self.deletes if delete.is_acknowledged), default=math.inf)
 
     def may_be_deleted_at(self, time: float) -> bool:
-        """Whether a deletion was asked for before that."""
+        """True if a deletion was asked for before that."""
         return any(delete.began < time for delete in self.deletes)
 
 
@@ -173,7 +173,7 @@ def _of_final(final: Final, session: _Session) -> Iterator[Finding]:
 
 
 def _absent(session: _Session, read: Read, before: float) -> Iterator[Mark]:
-    """What was acknowledged *before* and is not among what was read, though it should be."""
+    """The messages that were acknowledged *before* and are missing from a read that should have them."""
     present = {mark_of(seen.text) for seen in read.messages}
     for mark, (ended, seq) in session.acknowledged.items():
         is_in_window = read.is_from_the_first or (seq is not None and seq >= read.messages[0].seq)
@@ -182,7 +182,7 @@ def _absent(session: _Session, read: Read, before: float) -> Iterator[Mark]:
 
 
 def _of_read(label: str, session: _Session, read: Read) -> Iterator[Finding]:
-    """What can be seen in one read alone."""
+    """The faults that one read alone can show."""
     places: dict[Mark, int] = {}
     latest_beginning, previous_seq = -math.inf, read.messages[0].seq - 1 if read.messages else 0
     if read.is_from_the_first and previous_seq > 0:
@@ -222,7 +222,7 @@ def _torn(label: str, session: _Session, places: Mapping[Mark, int], read: Read)
 
 
 def _is_whole(operation: Operation, found: Mapping[int, int], turns: set[int], *, is_cut: bool) -> bool:
-    """Whether the parts *found* (which part > its place) stand as they should; *is_cut*: a window may begin in the midst.
+    """True if the parts *found* (part > its place) stand as they should. With *is_cut* a window may begin in the midst.
 
     A reply may still be made, or never be. Appends are not turns and are not held up by them (docs/turns.md): they may
     stand between a message and its reply.

@@ -21,7 +21,7 @@ from .records import NOT_FOUND, Attempt, Operation, Read, Seen, text_of
 CLIENTS = 12
 
 PATIENCE_SECONDS = 20
-"""How long what cannot be known is repeated."""
+"""Longest time that an operation with an unknown outcome is repeated."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _AFTER_REFUSAL = 0.1
@@ -42,11 +42,11 @@ _WEIGHTS: dict[Act, int] = {
 
 
 class Step(NamedTuple):
-    """What a client does next.
+    """The next operation of a client.
 
     Attributes:
-        slot: On which of its sessions.
-        size: How many messages.
+        slot: The number of its session among the client's.
+        size: The number of messages.
         variant: Chooses among the ways to do it.
         pause: Seconds before it.
     """
@@ -60,7 +60,7 @@ class Step(NamedTuple):
 
 
 def plan(chance: random.Random, pace: float) -> Iterator[Step]:
-    """What a client does, for ever; *pace*: the mean pause in seconds."""
+    """The operations of a client, for ever, with a mean pause of *pace* seconds."""
     acts, weights = list(_WEIGHTS), list(_WEIGHTS.values())
     while True:
         (act,) = chance.choices(acts, weights)
@@ -79,7 +79,7 @@ class Target(NamedTuple):
 
 @dataclass(slots=True)
 class Slot:
-    """Where a client, or two, have their current session; *is_refused*: the server was away when it was asked for last."""
+    """The current session of a client, or of two. *is_refused*: the server was away at the last request for it."""
 
     target: Target | None = None
     is_refused: bool = False

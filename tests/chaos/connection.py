@@ -11,10 +11,10 @@ from .checker import TIMEOUT
 
 
 class Answer(NamedTuple):
-    """What came back.
+    """An answer.
 
     Attributes:
-        status: None: no answer came. 0: nobody was there, and nothing was sent.
+        status: None if no answer came. 0 if nobody was there and nothing was sent.
         json: The body, {} where it is none of ours.
     """
 
@@ -63,7 +63,7 @@ class Connection:
         return Answer(status, found if isinstance(found, dict) else {}, response.headers, began, time.monotonic())
 
     def once(self, method: str, path: str) -> Answer | None:
-        """One call on a connection of its own; None if no answer comes."""
+        """One call on a connection of its own, or None if no answer comes."""
         try:
             answer = self.call(method, path)
         finally:

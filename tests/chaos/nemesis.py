@@ -1,4 +1,4 @@
-"""What happens to a world: one fault after the other, each healed before the next, as its seed says."""
+"""Faults of a world, one after the other by a seed. Each is healed before the next begins."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Struck:
 
 
 def schedule(faults: Sequence[Fault[Any]], seed: str) -> Iterator[tuple[float, Fault[Any], random.Random]]:
-    """What happens, for ever: the calm before, the fault, and what it draws from. Each comes once before any comes again."""
+    """Calm, fault and source of chance, for ever. Each fault comes once before any comes again."""
     chance = random.Random(f"{seed} nemesis")
     while True:
         for fault in chance.sample(faults, len(faults)):
@@ -150,7 +150,7 @@ def _freeze(world: SingleWorld, chance: random.Random) -> None:
 
 
 def _kill_server(world: SingleWorld, chance: random.Random) -> None:
-    """What is not there refuses connections: so does the network meanwhile."""
+    """A server that is gone refuses connections, and so does the network meanwhile."""
     world.server.kill()
     world.proxy.tell("cut")
     try:
@@ -161,7 +161,7 @@ def _kill_server(world: SingleWorld, chance: random.Random) -> None:
 
 
 def _kill_replayer(world: SingleWorld, chance: random.Random) -> None:
-    """The workers die while they bring home what was accepted meanwhile, which takes long; those behind them too."""
+    """The workers die while they hand over the journal, which takes long. Their successors die too."""
     _kill_server(world, chance)
     world.proxy.tell("slow", delay=chance.uniform(0.005, 0.05))
     for longest in (3, 2):
@@ -234,7 +234,7 @@ SINGLE: list[Fault[SingleWorld]] = [
 
 
 def _leads(server: Server) -> bool:
-    """Whether it is a primary; connections are killed when it becomes one."""
+    """True if it is a primary. Connections are killed when it becomes one."""
     try:
         return is_primary(server)
     except redis.RedisError:

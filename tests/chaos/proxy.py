@@ -1,16 +1,16 @@
-"""A network between app and server that breaks when it is told to; a process of its own, so that it costs the load nothing.
+"""A network between app and server that breaks on command. It is a process of its own and costs the load nothing.
 
     python -m tests.chaos.proxy PORT TARGET_PORT
 
 A line of JSON on stdin sets what it does from now on, and is answered by a line:
 
-| mode  | what happens                                                                                          |
+| mode  | effect                                                                                                |
 | ----- | ----------------------------------------------------------------------------------------------------- |
-| pass  | nothing; what was held is delivered now, however late                                                 |
+| pass  | none, and held data are delivered now, however late                                                   |
 | cut   | all connections are reset, new ones refused                                                           |
-| hole  | nothing arrives any more, in either direction; connections can be made                                |
+| hole  | nothing arrives any more in either direction, but connections can be made                             |
 | slow  | every piece takes ``delay`` seconds longer, each way                                                  |
-| lossy | with the chance ``loss`` (by ``seed``) a reply is lost, and its connection with it; the request is not |
+| lossy | with the chance ``loss`` (by ``seed``) a reply is lost, and its connection with it, but not the request|
 
 It ends with stdin.
 """
@@ -42,7 +42,7 @@ class Proxy:
         self.tell("pass")
 
     def tell(self, mode: str, **more: Any) -> None:
-        """Set the mode; it holds when this returns."""
+        """Set the mode, which holds when this returns."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps({"mode": mode, **more}), file=self._process.stdin, flush=True)

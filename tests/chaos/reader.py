@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def finals_of(text: bytes) -> list[Final]:
-    """What such a process has said."""
+    """The output of such a process."""
     return [
         Final(label, session_id, DOOR, None if said is None else Read(tuple(Seen(*one) for one in said)), problem)
         for label, session_id, said, problem in json.loads(text)

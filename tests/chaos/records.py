@@ -1,6 +1,6 @@
-"""What was asked for, what was answered, what was read: the words between the clients and the checker.
+"""Requests, answers and reads: the words between the clients and the checker.
 
-Times are seconds of one monotonic clock. Every message says whose it is: ``mark(…)`` is its text.
+Times are seconds of one monotonic clock. Every message names its operation: ``mark(…)`` is its text.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["start", "turn", "append", "get", "stranger", "delete"]
 Outcome = Literal["ok", "failed", "unknown"]
-"""It is acknowledged; it was refused, and nothing was written; nobody can know."""
+"""Acknowledged, refused with nothing written, or unknown."""
 
 NOT_FOUND = 404
 
 
 class Mark(NamedTuple):
-    """Where a message belongs: the session by its label, the client's operation, and which part of it this is."""
+    """The place of a message: session by its label, operation of the client, and part of the operation."""
 
     label: str
     client: str
@@ -27,12 +27,12 @@ class Mark(NamedTuple):
 
 
 def text_of(mark: Mark) -> str:
-    """The message's content; a reply is what the app's handler makes of it."""
+    """The message's content. The app's handler makes the reply from it."""
     return f"{'re: ' if mark.is_reply else ''}{mark.label} {mark.client} {mark.number} {mark.part}/{mark.parts}"
 
 
 def mark_of(text: object) -> Mark | None:
-    """The mark in a message's content; None if it is none of ours."""
+    """The mark in a message's content, or None if it is not ours."""
     if not isinstance(text, str):
         return None
     is_reply = text.startswith("re: ")
@@ -52,14 +52,14 @@ class Seen(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A session's messages, oldest first; *last*: only so many of the newest were asked for."""
+    """A session's messages, oldest first. *last* is the number of newest messages that were asked for."""
 
     messages: tuple[Seen, ...]
     last: int | None = None
 
     @property
     def is_from_the_first(self) -> bool:
-        """Whether no message can be missing at the beginning."""
+        """True if no message can be missing at the beginning."""
         return self.last is None or len(self.messages) < self.last
 
 
@@ -87,16 +87,16 @@ class Attempt:
 
 @dataclass(slots=True)
 class Operation:
-    """What a client wanted once, however many requests that took.
+    """One intention of a client, however many requests that took.
 
     Attributes:
-        label: The client's own name for the session; the id is None where the server gives it and has not yet.
-        parts: How many messages are written, replies not counted.
+        label: The client's own name for the session. The id is None until the server has given one.
+        parts: The number of messages that are written, without replies.
         has_reply: A reply is to stand behind the message.
         first_seq, reply_seq: As acknowledged.
         left: An error said that the message is stored for good.
-        seen: What a get has read.
-        odd: Why the answer is that to another request.
+        seen: The messages that a get has read.
+        odd: The reason to take the answer for that to another request.
     """
 
     client: str
@@ -129,11 +129,11 @@ class Operation:
 
 @dataclass(slots=True)
 class Final:
-    """A session as it was read when all was over; *read* is None where there was none.
+    """A session as it was read when all was over. *read* is None if there was none.
 
     Attributes:
-        door: Through which it was read.
-        problem: Why it could not be read at all.
+        door: The way by which it was read.
+        problem: The reason why it could not be read.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""What runs say about themselves: a table for a terminal, and the document docs/chaos.md."""
+"""Reports of runs: a table for a terminal, and the document docs/chaos.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def as_table(result: Result) -> str:
 
 
 def acknowledged(result: Result) -> int:
-    """How many messages were acknowledged."""
+    """The number of acknowledged messages."""
     return sum(len(operation.marks()) for operation in result.operations if operation.is_acknowledged)
 
 
@@ -85,7 +85,7 @@ def write_log(result: Result, file: Path) -> None:
 
 
 def as_markdown(results: Sequence[Result], command: str) -> str:
-    """docs/chaos.md; every figure in it is of these runs."""
+    """The text of docs/chaos.md, with the figures of these runs only."""
     shown = [_figures(result) for result in results]
     rows = [[name, *(figures[name] for figures in shown)] for name in shown[0]]
     counts = [counted(result.findings) for result in results]

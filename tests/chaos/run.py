@@ -25,12 +25,12 @@ WORLDS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Sequence[Faul
 _PACE_SECONDS = 0.02
 
 _CIRCUIT_SECONDS = 40
-"""How long a worker may go on refusing when all is well again: its circuit tries again after 32 s at most."""
+"""Longest time that a worker may go on refusing when all is well again. Its circuit tries again after 32 s at most."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of it."""
+    """The outcome of a run."""
 
     world: str
     durability: str

@@ -1,4 +1,4 @@
-"""The app in gunicorn, 2 workers with 8 threads, in a process group of its own; and ways to kill it."""
+"""The app in gunicorn, 2 workers with 8 threads in a process group of its own, and ways to kill it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Workers:
         wait_for(lambda: self.health() is not None, f"the app does not come up: {self._log}")
 
     def health(self) -> dict[str, object] | None:
-        """What ``/sessions/health`` says; None: nobody answers."""
+        """The answer of ``/sessions/health``, or None if nobody answers."""
         answer = Connection(self.port, timeout=15).once("GET", "/sessions/health")
         return answer.json if answer else None
 
@@ -58,12 +58,12 @@ class Workers:
             _kill(living[which % len(living)])
 
     def kill_all(self) -> None:
-        """kill -9 of all workers; the master starts new ones."""
+        """kill -9 of all workers. The master starts new ones."""
         for pid in self._living():
             _kill(pid)
 
     def kill_with_master(self) -> None:
-        """kill -9 of all there is; ``start`` begins anew."""
+        """kill -9 of all processes. ``start`` begins anew."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -75,7 +75,7 @@ class Workers:
 
 
 def environment(instance: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """What the app reads; nothing of ours is taken from outside."""
+    """The environment of the app. None of our settings comes from outside."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("CONVSTORE_", "REDIS_"))}
     return {**outside, **settings, "CHAOS_INSTANCE": str(instance)}
 

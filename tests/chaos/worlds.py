@@ -30,8 +30,8 @@ _HANDLER_SECONDS = 0.5
 _SCHEDULING_SECONDS = 1.0
 
 _CALLS: Mapping[Kind, int] = {"start": 5, "turn": 5, "append": 1, "get": 1, "stranger": 1, "delete": 1}
-"""How many calls to the store a request makes at most, each with a budget of its own. A turn: begin, look whether it is
-free, begin again, end, mark as failed. A start with a message: create, begin, end, mark as failed, load."""
+"""Most calls to the store of one request, each with a budget of its own. A turn: begin, poll, begin again, end, mark as
+failed. A start with a message: create, begin, end, mark as failed, load."""
 
 BOUNDS: dict[Kind, float] = {
     kind: calls * BUDGET_SECONDS
@@ -53,11 +53,11 @@ _HEALED_SECONDS = 60
 
 
 class World(abc.ABC):
-    """What nemesis breaks, and heals.
+    """Servers, network and workers that nemesis breaks and heals.
 
     Attributes:
-        is_durable: What a server has written cannot be lost by a fail-over.
-        url: Of the servers themselves, without what may be broken between.
+        is_durable: A fail-over loses nothing that a server has written.
+        url: The URL of the servers themselves, without the network that may be broken.
     """
 
     name: str
@@ -76,14 +76,14 @@ class World(abc.ABC):
 
     @abc.abstractmethod
     def heal(self) -> None:
-        """Wait until the servers are as they were at first; raises AssertionError if they do not get there."""
+        """Wait until the servers are as they were at first, or raise AssertionError."""
 
     def version(self) -> str:
         said: Any = self.servers()[0].client.info("server")
         return f"Valkey {said['valkey_version']}"
 
     def recover(self, seconds: float = 90) -> list[str]:
-        """Wait until all is well and nothing is pending any more; why not, if that takes too long."""
+        """Wait until all is well and nothing is pending. The result is the problem that is left, if that takes too long."""
         try:
             self.heal()
         except (AssertionError, redis.RedisError) as error:
@@ -98,7 +98,7 @@ class World(abc.ABC):
             time.sleep(0.1)
 
     def read_directly(self, sessions: Mapping[str, tuple[str, str | None]]) -> list[Final]:
-        """The sessions by a fresh process, with no app between; label > id and owner."""
+        """The sessions (label > id and owner) as a fresh process reads them, with no app between."""
         instance = self.folder / "reader"
         instance.mkdir(exist_ok=True)
         settings = environment(instance, {**self._settings, "CONVSTORE_URL": self.url})
@@ -154,11 +154,11 @@ class ReplicatedWorld(World):
 
     @abc.abstractmethod
     def options_of_a_replica(self, primary: Server) -> tuple[str, ...]:
-        """What a server is started with that comes back to *primary*."""
+        """Options of a server that comes back to *primary*."""
 
     @abc.abstractmethod
     def replica_of(self, primary: Server) -> Server:
-        """Who takes over from *primary*."""
+        """The server that takes over from *primary*."""
 
     def current_primaries(self) -> list[Server]:
         return [server for server in self.servers() if is_primary(server)]
@@ -176,7 +176,7 @@ class ReplicatedWorld(World):
 
     @abc.abstractmethod
     def agree(self) -> bool:
-        """Whether those who decide about fail-overs see it so too."""
+        """True if the processes that decide about fail-overs agree."""
 
 
 class SentinelWorld(ReplicatedWorld):
@@ -205,7 +205,7 @@ class SentinelWorld(ReplicatedWorld):
         return all([one[b"port"]] == primaries and one[b"flags"] == b"master" for one in seen)
 
     def ask(self, number: int, *command: str) -> Any:
-        """What a Sentinel says; a list of names and values as a dict."""
+        """The answer of a Sentinel. A list of names and values becomes a dict."""
         client: Any = self._sentinels[number]
         said = client.execute_command("SENTINEL", *command)
         return dict(zip(said[::2], said[1::2], strict=True)) if isinstance(said, list) else said

@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
 @given(JSON)
 def test_a_text_decoded_and_encoded_is_the_same_text(value: object) -> None:
-    """How an unchanged value is known."""
+    """An unchanged value is known by its text."""
     text = json_text.encode(value)
     assert json_text.decode(text) == value
     assert json_text.encode(json_text.decode(text)) == text

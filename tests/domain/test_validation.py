@@ -1,4 +1,4 @@
-"""What callers may give: the bounds themselves are in, what lies beyond is refused with its place."""
+"""Values that callers may give. The bounds themselves are in, and a value beyond is refused with its place."""
 
 from __future__ import annotations
 

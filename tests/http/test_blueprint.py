@@ -22,7 +22,7 @@ from flask_convstore.errors import StoreMisconfigured
 
 from ..clocks import Moment
 from ..servers import Server
-from ..service import Service, problem
+from ..service import Service, in_memory, problem
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -401,6 +401,7 @@ BAD_MESSAGES: list[tuple[str, bytes | str, int, str, str | None]] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "status", "slug", "field"), [row[1:] for row in BAD_MESSAGES], ids=[row[0] for row in BAD_MESSAGES]
 )

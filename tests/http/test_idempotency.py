@@ -1,4 +1,4 @@
-"""HTTP: a repeated request has the effect of one and the answer of one; If-Match; what a turn in progress answers."""
+"""Repeated requests, which have the effect and the answer of one, If-Match, and turns in progress."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ def check(document: Any, schema: Any, value: Any) -> None:
 # ---- what it says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_it_is_valid_openapi(settings: dict[str, Any]) -> None:
     validate(document_of(Service("memory://", **settings)))
@@ -178,6 +179,7 @@ def test_without_apispec_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     assert "flask-convstore[openapi]" in found["detail"]
 
 
+@pytest.mark.slow
 def test_a_hosts_own_document_takes_it_in() -> None:
     app = Flask("app")
     app.config.update(CONVSTORE_URL="memory://", NOTES_URL="memory://", NOTES_CLIENT_DATA=False)
@@ -311,6 +313,7 @@ def test_a_store_that_is_away_is_in_it() -> None:
 # ---- what schemathesis finds, and has found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "owner"), [("memory", "ada"), ("valkey", None)])
 def test_no_request_is_answered_otherwise(where: str, owner: str | None, request: pytest.FixtureRequest) -> None:
     server: Server | None = request.getfixturevalue("valkey") if where == "valkey" else None
@@ -333,7 +336,7 @@ def test_a_message_whose_number_is_none_is_our_404(service: Service, seq: str) -
 
 
 def test_whole_numbers(service: Service) -> None:
-    """JSON's 1.0, an integer for JSON Schema, was refused; in queries 1_0, +1 and the digits of any script were accepted."""
+    """JSON's 1.0, an integer for JSON Schema, was refused. Queries accepted 1_0, +1 and the digits of any script."""
     path = f"/sessions/{service.start(message={'content': 'hi'})}"
     for bad in ("1_0", "%201", "%2B1", "%D9%A3", "9" * 5000):
         problem(service.client.get(f"{path}?last={bad}"), 422, "invalid")
@@ -366,7 +369,7 @@ def test_routes_beside_the_sessions_have_their_own_methods(service: Service) -> 
 
 
 def test_what_a_session_is_called_is_in_no_way_of_its_path(service: Service) -> None:
-    """Slashes and dots at the end are the host's to route; nothing breaks."""
+    """The host routes slashes and dots at the end. Nothing breaks."""
     for path in (
         "/sessions/",
         "/sessions/a/",

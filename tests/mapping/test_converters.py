@@ -19,7 +19,7 @@ from flask_convstore import NotSerializable, SessionMapping
 from flask_convstore.mapping.converters import converter_of
 
 from ..mapping.test_mapping import Site, no_writes
-from ..service import problem
+from ..service import in_memory, problem
 
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=dt.UTC)
 ID = uuid.UUID(int=5)
@@ -409,6 +409,7 @@ def test_a_change_leaves_unknown_fields_as_stored(site: Site) -> None:
 # ---- failures
 
 
+@in_memory
 @pytest.mark.parametrize(
     "options",
     [
@@ -503,6 +504,7 @@ def test_a_failed_load_raises_at_the_read(site: Site) -> None:
     assert raw(site) == [1]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("load", "stored", "error"),
     [
@@ -572,6 +574,7 @@ def check_annotation(site: Site, annotation: Any, value: Any) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+@in_memory
 @pytest.mark.parametrize("name", ANNOTATIONS)
 def test_a_field_is_loaded_as_annotated(site: Site, name: str) -> None:
     check_annotation(site, *ANNOTATIONS[name])
@@ -581,6 +584,7 @@ def test_the_class_of_a_union_that_has_the_fields_is_chosen(site: Site) -> None:
     check_annotation(site, Circle | Square, Square(5))
 
 
+@in_memory
 @pytest.mark.parametrize("value", [dt.timedelta(1), b"a", 1j, {1: "a"}, dt.time(tzinfo=dt.UTC)], ids=repr)
 def test_a_value_that_json_cannot_hold_is_refused(site: Site, value: Any) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", Any)])

@@ -1,4 +1,4 @@
-"""The mappings in requests: loaded once, written at the end, merged with what others wrote; what fails, and what is left."""
+"""The mappings in requests: loaded once, written at the end, merged with the writes of others, and failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from flask_convstore.config import Settings
 from ..harness import TTL, Harness, MemoryHarness, RedisHarness
 from ..operations.test_sessions import BOT, USER
 from ..servers import Server
-from ..service import Service, problem
+from ..service import Service, in_memory, problem
 from ..wire import Fault, Proxy
 
 View = Callable[[], Any]
@@ -68,7 +68,7 @@ class Site(Service):
             self.convstore.save_session(session_id, content)
 
     def stored(self, session_id: str = "s") -> Any:
-        """What the store has, past all mappings; None if there is no such session."""
+        """The session in the store, past all mappings, or None."""
         with self.app.app_context():
             return self.convstore.get_session(session_id)
 
@@ -104,7 +104,7 @@ def proxy(valkey: Server) -> Iterator[Proxy]:
 
 @pytest.fixture
 def far(proxy: Proxy) -> Iterator[Site]:
-    """A site whose store is behind the proxy, with a session ``s`` and a warm connection; it tries once, for a moment."""
+    """A site with its store behind the proxy, a session ``s`` and a warm connection. It tries once, for a moment."""
     site = Site(proxy.url, RETRIES=0, COMMAND_TIMEOUT=0.2, FALLBACK="none")
     site.put("s", {"n": 1, "history": [USER]})
     site.stored("s")  # the server knows the scripts
@@ -115,7 +115,7 @@ def far(proxy: Proxy) -> Iterator[Site]:
 
 @contextlib.contextmanager
 def heard(signal: NamedSignal, app: Flask) -> Iterator[list[dict[str, Any]]]:
-    """What a signal comes with, each time it is sent."""
+    """Facts of a signal, each time it is sent."""
     facts: list[dict[str, Any]] = []
 
     def receive(_: Flask, **given: Any) -> None:
@@ -260,7 +260,7 @@ def test_looking_costs_one_round_trip(proxy: Proxy, far: Site) -> None:
 
 
 def test_one_message_more_costs_no_more_behind_a_thousand(proxy: Proxy, far: Site) -> None:
-    """What was changed travels, whatever was loaded; in two round trips."""
+    """Only changes travel, however much was loaded, in two round trips."""
     far.put("long", {"n": 1, "history": [{"role": "user", "content": "x" * 200} for _ in range(1_000)]})
     proxy.reset()
     far.ok(lambda: far.sessions["long"]["history"].append({"role": "user", "content": "y" * 200}))
@@ -340,7 +340,7 @@ def test_what_is_set_anew_is_all_there_is(site: Site) -> None:
 
 
 def test_flush_writes_now(site: Site) -> None:
-    """Before a long call, so that others see it; what comes later is written at the end."""
+    """Before a long call, so that others see it. Later changes are written at the end."""
 
     def view() -> None:
         session = site.sessions["s"]
@@ -367,6 +367,7 @@ def test_what_a_request_leaves_is_not_seen_before_its_end(site: Site) -> None:
     assert (site.stored()["n"], site.stored("new")) == (2, {})
 
 
+@in_memory
 @pytest.mark.parametrize("name", ["", "x" * 101, "a{b", "a}", "a\n", None, 5])
 def test_a_mapping_needs_a_name(site: Site, name: Any) -> None:
     with pytest.raises(InvalidInput):
@@ -425,6 +426,7 @@ BAD = {
 }
 
 
+@in_memory
 @pytest.mark.parametrize("is_new", [False, True], ids=["changed", "new"])
 @pytest.mark.parametrize("kind", BAD)
 def test_what_cannot_be_stored_is_a_problem_and_nothing_is_written(
@@ -700,7 +702,7 @@ def test_what_a_stream_changed_is_written_when_its_client_has_gone(site: Site) -
 
 
 def test_a_stream_uses_the_mappings_without_a_context_too(site: Site) -> None:
-    """What an app's generator does after its view has returned is part of the request."""
+    """The work of an app's generator after its view has returned is part of the request."""
 
     def view() -> Response:
         session = site.sessions["s"]
@@ -724,7 +726,7 @@ def test_a_stream_uses_the_mappings_without_a_context_too(site: Site) -> None:
 def test_what_a_stream_could_not_write_is_logged_and_signalled_once(
     proxy: Proxy, far: Site, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """The response has left; nothing gets out of its close(). What is told to be lost is lost."""
+    """The response has left, and nothing gets out of its close(). A change that is told to be lost is lost."""
     far.app.testing = True
     expected = {"store": StoreUnavailable, "value": NotSerializable, "deleted": SessionNotFound}[kind]
 
@@ -800,7 +802,7 @@ DOORS: dict[str, Callable[[ConversationStore], Any]] = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_what_comes_through_another_door_is_taken_over_in_place(url: str, door: str) -> None:
-    """Beside what was changed here and is not yet written; who holds the session or its history sees it."""
+    """It stands beside changes that are not yet written, and shows in a session or history that somebody holds."""
     site = Site(url)
     site.put("s", {"a": [1], "b": {}, "gone": 1, "history": [USER]})
 
@@ -943,7 +945,7 @@ def test_a_history_that_is_rewritten_here_and_appended_to_elsewhere_merges(site:
 
 
 def test_a_session_reset_through_another_door_stays_so(site: Site) -> None:
-    """What was replaced by a dict without a history has none."""
+    """A value that a dict without a history has replaced has none."""
 
     def view() -> None:
         assert len(site.sessions["s"]["history"]) == 2
@@ -1376,7 +1378,7 @@ def test_two_threads_that_have_both_loaded(site: Site, mine: str) -> None:
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_a_thread_with_a_copy_of_the_context_does_not_end_the_request(site: Site, has_begun: bool, fails: bool) -> None:
-    """The model is asked in a thread, as ``copy_current_request_context`` is made for; the view goes on behind it."""
+    """A thread asks the model, as ``copy_current_request_context`` is made for, and the view goes on after it."""
 
     def view() -> None:
         if has_begun:
@@ -1424,7 +1426,7 @@ def test_a_thread_that_outlives_its_request_is_outside_of_it(site: Site) -> None
 
 
 def test_who_is_beaten_again_and_again_still_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole numbers add up however busy a session is; a 409 would ask the client for what it cannot know better."""
+    """Whole numbers add up however busy a session is. The client of a 409 could not know better."""
     with site.app.app_context():
         observed: Any = site.convstore._access().backend.store
     store, load = observed._store, observed._store.load
@@ -1530,7 +1532,7 @@ def test_a_scope_that_cannot_be_written_raises(url: str, value: Any, error: type
 
 
 def test_scopes_in_scopes(site: Site) -> None:
-    """Each writes at its own end; the outer one merges with what an inner one wrote."""
+    """Each writes at its own end. The outer one merges with the writes of an inner one."""
     with site.app.app_context(), site.sessions.scope():
         outer = site.sessions["s"]
         outer["history"].append("outer")
@@ -1758,7 +1760,7 @@ def two_stores(url: str) -> Iterator[tuple[Flask, ConversationStore, Conversatio
 
 @pytest.mark.parametrize("outcome", ["ok", "bad", "raised"])
 def test_two_stores_in_one_app(two_stores: tuple[Flask, ConversationStore, ConversationStore], outcome: str) -> None:
-    """Their keys never meet; a request writes both or, if one cannot be written, none."""
+    """Their keys never meet. A request writes both or, if one cannot be written, none."""
     app, chats, notes = two_stores
 
     @app.get("/")
@@ -1785,7 +1787,7 @@ def test_two_stores_in_one_app(two_stores: tuple[Flask, ConversationStore, Conve
 
 
 def test_one_object_on_two_apps() -> None:
-    """A mapping is that of the app whose request it is; one made before the apps are, too."""
+    """A mapping belongs to the app of the request, also if it was made before the apps."""
     convstore = ConversationStore()
     notes, sessions = convstore.mapping("notes", ttl=50), convstore.sessions
     apps = [Flask("one"), Flask("two")]

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def tried(room: Room, sample: int, seed: int, report: Path | None) -> int:
-    """Try mutants of a room; how many survived that docs/mutation.md does not explain."""
+    """Try mutants of a room, and count the survivors that docs/mutation.md does not explain."""
     with copied() as (copy, environment):
         run = lua_room.mutants if room is LUA else python_rooms.mutants
         mutants, total = run(room, copy, sample, seed, environment)
@@ -55,7 +55,7 @@ def tried(room: Room, sample: int, seed: int, report: Path | None) -> int:
 
 @contextmanager
 def copied() -> Iterator[tuple[Path, dict[str, str]]]:
-    """A copy of the checkout as it is, and the environment for it; both go afterwards, with all that was started there."""
+    """A copy of the checkout as it is, and the environment for it. Both go afterwards, with the processes in them."""
     folder = Path(tempfile.mkdtemp(prefix="mu-"))
     try:
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

@@ -1,4 +1,4 @@
-"""What became of mutants, which survivors docs/mutation.md explains, and its table of figures."""
+"""Fates of mutants, the survivors that docs/mutation.md explains, and its table of figures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HEAD = "| room | mutants | tried | killed | timed out | survived | made by |"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change to one place, and what the tests said to it.
+    """A change to one place, and the verdict of the tests.
 
     Attributes:
-        place: The function, as ``windows.window``; of a script its file, as ``_fit.lua``.
+        place: The function, as ``windows.window``, or the file of a script, as ``_fit.lua``.
         before, after: The lines that differ, without their indent, joined by spaces.
         fate: ``killed``, ``timed out``, ``survived``.
     """
@@ -29,7 +29,7 @@ class Mutant:
     fate: str
 
     def __str__(self) -> str:
-        """Its line in docs/mutation.md; a backtick would end what is quoted."""
+        """Its line in docs/mutation.md, without backticks, which would end the quotation."""
         before, after = (line.replace("`", "'") for line in (self.before, self.after))
         return f"- `{self.place}`: `{before}` → `{after}`"
 

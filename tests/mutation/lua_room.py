@@ -52,7 +52,7 @@ _PAUSE = 0.05
 
 
 def mutants(room: Room, copy: Path, sample: int, seed: int, environment: dict[str, str]) -> tuple[list[Mutant], int]:
-    """What became of *sample* changes to the scripts (0: of all), made in a *copy* of the checkout; how many there are."""
+    """The fates of *sample* changes to the scripts (0: of all) in a *copy* of the checkout, and the number of all."""
     there = [(file.name, *change) for file in sorted((copy / _FOLDER).glob("*.lua")) for change in changes(file)]
     tried = sampled(there, sample, seed)
     command = [sys.executable, "-m", "tests.mutation.lua_room"]
@@ -108,7 +108,7 @@ def _pytest(arguments: list[str], *plugins: Any) -> int:
 
 
 def _learned() -> tuple[dict[str, set[str]], dict[str, float]]:
-    """Which tests run each script, and how long each takes."""
+    """The tests that run each script, and the seconds of each."""
     pid = os.fork()
     if not pid:
         recorder = _Recorder()
@@ -170,7 +170,7 @@ def _including() -> dict[str, set[str]]:
 
 
 def _fate(tests: list[str], seconds: float) -> str:
-    """What those tests say to the scripts as they are now."""
+    """The verdict of those tests on the scripts as they are now."""
     pid = os.fork()
     if not pid:
         quiet = os.open(os.devnull, os.O_WRONLY)

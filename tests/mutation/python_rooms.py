@@ -41,7 +41,7 @@ _FATES = {"no tests": "survived", "timeout": "timed out", "segfault": "killed"}
 
 
 def mutants(room: Room, copy: Path, sample: int, seed: int, environment: dict[str, str]) -> tuple[list[Mutant], int]:
-    """What became of *sample* mutants of *room* (0: of all), made in a *copy* of the checkout, and how many there are."""
+    """The fates of *sample* mutants of *room* (0: of all) in a *copy* of the checkout, and the number of all mutants."""
     with (copy / "setup.cfg").open("a") as settings:
         settings.write(_SETTINGS.format(path=room.path, files="\n    ".join(room.files), only=room.only))
     with contextlib.chdir(copy):  # mutmut finds its settings there
@@ -66,7 +66,7 @@ def _names(room: Room) -> Iterator[str]:
 
 
 def meanings(code: str) -> dict[str, str]:
-    """What each function does, whatever its texts of several words say."""
+    """The code of each function, without its texts of several words."""
     functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     meant = {}
     for function in functions:

@@ -13,11 +13,11 @@ ON_VALKEY = "not [memory and not [redis and not [fakeredis"
 
 @dataclass(frozen=True)
 class Room:
-    """Where a room is, and what is run on each of its mutants.
+    """The place of a room, and the tests that run on each of its mutants.
 
     Attributes:
         tests: Words that make names of files: ``turns`` is tests/operations/test_turns.py.
-        only: Which of them, as pytest's -k has it.
+        only: A selection of them, as for pytest's -k.
     """
 
     name: str
@@ -88,6 +88,6 @@ _T = TypeVar("_T")
 
 
 def sampled(there: Sequence[_T], sample: int, seed: int) -> list[_T]:
-    """So many of what is there, 0: all; a larger sample has the smaller one in it."""
+    """The first *sample* of a shuffled order, or all if it is 0. A larger sample has the smaller one in it."""
     shuffled = random.Random(seed).sample(there, len(there))
     return shuffled[: sample or None]

@@ -11,7 +11,7 @@ from flask_convstore import ANY, InvalidInput, SessionNotFound, StoreUnavailable
 from flask_convstore.domain.types import Alias
 from flask_convstore.operations import aliases, branching
 
-from ..harness import AwayAfter, Harness, MemoryHarness, PlainConversations
+from ..harness import AwayAfter, Harness, MemoryHarness, PlainConversations, in_memory
 from ..servers import Server
 from ..service import Service
 
@@ -140,6 +140,7 @@ def test_an_unlinked_session_can_still_be_used_and_linked_again(conversations: P
     assert (session, session.version) == ({"n": 1}, version)
 
 
+@in_memory
 @pytest.mark.parametrize("alias", ["", "x" * 201, "a\nb", 5])
 def test_a_bad_alias_is_refused(conversations: PlainConversations, alias: Any) -> None:
     with pytest.raises(InvalidInput):

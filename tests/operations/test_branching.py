@@ -26,7 +26,7 @@ from flask_convstore.operations import aliases, branching, messages, rotation, s
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.store import Store, StoreAround
 
-from ..harness import Harness, PlainConversations, RedisHarness
+from ..harness import Harness, PlainConversations, RedisHarness, in_memory
 from ..service import Service, problem
 
 TALK = [{"role": "user" if number % 2 == 0 else "assistant", "content": str(number)} for number in range(8)]
@@ -285,6 +285,7 @@ def test_constant_writes_stop_a_compaction(talk: PlainConversations) -> None:
     assert [summary.session_id for summary in talk._access().backend.store.page(ANY).sessions] == ["s"]
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("call", "path", "reason"),
     [

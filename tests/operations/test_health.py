@@ -29,6 +29,7 @@ def test_health_of_this_process() -> None:
     assert (health.connected, health.server, health.version, health.role) == (True, "memory", None, "primary")
 
 
+@pytest.mark.server
 def test_a_service_that_hides_its_name_is_healthy() -> None:
     with running("valkey") as server:
         client: Any = server.client
@@ -39,6 +40,7 @@ def test_a_service_that_hides_its_name_is_healthy() -> None:
     assert (health.connected, health.server, health.version, health.role) == (True, None, None, None)
 
 
+@pytest.mark.server
 def test_operators_learn_of_an_outage_and_others_hardly() -> None:
     with running("valkey") as server:
         service = Service(server.url, RETRIES=0, CIRCUIT_FAILURES=2, FALLBACK="none")

@@ -47,6 +47,7 @@ def test_a_lost_turn_is_not_renewed_again(error: Exception) -> None:
         renewer.remove(turn)  # as its block does at its end, even if the turn was lost
 
 
+@pytest.mark.slow
 def test_the_thread_ends_when_there_was_nothing_to_renew_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_IDLE_SECONDS", 1.0)
     renewer = Renewer()
@@ -80,6 +81,7 @@ def test_the_thread_stays_for_a_while_if_the_first_turn_was_very_short() -> None
     assert renewer._thread is thread, "the next turn need not start one"
 
 
+@pytest.mark.slow
 def test_the_thread_stays_for_a_while_when_the_last_turn_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_IDLE_SECONDS", 1.0)
     renewer, renewed = Renewer(), threading.Event()

@@ -16,7 +16,7 @@ from flask_convstore.operations import branching, messages, owners, transfer, up
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.store import StoreAround
 
-from ..harness import Harness, PlainConversations, RedisHarness
+from ..harness import Harness, PlainConversations, RedisHarness, in_memory
 from ..servers import Server
 from ..service import OwnedService, Service, problem
 from ..wire import Proxy
@@ -116,6 +116,7 @@ def test_update_over_http(url: str) -> None:
 # ---- titles
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("content", "title"),
     [
@@ -196,6 +197,7 @@ def test_the_old_body_is_kept_if_wanted(talk: PlainConversations) -> None:
     assert get(talk).messages[0].edits == (say(SECRET), say("one"))
 
 
+@in_memory
 @pytest.mark.parametrize("seq", [0, -1, 3, 2**53 + 1, True, "1", None, 1.0])
 def test_only_existing_messages_can_be_edited(talk: PlainConversations, seq: Any) -> None:
     changes: list[Any] = [
@@ -340,6 +342,7 @@ def test_a_redacted_text_is_nowhere(talk: PlainConversations, harness: Harness) 
     assert again.status == "redacted"
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "left"), [("bare", ""), ({"text": "x"}, {"content": ""}), (["a"], ""), (None, ""), (7, "")]
 )
@@ -402,6 +405,7 @@ def test_pages_end_at_the_oldest_message(conversations: PlainConversations) -> N
     assert messages.page(conversations.access(), "s", before=1) == ([], None, None)
 
 
+@in_memory
 @pytest.mark.parametrize(
     "options", [{"limit": 0}, {"limit": 1001}, {"limit": True}, {"before": 0}, {"before": "1"}, {"before": 2**54}]
 )
@@ -455,6 +459,7 @@ def test_tokens_are_summed_once(conversations: PlainConversations) -> None:
     assert owners.usage(conversations.access("alice")) == (110, 1006)
 
 
+@in_memory
 @pytest.mark.parametrize("tokens", [Usage(-1, 0), Usage(0, 2**50), Usage(True, 0), Usage(1.5, 0), Usage("1", 0)])  # type: ignore[arg-type]
 def test_token_counts_are_validated(talk: PlainConversations, tokens: Usage) -> None:
     with pytest.raises(InvalidInput):
@@ -528,6 +533,7 @@ def test_a_write_over_a_faulty_connection_happens_once(valkey: Server, fault: An
 # ---- refusals
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("call", "path", "reason"),
     [

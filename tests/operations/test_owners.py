@@ -18,7 +18,7 @@ from flask_convstore import ANY, ConversationStore, InvalidInput, OwnerRequired,
 from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
-from ..service import OwnedService, Service, path_of, problem
+from ..service import OwnedService, Service, in_memory, path_of, problem
 
 SECRET = "not a secret"
 COOKIE = "convstore_owner"
@@ -277,6 +277,7 @@ def test_a_cookie_is_set_only_if_an_owner_is_needed(url: str) -> None:
         assert "Vary" not in response.headers
 
 
+@in_memory
 @pytest.mark.parametrize(
     "forge",
     [
@@ -403,6 +404,7 @@ OURS: list[dict[str, str]] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize("headers", EVIL)
 def test_another_site_changes_nothing(url: str, headers: dict[str, str]) -> None:
     client = anonymous(url).client
@@ -574,6 +576,7 @@ def test_two_stores_in_one_app(url: str) -> None:
 DEEP = b'{"data": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "status"),
     [

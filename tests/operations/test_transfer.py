@@ -18,7 +18,7 @@ from flask_convstore.outages.fallback import FallbackStore
 from ..harness import AwayAfter, Harness, PlainConversations, RedisHarness
 from ..processes import wait_for
 from ..servers import Server
-from ..service import OwnedService, problem
+from ..service import OwnedService, in_memory, problem
 
 LINES = "application/x-ndjson"
 
@@ -99,6 +99,7 @@ def test_an_import_does_not_take_another_owners_id(conversations: PlainConversat
     assert conversations.get_session("bobs", owner="bob") == {"history": [say("secret")]}
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_goes_on(conversations: PlainConversations, harness: Harness) -> None:
     store: Any = harness.store
     store._limits = replace(store._limits, max_sessions=0)
@@ -251,6 +252,7 @@ BAD: list[Any] = [
 ]
 
 
+@in_memory
 @pytest.mark.parametrize("line", BAD)
 def test_foreign_lines_are_refused(url: str, line: Any) -> None:
     service = OwnedService(url, CLIENT_TTL=True)
@@ -262,6 +264,7 @@ def test_foreign_lines_are_refused(url: str, line: Any) -> None:
     assert service.call("alice", "GET", "/export").status_code == 200
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
@@ -318,6 +321,7 @@ def test_hidden_earlier_bodies_are_not_exported(url: str) -> None:
     assert b"hidden" not in service.call("alice", "GET", "/export").data
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("config", "changed", "status"),
     [
@@ -402,6 +406,7 @@ def test_an_export_that_fails_at_once_is_a_problem(valkey: Server) -> None:
     problem(service.call("alice", "GET", "/export"), 503, "unavailable")
 
 
+@pytest.mark.slow
 def test_retention(url: str) -> None:
     """No interaction keeps a session longer than ``CONVSTORE_MAX_AGE``."""
     service = OwnedService(url, MAX_AGE=1, TTL=1000)

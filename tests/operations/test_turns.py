@@ -39,7 +39,7 @@ from flask_convstore.operations.turns import Turn, begin, hold
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 
-from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness
+from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory
 from ..operations.test_sessions import BOT, USER, Recorder, get
 from ..servers import Server
 from ..service import Service
@@ -510,6 +510,7 @@ def test_a_status_is_a_change_of_the_history(started: PlainConversations) -> Non
     assert statuses(started) == ["failed"]
 
 
+@in_memory
 @pytest.mark.parametrize("options", [{"last": "3"}, {"last": 1.5}, {"last": True}, {"policy": "wiat"}])
 def test_bad_options_are_refused(started: PlainConversations, options: Any) -> None:
     with pytest.raises(InvalidInput):
@@ -704,6 +705,7 @@ def test_conversing_without_a_handler_is_repeatable(started: PlainConversations)
 # ---- what is told
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("options", "path", "given"),
     [({"last": "3"}, "last", "'3'"), ({"last": 0}, "last", "0"), ({"policy": "wiat"}, "policy", "'wiat'")],
@@ -715,6 +717,7 @@ def test_a_refused_option_is_named(started: PlainConversations, options: Any, pa
     assert re.search(rf"not {given}[.;] [Nn]othing was written", caught.value.reason)
 
 
+@in_memory
 @pytest.mark.parametrize("instead", [None, 5, []])
 def test_data_that_were_replaced_by_something_else_are_refused(started: PlainConversations, instead: Any) -> None:
     turn = take(started)
@@ -807,6 +810,7 @@ def test_a_reply_with_a_role_is_stored_as_it_is(started: PlainConversations) -> 
     assert list(get(started)["history"][-1]) == ["content", "role", "id"], "what is hashed is its JSON, in its order"
 
 
+@in_memory
 @pytest.mark.parametrize(("reply", "kind"), [(5, "int"), (b"b", "bytes"), (["a"], "list"), (("a",), "tuple")])
 def test_what_is_no_reply_is_named(started: PlainConversations, reply: Any, kind: str) -> None:
     with pytest.raises(TypeError, match=f"not a {kind}$"), take(started) as turn:
@@ -1049,7 +1053,7 @@ def test_large_sessions_are_refused(harness: Harness) -> None:
 
 
 def test_bytes_are_counted_exactly(harness: Harness) -> None:
-    """What is counted step by step is what there is: the limit is met to the byte, whatever came before."""
+    """Counting step by step finds the true size: the limit is met to the byte, whatever came before."""
     conversations = limited(harness, max_session_bytes=3_000, max_history=20, history_policy="trim")
     conversations.save_session("s", {"a": 1, "history": ["x"] * 15})
     for number in range(6):

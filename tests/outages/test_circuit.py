@@ -53,7 +53,7 @@ class World:
         self.store = CircuitStore(self.inner, self.circuit, WATCH)
 
     def ask(self) -> bool:
-        """Whether the store was asked."""
+        """True if the store was asked."""
         before = self.inner.asked
         with contextlib.suppress(StoreUnavailable):
             self.store.ping()
@@ -145,6 +145,7 @@ def test_a_try_that_ends_otherwise_lets_the_next_one_try() -> None:
     assert world.ask()
 
 
+@pytest.mark.server
 def test_an_app_answers_at_once_when_its_server_is_gone() -> None:
     with running("valkey") as server:
         service = Service(server.url, CIRCUIT_FAILURES=2, RETRIES=0, CONNECT_TIMEOUT=0.2)

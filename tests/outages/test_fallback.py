@@ -153,7 +153,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], int]) -> None
 
 
 def start_away(worker: Store, *texts: str, owner: Any = None, **given: Any) -> str:
-    """Start a session under an id of ours while the store is away; the id that it has got instead."""
+    """Start a session under an id of ours while the store is away. The result is the id that it got instead."""
     receipt = worker.apply(start(new_id(), *texts, mode="create", owner=owner, may_start_away=True, **given))
     assert receipt.fallback
     assert receipt.session_id
@@ -940,6 +940,7 @@ def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(host: Host, 
     assert host.switch.turn_remaining_ms("s", None) == 1000
 
 
+@pytest.mark.slow
 def test_ten_thousand_commands_are_told(host: Host) -> None:
     host.workers[0].apply(start("s"))
     journal = host.journals[0]
@@ -959,7 +960,7 @@ def test_ten_thousand_commands_are_told(host: Host) -> None:
 
 
 def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host, tmp_path: Path) -> None:
-    """Who hands over waits a moment where something is left, and ends where nothing is."""
+    """The thread that hands over waits a moment while something is left, and ends when nothing is."""
     worker, journal = host.workers[0], host.journals[0]
     worker.apply(start("s"))
     host.switch.is_away = False
@@ -1041,7 +1042,7 @@ def test_it_is_set_aside_when_it_is_no_database(host: Host, tmp_path: Path) -> N
 
 
 def test_a_child_has_no_lock_of_its_parent(host: Host) -> None:
-    """It would have it for as long as it lives, also when the parent dies; then nobody could hand over."""
+    """Else the child would keep the lock for as long as it lives, and nobody could hand over when the parent dies."""
     host.workers[0].apply(start("s"))
     with host.journals[0].replaying():
         held = set(host.journals[0]._file._descriptors)
@@ -1140,6 +1141,7 @@ def test_a_journal_that_is_dropped_with_its_app_is_closed(tmp_path: Path, is_kep
         connection.execute("SELECT 1")
 
 
+@pytest.mark.slow
 def test_children_of_a_busy_process_can_use_it(host: Host) -> None:
     one, other = host.workers
     one.apply(start("s"))
@@ -1191,6 +1193,7 @@ def test_who_replays_is_let_go_though_a_child_has_it_too(host: Host, tmp_path: P
         os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 def test_a_lock_that_nobody_gives_back_is_waited_for_so_long(host: Host, tmp_path: Path) -> None:
     impatient = Journal(tmp_path / "journal", "target", 2**20, 0.3)
     host.workers[0].apply(start("s"))
@@ -1359,7 +1362,7 @@ COMMANDS = st.one_of(
 
 
 def outcome(store: Store, command: Any) -> Any:
-    """What a command gave or raised, without what differs from store to store."""
+    """The result or error of a command, without facts that differ from store to store."""
     try:
         given = store.begin(command) if isinstance(command, BeginTurn) else store.apply(command)
     except ConvstoreError as error:

@@ -121,6 +121,7 @@ def test_an_app_starts_while_redis_is_away_and_says_so_once(caplog: pytest.LogCa
     assert "secret" not in caplog.text
 
 
+@pytest.mark.server
 def test_a_wrong_password_is_loud_and_no_reason_to_start_anything_elsewhere(tmp_path: Path) -> None:
     with running("valkey", "--requirepass", "right") as server:
         service = Service(f"redis://:wrong@127.0.0.1:{server.port}/0")
@@ -171,7 +172,7 @@ def test_a_start_that_is_repeated_across_the_outage_is_one(redis_server: Server)
 
 
 def test_a_start_whose_answer_was_lost_leaves_nothing_behind(redis_server: Server) -> None:
-    """It is in a server that was stopped, and goes on later; the client has long had another one."""
+    """It is in a server that was stopped and goes on later. The client has long had another session."""
     service = service_of(redis_server, COMMAND_TIMEOUT=0.2, BUDGET=0.5)
     service.start()
     os.kill(redis_server.process.pid, signal.SIGSTOP)
@@ -400,7 +401,7 @@ def _health(port: int) -> Any:
 
 
 def converse(port: int, number: int, turns: int, keep_on: threading.Event | None = None) -> tuple[str, list[str]]:
-    """Start a session and speak in it; its id, and what was acknowledged."""
+    """Start a session and speak in it. The result is its id and the acknowledged messages."""
     client = Client(port)
     status, session = client.call("POST", "/sessions", {})
     assert status == 201, session
@@ -473,6 +474,7 @@ def test_another_host_does_not_say_that_there_is_no_such_session(redis_server: S
     problem(service.client.get(f"/sessions/{uuid.uuid4()}"), 404, "not-found")
 
 
+@pytest.mark.server
 def test_it_works_with_every_server(tmp_path: Path) -> None:
     for kind in programs():
         with running(kind, "--appendonly", "yes") as server:

@@ -6,9 +6,9 @@ that ``flask_convstore`` exports, ``llm``, and a few names of Flask's. HTML comm
     <!-- given: … -->      before a block: statements that it relies on
     <!-- continues -->     before a block: it goes on where the block before has ended
     <!-- not run: why -->  before a block: it is compiled only
-    <!-- then: … -->       behind a block: statements about what it has done; ``client`` is the app's test client
+    <!-- then: … -->       behind a block: statements about its effect, with ``client``, the app's test client
 
-Every diff that is marked ``<!-- same: … -->`` is run as it was before and as it is after; that code calls ``post``, ``get``
+Every diff that is marked ``<!-- same: … -->`` is run as it was before and as it is after. That code calls ``post``, ``get``
 and ``delete``, and the answers must be the same. A diff too says ``not run`` otherwise.
 """
 
@@ -97,7 +97,7 @@ def llm(history: list[Any]) -> str:
 
 
 def names(url: str) -> dict[str, Any]:
-    """What the code of a page finds."""
+    """Names that the code of a page finds."""
     app = Flask("docs")
     app.config.update(CONVSTORE_URL=url, SECRET_KEY="docs")
     given = {name: getattr(flask_convstore, name) for name in flask_convstore.__all__}
@@ -145,7 +145,7 @@ def test_every_diff_answers_the_same_before_and_after(
 
 
 def asked(known: dict[str, Any], code: str) -> list[tuple[int, Any]]:
-    """What the app in *known* answers to the requests in *code*."""
+    """Answers of the app in *known* to the requests in *code*."""
     client = known["app"].test_client()
     answers: list[tuple[int, Any]] = []
 
@@ -309,7 +309,7 @@ def test_pages_are_short() -> None:
 
 @pytest.mark.parametrize("kind", sorted(programs()))
 def test_the_permissions_are_enough(kind: str) -> None:
-    """docs/security.md names what a server has to allow; nothing that is done needs more."""
+    """docs/security.md names the permissions that a server has to give. Nothing needs more."""
     [rule] = re.findall(r"^ACL SETUSER convstore (.*)$", TEXTS["docs/security.md"], re.MULTILINE)
     with running(kind) as server:
         told: Any = server.client.execute_command

@@ -22,6 +22,8 @@ from examples.chat.app import create_app
 from ..processes import children, is_alive, servers, supervisors, wait_for
 from ..servers import free_port
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[2]
 
 

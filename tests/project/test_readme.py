@@ -1,6 +1,6 @@
-"""The README is short and its app runs as it says; the settings of the docs are the declared ones.
+"""The README is short and its app runs as it says. The settings of the docs are the declared ones.
 
-What else these pages say, ``test_docs`` looks after.
+``test_docs`` looks after the rest of these pages.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from flask_convstore.config import Settings
 
@@ -84,6 +86,7 @@ def curl(line: str) -> Any:
         return json.load(response)
 
 
+@pytest.mark.server
 def test_the_complete_app_runs_as_the_readme_says(tmp_path: Path) -> None:
     app = next(block for block in PYTHON if block.page == "README.md")
     (tmp_path / "chat.py").write_text(app.code, "utf-8")

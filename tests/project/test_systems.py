@@ -16,7 +16,7 @@ for name in ("fork", "geteuid", "register_at_fork"):
     delattr(os, name)
 url, instance_path = sys.argv[1:]
 """
-"""What a system lacks, before anything of ours is imported."""
+"""Takes from Python whatever such a system lacks, before anything of ours is imported."""
 
 SERVE = """
 import logging
@@ -41,7 +41,7 @@ print(client.get(started.headers["Location"]).json["message_count"])
 
 
 def served(url: str, folder: Path) -> list[str]:
-    """What a process on such a system says."""
+    """Output of a process on such a system."""
     command = [sys.executable, "-W", "error", "-c", LACKING + SERVE, url, str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

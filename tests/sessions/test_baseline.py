@@ -1,4 +1,4 @@
-"""What is known of a session after it was saved."""
+"""The baseline of a session after a save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an app gives, as texts and messages: what is accepted, and limited to the last byte."""
+"""Values of an app as texts and messages: accepted ones, and limits to the last byte."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_tokens_that_may_not_be_told_are_named_by_their_message() -> None:
 
 
 def test_data_are_limited_to_the_byte() -> None:
-    """Names count as UTF-8; what is removed does not count."""
+    """Names count as UTF-8. A removed field does not count."""
     check_data_size([("ü", b"x" * 98), ("gone", None)], FORM)
     with pytest.raises(TooLarge) as caught:
         check_data_size([("ü", b"x" * 98), ("", b"1")], FORM)

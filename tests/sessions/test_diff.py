@@ -1,4 +1,4 @@
-"""What was changed: pure functions, told to the last byte and message. Their effect on a store is in test_sessions.py."""
+"""The diff of a session, to the last byte and message. Its effect on a store is in operations/test_sessions.py."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_history_is_no_field() -> None:
     ],
 )
 def test_messages_that_were_not_changed_keep_their_envelopes(now: str, kept: str) -> None:
-    """A rewrite writes anew what differs; a single edited message keeps its own, with the new text."""
+    """A rewrite writes other messages anew. A single edited message keeps its envelope, with the new text."""
     conversations = PlainConversations(MemoryHarness().store)
     conversations.save_session("s", {"history": [Message(letter, {"was": letter}) for letter in "abcd"]})
     session = get(conversations)

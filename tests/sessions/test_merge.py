@@ -42,7 +42,7 @@ class World:
         self.now = get(self.conversations)
 
     def taken_over(self, mine: Any, held: Any = None) -> Merge | None:
-        """Bring *mine* up to date; what is still to be written of it."""
+        """Bring *mine* up to date. The result is the part that is still to be written."""
         base = take_over(mine, self.before, self.now._base, plain(self.now), FORM, held)
         assert (base.snapshot.version, base.snapshot.created_at_ms) == (
             self.now.version,

@@ -150,7 +150,7 @@ def test_a_list_keeps_what_nobody_dropped_and_all_that_was_appended(
 
 
 def test_very_long_lists_are_not_aligned_one_by_one() -> None:
-    """Appending to a long list costs nothing; two long lists with nothing in common collide instead of taking minutes."""
+    """Appending to a long list costs nothing. Two long lists with nothing in common collide instead of taking minutes."""
     long = list(range(30_000))
     assert merge(long, [*long, -1], [*long, -2]).value == [*long, -2, -1]
     found = merge(long, [-number for number in long], [*long, 1])

@@ -70,12 +70,14 @@ def test_a_url_that_redis_refuses_is_a_configuration_error() -> None:
         connect_cluster(Settings(url="redis+cluster://host?decode_responses=yes"))
 
 
+@pytest.mark.server
 def test_a_unix_socket_and_a_password_work() -> None:
     with running("valkey", "--requirepass", "right") as server:
         assert connect(Settings(url=f"unix://:right@{server.socket}"), HERE).ping()
         assert connect(Settings(url=server.url.replace("//", "//:right@")), HERE).ping()
 
 
+@pytest.mark.server
 def test_a_unix_socket_with_a_password_a_database_and_a_path_with_a_space(tmp_path: Path) -> None:
     with running("valkey", "--requirepass", "p@w") as server:
         link = tmp_path / "a socket"
@@ -88,8 +90,9 @@ def test_a_unix_socket_with_a_password_a_database_and_a_path_with_a_space(tmp_pa
             assert list(client.info("keyspace")) == ["db3"]
 
 
+@pytest.mark.server
 def test_a_unix_socket_that_disappears_and_comes_back() -> None:
-    """Who is connected stays so; who comes is told that nothing was written. kill -9 leaves a file that nobody has."""
+    """A connected client stays so. A new one is told that nothing was written. kill -9 leaves a file that nobody has."""
     with running("valkey") as server:
         service = Service(server.unix_url, BUDGET=0.5)
         with service.app.app_context():
@@ -148,6 +151,7 @@ def test_no_node_is_asked_but_those_that_the_url_names(host: str) -> None:
     assert {address for address, _ in asked} == {host.strip("[]")}
 
 
+@pytest.mark.server
 def test_options_reach_the_connections_of_a_cluster_and_of_sentinels() -> None:
     sentinel = connect(Settings(url="redis+sentinel://h/mymaster?client_name=me&db=4"), HERE)
     stated = sentinel.connection_pool.connection_kwargs

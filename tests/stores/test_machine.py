@@ -252,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         usage=USAGES,
     )
     def commit(self, session_id: str, turn: str | None, token: str | None, changes: Any, **given: Any) -> None:
-        """By the attempt *turn*, None: whose the turn is; under the token of the end of the one that began with *token*."""
+        """By the attempt *turn*, or by the one that has the turn, under the token that ends the turn begun with *token*."""
         attempt = turn or self.attempt_in(session_id)
         fields = tuple(FieldChange(*found) for found in changes)
         command = CommitTurn(session_id=session_id, turn=attempt, fields=fields, digest=attempt, **given)
@@ -416,7 +416,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def with_token(command: Any, token: str | None) -> Any:
-    """A token of the pool; else a fresh one, the same for both stores."""
+    """A token of the pool, or a fresh one, the same for both stores."""
     if token is None:
         return replace(command, digest="")
     digest = command.digest and f"{type(command).__name__} {command.digest}"
@@ -424,7 +424,7 @@ def with_token(command: Any, token: str | None) -> Any:
 
 
 def outcome(call: Callable[[], Any]) -> dict[str, Any]:
-    """What a call gave or raised, without what differs between two clocks."""
+    """The result or error of a call, without facts that differ between two clocks."""
     try:
         found = call()
         given = asdict(found)
@@ -463,7 +463,7 @@ COMPARED = (
 
 
 def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, Any]:
-    """What a store lists, page by page, without what differs between two clocks."""
+    """The list of a store, page by page, without facts that differ between two clocks."""
     found = {}
     cursor = None
     while True:

@@ -1,4 +1,4 @@
-"""What only the memory store has: a clock, so that times can be told to the millisecond; and it forgets what has expired."""
+"""The memory store alone: it has a clock, so that times are exact to the millisecond, and it forgets expired sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store promises, in the words of the commands."""
+"""Promises of every store, in the words of the commands."""
 
 from __future__ import annotations
 
@@ -605,7 +605,7 @@ def test_tokens_do_not_cross_owners(harness: Harness) -> None:
 
 
 def lives(harness: Harness, ttl_ms: int, moment: Moment) -> bool:
-    """Whether all keys of the session end in one millisecond, *ttl_ms* after a time in the moment."""
+    """True if all keys of the session end in one millisecond, *ttl_ms* after a time in the moment."""
     [end] = set(harness.ends("s"))
     return end - ttl_ms in moment
 
@@ -1181,7 +1181,7 @@ def test_a_history_over_the_limit_may_shrink_or_stay(harness: Harness) -> None:
 
 @pytest.mark.parametrize("status", ["failed", "unanswered"])
 def test_a_full_session_does_not_keep_a_turn_from_ending(harness: Harness, status: Any) -> None:
-    """What is written into its message then is ours, and not counted against the app."""
+    """The mark in its message is ours, and does not count against the app."""
     harness.store.apply(save("s"))
     harness.store.begin(begun := take())
     store = limited(harness, max_session_bytes=5)

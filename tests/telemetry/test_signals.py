@@ -119,6 +119,7 @@ def test_apps_hear_only_their_own(url: str) -> None:
     assert not found
 
 
+@pytest.mark.server
 def test_an_outage_and_its_end_are_told_once() -> None:
     with running("valkey") as server:
         service = Service(server.url, RETRIES=0, CONNECT_TIMEOUT=0.2)

@@ -1,11 +1,11 @@
-"""Twenty little chat apps as people write them, each on a dict of its module; ``test_wild.py`` moves them to convstore.
+"""Twenty little chat apps as people write them, each on a dict of its module. ``test_wild.py`` moves them to convstore.
 
-A line that makes such a dict ends in a comment that says what takes the dict's place:
+A line that makes such a dict ends in a comment with the expression that takes the dict's place:
 
     conversations = {}  # convstore: convstore.sessions
 
-The variant on convstore differs from what is written in nothing else, but for what sets the package up, behind the line
-that makes the app (``SETUP``). ``REQUESTS`` exercises an app; in the middle of it the server is started anew.
+The variant on convstore differs in nothing else but the lines that set the package up, behind the line that makes the app
+(``SETUP``). ``REQUESTS`` exercises an app. In the middle of it the server is started anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from flask_convstore import ConversationStore
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
 
 SETUP = "convstore = convstore_of(app)"
-"""What follows the line ``app = Flask(…)``. Where the keys of an app lie is said outside of it."""
+"""Lines behind ``app = Flask(…)``. The prefix of an app's keys comes from outside of it."""
 
 _APP = re.compile(r"^( *)app = Flask\(.*", re.MULTILINE)
 _MARKED = re.compile(r"^( *[\w.]+(?:: [^=]+)? = ).*  # convstore: (.+)$", re.MULTILINE)
@@ -60,7 +60,7 @@ def module_of(name: str, url: str | None = None, source: str | None = None) -> M
 
 
 def create_app() -> Callable[..., Iterable[bytes]]:
-    """All apps on convstore, each below its name; the headers of an answer say which process gave it."""
+    """All apps on convstore, each below its name. A header of each answer names the process that gave it."""
     apps = {f"/{name}": module_of(name, os.environ["CONVSTORE_URL"]).app for name in NAMES}
     dispatched = DispatcherMiddleware(_ready, apps)
 

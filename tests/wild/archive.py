@@ -1,4 +1,4 @@
-"""An application factory; chats are forked, renamed and moved to an archive, and a failed turn is taken back."""
+"""An application factory. Chats are forked, renamed and moved to an archive, and a failed turn is taken back."""
 
 import copy
 from typing import Any

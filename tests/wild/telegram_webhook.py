@@ -1,4 +1,4 @@
-"""A Telegram bot behind a webhook: chat ids are whole numbers, groups negative; a state beside the history."""
+"""A Telegram bot behind a webhook: chat ids are whole numbers, groups negative. A state stands beside the history."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Pictures and text: the content of a message is a list of parts; older pictures are taken out again."""
+"""Pictures and text: the content of a message is a list of parts, and older pictures are taken out again."""
 
 from typing import Any
 

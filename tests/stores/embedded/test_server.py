@@ -31,7 +31,10 @@ from ...processes import children, servers, supervisors, wait_for
 from ...servers import free_port, programs, running
 from ...stores.redis.test_store import on
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc"),
+]
 
 ROOT = Path(__file__).parents[3]
 IDLE = "0.3"
@@ -39,7 +42,7 @@ IDLE = "0.3"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for embedded data; at the end it has no process left."""
+    """A folder for embedded data. At the end it has no process left."""
     folder = tmp_path / "data"
     yield folder
     wait_for(lambda: not servers(folder) and not supervisors(folder), "a process is left behind")
@@ -70,7 +73,7 @@ def call(port: int, method: str, path: str, body: Any = None) -> Any:
 
 @contextlib.contextmanager
 def serving(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """An app server on the folder, and its port; ended with SIGTERM if it still lives."""
+    """An app server on the folder, and its port. SIGTERM ends it if it still lives."""
     port = free_port()
     environment = {**os.environ, "CONVSTORE_URL": url(folder)}
     process = subprocess.Popen(
@@ -383,7 +386,7 @@ def test_a_user_that_comes_at_the_last_moment(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_was_removed(folder: Path) -> None:
-    """As cleaners of temporary folders do. Nobody can come to that server any more; the next one is started."""
+    """As cleaners of temporary folders do. Nobody can reach that server any more, so the next one is started."""
     with store(folder) as conversations:
         conversations.save_session("s", {"a": 1})
         [first] = servers(folder)

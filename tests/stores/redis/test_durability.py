@@ -1,4 +1,4 @@
-"""What an acknowledged write is worth, and what becomes of one that is worth less."""
+"""Levels of an acknowledged write, and the error of a write that does not reach its level."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ...processes import wait_for
 from ...servers import Server, running
 from ...service import Service, problem
 from ...topologies import is_linked
+
+pytestmark = pytest.mark.server
 
 
 @contextlib.contextmanager

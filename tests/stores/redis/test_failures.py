@@ -34,6 +34,8 @@ from ...servers import Server, free_port, programs, running
 from ...topologies import cluster, told
 from ...wire import Proxy
 
+pytestmark = pytest.mark.server
+
 ELEMENT = join_element(1, b'"x"')
 
 
@@ -66,7 +68,7 @@ def nobody_there() -> Iterator[RedisStore]:
 
 @contextlib.contextmanager
 def silent_address() -> Iterator[RedisStore]:
-    """Who asks for a connection gets no answer: the queue of those who ask is full."""
+    """Asking for a connection gets no answer, since the queue is full."""
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(socket.socket())
         busy.bind(("127.0.0.1", 0))
@@ -393,7 +395,7 @@ def test_a_connection_takes_no_longer_than_the_budget(budget: float) -> None:
 
 
 def test_a_connection_made_in_a_hurry_has_its_whole_patience_later() -> None:
-    """Its budget is nearly spent when it is made; the next call has all of its own."""
+    """Its budget is nearly spent when it is made. The next call has a whole one."""
     with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
         store = store_at(proxy.url, command_timeout=1, budget=0.4)
         load(store)
@@ -501,7 +503,7 @@ def test_a_failure_that_passes_is_waited_for() -> None:
 
 
 def test_a_turn_waits_for_a_primary_too() -> None:
-    """What a server refuses within a transaction may pass in a moment as well, and perhaps on another server."""
+    """A refusal within a transaction may pass in a moment as well, and perhaps on another server."""
     with prepared() as server:
         store = store_at(server.url, retries=20, budget=10)
         begun = BeginTurn(session_id="s", owner=ANY, element=ELEMENT, lease_ms=60_000)

@@ -15,7 +15,7 @@ from flask_convstore.operations import sessions
 from flask_convstore.stores.redis import owner_index
 from flask_convstore.stores.redis.store import RedisStore
 
-from ...harness import SETTINGS, Harness, PlainConversations, RedisHarness
+from ...harness import SETTINGS, Harness, PlainConversations, RedisHarness, in_memory
 from ...servers import Server
 from ...wire import Proxy
 
@@ -86,6 +86,7 @@ def test_what_is_gone_is_not_listed(harness: Harness, conversations: PlainConver
     assert listed(conversations, "bob") == ["taken"]
 
 
+@in_memory
 @pytest.mark.parametrize("limit", [0, 1001, 1.5, True, "5"])
 def test_a_limit_is_a_number_of_sessions(conversations: PlainConversations, limit: Any) -> None:
     with pytest.raises(InvalidInput):
@@ -222,7 +223,7 @@ def test_a_lost_index_comes_back_with_activity(server: Server) -> None:
 
 
 def test_an_index_does_not_grow_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those who come and go without anybody ever listing them, samples take out what is gone."""
+    """Sessions come and go, and nobody lists them. Samples take out the entries that are gone."""
     monkeypatch.setattr(owner_index, "_PRUNE_EVERY", 10)
     conversations = on(server.client)
     stay = [f"stays {number}" for number in range(20)]
@@ -239,7 +240,7 @@ def test_an_index_does_not_grow_for_ever(server: Server, monkeypatch: pytest.Mon
 
 
 def test_an_index_that_cannot_be_told_spoils_nothing(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """What was asked for is done; it is made good a minute later."""
+    """The call itself is done. A minute later the index is made good."""
     conversations = on(server.client)
     conversations.save_session("s", {"history": []})
     moved_back(server, 61_000)

@@ -23,10 +23,13 @@ from ...servers import Server, running
 from ...service import Service
 from ...topologies import watched
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "never")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "never"),
+]
 
 SLACK = 0.75
-"""How much longer than its budget a call may take: threads wait for each other's Python."""
+"""Seconds that a call may take over its budget, since threads wait for each other's Python."""
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_a_black_hole_ends_with_the_budget(cut_off: Island, url: str, budget: fl
 
 
 class Load:
-    """Threads that append, each with its own session, until what they say is acknowledged; then they say more."""
+    """Threads that append, each to its own session. A message is repeated until it is acknowledged."""
 
     def __init__(self, service: Service, threads: int = 6) -> None:
         self._service = service
@@ -191,7 +194,7 @@ def _is_replica(server: Server) -> bool:
 
 
 def test_what_a_minority_acknowledges(cut_off: Island, server: Server) -> None:
-    """The primary is cut off with some of its clients, who reach it by its socket; the Sentinels make another.
+    """The primary is cut off with some of its clients, who reach it by its socket. The Sentinels make another.
 
     With ``replicas:1`` it acknowledges nothing that is lost. Without, it does: hence the level.
     """

@@ -1,4 +1,4 @@
-"""What only a server can show: the keys, the scripts, the wire, corrupt values, a full or forgetful server."""
+"""Keys, scripts, wire, corrupt values, a full or a forgetful server: tests that need a real one."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_a_scripts_header_is_its_contract(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", SCRIPTS)
-def test_a_script_sets_no_global(file: str, server: Server) -> None:
+def test_a_script_sets_no_global(file: str) -> None:
     """A global outlives its call, and fakeredis forbids all later scripts."""
     text, _ = script(file.removesuffix(".lua"))
     keywords = {"local", "return", "if", "elseif", "for", "end", "else"}
@@ -429,6 +429,7 @@ def test_the_rest_of_an_evicted_session_is_not_part_of_its_successor(server: Ser
     assert conversations.get_session("s") == {"history": ["new"]}
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("kind", ["valkey"])
 def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
     with running(kind, "--maxmemory-policy", "noeviction") as server:
@@ -455,8 +456,9 @@ def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
         assert [key for key in server.client.scan_iter() if b"new" in key] == []
 
 
+@pytest.mark.server
 def test_a_replica_still_reads() -> None:
-    """Where only writes are refused, the lifetime stays as it is and reads answer."""
+    """A replica refuses writes only: the lifetime stays as it is, and reads answer."""
     with (
         running("valkey", "--repl-diskless-sync-delay", "0") as primary,
         running("valkey", "--replicaof", f"127.0.0.1 {primary.port}") as replica,
@@ -474,6 +476,7 @@ def test_a_replica_still_reads() -> None:
             conversations.touch("s", ttl=60)
 
 
+@pytest.mark.server
 def test_a_wrong_password_is_loud(caplog: pytest.LogCaptureFixture) -> None:
     with running("valkey", "--requirepass", "right") as server:
         conversations = on(connect(Settings(url=f"unix://:wrong@{server.socket}", retries=0), Path()))
@@ -499,6 +502,7 @@ def test_a_missing_permission_is_loud(server: Server) -> None:
     server.client.execute_command("ACL", "DELUSER", "reader")  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("kind", sorted(programs()))
 def test_a_server_says_what_it_is(kind: str) -> None:
     with running(kind) as server:
@@ -514,6 +518,7 @@ def test_a_server_says_what_it_is(kind: str) -> None:
         assert (about.server, about.version, about.role) == (None, None, None)
 
 
+@pytest.mark.server
 def test_a_stopped_server_is_unavailable() -> None:
     with running("valkey") as server:
         conversations = on(connect(Settings(url=server.url, retries=0), Path()))

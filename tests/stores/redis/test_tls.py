@@ -26,7 +26,7 @@ from ...topologies import told
 
 
 def _speaks_tls() -> bool:
-    """Whether the server on PATH was built with TLS; the wheel's was not."""
+    """True if the server on PATH was built with TLS. The wheel's was not."""
     program = programs().get("redis")
     if program is None:
         return False
@@ -36,6 +36,7 @@ def _speaks_tls() -> bool:
 
 
 pytestmark = [
+    pytest.mark.server,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with the program openssl"),
     pytest.mark.skipif(not _speaks_tls(), reason="needs a redis-server that is built with TLS on PATH"),
 ]
@@ -73,7 +74,7 @@ class Certificates:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What a server needs to speak TLS; it asks clients for nothing."""
+        """Options of a server that speaks TLS and asks clients for no certificate."""
         files = ("--tls-cert-file", self.pem("server"), "--tls-key-file", self.key("server"))
         return (*files, "--tls-ca-cert-file", self.pem("ca"), "--tls-auth-clients", "no")
 
@@ -210,7 +211,7 @@ def test_without_a_certificate_of_ours_it_is_an_error_in_time(certificates: Cert
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 def test_the_wrong_scheme_for_a_port_ends_in_time(certificates: Certificates, tls: Secure, scheme: str) -> None:
-    """A plain client is cut off by a port for TLS; a client that speaks TLS gets no answer from a plain port."""
+    """A plain client is cut off by a port for TLS. A client that speaks TLS gets no answer from a plain port."""
     url = f"redis://127.0.0.1:{tls.port}" if scheme == "redis" else tls.server.url.replace("redis:", "rediss:")
 
     def refused() -> None:

@@ -24,6 +24,8 @@ from ...processes import wait_for
 from ...service import Service, problem
 from ...topologies import cluster, sentinels, told
 
+pytestmark = pytest.mark.server
+
 
 def used(service: Service) -> None:
     """Every kind of call."""

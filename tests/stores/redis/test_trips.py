@@ -1,4 +1,4 @@
-"""What operations cost on the wire, to the byte: who changes a script or what it is sent sees it here."""
+"""Cost of operations on the wire, to the byte. A change of a script or of its arguments shows here."""
 
 from __future__ import annotations
 
