@@ -11,7 +11,7 @@ import redis
 from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
-from .app import current, request_end
+from .app import current, json_provider, request_end
 from .app.namespaces import Namespace, Namespaces
 from .config import load_settings, share_keys
 from .domain.results import Health
@@ -58,6 +58,10 @@ class ConversationStore(Conversations):
         config_prefix: str = "CONVSTORE",
         client: redis.Redis | RedisCluster | None = None,
     ) -> None:
+        if app is not None and not isinstance(app, Flask):
+            kind = type(app).__name__
+            cure = 'write ConversationStore(app), and name the server by app.config["CONVSTORE_URL"]'
+            raise ConfigurationError([f"the first argument is the Flask app, not a {kind}: {cure}"])
         if config_prefix.startswith("CONVSTORE_"):
             raise ConfigurationError(
                 [f"config_prefix {config_prefix!r} looks like settings of CONVSTORE: begin it with another word"]
@@ -102,6 +106,7 @@ class ConversationStore(Conversations):
                 raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
         if not states:
             request_end.install(app)
+            json_provider.install(app)
         states[self.name] = state
         if app not in self._apps:
             self._apps.append(app)
@@ -193,6 +198,8 @@ class ConversationStore(Conversations):
         Args:
             last: Most messages in ``turn.history``, the new one included. None: all.
         """
+        if handler is not None and not callable(handler):
+            raise TypeError(f"a reply handler is a function, not {handler!r}: write @convstore.reply(last={handler!r})")
         if last is not None:
             check_whole(last, "last", 1)
 

@@ -304,3 +304,10 @@ def test_the_public_names() -> None:
     }
     modules = {name for name in public if type(getattr(flask_convstore, name)).__name__ == "module"}
     assert set(names) == public - modules
+
+
+def test_a_call_that_is_meant_otherwise_names_the_right_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"write ConversationStore\(app\)"):
+        ConversationStore("redis://localhost")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"write @convstore.reply\(last=20\)"):
+        ConversationStore().reply(20)  # type: ignore[call-overload]

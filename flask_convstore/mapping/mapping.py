@@ -159,13 +159,30 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     # ---- all keys
 
-    def popitem(self) -> tuple[Any, Any]:
+    def move_to_end(self, key: Any, last: bool = True) -> None:
+        """Make *key* the last one, as an ``OrderedDict`` does. This is an interaction, like each access.
+
+        Raises:
+            KeyError: There is no such key.
+            TypeError: *last* is false: the order is that of the last interactions.
+        """
+        if not last:
+            raise TypeError(
+                "move_to_end(last=False) is impossible: sessions are in the order of their last interaction"
+            )
+        if key not in self:
+            raise KeyError(key)
+
+    def popitem(self, last: bool = True) -> tuple[Any, Any]:
         """Remove the key with the last interaction, and return it with its value.
+
+        Args:
+            last: False takes the key with the oldest interaction.
 
         Raises:
             KeyError: The mapping is empty.
         """
-        for key in reversed(self):
+        for key in reversed(self) if last else iter(self):
             with contextlib.suppress(KeyError):
                 return key, self.pop(key)
         raise KeyError("popitem(): the mapping is empty")

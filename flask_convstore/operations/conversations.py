@@ -110,7 +110,8 @@ class Conversations(abc.ABC):
         Repeating a call with the same *token* changes nothing and returns the first receipt.
 
         Args:
-            messages: Bodies, any JSON value, or ``Message`` objects with metadata.
+            messages: Bodies, any JSON value, or ``Message`` objects with metadata. A single list of message dicts is taken
+                as these messages.
             data: Fields to set, whatever their values were.
             token: Your own name for this write, 1 to 200 characters. None makes one.
             expected_version: Write only if the session has this version.
@@ -221,6 +222,7 @@ class Conversations(abc.ABC):
         """Store *message* and take the turn: ``with convstore.turn(sid, message) as turn: turn.reply(llm(turn.history))``.
 
         Args:
+            message: A body, a ``Message``, or a text, which becomes the user's message.
             last: Most messages in ``turn.history``, the new one included. None: all.
             token: Your own name for this turn. The same token takes a turn again that died or failed, if nobody has written
                 since.
@@ -234,6 +236,8 @@ class Conversations(abc.ABC):
             SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
         """
         access = self._access(owner)
+        if isinstance(message, str):
+            message = {"role": "user", "content": message}
         turn, begun = turns.begin(access, session_id, message, last=last, token=token, policy=policy)
         if turn is None:
             raise TurnEnded(session_id, first_exchange(access, session_id, begun))

@@ -201,6 +201,7 @@ def append(
 ) -> Receipt:
     """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip for any length."""
     check_session_id(session_id)
+    messages = _as_meant(messages)
     if not messages and not data:
         raise InvalidInput("append needs a message or data. Nothing was written.")
     if expected_version is not None:
@@ -243,6 +244,28 @@ def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary
     """Walk through all sessions of the owner, a page at a time. A session may come twice."""
     for found in pages(access.store, access.owner, newest_first=newest_first):
         yield from found.sessions
+
+
+_ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "model"})
+
+
+def _as_meant(messages: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Spread a single list of message dicts.
+
+    Raises:
+        InvalidInput: A role and a text were given instead of a message.
+    """
+    first = messages[0] if messages else None
+    if len(messages) == 1 and isinstance(first, list) and first and all(map(_is_message, first)):
+        return tuple(first)
+    if len(messages) == 2 and isinstance(first, str) and first in _ROLES:
+        call = f'append(session_id, {{"role": "{first}", "content": …}})'
+        raise InvalidInput(f"append takes messages, not a role and a text: write {call}. Nothing was written.")
+    return messages
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and "role" in value
 
 
 def _check_content(data: object) -> None:

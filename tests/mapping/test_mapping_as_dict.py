@@ -714,6 +714,19 @@ def test_ids_and_keys_are_one_to_one(one: Any, other: Any) -> None:
         assert (id_of(one) == id_of(other)) == (one == other)
 
 
+def test_an_ordered_dict_s_ways_to_evict(world: World, named: SessionMapping) -> None:
+    """``popitem(last=False)`` takes the oldest, ``move_to_end`` is an interaction."""
+    named["a"] = 1
+    with pytest.raises(KeyError):
+        named.move_to_end("none")
+    with pytest.raises(TypeError, match="last interaction"):
+        named.move_to_end("a", last=False)
+    named.move_to_end("a")
+    assert named.popitem(last=False) == ("a", 1)
+    with pytest.raises(KeyError):
+        named.popitem(last=False)
+
+
 # ---- any sequence of operations
 
 SMALL: list[Any] = [None, 5, "text", [], [1], {}, {"": 5}, {"a": []}, {"a": {"b": [1]}}, {"history": [1]}]

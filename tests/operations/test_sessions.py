@@ -682,6 +682,34 @@ def test_owners(conversations: PlainConversations) -> None:
     assert conversations.delete_session("s", owner="alice")
 
 
+# ---- beginners' calls
+
+
+def test_a_list_of_messages_is_taken_as_these_messages(conversations: PlainConversations) -> None:
+    """``append(sid, [m1, m2])`` means two messages. Any other list is a body of its own."""
+    conversations.save_session("s", {"history": []})
+    conversations.append("s", [USER, BOT])
+    conversations.append("s", [1, 2])
+    assert get(conversations)["history"] == [USER, BOT, [1, 2]]
+
+
+def test_a_role_and_a_text_are_refused_with_the_right_line(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(InvalidInput, match=r'write append\(session_id, {"role": "user", "content": …}\)'):
+        conversations.append("s", "user", "hi")
+    assert get(conversations).version == 1
+
+
+def test_a_text_is_the_user_s_message_of_a_turn(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    with conversations.turn("s", "hi") as turn:
+        turn.reply("yo")
+    assert get(conversations)["history"] == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yo"},
+    ]
+
+
 # ---- refusals write nothing
 
 
