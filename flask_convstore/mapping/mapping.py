@@ -173,7 +173,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         if key not in self:
             raise KeyError(key)
 
-    def popitem(self, last: bool = True) -> tuple[Any, Any]:
+    def popitem(self, *, last: bool = True) -> tuple[Any, Any]:
         """Remove the key with the last interaction, and return it with its value.
 
         Args:
