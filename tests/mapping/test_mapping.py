@@ -21,6 +21,7 @@ from flask_convstore import (
     ConflictError,
     ConversationStore,
     InvalidInput,
+    Message,
     NotSerializable,
     SessionMapping,
     SessionNotFound,
@@ -786,7 +787,7 @@ def appending(convstore: ConversationStore) -> None:
 
 
 def in_turn(convstore: ConversationStore) -> None:
-    with convstore.turn("s", "theirs") as turn:
+    with convstore.turn("s", Message("theirs")) as turn:
         turn.data["b"] = {"theirs": 1}
         del turn.data["gone"]
         turn.reply(None)
