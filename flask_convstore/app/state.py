@@ -27,7 +27,7 @@ from ..operations.health import health_of
 from ..outages.circuit import Circuit, CircuitStore
 from ..outages.fallback import FallbackStore
 from ..outages.journal import Journal
-from ..outages.other_hosts import ElsewhereStore
+from ..outages.other_hosts import OtherHostsStore
 from ..outages.outage_watch import OutageWatch
 from ..outages.replay import Part, Replayer
 from ..stores.connect import client_of, patience_of, target_of
@@ -124,7 +124,7 @@ class AppState:
         redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
         watched = CircuitStore(redis_store, self.circuit, watch)
-        store: Store = ElsewhereStore(watched, limits)
+        store: Store = OtherHostsStore(watched, limits)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
             self._parts[namespace] = Part(namespace, watched, fallback)

@@ -19,7 +19,7 @@ _AHEAD_MS = 24 * 3600 * 1000
 """An id made by a clock that goes so much ahead is none."""
 
 
-class ElsewhereStore(StoreAround):
+class OtherHostsStore(StoreAround):
     """A ``Store``; its methods are those of ``Store``. Where it would be wrong to deny a session: ``StoreUnavailable``."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

@@ -23,19 +23,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import redis
-from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode, RedisCluster
 from redis.connection import Connection, SSLConnection, parse_url
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
 from ..config import Settings
 from ..errors import ConfigurationError
 from ..urls import is_cluster, masked
 from .redis.calls import Patience
 from .redis.cluster import LazyCluster
-from .redis.connections import Pool, in_time
+from .redis.connections import Pool, in_time, with_deadline
+from .redis.sentinel import client_by_sentinels
 
 
 def client_of(
@@ -85,7 +84,7 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
         with _explained(settings.url):
             client = _sentinel(settings.url, options) if is_sentinel else _client(settings.url, options)
             _check(client.connection_pool.connection_class, client.connection_pool.connection_kwargs)
-    return _disconnecting(_in_time(client))
+    return _disconnecting(with_deadline(client))
 
 
 @contextlib.contextmanager
@@ -115,12 +114,6 @@ def _check(kind: type[Any], options: dict[str, Any]) -> None:
             context.load_verify_locations(made.ca_certs, made.ca_path, made.ca_data)
         if made.certfile or made.keyfile:
             context.load_cert_chain(made.certfile, made.keyfile, made.certificate_password or "")
-
-
-def _in_time(client: redis.Redis) -> redis.Redis:
-    pool = client.connection_pool
-    pool.connection_class = in_time(pool.connection_class)
-    return client
 
 
 _FIRST_PORT = {"cluster": 6379, "sentinel": 26379}
@@ -162,72 +155,11 @@ def connect_cluster(settings: Settings) -> LazyCluster:
     return LazyCluster(make)
 
 
-class _SentinelConnection(SentinelManagedConnection):
-    """One that is never used again after a read that was interrupted: the next caller would get the reply.
-
-    And one to a primary: a Sentinel that has not heard of the last fail-over names a server that is a replica by now, and
-    perhaps empty.
-    """
-
-    def on_connect_check_health(self, check_health: bool = True) -> None:
-        super().on_connect_check_health(check_health=check_health)
-        self.send_command("ROLE")  # type: ignore[no-untyped-call]
-        if self.read_response()[0] not in (b"master", "master"):
-            raise exceptions.MasterDownError("the server that the Sentinels name is no primary")
-
-    def read_response(self, *arguments: Any, **options: Any) -> Any:
-        try:
-            return super().read_response(*arguments, **options)
-        except exceptions.ResponseError:
-            raise
-        except BaseException:
-            self.disconnect()  # type: ignore[no-untyped-call]
-            raise
-
-
-class _SentinelTlsConnection(_SentinelConnection, SSLConnection):
-    """The same by TLS."""
-
-
-class _Sentinels(Sentinel):
-    """Sentinels that say why nobody names a primary. redis-py shows all their options instead, with passwords."""
-
-    def discover_master(self, service_name: str) -> tuple[str, int]:
-        reasons: list[str] = []
-        refusal: exceptions.AuthenticationError | None = None
-        for number, sentinel in enumerate(self.sentinels):
-            try:
-                known: Any = sentinel.sentinel_masters()
-            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-                reasons.append(str(error))
-                if isinstance(error, exceptions.AuthenticationError):
-                    refusal = error
-                continue
-            state = known.get(service_name)
-            if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
-                self.sentinels[0], self.sentinels[number] = sentinel, self.sentinels[0]  # who answers is asked first
-                return state["ip"], state["port"]
-            reasons.append("down" if state else "unknown")
-        if refusal:  # nobody's outage
-            advice = "their password goes into the URL as ?sentinel_password=…"
-            raise exceptions.AuthenticationError(f"a Sentinel refuses us ({refusal}): {advice}") from refusal
-        raise MasterNotFoundError(f"Error connecting to the primary {service_name!r}: {', '.join(reasons)}")
-
-
 def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     nodes, path = _nodes(url, "sentinel", options)
     name, _, database = path.partition("/")
-    secure = url.startswith("rediss")
-    asking = {key: options[key] for key in ("socket_connect_timeout", "socket_timeout", "retry")}
-    asking |= {key: value for key, value in options.items() if key.startswith("ssl_")}
-    asking |= {key: options.pop(f"sentinel_{key}", None) for key in ("username", "password")}
-    sentinel = _Sentinels(nodes, sentinel_kwargs={**asking, "ssl": secure})  # type: ignore[no-untyped-call]
-    for watcher in sentinel.sentinels:
-        _in_time(watcher)
     options.setdefault("db", int(database or 0))
-    options.update(connection_class=_SentinelTlsConnection if secure else _SentinelConnection)
-    client: redis.Redis = sentinel.master_for(name, **options)  # type: ignore[no-untyped-call]
-    return client
+    return client_by_sentinels(nodes, name, options, is_secure=url.startswith("rediss"))
 
 
 def patience_of(settings: Settings) -> Patience:

@@ -134,16 +134,16 @@ class _Recorder:
         self.seconds: dict[str, float] = {}
 
     def pytest_sessionstart(self) -> None:
-        from flask_convstore.stores.redis import calls
+        from flask_convstore.stores.redis import scripts
 
-        original: Any = calls.script
+        original: Any = scripts.script
 
         def script(name: str) -> Any:
             self.asked.add(name)
             return original(name)
 
         script.cache_clear = original.cache_clear  # type: ignore[attr-defined]
-        calls.script = script  # type: ignore[assignment]
+        scripts.script = script  # type: ignore[assignment]
 
     def pytest_runtest_setup(self) -> None:
         self.asked.clear()
@@ -176,9 +176,9 @@ def _fate(tests: list[str], seconds: float) -> str:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
-        from flask_convstore.stores.redis import calls
+        from flask_convstore.stores.redis import scripts
 
-        calls.script.cache_clear()
+        scripts.script.cache_clear()
         os._exit(_pytest(tests) if tests else 0)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -57,7 +57,7 @@ from flask_convstore.outages.circuit import Circuit
 from flask_convstore.outages.command_json import command_of, text_of
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal, Status
-from flask_convstore.outages.other_hosts import ElsewhereStore
+from flask_convstore.outages.other_hosts import OtherHostsStore
 from flask_convstore.outages.replay import Part, Replayer, replay
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
@@ -110,7 +110,7 @@ class Host:
         self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
         self.circuit = Circuit(10**9)
         self.workers = [
-            FallbackStore(ElsewhereStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
+            FallbackStore(OtherHostsStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
             for journal in self.journals
         ]
 

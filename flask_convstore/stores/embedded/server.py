@@ -209,7 +209,7 @@ class EmbeddedServer:
         return StoreUnavailable(reason, written=None)
 
 
-class _Connection(UnixDomainSocketConnection):
+class _EmbeddedConnection(UnixDomainSocketConnection):
     """A connection that starts the server if it has to."""
 
     def __init__(self, *, server: EmbeddedServer, **options: Any) -> None:
@@ -222,11 +222,11 @@ class _Connection(UnixDomainSocketConnection):
         return connection
 
 
-class _Pool(Pool):
+class _EmbeddedPool(Pool):
     """A pool whose owner is no user of the folder any more once all is disconnected."""
 
     def __init__(self, *, server: EmbeddedServer, **options: Any) -> None:
-        super().__init__(connection_class=_Connection, server=server, **options)
+        super().__init__(connection_class=_EmbeddedConnection, server=server, **options)
         self._server = server
 
     def disconnect(self, inuse_connections: bool = True) -> None:
@@ -260,7 +260,7 @@ def connect(url: str, base: Path, options: dict[str, Any]) -> redis.Redis:
     if not path:
         raise ConfigurationError(["URL embedded:// names no folder: embedded:///var/lib/myapp"])
     server = EmbeddedServer((base / path).absolute(), _program(), chosen["maxmemory"], float(chosen["idle"]))
-    return redis.Redis(connection_pool=_Pool(server=server, **options))
+    return redis.Redis(connection_pool=_EmbeddedPool(server=server, **options))
 
 
 def check_folder(folder: Path) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import os
 import random
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib import resources
+from functools import partial
 from typing import Any, NamedTuple
 
 import hiredis
@@ -20,6 +17,7 @@ import redis
 from redis import exceptions
 
 from ...errors import StoreMisconfigured, StoreUnavailable
+from . import scripts
 from .connections import DEADLINE
 from .failures import Failure, as_ours, classify
 
@@ -39,10 +37,10 @@ class Call(NamedTuple):
     writes: bool = True
 
     def by_digest(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVALSHA", script(self.name)[1], len(self.keys), *self.keys, nonce, *self.arguments)
+        return ("EVALSHA", scripts.script(self.name)[1], len(self.keys), *self.keys, nonce, *self.arguments)
 
     def by_text(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVAL", script(self.name)[0], len(self.keys), *self.keys, nonce, *self.arguments)
+        return ("EVAL", scripts.script(self.name)[0], len(self.keys), *self.keys, nonce, *self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,18 +323,3 @@ def _raised(reply: Any, key: str, writes: bool) -> Any:
 def _listed(replies: Any) -> list[Any]:
     """What EXEC has answered."""
     return replies if isinstance(replies, list) else [replies]
-
-
-_INCLUDE = re.compile(r"^[ \t]*--#include (\S+)$", re.MULTILINE)
-
-
-@cache
-def script(name: str) -> tuple[str, str]:
-    """A script's text, with what it includes, and its SHA-1."""
-
-    def text_of(file: str) -> str:
-        text = resources.files(__package__).joinpath("lua", file).read_text("utf-8")
-        return _INCLUDE.sub(lambda include: text_of(include[1]), text)
-
-    text = text_of(f"{name}.lua")
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import redis
 from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
@@ -217,3 +218,10 @@ class Pool(ConnectionPool):
 def in_time(kind: type[Any]) -> type[Any]:
     """The class of connections *kind*, whose connections look at the deadline."""
     return type(kind.__name__, (_InTime, kind), {})
+
+
+def with_deadline(client: redis.Redis) -> redis.Redis:
+    """Let the connections of *client* look at the deadline."""
+    pool = client.connection_pool
+    pool.connection_class = in_time(pool.connection_class)
+    return client

@@ -44,7 +44,7 @@ _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
 
 
-class Place(NamedTuple):
+class QuotaPlace(NamedTuple):
     """One of the *most* places of an owner, for a session, as ``entry`` takes it."""
 
     owner: str
@@ -73,7 +73,9 @@ class RedisIndex:
         """
         return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, shown))
 
-    def create_in_place(self, place: Place, call: Call, unplaced: Call, evict: Callable[[str], bool] | None) -> Any:
+    def create_in_place(
+        self, place: QuotaPlace, call: Call, unplaced: Call, evict: Callable[[str], bool] | None
+    ) -> Any:
         """The reply of *call*, which may create a session, once it has its *place*: two round trips where one is free.
 
         Where none is, *unplaced* does the same if no session has to be created, or is refused; else the places of those that

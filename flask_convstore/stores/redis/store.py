@@ -38,7 +38,7 @@ from .arguments import alias_text, beginning, in_key, keeping, owner_argument, r
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
-from .owner_index import Place, RedisIndex
+from .owner_index import QuotaPlace, RedisIndex
 from .replies import first_receipt, receipt_of, refuse, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
@@ -244,7 +244,7 @@ class RedisStore:
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
-        place = Place(owner, command.session_id, lifetime, most)
+        place = QuotaPlace(owner, command.session_id, lifetime, most)
         return self._index.create_in_place(place, call, unplaced, evict if self._limits.evict else None)
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:

@@ -25,7 +25,7 @@ from flask_convstore.errors import (
 )
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.connect import connect, patience_of
-from flask_convstore.stores.redis.calls import script
+from flask_convstore.stores.redis.scripts import script
 from flask_convstore.stores.redis.store import RedisStore
 
 from ...harness import SETTINGS, PlainConversations, RedisHarness
