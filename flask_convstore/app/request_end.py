@@ -69,7 +69,7 @@ def _write(app: Flask, response: Response) -> Response:
         unit.flush()
     except Exception as error:
         unit.is_over = True
-        return _in_place_of(response, _as_told(error))
+        return _in_place_of(response, _answer(app, _as_told(error)))
     # A passed-through body, such as a file, runs no code of the app.
     runs_code = response.is_streamed and not response.direct_passthrough
     if runs_code and not unit.is_void:
@@ -142,9 +142,21 @@ def _as_told(error: Exception) -> ConvstoreError:
     return told
 
 
-def _in_place_of(response: Response, error: ConvstoreError) -> Response:
-    """Make a problem response. Headers of *response* that do not describe its body stay, such as CORS and cookies."""
-    told = problem(error)
+def _answer(app: Flask, error: ConvstoreError) -> Response:
+    """Answer by the app's own error handler if it has one, else by a problem response."""
+    try:
+        try:
+            raise error
+        except ConvstoreError as raised:  # which Flask raises again if there is no handler
+            return app.make_response(app.handle_user_exception(raised))
+    except Exception as failed:
+        if failed is not error:
+            _log.error("the app's error handler failed: %s", type(failed).__name__)
+        return problem(error)
+
+
+def _in_place_of(response: Response, told: Response) -> Response:
+    """Answer with *told*. Headers of *response* that do not describe its body stay, such as CORS and cookies."""
     own = {name.lower() for name, _ in told.headers} | _BODY_HEADERS
     for name, value in response.headers:
         if not name.lower().startswith("content-") and name.lower() not in own:

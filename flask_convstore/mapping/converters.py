@@ -1,14 +1,16 @@
 """Converters between JSON and values of the app's own classes.
 
-Dataclasses, attrs classes, pydantic models and marshmallow schemas can be converted. attrs and pydantic are not imported.
-Their classes are known by their attributes.
+Dataclasses, attrs classes, pydantic models, marshmallow schemas, TypedDicts, named tuples and plain classes can be
+converted. attrs and pydantic are not imported. Their classes are known by their attributes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
+import inspect
 import sys
 import types
 import typing
@@ -38,21 +40,36 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
 
     Args:
         load: A function from JSON to the value. Or a class that can dump too: a dataclass, an attrs class, a pydantic model,
-            a marshmallow schema (class or instance).
-        dump: A function from the value to JSON. None: as the class in *load* does.
+            a marshmallow schema (class or instance), a TypedDict, a named tuple, or a plain class, whose objects are made of
+            their attributes without calling ``__init__``.
+        dump: A function from the value to JSON. None, or ``vars``: as the class in *load* does.
 
     Raises:
         TypeError: One of the two functions is missing.
     """
     if load is None and dump is None:
         return None
-    known = _conversions(load)
+    own_dump = None if dump is vars else dump
+    if own_dump is not None:
+        _check_callable_with_one_value(own_dump, "dump")
+    known = _conversions(load) or (_plain_conversions(load) if own_dump is None else None)
     if known:
-        own_load, own_dump = known
-        return Converter(own_load, dump or own_dump, (load, dump))
+        return Converter(known[0], own_dump or known[1], (load, dump))
     if load is None or dump is None:
-        raise TypeError("a mapping needs load= and dump= both, or load= a dataclass, attrs class, model or schema")
+        raise TypeError("a mapping needs load= and dump= both, or load= a class or an annotation such as list[Message]")
+    _check_callable_with_one_value(load, "load")
     return Converter(load, dump, (load, dump))
+
+
+def _check_callable_with_one_value(function: Any, name: str) -> None:
+    if not callable(function):
+        raise TypeError(f"{name}= is a function of one value, not {function!r}")
+    with contextlib.suppress(ValueError):  # some functions of C have no signature
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as error:
+            cure = "of a plain class give load= alone" if isinstance(function, type) else "it gets the value alone"
+            raise TypeError(f"{name}={function!r} cannot be called with one value ({error}): {cure}") from None
 
 
 def _conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
@@ -64,9 +81,31 @@ def _conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]
         return kind.load, kind.dump
     if is_class and hasattr(kind, "model_validate"):
         return kind.model_validate, _dump_model
-    if _fields(kind) is not None:
+    is_annotation = get_origin(kind) is not None or typing.is_typeddict(kind) or _is_named_tuple(kind)
+    if _fields(kind) is not None or is_annotation:
         return functools.partial(_build, kind), _take_apart
     return None
+
+
+def _plain_conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    """Convert the attributes of a plain class. None if *kind* is no such class."""
+    if not _is_plain(kind):
+        return None
+    return functools.partial(_build, kind), _take_apart
+
+
+def _is_plain(kind: Any) -> bool:
+    """Tell whether *kind* is a class of the app's own whose objects are their attributes."""
+    if not isinstance(kind, type) or kind.__module__ in ("builtins", "typing") or not hasattr(kind, "__dict__"):
+        return False
+    is_value = issubclass(
+        kind, (Mapping, list, tuple, set, frozenset, str, bytes, int, float, enum.Enum, BaseException)
+    )
+    return not is_value and kind.__dictoffset__ != 0
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def _dump_model(value: Any) -> Any:
@@ -100,6 +139,8 @@ def _take_apart(value: Any) -> Any:
         return {key: _take_apart(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_take_apart(part) for part in value]
+    if _is_plain(type(value)) and type(value) not in _TEXTS:
+        return {name: _take_apart(part) for name, part in vars(value).items()}
     return value
 
 
@@ -126,6 +167,11 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
         hints = typing.get_type_hints(kind)
         given = {names[name]: _build(hints.get(name), plain[name]) for name in names if name in plain}
         return kind(**given)
+    if typing.is_typeddict(kind):
+        hints = typing.get_type_hints(kind)
+        return {key: _build(hints.get(key), part) for key, part in plain.items()}
+    if _is_plain(kind):
+        return _build_plain(kind, plain)
     origin = get_origin(kind)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         part_kind = get_args(kind)[1]
@@ -133,9 +179,17 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
     return _convert(kind, plain)
 
 
+def _build_plain(kind: Any, plain: dict[Any, Any]) -> Any:
+    """Build an object of a plain class without calling its ``__init__``, which may do more than set attributes."""
+    hints = typing.get_type_hints(kind)
+    built = kind.__new__(kind)
+    vars(built).update({name: _build(hints.get(name), part) for name, part in plain.items()})
+    return built
+
+
 def _build_from_list(kind: Any, plain: list[Any]) -> Any:
     """Build a list, a set or a tuple."""
-    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if _is_named_tuple(kind):
         hints = typing.get_type_hints(kind)  # of a NamedTuple
         return kind(*(_build(hints.get(name), part) for name, part in zip(kind._fields, plain, strict=False)))
     if get_origin(kind) is not None:

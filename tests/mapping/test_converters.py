@@ -8,7 +8,7 @@ import enum
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, NewType
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypedDict
 
 import attrs
 import marshmallow
@@ -416,7 +416,6 @@ def test_a_change_leaves_unknown_fields_as_stored(site: Site) -> None:
         {"load": dict},
         {"load": lambda plain: plain},
         {"dump": lambda value: value},
-        {"load": Own},
         {"load": int},
         {"load": Point(1)},
         {"load": Color},
@@ -425,6 +424,104 @@ def test_a_change_leaves_unknown_fields_as_stored(site: Site) -> None:
 def test_load_without_dump_is_refused(site: Site, options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="load= and dump= both"):
         site.convstore.mapping("typed", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"load": lambda: 1, "dump": lambda value: value},
+        {"load": lambda plain: plain, "dump": lambda: 1},
+        {"load": Point, "dump": lambda: 1},
+        {"load": 5, "dump": lambda value: value},
+        {"load": type("Two", (), {"__init__": lambda self, a, b: None}), "dump": lambda value: value},
+    ],
+)
+def test_functions_that_cannot_be_called_with_one_value_are_refused(site: Site, options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="one value"):
+        site.convstore.mapping("typed", **options)
+
+
+class Said:
+    at: dt.datetime
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = AT
+
+
+class Memory:
+    """A class as people write it: no decorator, annotated attributes, an ``__init__`` that takes something else."""
+
+    said: list[Said]
+    tags: set[str]
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.said = []
+        self.tags = set()
+
+    def add(self, text: str) -> None:
+        self.said.append(Said(text))
+        self.tags.add(text)
+
+
+@pytest.mark.parametrize("options", [{"load": Memory}, {"load": Memory, "dump": vars}], ids=["load", "load and vars"])
+def test_a_plain_class_needs_nothing_else(site: Site, options: dict[str, Any]) -> None:
+    """Objects come back with their attributes and methods, nested ones too, and their lists merge."""
+    memories = site.convstore.mapping("typed", **options)
+
+    def say(text: str) -> None:
+        if "a" not in memories:
+            memories["a"] = Memory("ada")
+        memories["a"].add(text)
+
+    def view() -> None:
+        assert memories["a"].user == "ada"
+        site.ok(lambda: say("theirs"))
+        memories["a"].add("mine")
+
+    site.ok(lambda: say("first"))
+    site.ok(view)
+
+    def look() -> None:
+        memory = memories["a"]
+        assert (type(memory), memory.user, memory.tags) == (Memory, "ada", {"first", "theirs", "mine"})
+        assert [(type(said), said.text, said.at) for said in memory.said] == [
+            (Said, text, AT) for text in ("first", "theirs", "mine")
+        ]
+
+    site.ok(look)
+
+
+class Note(TypedDict):
+    at: dt.datetime
+    tags: set[str]
+
+
+class Numbered(NamedTuple):
+    number: int
+    at: dt.datetime
+
+
+@pytest.mark.parametrize(
+    ("load", "value"),
+    [
+        (Note, {"at": AT, "tags": {"x"}}),
+        (Numbered, Numbered(1, AT)),
+        (list[Numbered], [Numbered(1, AT), Numbered(2, AT)]),
+        (dict[str, Said | None], {"none": None}),
+        (dict[str, dt.datetime], {"a": AT}),
+    ],
+    ids=repr,
+)
+def test_an_annotation_is_enough(site: Site, load: Any, value: Any) -> None:
+    typed = site.convstore.mapping("typed", load=load)
+    site.ok(lambda: typed.update(a=value))
+
+    def look() -> None:
+        assert (typed["a"], type(typed["a"])) == (value, type(value))
+
+    site.ok(look)
 
 
 def test_no_converter_is_made_for_plain_json() -> None:

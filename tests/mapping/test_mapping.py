@@ -20,6 +20,7 @@ from flask_convstore import (
     ANY,
     ConflictError,
     ConversationStore,
+    ConvstoreError,
     InvalidInput,
     Message,
     NotSerializable,
@@ -1836,3 +1837,24 @@ def test_problems_are_logged_once(site: Site, caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.WARNING, "flask_convstore"):
         site.visit(lambda: site.sessions["s"].update(n={5}))
     assert len([record for record in caplog.records if "cannot be written" in record.message]) == 1
+
+
+@pytest.mark.parametrize("handled", [ConvstoreError, NotSerializable, Exception, None])
+def test_a_failure_at_the_end_of_a_request_goes_through_the_app_s_handler(site: Site, handled: Any) -> None:
+    """A client that knows the app's own form of errors gets that one. Without a handler the client gets a problem."""
+    if handled:
+        site.app.register_error_handler(handled, lambda error: ({"reply": type(error).__name__}, 418))
+    response = site.visit(lambda: site.sessions["s"].update(n=object()))
+    if handled in (ConvstoreError, Exception):
+        assert (response.status_code, response.json) == (418, {"reply": "Unstorable"})
+    else:
+        problem(response, 500, "not-stored")
+
+
+def test_a_handler_that_fails_leaves_the_problem(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(error: Exception) -> str:
+        raise ZeroDivisionError("secret")
+
+    site.app.register_error_handler(ConvstoreError, fail)
+    problem(site.visit(lambda: site.sessions["s"].update(n=object())), 500, "not-stored")
+    assert "the app's error handler failed: ZeroDivisionError" in caplog.text
