@@ -514,7 +514,7 @@ def test_a_start_that_the_journal_cannot_take_is_refused_as_the_store_has(
     monkeypatch.setattr(host.journals[0], "writing", full)
     with pytest.raises(StoreUnavailable, match=r"^away") as caught:
         host.workers[0].apply(start(new_id(), "a", mode="create", may_start_away=True))
-    assert (caught.value.written, str(caught.value.__cause__)) == (None, "the journal is full; nothing was written")
+    assert (caught.value.written, str(caught.value.__cause__)) == (None, "the journal is full. Nothing was written.")
 
 
 def test_who_starts_while_others_ask_does_not_ask_too(host: Host) -> None:
