@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -70,17 +71,19 @@ def current_unit() -> Unit:
     else:
         unit = Unit(reads_anew=True)
         late_writer.watch(unit, threading.current_thread())
-        setattr(_of_thread, _ATTRIBUTE, unit)
+        _of_thread.unit, _of_thread.process = unit, os.getpid()
     return unit
 
 
 def known_unit() -> Unit | None:
     """Find the unit of work of the running code. None if it has none yet."""
     unit = request_unit()
-    if unit is None:
-        holder: Any = app_ctx._get_current_object() if has_app_context() else _of_thread  # type: ignore[attr-defined]
-        unit = getattr(holder, _ATTRIBUTE, None)
-    return unit
+    if unit is not None:
+        return unit
+    if has_app_context():
+        return context_unit()
+    # A forked child does not go on with its parent's unit.
+    return _of_thread.unit if getattr(_of_thread, "process", 0) == os.getpid() else None
 
 
 def request_unit() -> Unit | None:
@@ -98,8 +101,8 @@ def request_unit() -> Unit | None:
     return None if unit is None or unit.is_over else unit
 
 
-def ended_context_unit() -> Unit | None:
-    """Find the unit of the app context that is being left, if it has one."""
+def context_unit() -> Unit | None:
+    """Find the unit of the current app context, if it has one."""
     unit: Unit | None = getattr(app_ctx._get_current_object(), _ATTRIBUTE, None)  # type: ignore[attr-defined]
     return unit
 

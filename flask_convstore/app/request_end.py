@@ -17,7 +17,7 @@ from ..errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
 from ..http.problems import problem
 from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit
-from .current import KEY, StreamedResponse, ended_context_unit, request_unit
+from .current import KEY, StreamedResponse, context_unit, request_unit
 
 _log = logging.getLogger("flask_convstore")
 
@@ -95,7 +95,7 @@ def _end_context(error: BaseException | None) -> None:
     Raises:
         ConvstoreError: A change could not be written, and somebody is there to be told.
     """
-    unit = ended_context_unit()
+    unit = context_unit()
     if unit is None or unit.is_over:
         return
     unit.is_void = unit.is_void or not _is_success(error)

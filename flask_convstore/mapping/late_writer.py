@@ -41,27 +41,32 @@ class LateWriter:
     """Watches units, in a thread of its own for as long as there are any."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin without units. A forked child leaves units and lock, which may be held, to its parent."""
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._watched: list[_Watched] = []
-        self._runs_in = 0
+        self._is_running = False
 
     def watch(self, unit: Unit, thread: threading.Thread | None = None) -> None:
         """Write the changes of *unit* from now on, while its values are held or its *thread* is alive."""
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
-            if self._runs_in != os.getpid():  # units of the parent are the parent's
-                self._watched = []
             if len(self._watched) >= _MOST_UNITS:
                 _log.warning("more than %d units of work are held: later changes of the oldest are lost", _MOST_UNITS)
                 self._watched.pop(0)
             self._watched.append(_Watched(unit, thread))
-            if self._runs_in != os.getpid():
+            if not self._is_running:
                 threading.Thread(target=self._run, name="convstore-late-writer", daemon=True).start()
                 atexit.register(self.write_all)
-                self._runs_in = os.getpid()
+                self._is_running = True
 
     def write_all(self) -> None:
         """Write all changes now: the process ends."""
-        if self._runs_in == os.getpid():
+        if self._process == os.getpid():
             for watched in list(self._watched):
                 self._write(watched)
 

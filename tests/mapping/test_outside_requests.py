@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,10 @@ import pytest
 from flask import Flask, Response, copy_current_request_context, stream_with_context
 
 from flask_convstore import ConversationStore, signals
+from flask_convstore.mapping.late_writer import late_writer
 
 from ..processes import wait_for
+from ..servers import Server
 from ..service import Service
 from .test_mapping import heard
 
@@ -163,6 +166,24 @@ def test_a_store_of_two_apps_asks_for_a_context() -> None:
         convstore.init_app(app)
     with pytest.raises(RuntimeError, match=r"with app\.app_context\(\):"):
         convstore.sessions["s"] = {}
+
+
+def test_a_forked_child_writes_its_own_changes_and_not_its_parent_s(valkey: Server) -> None:
+    """The parent's thread without a context has a change that is not yet written when it forks."""
+    site = Service(valkey.url)
+    with site.app.app_context():
+        site.convstore.sessions["s"] = {"messages": []}
+    sessions = site.convstore.sessions
+    sessions["s"]["messages"].append("parent")
+    pid = os.fork()
+    if not pid:
+        try:
+            site.convstore.sessions["s"]["messages"].append("child")
+            late_writer.write_all()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    until(lambda: sorted(stored(site)["messages"]) == ["child", "parent"])
 
 
 # ---- behind the response
