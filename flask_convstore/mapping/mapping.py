@@ -1,8 +1,8 @@
 """SessionMapping, the drop-in for ``conversation_sessions = {}``. Changes of its values are found and written.
 
 In a request or a ``scope()``, ``sessions[sid]`` loads a value once, and is the same object from then on. Its changes are
-written at the end of the request or scope (``unit_of_work``). Elsewhere each assignment is written at once, and a value
-that is read is a copy.
+written at the end of the request or scope (``unit_of_work``). In an app context or a thread outside of requests each
+assignment is written at once, and each read takes over what others have written, in the same object.
 """
 
 from __future__ import annotations
