@@ -164,12 +164,10 @@ class SessionMapping(MutableMapping[Any, Any]):
 
         Raises:
             KeyError: There is no such key.
-            TypeError: *last* is false: the order is that of the last interactions.
+            TypeError: *last* is false. The keys are in the order of their last interaction.
         """
         if not last:
-            raise TypeError(
-                "move_to_end(last=False) is impossible: sessions are in the order of their last interaction"
-            )
+            raise TypeError("move_to_end() needs last=True, since the keys are in the order of their last interaction")
         if key not in self:
             raise KeyError(key)
 
