@@ -148,7 +148,7 @@ def _answer(app: Flask, error: ConvstoreError) -> Response:
     try:
         try:
             raise error
-        except ConvstoreError as raised:  # which Flask raises again if there is no handler
+        except ConvstoreError as raised:  # Flask raises it again if there is no handler
             return app.make_response(app.handle_user_exception(raised))
     except Exception as failed:
         if failed is not error:

@@ -316,7 +316,6 @@ KNOWN: dict[str, set[str]] = {
         "flask_convstore/stores/redis/failures.py",
     },
     "same_names": {
-        "flask_convstore/mapping/tracked_value.py",
         "flask_convstore/stores/redis/owner_index.py",
     },
     "branched_functions": {
