@@ -1,4 +1,4 @@
-"""What can be called without naming the store: each function works on the store of ``current_app``."""
+"""Functions that need no name of a store. Each works on the store of ``current_app``, as the method of its name does."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from .app.state import AppState
 
 _NAME = "convstore"
-"""The name of a store that was given none."""
+"""Name of a store that was given no other."""
 
 
 def _default() -> ConversationStore:
-    """The current app's store named ``convstore``, or its only one."""
+    """Find the current app's store named ``convstore``, or its only store.
+
+    Raises:
+        RuntimeError: There is no such store, or no current app.
+    """
     states: dict[str, AppState] = current_app.extensions.get(KEY, {})
     if _NAME in states:
         return states[_NAME].convstore  # type: ignore[no-any-return]
@@ -31,36 +35,110 @@ def _default() -> ConversationStore:
     if not states:
         raise RuntimeError("this app has no ConversationStore: call ConversationStore(app), or init_app(app), first")
     names = ", ".join(sorted(states))
-    raise RuntimeError(f"this app has no store named {_NAME!r} but {names}: call the method of the one you mean")
+    raise RuntimeError(f"this app has no store named {_NAME!r} but {names}: call the method of one of these")
 
 
 def save_session(
     session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
 ) -> AnySession:
-    """``ConversationStore.save_session`` of the current app's store."""
+    """Save a session, and return *data* as a session.
+
+    A session that came from ``get_session`` or ``save_session`` is merged. Only its changes are written, beside the
+    writes of others, and the session itself is returned. A plain dict or list replaces the session or creates it.
+
+    Args:
+        data: A dict of fields, with the messages, if any, under the key of the history. Or a bare list of messages.
+        ttl: Seconds that the session lives from each interaction. None keeps the present lifetime.
+        owner: Name of the owner, None for nobody, or ``ANY``. By default the owner of the request, outside of one ``ANY``.
+
+    Raises:
+        NotSerializable: JSON cannot hold a value. The error has its path. Nothing was written.
+        TooLarge: A limit is passed. Nothing was written.
+        ConflictError: Another write has changed the same field or rewritten the history. Nothing was written.
+        SessionNotFound: The loaded session was deleted or has expired. Or the id is another owner's. Nothing was written.
+        StoreUnavailable: No answer came in time. The error says whether anything was written.
+    """
     return _default().save_session(session_id, data, ttl=ttl, owner=owner)
 
 
-def get_session(session_id: str, *, owner: Owner | Scope = CALLER) -> AnySession | None:
-    """``ConversationStore.get_session`` of the current app's store."""
-    return _default().get_session(session_id, owner=owner)
+def get_session(session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER) -> AnySession | None:
+    """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
+
+    Args:
+        last: Number of newest messages to load. None loads all. A session that was loaded in part takes new messages and
+            changed fields. To drop or rewrite messages, load all.
+        owner: As in ``save_session``.
+
+    Raises:
+        StoreUnavailable: No answer came in time.
+        CorruptValue: The stored session is damaged. The error has its key.
+    """
+    return _default().get_session(session_id, last=last, owner=owner)
 
 
-def delete_session(session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
-    """``ConversationStore.delete_session`` of the current app's store."""
-    return _default().delete_session(session_id, owner=owner)
+def delete_session(session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
+    """Delete a session for good. False if there was none.
+
+    Args:
+        expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
+        owner: As in ``save_session``.
+
+    Raises:
+        ConflictError: The session has another version. Nothing was written.
+        Forbidden: The session is only shared with this owner. Nothing was written.
+        StoreUnavailable: No answer came in time. The error says whether anything was written.
+    """
+    return _default().delete_session(session_id, expected=expected, owner=owner)
 
 
-def save_message(key: Hashable, role: str, content: Any, *, owner: Owner | Scope = CALLER) -> Receipt:
-    """``ConversationStore.save_message`` of the current app's store."""
-    return _default().save_message(key, role, content, owner=owner)
+def save_message(
+    key: Hashable,
+    role: str,
+    content: Any,
+    *,
+    metadata: dict[str, Any] | None = None,
+    token: str | None = None,
+    owner: Owner | Scope = CALLER,
+) -> Receipt:
+    """Add ``{"role": …, "content": …}`` to the chat of *key*, and begin the chat if there is none. One round trip.
+
+    Chats are apart from the sessions, and live for ``CONVSTORE_CONVERSATION_TTL``, 7 days, from the last interaction.
+
+    Args:
+        key: The key of the chat: a text, a number, None, or a tuple of these.
+        metadata: The app's own facts about the message, kept beside its body.
+        token: Your own name for this message. Repeating the call with the same token changes nothing.
+        owner: As in ``save_session``.
+
+    Raises:
+        NotSerializable, TooLarge, TokenReused: Nothing was written.
+        StoreUnavailable: No answer came in time. With a *token* the call may be repeated.
+    """
+    return _default().save_message(key, role, content, metadata=metadata, token=token, owner=owner)
 
 
 def get_conversation(key: Hashable, *, last: int | None = None, owner: Owner | Scope = CALLER) -> list[Any]:
-    """``ConversationStore.get_conversation`` of the current app's store."""
+    """List the messages of the chat of *key*, its *last* ones or all, oldest first. Empty if there is no chat.
+
+    Args:
+        key: As in ``save_message``.
+        owner: As in ``save_session``.
+
+    Raises:
+        StoreUnavailable: No answer came in time.
+        CorruptValue: The stored chat is damaged. The error has its key.
+    """
     return _default().get_conversation(key, last=last, owner=owner)
 
 
 def clear_conversation(key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
-    """``ConversationStore.clear_conversation`` of the current app's store."""
+    """Delete the chat of *key* in one round trip. False if there was none.
+
+    Args:
+        key: As in ``save_message``.
+        owner: As in ``save_session``.
+
+    Raises:
+        StoreUnavailable: No answer came in time. The error says whether anything was written.
+    """
     return _default().clear_conversation(key, owner=owner)

@@ -150,7 +150,7 @@ def test_a_session_of_another_server_is_saved_as_a_whole() -> None:
             assert convstore.get_session("s") == {"a": 1}
 
 
-def test_the_helpers_find_an_only_store_by_any_name() -> None:
+def test_a_shortcut_finds_an_only_store_by_any_name() -> None:
     app = make_app(NOTES_URL="memory://")
     ConversationStore(app, name="notes", config_prefix="NOTES")
     with app.app_context():

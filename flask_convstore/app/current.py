@@ -46,8 +46,8 @@ def app(default: Flask | None = None) -> Flask:
     if default:
         return default
     raise RuntimeError(
-        "this code runs outside of an application context, so that it is not known which app's store it means. "
-        "Run it in `with app.app_context():`, which also writes at its end what was changed in loaded sessions."
+        "this code runs outside of an application context, so no app is known: run the code in "
+        "`with app.app_context():`, which writes the changes of loaded sessions at its end. Nothing was written."
     )
 
 

@@ -93,7 +93,7 @@ def _end_context(error: BaseException | None) -> None:
     """Write the changes of an app context outside of a request, unless it ends by an exception.
 
     Raises:
-        ConvstoreError: A change could not be written, and somebody is there to be told.
+        ConvstoreError: A change could not be written. After a response the error is logged instead.
     """
     unit = context_unit()
     if unit is None or unit.is_over:
@@ -110,10 +110,11 @@ def _end_context(error: BaseException | None) -> None:
 
 def _is_success(error: BaseException | None) -> bool:
     """Tell the end of a command with status 0, which click and sys.exit() raise, from a failure."""
+    if error is None:
+        return True
+    may_be_exit = isinstance(error, RuntimeError) or not isinstance(error, Exception)
     status = getattr(error, "code", getattr(error, "exit_code", 1))
-    return error is None or (
-        (not isinstance(error, Exception) or isinstance(error, RuntimeError)) and status in (None, 0)
-    )
+    return may_be_exit and status in (None, 0)
 
 
 def _write_late(unit: Unit) -> None:
@@ -123,7 +124,7 @@ def _write_late(unit: Unit) -> None:
 
 
 def _let_go(unit: Unit) -> None:
-    """End a unit. If somebody still holds its values, such as a thread, later changes are written too."""
+    """End a unit. If a thread still holds its values, later changes are written too."""
     unit.is_over = True
     if not unit.is_void and unit.is_held():
         late_writer.watch(unit)
@@ -147,7 +148,7 @@ def _answer(app: Flask, error: ConvstoreError) -> Response:
     try:
         try:
             raise error
-        except ConvstoreError as raised:  # which Flask raises again if there is no handler
+        except ConvstoreError as raised:  # Flask raises it again if there is no handler
             return app.make_response(app.handle_user_exception(raised))
     except Exception as failed:
         if failed is not error:

@@ -1,4 +1,4 @@
-"""The blueprint of one store: its routes lead to views, which load, call and dump.
+"""The blueprint of one store. Its routes lead to views, which load, call and dump.
 
 ``routes`` has the table of routes, ``problems`` the table from errors to statuses. A route that ``CONVSTORE_ROUTES`` leaves
 out is a 404 of the host's.

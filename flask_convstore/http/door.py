@@ -1,4 +1,4 @@
-"""Door: what the views of one store are handed."""
+"""Door: everything that the views of one store are handed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Door(NamedTuple):
     """Everything that the views of one store are handed.
 
     Attributes:
-        access: Resolves the settings and the store, and the owner that is meant.
+        access: Finds settings and store, and resolves the owner.
         replier: Gives the handler of messages, if the app has one.
         served: Tells what the app serves, by the name that the blueprint is registered with.
         health: Asks the store how it is.

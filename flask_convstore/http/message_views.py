@@ -47,7 +47,7 @@ def list_messages(door: Door, access: Access, session_id: str) -> Response:
 
 
 def edit_message(door: Door, access: Access, session_id: str, seq: str) -> Response:
-    """Put another content in the place of a message of the client's."""
+    """Replace the content of a message that clients may write."""
     body = body_of(access.settings, schemas.edit_body)
     token = idempotency_key(access, "edit")
     message, receipt = messages.edit(

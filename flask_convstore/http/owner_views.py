@@ -29,9 +29,9 @@ from .response import answer
 from .routes import JSON_LINES
 
 _CLOCKS_DIFFER_MS = 60_000
-"""So much the clocks of two hosts may differ."""
+"""Most milliseconds that the clocks of two hosts differ."""
 _DELETING_SECONDS = 5.0
-"""A request deletes for so long; the client asks again for the rest."""
+"""Longest time that one request deletes. The client asks again for the rest."""
 
 
 def list_sessions(door: Door, access: Access) -> Response:
@@ -58,7 +58,7 @@ def export_sessions(door: Door, access: Access) -> Response:
     query = query_of(schemas.EXPORT_QUERY)
     owners.required(access)
     found = transfer.export(access, after=_cursor_of(query["cursor"]))
-    first = next(found, None)  # an error at the start is a problem, not half an answer
+    first = next(found, None)  # an error in the first session becomes a problem response, not half an answer
 
     def lines() -> Iterator[bytes]:
         for session in itertools.chain([] if first is None else [first], found):
@@ -70,7 +70,7 @@ def export_sessions(door: Door, access: Access) -> Response:
 
 
 def import_sessions(door: Door, access: Access) -> Response:
-    """Take in what an export gave."""
+    """Import the lines of an export."""
     settings = access.settings
     owners.required(access)
     limit_body(request, settings.max_session_bytes)
@@ -82,9 +82,9 @@ def import_sessions(door: Door, access: Access) -> Response:
 
 
 def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:
-    """Give *session* an id of ours where anybody could have chosen its own. None if the owner has the session.
+    """Give *session* a new id if a client could have chosen the old one. None if the owner has the session.
 
-    Whoever could choose an id could keep others from using it. Nobody can foresee a UUID.
+    A client that could choose an id could keep others from using that id. Nobody can foresee a random UUID.
     """
     session_id = session.get("session_id", "")
     if session.get("corrupt"):
@@ -101,48 +101,68 @@ def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """A session as its owner may see it by HTTP."""
-    if "messages" not in session:  # corrupt
+    """Leave out of an exported session the messages that its owner may not see by HTTP."""
+    if "messages" not in session:  # a damaged session
         return session
     roles = (None, *settings.visible_roles)
-    messages = [
-        {**shown, "edits": [body for body in shown["edits"] if _role({"body": body}) in roles]}
-        if "edits" in shown
-        else shown
-        for shown in session["messages"]
-        if _role(shown) in roles
-    ]
+    messages = [_without_hidden_edits(message, roles) for message in session["messages"] if _role(message) in roles]
     shown = {**session, "messages": messages}
-    return {**shown, "cursor": _shown_cursor(session["cursor"])} if "cursor" in session else shown
+    if "cursor" in session:
+        shown["cursor"] = _shown_cursor(session["cursor"])
+    return shown
+
+
+def _without_hidden_edits(message: dict[str, Any], roles: tuple[str | None, ...]) -> dict[str, Any]:
+    """Leave out the earlier bodies of a message that had other roles."""
+    if "edits" not in message:
+        return message
+    return {**message, "edits": [body for body in message["edits"] if _role({"body": body}) in roles]}
 
 
 def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]:
-    """*session*, if clients may write all that is in it."""
+    """Check that clients may write everything in an exported session.
+
+    Raises:
+        InvalidInput: They may not, or this is no exported session. The error names the line.
+    """
+    line = f"line {number}"
     if not isinstance(session, dict):
-        raise InvalidInput("it is no object; nothing was written", f"line {number}")
+        raise InvalidInput("must be an object. Nothing was written.", line)
     if session.get("corrupt"):
         return {"corrupt": True}
     try:
         check_session_id(session.get("session_id"))
     except InvalidInput as error:
-        raise InvalidInput(error.reason, f"line {number}") from None
+        raise InvalidInput(error.reason, line) from None
     messages, data = session.get("messages"), session.get("data")
     if not isinstance(messages, list) or not isinstance(data, dict):
-        raise InvalidInput("it has no messages and data; nothing was written", f"line {number}")
-    for message in messages:
-        role = _role(message)
-        if role not in (None, *settings.visible_roles, *settings.client_roles):
-            raise InvalidInput(
-                f"clients may not write messages of role {role!r}; nothing was written", f"line {number}"
-            )
-    allowed = settings.client_data
-    if allowed is not True and not (allowed and set(data) <= set(allowed)) and data:
-        raise InvalidInput("clients may not set these data fields; nothing was written", f"line {number}")
+        raise InvalidInput("must have a list of messages and an object of data. Nothing was written.", line)
+    _check_roles(messages, settings, line)
+    _check_fields(data, settings, line)
     return dict(session) if settings.client_ttl else {**session, "ttl_ms": None}
 
 
+def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
+    """Refuse messages of roles that clients may neither see nor write."""
+    roles = (None, *settings.visible_roles, *settings.client_roles)
+    for message in messages:
+        role = _role(message)
+        if role not in roles:
+            reason = f"clients may not write messages of role {role!r}: remove them. Nothing was written."
+            raise InvalidInput(reason, line)
+
+
+def _check_fields(data: dict[str, Any], settings: Settings, line: str) -> None:
+    """Refuse data fields that clients may not set."""
+    allowed = settings.client_data
+    if allowed is True:
+        return
+    if not set(data) <= set(allowed or ()):
+        raise InvalidInput("clients may not set these data fields: remove them. Nothing was written.", line)
+
+
 def _is_ours(session_id: str) -> bool:
-    """Whether it is an id as we make them."""
+    """Tell whether an id has the form of those that we make."""
     try:
         number = uuid.UUID(session_id)
     except ValueError:
@@ -151,12 +171,13 @@ def _is_ours(session_id: str) -> bool:
 
 
 def _is_fresh(session_id: str) -> bool:
-    """Whether a session that starts with it begins in a journal, past all quotas."""
+    """Tell whether a session that starts with this id begins in a journal, past all quotas."""
     made_ms = made_away_at_ms(session_id)
     return made_ms is not None and made_ms > now_ms() - STARTS_WITHIN_MS - _CLOCKS_DIFFER_MS
 
 
 def _role(message: Any) -> Any:
+    """Find the role of an exported message. None if there is none, "?" if the role is no text."""
     body = message.get("body") if isinstance(message, dict) else None
     role = body.get("role") if isinstance(body, dict) else None
     return role if isinstance(role, str) or role is None else "?"
@@ -172,4 +193,4 @@ def _cursor_of(cursor: str | None) -> str | None:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise InvalidInput("this is no cursor of ours", "cursor") from None
+        raise InvalidInput("is no cursor of ours: pass one from an earlier answer", "cursor") from None

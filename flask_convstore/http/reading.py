@@ -1,4 +1,4 @@
-"""Reading a request: its body by a schema, its idempotency key, the state that it expects."""
+"""Reading of requests: the body by a schema, the idempotency key, the expected state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .response import etag
 
 _BODY_SLACK = 65_536
 _ESCAPED = 3
-"""Longest text that a client makes by escaping, against its UTF-8: an emoji of 4 bytes takes 12."""
+"""Most bytes of escaped JSON for one byte of UTF-8. An emoji of 4 bytes takes 12."""
 
 
 def body_of(settings: Settings, schema: Callable[[Settings], Schema] | Schema) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def query_of(schema: Schema) -> dict[str, Any]:
 
 
 def idempotency_key(access: Access, route: str) -> str | None:
-    """Make a token from the client's own key: 32 hexadecimal digits, for this route and owner only. None without a key."""
+    """Make a token from the client's own key, for this route and owner only. None if there is no key."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -54,7 +54,7 @@ def idempotency_key(access: Access, route: str) -> str | None:
 
 
 def expected_state(access: Access, session_id: str) -> str:
-    """Read the state that If-Match asks for: of several the one that the session is in, "" for any."""
+    """Read the state that If-Match asks for. "" stands for any. If several are named, take the one of the session."""
     if not request.headers.get("If-Match") or request.if_match.star_tag:
         return ""
     tags = [tag for tag in request.if_match if re.fullmatch(r"\d{1,16}-\d{1,16}", tag)]
@@ -65,7 +65,11 @@ def expected_state(access: Access, session_id: str) -> str:
 
 
 def seq_of(session_id: str, text: str) -> int:
-    """Read the number of a message from a path. Any other text is a message that is not there: our 404, not the host's."""
+    """Read the number of a message from a path.
+
+    Raises:
+        MessageNotFound: The text is no number. The 404 is ours, not the host's.
+    """
     seq = int(text) if re.fullmatch("[0-9]{1,16}", text) else 0
     if not 1 <= seq < MAX_SEQ:
         raise MessageNotFound(session_id, seq)

@@ -17,7 +17,7 @@ from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
 from ..operations.replies import Replier, converse
 from ..sessions.content import title_of
-from ..sessions.session import data_of
+from ..sessions.session import AnySession, data_of
 from . import schemas
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
@@ -34,26 +34,41 @@ def start_session(door: Door, access: Access) -> Response:
     message = schemas.message_of(body["message"]) if body["message"] else None
     if body["alias"] is not None:
         return _start_by_alias(door, access, body, message, key)
+    session, receipt, last_seq = _start(door, access, body, message, key)
+    shown = _as_started(session_shown(session, settings), receipt, last_seq)
+    shown["title"] = (title_of(message.body) if message else "") or None
+    if key:  # a repeat shows the data of the request, whatever has changed since
+        shown["data"] = body["data"]
+    return located(answer(shown, 201, receipt), session.session_id)
+
+
+def _start(
+    door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
+) -> tuple[AnySession, Receipt, int]:
+    """Create a session, or find the one that the same key has created, and answer the first message.
+
+    Returns:
+        The session, the receipt of the last write, and the seq of the last message.
+
+    Raises:
+        SessionNotFound: The key's session was deleted since.
+    """
     replier = door.replier() if message else None
     # Without a handler the message is part of the new session.
-    content = {**body["data"], settings.history_key: [message] if message and not replier else []}
+    history = [message] if message and not replier else []
+    content = {**body["data"], access.settings.history_key: history}
     digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
-    # The same key leads to the same session.
     session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
     if receipt.repeated and not receipt.expires_at_ms:
         raise SessionNotFound(session_id)
-    last_seq = 1 if message else 0
+    last_seq = len(history)
     if replier or receipt.repeated:
         with behind_a_write():
             if message and replier:
                 receipt, last_seq = _first_exchange(access, session_id, message, replier, key)
             session = sessions.existing(access, session_id)
-    shown = _as_started(session_shown(session, settings), receipt, last_seq)
-    shown["title"] = (title_of(message.body) if message else "") or None
-    if key:  # the answer shows what was asked for, whatever has changed since
-        shown["data"] = body["data"]
-    return located(answer(shown, 201, receipt), session_id)
+    return session, receipt, last_seq
 
 
 def _first_exchange(
@@ -67,7 +82,7 @@ def _first_exchange(
 
 
 def _as_started(shown: SessionJson, receipt: Receipt, last_seq: int) -> SessionJson:
-    """Show a session as its start left it, whatever came since. A repeated start gets the first answer."""
+    """Show a session as its start left it, without later changes. A repeated start gets the first answer."""
     return {
         **shown,
         "version": receipt.version,
@@ -81,7 +96,7 @@ def _as_started(shown: SessionJson, receipt: Receipt, last_seq: int) -> SessionJ
 def _start_by_alias(
     door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
 ) -> Response:
-    """Find the session that an outside id leads to, or start a new one. With a message, continue it."""
+    """Find the session that an outside id leads to, or start a new one. With a message, continue the session."""
     if not isinstance(access.owner, str):
         raise OwnerRequired
     content = {**body["data"], access.settings.history_key: []}

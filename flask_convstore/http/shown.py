@@ -30,11 +30,11 @@ def session_shown(session: AnySession, settings: Settings) -> SessionJson:
 
 
 def created(session: AnySession, settings: Settings, status: int = 201) -> Response:
-    """Answer with a session and where it is."""
+    """Answer with a session and its location."""
     return located(answer(session_shown(session, settings), status, session), session.session_id)
 
 
 def located(response: Response, session_id: str) -> Response:
-    """Add where the session is."""
+    """Add the location of a session to a response."""
     response.headers["Location"] = url_for(".get_session", session_id=session_id)
     return response

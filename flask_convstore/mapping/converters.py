@@ -20,6 +20,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
 
+_NOT_PLAIN = (Mapping, list, tuple, set, frozenset, str, bytes, int, float, enum.Enum, BaseException)
+"""Classes whose objects are more than their attributes."""
+
 
 class Converter(NamedTuple):
     """A pair of functions between values and JSON.
@@ -45,16 +48,17 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
         dump: A function from the value to JSON. None, or ``vars``: as the class in *load* does.
 
     Raises:
-        TypeError: One of the two functions is missing.
+        TypeError: One of the two functions is missing, or cannot be called with one value.
     """
     if load is None and dump is None:
         return None
-    own_dump = None if dump is vars else dump
-    if own_dump is not None:
-        _check_callable_with_one_value(own_dump, "dump")
-    known = _conversions(load) or (_plain_conversions(load) if own_dump is None else None)
+    given_dump = None if dump is vars else dump
+    if given_dump is not None:
+        _check_callable_with_one_value(given_dump, "dump")
+    known = _conversions(load, may_be_plain=given_dump is None)
     if known:
-        return Converter(known[0], own_dump or known[1], (load, dump))
+        own_load, own_dump = known
+        return Converter(own_load, given_dump or own_dump, (load, dump))
     if load is None or dump is None:
         raise TypeError("a mapping needs load= and dump= both, or load= a class or an annotation such as list[Message]")
     _check_callable_with_one_value(load, "load")
@@ -63,45 +67,43 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
 
 def _check_callable_with_one_value(function: Any, name: str) -> None:
     if not callable(function):
-        raise TypeError(f"{name}= is a function of one value, not {function!r}")
+        raise TypeError(f"{name}= must be a function of one value, not {function!r}")
     with contextlib.suppress(ValueError):  # some functions of C have no signature
         try:
             inspect.signature(function).bind(None)
         except TypeError as error:
-            cure = "of a plain class give load= alone" if isinstance(function, type) else "it gets the value alone"
+            cure = (
+                "for a plain class pass load= alone"
+                if isinstance(function, type)
+                else "pass one that takes the value alone"
+            )
             raise TypeError(f"{name}={function!r} cannot be called with one value ({error}): {cure}") from None
 
 
-def _conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-    """Find the functions by which a class or a schema loads and dumps. None if *kind* is neither."""
+def _conversions(kind: Any, *, may_be_plain: bool) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+    """Find the functions by which a class, an annotation or a schema loads and dumps. None if *kind* is none of these."""
     is_class = isinstance(kind, type)
-    if is_class and _is_schema(kind):
-        return _conversions(kind())
-    if not is_class and _is_schema(type(kind)):
-        return kind.load, kind.dump
+    schema = kind() if is_class and _is_schema(kind) else kind
+    if _is_schema(type(schema)):
+        return schema.load, schema.dump
     if is_class and hasattr(kind, "model_validate"):
         return kind.model_validate, _dump_model
-    is_annotation = get_origin(kind) is not None or typing.is_typeddict(kind) or _is_named_tuple(kind)
-    if _fields(kind) is not None or is_annotation:
+    if _has_known_parts(kind) or (may_be_plain and _is_plain(kind)):
         return functools.partial(_build, kind), _take_apart
     return None
 
 
-def _plain_conversions(kind: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-    """Convert the attributes of a plain class. None if *kind* is no such class."""
-    if not _is_plain(kind):
-        return None
-    return functools.partial(_build, kind), _take_apart
+def _has_known_parts(kind: Any) -> bool:
+    """Tell whether a class or an annotation says which parts its values have."""
+    is_annotation = get_origin(kind) is not None or typing.is_typeddict(kind)
+    return is_annotation or _fields(kind) is not None or _is_named_tuple(kind)
 
 
 def _is_plain(kind: Any) -> bool:
     """Tell whether *kind* is a class of the app's own whose objects are their attributes."""
-    if not isinstance(kind, type) or kind.__module__ in ("builtins", "typing") or not hasattr(kind, "__dict__"):
+    if not isinstance(kind, type) or kind.__module__ in ("builtins", "typing"):
         return False
-    is_value = issubclass(
-        kind, (Mapping, list, tuple, set, frozenset, str, bytes, int, float, enum.Enum, BaseException)
-    )
-    return not is_value and kind.__dictoffset__ != 0
+    return not issubclass(kind, _NOT_PLAIN) and kind.__dictoffset__ != 0
 
 
 def _is_named_tuple(kind: Any) -> bool:

@@ -1,8 +1,8 @@
 """SessionMapping, the drop-in for ``conversation_sessions = {}``. Changes of its values are found and written.
 
 In a request or a ``scope()``, ``sessions[sid]`` loads a value once, and is the same object from then on. Its changes are
-written at the end of the request or scope (``unit_of_work``). Elsewhere each assignment is written at once, and a value
-that is read is a copy.
+written at the end of the request or scope (``unit_of_work``). In an app context or a thread outside of requests each
+assignment is written at once, and each read takes over what others have written, in the same object.
 """
 
 from __future__ import annotations
@@ -164,12 +164,10 @@ class SessionMapping(MutableMapping[Any, Any]):
 
         Raises:
             KeyError: There is no such key.
-            TypeError: *last* is false: the order is that of the last interactions.
+            TypeError: *last* is false. The keys are in the order of their last interaction.
         """
         if not last:
-            raise TypeError(
-                "move_to_end(last=False) is impossible: sessions are in the order of their last interaction"
-            )
+            raise TypeError("move_to_end() needs last=True, since the keys are in the order of their last interaction")
         if key not in self:
             raise KeyError(key)
 
