@@ -19,7 +19,7 @@ from ..operations.access import Access
 from ..operations.sessions import summaries
 from ..sessions.session import plain
 from .converters import Converter
-from .tracked_value import NO_VALUE, Place
+from .place import NO_VALUE, Place
 from .unit_of_work import Unit, scoped, units
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5

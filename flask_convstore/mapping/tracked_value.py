@@ -1,21 +1,19 @@
-"""One value of a mapping: what the app holds, what the store is known to hold in its place, and how one becomes the other.
+"""Tracked value: one value of a mapping, with the baseline that its changes are measured from.
 
-It is loaded, assigned or removed by the app; found changed by comparing, written, and merged with what others wrote; and
-brought up to date when something is written through another door.
+The app loads, assigns or removes a value. Its changes are found by comparing, written, and merged with the writes of others.
+A write through another door brings the value up to date.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import sys
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain.commands import Delete, Extend, Merge, Put, Rewrite, Touch
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Receipt, Snapshot
-from ..domain.types import Owner
 from ..errors import (
     ConflictError,
     ConvstoreError,
@@ -27,47 +25,27 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.access import Access
 from ..operations.merging import behind_theirs, beside_theirs
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
 from ..sessions.merge import Began
 from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
-from ..stores.store import Store
-from .converters import Converter
-
-NO_VALUE: Any = object()
-"""The value where there is none; None is one."""
-
-Identity = tuple[Store, Owner, str, Any]
-"""Store, owner, session id, and the converter's source."""
+from .held import is_held
+from .place import NO_VALUE, Place
 
 _ATTEMPTS = 1000
-"""How often a save is merged anew when others were faster each time: more than can happen by chance."""
-
-
-class Place:
-    """The place of a value in a store.
-
-    Attributes:
-        converter: Turns the value into JSON and back. None: the value is JSON.
-        identity: Tells places apart in one unit of work.
-    """
-
-    __slots__ = ("access", "converter", "history_key", "identity", "origin", "session_id")
-
-    def __init__(self, access: Access, converter: Converter | None, session_id: str) -> None:
-        self.access = access
-        self.converter = converter
-        self.session_id = session_id
-        self.identity: Identity = (access.store, access.owner, session_id, converter and converter.source)
-        self.history_key = access.settings.history_key
-        self.origin = access.backend.origin
+"""Most merges of one save, when others were faster each time: more than can happen by chance."""
 
 
 class _Pending(NamedTuple):
-    """A write whose answer never came: what it was for, what was sent, and the value's texts then, if it has a converter."""
+    """A write whose answer never came.
+
+    Attributes:
+        command: The write that was wanted.
+        attempt: The write that was sent: a merge of *command* with the writes of others.
+        given: The texts of the value at that moment, if it has a converter.
+    """
 
     command: Put | Merge | Delete
     attempt: Put | Merge | Delete
@@ -75,13 +53,13 @@ class _Pending(NamedTuple):
 
 
 class TrackedValue:
-    """A value that was loaded or assigned, and what the store is known to hold in its place.
+    """A value that was loaded or assigned, and its baseline.
 
     Attributes:
-        value: What the app holds; ``NO_VALUE`` if there is none, or no longer.
-        is_absent: It is known that nothing is there.
-        is_looked_at: It was loaded in passing; to use it is an interaction still to come.
-        is_stale: The next read takes over what others wrote.
+        value: The value in the app's hands. ``NO_VALUE`` if there is none, or no longer.
+        is_absent: The store is known to hold nothing there.
+        is_looked_at: The value was loaded in passing. Its use is an interaction still to come.
+        is_stale: The next read takes over the writes of others.
     """
 
     def __init__(self, place: Place) -> None:
@@ -90,26 +68,24 @@ class TrackedValue:
         self.is_absent = False
         self.is_looked_at = False
         self.is_stale = False
-        self._base: Baseline | None = (
-            None  # of the value as it was loaded or written last; a saved session may know more
-        )
+        self._base: Baseline | None = None  # of the last load or write. A saved session may know a later one
         self._began = Began()
-        self._given: Texts | None = None  # what load= has made of what is stored: it may hold less, or in another form
-        self._removed: Baseline | None = None  # of the value that was taken out
-        self._refreshed: Baseline | None = None  # what others wrote, as it was taken over last
+        self._given: Texts | None = None  # the texts of the object that load= has made: perhaps less than is stored
+        self._removed: Baseline | None = None  # of the removed value
+        self._refreshed: Baseline | None = None  # the state that was taken over last
         self._pending: _Pending | None = None
         self._is_behind = False  # others wrote between the baseline and our last write
 
-    # ---- what the app does
+    # ---- changes of the app
 
     def load(self, *, is_interaction: bool = True) -> None:
-        """Load the value, whatever was here."""
+        """Load the value, and forget the one before."""
         place = self.place
         self.is_looked_at = not is_interaction
         self._take(place.access.load(place.session_id, is_interaction=is_interaction))
 
     def use(self) -> None:
-        """To be used after having been looked at is an interaction."""
+        """Move the lifetime, if the value was only loaded in passing before."""
         if self.is_looked_at and self._base:
             self.is_looked_at = False
             place, created = self.place, self._base.snapshot.created_at_ms
@@ -117,10 +93,13 @@ class TrackedValue:
                 place.access.apply(Touch(session_id=place.session_id, owner=place.access.owner, created_at_ms=created))
 
     def assign(self, value: Any, *, is_default: bool = False) -> None:
-        """Put *value* there; *is_default*: for want of another.
+        """Put *value* in the place.
+
+        Args:
+            is_default: The value is only set for want of another.
 
         Raises:
-            InvalidInput: It is to be set where nothing was, and cannot be saved.
+            InvalidInput: There was no value, and this one cannot be saved.
         """
         if self.is_absent and self.value is NO_VALUE:
             _, fields, history = self._texts(value)
@@ -131,15 +110,15 @@ class TrackedValue:
         self.value = value
 
     def remove(self) -> Any:
-        """Take the value out; what it was."""
+        """Take the value out, and return it."""
         self._removed = self.known()
         value, self.value, self._base = self.value, NO_VALUE, None
         return value
 
-    # ---- what is written
+    # ---- writing
 
     def known(self) -> Baseline | None:
-        """What the value is to be compared with: what was loaded or written last, here or by saving the session itself."""
+        """Find the baseline: the state that was loaded or written last, here or by saving the session itself."""
         session = None if self.is_absent else self._session()
         base, own = self._base, base_of(session) if session is not None else None
         if own is None or base is own:
@@ -149,7 +128,7 @@ class TrackedValue:
         return base
 
     def command(self) -> Put | Merge | Delete | None:
-        """What must be written; None if nothing has changed.
+        """Make the command that writes the changes. None if nothing has changed.
 
         Raises:
             InvalidInput: The value cannot be saved.
@@ -164,7 +143,7 @@ class TrackedValue:
         return whole(place.session_id, content, place.access.limits, place.access.owner, None)
 
     def write(self, command: Put | Merge | Delete) -> None:
-        """Write it; from then on the value is compared with what was written."""
+        """Write *command*, which becomes the baseline."""
         if not isinstance(command, Delete):
             self._save(command)
             return
@@ -176,14 +155,14 @@ class TrackedValue:
         self.is_absent = True
 
     def finish_pending(self) -> None:
-        """Repeat a write that was not acknowledged, with its token: only then is it known what to compare with."""
+        """Repeat an unacknowledged write with its token, so that the baseline is known."""
         if self._pending is None:
             return
         command, attempt, given = self._pending
         try:
             receipt = self._send(command, attempt, given)
         except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
-            return  # it had not landed, and does not fit any more
+            return  # the write had not landed, and no longer fits
         if isinstance(command, Delete) or isinstance(attempt, Delete):
             self.is_absent = True
         else:
@@ -196,7 +175,7 @@ class TrackedValue:
         except InvalidInput:
             return True
 
-    # ---- what others write
+    # ---- writes of others
 
     def reload(self, *, is_interaction: bool = True) -> TrackedValue | None:
         """Take over what others wrote since the value was loaded. Unwritten changes stay.
@@ -205,18 +184,14 @@ class TrackedValue:
             The former value, if a new object had to take its place, which the app may still hold and change.
         """
         self.is_stale = False
-        if self._pending is not None:
-            return None
         place, before = self.place, self.known()
-        is_unwritten = before is None and (self.value is not NO_VALUE or not self.is_absent)
-        if is_unwritten:  # assigned or removed here
+        if self._pending is not None or self._is_unwritten(before):
             return None
         snapshot = place.access.load(place.session_id, is_interaction=is_interaction)
-        is_known = before and snapshot and (snapshot.created_at_ms, snapshot.version) == before.state
-        if is_known and not self._is_behind:
-            return None
         if snapshot is None:
             self._lose()
+        elif self._is_up_to(snapshot, before):
+            return None
         elif self.value is NO_VALUE or before is None:
             self._take(snapshot)
         elif place.converter:
@@ -224,6 +199,15 @@ class TrackedValue:
         else:
             self._take_over(snapshot, before, None, None)
         return None
+
+    def _is_up_to(self, snapshot: Snapshot, before: Baseline | None) -> bool:
+        """Tell whether nobody has written since the baseline was known."""
+        is_same = before is not None and (snapshot.created_at_ms, snapshot.version) == before.state
+        return is_same and not self._is_behind
+
+    def _is_unwritten(self, before: Baseline | None) -> bool:
+        """Tell a value that was assigned or removed, and is not written yet."""
+        return before is None and (self.value is not NO_VALUE or not self.is_absent)
 
     def _replaced(self, snapshot: Snapshot) -> TrackedValue | None:
         """Put a new object in the place of an unchanged one. A changed one stays, and is merged when it is written."""
@@ -235,12 +219,12 @@ class TrackedValue:
 
     def is_held(self) -> bool:
         """Tell whether anybody else holds the value, or a list or dict near its top."""
-        return is_held(self)
+        return is_held(self, is_object=self.place.converter is not None)
 
     def refresh(self, command: Any, receipt: Receipt) -> None:
-        """Take over, in place, what others wrote since, *command* last; what was changed here and not written stays changed.
+        """Take over the writes of others in place, *command* last. Unwritten changes stay.
 
-        An object of the app's class stays as it is: who holds it holds its parts too. It is merged when it is written.
+        An object of the app's class stays as it is, since the app holds its parts too. It is merged when it is written.
         """
         place, before = self.place, self.known()
         snapshot = place.access.load(place.session_id)
@@ -254,14 +238,14 @@ class TrackedValue:
     # ---- inside
 
     def _take_over(self, snapshot: Snapshot, before: Baseline, command: Any, receipt: Receipt | None) -> None:
-        """What was stored as *before* becomes what *command* has left; see ``refresh``."""
+        """Bring the value, whose baseline is *before*, up to *snapshot*, which *command* has left."""
         place, form = self.place, self.place.access.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
         if receipt and isinstance(command, Merge) and not command.creates:
             before = merge.with_written(self.value, before, command, receipt, form)
         elif isinstance(command, (Put, Merge)) and not self._differs(base, self.value):
-            self._rebase(base)  # it was put in its place by the app itself
+            self._rebase(base)  # the app itself has put this content there
             return
         if _are_alike(self.value, content):
             self._rebase(merge.take_over(self.value, before, base, content, form))
@@ -272,12 +256,12 @@ class TrackedValue:
         return diff.difference(base, value, self.place.access.limits, None, None) is not None
 
     def _lose(self) -> None:
-        """Nothing is there any more."""
+        """Note that the store holds nothing any more."""
         self.remove()
         self.is_absent = True
 
     def _take(self, snapshot: Snapshot | None) -> None:
-        """The value as it was stored, or none."""
+        """Take the value as it is stored, or none."""
         place = self.place
         self.is_absent = snapshot is None
         self.value, self._base, self._given, self._is_behind = NO_VALUE, None, None, False
@@ -293,7 +277,7 @@ class TrackedValue:
             self._given = self._texts(self.value)
 
     def _meet(self, value: Any) -> None:
-        """A session that was loaded elsewhere is put here: merged if it was changed since, else it is what shall be."""
+        """Find the baseline of a session that was loaded elsewhere and is put here. A changed session is merged."""
         place = self.place
         session = as_session(value, place.session_id, place.origin)
         if session is None:
@@ -307,7 +291,7 @@ class TrackedValue:
             self._base = base_read(snapshot, place.origin)
 
     def _catch_up(self, value: Any) -> None:
-        """A copy or a slice that was made before others' changes were taken over: it takes them over too."""
+        """Bring a copy or a slice up to date that was made before the writes of others were taken over."""
         session = as_session(value, self.place.session_id, self.place.origin)
         if session is None or value is self.value or self._refreshed is None or self._base is None:
             return
@@ -321,7 +305,7 @@ class TrackedValue:
                 on_base(session, self._base)
 
     def _save(self, command: Put | Merge) -> None:
-        """Write it, merged anew each time that others were faster."""
+        """Write *command*, merged anew each time that others were faster."""
         given = self._texts(self.value) if self.place.converter else None
         # A history that began the same must not begin twice.
         attempt: Put | Merge = command
@@ -354,7 +338,7 @@ class TrackedValue:
         return behind_theirs(access, command, base, self._began, conflict)
 
     def _behind_theirs(self, command: Merge) -> Merge:
-        """*command* for a session that others have made meanwhile: what theirs has begun with too is not added again."""
+        """Make *command* anew for a session that others have made meanwhile. A common beginning is not added again."""
         began = self._began.bodies
         snapshot = self.place.access.load(command.session_id)
         if snapshot is None:
@@ -364,7 +348,7 @@ class TrackedValue:
         return replace(command, history=Extend(0, ours[len(began) :])) if same else command
 
     def _send(self, command: Put | Merge | Delete, attempt: Put | Merge | Delete, given: Texts | None) -> Receipt:
-        """Apply *attempt*, which is for *command*; that is pending if it may have landed unacknowledged."""
+        """Apply *attempt*, which is for *command*. A write that may have landed without an answer stays pending."""
         self._pending = None
         try:
             return self.place.access.apply(attempt)
@@ -373,7 +357,7 @@ class TrackedValue:
             raise
 
     def _landed(self, command: Put | Merge, attempt: Put | Merge, receipt: Receipt, given: Texts | None) -> None:
-        """*attempt* is written: from now on the value is compared with what *command* wanted."""
+        """Note that *attempt* is written. The baseline is the state that *command* wanted."""
         before = self.known()
         self.is_absent, self._began, self._given = False, Began(), given
         if isinstance(command, Merge) and isinstance(attempt, Merge) and not command.creates and before:
@@ -388,7 +372,7 @@ class TrackedValue:
             self._join(receipt.first_seq, attempt)
 
     def _join(self, first_seq: int | None, attempt: Put | Merge) -> None:
-        """Somebody was faster: what they wrote stands beside what we just wrote, and is taken over."""
+        """Take over the content of a faster writer, which now stands beside ours."""
         place = self.place
         snapshot = place.access.load(place.session_id)
         if snapshot is None:
@@ -397,19 +381,13 @@ class TrackedValue:
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._given = self._given or self._texts(self.value)
         if not place.converter and _are_alike(self.value, content):
-            _, fields, history = self._given
-            bodies = [body for body, _ in history or ()]
-            added = attempt.elements if isinstance(attempt, Put) else attempt.history and attempt.history.elements
-            count = len(added or ())
-            seqs = [*range(base.snapshot.first_seq, base.snapshot.first_seq + len(bodies) - count)]
-            seqs += range(first_seq or 0, (first_seq or 0) + count)
-            before = replace(base.but(fields=fields, elements=[join_element(0, body) for body in bodies]), seqs=seqs)
-            base = merge.take_over(self.value, before, base, content, place.access.limits)
+            ours = _our_part(base, self._given, attempt, first_seq or 0)
+            base = merge.take_over(self.value, ours, base, content, place.access.limits)
             self._given = None
         self._rebase(base)
 
     def _delete(self) -> Delete:
-        """Only the session that was seen; where conflicts are errors, only as it was seen, and only by one."""
+        """Make the command that deletes the session that was seen. Where conflicts are errors, only in the state seen."""
         place, seen = self.place, self._removed
         if seen is None:
             return Delete(session_id=place.session_id, owner=place.access.owner)
@@ -420,7 +398,7 @@ class TrackedValue:
         )
 
     def _content(self, value: Any) -> Any:
-        """*value* as JSON can hold it."""
+        """Turn *value* into JSON."""
         converter = self.place.converter
         if converter is None:
             return value
@@ -428,13 +406,13 @@ class TrackedValue:
             return converter.dump(value)
         except Exception as error:
             kind = type(value).__name__
-            raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}; nothing was written") from error
+            raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}. Nothing was written.") from error
 
     def _texts(self, value: Any) -> Texts:
         return content.texts(self._content(value), self.place.access.limits)
 
     def _session(self) -> Session | ListSession | None:
-        """The value, if it is a session of this place, and so knows what it is compared with."""
+        """Find the value's own session, if it belongs to this place."""
         return as_session(self.value, self.place.session_id, self.place.origin)
 
     def _rebase(self, base: Baseline, *, is_behind: bool = False) -> None:
@@ -444,36 +422,22 @@ class TrackedValue:
             on_base(session, base)
 
 
+def _our_part(stored: Baseline, given: Texts, attempt: Put | Merge, first_seq: int) -> Baseline:
+    """Make the baseline of our own part of a session that a faster writer has begun.
+
+    Args:
+        given: The texts of our value.
+        first_seq: The number of the first message that *attempt* has added.
+    """
+    _, fields, history = given
+    bodies = [body for body, _ in history or ()]
+    added = attempt.elements if isinstance(attempt, Put) else attempt.history and attempt.history.elements
+    count = len(added or ())
+    oldest_seq = stored.snapshot.first_seq
+    seqs = [*range(oldest_seq, oldest_seq + len(bodies) - count), *range(first_seq, first_seq + count)]
+    return replace(stored.but(fields=fields, elements=[join_element(0, body) for body in bodies]), seqs=seqs)
+
+
 def _are_alike(value: Any, content: Any) -> bool:
-    """Whether both are dicts, or both are lists: the one can be taken over into the other."""
+    """Tell whether both are dicts, or both are lists, so that one can be taken over into the other."""
     return type(content) in (dict, list) and isinstance(value, type(content))
-
-
-_MOST_PARTS = 100
-"""Most parts of a value that are asked whether somebody holds them."""
-
-
-def is_held(tracked: TrackedValue) -> bool:
-    """Count the references to a value and to the lists and dicts near its top. More than ours: somebody else holds one."""
-    value = tracked.value
-    if not isinstance(value, (dict, list)):
-        # An object of the app's class: its parts are not known.
-        return value is not NO_VALUE and tracked.place.converter is not None and _references(value) > _OWN
-    if _references(value) > _OWN:
-        return True
-    parts = [*(value.values() if isinstance(value, dict) else value)][-_MOST_PARTS:]
-    # The list of parts refers to each of them, too.
-    return any(_references(part) > _OWN + 1 for part in parts if isinstance(part, (dict, list)))
-
-
-def _references(value: object) -> int:
-    return sys.getrefcount(value)
-
-
-def _own_references() -> int:
-    """Count what ``_references`` finds for a value that one container holds."""
-    holder: list[list[object]] = [[]]
-    return next(_references(part) for part in holder)
-
-
-_OWN = _own_references()

@@ -14,7 +14,8 @@ from ..domain.results import Receipt
 from ..domain.types import Owner
 from ..errors import ConvstoreError, InvalidInput
 from ..stores.store import Store
-from .tracked_value import NO_VALUE, Identity, Place, TrackedValue
+from .place import NO_VALUE, Identity, Place
+from .tracked_value import TrackedValue
 
 _log = logging.getLogger("flask_convstore")
 

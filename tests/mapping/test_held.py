@@ -1,0 +1,44 @@
+"""Held values: references of somebody else are found, and nothing of ours is taken for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flask_convstore.mapping.held import is_held
+from flask_convstore.mapping.place import NO_VALUE
+
+
+class Box:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+@pytest.mark.parametrize("make", [lambda: {"a": [{}], "b": {}, "c": 1}, lambda: [{"a": []}, [], 1], dict, list])
+def test_a_value_of_its_own_is_not_held(make: Any) -> None:
+    assert not is_held(Box(make()), is_object=False)
+
+
+def test_a_value_or_a_part_near_its_top_that_somebody_has_is_held() -> None:
+    box = Box({"messages": [], "n": 1})
+    value = box.value
+    assert is_held(box, is_object=False)
+    del value
+    messages = box.value["messages"]
+    assert is_held(box, is_object=False)
+    del messages
+    assert not is_held(box, is_object=False)
+
+
+def test_an_object_of_the_app_s_class_is_asked_itself() -> None:
+    box = Box(object())
+    assert not is_held(box, is_object=True)
+    held = box.value
+    assert is_held(box, is_object=True)
+    assert not is_held(box, is_object=False)
+    assert held is box.value
+
+
+def test_no_value_is_held_by_nobody() -> None:
+    assert not is_held(Box(NO_VALUE), is_object=True)
