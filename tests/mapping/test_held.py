@@ -17,7 +17,8 @@ class Box:
 
 @pytest.mark.parametrize("make", [lambda: {"a": [{}], "b": {}, "c": 1}, lambda: [{"a": []}, [], 1], dict, list])
 def test_a_value_of_its_own_is_not_held(make: Any) -> None:
-    assert not is_held(Box(make()), is_object=False)
+    box = Box(make())
+    assert not is_held(box, is_object=False)
 
 
 def test_a_value_or_a_part_near_its_top_that_somebody_has_is_held() -> None:
@@ -32,7 +33,7 @@ def test_a_value_or_a_part_near_its_top_that_somebody_has_is_held() -> None:
 
 
 def test_an_object_of_the_app_s_class_is_asked_itself() -> None:
-    box = Box(object())
+    box = Box(Box(1))
     assert not is_held(box, is_object=True)
     held = box.value
     assert is_held(box, is_object=True)
