@@ -272,7 +272,7 @@ def test_code_of_the_request_that_runs_behind_the_response(site: Service, how: s
 
 
 def test_a_request_sees_what_others_wrote_when_it_asks(site: Service) -> None:
-    """Own changes stay; ``flush()`` writes them, and the next read is a new one."""
+    """Own changes stay. ``flush()`` writes them, and the next read is a new one."""
 
     def view() -> None:
         session = site.convstore.sessions["s"]

@@ -178,7 +178,7 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.server
 def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> None:
     """The demo's own environment: the extras that the Makefile names are enough to load the chat."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
