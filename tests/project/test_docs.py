@@ -70,7 +70,7 @@ class Block:
 
     def compiled(self, code: str) -> Any:
         """Its code as code whose lines are those of the page."""
-        return compile("\n" * self.line + code, self.page, "exec")
+        return compile("\n" * self.line + code, self.page, "exec", dont_inherit=True)
 
 
 def blocks_of(page: str) -> Iterator[Block]:
