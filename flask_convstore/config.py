@@ -76,7 +76,7 @@ class Settings:
         365 * DAY, "Longest lifetime that a session can be given of its own.", minimum=1, maximum=YEARS
     )
     max_age: float = _setting(YEARS, "Longest time from a session's creation to its end.", minimum=1, maximum=YEARS)
-    history_key: str = _setting("history", "Key of a saved dict that holds its messages.")
+    history_key: str = _setting("history", "Key of a saved dict that holds its messages, such as `messages`.")
     max_message_bytes: int = _setting(1_048_576, "Largest message, metadata included.", minimum=1, maximum=2**29)
     max_data_bytes: int = _setting(
         1_048_576, "Largest data of one write, all fields together.", minimum=1, maximum=2**29
@@ -91,8 +91,9 @@ class Settings:
     max_metadata_depth: int = _setting(8, "Deepest nesting of a message's metadata.", minimum=1, maximum=90)
     conflict: str = _setting(
         "merge",
-        "Answer to two requests that change one field of a mapping. `merge` adds up whole numbers. Otherwise the last write "
-        "wins, and a signal tells. `raise` answers 409. Outside of mappings a collision is always an error.",
+        "Answer to two requests that change one value of a mapping. `merge` merges both changes at any depth. In a "
+        "collision the last write wins, and log and signal tell. `raise` answers 409 where both have changed one field. "
+        "In `save_session` such a case is always an error.",
         choices=("merge", "raise"),
     )
     conversation_prefix: str = _setting(

@@ -148,7 +148,7 @@ class ConversationStore(Conversations):
     def sessions(self) -> SessionMapping:
         """The sessions as a mapping, the drop-in for ``conversation_sessions = {}``.
 
-        Changes of its values during a request are written when the request ends.
+        Changes of its values are written when the request, or the app context outside of one, ends.
         """
         return self._sessions
 
@@ -168,11 +168,12 @@ class ConversationStore(Conversations):
         Args:
             name: 1 to 100 characters, no braces, no colons, no control characters.
             default: Makes the value of a missing key, as in a ``defaultdict``.
-            load: Makes a value from JSON: a function, or a dataclass, attrs class, pydantic model, marshmallow schema.
+            load: The type of the values: a dataclass, attrs class, pydantic model, marshmallow schema, TypedDict, named
+                tuple, plain class, or an annotation such as ``list[Message]``. Or a function that makes a value from JSON.
             dump: Makes JSON of a value: a dict, a list, or any other JSON value. Needed if *load* is a function.
             ttl: Seconds that its values live from each interaction. None: as sessions do.
-            history_key: The key of a dict, from *dump* too, that holds messages, which merge when they are appended.
-            conflict: What happens to a field that two requests have changed. None: as ``CONVSTORE_CONFLICT`` says.
+            history_key: The key of a dict, from *dump* too, that holds messages. Only new messages are written.
+            conflict: Answer to two changes of one field, ``merge`` or ``raise``. None takes ``CONVSTORE_CONFLICT``.
         """
         namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict)
         return SessionMapping(

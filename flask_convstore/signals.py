@@ -10,8 +10,8 @@ sessions, ``map:<name>`` for a mapping, ``conversations``). No signal has the te
 | session_saved       | session_id, owner, receipt          | a session was created, replaced or merged              |
 | session_deleted     | session_id, owner, receipt          | a session was deleted                                  |
 | message_edited      | session_id, owner, receipt, seq     | a message was edited or redacted                       |
-| changes_overwritten | session_id, owner, fields           | a mapping overwrote what others set meanwhile          |
-| changes_lost        | error                               | what a streamed response changed could not be written  |
+| changes_overwritten | session_id, owner, fields (paths)   | a change in a mapping collided, and the last one won   |
+| changes_lost        | error                               | changes that nobody waits for could not be written     |
 | store_degraded      | reason                              | the store does not answer, after it did                |
 | store_recovered     |                                     | it answers again                                       |
 

@@ -188,7 +188,7 @@ _ROWS = (
         "The app is not set up. The server's log says why.",
     ),
     Problem(
-        NotInstalled("this needs apispec: pip install 'flask-convstore[openapi]'"),
+        NotInstalled("this needs apispec: install it, or the extra [openapi] of flask-convstore"),
         501,
         "not-installed",
         "Not installed",

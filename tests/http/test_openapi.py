@@ -176,7 +176,7 @@ def test_it_says_where_the_app_is() -> None:
 def test_without_apispec_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apispec", None)
     found = problem(Service("memory://").client.get("/sessions/openapi.json"), 501, "not-installed")
-    assert "flask-convstore[openapi]" in found["detail"]
+    assert "the extra [openapi] of flask-convstore" in found["detail"]
 
 
 @pytest.mark.slow

