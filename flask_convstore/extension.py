@@ -32,10 +32,12 @@ from .urls import masked
 
 if TYPE_CHECKING:
     from apispec import APISpec
+    from marshmallow import Schema
 
     from .app.state import AppState
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
+_V = TypeVar("_V")
 
 
 class ConversationStore(Conversations):
@@ -152,6 +154,46 @@ class ConversationStore(Conversations):
         """
         return self._sessions
 
+    @overload
+    def mapping(
+        self,
+        name: str,
+        *,
+        load: Schema | type[Schema],
+        default: Callable[[], Any] | None = None,
+        dump: Callable[[Any], Any] | None = None,
+        ttl: float | None = None,
+        history_key: str | None = None,
+        conflict: Literal["merge", "raise"] | None = None,
+    ) -> SessionMapping[Any]: ...
+
+    @overload
+    def mapping(
+        self,
+        name: str,
+        *,
+        load: type[_V],
+        default: Callable[[], _V] | None = None,
+        dump: Callable[[_V], Any] | None = None,
+        ttl: float | None = None,
+        history_key: str | None = None,
+        conflict: Literal["merge", "raise"] | None = None,
+    ) -> SessionMapping[_V]: ...
+
+    @overload
+    def mapping(
+        self,
+        name: str,
+        *,
+        load: Callable[[Any], _V],
+        dump: Callable[[_V], Any],
+        default: Callable[[], _V] | None = None,
+        ttl: float | None = None,
+        history_key: str | None = None,
+        conflict: Literal["merge", "raise"] | None = None,
+    ) -> SessionMapping[_V]: ...
+
+    @overload
     def mapping(
         self,
         name: str,
@@ -162,7 +204,19 @@ class ConversationStore(Conversations):
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
-    ) -> SessionMapping:
+    ) -> SessionMapping[Any]: ...
+
+    def mapping(
+        self,
+        name: str,
+        *,
+        default: Callable[[], Any] | None = None,
+        load: Any = None,
+        dump: Callable[[Any], Any] | None = None,
+        ttl: float | None = None,
+        history_key: str | None = None,
+        conflict: Literal["merge", "raise"] | None = None,
+    ) -> SessionMapping[Any]:
         """Make another mapping, with keys of its own. The same name is the same mapping. May be called before ``init_app``.
 
         Args:

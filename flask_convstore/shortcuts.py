@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 from flask import current_app
 
@@ -12,7 +12,7 @@ from .domain.results import Receipt
 from .domain.types import CALLER, Owner, Scope
 from .extension import ConversationStore
 from .sessions.content import Content
-from .sessions.session import AnySession
+from .sessions.session import ListSession, LoadedSession, Session
 
 if TYPE_CHECKING:
     from .app.state import AppState
@@ -38,9 +38,21 @@ def _default() -> ConversationStore:
     raise RuntimeError(f"this app has no store named {_NAME!r} but {names}: call the method of one of these")
 
 
+@overload
+def save_session(
+    session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+) -> Session: ...
+
+
+@overload
+def save_session(
+    session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+) -> ListSession: ...
+
+
 def save_session(
     session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
-) -> AnySession:
+) -> LoadedSession:
     """Save a session, and return *data* as a session.
 
     A session that came from ``get_session`` or ``save_session`` is merged. Only its changes are written, beside the
@@ -61,7 +73,7 @@ def save_session(
     return _default().save_session(session_id, data, ttl=ttl, owner=owner)
 
 
-def get_session(session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER) -> AnySession | None:
+def get_session(session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER) -> LoadedSession | None:
     """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
 
     Args:

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from ..domain.keys import id_of, is_key, key_of
 from ..errors import InvalidInput, NotSerializable
@@ -22,15 +22,29 @@ from .converters import Converter
 from .place import NO_VALUE, Place
 from .unit_of_work import Unit, scoped, units
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # type checkers bring it
+
+    _V = TypeVar("_V", default=Any)
+else:
+    from typing import TypeVar
+
+    _V = TypeVar("_V")
+
+_D = TypeVar("_D")
+
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Poll intervals, in seconds, while waiting for a value."""
 
 
-class SessionMapping(MutableMapping[Any, Any]):
+class SessionMapping(MutableMapping[Any, _V]):
     """A dict of stored values by their keys: ``convstore.sessions`` or ``convstore.mapping(name)``.
 
     Keys are texts, whole numbers, None, or tuples of these. Sessions are dicts and lists. Values of a named mapping are any
     JSON values, or the app's objects, which ``load=`` makes from JSON and ``dump=`` turns into JSON.
+
+    To type checkers the values of ``SessionMapping[Conversation]`` are conversations, and those of a bare ``SessionMapping``
+    anything.
 
     Iterating and ``len()`` walk through the caller's values a bounded page at a time. The last interaction comes last, to
     within a minute. Walking is no interaction. Every other access is one.
@@ -54,7 +68,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         self._converter = converter
 
     @contextlib.contextmanager
-    def scope(self) -> Iterator[SessionMapping]:
+    def scope(self) -> Iterator[SessionMapping[_V]]:
         """Let a block load each value once and write all changes at its end, as a request does. Covers all mappings.
 
         A block that raises writes nothing.
@@ -69,21 +83,20 @@ class SessionMapping(MutableMapping[Any, Any]):
         """Write all changes now, before the end of the request or the scope. Of use before a long call."""
         self._unit().flush()
 
-    def refresh(self, key: Any) -> Any:
+    def refresh(self, key: Any) -> _V:
         """Take over what others have written to the value of *key*, and return the value. Own changes stay.
 
         Raises:
             KeyError: There is no such value, or not any more.
         """
-        try:
+        value: _V = NO_VALUE
+        with contextlib.suppress(InvalidInput):
             value = self._unit().reload(self._place(key)).value
-        except InvalidInput:
-            value = NO_VALUE
         if value is NO_VALUE:
             raise KeyError(key)
         return value
 
-    def wait(self, key: Any, *, until: Callable[[Any], Any], timeout: float = 30.0) -> Any:
+    def wait(self, key: Any, *, until: Callable[[_V | Any], object], timeout: float = 30.0) -> _V | Any:
         """Write own changes, then poll the value of *key* until ``until(value)`` is true.
 
         Waiting occupies the worker. The poll interval grows from 0.05 to 0.5 seconds.
@@ -113,13 +126,22 @@ class SessionMapping(MutableMapping[Any, Any]):
 
     # ---- one key
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> _V:
         if self._default is not None:
             return self._set_where_none(key, self._default)
         value = self._value(key)
         if value is NO_VALUE:
             raise KeyError(key)
         return value
+
+    @overload
+    def get(self, key: Any, default: None = None) -> _V | None: ...
+
+    @overload
+    def get(self, key: Any, default: _V) -> _V: ...
+
+    @overload
+    def get(self, key: Any, default: _D) -> _V | _D: ...
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of a key, *default* if there is none."""
@@ -129,18 +151,27 @@ class SessionMapping(MutableMapping[Any, Any]):
     def __contains__(self, key: object) -> bool:
         return self._value(key) is not NO_VALUE
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Any, value: _V) -> None:
         place = self._place(key)
         self._check(value)
         with self._writing(place) as unit:
             unit.assign(place, value)
 
-    def setdefault(self, key: Any, default: Any = None) -> Any:
+    def setdefault(self, key: Any, default: Any = None) -> _V:
         """Return the value of a key. If there is none, put *default* there first."""
         return self._set_where_none(key, lambda: default)
 
     def __delitem__(self, key: Any) -> None:
         self._take(key)
+
+    @overload
+    def pop(self, key: Any) -> _V: ...
+
+    @overload
+    def pop(self, key: Any, default: _V, /) -> _V: ...
+
+    @overload
+    def pop(self, key: Any, default: _D, /) -> _V | _D: ...
 
     def pop(self, key: Any, *default: Any) -> Any:
         """Remove a key and return its value, *default* if there is none.
@@ -171,7 +202,7 @@ class SessionMapping(MutableMapping[Any, Any]):
         if key not in self:
             raise KeyError(key)
 
-    def popitem(self, *, last: bool = True) -> tuple[Any, Any]:
+    def popitem(self, *, last: bool = True) -> tuple[Any, _V]:
         """Remove the key with the last interaction, and return it with its value.
 
         Args:
@@ -214,21 +245,21 @@ class SessionMapping(MutableMapping[Any, Any]):
         """View the keys of the caller."""
         return _Keys(self)
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[_V]:
         """View the values of the caller."""
         return _Values(self)
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[Any, _V]:
         """View the keys and values of the caller."""
         return _Items(self)
 
-    def copy(self) -> dict[Any, Any]:
+    def copy(self) -> dict[Any, _V]:
         """Copy all values of the caller to a dict."""
         return dict(self.items())
 
     __copy__ = copy
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, _V]:
         return copy.deepcopy(self.copy(), memo)
 
     def __or__(self, other: Any) -> Any:
@@ -237,7 +268,7 @@ class SessionMapping(MutableMapping[Any, Any]):
     def __ror__(self, other: Any) -> Any:
         return dict(other) | self.copy() if isinstance(other, Mapping) else NotImplemented
 
-    def __ior__(self, other: Any) -> SessionMapping:
+    def __ior__(self, other: Any) -> SessionMapping[_V]:
         self.update(other)
         return self
 
@@ -266,15 +297,17 @@ class SessionMapping(MutableMapping[Any, Any]):
     def _place_of(self, session_id: str) -> Place:
         return Place(self._access(), self._converter, session_id)
 
-    def _value(self, key: Any) -> Any:
+    def _value(self, key: Any) -> _V:
         """Load the value of a key. ``NO_VALUE`` if there is none."""
         try:
             place = self._place(key)
         except InvalidInput:
-            return NO_VALUE  # no stored value has such a key
-        return self._unit().entry(place).value
+            absent: _V = NO_VALUE  # no stored value has such a key
+            return absent
+        value: _V = self._unit().entry(place).value
+        return value
 
-    def _set_where_none(self, key: Any, default: Callable[[], Any]) -> Any:
+    def _set_where_none(self, key: Any, default: Callable[[], Any]) -> _V:
         """Load the value of a key. If there is none, assign a *default* first."""
         place = self._place(key)
         unit = self._unit()
@@ -284,7 +317,8 @@ class SessionMapping(MutableMapping[Any, Any]):
             self._check(value)
             with self._writing(place):
                 entry.assign(value, is_default=True)
-        return entry.value
+        found: _V = entry.value
+        return found
 
     def _take(self, key: Any) -> Any:
         """Remove a key and return its value."""
@@ -347,7 +381,8 @@ class _Keys(KeysView[Any]):
     _mapping: SessionMapping
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._mapping)
+        keys: Iterator[Any] = reversed(self._mapping)
+        return keys
 
     def __repr__(self) -> str:
         return f"{self._mapping!r}.keys()"

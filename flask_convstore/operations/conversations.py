@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
@@ -11,7 +11,7 @@ from ..domain.results import Health, Page, Receipt
 from ..domain.types import CALLER, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
-from ..sessions.session import AnySession
+from ..sessions.session import ListSession, LoadedSession, Session
 from . import aliases, branching, chats, messages, owners, rotation, sessions, transfer, turns, updates
 from .access import Access
 from .branching import SummaryInput
@@ -40,9 +40,19 @@ class Conversations(abc.ABC):
 
     # ---- sessions
 
+    @overload
+    def save_session(
+        self, session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> Session: ...
+
+    @overload
+    def save_session(
+        self, session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> ListSession: ...
+
     def save_session(
         self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
-    ) -> AnySession:
+    ) -> LoadedSession:
         """Save a session, and return *data* as a session.
 
         A session that came from ``get_session`` or ``save_session`` is merged. Only its changes are written, beside the
@@ -64,7 +74,7 @@ class Conversations(abc.ABC):
 
     def get_session(
         self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
-    ) -> AnySession | None:
+    ) -> LoadedSession | None:
         """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
 
         Args:
@@ -73,9 +83,19 @@ class Conversations(abc.ABC):
         """
         return sessions.get(self._access(owner), session_id, last=last)
 
+    @overload
+    def setdefault(
+        self, session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> Session: ...
+
+    @overload
+    def setdefault(
+        self, session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    ) -> ListSession: ...
+
     def setdefault(
         self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
-    ) -> AnySession:
+    ) -> LoadedSession:
         """Load a session, or create it with *data*. As with a dict, the first caller creates it.
 
         Raises:
@@ -193,7 +213,9 @@ class Conversations(abc.ABC):
         """Hide a session from *name* again, from this moment on. Raises as ``share``."""
         updates.share(self._access(owner), session_id, name, None)
 
-    def rotate_id(self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER) -> AnySession:
+    def rotate_id(
+        self, session_id: str, *, new_owner: str | None = None, owner: Owner | Scope = CALLER
+    ) -> LoadedSession:
         """Give the session a new id, and *new_owner* as its owner. The old id leads nowhere from then on.
 
         Call this at a login, so that nobody who knew the old id knows the new one. A new owner's session is shared with
@@ -295,7 +317,7 @@ class Conversations(abc.ABC):
         keep: int = 10,
         policy: Policy | None = None,
         owner: Owner | Scope = CALLER,
-    ) -> AnySession:
+    ) -> LoadedSession:
         """Go on in a new session, which begins with a summary and the last *keep* messages, and return the new session.
 
         The new session has the data, owner, lifetime and aliases of the old one. The old session stays readable until it
@@ -313,7 +335,7 @@ class Conversations(abc.ABC):
         """
         return branching.compact(self._access(owner), session_id, summary, keep=keep, policy=policy)
 
-    def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> AnySession:
+    def fork(self, session_id: str, seq: int | None = None, *, owner: Owner | Scope = CALLER) -> LoadedSession:
         """Make a new session with the same data, and the messages up to *seq*, or all. The old one and its aliases stay.
 
         Raises:
@@ -333,7 +355,7 @@ class Conversations(abc.ABC):
         ttl: float | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
-    ) -> AnySession: ...
+    ) -> LoadedSession: ...
 
     @overload
     def resolve(
@@ -345,7 +367,7 @@ class Conversations(abc.ABC):
         ttl: float | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
-    ) -> AnySession | None: ...
+    ) -> LoadedSession | None: ...
 
     def resolve(
         self,
@@ -356,7 +378,7 @@ class Conversations(abc.ABC):
         ttl: float | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
-    ) -> AnySession | None:
+    ) -> LoadedSession | None:
         """Load the session that an outside conversation id leads to, ``"telegram:123"`` for example. None if there is none.
 
         With *create* a new session is made if the alias leads nowhere, or to a session that was deleted or has expired. Any
@@ -392,7 +414,7 @@ class Conversations(abc.ABC):
 
     # ---- owners
 
-    def current_session(self, *, owner: Owner | Scope = CALLER) -> AnySession | None:
+    def current_session(self, *, owner: Owner | Scope = CALLER) -> LoadedSession | None:
         """Load the owner's session with the last interaction, to within a minute. None if there is none.
 
         Raises:

@@ -161,6 +161,9 @@ class ListSession(Stored, list[Any]):
 
 AnySession = Session | ListSession
 
+LoadedSession = Session | Any
+"""A loaded session, to type checkers. Only the app knows whether it has saved a dict, the common form, or a list."""
+
 _S = TypeVar("_S", bound=AnySession)
 
 

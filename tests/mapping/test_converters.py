@@ -664,7 +664,7 @@ ANNOTATIONS: dict[str, tuple[Any, Any]] = {
 
 def check_annotation(site: Site, annotation: Any, value: Any) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", annotation)])
-    typed = site.convstore.mapping("typed", load=kind)
+    typed: SessionMapping = site.convstore.mapping("typed", load=kind)
     with site.app.app_context():
         typed["a"] = kind(value)
         found = typed["a"].field
@@ -685,7 +685,7 @@ def test_the_class_of_a_union_that_has_the_fields_is_chosen(site: Site) -> None:
 @pytest.mark.parametrize("value", [dt.timedelta(1), b"a", 1j, {1: "a"}, dt.time(tzinfo=dt.UTC)], ids=repr)
 def test_a_value_that_json_cannot_hold_is_refused(site: Site, value: Any) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", Any)])
-    typed = site.convstore.mapping("typed", load=kind)
+    typed: SessionMapping = site.convstore.mapping("typed", load=kind)
     with site.app.app_context():
         with pytest.raises(NotSerializable, match="field"):
             typed["a"] = kind(value)
@@ -694,7 +694,7 @@ def test_a_value_that_json_cannot_hold_is_refused(site: Site, value: Any) -> Non
 
 def test_an_unknown_annotation_leaves_json_as_it_is(site: Site) -> None:
     kind = dataclasses.make_dataclass("Made", [("field", Any)])
-    typed = site.convstore.mapping("typed", load=kind)
+    typed: SessionMapping = site.convstore.mapping("typed", load=kind)
     with site.app.app_context():
         typed["a"] = kind([Point(1), AT, {1}, Color.RED])
     with site.app.app_context():

@@ -656,7 +656,7 @@ def test_setdefault(conversations: PlainConversations) -> None:
 def test_first_messages_at_once_all_land(conversations: PlainConversations) -> None:
     def work(name: str) -> None:
         session = conversations.setdefault(f"s{number}", {"history": []})
-        session["history"] += [name, name]  # type: ignore[call-overload]
+        session["history"] += [name, name]
         conversations.save_session(f"s{number}", session)
 
     for number in range(20):

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore import StoreMisconfigured, StoreUnavailable, Turn
+from flask_convstore import Session, StoreMisconfigured, StoreUnavailable, Turn
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms
 from flask_convstore.outages.journal import Journal
 from flask_convstore.outages.replay import Replayer
@@ -200,7 +200,7 @@ def test_the_words_of_the_library_say_who_served(redis_server: Server) -> None:
         with convstore.turn("mine", "a question") as turn:
             turn.reply("an answer")
         found = convstore.get_session("mine")
-        assert isinstance(found, dict)
+        assert isinstance(found, Session)
         said = ["hello", "a question", {"role": "assistant", "content": "an answer"}]
         assert (found.fallback, found["history"]) == ("journal", said)
         assert convstore.exists("mine")
@@ -209,7 +209,7 @@ def test_the_words_of_the_library_say_who_served(redis_server: Server) -> None:
         redis_server.start()
         handed_over(service)
         found = convstore.get_session("mine")
-        assert isinstance(found, dict)
+        assert isinstance(found, Session)
         assert (found.fallback, found["history"], found["n"]) == (None, said, 1)
 
 

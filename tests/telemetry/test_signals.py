@@ -68,7 +68,7 @@ def test_each_write_is_told_once(url: str) -> None:
         assert facts.pop("receipt").first_seq == 1
         assert facts == {"session_id": "s", "owner": "alice", "count": 2, "namespace": ""}
         found.clear()
-        session["n"] = 1  # type: ignore[call-overload]
+        session["n"] = 1
         store.save_session("s", session)
         store.append("s", "c", token="T")
         store.append("s", "c", token="T")

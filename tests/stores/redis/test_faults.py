@@ -261,7 +261,7 @@ def test_a_delete_that_races_writes_never_revives(server: Server) -> None:
         conversations.save_session("s", {"n": 0, "history": []})
         loaded = conversations.get_session("s")
         assert loaded is not None
-        loaded["n"] = 1  # type: ignore[call-overload]
+        loaded["n"] = 1
         barrier = threading.Barrier(4)
 
         def write(number: int, session: Any = loaded, barrier: threading.Barrier = barrier) -> None:

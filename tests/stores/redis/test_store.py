@@ -183,7 +183,7 @@ def test_every_other_call_is_one_round_trip(server: Server, call: str) -> None:
         }
         for _ in range(2):
             session = conversations.save_session("s", {"a": 1})
-            session["a"] = 2  # type: ignore[call-overload]
+            session["a"] = 2
             proxy.reset()
             calls[call]()
         assert proxy.round_trips == 1
@@ -331,7 +331,7 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
     conversations.save_session("s", {"a": 1, "history": [USER, BOT, USER, BOT]})
     session = conversations.get_session("s")
     assert session is not None
-    session["a"] = 2  # type: ignore[call-overload]
+    session["a"] = 2
     commands, part = BROKEN[broken]
     for name, target, *rest in commands:
         server.client.execute_command(name, target.replace("{}", "chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
@@ -438,7 +438,7 @@ def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
         session = conversations.get_session("s")
         assert session is not None
         server.client.config_set("maxmemory", "1mb")
-        session["a"] = 2  # type: ignore[call-overload]
+        session["a"] = 2
         session["history"].append("two")
         before = server.client.dump("chat:session:{s}"), server.client.dump("chat:session:{s}:history")
         for call in (
