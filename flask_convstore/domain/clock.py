@@ -1,4 +1,4 @@
-"""Times: milliseconds since 1970 where we keep them, ``datetime`` in UTC where apps see them."""
+"""Times: milliseconds since 1970 in stores and commands, ``datetime`` in UTC for apps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 LATEST_MS = 253_402_300_799_000
-"""The year 9999: what datetime can hold."""
+"""The year 9999, the last that datetime can hold."""
 
 
 def now_ms() -> int:
@@ -15,10 +15,10 @@ def now_ms() -> int:
 
 
 def as_datetime(milliseconds: int) -> datetime:
-    """A time in UTC, to the millisecond."""
+    """Convert to a time in UTC, to the millisecond."""
     return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
 
 
 def as_milliseconds(time: datetime) -> int:
-    """Milliseconds since 1970."""
+    """Convert to milliseconds since 1970."""
     return int(time.timestamp()) * 1000 + time.microsecond // 1000

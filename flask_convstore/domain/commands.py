@@ -24,22 +24,22 @@ def new_token() -> str:
 
 
 def token_or_new(given: str | None) -> str:
-    """The app's own token, *given* for a write that it may repeat; else, None, a new one.
+    """The app's own token, *given* for a write that it may repeat, or a new one.
 
     Raises:
         InvalidInput: It is no text of 1 to 200 characters.
     """
     if given is None:
-        # What new_token() does, and check_name() below: every write comes here, and each call takes its time.
+        # The text of new_token(), and of check_name() below. Every write comes here, and each call takes its time.
         return binascii.b2a_base64(os.urandom(15), newline=False).decode()
     reason = name_problem(given)
     if reason:
-        raise InvalidInput(f"{reason}; nothing was written", "token")
+        raise InvalidInput(f"{reason}. Nothing was written.", "token")
     return given
 
 
 def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
-    """Tells apart the requests that one token may come with. The time of acceptance is not part of a request."""
+    """Make the digest that tells a request from others with the same token. The time of acceptance is not part of it."""
     digest = hashlib.blake2b(kind.encode() + b"\n", digest_size=8)
     for element in elements:
         envelope, _, body = element.partition(b"\n")
@@ -50,7 +50,7 @@ def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, b
 
 
 class FieldChange(NamedTuple):
-    """A data field: its JSON text as loaded and as it shall be; None where there is none."""
+    """A data field: its JSON text as loaded and as it shall be, or None where there is none."""
 
     name: str
     loaded: bytes | None
@@ -77,7 +77,7 @@ class Rewrite:
 
 
 Mode = Literal["replace", "create", "first"]
-"""The fate of a session that exists when a ``Put`` comes. See there."""
+"""The treatment of a session that exists when a ``Put`` comes. See there."""
 
 
 @as_value
@@ -93,13 +93,13 @@ class Put:
         started_at_ms: The time of creation of a session that was started elsewhere, by another clock. A session that it
             replaces ends first, as if it had been deleted.
         instead_of: A session that an earlier try may have started for the same purpose. Its answer never came.
-        earlier_token: The token of an earlier try for the same session; "": none.
+        earlier_token: The token of an earlier try for the same session ("": none).
         counts: A session that is created takes one of its owner's places.
         spared: The session that is not evicted to make a place.
         may_start_away: While the store is away, the session may be started elsewhere, under an id that tells so. The
             receipt tells the id. Only for ``create``.
-        first_title: For a session that has no title; "": none.
-        usage: Cost of the messages; None: nothing to tell.
+        first_title: For a session that has no title ("": none).
+        usage: Cost of the messages (None: nothing to tell).
     """
 
     session_id: str
@@ -136,7 +136,7 @@ class Merge:
         shape: None leaves it.
         creates: Where there is no session, the changes make a new one. Its shape is the given one. A session that exists
             keeps its own shape then.
-        created_at_ms: Only the session that was created then; None: any.
+        created_at_ms: Only the session that was created then (None: any).
         loaded_version: The version that was changed, for the error of a conflict.
         ttl_ms: As in ``Touch``.
         overwrites: Names of fields that others have changed meanwhile. A signal tells them.
@@ -180,9 +180,9 @@ class Append:
     """Add *elements* at the end of a session and set *fields*, whatever they were.
 
     Attributes:
-        fields: Names and JSON texts; None removes a field.
-        expected: The version that the session must have, or ``<created>-<version>``; "": any.
-        created_at_ms: Only the session that was created then; None: any.
+        fields: Names and JSON texts. None removes a field.
+        expected: The version that the session must have, or ``<created>-<version>`` ("": any).
+        created_at_ms: Only the session that was created then (None: any).
         first_title, usage: As in ``Put``.
     """
 
@@ -222,7 +222,7 @@ class Delete:
     """Remove a session. Its tokens stay as a tombstone. *expected* and *created_at_ms* as in ``Append``.
 
     Attributes:
-        at_ms: The time when it was removed elsewhere; None: now.
+        at_ms: The time when it was removed elsewhere (None: now).
     """
 
     session_id: str
@@ -239,8 +239,8 @@ class Touch:
     """Move a session's lifetime. Repeating it is harmless, so that it needs no token.
 
     Attributes:
-        created_at_ms: Only the session that was created then; None: any.
-        ttl_ms: The lifetime that the session has from now on, instead of that of the settings; None leaves it.
+        created_at_ms: Only the session that was created then (None: any).
+        ttl_ms: The lifetime that the session has from now on, instead of that of the settings. None leaves it.
     """
 
     session_id: str
@@ -267,10 +267,10 @@ class BeginTurn:
     """Add a user's message and take the turn.
 
     Attributes:
-        element: The message; None: there is none.
+        element: The message (None: there is none).
         lease_ms: The turn is free again after so long, unless its lease is renewed.
         supersede: Take the turn also from another attempt that has it.
-        last: So many messages come back with the turn, this one included; None: all.
+        last: So many messages come back with the turn, this one included (None: all).
         attempt: Names this one try, which holds the lease. The same try repeated has the turn already.
         token: Names the turn, however often it is tried.
     """
@@ -358,7 +358,7 @@ class Edit:
 
 @as_value
 class Share:
-    """Give another owner, *name*, a role in a session; None takes it away. Repeating it is harmless: no token."""
+    """Give another owner, *name*, a role in a session. None takes it away. Repeating it is harmless: no token."""
 
     session_id: str
     owner: Owner

@@ -1,7 +1,7 @@
-"""Ids of new sessions. One made while the store does not answer tells so, and when: it may be in one host's journal only.
+"""Ids of new sessions.
 
-Made as usual it is a UUID of version 4; while the store is away one of version 8 (RFC 9562): 48 bits are milliseconds since
-1970, 74 are random.
+An id is a UUID of version 4. An id that is made while the store is away tells so, and when, since its session may be in the
+journal of one host only. It is a UUID of version 8 (RFC 9562): 48 bits are milliseconds since 1970, 74 are random.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import uuid
 from .clock import now_ms
 
 STARTS_WITHIN_MS = 60_000
-"""So long after it was made, an id that was made while the store was away may start a session."""
+"""Age up to which an id that was made while the store was away may be that of a session that just begins."""
 
 
 def new_id() -> str:
-    """Of a session in the store."""
+    """Make the id of a session in the store."""
     return str(uuid.uuid4())
 
 
 def id_named(key: str) -> str:
-    """The one id for *key*, 32 hexadecimal digits."""
+    """Make the one id for *key*, 32 hexadecimal digits."""
     return str(uuid.UUID(hex=key, version=4))
 
 
 def id_made_away() -> str:
-    """Of a session that is started while the store is away."""
+    """Make the id of a session that is started while the store is away."""
     number = now_ms() << 80 | secrets.randbits(80)
     number = number & ~(0xF << 76) | 8 << 76
     return str(uuid.UUID(int=number & ~(0b11 << 62) | 0b10 << 62))
 
 
 def made_away_at_ms(session_id: str) -> int | None:
-    """When it was made, if it was made while the store was away; else None."""
+    """The time when an id was made while the store was away. None for any other id."""
     if len(session_id) != 36 or session_id[14] != "8":
         return None
     try:

@@ -1,8 +1,8 @@
-"""JSON text for values: the one form in which the store keeps anything of the app's.
+"""JSON text for values: the one form in which the store keeps values of the app.
 
-Text in, text out: what is decoded and encoded again gives the same bytes, which is how a changed value is found.
-JSON only, no pickle. Besides JSON's own types are written: datetime, date, time (RFC 3339), UUID and Decimal (their
-text), Enum (its value), dataclass (an object), tuple (an array).
+A value that is decoded and encoded again gives the same bytes. So a changed value is found. Besides JSON's own types these
+are written: datetime, date, time (RFC 3339), UUID and Decimal (their text), Enum (its value), dataclass (an object), tuple
+(an array). There is no pickle.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import orjson
 from ..errors import NotSerializable, TooDeep
 
 MAX_DEPTH = 100
-"""Deepest nesting of arrays and objects. orjson's own limit is 254; an answer wraps a value in a few more levels."""
+"""Deepest nesting of arrays and objects. orjson's own limit is 254. An answer wraps a value in a few more levels."""
 
 
 _OBJECTS = {dict}
 _TOGETHER = 200
-"""How many texts are decoded together: all of a long history would no longer fit into a processor's cache."""
+"""Number of texts that are decoded together. All of a long history would not fit into a processor's cache."""
 
 
 def encode(value: object, path: str = "") -> bytes:
-    """JSON text of *value*.
+    """Encode *value* as JSON text.
 
     Raises:
         NotSerializable: JSON cannot hold it: NaN, an integer over 64 bits, a lone surrogate, a key that is no text, an
@@ -39,8 +39,8 @@ def encode(value: object, path: str = "") -> bytes:
         text = orjson.dumps(value, default=_as_json)
     except (TypeError, RecursionError) as error:
         text = _encoded_by_keys(value, path, error)
-    # orjson writes null for NaN and Infinity. Only a text with a null, or with many brackets, is worth a closer look, and
-    # what is texts only, as most messages are, is worth none.
+    # orjson writes null for NaN and Infinity. Only a text with a null, or with many brackets, is worth a closer look. A dict
+    # of texts, as most messages are, is worth none.
     if not _is_of_texts(value) and (b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
     return text
@@ -56,9 +56,9 @@ def _is_of_texts(value: object) -> bool:
 
 
 def is_encoded(values: list[Any] | tuple[Any, ...], texts: list[bytes]) -> bool:
-    """Whether the JSON texts of *values* are *texts*, as far as one look shows, which takes a tenth of encoding each.
+    """Tell whether *texts* are the JSON texts of *values*, in a tenth of the time that encoding takes.
 
-    False where it does not show: a null may have been NaN, a dataclass may be a message of ours.
+    False also where that is not sure: a null may have been NaN, a dataclass may be a message of ours.
     """
     if len(values) != len(texts) or any(map(dataclasses.is_dataclass, set(map(type, values)))):
         return False
@@ -73,27 +73,35 @@ def is_encoded(values: list[Any] | tuple[Any, ...], texts: list[bytes]) -> bool:
 
 
 def check_depth(value: object, path: str, deepest: int) -> None:
-    """TooDeep if *value* nests deeper than so many levels."""
+    """Refuse a *value* that is nested deeper than so many levels.
+
+    Raises:
+        TooDeep: It is.
+    """
     for _ in _parts(value, path, deepest):
         pass
 
 
 def dump(value: object) -> bytes:
-    """JSON text of what was encoded or decoded before: nothing is checked again."""
+    """Encode a value that was encoded or decoded before. It is not checked again."""
     return orjson.dumps(value, default=_as_json)
 
 
 def decode(text: bytes) -> Any:
-    """The value of JSON *text*; ValueError if it is none."""
+    """Decode JSON *text*. ValueError if it is none."""
     return orjson.loads(text)
 
 
 def decode_many(texts: list[bytes]) -> list[Any]:
-    """The values of several JSON texts; ValueError, with the index of the first bad one as its second argument."""
+    """Decode several JSON texts.
+
+    Raises:
+        ValueError: One is no JSON text. The second argument is the index of the first of these.
+    """
     values: list[Any] = []
     for start in range(0, len(texts), _TOGETHER):
         part = texts[start : start + _TOGETHER]
-        # One array decodes in a fraction of the time of many texts. Objects only: "[1" and "2],3" would make a fine pair.
+        # One array decodes in a fraction of the time of many texts. Only objects count: "[1" and "2],3" give an array too.
         try:
             together = orjson.loads(b"[%b]" % b",".join(part))
         except ValueError:
@@ -121,29 +129,29 @@ def _as_json(value: object) -> str | list[object]:
 
 
 def _encoded_by_keys(value: object, path: str, error: Exception) -> bytes:
-    """JSON text of a *value* whose keys are texts of a class of their own, a StrEnum say: orjson takes them when told only.
+    """Encode a *value* whose keys are texts of their own class, such as a StrEnum. orjson takes them only when told to.
 
     Raises:
-        NotSerializable: It cannot be encoded at all; the error names the innermost part.
+        NotSerializable: It cannot be encoded at all. The error names the innermost part.
     """
     for place, part in _parts(value, path):
         reason = _reason(part)
         if reason:
-            raise NotSerializable(f"{reason}; nothing was written", place) from None
+            raise NotSerializable(f"{reason}. Nothing was written.", place) from None
     try:
         return orjson.dumps(value, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, RecursionError):
-        raise NotSerializable(f"{error}; nothing was written", path) from None
+        raise NotSerializable(f"{error}. Nothing was written.", path) from None
 
 
 def _look_closely(value: object, path: str) -> None:
     for place, part in _parts(value, path):
         if isinstance(part, float) and not math.isfinite(part):
-            raise NotSerializable(f"JSON has no {part!r}; nothing was written", place)
+            raise NotSerializable(f"JSON has no {part!r}. Nothing was written.", place)
 
 
 def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple[str, object]]:
-    """Every part of *value* with its path, itself first.
+    """Iterate over every part of *value* with its path, itself first.
 
     Raises:
         TooDeep: It nests too deep, or contains itself.
@@ -157,13 +165,13 @@ def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple
             continue
         if depth > deepest:
             raise TooDeep(
-                f"nested deeper than {deepest} levels, or contains itself; nothing was written", path
+                f"nested deeper than {deepest} levels, or contains itself. Nothing was written.", path
             ) from None
         stack.extend((place, child, depth + 1) for place, child in reversed(children))
 
 
 def _children(value: object, path: str) -> list[tuple[str, object]] | None:
-    """What *value* contains, with paths; None if it can contain nothing."""
+    """List the parts of *value*, with paths. None if it can contain nothing."""
     if isinstance(value, dict):
         return [(f"{path}.{key}" if path else str(key), child) for key, child in value.items()]
     if isinstance(value, (list, tuple)):
@@ -177,7 +185,7 @@ def _children(value: object, path: str) -> list[tuple[str, object]] | None:
 
 
 def _reason(part: object) -> str | None:
-    """Why JSON cannot hold *part* itself, whatever it contains; None if it can."""
+    """Explain why JSON cannot hold *part* itself, whatever it contains. None if it can."""
     if isinstance(part, dict):
         for key in part:
             if not isinstance(key, str):

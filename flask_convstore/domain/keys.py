@@ -1,4 +1,4 @@
-"""Keys as apps use them in a dict > session ids, and back."""
+"""Conversion of the keys that apps use in a dict to session ids, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENCODED = "json:"
 
 
 def id_of(key: Hashable) -> str:
-    """The session id of a mapping's key: a text as it is; what is no id, and any other key, as JSON.
+    """Convert a mapping's key to a session id. A text that is an id stays as it is, any other key becomes JSON.
 
     Raises:
         TypeError: It is not hashable.
@@ -34,12 +34,12 @@ def id_of(key: Hashable) -> str:
 
 
 def key_of(session_id: str) -> Hashable:
-    """The key that has that id."""
+    """Convert a session id back to the key."""
     return _hashable(json.loads(session_id[len(_ENCODED) :])) if session_id.startswith(_ENCODED) else session_id
 
 
 def is_key(session_id: str) -> bool:
-    """Whether a key has that id. Others can give sessions ids that look like one of ours, and are none."""
+    """Tell whether a key has that id. Others can give sessions ids that look like one of ours, and are none."""
     if not session_id.startswith(_ENCODED):
         return True
     try:
@@ -54,11 +54,11 @@ def _plain(key: object) -> object:
     if isinstance(key, float) and key.is_integer():
         return int(key)  # 1.0 and True are the key 1, as in a dict
     if isinstance(key, int) and abs(key) >= 10**MAX_NAME:
-        raise InvalidSessionId(f"a key has at most {MAX_NAME} characters; nothing was written", "session_id")
+        raise InvalidSessionId(f"a key has at most {MAX_NAME} characters. Nothing was written.", "session_id")
     if key is None or isinstance(key, (str, int)):
         return int(key) if isinstance(key, int) else key
     raise NotSerializable(
-        f"a key is a text, a whole number, None, or a tuple of these, not a {type(key).__name__}; nothing was written"
+        f"a key is a text, a whole number, None, or a tuple of these, not a {type(key).__name__}. Nothing was written."
     )
 
 

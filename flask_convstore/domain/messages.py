@@ -1,7 +1,7 @@
-"""A message, and how a history keeps it: as one *element*.
+"""A message, and the *element* that a history keeps of it.
 
-An element is a version byte, the message's envelope as JSON, a newline, its body as JSON. Scripts look into no body, and of
-an envelope they write the status only, which stands last.
+An element is a version byte, the message's envelope as JSON, a newline, its body as JSON. Scripts look into no body. In an
+envelope they write only the status, which stands last.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .clock import as_datetime, now_ms
 
 
 class Usage(NamedTuple):
-    """Tokens of a language model that messages cost: read, and made."""
+    """Cost of messages in tokens of a language model: input and output."""
 
     input: int = 0
     output: int = 0
@@ -28,7 +28,7 @@ NO_USAGE = Usage()
 
 _ELEMENT_VERSION = b"1"
 _PLAIN = len(b'1{"at":1800000000000}\n')
-"""The length of the first line of most elements: it holds a time and nothing else."""
+"""Length of the first line of most elements, which holds a time and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Message:
     ``Message(body, metadata={…}, tokens=Usage(12, 30))`` may be appended instead of a bare body.
 
     Attributes:
-        tokens: What it cost, in tokens of a language model; sums are kept with the session.
+        tokens: Cost in tokens of a language model. Sums are kept with the session.
         edits: Earlier bodies, oldest first, where they were to be kept.
-        seq: Its number in the session, from 1, never used again; 0 before it is stored.
-        created_at_ms: When the app accepted it, by that host's clock.
-        status: What became of its turn (``unanswered``, ``failed``, ``interrupted``, ``superseded``) or of what it said
-            (``redacted``); None: as usual.
+        seq: Its number in the session, from 1, never used again. 0 before it is stored.
+        created_at_ms: Time when the app accepted it, by that host's clock.
+        status: The fate of its turn (``unanswered``, ``failed``, ``interrupted``, ``superseded``) or of its body
+            (``redacted``). None in the usual case.
     """
 
     body: Any
@@ -59,7 +59,7 @@ class Message:
         return self.body[key]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The body's *key*; *default* if it has none, or is no dict."""
+        """Get the body's *key*, or *default* if the body has none, or is no dict."""
         return self.body.get(key, default) if isinstance(self.body, dict) else default
 
     @property
@@ -69,17 +69,17 @@ class Message:
 
     @property
     def created_at(self) -> datetime:
-        """When the app accepted it, UTC."""
+        """Time when the app accepted it, UTC."""
         return as_datetime(self.created_at_ms)
 
     @property
     def edited_at(self) -> datetime | None:
-        """When its body was last replaced, UTC; None if it never was."""
+        """Time when its body was last replaced, UTC. None if it never was."""
         return None if self.edited_at_ms is None else as_datetime(self.edited_at_ms)
 
 
 def join_element(created_at_ms: int, body: bytes, facts: Mapping[str, Any] | None = None) -> bytes:
-    """A new message as the history keeps it; *body* is JSON text, *facts* what else its envelope holds."""
+    """Make the element of a new message. *body* is JSON text, *facts* stand in the envelope beside the time."""
     if not facts:
         return b'%b{"at":%d}\n%b' % (_ELEMENT_VERSION, created_at_ms, body)
     envelope = json_text.encode({"at": created_at_ms, **facts})
@@ -87,7 +87,7 @@ def join_element(created_at_ms: int, body: bytes, facts: Mapping[str, Any] | Non
 
 
 def facts_of(message: Message) -> dict[str, Any]:
-    """What the envelope of *message* holds beside its time."""
+    """Collect the facts that the envelope of *message* holds beside its time."""
     facts: dict[str, Any] = {} if message.metadata is None else {"metadata": message.metadata}
     if message.tokens is not None:
         facts["tokens"] = [message.tokens.input, message.tokens.output]
@@ -95,7 +95,7 @@ def facts_of(message: Message) -> dict[str, Any]:
 
 
 def edited_element(element: bytes, message: Message) -> bytes:
-    """*element* as *message* is now, edited at this moment."""
+    """Make the element of *message*, which was *element* before and is edited at this moment."""
     head, _, _ = element.partition(b"\n")
     envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
     facts = {**facts_of(message), "edited_at": now_ms()}
@@ -106,7 +106,7 @@ def edited_element(element: bytes, message: Message) -> bytes:
 
 
 def with_body(element: bytes, body: bytes) -> bytes:
-    """*element* with another body in the same envelope."""
+    """Put another body into the envelope of *element*."""
     return element[: element.index(b"\n") + 1] + body
 
 
@@ -115,9 +115,9 @@ _REDACTED = b',"status":"redacted"}'
 
 
 def with_status(element: bytes, status: str) -> bytes:
-    """*element* with another status; "" takes it out. It stands last in the envelope, where scripts can write it too.
+    """Put another status into the envelope of *element*, or take it out ("").
 
-    What was redacted stays so.
+    The status stands last, where scripts can write it too. A redacted message stays redacted.
     """
     head, _, body = element.partition(b"\n")
     if head.endswith(_REDACTED):
@@ -127,10 +127,10 @@ def with_status(element: bytes, status: str) -> bytes:
 
 
 def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
-    """The JSON texts of the messages' bodies.
+    """Get the JSON texts of the messages' bodies.
 
     Raises:
-        ValueError: An element is none of ours; its index is the second argument.
+        ValueError: An element is none of ours. Its index is the second argument.
     """
     version, line_end = _ELEMENT_VERSION[0], ord("\n")
     try:
@@ -150,13 +150,13 @@ def _body_of(element: bytes, index: int) -> bytes:
 
 
 def stored_message(element: bytes, seq: int, key: str) -> Message:
-    """The message that a store holds as *element*.
+    """Decode the message that a store holds as *element*.
 
     Args:
-        key: Where its history lies, for the error.
+        key: Place of its history, for the error.
 
     Raises:
-        CorruptValue: It is not what we write.
+        CorruptValue: The element is not ours.
     """
     try:
         return message_of(element, seq)
@@ -165,7 +165,7 @@ def stored_message(element: bytes, seq: int, key: str) -> Message:
 
 
 def message_of(element: bytes, seq: int) -> Message:
-    """The message that *element* holds; ValueError, TypeError or LookupError if it is none."""
+    """Decode the message in *element*. ValueError, TypeError or LookupError if it is none."""
     head, _, body = element.partition(b"\n")
     envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
     if not isinstance(envelope, dict):

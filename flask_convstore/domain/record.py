@@ -14,14 +14,14 @@ class SessionRecord:
     """A session. Times are milliseconds since 1970, by the clock of its store.
 
     Attributes:
-        owner: The owner's name; None: nobody.
-        version: Number of writes; 0: it was not written yet.
+        owner: The owner's name (None: nobody).
+        version: Number of writes (0: it was not written yet).
         fields: The JSON texts of the data fields.
         elements: The messages, oldest first.
         first_seq: The seq of the oldest message in the store.
         history_version: The version at the last change of the messages.
-        own_ttl_ms: The lifetime of its own; None: it has that of the settings.
-        moved_to: The session in which the conversation goes on; None: it goes on here.
+        own_ttl_ms: The lifetime of its own (None: it has that of the settings).
+        moved_to: The session in which the conversation goes on (None: it goes on here).
         aliases: The aliases that were told to lead here, sorted. One may have been led elsewhere since.
         usage: The cost of its messages in all, also of those that are gone.
         shared: The roles of other owners.

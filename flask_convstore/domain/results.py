@@ -18,18 +18,18 @@ class Receipt:
 
     Attributes:
         version: The session's version after it.
-        first_seq: The seq of the first message it added; None if it added none.
+        first_seq: The seq of the first message it added, or None if it added none.
         repeated: The token was known: nothing was written now, this is the first answer.
         level: The worth of the acknowledgement: ``primary`` (the server has it), ``fsync`` (its disk has it),
             ``replicas:n`` (so many replicas have it too), ``journal`` (this host's disk has it until the server comes
             back), ``memory`` (this process has it).
-        created_at_ms, updated_at_ms, expires_at_ms: The session's times; 0 if it is gone. A repeat has the first time's
+        created_at_ms, updated_at_ms, expires_at_ms: The session's times. 0 if it is gone. A repeat has the first time's
             ``updated_at_ms``, and an ``expires_at_ms`` that has moved.
         lifetime_ms: Time from the interaction (``updated_at_ms`` of a write) to ``expires_at_ms`` as it was then. A repeat
             has the first time's.
-        history_version_before: The session's ``history_version`` before this write; None for a touch.
-        fallback: ``journal`` or ``memory`` if the fallback served while the store was away; None: the store itself.
-        session_id: The id under which a session was started; None: the one that was asked for.
+        history_version_before: The session's ``history_version`` before this write. None for a touch.
+        fallback: ``journal`` or ``memory`` if the fallback served while the store was away (None: the store itself).
+        session_id: The id under which a session was started (None: the one that was asked for).
     """
 
     version: int
@@ -103,7 +103,7 @@ class Messages(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some sessions, and the cursor of the next ones; None: there are no more."""
+    """Some sessions, and the cursor of the next ones (None: there are no more)."""
 
     sessions: list[Summary]
     next: str | None
@@ -116,7 +116,7 @@ class Begun:
     Attributes:
         receipt: Receipt of the message. Repeated, with no *reply*: an earlier attempt died or failed, and the turn is taken
             anew.
-        snapshot: The session with the messages asked for; None if it is gone (repeated only).
+        snapshot: The session with the messages asked for, or None if it is gone (repeated only).
         reply: Receipt of the end of the turn, if it was ended before (repeated). Its ``first_seq`` is that of the reply.
     """
 
@@ -131,7 +131,7 @@ class Health:
 
     Attributes:
         connected: The store answered.
-        latency_ms: Time that the answer took; None if there was none.
+        latency_ms: Time that the answer took, or None if there was none.
         degraded: Something other than the store is serving.
         pending: Writes that wait to reach the store, in this host's journal.
         can_start: Sessions can be started in the fallback.
@@ -141,7 +141,7 @@ class Health:
         server, version, role: The server that answers: ``redis``, ``valkey`` or ``memory``, its version, ``primary`` or
             ``replica``. None where it does not say, as some managed services do.
         circuit: ``closed``, or ``open`` while a server that does not answer is not asked.
-        problem: The problem, for operators; None: there is none.
+        problem: The problem, for operators (None: there is none).
     """
 
     connected: bool
@@ -165,7 +165,7 @@ class Health:
 
 
 class About(NamedTuple):
-    """A server's own account of itself; None where it gives none."""
+    """A server's own account of itself, or None where it gives none."""
 
     server: str | None
     version: str | None

@@ -18,9 +18,11 @@ from ..errors import (
     SessionMoved,
     SessionNotFound,
     TokenReused,
-    TooLarge,
     TurnInProgress,
     TurnLost,
+    session_too_large,
+    stored_data_too_large,
+    too_many_messages,
 )
 from .commands import (
     Append,
@@ -30,6 +32,7 @@ from .commands import (
     Delete,
     Edit,
     Expecting,
+    Extend,
     FieldChange,
     Harmless,
     Merge,
@@ -140,15 +143,20 @@ def _merge(command: Merge, session: StoredSession, now: int) -> int | None:
     if is_new or not command.creates:
         session.shape = command.shape or session.shape
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
-    history = command.history
-    if history is None and not is_new:
-        return _add(session, (), _values(command.fields))
+    if is_new or command.history:
+        session.history_version = session.version
+    _drop(session, _dropped_by(command.history, session))
+    elements = command.history.elements if command.history else None
+    return _add(session, elements or (), _values(command.fields))
+
+
+def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int:
+    """Count the oldest messages that a change of the history drops."""
+    if history is None:
+        return 0
     if isinstance(history, Rewrite):
-        _drop(session, len(session.elements))
-    elif history:
-        _drop(session, history.drop_below - session.first_seq)
-    session.history_version = session.version
-    return _add(session, (history and history.elements) or (), _values(command.fields))
+        return len(session.elements)
+    return history.drop_below - session.first_seq
 
 
 def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
@@ -242,7 +250,7 @@ def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:
 
 
 def _add(session: StoredSession, elements: Iterable[bytes], fields: Iterable[tuple[str, bytes | None]]) -> int | None:
-    """Add messages and set fields; the seq of the first message."""
+    """Add messages and set fields. Return the seq of the first message."""
     first_seq = session.next_seq
     session.elements += elements
     for name, value in fields:
@@ -347,7 +355,7 @@ def _refuse_conflict(
 
 
 def _may_hide_changes(text: bytes | None) -> bool:
-    """Whether two changes may be hidden in one value that two writers made the same: both may have counted, or appended."""
+    """Tell whether two writers may have come to the same value by two changes: both may have counted, or appended."""
     return text is not None and text[:1] in b"-0123456789[{"
 
 
@@ -359,9 +367,9 @@ def _drop(session: StoredSession, count: int) -> None:
 
 
 def _mark_message(command: Write, session: StoredSession, turn: TurnLease | None, now: int) -> None:
-    """Tell in its message what became of the *turn* that was there before *command*, if the message still is.
+    """Mark the message of the *turn* that was there before *command*, if the message is still there.
 
-    After its size was checked: a session that is full does not keep a turn from ending.
+    This comes after the check of the size: a full session does not keep a turn from ending.
     """
     if isinstance(command, CommitTurn):
         status: str = command.status
@@ -383,18 +391,16 @@ def _refuse_too_many(session: StoredSession, limits: Limits, reserved: int) -> N
     """Refuse more messages than there may be. So many more as are *reserved* must fit too."""
     count, most = len(session.elements), limits.max_history
     if count > most - (0 if limits.trim else reserved):
-        raise TooLarge("the session would have too many messages", limit=most, size=count + reserved)
+        raise too_many_messages(most, count + reserved)
 
 
 def _refuse_too_large(session: StoredSession, limits: Limits, data_before: int, size_before: int) -> None:
     """Refuse what is over a limit and has grown. A session that was over it before may shrink, or stay."""
     data, size = session.data_bytes, session.size_bytes
     if data > limits.max_data_bytes and data > data_before:
-        reason = "the data would be too large in bytes of JSON"
-        raise TooLarge(reason, limit=limits.max_data_bytes, size=data)
+        raise stored_data_too_large(limits.max_data_bytes, data)
     if size > limits.max_session_bytes and size > size_before:
-        reason = "the session would be too large in bytes of JSON"
-        raise TooLarge(reason, limit=limits.max_session_bytes, size=size)
+        raise session_too_large(limits.max_session_bytes, size)
 
 
 def refuse_reused(command: Write, first_digest: str) -> None:
@@ -407,7 +413,7 @@ def refuse_reused(command: Write, first_digest: str) -> None:
 
 
 def repeated(first: Receipt, session: StoredSession | None) -> Receipt:
-    """Make the receipt of a repeat from the *first* one; *session* None: it is gone."""
+    """Make the receipt of a repeat from the *first* one. The *session* is None if it is gone."""
     created, expires = (session.created_at_ms, session.expires_at_ms) if session else (0, 0)
     return replace(first, repeated=True, created_at_ms=created, expires_at_ms=expires)
 

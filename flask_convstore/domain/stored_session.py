@@ -18,7 +18,7 @@ class TurnLease:
     Attributes:
         attempt: The try of a turn that holds the lease.
         until_ms: The end of the lease.
-        seq: The seq of the turn's message; 0: it has none.
+        seq: The seq of the turn's message (0: it has none).
     """
 
     attempt: str

@@ -46,7 +46,7 @@ an alias."""
 
 
 class Alias(NamedTuple):
-    """An outside name of a conversation, in the scope of an owner; None: nobody's."""
+    """An outside name of a conversation, in the scope of an owner (None: nobody's)."""
 
     owner: str | None
     name: str

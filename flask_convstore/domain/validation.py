@@ -1,4 +1,4 @@
-"""What callers give is what it must be, or ``InvalidInput``: ids, names, titles, numbers, lifetimes."""
+"""Validation of ids, names, titles, numbers and lifetimes that callers give. ``InvalidInput`` refuses them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json
 
 
 def check_session_id(session_id: object) -> None:
-    """InvalidSessionId unless it is a text of 1 to 200 characters, without control characters, that is not reserved."""
+    """Refuse what is no text of 1 to 200 characters without control characters, or is reserved.
+
+    Raises:
+        InvalidSessionId: It is refused.
+    """
     reason = name_problem(session_id)
     if not reason and session_id in RESERVED_IDS:
         reason = f"{session_id!r} is reserved for a route"
     if reason:
-        raise InvalidSessionId(f"{reason}; nothing was written", "session_id")
+        raise InvalidSessionId(f"{reason}. Nothing was written.", "session_id")
 
 
 def check_name(name: str, path: str) -> str:
-    """*name* itself; InvalidInput unless it is a text of 1 to 200 characters without control characters."""
+    """Refuse what is no text of 1 to 200 characters without control characters. Return *name*."""
     reason = name_problem(name)
     if reason:
-        raise InvalidInput(f"{reason}; nothing was written", path)
+        raise InvalidInput(f"{reason}. Nothing was written.", path)
     return name
 
 
 def check_title(title: str) -> str:
-    """*title* itself, "" for none; InvalidInput unless it is a text as ``check_name`` has it."""
+    """Refuse what is no name, nor "" for no title. Return *title*."""
     return title if title == "" else check_name(title, "title")
 
 
 def check_whole(number: object, path: str, least: int = 0, most: int | None = None) -> None:
-    """InvalidInput unless *number* is a whole one, *least* to *most* (None: or more)."""
+    """Refuse what is no whole number from *least* to *most* (None: or more)."""
     if (
         isinstance(number, int)
         and not isinstance(number, bool)
@@ -48,13 +52,13 @@ def check_whole(number: object, path: str, least: int = 0, most: int | None = No
     ):
         return
     bounds = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
-    raise InvalidInput(f"it is a whole number, {bounds}, not {number!r}; nothing was written", path)
+    raise InvalidInput(f"it is a whole number, {bounds}, not {number!r}. Nothing was written.", path)
 
 
 def check_lifetime(seconds: object, longest: float) -> None:
-    """InvalidInput unless *seconds* is a lifetime."""
+    """Refuse what is no lifetime."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= longest:
-        raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {seconds!r}; nothing was written", "ttl")
+        raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {seconds!r}. Nothing was written.", "ttl")
 
 
 _control_character = re.compile("[\x00-\x1f\x7f-\x9f]").search
@@ -62,7 +66,7 @@ _lone_surrogate = re.compile("[\ud800-\udfff]").search
 
 
 def name_problem(name: object) -> str | None:
-    """Why *name* is none; None if it is one."""
+    """Explain why *name* is no name. None if it is one."""
     if not isinstance(name, str):
         return f"it must be a text, not {type(name).__name__}: use str()"
     if not 1 <= len(name) <= MAX_NAME:

@@ -1,7 +1,7 @@
-"""A store around a store that stops asking a server that does not answer.
+"""A circuit breaker, and a store around a store that uses it.
 
 After so many calls in a row without an answer the circuit is open: calls fail at once, without a try. After 1, 2, 4 … 32
-seconds one caller tries, while the others still fail at once; the first answer closes it.
+seconds one caller tries, while the others still fail at once. The first answer closes the circuit.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _LONGEST_PAUSE = 32.0
 
 
 class Circuit:
-    """Whether a server answers, as far as this process knows. Its lock is never held during a call.
+    """This process's knowledge of whether a server answers. Its lock is never held during a call.
 
     Args:
-        failures: How many in a row open it.
-        clock: Seconds, from any point in time on.
+        failures: Number of failures in a row that open it.
+        clock: Seconds since any point in time.
     """
 
     def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,14 +40,14 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Calls fail at once, but for one that tries now and then."""
+        """Calls fail at once, except for one that tries now and then."""
         return self._failures >= self._threshold
 
     def enter(self) -> None:
-        """A call begins.
+        """Let a call begin.
 
         Raises:
-            StoreUnavailable: It is open, and this is not the call that tries. Nothing was written.
+            StoreUnavailable: The circuit is open, and this is not the call that tries. Nothing was written.
         """
         if self._failures < self._threshold:
             return
@@ -55,39 +55,39 @@ class Circuit:
             wait = self._next_try - self._clock()
             if self.is_open and (self._is_trying or wait > 0):
                 when = "now" if self._is_trying else f"in {max(wait, 0.0):.1f} s"
-                reason = f"the server did not answer {self._failures} times in a row; it is tried again {when}"
+                reason = f"the server did not answer {self._failures} times in a row. It is tried again {when}"
                 raise StoreUnavailable(reason, written=False, is_down=True)
             self._is_trying = True
 
     def try_now(self) -> None:
-        """Somebody else has got an answer: the next call may try."""
+        """Let the next call try, since another process has got an answer."""
         with self._lock:
             self._next_try = 0.0
 
     def answered(self) -> None:
-        """A call got an answer, whatever it says."""
+        """Note that a call got an answer, whatever it says."""
         if self._failures:
             with self._lock:
                 self._failures, self._pause, self._is_trying = 0, _FIRST_PAUSE, False
 
     def failed(self) -> None:
-        """A call got no answer."""
+        """Note that a call got no answer."""
         with self._lock:
             self._failures += 1
-            # Those who began before it opened do not lengthen the pause.
+            # Calls that began before the circuit opened do not lengthen the pause.
             if self._failures == self._threshold or (self.is_open and self._is_trying):
                 self._next_try = self._clock() + self._pause
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._is_trying = False
 
     def gave_up(self) -> None:
-        """A call ended without telling whether the server answers."""
+        """Note that a call ended without telling whether the server answers."""
         with self._lock:
             self._is_trying = False
 
 
 class CircuitStore(StoreAround):
-    """A ``Store``; its methods are those of ``Store``. *watch* is told of its outages."""
+    """A ``Store``. See there for its methods. *watch* is told of outages."""
 
     def __init__(self, store: Store, circuit: Circuit, watch: OutageWatch) -> None:
         super().__init__(store)

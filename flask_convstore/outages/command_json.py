@@ -108,7 +108,7 @@ def _value(plain: Any) -> Any:
 
 
 def _earlier_save(*, mode: str, fields: Any, history: Any, **given: Any) -> Put | Merge:
-    """Five modes were one command, which had the facts of all of them."""
+    """Read the command that had five modes, and the facts of all of them."""
     if mode in ("merge", "upsert"):
         return Merge(fields=fields, history=history, creates=mode == "upsert", **_known(Merge, given))
     values = tuple((name, text) for name, _, text in fields if text is not None)
@@ -122,7 +122,7 @@ def _known(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _earlier_append(*, title: Any = None, ttl_ms: Any = None, elements: Any, **given: Any) -> Append | Update:
-    """It was the update of a session's facts, too. No operation gave messages and facts to the journal."""
+    """Read the command that was also the update of a session's facts. No operation gave it both messages and facts."""
     if title is None and ttl_ms is None:
         return Append(elements=elements, **given)
     if elements:
@@ -131,7 +131,7 @@ def _earlier_append(*, title: Any = None, ttl_ms: Any = None, elements: Any, **g
 
 
 def _earlier_touch(*, led_by: Any = None, left_by: Any = None, **given: Any) -> Touch | NoteAlias:
-    """It noted an alias, too."""
+    """Read the command that also noted an alias."""
     alias = led_by or left_by
     if alias:
         return NoteAlias(alias=alias, leads_here=led_by is not None, **_known(NoteAlias, given))
@@ -139,7 +139,7 @@ def _earlier_touch(*, led_by: Any = None, left_by: Any = None, **given: Any) -> 
 
 
 def _earlier_commit(*, moved_to: str = "", expected: str = "", **given: Any) -> CommitTurn | MoveConversation:
-    """It moved the conversation, too."""
+    """Read the command that also moved the conversation."""
     if moved_to:
         return MoveConversation(moved_to=moved_to, expected=expected, **_known(MoveConversation, given))
     return CommitTurn(**given)

@@ -33,7 +33,7 @@ _BATCH = 100
 
 
 class FallbackStore(StoreAround):
-    """A ``Store``; its methods are those of ``Store``.
+    """A ``Store``. See there for its methods.
 
     Args:
         circuit: Tells whether the store is worth a try.
@@ -97,8 +97,9 @@ class FallbackStore(StoreAround):
 
     def _created_there(self, command: Put) -> Receipt:
         if self._circuit.is_open and self._journal.may_hold():
-            # Whoever hands over asks the store already.
-            raise StoreUnavailable("the server did not answer, and others ask it", written=False, is_down=True)
+            raise StoreUnavailable(
+                "the server did not answer, and another process asks it already", written=False, is_down=True
+            )
         return self._store.apply(command)
 
     def _created_again(self, command: Put, session_id: str) -> Receipt:
@@ -108,7 +109,7 @@ class FallbackStore(StoreAround):
         return replace(receipt or self._created_there(again), session_id=session_id)
 
     def _started_with(self, command: Put) -> str | None:
-        """The session that was started here with the token of *command*; None: there is none.
+        """The session that was started here with the token of *command* (None: there is none).
 
         Raises:
             StoreUnavailable: The journal cannot tell.
@@ -160,14 +161,14 @@ class FallbackStore(StoreAround):
             instead = replace(command, token=new_token(), earlier_token=command.token)
             receipt: Receipt = self._journalled(instead, may_start=True)
         except StoreUnavailable as too:
-            reason = f"{error.reason}; {too.reason}"
+            reason = f"{error.reason}. {too.reason[:1].upper()}{too.reason[1:]}"
             raise StoreUnavailable(reason, written=error.written, is_down=error.is_down) from error
         return receipt
 
     def _journalled(self, command: Command | BeginTurn, *, may_start: bool = False) -> Any:
-        """Do *command* here; None if it is not for here.
+        """Do *command* here. Return None if it is not for here.
 
-        An owner who may not see the session is told what they would be told if it were not here.
+        An owner who may not see the session is told the same as if the session were not here.
         """
         session_id = command.session_id
         with self._changing(session_id):
@@ -204,15 +205,15 @@ class FallbackStore(StoreAround):
         receipt = answer.receipt if isinstance(answer, Begun) else answer
         if receipt.repeated and not receipt.expires_at_ms:
             return answer  # the session is gone, and stays so
-        owner = journalled.owner
+        token = None
         if is_start:
             kept: Command | BeginTurn = _as_start(command, receipt, is_first=not journalled.first)
-            owner = None if isinstance(command.owner, Scope) else command.owner
+            token = command.token if command.digest else None
+            journalled = journalled._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
         else:
             kept = _as_kept(command, answer)
         ends = NEVER_MS if isinstance(command, Delete) else receipt.expires_at_ms
-        token = command.token if is_start and command.digest else None
-        journalled = journalled._replace(owner=owner, expires_at_ms=ends)
+        journalled = journalled._replace(expires_at_ms=ends)
         view.journalled = self._journal.add(self._namespace, journalled, now, text_of(kept), token)
         view.seen, view.last_at_ms = view.journalled.last, now
         return answer
@@ -274,7 +275,7 @@ class FallbackStore(StoreAround):
             yield view if view and view.is_of(owner) else None
 
     def _view(self, session_id: str) -> JournalView | None:
-        """The view of a session, with all its commands folded; None if it is not here."""
+        """The view of a session, with all its commands folded, or None if it is not here."""
         if self._opened != self._journal.opened:  # perhaps another file
             self._views.clear()
             self._opened = self._journal.opened
@@ -294,7 +295,7 @@ class FallbackStore(StoreAround):
     # ---- handing over
 
     def forget(self, session_id: str | None = None) -> None:
-        """Forget the view of a session that is not here any more; None: of all, as the store answers."""
+        """Forget the view of a session that is not here any more. None: forget all views, since the store answers."""
         if session_id is None:
             self._views.clear()
             self._circuit.try_now()

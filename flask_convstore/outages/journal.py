@@ -54,10 +54,10 @@ class JournalledSession(NamedTuple):
     """A session in the journal.
 
     Attributes:
-        owner: The owner's name; None: nobody.
-        first, last: Numbers of its first and last command; 0: it has none yet.
+        owner: The owner's name (None: nobody).
+        first, last: Numbers of its first and last command (0: it has none yet).
         replayed: Number of the last command that has been replayed.
-        expires_at_ms: End of its lifetime; ``NEVER_MS`` if the session has ended, and only the store has to hear of that.
+        expires_at_ms: End of its lifetime. ``NEVER_MS`` if the session has ended, and only the store has to hear of that.
         created_here_ms, created_there_ms: Time of creation as its commands have it, and as the store has it, once the start
             was replayed there.
     """
@@ -88,7 +88,7 @@ class Status(NamedTuple):
         oldest_at_ms: Time of acceptance of the oldest of them.
         dropped: Commands that were not replayed, because their session had been deleted or had expired meanwhile.
         aside: Commands that could not be replayed, and are kept for an operator to look at.
-        problem: Problem of the journal itself, or of another one of this store; None: there is none.
+        problem: Problem of the journal itself, or of another one of this store (None: there is none).
     """
 
     pending: int = 0
@@ -102,7 +102,7 @@ class Journal:
     """The journal of one store on this host. It opens nothing before it is needed. Each process has its own connection.
 
     Args:
-        folder: The folder of the journal; None: it lies in memory. Journals of the same store name for other targets lie
+        folder: The folder of the journal (None: it lies in memory). Journals of the same store name for other targets lie
             beside it.
         target: Names the store whose commands these are. The file of another target is set aside.
         max_bytes: Greatest size.
@@ -194,7 +194,7 @@ class Journal:
     # ---- sessions and their commands
 
     def find(self, namespace: str, session_id: str) -> JournalledSession | None:
-        """The session with that id; None if it is not here."""
+        """The session with that id, or None if it is not here."""
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND session_id = ?"
             found = connection.execute(query, (namespace, session_id)).fetchone()
@@ -223,7 +223,7 @@ class Journal:
             return [JournalledSession(*row) for row in connection.execute(query, (namespace, now_ms(), limit))]
 
     def started_with(self, namespace: str, token: str) -> str | None:
-        """The id of the session that was started here with *token* within the last day; None: there is none."""
+        """The id of the session that was started here with *token* within the last day (None: there is none)."""
         with self.reading() as connection:
             query = "SELECT session_id FROM starts WHERE namespace = ? AND token = ?"
             found = connection.execute(query, (namespace, token)).fetchone()
@@ -262,7 +262,7 @@ class Journal:
     def replayed(self, namespace: str, journalled: JournalledSession, dropped: int) -> JournalledSession | None:
         """Note how far a session was replayed, all but *dropped* commands.
 
-        Return the session as it is then; None if all of it was replayed, or it is not here any more.
+        Return the session as it is then, or None if all of it was replayed, or it is not here any more.
         """
         with self.writing() as connection:
             _count_dropped(connection, dropped)

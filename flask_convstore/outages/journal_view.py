@@ -63,16 +63,16 @@ class JournalView:
             return self._store.apply(command, in_place=in_place)
 
     def load(self, owner: Owner, last: int | None, at_ms: int | None = None) -> Snapshot | None:
-        """Read the session as of *at_ms*; None: now. That is no interaction."""
+        """Read the session as of *at_ms* (None: now). That is no interaction."""
         with self._as_of(at_ms):
             return self._store.load(self.journalled.session_id, owner, last, is_interaction=False)
 
     def messages(self, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        """As ``Store.messages``."""
+        """Read messages, as ``Store.messages``."""
         return self._store.messages(self.journalled.session_id, owner, before, limit)
 
     def turn_remaining_ms(self, owner: Owner) -> int:
-        """As ``Store.turn_remaining_ms``."""
+        """Look at the turn, as ``Store.turn_remaining_ms``."""
         return self._store.turn_remaining_ms(self.journalled.session_id, owner)
 
     def is_of(self, owner: Owner) -> bool:

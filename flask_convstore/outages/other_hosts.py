@@ -1,4 +1,4 @@
-"""A store around a store: what it does not know may be on another host.
+"""A store around a store, for sessions that may be on another host.
 
 While the store is away, other hosts may start sessions in their journals, under ids that tell so. Until such a session has
 been handed over, and for as long as it may live, nobody can say that it is not there.
@@ -16,11 +16,11 @@ from ..errors import SessionNotFound, StoreUnavailable
 from ..stores.store import Store, StoreAround
 
 _AHEAD_MS = 24 * 3600 * 1000
-"""An id made by a clock that goes so much ahead is none."""
+"""An id that was made by a clock that is so far ahead is no id of ours."""
 
 
 class OtherHostsStore(StoreAround):
-    """A ``Store``; its methods are those of ``Store``. Where it would be wrong to deny a session: ``StoreUnavailable``."""
+    """A ``Store``. See there for its methods. It raises ``StoreUnavailable`` where it would be wrong to deny a session."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         super().__init__(store)

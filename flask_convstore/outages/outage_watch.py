@@ -1,4 +1,4 @@
-"""Who is told when a store stops answering, and when it answers again: the log and the signals, once each time."""
+"""Reports of outages: log and signals tell once that a store stops answering, and once that it answers again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _log = logging.getLogger("flask_convstore")
 
 
 class OutageWatch:
-    """Is told of every call to a store.
+    """Watches every call to a store.
 
     Args:
         send: Sends a signal.
-        target: Names it in the log, without a password.
-        fallback: What is done meanwhile, as ``CONVSTORE_FALLBACK`` says.
+        target: Name of the store in the log, without a password.
+        fallback: Value of ``CONVSTORE_FALLBACK``, for the log.
 
     Attributes:
-        is_out: It has not answered, or refused what it must not.
+        is_out: The store has not answered, or has refused work.
     """
 
     def __init__(self, send: signals.Send, target: str, fallback: str) -> None:
@@ -30,18 +30,18 @@ class OutageWatch:
         self.is_out = False
 
     def failed(self, error: StoreUnavailable) -> None:
-        """A call got no answer."""
+        """Note that a call got no answer."""
         self._is_down = self._is_down or error.is_down
         if not self.is_out:
             self.is_out = True
             facts = {**self._facts, "convstore_reason": error.reason}
             text = "the store at %(convstore_target)s does not answer: %(convstore_reason)s"
-            _log.warning(f"{text}; fallback: %(convstore_fallback)s", facts, extra=facts)
+            _log.warning(f"{text}. Fallback: %(convstore_fallback)s", facts, extra=facts)
             self._send(signals.store_degraded, reason=str(error))
 
     def answered(self, given: object) -> None:
-        """A call got what was asked for, while the store was out."""
-        # A server that refuses writes only, being full say, answers everything else as before.
+        """Note that a call got its answer, while the store was out."""
+        # A server that refuses only writes, because it is full, answers everything else as before.
         if self._is_down or isinstance(given, (Receipt, Begun)):
             self.is_out, self._is_down = False, False
             _log.warning("the store at %(convstore_target)s answers again", self._facts, extra=self._facts)

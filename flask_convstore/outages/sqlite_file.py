@@ -1,7 +1,8 @@
-"""One SQLite database of a host that all its processes share: opened when needed, flushed at each commit, bounded, inert.
+"""One SQLite database that all processes of a host share. It is opened when needed, flushed at each commit, and bounded.
 
-SQLite knows of threads and of processes, but not of forks: a child must find nothing open, so before a fork what is open is
-closed. And the locks of a process end when it closes any descriptor of the file: nobody but SQLite may open it.
+SQLite knows of threads and of processes, but not of forks. A child must find nothing open, so the connection is closed
+before a fork. The locks of a process end when it closes any descriptor of the file, so nothing but SQLite may open the
+file.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ _log = logging.getLogger("flask_convstore")
 
 _PAGE = 4096
 _PAUSE = 0.0003
-"""Seconds between two looks whether another process has ended its transaction, which takes about as long."""
+"""Seconds between two tries to begin a transaction. Another process's transaction takes about as long."""
 
 
 class JournalFile:
-    """A database in a folder that is this user's only; without a folder, in memory.
+    """A database in a folder that only this user can read. Without a folder it lies in memory.
 
     Args:
-        schema: The statements that make its tables; one of them is ``about (name PRIMARY KEY, value)``.
-        application: SQLite's application_id; with another one, or another *version*, a file is none of ours.
-        target: What the content is about; a file about something else is set aside.
-        max_bytes: How large it may get.
+        schema: The statements that make its tables. One of them is ``about (name PRIMARY KEY, value)``.
+        application: SQLite's application_id. A file with another one, or with another *version*, is not ours.
+        target: Name of the store that the content is for. The file of another store is set aside.
+        max_bytes: Greatest size.
         timeout: Seconds to wait for other threads and processes, in all.
 
     Attributes:
-        opened: How often it was opened here: what was known of it before may be of another file.
-        problem: What was wrong with it; None if nothing was.
+        opened: Number of times that this process has opened it. Knowledge of it from before may be of another file.
+        problem: The last problem that was logged. None if there was none.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class JournalFile:
         _files.add(self)
 
     def exists(self) -> bool:
-        """Whether there is a file."""
+        """Tell whether there is a file."""
         return self._connection is not None or bool(self._path and self._path.exists())
 
     @contextlib.contextmanager
@@ -79,7 +80,7 @@ class JournalFile:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, alone among all threads and processes. What it does is on the disk at its end, or not done."""
+        """A transaction, alone among all threads and processes. At its end all of it is on the disk, or nothing."""
         deadline = time.monotonic() + self._timeout
         with self._alone(deadline), self._explained():
             connection = self._open()
@@ -94,7 +95,7 @@ class JournalFile:
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[bool]:
-        """Whether this process is the one that does *name*; only one does. It ends with the process."""
+        """Tell whether this process may do *name*, which one process at a time does. The right ends with the process."""
         if not self.folder:
             yield True
             return
@@ -111,12 +112,12 @@ class JournalFile:
             try:
                 yield True
             finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)  # to close it is not enough where a child has it too
+                fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough where a child has the lock too
         finally:
             self._give_up(lock)
 
     def close(self) -> None:
-        """Give up the connection; the next call opens a new one. What is in memory stays."""
+        """Give up the connection. The next call opens a new one. What is in memory stays."""
         with self._lock:
             if self._path:
                 self._close()
@@ -131,7 +132,7 @@ class JournalFile:
         self._lock.release()
 
     def in_child(self) -> None:
-        """What is in memory stays the parent's."""
+        """Begin anew in a forked child. A database in memory stays the parent's."""
         self._lock = threading.RLock()
         self._close()
         for descriptor in self._descriptors:
@@ -151,7 +152,7 @@ class JournalFile:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """What goes wrong with the file as an error of ours; a file that cannot be used is set aside."""
+        """Turn errors of the file into ours. A file that cannot be used is set aside."""
         try:
             yield
         except sqlite3.Error as error:
@@ -163,17 +164,17 @@ class JournalFile:
                 reason = "the journal is full, or its disk: see CONVSTORE_JOURNAL_MAX_BYTES"
             raise StoreUnavailable(reason, written=False) from error
         except OSError as error:
-            self.warn(f"the journal's folder cannot be used ({error}): nothing is started while the store is away")
+            self.warn(f"the journal's folder cannot be used ({error}). No session is started while the store is away.")
             raise StoreUnavailable(f"the journal cannot be used ({error.strerror})", written=False) from error
 
     def warn(self, problem: str) -> None:
-        """Log it, once."""
+        """Log a problem, once."""
         if problem != self.problem:
             self.problem = problem
             _log.error("%s", problem)
 
     def _begin(self, connection: sqlite3.Connection, deadline: float) -> None:
-        """Begin a transaction when the other processes have ended theirs. SQLite itself would look too seldom."""
+        """Begin a transaction when the other processes have ended theirs. SQLite itself would look too rarely."""
         connection.execute("PRAGMA busy_timeout = 0")
         while True:
             try:
@@ -187,12 +188,11 @@ class JournalFile:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection and self._path and not self._connection.in_transaction and not self._is_ours():
-            self.close()  # somebody has set it aside, or taken it away
+            self.close()  # another process has set the file aside, or removed it
         if not self._connection:
             self._connection = self._opened_file() if self._path else self._prepared(self._connect(":memory:"))
-            closing = weakref.finalize(
-                self, self._connection.close
-            )  # also where nobody does: it is dropped with its app
+            # The connection is closed also where nobody does it, as the journal is dropped with its app.
+            closing = weakref.finalize(self, self._connection.close)
             closing.atexit = False  # a thread may be using it
             self._closing = closing
             self.opened += 1
@@ -259,14 +259,14 @@ class JournalFile:
         return sqlite3.connect(file, timeout=self._timeout, isolation_level=None, check_same_thread=False)
 
     def _check(self, connection: sqlite3.Connection) -> str | None:
-        """What keeps the file from being this one."""
+        """Explain why the file cannot be used as this journal. None if it can."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not tables and application in (0, self._identity[0]):
             return None
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if (application, version) != self._identity:
-            return "it is no journal of flask-convstore, or one of another version"
+            return "it is no journal of flask-convstore, or it is one of another version"
         (target,) = connection.execute("SELECT value FROM about WHERE name = 'target'").fetchone() or (None,)
         if target != self._target:
             return f"it is the journal of another store, {target}"
@@ -293,7 +293,7 @@ class JournalFile:
         return connection
 
     def _set_aside(self, problem: str) -> None:
-        """A file that turns out to be spoiled while it is used."""
+        """Set aside a file that turns out to be spoiled while it is used."""
         if not self._path:
             return
         with contextlib.suppress(OSError), self._one_opens():
@@ -307,7 +307,9 @@ class JournalFile:
         for ending in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(f"{self._path}{ending}", f"{self._path.with_name(name)}{ending}")
-        self.warn(f"the journal {self._path} was set aside as {name}: {problem}. What waited in it is not replayed")
+        self.warn(
+            f"the journal {self._path} was set aside as {name}: {problem}. The writes that waited in it are not replayed."
+        )
 
 
 _SPOILED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -319,7 +321,7 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def flush(folder: Path) -> None:
-    """Let the names in a folder survive a power cut."""
+    """Flush a folder, so that the names in it survive a power cut."""
     opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(opened)

@@ -1,8 +1,8 @@
-"""What changed: a session's content against what the store is known to hold, as a command.
+"""Diff of a session's content and its baseline, as a command.
 
-The JSON texts of the content are compared with those that were loaded: what is equal was not changed, however deep a change
-may lie, and only the difference travels. Appending messages and dropping the oldest become an ``Extend``, which merges with
-what others write; any other change of the history is a ``Rewrite``, which conflicts if it moved meanwhile.
+The JSON texts of the content are compared with those of the baseline. So a change is found however deep it lies, and
+only the difference travels. Appending messages and dropping the oldest become an ``Extend``, which merges with others'
+writes. Any other change of the history is a ``Rewrite``, which conflicts if the history has changed since.
 """
 
 from __future__ import annotations
@@ -31,27 +31,28 @@ from .content import (
 
 
 def difference(
-    base: Baseline, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
+    base: Baseline, content: Any, limits: ContentLimits, owner: Owner, ttl_ms: int | None, *, given: Texts | None = None
 ) -> Merge | None:
-    """The command that merges what differs between *base* and *content*; None if nothing does.
+    """Make the command that merges the difference between *base* and *content*. None if there is none.
 
     Args:
-        given: What the app was *given* of what is stored: only what differs from that was changed. None: all of it.
+        given: The part of the stored state that the app was given. Only what differs from it was changed. None: the app was
+            given all of it.
 
     Raises:
-        InvalidInput: *content* cannot be saved; the error says where and why.
+        InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
     known = base.snapshot
     before = bodies_of(known.elements)
-    shape, fields, history = texts(content, form, before)
+    shape, fields, history = texts(content, limits, before)
     if given is None:
-        history_change = _history_change(base, before, history, form)
+        history_change = _history_change(base, before, history, limits)
     else:
         given_shape, given_fields, given_history = given
         shape = known.shape if shape == given_shape else shape
         fields = _with_changes(known.fields, given_fields, fields)
-        history_change = _change_of_given(base, before, given_history, history, form)
-    field_changes = _compared(known.fields, fields, form)
+        history_change = _change_of_given(base, before, given_history, history, limits)
+    field_changes = _compared(known.fields, fields, limits)
     if not field_changes and history_change is None and shape == known.shape:
         return None
     count = len(history_change.elements) if isinstance(history_change, Extend) else 0
@@ -73,70 +74,72 @@ def difference(
 def _with_changes(
     stored: Mapping[str, bytes], given: Mapping[str, bytes], now: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """The *stored* fields with what has changed from *given* to *now*."""
+    """Apply the changes from *given* to *now* to the *stored* fields."""
     fields = {name: text for name, text in stored.items() if given.get(name) == now.get(name)}
     return fields | {name: text for name, text in now.items() if given.get(name) != text}
 
 
 def changed_fields(
-    loaded: Mapping[str, bytes], data: Mapping[str, Any], form: ContentLimits
+    loaded: Mapping[str, bytes], data: Mapping[str, Any], limits: ContentLimits
 ) -> tuple[FieldChange, ...]:
-    """What differs between the fields as they were *loaded* and *data*.
+    """Compare *data* with the fields as they were *loaded*.
 
     Raises:
-        InvalidInput: A field cannot be saved; the error says where and why.
+        InvalidInput: A field cannot be saved. The error has the place and the reason.
     """
-    return _compared(loaded, encoded_fields(data, form, "data"), form)
+    return _compared(loaded, encoded_fields(data, limits, "data"), limits)
 
 
-def _compared(before: Mapping[str, bytes], after: Mapping[str, bytes], form: ContentLimits) -> tuple[FieldChange, ...]:
+def _compared(
+    before: Mapping[str, bytes], after: Mapping[str, bytes], limits: ContentLimits
+) -> tuple[FieldChange, ...]:
     changes = tuple(
         FieldChange(name, before.get(name), after.get(name))
         for name in {**after, **before}
         if before.get(name) != after.get(name)
     )
-    check_data_size(((name, text) for name, _, text in changes), form)
+    check_data_size(((name, text) for name, _, text in changes), limits)
     return changes
 
 
 def _history_change(
-    base: Baseline, before: list[bytes], history: list[Given] | None, form: ContentLimits
+    base: Baseline, before: list[bytes], history: list[Given] | None, limits: ContentLimits
 ) -> Extend | Rewrite | None:
-    """How the messages of *base*, with the bodies *before*, become *history*; None if they are the same."""
+    """Compare *history* with the messages of *base*, whose bodies were *before*. None if they are the same."""
     had_history = base.snapshot.shape in ("full", "list")
     if history is None:
-        return _rewrite(base, None, form) if had_history else None
+        return _rewrite(base, None, limits) if had_history else None
     after = [body for body, _ in history]
     if before == after and had_history:
         return None
     dropped = dropped_of(before, after)
     if dropped == 0 or (dropped is not None and _known_whole(base, dropped)):
         kept = len(before) - dropped
-        added = tuple(elements_of(history[kept:], form, kept))
+        added = tuple(elements_of(history[kept:], limits, kept))
         return Extend(base.snapshot.first_seq + dropped if dropped else 0, added)
-    return _rewrite(base, tuple(_rewritten(base.snapshot.elements, before, history, form)), form)
+    return _rewrite(base, tuple(_rewritten(base.snapshot.elements, before, history, limits)), limits)
 
 
 def _change_of_given(
-    base: Baseline, before: list[bytes], given: list[Given] | None, now: list[Given] | None, form: ContentLimits
+    base: Baseline, before: list[bytes], given: list[Given] | None, now: list[Given] | None, limits: ContentLimits
 ) -> Extend | Rewrite | None:
-    """How messages became *now* that were *given* to the app: not all that is stored, perhaps, or in another form."""
+    """Compare the history *now* with the one *given* to the app, which may be a part of the stored one."""
     if given is None or not now:
-        return None if given == now else _history_change(base, before, now, form)
+        return None if given == now else _history_change(base, before, now, limits)
     given_bodies, now_bodies = ([body for body, _ in messages] for messages in (given, now))
     if given_bodies == now_bodies:
         return None
     if given_bodies == before:
-        return _history_change(base, before, now, form)
+        return _history_change(base, before, now, limits)
     if dropped_of(given_bodies, now_bodies) == 0:
-        return Extend(0, tuple(elements_of(now[len(given) :], form, len(given))))
-    return Rewrite(-1, tuple(elements_of(now, form)))  # conflicts: others' messages lie between
+        return Extend(0, tuple(elements_of(now[len(given) :], limits, len(given))))
+    return Rewrite(-1, tuple(elements_of(now, limits)))  # conflicts, since others' messages lie between
 
 
 def dropped_of(before: list[bytes], after: list[bytes]) -> int | None:
-    """How many of the oldest messages are missing in *after*, which goes on from the others; None if it does not.
+    """Count the oldest messages that are missing in *after*. None if it does not go on from the others.
 
-    All dropped and others added is a rewrite: what looks like it may as well be an edit.
+    A history with none of its messages left is a rewrite, since it may as well be an edit.
     """
     if not after:
         return len(before)
@@ -147,22 +150,22 @@ def dropped_of(before: list[bytes], after: list[bytes]) -> int | None:
 
 
 def _known_whole(base: Baseline, dropped: int) -> bool:
-    """Whether the *dropped* oldest messages are the oldest in the store, and nothing unseen lies between them."""
+    """Tell whether the *dropped* messages are the oldest in the store, with nothing unseen between them."""
     first_seq = base.snapshot.first_seq
     return list(base.seqs[:dropped]) == list(range(first_seq, first_seq + dropped))
 
 
-def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, form: ContentLimits) -> Rewrite:
+def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, limits: ContentLimits) -> Rewrite:
     if base.is_partial:
         loaded = f"only its last {len(base.snapshot.elements)} messages were loaded"
-        raise InvalidInput(f"{loaded}: load all to drop or rewrite any; nothing was written", form.history_key)
+        raise InvalidInput(f"{loaded}. Load all to drop or rewrite any. Nothing was written.", limits.history_key)
     return Rewrite(base.snapshot.history_version, elements)
 
 
 def _rewritten(
-    elements: Sequence[bytes], before: list[bytes], history: list[Given], form: ContentLimits
+    elements: Sequence[bytes], before: list[bytes], history: list[Given], limits: ContentLimits
 ) -> Iterator[bytes]:
-    """The elements of *history*. Unchanged messages at both ends keep their envelopes, and so does a single edited one."""
+    """Make the elements of *history*. Unchanged messages at both ends keep their envelopes, as does a single edited one."""
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
     head = next((index for index in range(shorter) if before[index] != after[index]), shorter)
@@ -171,44 +174,44 @@ def _rewritten(
     yield from elements[:head]
     if len(before) == len(after) == head + 1 + tail:
         element = with_body(elements[head], after[head])
-        if len(element) > form.max_message_bytes:
-            raise too_large(element, form, head)
+        if len(element) > limits.max_message_bytes:
+            raise too_large(element, limits, head)
         yield element
     else:
-        yield from elements_of(history[head : len(after) - tail], form, head)
+        yield from elements_of(history[head : len(after) - tail], limits, head)
     yield from elements[len(before) - tail :]
 
 
 def whole(
-    session_id: str, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None, mode: Mode = "replace"
+    session_id: str, content: Any, limits: ContentLimits, owner: Owner, ttl_ms: int | None, mode: Mode = "replace"
 ) -> Put:
-    """The command that makes *content* the whole session.
+    """Make the command that makes *content* the whole session.
 
     Raises:
-        InvalidInput: *content* cannot be saved; the error says where and why.
+        InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
-    shape, fields, history = texts(content, form)
-    check_data_size(fields.items(), form)
+    shape, fields, history = texts(content, limits)
+    check_data_size(fields.items(), limits)
     return Put(
         session_id=session_id,
         owner=owner,
         mode=mode,
         shape=shape,
         fields=tuple(fields.items()),
-        elements=tuple(elements_of(history or [], form)),
+        elements=tuple(elements_of(history or [], limits)),
         ttl_ms=ttl_ms,
         first_title=first_title_of(history or ()),
         usage=usage_of(history or ()),
     )
 
 
-def joining(session_id: str, content: Any, form: ContentLimits, owner: Owner, ttl_ms: int | None) -> Merge:
-    """The command that makes *content* the whole session, or adds it to what another writer may have put there meanwhile.
+def joining(session_id: str, content: Any, limits: ContentLimits, owner: Owner, ttl_ms: int | None) -> Merge:
+    """Make the command that creates a session with *content*, or adds it to a session that another writer has created.
 
     Raises:
         InvalidInput: As ``whole``.
     """
-    put = whole(session_id, content, form, owner, ttl_ms)
+    put = whole(session_id, content, limits, owner, ttl_ms)
     return Merge(
         session_id=session_id,
         owner=owner,
@@ -224,7 +227,7 @@ def joining(session_id: str, content: Any, form: ContentLimits, owner: Owner, tt
 
 
 def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence[bytes], usage: Usage | None) -> Put:
-    """The command that makes another session with the fields, the title and the lifetime of *snapshot*, and *elements*."""
+    """Make the command that creates another session with the fields, title and lifetime of *snapshot*, and *elements*."""
     return Put(
         session_id=session_id,
         owner=owner,

@@ -1,7 +1,7 @@
-"""What two have changed becomes one: a field that is to be written, and a loaded value when others have written.
+"""Three-way merge of concurrent changes: of a field that is to be written, and of a loaded value that others have changed.
 
-A loaded value is brought up to date in place: the app holds on to its parts. What was changed in it stays, and is known to
-be changed.
+A loaded value is brought up to date in place, since the app holds on to its parts. A change that was made in it stays, and
+still counts as a change.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Began(NamedTuple):
     is_default: bool = False
 
 
-# An initial value that says nothing.
 _EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
+"""Initial values that say nothing."""
 
 
 class Settled(NamedTuple):
@@ -90,32 +90,32 @@ def take_over(
     before: Baseline,
     base: Baseline,
     content: dict[str, Any] | list[Any],
-    form: ContentLimits,
+    limits: ContentLimits,
     held: Any = None,
 ) -> Baseline:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
 
-    Gives back what *value* is to be compared with from now on: where it was changed, that is still *before*.
+    Return the new baseline of *value*. Where *value* was changed, that is still *before*.
 
     Args:
-        held: What *value* was copied from, and is up to date already; they may share their history.
+        held: The value that *value* was copied from, which is up to date already. The two may share their history.
     """
     if isinstance(value, list):
         assert isinstance(content, list)
-        return _take_over_history(value, before, base, content, form)
+        return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
-    _, fields, given = texts(value, form)
+    _, fields, given = texts(value, limits)
     base = base.but(fields=_take_over_fields(value, fields, before, base, content))
-    key = form.history_key
+    key = limits.history_key
     mine, theirs = value.get(key), content.get(key)
     if theirs is not None and key in value:
         shared = isinstance(held, dict) and held.get(key) is mine
-        return base if shared else _take_over_history(mine, before, base, theirs, form)
+        return base if shared else _take_over_history(mine, before, base, theirs, limits)
     if theirs is not None and before.snapshot.shape == "data":
         value[key] = theirs
     elif theirs is None and given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements):
         del value[key]
-    elif theirs is not None or given is not None:  # it was taken away here, or there and changed here
+    elif theirs is not None or given is not None:  # removed here, or removed there and changed here
         return _with_history_of(before, base)
     return base
 
@@ -123,7 +123,7 @@ def take_over(
 def _take_over_fields(
     value: dict[str, Any], fields: Mapping[str, bytes], before: Baseline, base: Baseline, content: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """As ``take_over`` for the fields, whose texts in *value* are *fields*; the texts to compare them with from now on."""
+    """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline."""
     loaded, stored = before.snapshot.fields, base.snapshot.fields
     known = dict(stored)
     for name in {**loaded, **stored, **fields}:
@@ -140,16 +140,16 @@ def _take_over_fields(
 
 
 def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
-    """*text* as the field; None: there is none."""
+    """Set a field, or remove it (None)."""
     if text is None:
         fields.pop(name, None)
     else:
         fields[name] = text
 
 
-def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, form: ContentLimits) -> Baseline:
-    """*before*, with what *command* wrote where *value* has it too (a copy of it was saved): that is no change any more."""
-    _, fields, history = texts(value, form)
+def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, limits: ContentLimits) -> Baseline:
+    """Take the writes of *command* into *before*, where *value* has them too, since a copy of it was saved."""
+    _, fields, history = texts(value, limits)
     known = dict(before.snapshot.fields)
     for name, _, text in command.fields:
         if fields.get(name) == text:
@@ -168,7 +168,7 @@ def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt,
 
 
 def _into(old: Any, new: Any) -> Any:
-    """*new*, as the object that *old* is where that can be: the app may hold it."""
+    """Put *new* into the object *old* where that can be, since the app may hold it. Return the object that counts."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [name for name in old if name not in new]:
             del old[name]
@@ -180,11 +180,13 @@ def _into(old: Any, new: Any) -> Any:
     return new
 
 
-def _take_over_history(mine: Any, before: Baseline, base: Baseline, theirs: list[Any], form: ContentLimits) -> Baseline:
-    """As ``take_over`` for messages. What was rewritten here stays so, and conflicts in the end if theirs has changed."""
+def _take_over_history(
+    mine: Any, before: Baseline, base: Baseline, theirs: list[Any], limits: ContentLimits
+) -> Baseline:
+    """Take over the messages. A rewrite that was made here stays, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)
-    _, _, given = texts(list(mine), form)
+    _, _, given = texts(list(mine), limits)
     was = bodies_of(before.snapshot.elements)
     dropped = diff.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:
@@ -194,7 +196,7 @@ def _take_over_history(mine: Any, before: Baseline, base: Baseline, theirs: list
     taken: list[Any] = []
     for seq, body, message in zip(base.seqs, bodies_of(base.snapshot.elements), theirs, strict=True):
         if seq not in gone:
-            # The same message stays the same object; one that was written anew is known by its place.
+            # The same message stays the same object. A message that was written anew is known by its place.
             place = places.get(seq, len(taken))
             is_held = place < len(was) - dropped and was[dropped + place] == body
             taken.append(mine[place] if is_held else message)
@@ -203,7 +205,7 @@ def _take_over_history(mine: Any, before: Baseline, base: Baseline, theirs: list
 
 
 def _with_history_of(before: Baseline, base: Baseline) -> Baseline:
-    """*base*, but for the messages: those are still compared with what they were *before*."""
+    """Make *base* with the messages of *before*, so that these are still compared with what they were."""
     history = ("shape", "elements", "first_seq", "count", "history_version")
     kept = base.but(**{name: getattr(before.snapshot, name) for name in history})
     return replace(kept, seqs=before.seqs)

@@ -1,6 +1,7 @@
-"""Session: exactly what was saved, as a dict or a list, which knows its id, version, times and messages.
+"""Session: exactly the content that was saved, as a dict or a list that knows its id, version, times and messages.
 
-Get it, change it in any depth, save it: ``changes`` finds the difference to the base that each session carries.
+An app gets it, changes it at any depth, and saves it. ``diff`` finds the difference to the baseline that each session
+carries.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .content import Content
 
 
 class Stored:
-    """What a session knows beside its content. One that was never loaded or saved knows nothing: AttributeError."""
+    """Facts of a session beside its content. A session that was never loaded or saved has none: AttributeError."""
 
     __slots__ = ()
 
@@ -29,21 +30,21 @@ class Stored:
 
         def __getattr__(self, name: str) -> Any:
             if hasattr(type(self), name):  # it needs the base
-                reason = "this session was never saved or loaded: what save_session() gives back knows it"
+                reason = "this session was never saved or loaded. Use the session that save_session() returns"
             else:
                 reason = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(reason, name=name, obj=self)
 
     @property
     def session_id(self) -> str:
-        """The id it was loaded or saved under."""
+        """The id under which it was loaded or saved."""
         return self._base.snapshot.session_id
 
     @property
     def version(self) -> int:
-        """How many writes the session has had: 1 when created.
+        """Number of writes that the session has had, 1 when created.
 
-        After a merge those of others count too, unseen: for ``append(expected_version=…)`` load the session anew.
+        After a merge the unseen writes of others count too. Load the session anew for ``append(expected_version=…)``.
         """
         return self._base.snapshot.version
 
@@ -59,37 +60,37 @@ class Stored:
 
     @property
     def expires_at(self) -> datetime:
-        """When it expires unless somebody interacts, UTC, by the server's clock."""
+        """Time when it expires unless somebody interacts, UTC, by the server's clock."""
         return as_datetime(self._base.snapshot.expires_at_ms)
 
     @property
     def title(self) -> str | None:
-        """Its title; None if it has none."""
+        """Its title. None if it has none."""
         return self._base.snapshot.title
 
     @property
     def moved_to(self) -> str | None:
-        """The id of the session in which the conversation goes on, if it was compacted; else None."""
+        """The id of the session in which the conversation continues, if this one was compacted. Else None."""
         return self._base.snapshot.moved_to
 
     @property
     def usage(self) -> Usage:
-        """What its messages cost in all, in tokens of a model, when it was loaded."""
+        """The cost of its messages in all, in tokens of a model, when it was loaded."""
         return self._base.snapshot.usage
 
     @property
     def fallback(self) -> str | None:
-        """What served it while the store was away, ``journal`` or ``memory``; None: the store itself."""
+        """``journal`` or ``memory`` if the fallback served it while the store was away. None: the store itself."""
         return self._base.snapshot.fallback
 
     @property
     def message_count(self) -> int:
-        """How many messages were stored when it was loaded, and by this object since."""
+        """Number of messages that were stored when it was loaded, and by this object since."""
         return self._base.snapshot.count
 
     @property
     def last_seq(self) -> int:
-        """The seq of the newest message that was loaded or saved; 0 if there is none."""
+        """The seq of the newest message that was loaded or saved. 0 if there is none."""
         return self._base.seqs[-1] if self._base.seqs else 0
 
     @property
@@ -97,17 +98,17 @@ class Stored:
         """The messages with their envelopes, as they were loaded or saved, oldest first.
 
         Raises:
-            CorruptValue: An envelope is not what we write.
+            CorruptValue: An envelope is not ours.
         """
         snapshot, seqs = self._base.snapshot, self._base.seqs
         numbered = zip(snapshot.elements, seqs, strict=True)
         return [stored_message(element, seq, snapshot.history_key) for element, seq in numbered]
 
     def message(self, seq: int) -> Message | None:
-        """The message with that number; None if it was not loaded or saved here.
+        """Get the message with that number. None if it was not loaded or saved here.
 
         Raises:
-            CorruptValue: Its envelope is not what we write.
+            CorruptValue: Its envelope is not ours.
         """
         try:
             index = self._base.seqs.index(seq)
@@ -118,9 +119,9 @@ class Stored:
 
 
 class Session(Stored, dict[str, Any]):
-    """A session that was saved as a dict: exactly what was saved, the history included.
+    """A session that was saved as a dict: exactly the content that was saved, the history included.
 
-    Its copies, and what ``|`` makes of it, on either side, are the same session: saving one merges too.
+    Its copies, and the results of ``|`` on either side, are the same session. Saving one of them merges too.
     """
 
     __slots__ = ("_base",)
@@ -138,10 +139,11 @@ class Session(Stored, dict[str, Any]):
 
 
 class ListSession(Stored, list[Any]):
-    """A session that was saved as a bare list of messages: it has no data fields.
+    """A session that was saved as a bare list of messages. It has no data fields.
 
     Its copies and slices, and ``session + messages``, are the same session: ``session = session[-20:]`` can be saved, and
-    merges. What it is added to is not: no class can take that from a list without taking ``messages += session`` too.
+    merges. ``messages + session`` is a plain list, since no class can take that from a list without taking
+    ``messages += session`` too.
     """
 
     __slots__ = ("_base",)
@@ -155,7 +157,7 @@ class ListSession(Stored, list[Any]):
 
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, list):
-            return NotImplemented  # list itself would raise, before *other* is asked
+            return NotImplemented  # list itself would raise before *other* is asked
         return _like(self, ListSession(super().__add__(other)))
 
 
@@ -168,7 +170,7 @@ _S = TypeVar("_S", bound=AnySession)
 
 
 def on_base(session: _S, base: Baseline) -> _S:
-    """*session* itself, measured from *base* from now on."""
+    """Let *session* be measured from *base* from now on. Return it."""
     session._base = base
     return session
 
@@ -178,12 +180,15 @@ def _like(original: AnySession, session: _S) -> _S:
 
 
 def based(content: Content, base: Baseline) -> AnySession:
-    """A new session with *content*, which measures its changes from *base*."""
+    """Make a session with *content*, which measures its changes from *base*."""
     return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
 
 
 def as_session(content: object, session_id: str, origin: str) -> AnySession | None:
-    """*content* if it was loaded from or saved in that store, under that id: saving it merges. None: save it as a whole."""
+    """Return *content* if it was loaded from or saved in that store under that id, so that saving it merges.
+
+    None: it has to be saved as a whole.
+    """
     if isinstance(content, (Session, ListSession)) and hasattr(content, "_base"):
         base = content._base
         return content if (base.snapshot.session_id, base.origin) == (session_id, origin) else None
@@ -191,28 +196,28 @@ def as_session(content: object, session_id: str, origin: str) -> AnySession | No
 
 
 def base_of(session: AnySession) -> Baseline:
-    """What *session* is measured from."""
+    """Get the baseline of *session*."""
     return session._base
 
 
 def plain(content: Any) -> Any:
-    """*content* as a dict or list that belongs to no session; any other value as it is."""
+    """Make a dict or list of *content* that belongs to no session. Any other value stays as it is."""
     if isinstance(content, Session):
         return dict(content)
     return list(content) if isinstance(content, ListSession) else content
 
 
 def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
-    """The session that *snapshot* holds; *origin* names its store.
+    """Make the session that *snapshot* holds. *origin* names its store.
 
     Raises:
-        CorruptValue: A field or a message is not what we write.
+        CorruptValue: A field or a message is not ours.
     """
     return based(content_of(snapshot, history_key), base_read(snapshot, origin))
 
 
 def content_of_base(base: Baseline, history_key: str) -> Any:
-    """What was saved, as *base* knows it."""
+    """Decode the content that was saved, as *base* knows it."""
     known = base.snapshot
     content: dict[str, Any] = {name: json_text.decode(text) for name, text in known.fields.items()}
     history = json_text.decode_many(bodies_of(known.elements))
@@ -222,10 +227,10 @@ def content_of_base(base: Baseline, history_key: str) -> Any:
 
 
 def content_of(snapshot: Snapshot, history_key: str) -> Any:
-    """What was saved, as it was saved.
+    """Decode the content that was saved.
 
     Raises:
-        CorruptValue: A field or a message is not what we write.
+        CorruptValue: A field or a message is not ours.
     """
     content: dict[str, Any] = {}
     for name, text in snapshot.fields.items():

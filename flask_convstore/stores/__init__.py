@@ -1,1 +1,1 @@
-"""Where sessions are kept."""
+"""The stores that keep sessions: in memory, in Redis or Valkey, in an embedded server."""

@@ -1,4 +1,4 @@
-"""URL > client: a Redis client for every scheme but ``memory://``, or the app's own. It connects at the first command.
+"""Clients for URLs: a Redis client for every scheme but ``memory://``, or the app's own. It connects at the first command.
 
 | URL                                         | server                                                            |
 | ------------------------------------------- | ----------------------------------------------------------------- |
@@ -40,13 +40,13 @@ from .redis.sentinel import client_by_sentinels
 def client_of(
     settings: Settings, given: redis.Redis | RedisCluster | None, instance_path: Path
 ) -> redis.Redis | LazyCluster | None:
-    """The client that was *given* by the app, else one for the URL; None for ``memory://``.
+    """Choose the client that the app has *given*, or make one for the URL. None for ``memory://``.
 
     Raises:
-        ConfigurationError: It is none that we can use.
+        ConfigurationError: The client cannot be used.
     """
     if given is not None and given.get_encoder().decode_responses:
-        raise ConfigurationError(["the client decodes responses: make it with decode_responses=False"])
+        raise ConfigurationError(["the client decodes responses. Make it with decode_responses=False."])
     if isinstance(given, RedisCluster):
         return LazyCluster(lambda: given)
     if given is not None or settings.url.startswith("memory:"):
@@ -55,9 +55,9 @@ def client_of(
 
 
 def _stated(settings: Settings) -> dict[str, Any]:
-    """Every timeout and limit of a connection: redis-py's own defaults contradict each other.
+    """State every timeout and limit of a connection, since redis-py's own defaults contradict each other.
 
-    It retries nothing: that is done above it, within a budget.
+    redis-py retries nothing. That is done above it, within a budget.
     """
     return {
         "decode_responses": False,
@@ -71,7 +71,7 @@ def _stated(settings: Settings) -> dict[str, Any]:
 
 
 def connect(settings: Settings, instance_path: Path) -> redis.Redis:
-    """A client of one server; a relative folder of an embedded one lies in *instance_path*."""
+    """Make a client of one server. A relative folder of an embedded server lies in *instance_path*."""
     options = _stated(settings)
     if settings.url.startswith("embedded:"):
         from .embedded import server  # brings ctypes
@@ -89,11 +89,11 @@ def connect(settings: Settings, instance_path: Path) -> redis.Redis:
 
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """What redis-py or OpenSSL refuses of *url* is told before anything connects."""
+    """Tell what redis-py or OpenSSL refuses of *url*, before anything connects."""
     try:
         yield
     except (ValueError, TypeError, OSError, redis.RedisError) as error:
-        # What stands before an @ may be the rest of a password, and redis-py would name it as an option.
+        # The text before an @ may be the rest of a password, and redis-py would name it as an option.
         is_cut = "@" in url.partition("?")[2]
         reason = "a ? in a password is written %3F, an @ in an option %40" if is_cut else error
         raise ConfigurationError([f"URL {masked(url)} is refused: {reason}"]) from None
@@ -104,7 +104,7 @@ def _client(url: str, options: dict[str, Any]) -> redis.Redis:
 
 
 def _check(kind: type[Any], options: dict[str, Any]) -> None:
-    """Refuse options that a connection does not know, and certificates that cannot be read. It connects nowhere."""
+    """Refuse options that a connection does not know, and certificates that cannot be read. Nothing connects."""
     if options.get("decode_responses"):
         raise ValueError("replies are bytes here: leave out decode_responses")
     made = kind(**{name: value for name, value in options.items() if name != "max_connections"})  # the pool's
@@ -120,7 +120,7 @@ _FIRST_PORT = {"cluster": 6379, "sentinel": 26379}
 
 
 def _nodes(url: str, kind: str, options: dict[str, Any]) -> tuple[list[tuple[str, int]], str]:
-    """The hosts and ports that *url* names, and its path; user, password and what follows ``?`` go into *options*."""
+    """Read the hosts and ports that *url* names, and its path. User, password and the query go into *options*."""
     rest, _, query = url.partition("://")[2].partition("?")
     location, _, path = rest.partition("/")
     credentials, _, hosts = location.rpartition("@")
@@ -134,7 +134,7 @@ def _nodes(url: str, kind: str, options: dict[str, Any]) -> tuple[list[tuple[str
 
 
 def connect_cluster(settings: Settings) -> LazyCluster:
-    """A client of a Cluster, for the URLs ``redis+cluster://…``."""
+    """Make a client of a Cluster, for the URLs ``redis+cluster://…``."""
     stated = {**_stated(settings), "socket_keepalive": True}
     options = dict(stated)
     kind = SSLConnection if settings.url.startswith("rediss") else Connection
@@ -163,21 +163,21 @@ def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
 
 
 def patience_of(settings: Settings) -> Patience:
-    """How long calls may take by *settings*."""
+    """Read the time that calls may take from *settings*."""
     return Patience(settings.budget, settings.command_timeout, settings.retries)
 
 
 def _disconnecting(client: redis.Redis) -> redis.Redis:
-    """*client*, whose connections are closed when it is dropped with its app.
+    """Let the connections of *client* be closed when it is dropped with its app.
 
-    An app is garbage in circles, in which sockets may be found before those who would close them.
+    An app is garbage in circles, where a socket may be found before the object that would close it.
     """
     weakref.finalize(client, client.connection_pool.disconnect).atexit = False
     return client
 
 
 def target_of(client: redis.Redis | RedisCluster) -> str:
-    """Names the server of a client of the app's own, without a password."""
+    """Name the server of an app's own client, without a password."""
     if isinstance(client, RedisCluster):
         return f"a client of the cluster {' '.join(sorted(client.nodes_manager.startup_nodes))}"
     pool: Any = client.connection_pool

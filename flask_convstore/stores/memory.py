@@ -37,7 +37,7 @@ _SWEEP_EVERY_MS = 60_000
 
 @dataclass(slots=True)
 class _Tokens:
-    """The receipts of a session's last writes, with the digest of each; they outlive it."""
+    """The receipts of a session's last writes, with the digest of each. They outlive the session."""
 
     owner: str | None
     ended: int = 0
@@ -46,7 +46,7 @@ class _Tokens:
     receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
 
     def remember(self, token: str, receipt: Receipt, digest: str, most: int) -> None:
-        """Keep what a write was told. Now and then those before the last *most* are dropped, as the servers do."""
+        """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do."""
         self.writes += 1
         self.receipts[token] = receipt, digest, self.writes
         if self.writes > most and self.writes % math.ceil(most / 4) == 0:
@@ -55,12 +55,12 @@ class _Tokens:
 
 
 class MemoryStore:
-    """A ``Store`` in a dict, under one lock; its methods are those of ``Store``.
+    """A ``Store`` in a dict, under one lock. See there for its methods.
 
     A write changes a copy of the session, which takes its place when all went well.
 
     Args:
-        limits: How long sessions live, and how large they may get.
+        limits: Lifetimes and sizes of sessions.
         clock: The time in milliseconds since 1970.
     """
 
@@ -76,7 +76,7 @@ class MemoryStore:
         self._sweep_time = 0
 
     def apply(self, command: Command, *, in_place: bool = False) -> Receipt:
-        """See ``Store.apply``; *in_place* it was done before, with success: nothing is checked, nor copied."""
+        """Do as ``Store.apply``. *in_place* is for a command that was done before: nothing is checked, nor copied."""
         with self._lock:
             now = self._clock()
             self._sweep(now)
@@ -91,7 +91,7 @@ class MemoryStore:
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
-        """See ``Store.begin``, and ``apply``."""
+        """Do as ``Store.begin``. *in_place* as in ``apply``."""
         with self._lock:
             now = self._clock()
             self._sweep(now)
@@ -117,20 +117,20 @@ class MemoryStore:
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
         with self._lock:
-            now = self._clock()
-            there = [(key, self._visible(key, ANY, now)) for key in self._sessions]
-            own = [key for key, session in there if session and owner in (ANY, session.owner)]
-            # The order tells where to go on, whatever has come or gone since.
-            order = sorted(((self._sessions[key].active_at_ms, key) for key in own), reverse=newest_first)
+            order = self._by_activity(owner, self._clock(), newest_first=newest_first)
             if cursor:
-                active, _, key = cursor.partition(" ")
-                if not active.isdecimal():
-                    raise InvalidInput("this is no cursor of ours", "cursor")
-                last = int(active), key
+                # The order alone tells where to go on, whatever has come or gone since.
+                last = _place_of(cursor)
                 order = [place for place in order if (place < last if newest_first else place > last)]
             shown = order[:limit]
             summaries = [self._sessions[key].summary() for _, key in shown]
             return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(order) > limit else None)
+
+    def _by_activity(self, owner: Owner, now: int, *, newest_first: bool = False) -> list[tuple[int, str]]:
+        """List the last activity and the id of each session of *owner*, in order."""
+        there = [session for key in self._sessions if (session := self._visible(key, ANY, now))]
+        own = [session for session in there if owner in (ANY, session.owner)]
+        return sorted(((session.active_at_ms, session.session_id) for session in own), reverse=newest_first)
 
     def link(self, command: LinkAlias) -> str | None:
         with self._lock:
@@ -202,10 +202,10 @@ class MemoryStore:
         return About("memory", None, "primary")
 
     def close(self) -> None:
-        """Nothing to give up: the sessions stay."""
+        """Do nothing. The sessions stay."""
 
     def keep(self, session_id: str, until_ms: int) -> None:
-        """Let a session live until then at least, if it was not deleted."""
+        """Let a session live at least until then, if it was not deleted."""
         with self._lock:
             session = self._sessions.get(session_id)
             if session:
@@ -251,17 +251,16 @@ class MemoryStore:
         return new_session(command, owner, ended_at_ms, now)
 
     def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
-        """Make room for one more session of *owner*, if there may be so many only; *spared* stays."""
-        if owner is None:
-            return
+        """Make room for one more session of *owner*, where their number is limited. The session *spared* stays."""
         most = self._limits.max_sessions
-        own = [key for key in self._sessions if (there := self._visible(key, ANY, now)) and there.owner == owner]
-        if not most or len(own) < most:
+        if owner is None or not most:
             return
-        oldest = sorted((key for key in own if key != spared), key=lambda key: self._sessions[key].active_at_ms)
-        if not self._limits.evict or len(oldest) < len(own) - most + 1:
+        own = [key for _, key in self._by_activity(owner, now)]
+        surplus = max(0, len(own) - most + 1)
+        evictable = [key for key in own if key != spared] if self._limits.evict else []
+        if len(evictable) < surplus:
             raise TooManySessions(most)
-        for key in oldest[: len(own) - most + 1]:
+        for key in evictable[:surplus]:
             self.apply(Delete(session_id=key, owner=owner))
 
     def _begin_again(self, command: BeginTurn, receipt: Receipt, session: StoredSession | None, now: int) -> Begun:
@@ -287,12 +286,12 @@ class MemoryStore:
         tokens.expires = session.expires_at_ms + self._limits.tombstone_ms
 
     def _tokens_of(self, session_id: str, now: int) -> _Tokens | None:
-        """The tokens of a session, which outlive it; None where there are none, or none any more."""
+        """Get the tokens of a session, which outlive it. None where there are none, or none any more."""
         tokens = self._tokens.get(session_id)
         return tokens if tokens and tokens.expires > now else None
 
     def _repeated(self, command: Write, session: StoredSession | None, now: int) -> Receipt | None:
-        """The first receipt of a write whose token is known; None: it is new."""
+        """Find the first receipt of a write whose token is known. None if the token is new."""
         tokens = self._tokens_of(command.session_id, now)
         known = tokens and tokens.receipts.get(command.token)
         if not tokens or not known:
@@ -317,7 +316,7 @@ class MemoryStore:
             tokens.remember(token, receipt, command.digest, self._limits.max_tokens)
 
     def _sweep(self, now: int) -> None:
-        """Forget what has expired: every minute, and each time the number of entries has doubled."""
+        """Forget what has expired, every minute, and each time the number of entries has doubled."""
         if now < self._sweep_time and len(self._tokens) < self._sweep_at:
             return
         self._sweep_time = now + _SWEEP_EVERY_MS
@@ -326,6 +325,13 @@ class MemoryStore:
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
+
+
+def _place_of(cursor: str) -> tuple[int, str]:
+    active, _, session_id = cursor.partition(" ")
+    if not active.isdecimal():
+        raise InvalidInput("this is no cursor of ours", "cursor")
+    return int(active), session_id
 
 
 def _snapshot(session: StoredSession, last: int | None) -> Snapshot:

@@ -1,7 +1,7 @@
-"""What every store does, in the domain's words.
+"""The interface of every store, in the domain's words.
 
-A store keeps sessions as text it never looks into. The readable reference is ``MemoryStore``; every other store answers
-as it does, and a store may stand around another one (measuring, a circuit, a journal).
+A store keeps sessions as text and never looks into it. The readable reference is ``MemoryStore``. Every other store answers
+as it does. A store may stand around another one (signals, a circuit breaker, a journal).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ class Store(Protocol):
     """Sessions of one application. Safe to use from several threads."""
 
     def apply(self, command: Command) -> Receipt:
-        """Do one write, all or nothing, and once: a known token changes nothing and gets the first receipt.
+        """Do one write, all or nothing, and once. A known token changes nothing and gets the first receipt.
 
         Raises:
-            SessionNotFound: None for this owner; only a ``Save`` that does not merge creates one.
-            SessionExists: There is one, where only a new one was wanted.
-            Forbidden: Another owner shares it, but not for this; nothing was written.
-            MessageNotFound: No such message; nothing was written.
-            SessionMoved: Messages for one whose conversation goes on elsewhere; nothing was written.
-            ConflictError: What the command relies on has changed; nothing was written.
-            TokenReused: The token came before with another digest; nothing was written.
-            TooLarge: A limit would be passed; nothing was written.
-            TurnLost: The turn to commit or to renew has been taken over; nothing was written.
-            CorruptValue: The stored session is not whole; nothing was written.
-            StoreUnavailable: No answer in time; the command may be applied again as it is.
+            SessionNotFound: This owner has no such session. Only a ``Put``, or a ``Merge`` that says so, creates one.
+            SessionExists: There is one, and only a new one was wanted. Nothing was written.
+            Forbidden: Another owner shares it, but not for this. Nothing was written.
+            MessageNotFound: No such message. Nothing was written.
+            SessionMoved: Messages for a conversation that continues in another session. Nothing was written.
+            ConflictError: Something that the command relies on has changed. Nothing was written.
+            TokenReused: The token came before with another digest. Nothing was written.
+            TooLarge: A limit would be passed. Nothing was written.
+            TurnLost: The turn to commit or to renew has been taken over. Nothing was written.
+            CorruptValue: The stored session is not whole. Nothing was written.
+            StoreUnavailable: No answer in time. The command may be applied again as it is.
         """
         ...
 
@@ -39,9 +39,9 @@ class Store(Protocol):
         """Add a message, take the turn, and read the session, all at one moment and once.
 
         Raises:
-            TurnInProgress: Somebody has the turn; nothing was written.
-            SessionMoved: The conversation goes on in another session; nothing was written.
-            TurnLost: The token is known, its turn was not ended, and others have written since.
+            TurnInProgress: Another attempt has the turn. Nothing was written.
+            SessionMoved: The conversation goes on in another session. Nothing was written.
+            TurnLost: The token is known, its turn was not ended, and others have written since. Nothing was written.
             SessionNotFound, ConflictError, TokenReused, TooLarge, CorruptValue, StoreUnavailable: As ``apply``.
         """
         ...
@@ -49,57 +49,57 @@ class Store(Protocol):
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
-        """The session with its *last* messages (None: all), read at one moment; None if there is none for this owner.
+        """Read a session with its *last* messages (None: all), at one moment. None if this owner has no such session.
 
-        Moves the lifetime, if that *is_interaction*.
+        It moves the lifetime if it *is_interaction*.
         """
         ...
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
-        """Sessions of *owner*, by their last interaction to within a minute, from *cursor* on; ``ANY``: all, in any order.
+        """List sessions of *owner* from *cursor* on, by last interaction to within a minute. ``ANY``: all, in any order.
 
-        What becomes active meanwhile may come twice, and oldest first, at least once. A page may be short of *limit*, or
-        empty, before the last one.
+        A session that becomes active meanwhile may come twice. Oldest first, it comes at least once. A page may be short of
+        *limit*, or empty, before the last one.
         """
         ...
 
     def link(self, command: LinkAlias) -> str | None:
-        """Do it, or not; where the alias leads now, None: to nothing."""
+        """Link an alias, if it leads where the command expects. Return the id to which it leads now (None: to nothing)."""
         ...
 
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
-        """Where *alias* leads, None: to nothing. It lives for *lifetime_ms* from now, if that is longer than it does."""
+        """Return the id to which *alias* leads (None: to nothing). It lives at least *lifetime_ms* from now."""
         ...
 
     def spend(self, owner: str, most: int) -> int:
-        """Take one of *most* turns a minute that *owner* may begin: 0; or for how many milliseconds to wait for one."""
+        """Take one of *most* turns a minute that *owner* may begin. Return 0, or the milliseconds until one is free."""
         ...
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        """How long the turn in progress is leased from now; 0 or less if there is none.
+        """Return the milliseconds that are left of the lease of the turn in progress. 0 or less if there is none.
 
         Raises:
-            SessionNotFound: None for this owner.
+            SessionNotFound: This owner has no such session.
         """
         ...
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        """Up to *limit* messages, the newest of those with a seq below *before* (None: of all); None if there is no session.
+        """Read up to *limit* messages, the newest with a seq below *before* (None: of all). None if there is no session.
 
-        Moves the lifetime.
+        It moves the lifetime.
         """
         ...
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
-        """Whether a session that is not there any more was there for this owner, within a day of its end."""
+        """Tell whether this owner had a session that has ended within the last day."""
         ...
 
     def ping(self) -> float:
-        """How many milliseconds an answer takes; StoreUnavailable if none comes."""
+        """Measure how many milliseconds an answer takes. StoreUnavailable if none comes."""
         ...
 
     def about(self) -> About:
-        """What it says of itself."""
+        """Ask the server about itself."""
         ...
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Store(Protocol):
 
 
 def pages(store: Store, owner: Owner, cursor: str | None = None, *, newest_first: bool = False) -> Iterator[Page]:
-    """All pages from *cursor* on, each when the one before has been used; a session may come twice."""
+    """Iterate over the pages from *cursor* on. Each is read when it is asked for. A session may come twice."""
     while True:
         page = store.page(owner, cursor, newest_first=newest_first)
         yield page
@@ -121,7 +121,7 @@ _T = TypeVar("_T")
 
 
 class StoreAround:
-    """A store around a store: every call goes through ``_call``, where others see or stop it."""
+    """A store around a store. Every call goes through ``_call``, where a subclass sees or stops it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""A store around a store that tells of every write. What it tells is done already."""
+"""A store around a store that sends a signal for every write, after it is done."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .collisions import CollisionLog
 
 
 class ObservedStore(StoreAround):
-    """A ``Store``; its methods are those of ``Store``.
+    """A ``Store``. See there for its methods.
 
     Args:
         send: Sends a signal.
@@ -43,8 +43,8 @@ class ObservedStore(StoreAround):
         receipt = self._store.apply(command)
         if isinstance(command, Harmless):
             return receipt
-        # A token that nobody else knows is known already when an answer was lost and the write repeated below. A turn's end
-        # is its own attempt's, and told when that hears of it.
+        # A token that nobody else knows was seen before only if an answer was lost, and the write was repeated by the stores
+        # below. The end of a turn belongs to its own attempt, and is told when that attempt hears of it.
         is_ended_turn = isinstance(command, (CommitTurn, MoveConversation))
         is_first = not receipt.repeated or not command.digest or is_ended_turn
         if is_first:

@@ -540,11 +540,11 @@ def test_a_session_with_its_last_messages_can_be_changed_too(conversations: Plai
     conversations.save_session("s", session)
     assert get(conversations) == {"a": 2, "history": list(range(11))}
     session["history"][0] = "x"
-    with pytest.raises(InvalidInput, match="load all"):
+    with pytest.raises(InvalidInput, match="Load all"):
         conversations.save_session("s", session)
     for kept in (2, 0):
         session["history"] = session["history"][11 - kept :]
-        with pytest.raises(InvalidInput, match="load all"):
+        with pytest.raises(InvalidInput, match="Load all"):
             conversations.save_session("s", session)
     assert get(conversations)["history"] == list(range(11))
 

@@ -600,7 +600,7 @@ def test_what_neither_takes_is_told_with_both_reasons(host: Host, monkeypatch: p
 
     host.switch.written = None
     monkeypatch.setattr(host.journals[0], "writing", full)
-    with pytest.raises(StoreUnavailable, match="away; the journal is full") as caught:
+    with pytest.raises(StoreUnavailable, match=r"away\. The journal is full") as caught:
         host.workers[0].apply(start("s", "a"))
     assert (caught.value.written, caught.value.is_down) == (None, True)
 

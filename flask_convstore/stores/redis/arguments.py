@@ -1,4 +1,4 @@
-"""Commands > what scripts and plain commands are given: names in keys, arguments behind those that every write has."""
+"""Conversion of commands to the keys and arguments of scripts."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~:/@+=,-]+").fullmatch
 
 
 def in_key(name: str) -> str:
-    """A session's id, an owner's or an alias's name as keys have it: no name reaches into another's keys."""
+    """Encode a session's id, an owner's or an alias's name for a key, so that no name reaches into another's keys."""
     return name if _PLAIN(name) else quote(name, safe=":/@+=,")
 
 
 def session_key(prefix: str, session_id: str) -> str:
-    """The key of a session's hash."""
+    """Make the key of a session's hash."""
     return f"{prefix}{{{in_key(session_id)}}}"
 
 
 def alias_text(alias: Alias) -> str:
-    """An alias as keys have it: the first colon parts its owner from its name."""
+    """Encode an alias for a key. The first colon parts its owner from its name."""
     return f"{quote(alias.owner or '', safe='')}:{in_key(alias.name)}"
 
 
 def alias_of(text: str) -> Alias:
-    """The alias that keys have as *text*."""
+    """Decode the alias that a key holds as *text*."""
     owner, _, name = text.partition(":")
     return Alias(unquote(owner) or None, unquote(name))
 
 
 def owner_argument(owner: Owner) -> str:
-    """Who asks, as scripts have it."""
+    """Encode the owner who asks for a script."""
     return "*" if owner is ANY else "" if owner is None else f"={owner}"
 
 
 def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
-    """What is read of a session, besides what its script replies."""
-    if last == 0:  # LRANGE -0 -1 would be everything
+    """Make the commands that read a session, behind its script in one transaction."""
+    if last == 0:  # LRANGE -0 -1 reads everything
         return [("HGETALL", keys[0])]
     return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
 
 
 def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:
-    """The script for a command without a token, its arguments behind the lifetimes, and whether it writes app data."""
+    """Choose the script for a command without a token, and its arguments. The third value: it writes app data."""
     if isinstance(command, Share):
         return "share", [command.name, command.role or ""], True
     if isinstance(command, RenewTurn):
@@ -77,14 +77,14 @@ def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:
 
 
 def beginning(command: BeginTurn) -> list[Argument]:
-    """The arguments of ``begin_turn`` behind those that every write has."""
+    """Make the arguments of ``begin_turn`` behind those that every write has."""
     head: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.attempt]
     head += (_first_title(command), _usage(command))
     return [*head, command.element] if command.element else head
 
 
 def writing(command: Write, *, is_placed: bool = True) -> tuple[str, list[Argument]]:
-    """The script for a write, and its arguments behind those that every write has.
+    """Choose the script for a write, and its arguments behind those that every write has.
 
     Args:
         is_placed: The owner has a place for a session that may have to be created.
@@ -148,7 +148,7 @@ _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
 
 
 def _first_title(command: Put | Merge | Append | BeginTurn) -> str:
-    """A title for a session that has none, as ``_facts.lua`` has it."""
+    """Encode a title for a session that has none, as ``_facts.lua`` has it."""
     return f"?{command.first_title}" if command.first_title else ""
 
 

@@ -1,4 +1,4 @@
-"""Calls to a Redis server: scripts with a nonce, what is read with them, Redis's errors as ours. Knows no session."""
+"""Calls to a Redis server: scripts with a nonce, reads with them, retries, and Redis's errors as ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Call(NamedTuple):
     """A script with its keys, and its arguments after the nonce.
 
     Attributes:
-        writes: Whether it may write something of the app's; what only moves a lifetime or a lease does not.
+        writes: The script may write app data. A script that only moves a lifetime or a lease does not.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a call may take in all, and how often it is repeated when a failure may pass. Seconds.
+    """Time limits of a call in seconds, and the number of its retries when a failure may pass.
 
     Attributes:
-        budget: From its beginning to its end, by the wall clock, whatever happens.
-        timeout: For each answer.
+        budget: Limit of the whole call by the wall clock, whatever happens.
+        timeout: Limit for each answer.
     """
 
     budget: float = 5.0
@@ -59,25 +59,27 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What an acknowledged write is worth: ``primary`` (the server has it), ``fsync`` (its disk has it too), ``replicas:n``
-    (so many replicas have it too). docs/servers.md says what each survives.
+    """The worth of an acknowledged write.
+
+    ``primary``: the server has it. ``fsync``: its disk has it too. ``replicas:n``: so many replicas have it too.
+    docs/servers.md says what each level survives.
     """
 
     level: str = "primary"
 
     @property
     def replicas(self) -> int:
-        """How many must have confirmed a write; 0: none need to."""
+        """Number of replicas that must have confirmed a write."""
         kind, _, count = self.level.partition(":")
         return int(count) if kind == "replicas" else 0
 
 
-_pack: Any = hiredis.pack_command  # says itself that it takes one argument only
+_pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
 
 PATIENCE = Patience()
 PRIMARY = Durability()
 
-_jitter = random.SystemRandom()  # no state: forked workers do not wait alike, and no sequence of the app's is disturbed
+_jitter = random.SystemRandom()  # without a state that forked workers would share, or that the app relies on
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -85,39 +87,39 @@ _LONGEST_PAUSE = 1.0
 class Calls:
     """Calls over the connections of a redis-py client that gives back bytes. It connects when it is first used.
 
-    Its command layer is left out: it takes as long as the server does. A call is packed, sent and read here, and repeated
-    here, within a budget: repeating writes is safe, because each carries a token that its script checks.
+    redis-py's command layer is left out, since it takes as long as the server does. A call is packed, sent, read and
+    repeated here, within a budget. Repeating writes is safe, because each carries a token that its script checks.
     """
 
     def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
         self._replicas = durability.replicas
         self._is_verified = durability.level != "fsync"
-        self._client = client  # ours is disconnected when nobody has it any more
+        self._client = client  # held, since a client of ours is disconnected when it is garbage
         self._pool: Any = client.connection_pool
         self._patience = patience
 
     def command(self, *command: Argument) -> Any:
-        """The reply of one plain command."""
+        """Send one plain command. Return its reply."""
         (reply,) = self._acknowledged([command], str(command[0]), False, self._deadline())
         return _raised(reply, str(command[0]), writes=False)
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        """The replies of several plain commands, in one round trip but not at one moment; errors as values."""
+        """Send several plain commands in one round trip, not at one moment. Return the replies, with errors as values."""
         return self._acknowledged(commands, str(commands[0][0]), False, self._deadline())
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
-        """Some of all keys that fit *pattern*, and where the next ones begin; None: there are no more."""
+        """Find some of the keys that fit *pattern*. Return them behind the next cursor (None: there are no more)."""
         position, keys = self.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", count)
         return (str(int(position)) if int(position) else None), keys
 
     def close(self) -> None:
-        """Give up the connections; the next call opens new ones."""
+        """Give up the connections. The next call opens new ones."""
         self._pool.disconnect()
 
     def call(self, call: Call, queries: Sequence[Sequence[Argument]] = ()) -> Any:
-        """The reply of a script; with *queries* a list of it and theirs, all of one moment. One round trip.
+        """Run a script in one round trip. Return its reply, or with *queries* a list of all replies, of one moment.
 
-        A server that does not know the script yet is sent its text. The nonce tells that the reply is that of this call.
+        A server that does not know the script yet is sent its text. The nonce shows that the reply belongs to this call.
         """
         nonce = os.urandom(8)
         deadline = self._deadline()
@@ -134,9 +136,9 @@ class Calls:
         return replies if queries else replies[0]
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
-        """The reply of *call*, which the server does behind *first*, in the same round trip.
+        """Run *call* behind *first*, in the same round trip. Return the reply of *call*.
 
-        Unless *is_first_known* to the server, it is sent the text of *first*: were it not known, it would be done later.
+        Unless *is_first_known* to the server, the text of *first* is sent. An unknown script would run later than *call*.
         """
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
@@ -152,12 +154,12 @@ class Calls:
         self._check_nonce(call, nonce, reply)
         if isinstance(before, exceptions.RedisError):
             error = as_ours(before, first.keys[0], writes=True)
-            error.written = True  # but not told
+            error.written = True  # *call* is done
             raise error from before
         return reply
 
     def _deadline(self) -> float:
-        """When a call that begins now must have ended, whatever it takes."""
+        """Compute the moment at which a call that begins now must have ended."""
         return time.monotonic() + self._patience.budget
 
     def _replies(
@@ -167,23 +169,23 @@ class Calls:
             return self._acknowledged([command], call.keys[0], call.writes, deadline)
         commands = [("MULTI",), command, *queries, ("EXEC",)]
         *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
-        # What was refused when it was queued has spoiled the rest.
+        # A command that was refused when it was queued has spoiled the rest.
         return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
             self.close()
-            reason = "the server's reply belongs to another call; the connections were closed"
+            reason = "the server's reply belongs to another call, and the connections were closed"
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
     def _verify(self, deadline: float) -> None:
-        """Once, before the first write: that the server does what ``fsync`` promises."""
+        """Check once, before the first write, that the server does what ``fsync`` promises."""
         try:
             (reply,) = self._acknowledged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
             found = _raised(reply, "CONFIG", writes=False)
         except StoreMisconfigured as error:
             reason = (
-                f"CONVSTORE_DURABILITY=fsync cannot be verified, the server does not show its configuration ({error})"
+                f"CONVSTORE_DURABILITY=fsync cannot be verified: the server does not show its configuration ({error})"
             )
             raise StoreMisconfigured(reason) from error
         shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
@@ -196,7 +198,7 @@ class Calls:
     def _acknowledged(
         self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
     ) -> list[Any]:
-        """As ``_retried``; where a write must be on replicas they are waited for, on the connection that made it."""
+        """Send commands as ``_retried``. Where a write must be on replicas, wait for them on the connection that wrote."""
         replicas = self._replicas if writes else 0
         if not replicas:
             return self._retried(commands, key, writes, deadline)
@@ -210,13 +212,13 @@ class Calls:
         return replies
 
     def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
-        """As ``_exchange``, tried again while failures may pass and time is left."""
+        """Send commands as ``_exchange``, again and again while failures may pass and time is left."""
         lost = False
         for attempt in itertools.count():
             try:
                 replies = self._exchange(commands, deadline)
-                refusal = refusal_among(replies)
-                if refusal is None or not classify(refusal).passes or isinstance(refusal, exceptions.NoScriptError):
+                refusal = _passing_refusal(replies)
+                if refusal is None:
                     return replies
                 error = refusal
             except exceptions.RedisError as raised:
@@ -234,20 +236,20 @@ class Calls:
         raise AssertionError
 
     def _pause(self, attempt: int, failure: Failure) -> float:
-        """Exponential, with jitter; none for a connection that was found dead: the next one may be alive."""
+        """Compute the next pause: exponential, with jitter. There is none after a dead connection, as the next may live."""
         if attempt == 0 and failure.name == "connection lost":
             return 0.0
         longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
         return _jitter.uniform(0.5, 1) * longest
 
     def _exchange(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
-        """The replies to *commands*, tried once; errors of the server as values."""
+        """Send *commands* once. Return the replies, with errors of the server as values."""
         return self._over(self._pool, commands, deadline)
 
     def _over(self, pool: Any, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
-        """The replies to *commands* over one connection of *pool*.
+        """Send *commands* over one connection of *pool*.
 
-        Whatever goes wrong, a connection with replies that nobody has read is not used again.
+        Whatever goes wrong, a connection with unread replies is not used again.
         """
         DEADLINE.moment = deadline
         try:
@@ -257,11 +259,11 @@ class Calls:
         try:
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
-            # A connection of the app's own client knows redis-py's ways only.
+            # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
             replies: list[Any] = exchange(packed, len(commands), left)
             if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
-                connection.disconnect()  # a primary once: who is it now?
+                connection.disconnect()  # another server is the primary now
             return replies
         except BaseException:
             connection.disconnect()
@@ -271,7 +273,7 @@ class Calls:
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
-    """The first of *replies* that is an error, or what a transaction has answered that begins with one."""
+    """Find the first error among *replies*, or at the beginning of a transaction's replies."""
     for reply in replies:
         if isinstance(reply, exceptions.RedisError):
             return reply
@@ -280,9 +282,17 @@ def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
     return None
 
 
+def _passing_refusal(replies: Sequence[Any]) -> exceptions.RedisError | None:
+    """Find a refusal that may pass in a moment. An unknown script is none, as its text has to be sent."""
+    refusal = refusal_among(replies)
+    if refusal is None or isinstance(refusal, exceptions.NoScriptError):
+        return None
+    return refusal if classify(refusal).passes else None
+
+
 def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float) -> list[Any]:
-    """As connections of ours do it, see ``connections``."""
-    # Neither fakeredis nor redis-py's cache has a socket like it.
+    """Send commands over a connection that is not ours, as ``connections`` does over ours."""
+    # Connections of fakeredis and of redis-py's cache have no such socket.
     stated: Any = connection.socket_timeout
     sock: Any = getattr(connection, "_sock", None)
     is_short = hasattr(sock, "settimeout") and (stated is None or seconds < stated)
@@ -296,7 +306,7 @@ def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float) -> 
 
 
 def _read(connection: Any) -> Any:
-    """The next reply; an error of the server as a value."""
+    """Read the next reply. An error of the server is a value."""
     try:
         return connection.read_response(disconnect_on_error=False)
     except exceptions.ResponseError as error:
@@ -308,18 +318,18 @@ def _read(connection: Any) -> Any:
 
 
 def _wrote(replies: Sequence[Any]) -> bool:
-    """Whether a script among *replies* has written, now or the first time."""
+    """Tell whether a script among *replies* has written, now or the first time."""
     flat = [part for reply in replies for part in ([reply, *reply] if isinstance(reply, list) else [reply])]
     return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in flat)
 
 
 def _raised(reply: Any, key: str, writes: bool) -> Any:
-    """*reply*, unless it is an error."""
+    """Return *reply*. Raise it if it is an error."""
     if isinstance(reply, exceptions.RedisError):
         raise as_ours(reply, key, writes=writes) from reply
     return reply
 
 
 def _listed(replies: Any) -> list[Any]:
-    """What EXEC has answered."""
+    """Make a list of the answer of EXEC."""
     return replies if isinstance(replies, list) else [replies]

@@ -1,8 +1,8 @@
-"""Calls to a Redis or Valkey Cluster: each goes to the primary that has its slot, and follows where that moves.
+"""Calls to a Redis or Valkey Cluster. Each goes to the primary that has its slot, and follows the slot when it moves.
 
-A session's keys are one slot, so that a call about it is what it is on one server. What concerns several slots, a session
-and its owner's index, takes a round trip each. While a slot is moved or a primary fails over, calls are repeated within
-their budget: the topology is read anew, and a migrating slot is asked where it goes to.
+A session's keys lie in one slot, so that a call about it is the same as on one server. A call that concerns several slots, a
+session and its owner's index, takes a round trip each. While a slot is moved or a primary fails over, calls are repeated
+within their budget. The topology is read anew, and a migrating slot tells its next place.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .connections import DEADLINE
 from .failures import as_ours, classify
 
 _RETRIES = 1000
-"""The budget ends them: a fail-over takes longer than a few."""
+"""Retries end with the budget, since a fail-over takes longer than a few of them."""
 
 _HOPS = 16
-"""How often one attempt follows a slot: as often as Redis's own clients do."""
+"""Times that one attempt follows a slot, as many as in Redis's own clients."""
 
 
 class LazyCluster:
-    """A cluster client that is made, and connects, when it is first used."""
+    """A cluster client that is made and connects when it is first used."""
 
     def __init__(self, make: Callable[[], RedisCluster]) -> None:
         self._make = make
@@ -40,7 +40,7 @@ class LazyCluster:
         self._generation = 0
 
     def get(self, deadline: float = math.inf) -> tuple[Any, int]:
-        """The client, and which of its topologies is known.
+        """Return the client and the number of its known topology.
 
         Raises:
             RedisError: No node answers.
@@ -52,7 +52,7 @@ class LazyCluster:
         return self._cluster, self._generation
 
     def learn(self, seen: int, deadline: float) -> None:
-        """Read the topology anew, unless somebody has since the one that was *seen*."""
+        """Read the topology anew, unless another thread has read it since the one that was *seen*."""
         cluster, _ = self.get(deadline)
         with self._asking(deadline):
             if self._generation == seen:
@@ -61,14 +61,14 @@ class LazyCluster:
 
     @contextlib.contextmanager
     def _asking(self, deadline: float) -> Iterator[None]:
-        """Nobody else asks for the topology meanwhile, and it has ended in time."""
+        """Keep other threads from asking for the topology meanwhile, and end in time."""
         if not self._lock.acquire(timeout=min(threading.TIMEOUT_MAX, max(0, deadline - time.monotonic()))):
             raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
         try:
             with DEADLINE.of(deadline):
                 yield
         except exceptions.RedisClusterException as error:
-            # It is no RedisError, whatever the cause.
+            # redis-py's error is no RedisError, whatever its cause.
             raise exceptions.ConnectionError(f"Error connecting to any node of the cluster ({error})") from error
         finally:
             self._lock.release()
@@ -90,7 +90,7 @@ class ClusterCalls(Calls):
         self._lazy = cluster
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        """One trip to each node; what has moved meanwhile is asked for again, one by one."""
+        """Send commands in one trip to each node. Those whose slot has moved are sent again, one by one."""
         found: dict[int, Any] = {}
         deadline = self._deadline()
         with contextlib.suppress(exceptions.RedisError):
@@ -103,11 +103,8 @@ class ClusterCalls(Calls):
                 pool = cluster.get_redis_connection(node).connection_pool
                 replies = self._over(pool, [commands[number] for number in numbers], deadline)
                 found.update(zip(numbers, replies, strict=True))
-        moved = (
-            exceptions.AskError,
-            exceptions.TryAgainError,
-            exceptions.ClusterDownError,
-        )  # MovedError is an AskError
+        # In redis-py a MovedError is an AskError.
+        moved = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
         for number, command in enumerate(commands):
             if number not in found or isinstance(found[number], moved):
                 (found[number],) = self._acknowledged([command], str(command[0]), False, deadline)
@@ -118,7 +115,7 @@ class ClusterCalls(Calls):
         return self.call(call)
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
-        """One primary after the other: the cursor says which, and where in it. If that is none any more, all begin anew."""
+        """Scan one primary after the other. The cursor names the primary and the place in it. A lost primary begins anew."""
         deadline = self._deadline()
         for attempt in itertools.count():
             try:
@@ -135,7 +132,7 @@ class ClusterCalls(Calls):
         self._lazy.close()
 
     def _scan(self, cursor: str | None, options: Sequence[Argument], deadline: float) -> tuple[str | None, list[bytes]]:
-        """As ``scan``, tried once."""
+        """Scan once, without a retry."""
         name, _, position = (cursor or " 0").rpartition(" ")
         cluster, seen = self._lazy.get(deadline)
         nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
@@ -168,20 +165,21 @@ class ClusterCalls(Calls):
             try:
                 replies = self._over(pool, [("ASKING",), *commands] if asked else commands, deadline)
             except (exceptions.ConnectionError, exceptions.TimeoutError):
-                with contextlib.suppress(exceptions.RedisError):  # it may have been written, whoever answers now
-                    self._lazy.learn(seen, deadline)  # it may have failed over; what was sent is repeated by the caller
+                # The primary may have failed over. The caller repeats the commands, which may have been done.
+                with contextlib.suppress(exceptions.RedisError):
+                    self._lazy.learn(seen, deadline)
                 raise
             replies = replies[1:] if asked else replies
             asked = None
             refusal = refusal_among(replies)
-            if isinstance(refusal, exceptions.MovedError):  # which redis-py takes for a kind of AskError
+            if isinstance(refusal, exceptions.MovedError):
                 self._lazy.learn(seen, deadline)
                 cluster, seen = self._lazy.get(deadline)
                 continue
             if not isinstance(refusal, exceptions.AskError):
                 return replies
             asked = cluster.get_node(host=refusal.host, port=refusal.port)
-            if asked is None or len(commands) > 1:  # in a transaction each command would have to ask
+            if asked is None or len(commands) > 1:  # in a transaction each command needs its own ASKING
                 raise exceptions.TryAgainError("the slot is being moved")
         raise exceptions.TryAgainError("the slot moves on and on")
 
@@ -194,7 +192,7 @@ class ClusterCalls(Calls):
 
 
 def _key_of(commands: Sequence[Sequence[Argument]]) -> str | None:
-    """The first key of *commands*, all of which are of one slot; None if there is none."""
+    """Find the first key of *commands*, all of which belong to one slot. None if there is no key."""
     for command in commands:
         if command[0] in ("EVALSHA", "EVAL"):
             return str(command[3])

@@ -1,11 +1,12 @@
-"""Connections that take no longer than the call they are made for has left, and no longer than the server does.
+"""Connections that keep to the deadline of their call, and that add little to the server's time.
 
 redis-py makes a connection inside ``pool.get_connection()``, asks Sentinels for the primary there, and reads a Cluster's
-topology over connections of its own. The thread tells its deadline before, and they look at it: a connection that exists
-costs nothing.
+topology over connections of its own. The thread states its deadline before, and a new connection looks at it. A connection
+that exists costs nothing.
 
-Around a small call redis-py's layers take more time than the server. What it is best at, finding a server, TLS, logging in,
-replies, is left to it; lending a connection and sending over one are done here (figures: docs/performance.md).
+Around a small call redis-py's layers take more time than the server. Finding a server, TLS, logging in and parsing
+replies are left to redis-py. Lending a connection and sending over it are done here. docs/performance.md has the
+figures.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SHORTEST = 0.001
 
 
 class Deadline(threading.local):
-    """When what this thread is doing must have ended, by ``time.monotonic``."""
+    """The moment by ``time.monotonic`` at which this thread's call must have ended."""
 
     moment = math.inf
 
@@ -42,7 +43,7 @@ class Deadline(threading.local):
             self.moment = math.inf
 
     def at_most(self, seconds: float | None) -> float | None:
-        """*seconds*, or what is left."""
+        """Limit *seconds* to the time that is left."""
         left = self.moment - time.monotonic()
         if left == math.inf:
             return seconds
@@ -55,7 +56,7 @@ _STATED: Any = AbstractConnection.socket_connect_timeout
 
 
 class _InTime:
-    """Mixed into a class of connections of redis-py's."""
+    """Mixin for a class of redis-py's connections."""
 
     _sock: Any
     _parser: Any
@@ -85,14 +86,14 @@ class _InTime:
         self._sock.settimeout(self.socket_timeout)
 
     def send_command(self, *command: Any, **options: Any) -> None:
-        """What redis-py asks by itself: where a primary is. ``Calls`` packs its commands, and does not come by here."""
+        """Send a command of redis-py's own, such as the question for a primary. ``Calls`` packs its commands itself."""
         if self._sock:
             self._parser.until, self._parser.limit = DEADLINE.moment, DEADLINE.at_most(self.socket_timeout)
             self._sock.settimeout(self._parser.limit)
         super().send_command(*command, **options)  # type: ignore[misc]
 
     def is_ready(self) -> bool:
-        """Connected, and with nothing to read, which would be a reply that nobody has read, or the end."""
+        """Tell whether it is connected with nothing to read, which would be an unread reply, or the end."""
         poll = self._poll
         if self._sock is None or poll is None:
             return False
@@ -102,13 +103,13 @@ class _InTime:
         super().set_parser(_parser_in_time(parser_class))  # type: ignore[misc]
 
     def exchange(self, packed: bytes, count: int, seconds: float | None = None) -> list[Any]:
-        """Send *packed* commands, and read so many replies; errors of the server as values.
+        """Send *packed* commands, and read so many replies. Errors of the server are values.
 
         Args:
-            seconds: How long all of it may take, however often something comes; None: each step as long as stated.
+            seconds: Limit of the whole exchange. None: each step has the stated limit.
 
         Raises:
-            RedisError: There are none; it is not to be used again.
+            RedisError: No replies came. The connection must not be used again.
         """
         stated, parser = self.socket_timeout, self._parser
         try:
@@ -132,11 +133,11 @@ class _InTime:
 
 
 class _ParserInTime:
-    """Mixed into redis-py's parser, which reads until a reply is whole: a peer that drips could make it go on and on.
+    """Mixin for redis-py's parser, which reads until a reply is whole. A peer that drips could make it read for ever.
 
     Attributes:
-        until: When the reading must have ended, by ``time.monotonic``.
-        limit: How long one step may take as the socket is set.
+        until: Moment by ``time.monotonic`` at which the reading must have ended.
+        limit: Limit of one step, to which the socket is set.
     """
 
     _sock: Any
@@ -160,7 +161,7 @@ def _parser_in_time(kind: Any) -> type[Any]:
 
 
 def _poller(sock: Any) -> Any:
-    """A function that tells whether *sock* has something to read; None where that takes more than asking the system."""
+    """Make a function that tells whether *sock* has something to read. None where the system alone cannot tell."""
     if not hasattr(select, "poll") or hasattr(sock, "pending"):
         return None
     poller = select.poll()
@@ -169,7 +170,7 @@ def _poller(sock: Any) -> Any:
 
 
 class Pool(ConnectionPool):
-    """A pool that lends connections of ``in_time`` without ado. What is unusual is done as redis-py does it."""
+    """A pool that lends connections of ``in_time`` on a short way. Unusual cases go redis-py's way."""
 
     def reset(self) -> None:
         # A thread of the parent may have held the lock when it forked, and would for ever.
@@ -187,7 +188,7 @@ class Pool(ConnectionPool):
             return self._connected(*names, **options)
         try:
             is_ready = connection.is_ready()
-        except BaseException:  # where others run meanwhile (gevent), their timeouts may end it there
+        except BaseException:  # under gevent a timeout of other code may end it there
             self.release(connection)
             raise
         if not is_ready:
@@ -196,7 +197,7 @@ class Pool(ConnectionPool):
         return connection
 
     def _connected(self, *names: Any, **options: Any) -> Any:
-        """A connection as redis-py lends it."""
+        """Lend a connection as redis-py does."""
         try:
             return super().get_connection(*names, **options)
         except (AttributeError, TypeError, OSError) as error:  # another thread has closed it meanwhile
@@ -216,7 +217,7 @@ class Pool(ConnectionPool):
 
 @cache
 def in_time(kind: type[Any]) -> type[Any]:
-    """The class of connections *kind*, whose connections look at the deadline."""
+    """Make the class of connections like *kind* that look at the deadline."""
     return type(kind.__name__, (_InTime, kind), {})
 
 

@@ -1,4 +1,4 @@
-"""Redis's failures, each of one kind, and the kind as an error of ours. The one table; each row is caused in a test.
+"""Table of Redis's failures. Each belongs to a kind, and each kind becomes an error of ours. A test causes each row.
 
 | kind          | what it means                                                          | what follows                     |
 | ------------- | ---------------------------------------------------------------------- | -------------------------------- |
@@ -20,11 +20,11 @@ Kind = Literal["ambiguous", "refused", "misconfigured", "local"]
 
 
 class Failure(NamedTuple):
-    """One row: an error of a class of redis-py's (None: any) with a part of the server's text, and what that means.
+    """A row of the table: a class of redis-py's errors (None: any), a part of the server's text, and their meaning.
 
     Attributes:
-        passes: It may pass in a moment: worth repeating.
-        is_down: Nobody answers, or nobody who could serve anything.
+        passes: It may pass in a moment, so that a retry makes sense.
+        is_down: No server answers, or none that could serve anything.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Failure(NamedTuple):
         return (self.error is None or isinstance(error, self.error)) and self.text in text
 
 
-# The first row that fits counts. redis-py has classes for some of the server's errors, and cuts off their first word; a
-# wrong password, an exhausted pool and LOADING are ConnectionErrors there, READONLY, OOM and CLUSTERDOWN are not.
+# The first row that fits counts. redis-py has classes for some of the server's errors, and cuts off their first word. There
+# a wrong password, an exhausted pool and LOADING are ConnectionErrors. READONLY, OOM and CLUSTERDOWN are not.
 FAILURES = (
     Failure("no password", None, "Authentication required", "misconfigured"),
     Failure("wrong password", exceptions.AuthenticationError, "", "misconfigured"),
@@ -81,13 +81,13 @@ _UNKNOWN = Failure("an unknown error", None, "", "ambiguous")
 
 
 def classify(error: Exception) -> Failure:
-    """The row of the table that *error* belongs to."""
+    """Find the row of the table that fits *error*."""
     text = _text(error)
     return next((failure for failure in FAILURES if failure.fits(error, text)), _UNKNOWN)
 
 
 def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> ConvstoreError:
-    """*error* of a call about *key* as ours; *writes*: it might have written."""
+    """Make an error of ours from *error*, of a call about *key*. *writes*: the call might have written."""
     text = _text(error)
     if "WRONGTYPE" in text:
         return CorruptValue(key, "it, or the key of its history or tokens, is of another type")
@@ -96,25 +96,25 @@ def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> Convstor
         what, cure = _MISCONFIGURED.get(failure.name, ("the server refuses us", _CURE))
         refused = StoreMisconfigured(f"{what} ({text}): {cure}")
         if writes and failure.name == "no permission in a script":
-            refused.written = None  # what the script did before the command that is not permitted stays done
+            refused.written = None  # the script may have written before the command that is not permitted
         return refused
-    # A refusal comes before the first write of a script, and after the check of its token: it was not done before either.
+    # A refusal comes before the first write of a script, and after the check of its token. So the write was never done.
     written = None if failure.kind == "ambiguous" and writes else False
-    reason = f"no answer from the server ({text})"
-    for sign, cause in _EVERY_TIME.items():
-        if sign in text:
-            reason += f"; if it is so every time: {cause}"
+    return StoreUnavailable(_reason(failure, error, text), written=written, is_down=failure.is_down)
+
+
+def _reason(failure: Failure, error: exceptions.RedisError, text: str) -> str:
     if failure.kind == "local":
-        reason = f"all connections of this process are in use ({text})"
-    elif failure.name == "nobody there":
-        reason = f"cannot reach the server ({text}): is it running, and is the URL right? (memory:// needs no server)"
-        if isinstance(error, exceptions.TimeoutError):
-            reason += f" {_PLAIN}"
-    elif failure.kind == "refused":
-        reason = f"the server refuses work for now ({text})"
-    elif failure is _UNKNOWN:
-        reason = f"an error that is not known here ({text})"
-    return StoreUnavailable(reason, written=written, is_down=failure.is_down)
+        return f"all connections of this process are in use ({text})"
+    if failure.name == "nobody there":
+        advice = f" {_PLAIN}" if isinstance(error, exceptions.TimeoutError) else ""
+        return f"cannot reach the server ({text}). Is it running, and is the URL right? (memory:// needs no server){advice}"
+    if failure.kind == "refused":
+        return f"the server refuses work for now ({text})"
+    if failure is _UNKNOWN:
+        return f"an unknown error ({text})"
+    causes = "".join(f". If this happens every time: {cause}" for sign, cause in _EVERY_TIME.items() if sign in text)
+    return f"no answer from the server ({text}){causes}"
 
 
 _CURE = "check the password, the permissions and the address in the URL"

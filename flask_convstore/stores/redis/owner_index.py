@@ -1,19 +1,20 @@
-"""The owner's index in Redis: which sessions there are, by their last interaction.
+"""The owner's index in Redis: the sessions of an owner, by their last interaction.
 
 | key                     | type | holds                                                                              |
 | ----------------------- | ---- | ---------------------------------------------------------------------------------- |
 | {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
 | {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
 
-It is told before a session is created, in the same round trip, and once a minute of its activity: an entry may lack its
-session, for a minute or longer, but no session its entry. A page takes out what is gone, and so do samples.
+An entry is written before its session is created, in the same round trip, and again once a minute of activity. So an
+entry may lack its session for a minute or longer, but no session lacks its entry. Pages and samples take out entries of
+gone sessions.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -33,15 +34,15 @@ _log = logging.getLogger("flask_convstore")
 _FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed", "tokens_in", "tokens_out")
 
 _GRACE_MS = 60_000
-"""A younger entry stays, though its session is not there: it may be about to be created."""
+"""A younger entry stays without its session, which may be about to be created."""
 _SHOWN, _MOST_SHOWN = 10, 1_000
-"""So many of the oldest are looked at where all places are taken; if none of them can go, so many."""
+"""Number of the oldest entries that are looked at where all places are taken, at first and if none of these can go."""
 _ATTEMPTS = 100
-"""How often a place is tried for: more often than all others can be faster by chance."""
+"""Tries for a place: more than other callers can be faster by chance."""
 _PATIENT_ATTEMPTS = 3
 _PRUNE_EVERY = 50
 _PRUNE_SAMPLE = 100
-"""Every so many creations so many entries are looked at: at half of them gone, as many leave an index as enter it."""
+"""Every so many creations so many entries are looked at. With half of them gone, as many leave an index as enter it."""
 
 
 class QuotaPlace(NamedTuple):
@@ -57,7 +58,7 @@ class RedisIndex:
     """The indexes of all owners under one prefix.
 
     Args:
-        max_age_ms: How long a session lives from its creation at most.
+        max_age_ms: Longest life of a session from its creation.
     """
 
     def __init__(self, calls: Calls, prefix: str, max_age_ms: int) -> None:
@@ -67,22 +68,22 @@ class RedisIndex:
         self._creations = 0
 
     def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0, shown: int = _SHOWN) -> Call:
-        """Tells the owner's index of a session's activity. The index lives so long from now, unless it lives longer.
+        """Make the call that tells the owner's index of a session's activity. The index lives at least so long from now.
 
-        With *most* it takes one of so many places, if one is free; else so many of the oldest are *shown*.
+        With *most* it takes one of so many places, if one is free. Else so many of the oldest are *shown*.
         """
         return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, shown))
 
     def create_in_place(
         self, place: QuotaPlace, call: Call, unplaced: Call, evict: Callable[[str], bool] | None
     ) -> Any:
-        """The reply of *call*, which may create a session, once it has its *place*: two round trips where one is free.
+        """Run *call*, which may create a session, once it has its *place*: two round trips where a place is free.
 
-        Where none is, *unplaced* does the same if no session has to be created, or is refused; else the places of those that
-        are gone are given back, then the oldest session goes that *evict* takes.
+        Where none is free, *unplaced* does the same if no session has to be created. Else the places of gone sessions
+        are given back, then the oldest session that *evict* takes is evicted.
 
         Raises:
-            TooManySessions: All are taken, and nothing can be evicted.
+            TooManySessions: All places are taken, and nothing can be evicted. Nothing was written.
         """
         index, shown = self._key(place.owner), _SHOWN
         for attempt in range(_ATTEMPTS):
@@ -113,9 +114,10 @@ class RedisIndex:
         *,
         is_patient: bool,
     ) -> int | None:
-        """How many places the *oldest* entries of an index have given back; None if they never will.
+        """Give back places of the *oldest* entries of an index. Return their number, or None if there will never be any.
 
-        Who *is_patient* evicts nothing while a session older than that has just gone: others may have made room already.
+        A caller that *is_patient* evicts nothing while an older session has just gone, since others may have made room
+        already.
         """
         found = self._summaries([(name.decode(), active) for name, active in oldest])
         pairs = list(zip(oldest, found, strict=True))
@@ -128,22 +130,17 @@ class RedisIndex:
             return len(anothers) + len(gone)
         if evict is None:
             return None
-        freed: list[tuple[bytes, int]] = []
-        for taken, (exists, summary) in pairs:
-            if len(freed) == surplus or (is_patient and not exists):
-                break
-            if summary and evict(taken[0].decode()):
-                freed.append(taken)
+        freed = list(_evicted(pairs, surplus, evict, is_patient=is_patient))
         self._unindex(index, freed, grace_ms=0)
         is_settled = all(exists for exists, _ in found)  # else some are about to be created
         return None if is_settled and not freed else len(freed)
 
     def removed(self, owner: str, session_id: str, until_ms: int) -> None:
-        """Give back the place of a session that was deleted, unless there was activity after *until_ms*, a successor's."""
+        """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
         self._unindex(self._key(owner), [(session_id.encode(), until_ms)], grace_ms=0)
 
     def create(self, entry: Call, call: Call) -> Any:
-        """The reply of *call*, which may create a session, done behind its *entry* in the same round trip."""
+        """Run *call*, which may create a session, behind its *entry* in the same round trip."""
         reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
         self._creations += 1
         if self._creations % _PRUNE_EVERY == 0:
@@ -151,7 +148,7 @@ class RedisIndex:
         return reply
 
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
-        """See ``Store.page``."""
+        """List sessions, as ``Store.page``."""
         if cursor is not None and not (
             re.fullmatch(r"(\S+ )?[0-9]{1,20}", cursor) if owner is ANY else re.fullmatch("[0-9]{1,20}", cursor)
         ):
@@ -177,7 +174,7 @@ class RedisIndex:
     def _indexed(
         self, index: str, cursor: str | None, limit: int, newest_first: bool
     ) -> tuple[list[tuple[bytes, int]], str | None]:
-        """Entries of an index, and the cursor of the next ones. Those of one millisecond are never parted."""
+        """Read entries of an index, and the cursor of the next ones. Entries of one millisecond are never parted."""
         command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
         first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor}"
         found = self._scored(command, index, first, last, "WITHSCORES", "LIMIT", 0, limit + 1)
@@ -193,7 +190,7 @@ class RedisIndex:
         return _pairs(self._calls.command(*command))
 
     def _scanned(self, cursor: str | None, limit: int) -> Page:
-        """All sessions there are: the server walks through its keys."""
+        """List all sessions. The server walks through its keys."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
         following, keys = self._calls.scan(cursor, pattern, limit)
         start = len(self._prefix) + 1
@@ -201,12 +198,12 @@ class RedisIndex:
         return Page(self._shown(found, ANY), following)
 
     def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
-        """Those of *owner*. One past its greatest age is none, also before the server has noticed."""
+        """Select the sessions of *owner*, without those past their greatest age that the server has not removed yet."""
         born_after = now_ms() - self._max_age_ms
         return [s for _, s in found if s and owner in (ANY, s.owner) and s.created_at_ms > born_after]
 
     def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
-        """Whether each session exists, and what is known of it; None if it is gone, or none of ours."""
+        """Tell whether each session exists, with its summary. The summary is None if the session is gone, or not ours."""
         if not entries:
             return []
         keys = [session_key(self._prefix, session_id) for session_id, _ in entries]
@@ -223,7 +220,7 @@ class RedisIndex:
         return found
 
     def _prune(self, index: str) -> None:
-        """Take what is gone out of a sample of an index. Done now and then, this keeps most of it alive."""
+        """Take entries of gone sessions out of a sample of an index. Done now and then, this keeps most of it alive."""
         try:
             sample = _pairs(self._calls.command("ZRANDMEMBER", index, _PRUNE_SAMPLE, "WITHSCORES"))
             found = self._summaries([(name.decode(), active) for name, active in sample])
@@ -240,8 +237,25 @@ class RedisIndex:
         self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
 
 
+def _evicted(
+    pairs: Sequence[tuple[tuple[bytes, int], tuple[bool, Summary | None]]],
+    surplus: int,
+    evict: Callable[[str], bool],
+    *,
+    is_patient: bool,
+) -> Iterator[tuple[bytes, int]]:
+    """Evict so many of the oldest sessions as are *surplus*. Give their entries."""
+    for entry, (exists, summary) in pairs:
+        has_just_gone = is_patient and not exists
+        if surplus == 0 or has_just_gone:
+            return
+        if summary and evict(entry[0].decode()):
+            surplus -= 1
+            yield entry
+
+
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:
-    """A session from its fields named ``_FIELDS``; None if it is gone, or none of ours."""
+    """Make a summary from the fields named ``_FIELDS``. None if the session is gone, or not ours."""
     *numbers, owner, title, indexed, tokens_in, tokens_out = stored
     try:
         version, created, updated, count = (int(number or "") for number in numbers)
@@ -263,7 +277,7 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
 
 
 def _pairs(replies: Sequence[Any]) -> list[tuple[bytes, int]]:
-    """Members and scores, as the server sends them in RESP2 (one after the other) or RESP3 (in pairs)."""
+    """Pair members and scores, which the server sends one after the other (RESP2) or in pairs (RESP3)."""
     in_pairs = bool(replies) and isinstance(replies[0], list)
     pairs = replies if in_pairs else zip(replies[::2], replies[1::2], strict=True)
     return [(name, int(float(score))) for name, score in pairs]

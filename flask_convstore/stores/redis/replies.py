@@ -1,16 +1,18 @@
-"""Replies > values: a script's receipt, a session that was read, or the error that a refusal becomes."""
+"""Conversion of replies to receipts, snapshots, or the errors that refusals become."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 from ...domain.clock import LATEST_MS
 from ...domain.commands import BeginTurn, Command, CommitTurn, Edit, Expecting, Merge, MoveConversation
-from ...domain.messages import NO_USAGE, Usage
+from ...domain.messages import Usage
 from ...domain.results import Receipt, Snapshot
 from ...domain.types import Alias, Shape
 from ...errors import (
     ConflictError,
+    ConvstoreError,
     CorruptValue,
     Forbidden,
     MessageNotFound,
@@ -21,6 +23,9 @@ from ...errors import (
     TooLarge,
     TurnInProgress,
     TurnLost,
+    session_too_large,
+    stored_data_too_large,
+    too_many_messages,
 )
 from .arguments import alias_of
 
@@ -28,41 +33,58 @@ _SHAPES = get_args(Shape)
 _NUMBERS = (b"version", b"created", b"updated", b"count", b"first", b"history_version")
 
 
-_TOO_LARGE = {
-    b"history": "the session would have too many messages",
-    b"data": "the data would be too large in bytes of JSON",
-    b"session": "the session would be too large in bytes of JSON",
+_DONE = (b"ok", b"repeated", b"resumed")
+_TOO_LARGE: dict[bytes, Callable[[int, int], TooLarge]] = {
+    b"history": too_many_messages,
+    b"data": stored_data_too_large,
+    b"session": session_too_large,
 }
+_BY_SESSION: dict[bytes, Callable[[str], ConvstoreError]] = {
+    b"missing": SessionNotFound,
+    b"exists": SessionExists,
+    b"forbidden": Forbidden,
+    b"lost": TurnLost,
+}
+"""The refusals that tell nothing but the session."""
 
 
 def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[str, str, str]) -> None:
-    """Raise what a script's *reply* to *command* refuses."""
+    """Raise the error for a script's *reply* to *command* (None: a read), unless the command was done."""
     word = reply[0]
-    if word in (b"ok", b"repeated", b"resumed"):
+    if word in _DONE:
         return
-    if word == b"corrupt" and reply[2] == b"history":
-        raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
-    if word == b"corrupt" and reply[2] == b"tokens":
-        raise CorruptValue(keys[2], "it holds a receipt that is not ours")
     if word == b"corrupt" or command is None:
-        raise CorruptValue(keys[0], "it is not a session of flask-convstore")
+        raise _corrupt(reply, keys)
+    if word in _BY_SESSION:
+        raise _BY_SESSION[word](command.session_id)
+    raise _refusal(command, word, reply)
+
+
+def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> ConvstoreError:
     if word == b"conflict":
-        raise _conflict(command, reply)
-    if word == b"reused" and isinstance(command, (CommitTurn, MoveConversation)):
-        raise TurnLost(command.session_id)  # another attempt has ended this turn
-    if word == b"reused":
-        raise TokenReused
+        return _conflict(command, reply)
     if word == b"too_large":
-        raise TooLarge(_TOO_LARGE[reply[2]], limit=reply[3], size=reply[4])
-    if word == b"forbidden":
-        raise Forbidden(command.session_id)
-    if word == b"gone" and isinstance(command, Edit):
-        raise MessageNotFound(command.session_id, command.seq)
+        return _TOO_LARGE[reply[2]](reply[3], reply[4])
     if word == b"busy":
-        raise TurnInProgress(command.session_id, reply[2])
+        return TurnInProgress(command.session_id, reply[2])
     if word == b"moved":
-        raise SessionMoved(command.session_id, reply[2].decode())
-    raise {b"missing": SessionNotFound, b"exists": SessionExists, b"lost": TurnLost}[word](command.session_id)
+        return SessionMoved(command.session_id, reply[2].decode())
+    if isinstance(command, Edit) and word == b"gone":
+        return MessageNotFound(command.session_id, command.seq)
+    assert word == b"reused", word
+    # The token of a turn's end is known with another digest if another attempt has ended the turn.
+    is_end_of_turn = isinstance(command, (CommitTurn, MoveConversation))
+    return TurnLost(command.session_id) if is_end_of_turn else TokenReused()
+
+
+def _corrupt(reply: list[Any], keys: tuple[str, str, str]) -> CorruptValue:
+    session, history, tokens = keys
+    part = reply[2] if reply[0] == b"corrupt" else b"session"
+    if part == b"history":
+        return CorruptValue(history, f"it does not hold the number of messages that {session} counts")
+    if part == b"tokens":
+        return CorruptValue(tokens, "it holds a receipt that is not ours")
+    return CorruptValue(session, "it is not a session of flask-convstore")
 
 
 def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
@@ -83,7 +105,7 @@ def receipt_of(reply: list[Any], level: str) -> Receipt:
 
 
 def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receipt:
-    """The receipt *kept* under a token: ``version first_seq at history_version_before lifetime digest``."""
+    """Read the receipt *kept* under a token: ``version first_seq at history_version_before lifetime digest``."""
     try:
         version, first_seq, at, history_version, lifetime = map(int, kept.split(b" ", 5)[:5])
     except ValueError:
@@ -95,7 +117,7 @@ def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receip
 def snapshot_of(
     session_id: str, keys: tuple[str, str, str], found: list[Any], last: int | None, expires_at_ms: int
 ) -> Snapshot:
-    """A session from the replies to ``reading``."""
+    """Make a snapshot from the replies to ``reading``."""
     flat, *lists = found
     elements = lists[0] if lists else []
     # A connection of the app's own client may give a dict.
@@ -104,9 +126,7 @@ def snapshot_of(
         fields, aliases, shared = _prefixed(stored)
         version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
         shape = stored[b"shape"].decode()
-        title = stored[b"title"].decode() if b"title" in stored else None
-        own_ttl = stored.get(b"ttl", b"")
-        usage = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"])) if b"tokens_in" in stored else NO_USAGE
+        optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
     if shape not in _SHAPES or not 0 < created < LATEST_MS > updated:
@@ -120,7 +140,6 @@ def snapshot_of(
         created_at_ms=created,
         updated_at_ms=updated,
         expires_at_ms=expires_at_ms,
-        title=title,
         fields=fields,
         elements=elements,
         first_seq=first,
@@ -128,17 +147,30 @@ def snapshot_of(
         history_version=history_version,
         key=keys[0],
         history_key=keys[1],
-        owner=stored[b"owner"].decode()[1:] if b"owner" in stored else None,
-        own_ttl_ms=int(own_ttl) if own_ttl.isdigit() else None,
-        moved_to=stored[b"moved_to"].decode() if b"moved_to" in stored else None,
         aliases=tuple(sorted(aliases, key=Alias.sort_key)) if aliases else (),
-        usage=usage,
         shared=shared,
+        **optional,
     )
 
 
+def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
+    """Read the facts that not every session has."""
+    facts: dict[str, Any] = {}
+    if b"owner" in stored:
+        facts["owner"] = stored[b"owner"].decode()[1:]
+    if b"title" in stored:
+        facts["title"] = stored[b"title"].decode()
+    if stored.get(b"ttl", b"").isdigit():
+        facts["own_ttl_ms"] = int(stored[b"ttl"])
+    if b"moved_to" in stored:
+        facts["moved_to"] = stored[b"moved_to"].decode()
+    if b"tokens_in" in stored:
+        facts["usage"] = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"]))
+    return facts
+
+
 def _prefixed(stored: dict[bytes, Any]) -> tuple[dict[str, bytes], list[Alias], dict[str, Any]]:
-    """What names with a prefix hold: the data fields, the aliases that lead here, the roles of other owners."""
+    """Read the fields of a hash with a prefix: the data fields, the aliases that lead here, the roles of other owners."""
     fields: dict[str, bytes] = {}
     aliases: list[Alias] = []
     shared: dict[str, Any] = {}

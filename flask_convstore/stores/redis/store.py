@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey: where they lie, and which calls read and write them.
+"""Sessions in Redis or Valkey: their keys, and the calls that read and write them.
 
 | key                    | type | holds                                                                                     |
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
@@ -11,12 +11,13 @@
 | {prefix}{<id>}:tokens  | hash | t:<token> = receipt; writes, owner, ended; outlives the session as its tombstone          |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
 
-``history_version`` is the version at the last change of the messages. The id stands in braces in the real key: one session
-is one Cluster slot. It is percent-encoded there, so that no id reaches into another's keys. ``redis_index`` has the owners'.
+``history_version`` is the version at the last change of the messages. The id stands in braces in the real key, so that one
+session is one Cluster slot. It is percent-encoded there, so that no id reaches into another's keys. ``owner_index`` has the
+keys of owners.
 
-A write is one script, one round trip; a start that needs one of its owner's places asks for that in another before. A read
-is one MULTI/EXEC of the touch script, HGETALL and LRANGE, one round trip too: a list is sent as it is instead of being
-converted twice by Lua.
+A write is one script and one round trip. A start that needs one of its owner's places asks for that in another one
+before. A read is one MULTI/EXEC of the touch script, HGETALL and LRANGE, and one round trip too. So a list is sent as
+it is, instead of being converted twice by Lua.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ _log = logging.getLogger("flask_convstore")
 
 
 class RedisStore:
-    """A ``Store`` on a redis-py client, or a cluster of them, that gives back bytes; its methods are those of ``Store``.
+    """A ``Store`` on a redis-py client or cluster client that returns bytes. See there for its methods.
 
     Args:
         client: Connects when it is first used.
-        prefix: What every key begins with.
-        limits: How long sessions live, and how large they may get.
-        patience: How long calls may take.
-        durability: What an acknowledged write is worth.
+        prefix: The beginning of every key.
+        limits: Lifetimes and sizes of sessions.
+        patience: Time limits of calls.
+        durability: The worth of an acknowledged write.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class RedisStore:
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
-        # Not at one moment: a session that starts between the two was not there when this was asked.
+        # The two replies may be of two moments. A session that starts between them was not there at the first.
         replies = self._calls.commands([("EXISTS", key), ("HGET", tokens, "owner")])
         refusal = refusal_among(replies)
         if refusal:
@@ -221,13 +222,13 @@ class RedisStore:
         return f"{self._prefix}alias:{{{text}}}"
 
     def _head(self, command: Write) -> tuple[Argument, ...]:
-        """The arguments that every write has, after the nonce."""
+        """Make the arguments that every write has behind the nonce."""
         return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds)
 
     # ---- the owner's index
 
     def _created(self, command: Put | Merge, call: Call) -> Any:
-        """The reply to *command*, which may create a session: behind its entry, and with a place where they are counted."""
+        """Run *command*, which may create a session, behind its index entry, and with a place where places are counted."""
         lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
         owner = None if isinstance(command.owner, Scope) else command.owner
         most = self._limits.max_sessions
@@ -248,20 +249,20 @@ class RedisStore:
         return self._index.create_in_place(place, call, unplaced, evict if self._limits.evict else None)
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
-        """The place of a session that was deleted. Where places are not counted, pages and samples give it back."""
+        """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""
         if not self._limits.max_sessions or not owner:
             return
         at, created = receipt.updated_at_ms, receipt.created_at_ms
         try:
-            # An entry of this very moment is that of a successor, unless the session has lived so shortly.
+            # An entry of this very millisecond belongs to a successor, unless the session began in it too.
             self._index.removed(owner.decode()[1:], session_id, at if created >= at else at - 1)
         except ConvstoreError as error:
             _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
     def _spread(self, session_id: str, lifetime: int, due: Sequence[bytes]) -> None:
-        """Tell the owner's index and the aliases of an interaction, as a script says that it is *due*.
+        """Tell the owner's index and the aliases of an interaction, when a script says that this is *due*.
 
-        What was asked for is done already: a failure is logged, and made good a minute later.
+        The call itself is done already. A failure is logged, and made good a minute later.
         """
         owner, *aliases = due
         longer = max(0, lifetime) + self._tombstone_ms
@@ -274,5 +275,5 @@ class RedisStore:
 
 
 def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
-    """What goes with every call, packed once."""
+    """Pack numbers that go with every call, once."""
     return tuple(str(number).encode() for number in numbers)

@@ -1,8 +1,8 @@
--- _add: add ARGV[first_element..] to the history, drop the oldest, and write the session's numbers down. Refuses a history that
--- was evicted or cut by others, which the length that RPUSH replies shows too. Needs what _fit.lua and _shape.lua give, version
--- as it will be, and history_changed: whether a message is written or will be marked. Gives updated.
+-- _add: add ARGV[first_element..] to the history, drop the oldest, and write the session's numbers. Refuses a history
+-- that was evicted or cut by others, which the length that RPUSH replies shows too. Needs the results of _fit.lua and
+-- _shape.lua, the new version, and history_changed (a message is written, or will be marked). Gives updated.
 if added > 0 then
-    -- The first write is one that a full server refuses: then nothing is written.
+    -- The first write is one that a full server refuses. Then nothing is written.
     local length
     for from = first_element, #ARGV, 4000 do -- in parts: unpack fails at 8,000 elements
         length = redis.call("RPUSH", history, unpack(ARGV, from, math.min(from + 3999, #ARGV)))
@@ -17,7 +17,7 @@ if added > 0 then
 elseif redis.call("LLEN", history) ~= count then
     return {"corrupt", nonce, "history"}
 end
-local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
+local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that is ahead
 redis.call("HSET", session, "version", version, "updated", updated, "count", count + added - drop,
     "history_version", history_changed and version or history_version, "history_bytes", history_after)
 if drop > 0 or shape ~= meta[7] or data_after ~= data_bytes then

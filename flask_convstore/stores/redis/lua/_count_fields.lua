@@ -1,5 +1,5 @@
--- _count_fields: count what data fields take that are set whatever they were, two arguments each from first_field to
--- last_field: name and JSON text ("" removes). Moves data_after (bytes) and fields_set.
+-- _count_fields: count the bytes of data fields that are set whatever they were. There are two arguments for each, from
+-- first_field to last_field: name and JSON text ("" removes). Moves data_after (bytes) and fields_set.
 for at = first_field, last_field, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
     local stored = redis.call("HSTRLEN", session, "d:" .. name)

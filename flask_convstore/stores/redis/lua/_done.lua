@@ -1,5 +1,5 @@
--- _done: how every write ends: remember its receipt, move the lifetime, answer. Needs version, first_seq, created, updated,
--- history_version as it was before, own_ttl, complete and indexed.
+-- _done: how every write ends: remember its receipt, move the lifetime, answer. Needs version, first_seq, created,
+-- updated, history_version as it was before, own_ttl, complete and indexed.
 --#include _lifetime.lua
 --#include _remember.lua
 --#include _expire.lua

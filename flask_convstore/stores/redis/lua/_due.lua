@@ -1,6 +1,6 @@
--- _due: gives due, which is empty, or, when a minute has passed since, whom to tell of this activity: the owner, for its index,
--- then the aliases that were told to lead here. Needs indexed (milliseconds, the last time). By pcall: a full server may
--- refuse it, and what is done stays done.
+-- _due: gives due, a list of those that must be told of this activity: the owner, for its index, then the aliases that
+-- were told to lead here. The list is empty until a minute has passed since the last time. Needs indexed (milliseconds,
+-- the last time). A full server may refuse the write, and the rest stays done: hence pcall.
 local due = {}
 if now - (tonumber(indexed) or 0) >= 60000 then
     local marked = redis.pcall("HSET", session, "indexed", now)

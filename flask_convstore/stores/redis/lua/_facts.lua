@@ -1,5 +1,6 @@
--- _facts: what is told of a session beside its data. Needs title_given ("" as it is, "=text" that, "?text" that unless it has
--- one, "-" none) and usage_given ("" nothing, or "<input> <output>": tokens of a model that these messages cost).
+-- _facts: write the title of a session, and the cost of its messages. Needs title_given ("" leaves it, "=text" sets it,
+-- "?text" sets it where there is none, "-" removes it) and usage_given ("" nothing, or "<input> <output>" in tokens of a
+-- model).
 if title_given ~= "" then
     local how = string.sub(title_given, 1, 1)
     if how == "-" then

@@ -1,6 +1,6 @@
--- _fit: refuse what passes a limit, before the first write. Needs added (messages), drop (oldest messages that go),
--- first_element (of the messages in ARGV, to its end), data_after (bytes of data) and reserved (messages that there must be
--- room for, beside them). Gives history_after (bytes) and may raise drop, where the oldest go.
+-- _fit: refuse a write that passes a limit, before the first write. Needs added (messages), drop (oldest messages that
+-- go), first_element (messages stand in ARGV from there to the end), data_after (bytes of data) and reserved (further
+-- messages that must find room). Gives history_after (bytes). Raises drop where the oldest messages go.
 local history_after = history_bytes
 for at = first_element, #ARGV do
     history_after = history_after + #ARGV[at]

@@ -1,5 +1,6 @@
--- _mark: write mark_status into the envelope of the message mark_seq, or take it out where it is "". The envelope is the
--- JSON object between the version byte and the first newline; its status stands last. What was redacted stays so.
+-- _mark: write mark_status into the envelope of the message mark_seq, or take the status out where it is "". The envelope
+-- is the JSON object between the version byte and the first newline. Its status stands last. A redacted message stays
+-- redacted.
 local index = mark_seq - first
 local element = index >= 0 and redis.call("LINDEX", history, index)
 if element then

@@ -1,6 +1,6 @@
--- _merge_fields: check the changes of data fields, three arguments each from first_field to first_element - 1: name, the
--- JSON text that the writer had loaded ("" none), the new one ("" removes). A session that is new collides with nothing.
--- Moves data_after (bytes) and fields_set.
+-- _merge_fields: check changes of data fields. There are three arguments for each, from first_field to first_element - 1:
+-- name, the JSON text that the writer had loaded ("" none), the new one ("" removes). A new session collides with
+-- nothing. Moves data_after (bytes) and fields_set.
 for at = first_field, first_element - 1, 3 do
     local name, loaded, value = ARGV[at], ARGV[at + 1], ARGV[at + 2]
     local stored = exists and redis.call("HGET", session, "d:" .. name) or ""

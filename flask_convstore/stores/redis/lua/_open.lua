@@ -1,22 +1,22 @@
--- _open: how every write begins. Included as text: shared closures would cost each call.
+-- _open: begin a write. All writes include it as text, since shared closures would cost each call.
 --
 -- KEYS[1]   session  hash
 -- KEYS[2]   history  list, oldest first
 -- KEYS[3]   tokens   hash, outlives the session
 -- ARGV[1]   nonce              echoed in the reply
--- ARGV[2]   owner              "*" anyone's, "" nobody's, "=name" that owner's
+-- ARGV[2]   owner              "*" the server asks, "" nobody asks, "=name" that owner asks
 -- ARGV[3]   ttl                milliseconds a session lives from now
 -- ARGV[4]   ttl_complete       the same once its field "complete" is true
 -- ARGV[5]   max_age            milliseconds a session lives from its creation at most
 -- ARGV[6]   tombstone          milliseconds the tokens outlive the session
--- ARGV[7]   token              makes the write repeatable; never empty
--- ARGV[8]   digest             of the request, or "" where the token cannot come with another one
--- ARGV[9]   max_tokens         how many tokens are kept
+-- ARGV[7]   token              makes the write repeatable, and is never empty
+-- ARGV[8]   digest             of the request, or "" where the token cannot come with another request
+-- ARGV[9]   max_tokens         tokens that are kept
 -- ARGV[10]  max_history        messages a session may have
--- ARGV[11]  trim               "1": over max_history the oldest go; "0": the write is refused
+-- ARGV[11]  trim               "1": over max_history the oldest go, "0": the write is refused
 -- ARGV[12]  max_data_bytes     names and values of all data fields
 -- ARGV[13]  max_session_bytes  data and messages
--- owners_only                  true where this write is not shared with anybody, not even if it came before
+-- owners_only                  true where this write is not shared with anybody, not even as a repeat
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
 
@@ -32,14 +32,14 @@ local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
 local own_ttl, complete, indexed, moved_to, title = meta[10], meta[11], meta[12], meta[13], meta[14]
 local receipt = known[2]
 
--- A session past its greatest age is none, also before the server has noticed.
+-- A session past its greatest age does not exist, also before the server has removed it.
 local outlived = exists and created and created + ARGV[5] <= now
 if outlived then
     exists = false
 end
 --#include _owner.lua
 --#include _write.lua
--- What another owner left behind here is not known to this one.
+-- An owner does not know the tokens that another owner has left behind here.
 if receipt and not exists and owner ~= "*" and owner ~= (redis.call("HGET", tokens, "owner") or "") then
     receipt = false
 end

@@ -1,7 +1,7 @@
--- _remember: keep the receipt of this write under its token. Now and then those before the last max_tokens are dropped, which
--- costs all of them (2 ms of 1,000, 20 of 10,000): a quarter of max_tokens may be kept beside. Numbered by "writes" and not by
--- the version, which starts anew after a delete. Needs version, first_seq, created and lifetime as they are now, and
--- history_version as it was before.
+-- _remember: keep the receipt of this write under its token. Now and then the receipts before the last max_tokens are
+-- dropped, which costs a look at all of them (2 ms for 1,000, 20 ms for 10,000). So up to a quarter of max_tokens more
+-- may be kept. They are numbered by "writes", as the version starts anew after a delete. Needs version, first_seq,
+-- created and lifetime as they are now, and history_version as it was before.
 local write, most = (tonumber(known[1]) or 0) + 1, tonumber(ARGV[9])
 local at = math.max(now, created)
 receipt = string.format("%d %d %d %d %d %d %s", version, first_seq, at, history_version,

@@ -1,4 +1,4 @@
--- _repeated: a known token: answer with its receipt; only the lifetime moves.
+-- _repeated: answer a known token with its receipt. Only the lifetime moves.
 if receipt and gone then
     return {"repeated", nonce, receipt, 0, 0, 0}
 end

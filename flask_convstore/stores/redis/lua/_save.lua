@@ -1,15 +1,15 @@
--- _save: write the numbers of a session that exists, or of a new one, then its messages. Needs version as it will be, drop
--- (oldest messages that go), added, first_element, updated, shape, history_after, data_after, history_changed, and heir
--- (the owner of a new session that the server creates: "" nobody).
+-- _save: write the numbers of a session, which may be new, then its messages. Needs the new version, drop (oldest
+-- messages that go), added, first_element, updated, shape, history_after, data_after, history_changed, and heir (owner of
+-- a new session that the server creates, "" nobody).
 if outlived then
     redis.call("UNLINK", session)
 end
--- The first write is one that a full server refuses: then nothing is written.
+-- The first write is one that a full server refuses. Then nothing is written.
 redis.call("HSET", session, "version", version, "created", created, "updated", updated, "first", first + drop,
     "count", count + added - drop, "history_version", history_changed and version or history_version, "shape", shape,
     "history_bytes", history_after, "data_bytes", data_after)
 if not exists then
-    -- What is left of an evicted session is not part of the new one.
+    -- Messages that are left of an evicted session are not part of the new one.
     redis.call("UNLINK", history)
     local new_owner = owner == "*" and heir or owner
     if new_owner ~= "" then
@@ -20,7 +20,7 @@ if not exists then
         known = {}
     end
     redis.call("HSET", tokens, "owner", new_owner)
-    indexed = now -- its creator has told the owner's index
+    indexed = now -- the owner's index was told before
     redis.call("HSET", session, "indexed", indexed)
 end
 for from = first_element, #ARGV, 4000 do -- in parts: unpack fails at 8,000 elements

@@ -1,6 +1,6 @@
--- _there: refuse where no session is for this owner, also one past its greatest age, and a hash that is not ours. Needs meta
--- (version, owner, created, updated, then what the script needs) and max_age (milliseconds). Gives version, created,
--- updated, and shared as _owner.lua has it.
+-- _there: refuse where this owner sees no session, where it is past its greatest age, and where its hash is not ours.
+-- Needs meta (version, owner, created, updated, then the script's own fields) and max_age (milliseconds). Gives version,
+-- created, updated, and shared as _owner.lua does.
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 if not exists then
     return {"missing", nonce}

@@ -1,4 +1,4 @@
--- _write: refuse who may only read, and, where the script has said that this is the owner's (owners_only), whoever shares it.
+-- _write: refuse a guest who may only read, and every guest where the write is the owner's only (owners_only).
 if shared and (owners_only or shared ~= "writer") then
     return {"forbidden", nonce}
 end

@@ -1,25 +1,26 @@
 --[[
 append: add messages to the end of a session and set data fields, once.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    created      milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[15]    expected     the version it must have, or "<created>-<version>"; "" any
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[15]    expected     the version it must have, or "<created>-<version>", "" any
 ARGV[16]    title        as _facts.lua has it
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
-ARGV[19..]  name, value  a pair per field: its JSON text; "" removes the field
+ARGV[19..]  name, value  a pair per field: its JSON text, "" removes the field
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the first message added, 0 for none; history_version: as it was before; due: see _due.lua
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+             first_seq: of the first message added, 0 for none. history_version: as it was before. due: see _due.lua
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
-         {"moved", nonce, session_id}              the conversation goes on there; nothing was written
-         {"conflict", nonce, version, "version"}   not the expected version; nothing was written
-         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"moved", nonce, session_id}              the conversation goes on there. Nothing was written
+         {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields added), whatever the length of the history
 ]]
 local owners_only = false

@@ -1,34 +1,35 @@
 --[[
-begin_turn: add a user's message, or none, and take the turn, once. With the same token again: tell what became of it, or take the
-turn anew if the first attempt died or failed and its message is still the last.
+begin_turn: add a user's message, or none, and take the turn, once. The same token again gets the end of that turn, or
+takes it anew if the first attempt died or failed and its message is still the last.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    expected   the version it must have, or "<created>-<version>"; "" any
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    expected   the version it must have, or "<created>-<version>", "" any
 ARGV[15]    lease      milliseconds the turn is ours without being renewed
-ARGV[16]    supersede  "1": take the turn from whoever has it; "0": refuse
-ARGV[17]    attempt    whose the turn shall be; the same attempt repeated has it already
+ARGV[16]    supersede  "1": take the turn from another attempt, "0": refuse
+ARGV[17]    attempt    the try that gets the turn. The same try repeated has it already
 ARGV[18]    title      as _facts.lua has it
 ARGV[19]    usage      as _facts.lua has it
-ARGV[20]    element    the message, opaque; absent where there is none
+ARGV[20]    element    the message, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the message, 0 for none; due: see _due.lua
-         {"resumed", nonce, receipt, created, now, expires}          this token is known, and the turn is this attempt's: it
-             was before, or the earlier one died or failed, its message is still the last, and the turn is taken anew
-         {"repeated", nonce, receipt, created, now, expires, reply}  it is known, and was ended or its session is gone; reply:
-             the receipt of its end, "" if it was not
+             first_seq: of the message, 0 for none. due: see _due.lua
+         {"resumed", nonce, receipt, created, now, expires}   this token is known, and this attempt has the turn: it had it
+             before, or the earlier attempt died or failed, its message is still the last, and the turn is taken anew
+         {"repeated", nonce, receipt, created, now, expires, reply}   this token is known, and the turn has ended, or its
+             session is gone. reply: the receipt of its end, "" if it has not ended
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, to be read only, or no message; nothing was written
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, for reading, or no message. Nothing was written
          {"missing", nonce}                        no such session for this owner
-         {"moved", nonce, session_id}              the conversation goes on there; nothing was written
-         {"conflict", nonce, version, "version"}   not the expected version; nothing was written
-         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"moved", nonce, session_id}              the conversation goes on there. Nothing was written
+         {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(1), whatever the length of the history
 ]]
-local owners_only = #ARGV < 20 -- whoever holds a turn without a message moves the conversation
+local owners_only = #ARGV < 20 -- the holder of a turn without a message moves the conversation
 --#include _open.lua
 local expected, attempt = ARGV[14], ARGV[17]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")

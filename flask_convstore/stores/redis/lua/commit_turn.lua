@@ -1,27 +1,28 @@
 --[[
 commit_turn: end a turn, once: add the reply behind its message, change data fields, give the turn back.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
 ARGV[14]    turn         the attempt that has the turn
-ARGV[15]    status       what becomes of its message: "" replied, "unanswered", "failed"
+ARGV[15]    status       the fate of its message: "" replied, "unanswered", "failed"
 ARGV[16]    usage        as _facts.lua has it
 ARGV[17]    field_count  data fields that follow
 ARGV[18..]  name, loaded, value   three per field, as merge.lua has them
-ARGV[..]    element      the reply, opaque; none where there is none
+ARGV[..]    element      the reply, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the reply, 0 for none; history_version: as it was before; due: see _due.lua
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+             first_seq: of the reply, 0 for none. history_version: as it was before. due: see _due.lua
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
-         {"lost", nonce}                           another turn has taken over; nothing was written
-         {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile; nothing was written
-         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"lost", nonce}                           another turn has taken over. Nothing was written
+         {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile. Nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(fields given), whatever the length of the history
 
-A lease past its deadline that nobody has taken still commits: what counts is whose the turn is.
+A lease past its deadline that nobody has taken still commits. It counts who has the turn.
 ]]
 local owners_only = false
 --#include _open.lua

@@ -1,22 +1,23 @@
 --[[
-delete: remove a session, once; its tokens stay behind as a tombstone.
+delete: remove a session, once. Its tokens stay behind as a tombstone.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    expected  the version it must have, or "<created>-<version>"; "" any
-ARGV[15]    created   milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[16]    at        milliseconds since 1970: when it was removed elsewhere; "" it is now
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    expected  the version it must have, or "<created>-<version>", "" any
+ARGV[15]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[16]    at        milliseconds since 1970: time when it was removed elsewhere, "" now
 
-Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as put does; version: the last it
-             had; owner: "" nobody's, "=name" that owner's, whose index has to hear of it
+Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as put does. version: its last one.
+             owner: "" nobody, or "=name", whose index has to hear of it
          {"repeated", nonce, receipt, created, now, expires}   this token is known
-         {"reused", nonce}                         this token came with another request; nothing was written
+         {"reused", nonce}                         this token came with another request. Nothing was written
          {"missing", nonce}   no such session for this owner
-         {"forbidden", nonce}   it is another owner's, who shares it
-         {"conflict", nonce, version, "version"}   not the expected version; nothing was written
-         {"corrupt", nonce, "tokens"}   the receipt under this token is not ours; nothing was written
+         {"forbidden", nonce}   another owner shares it
+         {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"corrupt", nonce, "tokens"}   the receipt under this token is not ours. Nothing was written
 Cost     O(messages + fields), freed by the server in the background
 
-Neither a full server nor a session that is not whole keeps it from being deleted.
+A session can be deleted on a full server, and where it is not whole.
 ]]
 local owners_only = true
 --#include _open.lua

@@ -1,23 +1,24 @@
 --[[
-edit: put another text in the place of a message, once; its seq stays.
+edit: put another text in the place of a message, once. Its seq stays.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    created   milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[15]    expected  the version it must have, or "<created>-<version>"; "" any
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[15]    expected  the version it must have, or "<created>-<version>", "" any
 ARGV[16]    seq       the message
 ARGV[17]    loaded    the message as the editor has read it, opaque
-ARGV[18]    element   the message as it shall be, opaque
+ARGV[18]    element   the new message, opaque
 ARGV[19]    title     as _facts.lua has it
 
 Returns  {"ok", nonce, version, seq, created, updated, expires, history_version, due}   as append does
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
-         {"gone", nonce}                           there is no such message; nothing was written
-         {"conflict", nonce, version, what}        "version", or "message": it is not as it was read; nothing was written
+         {"gone", nonce}                           there is no such message. Nothing was written
+         {"conflict", nonce, version, what}        "version", or "message", which is not as it was read. Nothing was written
          {"too_large", nonce, what, limit, size}   nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages behind it)
 ]]
 local owners_only = false
@@ -43,9 +44,10 @@ if history_after > history_bytes and history_after + data_bytes > tonumber(ARGV[
     return {"too_large", nonce, "session", tonumber(ARGV[13]), history_after + data_bytes}
 end
 version = version + 1
-local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that goes ahead
--- The first write is one that a full server refuses: then nothing is written.
-redis.call("HSET", session, "version", version, "updated", updated, "history_version", version, "history_bytes", history_after)
+local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that is ahead
+-- The first write is one that a full server refuses. Then nothing is written.
+redis.call("HSET", session, "version", version, "updated", updated, "history_version", version,
+    "history_bytes", history_after)
 redis.call("LSET", history, index, ARGV[18])
 local title_given, usage_given = ARGV[19], ""
 --#include _facts.lua

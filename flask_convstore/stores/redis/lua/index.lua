@@ -1,16 +1,16 @@
 --[[
-index: tell an owner's index of a session's activity. Called before a session is created, then once a minute. Before a session
-is created it takes a place, if there may be so many only.
+index: tell an owner's index of a session's activity, before the session is created, then once a minute. Before the
+creation it takes a place, where the number of places is limited.
 
 KEYS[1]  index     zset: session ids by their last activity, milliseconds since 1970
 ARGV[1]  nonce     echoed in the reply
 ARGV[2]  member    the session's id
 ARGV[3]  lifetime  milliseconds the index lives from now, unless it lives longer
-ARGV[4]  most      how many places there are; "0" any number
-ARGV[5]  shown     how many members are shown where all places are taken
+ARGV[4]  most      number of places, "0" any number
+ARGV[5]  shown     number of members that are shown where all places are taken
 
-Returns  {"ok", nonce, taken}     the member's score, if it was not there before; else 0
-         {"full", nonce, surplus, member, score, ...}   all places are taken, so many must be given back; the oldest members
+Returns  {"ok", nonce, taken}     the member's score if it was not there before, else 0
+         {"full", nonce, surplus, member, score, ...}   all places are taken, so many must be given back. Oldest members
 Cost     O(log(sessions of the owner))
 ]]
 local index = KEYS[1]

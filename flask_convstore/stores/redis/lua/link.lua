@@ -1,13 +1,13 @@
 --[[
-link: let an alias lead to a session, if it leads where the caller believes.
+link: let an alias lead to a session, if it leads where the caller expects.
 
 KEYS[1]  alias       string: a session's id
 ARGV[1]  nonce       echoed in the reply
 ARGV[2]  expected    "*" anywhere, "" to nothing, "=<id>" to that session
-ARGV[3]  session_id  where it shall lead; "" to nothing
+ARGV[3]  session_id  the session to which it shall lead, "" to nothing
 ARGV[4]  lifetime    milliseconds the alias lives from now
 
-Returns  {"ok", nonce, session_id}   where it leads now; "" to nothing
+Returns  {"ok", nonce, session_id}   the session to which it leads now, "" to nothing
 Cost     O(1)
 ]]
 local alias = KEYS[1]

@@ -2,31 +2,32 @@
 merge: write changes into a session, all or none, once, beside what others have written. Where there is no session, the
 changes may make a new one.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    created      milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[15]    shape        as in put.lua; "" as it is
-ARGV[16]    own_ttl      milliseconds, kept with the session; "" as it is
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[15]    shape        as in put.lua, "" as it is
+ARGV[16]    own_ttl      milliseconds, kept with the session, "" as it is
 ARGV[17]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all)
-ARGV[18]    bound        extend: messages below this seq are dropped; rewrite: the history_version that the writer knows
+ARGV[18]    bound        extend: messages below this seq are dropped. rewrite: the history_version that the writer knows
 ARGV[19]    title        as _facts.lua has it
 ARGV[20]    usage        as _facts.lua has it
-ARGV[21]    creates      "1": a new session where there is none, its owner has a place for it; "0": a new session, but it
-                         has no place; "": none. Unless it is "", a session that exists keeps its shape
+ARGV[21]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
+                         would create one, but there is no place. Unless "", a session that exists keeps its shape
 ARGV[22]    field_count  data fields that follow
-ARGV[23..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one (""
-                         removes the field)
+ARGV[23..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one
+                         ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as put does
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl; nothing was written
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl. Nothing was written
          {"missing", nonce}                        the session is another owner's, or there is none to merge into
-         {"new", nonce}                            it would create one, and has no place; nothing was written
-         {"moved", nonce, session_id}              messages for a conversation that goes on there; nothing was written
-         {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile; nothing was written
-         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"new", nonce}                            it would create one, and has no place. Nothing was written
+         {"moved", nonce, session_id}              messages for a conversation that goes on there. Nothing was written
+         {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile. Nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + messages dropped)
 ]]
 local owners_only = ARGV[16] ~= ""

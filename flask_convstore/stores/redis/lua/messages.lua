@@ -1,15 +1,15 @@
 --[[
-messages: some messages of a session, behind or before one of them. Moves the lifetime.
+messages: read some messages of a session, before one of them. Moves the lifetime.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..6]  as in touch.lua
-ARGV[7]     before  messages with a smaller seq than this; "" the newest
-ARGV[8]     limit   how many at most, the newest of them
+ARGV[7]     before  messages with a smaller seq than this, "" the newest
+ARGV[8]     limit   most messages, the newest of them
 
-Returns  {"ok", nonce, version, first_seq, oldest, expires, title, elements}   the seq of the first of them, and of the first
-             there is; title: "" none
+Returns  {"ok", nonce, version, first_seq, oldest, expires, title, elements}   the seq of the first of them, and of the
+             oldest there is. title: "" none
          {"missing", nonce}             no such session for this owner
-         {"corrupt", nonce, part}       "session": the hash is not ours; "history": it does not hold as many messages as it
+         {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
                                         should
 Cost     O(limit + messages behind them)
 ]]

@@ -1,19 +1,21 @@
 --[[
-move_conversation: end a turn by moving the conversation, once: it goes on in another session, and this one takes no messages.
+move_conversation: end a turn by moving the conversation, once: it goes on in another session, and this one takes no
+messages.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
 ARGV[14]    turn      the attempt that has the turn
 ARGV[15]    moved_to  the id of the session in which the conversation goes on
-ARGV[16]    expected  the version it must have, or "<created>-<version>"; "" any
+ARGV[16]    expected  the version it must have, or "<created>-<version>", "" any
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does; first_seq: 0
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, and it may be read only; nothing was written
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does, first_seq 0
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
-         {"lost", nonce}                           another turn has taken over; nothing was written
-         {"conflict", nonce, version, "version"}   not the expected version; nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"lost", nonce}                           another turn has taken over. Nothing was written
+         {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(1), whatever the length of the history
 ]]
 local owners_only = false
@@ -32,7 +34,7 @@ end
 
 local first_seq, updated = 0, math.max(now, created)
 version = version + 1
--- The first write is one that a full server refuses: then nothing is written.
+-- The first write is one that a full server refuses. Then nothing is written.
 redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[15])
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
 local mark_seq, mark_status = tonumber(turn[2]) or 0, ""

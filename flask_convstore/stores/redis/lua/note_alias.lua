@@ -4,11 +4,11 @@ note_alias: note in a session that an alias leads to it, or does not any more. R
 KEYS[1..3]  session, history, tokens
 ARGV[1..6]  as in touch.lua
 ARGV[7]     alias       its owner and its name, as keys have them
-ARGV[8]     leads_here  "1": it leads here from now on; "0": not any more
+ARGV[8]     leads_here  "1": it leads here from now on, "0": not any more
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}   as touch does
          {"missing", nonce}              no such session for this owner
-         {"forbidden", nonce}            it is another owner's, who shares it
+         {"forbidden", nonce}            another owner shares it
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 ]]

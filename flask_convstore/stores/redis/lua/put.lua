@@ -1,32 +1,33 @@
 --[[
 put: make the given content all of a session, once. Create the session, or replace it.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    mode         "replace" takes the place of a session that exists; "create" fails if one exists; "first" fails also
-                         where a tombstone is
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    mode         "replace" takes the place of a session that exists, "create" fails if one exists, "first" fails also
+                         where there is a tombstone
 ARGV[15]    shape        "full" data and history, "data" no history, "list" bare history, "value" one nameless field
-ARGV[16]    own_ttl      milliseconds, kept with the session; "" as it is
+ARGV[16]    own_ttl      milliseconds, kept with the session, "" as it is
 ARGV[17]    started      milliseconds since 1970: the time of creation of a session that was started elsewhere, which ends
-                         the session that it replaces; "" it starts now
+                         the session that it replaces, "" it starts now
 ARGV[18]    title        as _facts.lua has it
 ARGV[19]    usage        as _facts.lua has it
-ARGV[20]    earlier      the token of an earlier try of this write, which may arrive yet; "" none
-ARGV[21]    placed       "1": the owner has a place for the session; "0": only if it needs none, as it exists
+ARGV[20]    earlier      the token of an earlier try of this write, which may still arrive, "" none
+ARGV[21]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
 ARGV[22]    field_count  data fields that follow
 ARGV[23..]  name, value  a pair per field: its JSON text
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the first message given, 0 for none; history_version: as it was before; due: see _due.lua
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl, or it would end;
-                                                   nothing was written
-         {"missing", nonce}                        the session is another owner's, or there was one before the first
-         {"new", nonce}                            it would create one, and has no place; nothing was written
+             first_seq: of the first message given, 0 for none. history_version: as it was before. due: see _due.lua
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl, or it would end.
+                                                   Nothing was written
+         {"missing", nonce}                        the session is another owner's, or mode "first" finds a tombstone
+         {"new", nonce}                            it would create one, and has no place. Nothing was written
          {"exists", nonce}                         the session to create exists
-         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + fields and messages before)
 ]]
 local mode, started = ARGV[14], tonumber(ARGV[17])

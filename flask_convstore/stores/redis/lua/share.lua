@@ -1,15 +1,15 @@
 --[[
-share: let another owner read a session, or write to it, or not any more. Repeating it is harmless: no token. It is a write
-that the version counts, if it changes anything: who copies the session notices.
+share: give another owner a role in a session, or take it away. Repeating it is harmless: no token. The version counts it
+if it changes anything, so that others who copy the session notice.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..6]  as in touch.lua
 ARGV[7]     name   the other owner
-ARGV[8]     role   "reader", "writer"; "" none
+ARGV[8]     role   "reader", "writer", "" none
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
          {"missing", nonce}     no such session for this owner
-         {"forbidden", nonce}   it is another owner's, who shares it
+         {"forbidden", nonce}   another owner shares it
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 ]]

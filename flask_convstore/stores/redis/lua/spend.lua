@@ -3,9 +3,9 @@ spend: take one of so many turns a minute that an owner may begin, from a bucket
 
 KEYS[1]  bucket  hash: left (turns), at (milliseconds since 1970)
 ARGV[1]  nonce   echoed in the reply
-ARGV[2]  most    turns a minute, and what the bucket holds
+ARGV[2]  most    turns a minute, and the size of the bucket
 
-Returns  {"ok", nonce, wait}   milliseconds until one is there; 0: it was there, and is taken
+Returns  {"ok", nonce, wait}   milliseconds until one is there. 0: one was there, and is taken
 Cost     O(1)
 ]]
 local bucket = KEYS[1]

@@ -1,25 +1,25 @@
 --[[
-touch: move a session's lifetime; how every read begins.
+touch: move a session's lifetime. Every read begins with it.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1]  nonce          echoed in the reply
-ARGV[2]  owner          "*" anyone's, "" nobody's, "=name" that owner's
+ARGV[2]  owner          "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  ttl            milliseconds a session lives from now
 ARGV[4]  ttl_complete   the same once its field "complete" is true
 ARGV[5]  max_age        milliseconds a session lives from its creation at most
 ARGV[6]  tombstone      milliseconds the tokens outlive the session
-ARGV[7]  created        milliseconds since 1970: the time of creation of the session that is meant; "" any
-ARGV[8]  new_ttl        milliseconds, kept with the session from now on; "" as it is
-ARGV[9]  look           "1": this is no interaction, all stays as it is
+ARGV[7]  created        milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[8]  new_ttl        milliseconds, kept with the session from now on, "" as it is
+ARGV[9]  look           "1": this is no interaction, and all stays as it is
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
-             milliseconds, since 1970 and from now; due: see _due.lua
+             milliseconds, since 1970 and from now. due: see _due.lua
          {"missing", nonce}              no such session for this owner
          {"forbidden", nonce}            new_ttl of a session that another owner shares
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 
-Where only writes are refused (a replica, a failing disk) a read still answers, with the lifetime as it is: hence pcall.
+Where only writes are refused (a replica, a failing disk), a read still answers, with the lifetime as it is: hence pcall.
 A touch that sets new_ttl fails there.
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
@@ -41,7 +41,7 @@ if ARGV[9] == "1" then
     return {"ok", nonce, version, created, updated, now + left, left, {}}
 end
 if ARGV[8] ~= "" then
-    own_ttl, indexed = ARGV[8], false -- whoever lives as long as the session shall hear of it at once
+    own_ttl, indexed = ARGV[8], false -- the index and the aliases hear of it at once
     redis.call("HSET", session, "ttl", own_ttl)
 end
 --#include _lifetime.lua

@@ -1,13 +1,12 @@
 --[[
-turn_state: how long the turn in progress is still leased. What waits for a turn asks this, which costs nothing whatever the
-length of the history, and begins when it is free.
+turn_state: tell how long the turn in progress is still leased. A caller that waits for a turn asks this until it is free.
 
 KEYS[1]  session  hash
 ARGV[1]  nonce    echoed in the reply
-ARGV[2]  owner    "*" anyone's, "" nobody's, "=name" that owner's
+ARGV[2]  owner    "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  max_age  milliseconds a session lives from its creation at most
 
-Returns  {"ok", nonce, remaining}   milliseconds; 0 or less if no turn is in progress
+Returns  {"ok", nonce, remaining}   milliseconds, 0 or less if no turn is in progress
          {"missing", nonce}         no such session for this owner
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)

@@ -3,7 +3,7 @@ unindex: take sessions that are gone out of an owner's index, unless they have b
 
 KEYS[1]  index          zset: session ids by their last activity, milliseconds since 1970
 ARGV[1]  nonce          echoed in the reply
-ARGV[2]  grace          milliseconds: an entry younger than this stays, its session may be about to be created
+ARGV[2]  grace          milliseconds: a younger entry stays, since its session may be about to be created
 ARGV[3..] member, score two per session: its id, and the activity that the caller saw
 
 Returns  {"ok", nonce}

@@ -1,20 +1,21 @@
 --[[
 update: change a session beside its messages, once: data fields, title, lifetime.
 
-KEYS[1..3]  session, history, tokens; ARGV[1..13] as in _open.lua, then
-ARGV[14]    expected     the version it must have, or "<created>-<version>"; "" any
-ARGV[15]    own_ttl      milliseconds, kept with the session; "" as it is
+KEYS[1..3]  session, history, tokens
+ARGV[1..13] as in _open.lua, then
+ARGV[14]    expected     the version it must have, or "<created>-<version>", "" any
+ARGV[15]    own_ttl      milliseconds, kept with the session, "" as it is
 ARGV[16]    title        as _facts.lua has it
-ARGV[17..]  name, value  a pair per field: its JSON text; "" removes the field
+ARGV[17..]  name, value  a pair per field: its JSON text, "" removes the field
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does; first_seq: 0
-         {"repeated", nonce, receipt, created, now, expires}   this token is known; only the lifetime moved
-         {"reused", nonce}                         this token came with another request; nothing was written
-         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl; nothing was written
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does, first_seq 0
+         {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
+         {"reused", nonce}                         this token came with another request. Nothing was written
+         {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl. Nothing was written
          {"missing", nonce}                        no such session for this owner
-         {"conflict", nonce, version, "version"}   not the expected version; nothing was written
-         {"too_large", nonce, what, limit, size}   of "data", "session" (bytes); nothing was written
-         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole; nothing was written
+         {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"too_large", nonce, what, limit, size}   of "data", "session" (bytes). Nothing was written
+         {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(fields given)
 ]]
 local owners_only = ARGV[15] ~= ""
