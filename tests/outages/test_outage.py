@@ -201,7 +201,7 @@ def test_the_words_of_the_library_say_who_served(redis_server: Server) -> None:
             turn.reply("an answer")
         found = convstore.get_session("mine")
         assert isinstance(found, Session)
-        said = ["hello", "a question", {"role": "assistant", "content": "an answer"}]
+        said = ["hello", {"role": "user", "content": "a question"}, {"role": "assistant", "content": "an answer"}]
         assert (found.fallback, found["history"]) == ("journal", said)
         assert convstore.exists("mine")
         with pytest.raises(StoreUnavailable):
