@@ -101,11 +101,7 @@ class ConversationStore(Conversations):
             )
         settings = load_settings(app.config, os.environ, self._config_prefix, endpoints=ENDPOINTS)
         state = make_state(self, app, settings, self._client)
-        for name, other in states.items():
-            same_server = state.client and other.client and masked(settings.url) == masked(other.settings.url)
-            if name != self.name and same_server and share_keys(settings, other.settings):
-                names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
-                raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
+        self._refuse_shared_keys(state, states)
         if not states:
             request_end.install(app)
             json_provider.install(app)
@@ -114,6 +110,15 @@ class ConversationStore(Conversations):
             self._apps.append(app)
         if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
             app.after_request(self._anonymous.write)
+
+    def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
+        for name, other in others.items():
+            if name == self.name or not (state.client and other.client):
+                continue
+            is_same_server = masked(state.settings.url) == masked(other.settings.url)
+            if is_same_server and share_keys(state.settings, other.settings):
+                names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
+                raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
 
     def health(self, *, brief: bool = False) -> Health:
         """Ask store, circuit and journal how they are. A refusal is logged, not raised.

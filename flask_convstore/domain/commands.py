@@ -376,7 +376,7 @@ Harmless = Touch | NoteAlias | RenewTurn | Share
 """The commands without a token. Repeating them is harmless."""
 
 Command = Put | Merge | Append | Update | Delete | CommitTurn | MoveConversation | Edit | Harmless
-"""What ``Store.apply`` does. ``Store.begin`` does a ``BeginTurn``."""
+"""The commands for ``Store.apply``. A ``BeginTurn`` is for ``Store.begin``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

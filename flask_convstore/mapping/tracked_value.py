@@ -239,16 +239,16 @@ class TrackedValue:
 
     def _take_over(self, snapshot: Snapshot, before: Baseline, command: Any, receipt: Receipt | None) -> None:
         """Bring the value, whose baseline is *before*, up to *snapshot*, which *command* has left."""
-        place, form = self.place, self.place.access.limits
+        place, limits = self.place, self.place.access.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
         if receipt and isinstance(command, Merge) and not command.creates:
-            before = merge.with_written(self.value, before, command, receipt, form)
+            before = merge.with_written(self.value, before, command, receipt, limits)
         elif isinstance(command, (Put, Merge)) and not self._differs(base, self.value):
             self._rebase(base)  # the app itself has put this content there
             return
         if _are_alike(self.value, content):
-            self._rebase(merge.take_over(self.value, before, base, content, form))
+            self._rebase(merge.take_over(self.value, before, base, content, limits))
         elif not self._differs(before, self.value):
             self._take(snapshot)
 
@@ -300,8 +300,8 @@ class TrackedValue:
         if is_same_session and base.snapshot.version < self._refreshed.snapshot.version:
             content = content_of_base(self._base, self.place.history_key)
             if isinstance(content, dict if isinstance(session, dict) else list):
-                form = self.place.access.limits
-                self._base = merge.take_over(session, base, self._base, content, form, held=self.value)
+                limits = self.place.access.limits
+                self._base = merge.take_over(session, base, self._base, content, limits, held=self.value)
                 on_base(session, self._base)
 
     def _save(self, command: Put | Merge) -> None:

@@ -160,7 +160,7 @@ def replay(store: Store, journal: Journal, namespace: str, journalled: Journalle
         except (ConvstoreError, ValueError) as error:
             journal.replayed(namespace, reached, dropped)
             journal.set_aside(namespace, reached, str(error))
-            _log.error("a session in the journal cannot be replayed; what is left of it was set aside: %s", error)
+            _log.error("a session in the journal cannot be replayed. Its other commands were set aside: %s", error)
             return
         going = journal.replayed(namespace, reached, dropped)
 

@@ -16,7 +16,7 @@ from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from . import diff, three_way
 from .baseline import Baseline
-from .content import ContentLimits, texts
+from .content import ContentLimits, Given, texts
 
 
 class Began(NamedTuple):
@@ -106,18 +106,32 @@ def take_over(
     assert isinstance(content, dict)
     _, fields, given = texts(value, limits)
     base = base.but(fields=_take_over_fields(value, fields, before, base, content))
-    key = limits.history_key
-    mine, theirs = value.get(key), content.get(key)
-    if theirs is not None and key in value:
-        shared = isinstance(held, dict) and held.get(key) is mine
+    mine, theirs = value.get(limits.history_key), content.get(limits.history_key)
+    if theirs is not None and limits.history_key in value:
+        shared = isinstance(held, dict) and held.get(limits.history_key) is mine
         return base if shared else _take_over_history(mine, before, base, theirs, limits)
+    return _take_over_presence(value, given, before, base, theirs, limits)
+
+
+def _take_over_presence(
+    value: dict[str, Any],
+    given: list[Given] | None,
+    before: Baseline,
+    base: Baseline,
+    theirs: list[Any] | None,
+    limits: ContentLimits,
+) -> Baseline:
+    """As ``take_over``, for a history that at least one side does not have."""
+    if theirs is None and given is None:
+        return base
     if theirs is not None and before.snapshot.shape == "data":
-        value[key] = theirs
-    elif theirs is None and given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements):
-        del value[key]
-    elif theirs is not None or given is not None:  # removed here, or removed there and changed here
-        return _with_history_of(before, base)
-    return base
+        value[limits.history_key] = theirs
+        return base
+    is_unchanged = given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements)
+    if theirs is None and is_unchanged:
+        del value[limits.history_key]
+        return base
+    return _with_history_of(before, base)  # removed here, or removed there and changed here
 
 
 def _take_over_fields(

@@ -2,13 +2,13 @@
 
 | key                    | type | holds                                                                                     |
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
-| {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl; |
-|                        |      | history_bytes, data_bytes; turn (whose attempt has it), turn_until, turn_seq;             |
-|                        |      | d:<field> = JSON text of a data field; indexed (when its index heard of it last);         |
-|                        |      | a:<owner>:<alias> where one was led here; moved_to (the session where it goes on);        |
-|                        |      | s:<owner> = role of another owner; tokens_in, tokens_out                                  |
-| {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body; seq = first + index        |
-| {prefix}{<id>}:tokens  | hash | t:<token> = receipt; writes, owner, ended; outlives the session as its tombstone          |
+| {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
+|                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
+|                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
+|                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
+|                        |      | a:<owner>:<alias> for each alias that was led here                                        |
+| {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body (seq = first + index)       |
+| {prefix}{<id>}:tokens  | hash | t:<token> = receipt, writes, owner, ended (outlives the session as its tombstone)         |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
 
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key, so that one
