@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, NoReturn, overload
@@ -32,6 +33,9 @@ else:
     _V = TypeVar("_V")
 
 _D = TypeVar("_D")
+
+_LOADED_TOGETHER = 100
+"""Values that a loop loads in one round trip."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Poll intervals, in seconds, while waiting for a value."""
@@ -347,16 +351,23 @@ class SessionMapping(MutableMapping[Any, _V]):
         """List the ids of all values of the caller, with the changes of this unit of work."""
         unit = self._unit()
         seen: set[str] = set()
+        listed: list[str] = []
         if newest_first:
             yield from reversed(list(self._added(unit, seen)))
-        for summary in summaries(self._access(), newest_first=newest_first):
-            session_id = summary.session_id
+        access = self._access()
+        kind = (access.store, access.owner, self._converter and self._converter.source)
+        known = None if newest_first else unit.take_listing(kind)
+        for session_id in known or (found.session_id for found in summaries(access, newest_first=newest_first)):
             if session_id in seen or not is_key(session_id):
                 continue
             seen.add(session_id)
-            entry = unit.found(self._place_of(session_id))
+            place = self._place_of(session_id)
+            entry = unit.found(place)
             if entry is None or entry.value is not NO_VALUE or unit.reads_anew:
+                listed.append(session_id)
                 yield session_id
+        if listed and not known:
+            unit.note_listing(kind, listed)
         if not newest_first:
             yield from self._added(unit, seen)
 
@@ -371,10 +382,11 @@ class SessionMapping(MutableMapping[Any, _V]):
     def _pairs(self, *, newest_first: bool = False) -> Iterator[tuple[Any, Any]]:
         """List the keys and values of the caller. Loading them here is no interaction."""
         unit = self._unit()
-        for session_id in self._ids(newest_first=newest_first):
-            entry = unit.entry(self._place_of(session_id), is_interaction=False)
-            if entry.value is not NO_VALUE:
-                yield key_of(session_id), entry.value
+        ids = self._ids(newest_first=newest_first)
+        while places := [self._place_of(session_id) for session_id in itertools.islice(ids, _LOADED_TOGETHER)]:
+            for entry in unit.entries(places, is_interaction=False):
+                if entry.value is not NO_VALUE:
+                    yield key_of(entry.place.session_id), entry.value
 
 
 class _Keys(KeysView[Any]):

@@ -84,6 +84,17 @@ class TrackedValue:
         self.is_looked_at = not is_interaction
         self._take(place.access.load(place.session_id, is_interaction=is_interaction))
 
+    def take(self, found: Snapshot | ConvstoreError | None, *, is_interaction: bool) -> None:
+        """Take the value from a session that was read with others.
+
+        Raises:
+            ConvstoreError: The session could not be read.
+        """
+        if isinstance(found, ConvstoreError):
+            raise found
+        self.is_looked_at = not is_interaction
+        self._take(found)
+
     def use(self) -> None:
         """Move the lifetime, if the value was only loaded in passing before."""
         if self.is_looked_at and self._base:

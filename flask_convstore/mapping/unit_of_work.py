@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -18,6 +19,13 @@ from .place import NO_VALUE, Identity, Place
 from .tracked_value import TrackedValue
 
 _log = logging.getLogger("flask_convstore")
+
+
+_LOADED_TOGETHER = 100
+_FRESH_SECONDS = 0.1
+
+Kind = tuple[Store, Owner, Any]
+"""Store, owner and the converter's source: what the places of one mapping have in common."""
 
 
 def _say_nothing(error: Exception) -> None:
@@ -43,6 +51,7 @@ class Unit:
     def __init__(self, *, reads_anew: bool = False, lost: Callable[[Exception], None] = _say_nothing) -> None:
         self._values: dict[Identity, TrackedValue] = {}
         self._former: list[TrackedValue] = []
+        self._listings: dict[Kind, _Listing] = {}
         self._lock = threading.RLock()
         self._is_writing = False
         self._lost = lost
@@ -55,6 +64,8 @@ class Unit:
     def entry(self, place: Place, *, is_interaction: bool = True) -> TrackedValue:
         """Find the value of a place, or load it."""
         with self._lock:
+            if place.identity not in self._values:
+                self._load_listed(place)
             value = self._values.get(place.identity)
             if value is None:
                 value = TrackedValue(place)
@@ -65,6 +76,47 @@ class Unit:
             elif is_interaction:
                 value.use()
             return value
+
+    def note_listing(self, kind: Kind, session_ids: Sequence[str]) -> None:
+        """Note that all ids of a mapping were listed."""
+        if not self.reads_anew:
+            self._listings[kind] = _Listing(session_ids)
+
+    def take_listing(self, kind: Kind) -> Sequence[str] | None:
+        """Take the listing that was made a moment ago, once: ``list(sessions)`` asks for the length first."""
+        listing = self._listings.get(kind)
+        return listing.take() if listing else None
+
+    def _load_listed(self, place: Place) -> None:
+        """Load the values behind *place* in the listing together, when a loop over the listed ids has begun."""
+        store, owner, session_id, source = place.identity
+        listing = self._listings.get((store, owner, source))
+        if listing is None or not listing.is_looped_over(session_id):
+            return
+        ids = listing.behind(session_id)
+        for _ in self.entries([Place(place.access, place.converter, each) for each in ids], is_interaction=True):
+            pass
+
+    def entries(self, places: Sequence[Place], *, is_interaction: bool) -> Iterator[TrackedValue]:
+        """Find the values of several places of one mapping. Those that are not here yet are loaded together.
+
+        Raises:
+            ConvstoreError: A value could not be loaded. The values before it are given first.
+        """
+        absent = [place for place in places if place.identity not in self._values]
+        ids = [place.session_id for place in absent]
+        found = places[0].access.load_many(ids, is_interaction=is_interaction) if ids else []
+        loaded = dict(zip(ids, found, strict=True))
+        for place in places:
+            if place.session_id not in loaded:
+                yield self.entry(place, is_interaction=is_interaction)
+                continue
+            with self._lock:
+                if place.identity not in self._values:
+                    value = TrackedValue(place)
+                    value.take(loaded[place.session_id], is_interaction=is_interaction)
+                    self._values[place.identity] = value
+            yield self._values[place.identity]
 
     def reload(self, place: Place) -> TrackedValue:
         """Find the value of a place, and take over what others wrote since it was loaded. Unwritten changes stay."""
@@ -179,6 +231,34 @@ class Unit:
         """Drop the written values that nobody else holds."""
         with self._lock:
             self._values = {place: value for place, value in self._values.items() if value.is_held()}
+
+
+class _Listing:
+    """The listed ids of a mapping. The second one that is looked up tells a loop, as in a sweep of expired sessions."""
+
+    def __init__(self, session_ids: Sequence[str]) -> None:
+        self._ids = session_ids
+        self._fresh_until = time.monotonic() + _FRESH_SECONDS
+        self._indexes = {session_id: index for index, session_id in enumerate(session_ids)}
+        self._lookups = 0
+
+    def take(self) -> Sequence[str] | None:
+        """Give the ids, once and only soon."""
+        is_fresh = time.monotonic() < self._fresh_until
+        self._fresh_until = 0.0
+        return self._ids if is_fresh else None
+
+    def is_looped_over(self, session_id: str) -> bool:
+        """Count a look-up. True from the second one on."""
+        if session_id in self._indexes:
+            self._lookups += 1
+            return self._lookups > 1
+        return False
+
+    def behind(self, session_id: str) -> Sequence[str]:
+        """List the id and those behind it, as many as are loaded together."""
+        start = self._indexes[session_id]
+        return self._ids[start : start + _LOADED_TOGETHER]
 
 
 def _command(value: TrackedValue) -> Put | Merge | Delete | None:

@@ -7,6 +7,7 @@ the session is brought up to date.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -16,7 +17,7 @@ from ..domain.commands import BeginTurn, Command, Write
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.types import Owner, Scope
 from ..domain.validation import check_lifetime, check_name
-from ..errors import StoreUnavailable, TooManyTurns
+from ..errors import ConvstoreError, StoreUnavailable, TooManyTurns
 from ..sessions.content import ContentLimits
 from ..stores.store import Store
 
@@ -115,6 +116,12 @@ class Access:
     def load(self, session_id: str, last: int | None = None, *, is_interaction: bool = True) -> Snapshot | None:
         """Read a session with its *last* messages, or all. None if this owner has no such session."""
         return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+
+    def load_many(
+        self, session_ids: Sequence[str], *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        """Read several sessions. A session that cannot be read is an error in the list."""
+        return self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
 
     def flush(self) -> None:
         """Write the changes of the unit of work."""

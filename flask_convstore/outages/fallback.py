@@ -9,7 +9,7 @@ any other session.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, StoreUnavailable
-from ..stores.store import Store, StoreAround
+from ..stores.store import Store, StoreAround, load_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, Journal, JournalledSession
@@ -232,6 +232,13 @@ class FallbackStore(StoreAround):
                     self._touch(session_id, owner)
                 return snapshot and replace(snapshot, fallback=self._journal.kind)
         return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+
+    def load_many(
+        self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        if self._journal.may_hold():
+            return load_each(self, session_ids, owner, is_interaction=is_interaction)
+        return super().load_many(session_ids, owner, is_interaction=is_interaction)
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         if not self._is_here(session_id):

@@ -6,13 +6,15 @@ been handed over, and for as long as it may live, nobody can say that it is not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command
 from ..domain.ids import made_away_at_ms
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
 from ..domain.types import Limits, Owner
-from ..errors import SessionNotFound, StoreUnavailable
+from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
 from ..stores.store import Store, StoreAround
 
 _AHEAD_MS = 24 * 3600 * 1000
@@ -47,6 +49,15 @@ class OtherHostsStore(StoreAround):
         found = self._store.load(session_id, owner, last, is_interaction=is_interaction)
         if found is None:
             self._refuse_unknown(session_id, owner)
+        return found
+
+    def load_many(
+        self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        found = self._store.load_many(session_ids, owner, is_interaction=is_interaction)
+        for session_id, snapshot in zip(session_ids, found, strict=True):
+            if snapshot is None:
+                self._refuse_unknown(session_id, owner)
         return found
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:

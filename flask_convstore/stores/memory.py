@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..domain.clock import now_ms
@@ -29,7 +29,8 @@ from ..domain.rules import (
 )
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Owner, Scope
-from ..errors import InvalidInput, SessionNotFound, TooManySessions
+from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
+from .store import load_each
 
 _LEVEL = "memory"
 _SWEEP_EVERY_MS = 60_000
@@ -114,6 +115,11 @@ class MemoryStore:
             if is_interaction:
                 self._move_lifetime(session, now)
             return _snapshot(session, last)
+
+    def load_many(
+        self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        return load_each(self, session_ids, owner, is_interaction=is_interaction)
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
         with self._lock:

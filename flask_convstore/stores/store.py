@@ -6,12 +6,13 @@ as it does. A store may stand around another one (signals, a circuit breaker, a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..domain.commands import BeginTurn, Command, LinkAlias
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
 from ..domain.types import Alias, Owner
+from ..errors import ConvstoreError, StoreUnavailable
 
 
 class Store(Protocol):
@@ -52,6 +53,18 @@ class Store(Protocol):
         """Read a session with its *last* messages (None: all), at one moment. None if this owner has no such session.
 
         It moves the lifetime if it *is_interaction*.
+        """
+        ...
+
+    def load_many(
+        self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        """Read several sessions, in one round trip where that can be, each at one moment of its own.
+
+        A session that cannot be read is an error in the list, and spoils no other.
+
+        Raises:
+            StoreUnavailable: No answer in time.
         """
         ...
 
@@ -120,6 +133,25 @@ def pages(store: Store, owner: Owner, cursor: str | None = None, *, newest_first
 _T = TypeVar("_T")
 
 
+def load_each(
+    store: Store, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool
+) -> list[Snapshot | ConvstoreError | None]:
+    """Read several sessions one after the other, as ``Store.load_many`` gives them.
+
+    Raises:
+        StoreUnavailable: No answer in time.
+    """
+    found: list[Snapshot | ConvstoreError | None] = []
+    for session_id in session_ids:
+        try:
+            found.append(store.load(session_id, owner, is_interaction=is_interaction))
+        except StoreUnavailable:
+            raise
+        except ConvstoreError as error:
+            found.append(error)
+    return found
+
+
 class StoreAround:
     """A store around a store. Every call goes through ``_call``, where a subclass sees or stops it."""
 
@@ -139,6 +171,11 @@ class StoreAround:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         return self._call(self._store.load, session_id, owner, last, is_interaction=is_interaction)
+
+    def load_many(
+        self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        return self._call(self._store.load_many, session_ids, owner, is_interaction=is_interaction)
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
         return self._call(self._store.page, owner, cursor, limit, newest_first=newest_first)

@@ -261,6 +261,24 @@ def test_looking_costs_one_round_trip(proxy: Proxy, far: Site) -> None:
     assert (proxy.round_trips, proxy.sent) == (0, 0)
 
 
+SWEEPS: dict[str, Callable[[Any], int]] = {
+    "values": lambda sessions: len(list(sessions.values())),
+    "items, twice": lambda sessions: min(len(dict(sessions.items())), len(list(sessions.values()))),
+    "keys": lambda sessions: len([sessions[key]["n"] for key in list(sessions)]),
+}
+
+
+@pytest.mark.parametrize(("sweep", "trips"), [("values", 3), ("items, twice", 5), ("keys", 4)])
+def test_a_sweep_costs_a_few_round_trips(proxy: Proxy, far: Site, sweep: str, trips: int) -> None:
+    """A loop over all sessions in each request. Listing takes two trips, and all values one."""
+    for number in range(50):
+        far.put(f"s{number}", {"n": number, "history": [number]})
+    far.ok(lambda: SWEEPS[sweep](far.sessions))  # the server knows the scripts from now on
+    proxy.reset()
+    far.ok(lambda: SWEEPS[sweep](far.sessions))
+    assert proxy.round_trips == trips
+
+
 def test_one_message_more_costs_no_more_behind_a_thousand(proxy: Proxy, far: Site) -> None:
     """Only changes travel, however much was loaded, in two round trips."""
     far.put("long", {"n": 1, "history": [{"role": "user", "content": "x" * 200} for _ in range(999)]})

@@ -51,6 +51,7 @@ from flask_convstore.stores.store import Store
 
 from ..clocks import Moment
 from ..harness import SETTINGS, TTL, TTL_COMPLETE, Harness, MemoryHarness, RedisHarness
+from ..servers import Server
 
 
 def save(
@@ -1255,3 +1256,37 @@ def test_a_conflict_names_an_expected_version_only_where_the_version_is_another(
     with pytest.raises(ConflictError) as conflict:
         harness.store.apply(replace(edit(1, b"another", b"new"), expected="1"))
     assert (conflict.value.what, conflict.value.expected, conflict.value.actual) == ("message", None, 1)
+
+
+def test_several_sessions_are_read_together(harness: Harness) -> None:
+    """In order, with None for those that this owner does not have."""
+    for name in ("a", "b"):
+        harness.store.apply(replace(save(name, name.encode()), owner="ada"))
+    harness.store.apply(replace(save("c", b"c"), owner="bob"))
+    found: list[Any] = harness.store.load_many(["b", "none", "c", "a"], "ada", is_interaction=False)
+    assert [one and one.session_id for one in found] == ["b", None, None, "a"]
+    assert [one.elements for one in (found[0], found[3])] == [[b"b"], [b"a"]]
+    alone = harness.store.load("b", "ada", is_interaction=False)
+    assert alone and replace(found[0], expires_at_ms=0) == replace(alone, expires_at_ms=0)
+    assert harness.store.load_many([], "ada") == []
+
+
+def test_reading_several_sessions_together_moves_their_lifetimes_if_wanted(harness: Harness) -> None:
+    harness.store.apply(save("s", b"m"))
+    harness.age(60_000)
+    before = harness.ends("s")
+    harness.store.load_many(["s"], ANY, is_interaction=False)
+    assert harness.ends("s") == before
+    harness.store.load_many(["s"], ANY)
+    assert min(harness.ends("s")) > max(before)
+
+
+def test_a_corrupt_session_among_several_spoils_no_other(server: Server) -> None:
+    harness = RedisHarness(server.client)
+    for name in ("a", "b", "c"):
+        harness.store.apply(save(name, b"m"))
+    server.client.hset(harness.keys("b")[0], "version", "none of ours")
+    first, corrupt, last = harness.store.load_many(["a", "b", "c"], ANY)
+    assert isinstance(corrupt, CorruptValue)
+    assert isinstance(first, Snapshot)
+    assert isinstance(last, Snapshot)

@@ -16,7 +16,7 @@ import hiredis
 import redis
 from redis import exceptions
 
-from ...errors import StoreMisconfigured, StoreUnavailable
+from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
 from .connections import DEADLINE
 from .failures import Failure, as_ours, classify
@@ -134,6 +134,38 @@ class Calls:
                 raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
         return replies if queries else replies[0]
+
+    def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
+        """Run reading scripts, each with its queries at one moment of its own, in one round trip for all.
+
+        Return for each the list of its replies, or an error.
+        """
+        nonces = [os.urandom(8) for _ in asked]
+        commands: list[Sequence[Argument]] = []
+        for (call, queries), nonce in zip(asked, nonces, strict=True):
+            commands += [("MULTI",), call.by_digest(nonce), *queries, ("EXEC",)]
+        answers = iter(self._acknowledged(commands, "", False, self._deadline())) if asked else iter(())
+        found: list[list[Any] | ConvstoreError] = []
+        for (call, queries), nonce in zip(asked, nonces, strict=True):
+            *_, replies = itertools.islice(answers, len(queries) + 3)
+            found.append(self._judged(call, queries, nonce, replies))
+        return found
+
+    def _judged(
+        self, call: Call, queries: Sequence[Sequence[Argument]], nonce: bytes, replies: Any
+    ) -> list[Any] | ConvstoreError:
+        """Take the answer of one EXEC. A call whose script was unknown, or that failed, is done alone."""
+        is_whole = isinstance(replies, list) and not any(isinstance(reply, Exception) for reply in replies)
+        try:
+            if not is_whole:
+                alone: list[Any] = self.call(call, queries)
+                return alone
+            self._check_nonce(call, nonce, replies[0])
+            return replies  # type: ignore[no-any-return]
+        except StoreUnavailable:
+            raise
+        except ConvstoreError as error:
+            return error
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
         """Run *call* behind *first*, in the same round trip. Return the reply of *call*.

@@ -19,6 +19,7 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .connections import DEADLINE
 from .failures import as_ours, classify
@@ -113,6 +114,10 @@ class ClusterCalls(Calls):
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
         self.call(first)
         return self.call(call)
+
+    def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
+        """Run reading scripts one after the other, since each is of another slot."""
+        return [self._judged(call, queries, b"", None) for call, queries in asked]
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Scan one primary after the other. The cursor names the primary and the place in it. A lost primary begins anew."""

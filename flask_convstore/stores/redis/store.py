@@ -34,7 +34,7 @@ from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, 
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot
 from ...domain.rules import takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
-from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured
+from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
@@ -138,9 +138,35 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
+        replies = self._calls.call(self._touching(keys, owner, is_interaction), reading(keys, last))
+        return self._loaded(session_id, keys, replies, last)
+
+    def load_many(
+        self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
+    ) -> list[Snapshot | ConvstoreError | None]:
+        places = [(session_id, self._keys(session_id)) for session_id in session_ids]
+        asked = [(self._touching(keys, owner, is_interaction), reading(keys, None)) for _, keys in places]
+        found: list[Snapshot | ConvstoreError | None] = []
+        for (session_id, keys), replies in zip(places, self._calls.call_each(asked), strict=True):
+            try:
+                if isinstance(replies, ConvstoreError):
+                    raise replies
+                found.append(self._loaded(session_id, keys, replies, None))
+            except StoreUnavailable:
+                raise
+            except ConvstoreError as error:
+                found.append(error)
+        return found
+
+    def _touching(self, keys: tuple[str, str, str], owner: Owner, is_interaction: bool) -> Call:
+        """The call with which each read begins."""
         arguments: tuple[Argument, ...] = ("", "", int(not is_interaction))
-        touch = Call("touch", keys, (owner_argument(owner), *self._times, *arguments), writes=False)
-        reply, *found = self._calls.call(touch, reading(keys, last))
+        return Call("touch", keys, (owner_argument(owner), *self._times, *arguments), writes=False)
+
+    def _loaded(
+        self, session_id: str, keys: tuple[str, str, str], replies: Sequence[Any], last: int | None
+    ) -> Snapshot | None:
+        reply, *found = replies
         if reply[0] == b"missing":
             return None
         refuse(None, reply, keys)
