@@ -351,25 +351,30 @@ class SessionMapping(MutableMapping[Any, _V]):
         """List the ids of all values of the caller, with the changes of this unit of work."""
         unit = self._unit()
         seen: set[str] = set()
-        listed: list[str] = []
         if newest_first:
             yield from reversed(list(self._added(unit, seen)))
+        for session_id in self._stored_ids(unit, newest_first=newest_first):
+            if session_id not in seen:
+                seen.add(session_id)
+                yield session_id
+        if not newest_first:
+            yield from self._added(unit, seen)
+
+    def _stored_ids(self, unit: Unit, *, newest_first: bool) -> Iterator[str]:
+        """List the stored ids without those that this unit has removed. One may come twice."""
         access = self._access()
         kind = (access.store, access.owner, self._converter and self._converter.source)
         known = None if newest_first else unit.take_listing(kind)
+        listed: list[str] = []
         for session_id in known or (found.session_id for found in summaries(access, newest_first=newest_first)):
-            if session_id in seen or not is_key(session_id):
+            if not is_key(session_id):
                 continue
-            seen.add(session_id)
-            place = self._place_of(session_id)
-            entry = unit.found(place)
+            entry = unit.found(self._place_of(session_id))
             if entry is None or entry.value is not NO_VALUE or unit.reads_anew:
                 listed.append(session_id)
                 yield session_id
         if listed and not known:
             unit.note_listing(kind, listed)
-        if not newest_first:
-            yield from self._added(unit, seen)
 
     def _added(self, unit: Unit, seen: set[str]) -> Iterator[str]:
         """List the ids of values that this unit of work has assigned and not yet written."""

@@ -1267,7 +1267,8 @@ def test_several_sessions_are_read_together(harness: Harness) -> None:
     assert [one and one.session_id for one in found] == ["b", None, None, "a"]
     assert [one.elements for one in (found[0], found[3])] == [[b"b"], [b"a"]]
     alone = harness.store.load("b", "ada", is_interaction=False)
-    assert alone and replace(found[0], expires_at_ms=0) == replace(alone, expires_at_ms=0)
+    assert alone
+    assert replace(found[0], expires_at_ms=0) == replace(alone, expires_at_ms=0)
     assert harness.store.load_many([], "ada") == []
 
 
