@@ -367,14 +367,18 @@ class SessionMapping(MutableMapping[Any, _V]):
         known = None if newest_first else unit.take_listing(kind)
         listed: list[str] = []
         for session_id in known or (found.session_id for found in summaries(access, newest_first=newest_first)):
-            if not is_key(session_id):
-                continue
-            entry = unit.found(self._place_of(session_id))
-            if entry is None or entry.value is not NO_VALUE or unit.reads_anew:
+            if self._is_listed(unit, session_id):
                 listed.append(session_id)
                 yield session_id
         if listed and not known:
             unit.note_listing(kind, listed)
+
+    def _is_listed(self, unit: Unit, session_id: str) -> bool:
+        """Tell the ids of keys that this unit has not removed."""
+        if not is_key(session_id):
+            return False
+        entry = unit.found(self._place_of(session_id))
+        return entry is None or entry.value is not NO_VALUE or unit.reads_anew
 
     def _added(self, unit: Unit, seen: set[str]) -> Iterator[str]:
         """List the ids of values that this unit of work has assigned and not yet written."""
