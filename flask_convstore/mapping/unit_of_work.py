@@ -190,6 +190,7 @@ class Unit:
     def _write(self, values: Iterable[TrackedValue]) -> None:
         is_written = False
         self._is_writing = True
+        self._listings.clear()
         try:
             for value in values:
                 value.finish_pending()
