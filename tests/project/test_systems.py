@@ -61,4 +61,4 @@ def test_a_server_is_used_without_a_journal(tmp_path: Path, valkey: Server) -> N
 
 def test_a_server_of_our_own_is_refused_with_the_cure(tmp_path: Path) -> None:
     (said,) = served(f"embedded://{tmp_path}/data", tmp_path)
-    assert "needs Linux or macOS: on Windows use redis://" in said
+    assert "needs Linux or macOS. On Windows use redis://" in said

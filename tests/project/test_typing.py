@@ -28,7 +28,13 @@ BEFORE = {
 }
 """Definitions that the code of a page finds, by name."""
 
-USERS_OPTIONS = ("--strict", "--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls")
+USERS_OPTIONS = (
+    "--strict",
+    "--allow-untyped-defs",
+    "--allow-incomplete-defs",
+    "--allow-untyped-calls",
+    "--follow-imports=silent",
+)
 
 
 def names_in(code: str) -> tuple[set[str], set[str]]:

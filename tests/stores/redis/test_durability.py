@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_convstore import ConfigurationError, ConversationStore, StoreMisconfigured, StoreUnavailable
+from flask_convstore import ConfigurationError, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
 
 from ...processes import wait_for
 from ...servers import Server, running
@@ -50,7 +50,7 @@ def test_replicas_have_what_was_acknowledged() -> None:
             assert receipt.level == "replicas:2"
             for replica in replicas:
                 assert replica.client.llen("chat:session:{s}:history") == 1
-            with service.convstore.turn("s", "two") as turn:
+            with service.convstore.turn("s", Message("two")) as turn:
                 turn.reply("three")
             assert service.convstore.get_session("s") == {
                 "history": ["one", "two", {"role": "assistant", "content": "three"}]

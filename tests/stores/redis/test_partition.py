@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 import redis
 
-from flask_convstore import StoreUnavailable
+from flask_convstore import Message, StoreUnavailable
 from flask_convstore.domain.commands import new_token
 
 from ...namespaces import Island, island, missing
@@ -177,7 +177,7 @@ def test_a_turn_that_a_partition_interrupts_is_finished_once(cut_off: Island, se
     service = Service(server.url, FALLBACK="none", BUDGET=0.5, COMMAND_TIMEOUT=0.5)
     with service.app.app_context():
         service.convstore.save_session("s", [])
-        with service.convstore.turn("s", "question") as turn:
+        with service.convstore.turn("s", Message("question")) as turn:
             cut_off.lose_replies()
             with pytest.raises(StoreUnavailable) as caught:
                 turn.reply("answer")

@@ -16,7 +16,7 @@ import pytest
 import redis
 from flask import Flask
 
-from flask_convstore import ConfigurationError, ConversationStore, StoreMisconfigured, StoreUnavailable
+from flask_convstore import ConfigurationError, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
 
 from ...clocks import least_seconds
 from ...processes import wait_for
@@ -123,7 +123,7 @@ def used(service: Service) -> None:
         store.save_session("s", {"n": 1, "history": ["a"]}, owner="ada")
         assert store.append("s", "b", token="T").repeated is False
         assert store.append("s", "b", token="T").repeated is True
-        with store.turn("s", "c") as turn:
+        with store.turn("s", Message("c")) as turn:
             turn.reply("d")
         found: Any = store.get_session("s")
         assert found["history"] == ["a", "b", "c", {"role": "assistant", "content": "d"}]

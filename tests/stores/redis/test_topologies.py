@@ -13,7 +13,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from flask_convstore import ANY, ConversationStore, StoreMisconfigured, StoreUnavailable
+from flask_convstore import ANY, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
 from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError
 from flask_convstore.stores.redis.cluster import ClusterCalls
@@ -37,7 +37,7 @@ def used(service: Service) -> None:
         assert store.append(session_id, "b", data={"x": 1}, token="T").repeated
         session["n"] = 1
         store.save_session(session_id, session)
-        with store.turn(session_id, "c") as turn:
+        with store.turn(session_id, Message("c")) as turn:
             assert turn.history == ["a", "b", "c"]
             turn.reply("d")
         assert store.touch(session_id)
