@@ -63,6 +63,15 @@ def behind_a_write() -> Iterator[None]:
         raise
 
 
+def printable(path: str) -> str:
+    """Make a path fit for a line of a log. Keys that a client has chosen may hold line ends, or be long."""
+    shown = path if path.isprintable() else repr(path)[1:-1]
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
+
+
+_LONGEST_SHOWN = 300
+
+
 class ConfigurationError(ConvstoreError):
     """Settings are unknown or bad. The error lists all of them.
 
@@ -85,7 +94,7 @@ class InvalidInput(ConvstoreError, ValueError):
     def __init__(self, reason: str, path: str = "") -> None:
         self.reason = reason
         self.path = path
-        super().__init__(f"{path}: {reason}" if path else reason)
+        super().__init__(f"{printable(path)}: {reason}" if path else reason)
 
     def facts(self) -> dict[str, Any]:
         return {"errors": {self.path or "body": [self.reason]}}

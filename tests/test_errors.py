@@ -48,3 +48,9 @@ def test_a_limit_tells_what_is_allowed_and_what_was_given() -> None:
         assert "10" in str(error)
         assert "nothing was written" in str(error).lower()
     assert made[5].path == "messages[1]"
+
+
+def test_a_key_that_a_client_has_chosen_forges_no_line_of_a_log() -> None:
+    error = errors.InvalidInput("it is wrong", "data.x\nERROR all is lost")
+    assert str(error) == r"data.x\nERROR all is lost: it is wrong"
+    assert error.path == "data.x\nERROR all is lost"

@@ -11,6 +11,7 @@ from ..domain.results import Snapshot
 from ..errors import ConflictError, SessionNotFound
 from ..sessions.baseline import Baseline
 from ..sessions.merge import Began, Settled, merged_bodies, settled
+from ..sessions.three_way import Effort
 from .access import Access
 
 NOTHING = Began()
@@ -19,7 +20,8 @@ NOTHING = Began()
 
 def settled_fields(command: Merge, snapshot: Snapshot, began: Began = NOTHING) -> list[Settled]:
     """Merge the fields of *command* with those that are stored now."""
-    return [settled(change, began, snapshot.fields.get(change.name)) for change in command.fields]
+    effort = Effort()
+    return [settled(change, began, snapshot.fields.get(change.name), effort) for change in command.fields]
 
 
 def beside_theirs(access: Access, command: Merge, attempt: Merge, began: Began, conflict: ConflictError) -> Merge:

@@ -48,8 +48,8 @@ class Settled(NamedTuple):
     collisions: tuple[str, ...] = ()
 
 
-def settled(change: FieldChange, began: Began, stored: bytes | None) -> Settled:
-    """Merge *change* with the value that others have *stored*.
+def settled(change: FieldChange, began: Began, stored: bytes | None, effort: three_way.Effort | None = None) -> Settled:
+    """Merge *change* with the value that others have *stored*. The merges of one write share their *effort*.
 
     Raises:
         NotSerializable: The merged value cannot be stored: a sum of more than 64 bits, say.
@@ -63,7 +63,7 @@ def settled(change: FieldChange, began: Began, stored: bytes | None) -> Settled:
             if began.is_default or start in _EMPTY or stored == start:
                 return Settled(FieldChange(change.name, stored, stored))
             start = None
-    merged = three_way.merge(_value(start), _value(change.value), _value(stored), change.name)
+    merged = three_way.merge(_value(start), _value(change.value), _value(stored), change.name, effort)
     text = None if merged.value is three_way.MISSING else json_text.encode(merged.value, change.name)
     is_merged = stored != change.value or text != stored
     return Settled(FieldChange(change.name, stored, text), is_merged, merged.collisions)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -39,8 +40,25 @@ _TIMES = (range(10**9, 10**10), range(10**12, 10**13))
 
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d").match
 
-_LONGEST_ALIGNED = 2000
-"""Most changed elements of a list that are aligned one by one, since that takes quadratic time."""
+_MOST_STEPS = 10_000_000
+"""Most steps of aligning lists for one write: half a second. Lists that repeat few elements take cubic time."""
+
+_LONGEST_PATH = 200
+"""Most characters of a path. Parts that lie deeper are told by the path around them."""
+
+
+class Effort:
+    """The steps that are left for aligning lists in the merges of one write."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_STEPS
+
+    def covers(self, steps: int) -> bool:
+        """Take *steps* from those that are left. False if these are too few."""
+        if steps > self._left:
+            return False
+        self._left -= steps
+        return True
 
 
 class Merged(NamedTuple):
@@ -55,20 +73,22 @@ class Merged(NamedTuple):
     collisions: tuple[str, ...]
 
 
-def merge(base: Any, ours: Any, theirs: Any, path: str = "") -> Merged:
+def merge(base: Any, ours: Any, theirs: Any, path: str = "", effort: Effort | None = None) -> Merged:
     """Merge *ours* and *theirs*, which were both made from *base*. The arguments are not changed.
 
     Args:
         base: The baseline. ``MISSING`` if there was no value.
         path: The path of the value, for collisions.
+        effort: The effort that the merges of one write share.
     """
     collisions: list[str] = []
-    return Merged(_Merge(collisions).of(base, ours, theirs, path), tuple(collisions))
+    return Merged(_Merge(collisions, effort or Effort()).of(base, ours, theirs, path), tuple(collisions))
 
 
 class _Merge:
-    def __init__(self, collisions: list[str]) -> None:
+    def __init__(self, collisions: list[str], effort: Effort) -> None:
         self._collisions = collisions
+        self._effort = effort
 
     def of(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
         if _same(ours, base):
@@ -98,7 +118,7 @@ class _Merge:
     def _dicts(self, base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], path: str) -> dict[str, Any]:
         merged = {}
         for name in {**theirs, **ours}:
-            place = f"{path}.{name}" if path else name
+            place = _place_of(path, name)
             value = self.of(base.get(name, MISSING), ours.get(name, MISSING), theirs.get(name, MISSING), place)
             if value is not MISSING:
                 merged[name] = value
@@ -115,7 +135,7 @@ class _Merge:
     def _lists(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         if all(map(_is_set_of_texts, (base, ours, theirs))):
             return _sets(base, ours, theirs)
-        our_edit, their_edit = _edit(base, ours), _edit(base, theirs)
+        our_edit, their_edit = _edit(base, ours, self._effort), _edit(base, theirs, self._effort)
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
             return ours
@@ -155,9 +175,9 @@ class _Edit(NamedTuple):
     is_rewrite: bool
 
 
-def _edit(base: list[Any], changed: list[Any]) -> _Edit | None:
-    """Find the way from *base* to *changed*. None if the lists are too long to align."""
-    differences = _differences([_text(part) for part in base], [_text(part) for part in changed])
+def _edit(base: list[Any], changed: list[Any], effort: Effort) -> _Edit | None:
+    """Find the way from *base* to *changed*. None if aligning them takes too many steps."""
+    differences = _differences([_text(part) for part in base], [_text(part) for part in changed], effort)
     if differences is None:
         return None
     replaced: dict[int, Any] = {}
@@ -172,14 +192,14 @@ def _edit(base: list[Any], changed: list[Any]) -> _Edit | None:
     return _Edit(replaced, inserted, is_rewrite)
 
 
-def _differences(before: list[str], after: list[str]) -> list[tuple[range, range]] | None:
-    """Find the places that differ, in the one list and in the other. None if the lists are too long to align."""
+def _differences(before: list[str], after: list[str], effort: Effort) -> list[tuple[range, range]] | None:
+    """Find the places that differ, in the one list and in the other. None if that takes too many steps."""
     start = _length_alike(before, after)
     end = _length_alike(before[start:][::-1], after[start:][::-1])
     old, new = before[start : len(before) - end], after[start : len(after) - end]
     if not old or not new:
         return [(range(start, start + len(old)), range(start, start + len(new)))]
-    if len(old) + len(new) > _LONGEST_ALIGNED:
+    if not effort.covers(_most_steps(old, new)):
         return None
     return [
         (range(start + old_from, start + old_to), range(start + new_from, start + new_to))
@@ -188,9 +208,26 @@ def _differences(before: list[str], after: list[str]) -> list[tuple[range, range
     ]
 
 
+def _most_steps(old: list[str], new: list[str]) -> int:
+    """Estimate the steps of aligning two lists: each match that is found compares all equal elements anew."""
+    counts = Counter(new)
+    equal_pairs = sum(counts[text] for text in old)
+    most_matches = min(len(old), len(new), equal_pairs)
+    return (len(old) + equal_pairs) * (1 + most_matches)
+
+
 def _sets(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
-    kept = [text for text in theirs if text in ours or text not in base]
-    return kept + [text for text in ours if text not in base and text not in theirs]
+    in_base, in_ours, in_theirs = set(base), set(ours), set(theirs)
+    kept = [text for text in theirs if text in in_ours or text not in in_base]
+    return kept + [text for text in ours if text not in in_base and text not in in_theirs]
+
+
+def _place_of(path: str, name: str) -> str:
+    """Make the path of a dict's part. Its length is bounded, since one path is made for each part."""
+    if len(path) > _LONGEST_PATH:
+        return path
+    place = f"{path}.{name[:_LONGEST_PATH]}" if path else name[:_LONGEST_PATH]
+    return f"{place[:_LONGEST_PATH]}…" if len(place) > _LONGEST_PATH or len(name) > _LONGEST_PATH else place
 
 
 def _length_alike(one: list[Any], other: list[Any]) -> int:

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from ..errors import printable
+
 _log = logging.getLogger("flask_convstore")
 
 _EVERY_SECONDS = 10.0
@@ -30,7 +32,7 @@ class CollisionLog:
         if now < self._next_at:
             self._left_out += 1
             return
-        named = ", ".join(paths[:_MOST_PATHS])
+        named = ", ".join(map(printable, paths[:_MOST_PATHS]))
         if len(paths) > _MOST_PATHS:
             named += f" and {len(paths) - _MOST_PATHS} more"
         more = f" {self._left_out} collisions before this one were not logged." if self._left_out else ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_convstore.sessions.three_way import MISSING, merge
+from flask_convstore.sessions.three_way import MISSING, Effort, merge
 
 HI, YO, SYSTEM = ({"role": "user", "content": "hi"}, {"role": "user", "content": "yo"}, {"role": "system"})
 
@@ -150,8 +151,43 @@ def test_a_list_keeps_what_nobody_dropped_and_all_that_was_appended(
 
 
 def test_very_long_lists_are_not_aligned_one_by_one() -> None:
-    """Appending to a long list costs nothing. Two long lists with nothing in common collide instead of taking minutes."""
+    """Appending to a long list costs nothing. Two long lists in another order collide instead of taking minutes."""
     long = list(range(30_000))
     assert merge(long, [*long, -1], [*long, -2]).value == [*long, -2, -1]
-    found = merge(long, [-number for number in long], [*long, 1])
+    found = merge(long, long[::-1], [*long, 1])
     assert found.collisions == ("",)
+
+
+HOSTILE: dict[str, tuple[Any, Any, Any]] = {
+    "lists of few different elements": ([0] * 1000, [1, 0] * 500, [0, 1] * 500),
+    "many such lists": ([[0] * 100] * 500, [[1, 0] * 50] * 500, [[0, 1] * 50] * 500),
+    "a large set": (list(map(str, range(50_000))), list(map(str, range(1, 50_000))), list(map(str, range(50_001)))),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_lists_of_a_megabyte_occupy_a_worker_for_long(name: str) -> None:
+    """A client may choose what is stored. The second write takes about a second, not minutes."""
+    base, ours, theirs = HOSTILE[name]
+    began = time.process_time()
+    merge(base, ours, theirs)
+    assert time.process_time() - began < 5
+
+
+def test_paths_of_collisions_are_bounded() -> None:
+    """A long key above many parts must not stand in the path of each."""
+    base, ours, theirs = (
+        {"k" * 30_000: {str(number): side for number in range(1000)}} for side in ("base", "ours", "theirs")
+    )
+    collisions = merge(base, ours, theirs, "field").collisions
+    assert len(collisions) == 1000
+    assert all(path.startswith("field.kkk") and len(path) < 250 for path in collisions)
+
+
+def test_the_merges_of_one_write_share_their_effort() -> None:
+    """Many fields, each with a list that takes long, take no longer together than one."""
+    base = list(range(900))
+    ours, theirs = [*reversed(base), "ours"], [*base[450:], *base[:450], "theirs"]
+    effort = Effort()
+    found = [merge(base, ours, theirs, "f", effort).collisions for _ in range(8)]
+    assert (found[0], found[-1]) == (("f[450]",), ("f",))
