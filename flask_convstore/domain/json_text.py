@@ -120,11 +120,16 @@ def _decoded(text: bytes, index: int) -> Any:
         raise ValueError(str(error), index) from None
 
 
-def _as_json(value: object) -> str | list[object]:
+def _as_json(value: Any) -> Any:
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, tuple):  # a named one: orjson takes plain ones only
         return list(value)
+    # Messages of the vendors' SDKs and models of pydantic know how they become JSON.
+    if callable(getattr(value, "model_dump", None)) and not isinstance(value, type):
+        return value.model_dump(mode="json")
+    if callable(getattr(value, "to_dict", None)) and not isinstance(value, type):
+        return value.to_dict()
     raise TypeError
 
 

@@ -1,6 +1,7 @@
 """Errors > HTTP answers: one table gives each error its status.
 
-Every error of the blueprint is ``application/problem+json`` (RFC 9457). The OpenAPI document shows the table's examples.
+The text is the error's own, from `errors`. Every error of the blueprint is ``application/problem+json`` (RFC 9457).
+The OpenAPI document shows the table's examples.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The routes of the blueprint, in one table. The blueprint, ``CONVSTORE_ROUTES`` and the OpenAPI document are made from it.
 
-``openapi/operations.py`` describes each route in words and examples.
+``openapi/descriptions.py`` describes each route in words and examples.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Tracked value: one value of a mapping, with the baseline that its changes are measured from.
 
-The app loads, assigns or removes a value. Its changes are found by comparing, written, and merged with the writes of others.
+The app loads, assigns or removes a value. Its changes are found by comparing (`sessions.diff`),
+written, and merged with the writes of others (`operations.merging`).
 A write through another door brings the value up to date.
 """
 

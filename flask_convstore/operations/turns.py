@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -43,6 +43,7 @@ from ..stores.store import Store
 from .access import Access
 from .context_window import Count, window
 from .leases import renewer
+from .sdk_replies import text_of_reply
 from .sessions import MAX_LOADED
 
 _log = logging.getLogger("flask_convstore")
@@ -365,13 +366,21 @@ def left_behind(session: AnySession, seq: int) -> Message | None:
 
 
 def as_message(reply: object) -> Any:
-    """Make a message of what a handler returned. A text, and a dict without a role, are the assistant's."""
+    """Make a message of what a handler returned. A text, and a dict without a role, are the assistant's.
+
+    The response of a model vendor's SDK, and its stream of chunks, give their text.
+
+    Raises:
+        TypeError: The reply is none of these.
+    """
     if reply is None or isinstance(reply, Message):
         return reply
     if isinstance(reply, str):
         return {"role": "assistant", "content": reply}
     if isinstance(reply, Mapping):
         return dict(reply) if "role" in reply else {"role": "assistant", **reply}
-    if isinstance(reply, Iterable) and not isinstance(reply, (bytes, list, tuple)):
-        return {"role": "assistant", "content": "".join(reply)}
-    raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {type(reply).__name__}")
+    text = text_of_reply(reply)
+    if text is None:
+        kind = type(reply).__name__
+        raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {kind}")
+    return {"role": "assistant", "content": text}

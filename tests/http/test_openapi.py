@@ -18,7 +18,7 @@ from openapi_spec_validator import validate
 from werkzeug.test import TestResponse
 
 from flask_convstore import ConversationStore, InvalidInput
-from flask_convstore.http.openapi.operations import OPERATIONS
+from flask_convstore.http.openapi.descriptions import OPERATIONS
 from flask_convstore.http.problems import PROBLEMS
 from flask_convstore.http.routes import ENDPOINTS
 

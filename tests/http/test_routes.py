@@ -9,7 +9,7 @@ import pytest
 from flask_convstore import ConfigurationError, OwnerRequired
 from flask_convstore.domain.validation import RESERVED_IDS
 from flask_convstore.http import schemas
-from flask_convstore.http.openapi.operations import OPERATIONS
+from flask_convstore.http.openapi.descriptions import OPERATIONS
 from flask_convstore.http.problems import PROBLEMS
 from flask_convstore.http.routes import ENDPOINTS, ROUTES, Route
 

@@ -21,7 +21,7 @@ from ..door import Served
 from ..json_schema import CONTROL, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
 from ..routes import JSON_LINES, ROUTES, Route
-from .operations import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
+from .descriptions import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
 from .shapes import COMPONENTS
 
 if TYPE_CHECKING:

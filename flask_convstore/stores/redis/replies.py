@@ -1,4 +1,7 @@
-"""Conversion of replies to receipts, snapshots, or the errors that refusals become."""
+"""Conversion of replies to receipts, snapshots, or the errors that refusals become.
+
+Retries and waiting are in `calls`, and the errors of connections in `failures`.
+"""
 
 from __future__ import annotations
 

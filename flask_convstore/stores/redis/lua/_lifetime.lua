@@ -1,4 +1,4 @@
--- _lifetime: compute the milliseconds that a session lives from now. Needs own_ttl, complete and created.
+-- _lifetime: compute the milliseconds that a session lives from now; _expire sets them. Needs own_ttl, complete and created.
 local lifetime = tonumber(own_ttl)
 if not lifetime or lifetime <= 0 then
     lifetime = tonumber(complete == "true" and ARGV[4] or ARGV[3])
