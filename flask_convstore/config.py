@@ -91,9 +91,9 @@ class Settings:
     max_metadata_depth: int = _setting(8, "Deepest nesting of a message's metadata.", minimum=1, maximum=90)
     conflict: str = _setting(
         "merge",
-        "Answer to two requests that change one value of a mapping. `merge` merges both changes at any depth. In a "
-        "collision the last write wins, and log and signal tell. `raise` answers 409 where both have changed one field. "
-        "In `save_session` such a case is always an error.",
+        "Answer to two requests that change one field, in a value of a mapping or in a loaded session that is saved. "
+        "`merge` merges both changes at any depth. In a collision the last write wins, and log and signal tell. `raise` "
+        "is a `ConflictError` (409) where both have changed one field.",
         choices=("merge", "raise"),
     )
     conversation_prefix: str = _setting(

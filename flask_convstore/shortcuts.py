@@ -66,7 +66,8 @@ def save_session(
     Raises:
         NotSerializable: JSON cannot hold a value. The error has its path. Nothing was written.
         TooLarge: A limit is passed. Nothing was written.
-        ConflictError: Another write has changed the same field or rewritten the history. Nothing was written.
+        ConflictError: Another write has changed a history that was rewritten here. With ``CONVSTORE_CONFLICT=raise`` also a
+            field that was changed here. Nothing was written.
         SessionNotFound: The loaded session was deleted or has expired. Or the id is another owner's. Nothing was written.
         StoreUnavailable: No answer came in time. The error says whether anything was written.
     """

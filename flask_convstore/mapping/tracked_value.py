@@ -26,7 +26,7 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.merging import behind_theirs, beside_theirs
+from ..operations.merging import MOST_ATTEMPTS, behind_theirs, beside_theirs
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
@@ -34,9 +34,6 @@ from ..sessions.merge import Began
 from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
 from .held import is_held
 from .place import NO_VALUE, Place
-
-_ATTEMPTS = 1000
-"""Most merges of one save, when others were faster each time: more than can happen by chance."""
 
 
 class _Pending(NamedTuple):
@@ -323,7 +320,7 @@ class TrackedValue:
         attempt: Put | Merge = command
         if isinstance(command, Merge) and command.creates and self._began.bodies:
             attempt = command.as_put()
-        for _ in range(_ATTEMPTS):
+        for _ in range(MOST_ATTEMPTS):
             try:
                 receipt = self._send(command, attempt, given)
             except SessionExists as error:

@@ -65,8 +65,8 @@ class Conversations(abc.ABC):
         Raises:
             NotSerializable: JSON cannot hold a value. The error has its path. Nothing was written.
             TooLarge: A limit is passed. Nothing was written.
-            ConflictError: Since the session was loaded, another write has changed a field that was changed here, or a
-                history that was rewritten here. Nothing was written.
+            ConflictError: Since the session was loaded, another write has changed a history that was rewritten here. With
+                ``CONVSTORE_CONFLICT=raise`` also a field that was changed here. Nothing was written.
             SessionNotFound: The loaded session was deleted or has expired, and is not brought back. Or the id is another
                 owner's. Nothing was written.
         """

@@ -14,6 +14,9 @@ from ..sessions.merge import Began, Settled, merged_bodies, settled
 from ..sessions.three_way import Effort
 from .access import Access
 
+MOST_ATTEMPTS = 1000
+"""Most merges of one write, when others were faster each time: more than can happen by chance."""
+
 NOTHING = Began()
 """The beginning of a session that was loaded."""
 

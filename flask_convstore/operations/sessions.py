@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..domain.commands import Append, Delete, Merge, Mode, Touch, digest_of, token_or_new
+from ..domain.commands import Append, Delete, Merge, Mode, Rewrite, Touch, digest_of, token_or_new
 from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
@@ -23,11 +23,12 @@ from ..errors import (
     TooLarge,
 )
 from ..sessions import content, diff
-from ..sessions.baseline import base_created, base_merged
+from ..sessions.baseline import Pending, base_created, base_merged
 from ..sessions.content import Content
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
 from .access import Access
+from .merging import MOST_ATTEMPTS, NOTHING, beside_theirs
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
@@ -64,22 +65,43 @@ def _finish_pending(access: Access, session: AnySession) -> None:
     if not pending:
         return
     try:
-        _merge(access, session, pending)
+        receipt = _send(access, session, pending)
     except (ConflictError, TooLarge):
         # The save had not landed, and does not fit any more. The next difference starts from the baseline before it.
         on_base(session, replace(base_of(session), pending=None))
+    else:
+        _landed(access, session, pending, receipt)
 
 
 def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
-    """Write *command* and rebase *session*. A save that may have landed without an answer stays pending."""
+    """Write *command* and rebase *session*. A field that others have changed too is merged, as often as they were faster."""
+    attempt = command
+    for _ in range(MOST_ATTEMPTS):
+        save = Pending(command, attempt)
+        try:
+            return _landed(access, session, save, _send(access, session, save))
+        except ConflictError as conflict:
+            if not conflict.is_field or isinstance(attempt.history, Rewrite):
+                raise
+            refused = conflict
+            attempt = beside_theirs(access, command, attempt, NOTHING, conflict)
+    raise refused
+
+
+def _send(access: Access, session: AnySession, save: Pending) -> Receipt:
+    """Send *save*. If it may have landed without an answer, it stays pending."""
     try:
-        receipt = access.store.apply(command)
+        return access.store.apply(save.attempt)
     except StoreUnavailable as error:
         if error.written is not False:
-            on_base(session, replace(base_of(session), pending=command))
+            on_base(session, replace(base_of(session), pending=save))
         raise
-    rebased = on_base(session, base_merged(base_of(session), command, receipt))
-    access.tell(command, receipt)  # not before the session has its new baseline
+
+
+def _landed(access: Access, session: AnySession, save: Pending, receipt: Receipt) -> AnySession:
+    """Rebase *session*. The baseline then holds what *session* holds, and nothing of what others wrote."""
+    rebased = on_base(session, base_merged(base_of(session), save.command, receipt))
+    access.tell(save.attempt, receipt)  # not before the session has its new baseline
     return rebased
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..domain.commands import Extend, FieldChange, Merge, Put, Rewrite
 from ..domain.messages import NO_USAGE
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import as_value
+
+
+class Pending(NamedTuple):
+    """A save whose answer never came.
+
+    Attributes:
+        command: The changes that were made.
+        attempt: What was sent for them: the same, or their merge with what others had written.
+    """
+
+    command: Merge
+    attempt: Merge
 
 
 @as_value
@@ -21,13 +33,13 @@ class Baseline:
         snapshot: The state. After a merge its ``count`` is that of the messages known here, and its ``history_version``
             belongs to the last change of the messages that is known whole.
         seqs: The numbers of the messages. There are gaps where others wrote between.
-        pending: A command whose answer never came. It is repeated, with its token, before the next one.
+        pending: It is repeated, with its token, before the next save.
     """
 
     origin: str
     snapshot: Snapshot
     seqs: Sequence[int]
-    pending: Merge | None = None
+    pending: Pending | None = None
 
     @property
     def state(self) -> tuple[int, int]:

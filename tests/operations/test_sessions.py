@@ -165,7 +165,60 @@ def test_different_fields_of_two_readers_both_land(conversations: PlainConversat
     assert get(conversations) == {"a": {"x": 2}, "b": [1, 2], "new": True}
 
 
-def test_a_collision_changes_nothing(conversations: PlainConversations) -> None:
+def test_two_changes_of_one_field_merge_at_any_depth(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"cart": {"items": ["a"], "cost": {"total": 10}}, "mood": "calm", "seen": 1})
+    one, two = get(conversations), get(conversations)
+    one["cart"]["items"].append("b")
+    one["cart"]["cost"]["total"] += 5
+    two["cart"]["items"].append("c")
+    two["cart"]["cost"]["total"] += 7
+    two["cart"]["note"] = "gift"
+    one["seen"] += 1
+    two["seen"] += 1
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    cart = {"items": ["a", "b", "c"], "cost": {"total": 22}, "note": "gift"}
+    assert get(conversations) == {"cart": cart, "mood": "calm", "seen": 3}
+    assert two["cart"]["items"] == ["a", "c"], "what others wrote is not in it"
+    two["cart"]["items"].append("d")
+    two["seen"] += 1
+    conversations.save_session("s", two)
+    assert get(conversations) == {"cart": cart | {"items": ["a", "b", "c", "d"]}, "mood": "calm", "seen": 4}
+
+
+def test_the_last_of_two_texts_wins_and_is_told(harness: Harness) -> None:
+    recorder = Recorder(harness.store)
+    conversations = PlainConversations(recorder)
+    conversations.save_session("s", {"mood": {"now": "calm"}, "history": []})
+    one, two = get(conversations), get(conversations)
+    one["mood"]["now"], two["mood"]["now"] = "glad", "sad"
+    two["history"].append(BOT)
+    conversations.save_session("s", one)
+    conversations.save_session("s", two)
+    assert get(conversations) == {"mood": {"now": "sad"}, "history": [BOT]}
+    last = recorder.commands[-1]
+    assert isinstance(last, Merge)
+    assert last.overwrites == ("mood.now",)
+
+
+def test_a_merged_save_whose_reply_was_lost_happens_once(harness: Harness) -> None:
+    store = LosesReplies(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0})
+    one, two = get(conversations), get(conversations)
+    one["n"] += 1
+    two["n"] += 2
+    conversations.save_session("s", one)
+    store.lose = 1
+    with pytest.raises(StoreUnavailable):
+        conversations.save_session("s", two)
+    two["n"] += 4
+    conversations.save_session("s", two)
+    assert get(conversations) == {"n": 7}
+
+
+def test_a_collision_changes_nothing_where_the_settings_want_an_error(harness: Harness) -> None:
+    conversations = PlainConversations(harness.store, Settings(conflict="raise"))
     conversations.save_session("s", {"a": 1, "b": 1, "history": [USER]})
     one, two = get(conversations), get(conversations)
     one["a"] = 2
