@@ -8,6 +8,7 @@ from typing import Any, cast
 import fakeredis
 import pytest
 import redis
+import redis.asyncio
 from flask import Flask
 
 import flask_convstore
@@ -238,8 +239,33 @@ def test_a_client_of_ones_own() -> None:
         save_session("s", {"a": 1})
         assert convstore.client is client
     assert client.exists("chat:session:{s}")
-    with pytest.raises(ConfigurationError, match="decode_responses"):
-        ConversationStore(make_app(), client=fakeredis.FakeRedis(decode_responses=True))
+
+
+class OfValkeyPy:
+    """A client of another package, which has the same methods and errors of its own."""
+
+    __module__ = "valkey.client"
+
+
+@pytest.mark.parametrize(
+    ("client", "cure"),
+    [
+        (fakeredis.FakeRedis(decode_responses=True), "decode_responses=False"),
+        (redis.asyncio.Redis(), r"with redis\.Redis\."),
+        (OfValkeyPy(), "redis.Redis of redis-py"),
+        ("redis://localhost", "CONVSTORE_URL"),
+    ],
+    ids=["decodes", "asyncio", "valkey-py", "a URL"],
+)
+def test_a_client_of_another_kind_is_refused_with_the_cure(client: Any, cure: str) -> None:
+    with pytest.raises(ConfigurationError, match=cure):
+        ConversationStore(make_app(), client=client)
+
+
+def test_a_fakeredis_without_lua_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"fakeredis\[lua\]"):
+        ConversationStore(make_app(), client=fakeredis.FakeRedis())
 
 
 def test_owners_in_and_outside_a_request() -> None:

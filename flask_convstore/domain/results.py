@@ -6,8 +6,10 @@ Times are milliseconds since 1970, lifetimes are milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from .clock import as_datetime
 from .messages import NO_USAGE, Usage
 from .record import SessionRecord
 
@@ -84,6 +86,21 @@ class Summary:
     message_count: int
     title: str | None
     usage: Usage = NO_USAGE
+
+    @property
+    def created_at(self) -> datetime:
+        """UTC, as a session has it."""
+        return as_datetime(self.created_at_ms)
+
+    @property
+    def updated_at(self) -> datetime:
+        """Last write, UTC."""
+        return as_datetime(self.updated_at_ms)
+
+    @property
+    def expires_at(self) -> datetime:
+        """Time when it expires unless somebody interacts, UTC."""
+        return as_datetime(self.expires_at_ms)
 
 
 class Messages(NamedTuple):

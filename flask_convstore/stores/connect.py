@@ -15,6 +15,7 @@ After a ``?`` come options of redis-py's connections, such as ``ssl_ca_certs``, 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import ssl
 import weakref
 from collections.abc import Iterator
@@ -45,13 +46,31 @@ def client_of(
     Raises:
         ConfigurationError: The client cannot be used.
     """
-    if given is not None and given.get_encoder().decode_responses:
-        raise ConfigurationError(["the client decodes responses. Make it with decode_responses=False."])
+    fault = None if given is None else _fault_of(given)
+    if fault:
+        raise ConfigurationError([fault])
     if isinstance(given, RedisCluster):
         return LazyCluster(lambda: given)
     if given is not None or settings.url.startswith("memory:"):
         return given
     return connect_cluster(settings) if is_cluster(settings.url) else connect(settings, instance_path)
+
+
+def _fault_of(client: Any) -> str | None:
+    """Say why a client of the app's cannot be used, and what to do. None: it can, or it is not known that it cannot."""
+    modules = {kind.__module__ for kind in type(client).__mro__}
+    packages = {module.partition(".")[0] for module in modules}
+    if any(module.startswith("redis.asyncio") for module in modules):
+        return "the client is one of redis.asyncio. Make it with redis.Redis."
+    if "valkey" in packages:
+        return "the client is one of valkey-py. Make it with redis.Redis of redis-py, which serves Valkey too."
+    if not hasattr(client, "get_encoder"):
+        return f"client= takes a redis.Redis or a RedisCluster, not a {type(client).__name__}. A URL is CONVSTORE_URL."
+    if client.get_encoder().decode_responses:
+        return "the client decodes responses. Make it with decode_responses=False."
+    if "fakeredis" in packages and importlib.util.find_spec("lupa") is None:
+        return "fakeredis runs scripts with Lua only. Install fakeredis[lua]."
+    return None
 
 
 def _stated(settings: Settings) -> dict[str, Any]:

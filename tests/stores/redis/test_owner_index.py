@@ -63,6 +63,10 @@ def test_sessions_are_listed_page_by_page_newest_first(harness: Harness, convers
     summary = next(s for s in conversations.list_sessions(owner=None).sessions if s.session_id == "s:3")
     assert (summary.version, summary.message_count, summary.owner, summary.title) == (1, 3, None, None)
     assert summary.created_at_ms <= summary.updated_at_ms < summary.expires_at_ms
+    session = conversations.get_session("s:3")
+    assert session is not None
+    assert (summary.created_at, summary.updated_at) == (session.created_at, session.updated_at)
+    assert summary.updated_at < summary.expires_at
 
 
 def test_owners_see_their_own_and_the_server_all(conversations: PlainConversations) -> None:
