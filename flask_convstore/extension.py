@@ -24,6 +24,7 @@ from .http.door import Door, Served
 from .http.routes import ENDPOINTS
 from .mapping.converters import converter_of
 from .mapping.mapping import SessionMapping
+from .mapping.unit_of_work import Unit
 from .operations.access import Access
 from .operations.conversations import Conversations
 from .operations.replies import Replier
@@ -74,7 +75,7 @@ class ConversationStore(Conversations):
         self._replier: Replier | None = None
         self._apps: list[Flask] = []
         self._namespaces = Namespaces()
-        self._sessions = SessionMapping(self._access, current.current_unit)
+        self._sessions = SessionMapping(self._access, self._unit)
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
         door = Door(self._access, lambda: self._replier, self._served, lambda: self.health(brief=True))
@@ -237,7 +238,7 @@ class ConversationStore(Conversations):
         namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict)
         return SessionMapping(
             lambda: self._access_in(namespace),
-            current.current_unit,
+            self._unit,
             name=name,
             default=default,
             converter=converter_of(load, dump),
@@ -322,7 +323,13 @@ class ConversationStore(Conversations):
 
     def _app(self) -> Flask:
         """Find the application of the running code. Outside of any context it is the store's only one."""
-        return current.app(self._apps[0] if len(self._apps) == 1 else None)
+        return current.app(self._only_app())
+
+    def _only_app(self) -> Flask | None:
+        return self._apps[0] if len(self._apps) == 1 else None
+
+    def _unit(self) -> Unit:
+        return current.current_unit(self._only_app())
 
     def _state(self) -> AppState:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -56,10 +57,13 @@ def streamed_response() -> StreamedResponse | None:
     return _streaming.get() if not has_request_context() else None
 
 
-def current_unit() -> Unit:
+def current_unit(default: Flask | None = None) -> Unit:
     """Find the unit of work of the running code: of its request, else of its app context, else of its thread.
 
     When a request has been answered, the unit of the app context around it goes on.
+
+    Args:
+        default: The application whose receivers are told of lost changes of a thread without a context.
     """
     unit = known_unit()
     if unit is not None:
@@ -69,9 +73,9 @@ def current_unit() -> Unit:
         unit.is_behind_response = has_request_context()
         setattr(app_ctx._get_current_object(), _ATTRIBUTE, unit)  # type: ignore[attr-defined]
     else:
-        unit = Unit(reads_anew=True)
-        late_writer.watch(unit, threading.current_thread())
-        _of_thread.unit, _of_thread.process = unit, os.getpid()
+        unit = Unit(reads_anew=True, lost=partial(_tell_of_lost_changes, default)) if default else Unit(reads_anew=True)
+        _of_thread.unit, _of_thread.process, _of_thread.mark = unit, os.getpid(), _ThreadMark()
+        late_writer.watch(unit, weakref.ref(_of_thread.mark))
     return unit
 
 
@@ -114,6 +118,10 @@ def _tell_of_lost_changes(app: Flask, error: Exception) -> None:
 
 _of_thread = threading.local()
 """Holder of the unit of a thread that runs without any context."""
+
+
+class _ThreadMark:
+    """A mark that lives as long as its thread. Foreign threads and greenlets, which seem to live for ever, have one too."""
 
 
 class CurrentUnit:

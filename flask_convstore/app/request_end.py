@@ -102,10 +102,9 @@ def _end_context(error: BaseException | None) -> None:
     if unit.is_behind_response:
         _write_late(unit)
         return
-    try:
-        unit.flush()
-    finally:
-        _let_go(unit)
+    unit.is_over = True
+    unit.flush()  # the code that is told of an error may do all again, so nothing is written late then
+    _let_go(unit)
 
 
 def _is_success(error: BaseException | None) -> bool:

@@ -178,7 +178,7 @@ def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple
 def _children(value: object, path: str) -> list[tuple[str, object]] | None:
     """List the parts of *value*, with paths. None if it can contain nothing."""
     if isinstance(value, dict):
-        return [(f"{path}.{key}" if path else str(key), child) for key, child in value.items()]
+        return [(f"{path}.{key}" if path else str(key), child) for key, child in list(value.items())]
     if isinstance(value, (list, tuple)):
         return [(f"{path}[{index}]", child) for index, child in enumerate(value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

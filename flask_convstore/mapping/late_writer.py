@@ -2,6 +2,9 @@
 
 A list that a view handed to a thread may grow when the request is long over. Units whose values somebody still holds are
 watched by one thread of each process, which writes what has changed, and forgets a unit when nobody holds its values.
+
+Nothing that goes wrong with one unit ends the watch over the others. A change that fits no more is told and tried again in
+growing pauses while somebody holds it. A change that the store did not take for want of an answer is kept until it does.
 """
 
 from __future__ import annotations
@@ -9,95 +12,168 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
+from typing import Any
 
+from ..errors import StoreUnavailable
 from .unit_of_work import Unit
 
 _log = logging.getLogger("flask_convstore")
 
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
-"""Seconds between two looks at a unit. The pause doubles while nothing changes."""
+"""Seconds between two looks at a unit. The pause doubles while nothing changes, and while a change cannot be written."""
 
 _MOST_UNITS = 1000
 
+_LONGEST_EXIT = 10.0
+"""Seconds for the last writes of a process that ends while the server is away."""
 
-@dataclass(slots=True)
+_OCCASION = "thread that held a value"
+
+
+@dataclass(slots=True, eq=False)
 class _Watched:
-    """A unit, the thread that it belongs to (None: nobody), and the time of the next look."""
+    """A unit, and the time of the next look.
+
+    Attributes:
+        mark: An object that lives as long as the thread that the unit belongs to. None: the unit belongs to nobody.
+        is_told: The failure of the last look is logged.
+    """
 
     unit: Unit
-    thread: threading.Thread | None
+    mark: weakref.ref[Any] | None
     pause: float = _SHORTEST_PAUSE
     next_at: float = field(default_factory=time.monotonic)
+    is_told: bool = False
 
     def is_done(self) -> bool:
-        return not (self.thread and self.thread.is_alive()) and not self.unit.is_held()
+        return not (self.mark and self.mark()) and not self.unit.is_held()
 
 
 class LateWriter:
     """Watches units, in a thread of its own for as long as there are any."""
 
     def __init__(self) -> None:
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Begin without units. A forked child leaves units and lock, which may be held, to its parent."""
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._watched: list[_Watched] = []
         self._is_running = False
+        self._has_warned = False
 
-    def watch(self, unit: Unit, thread: threading.Thread | None = None) -> None:
-        """Write the changes of *unit* from now on, while its values are held or its *thread* is alive."""
-        if self._process != os.getpid():
-            self._begin()
+    def watch(self, unit: Unit, mark: weakref.ref[Any] | None = None) -> None:
+        """Write the changes of *unit* from now on, while its values are held, or while the object behind *mark* lives."""
         with self._lock:
-            if len(self._watched) >= _MOST_UNITS:
-                _log.warning("more than %d units of work are held: later changes of the oldest are lost", _MOST_UNITS)
-                self._watched.pop(0)
-            self._watched.append(_Watched(unit, thread))
+            self._watched.append(_Watched(unit, mark))
             if not self._is_running:
-                threading.Thread(target=self._run, name="convstore-late-writer", daemon=True).start()
-                atexit.register(self.write_all)
-                self._is_running = True
+                self._start()
 
     def write_all(self) -> None:
         """Write all changes now: the process ends."""
-        if self._process == os.getpid():
-            for watched in list(self._watched):
-                self._write(watched)
+        deadline = time.monotonic() + _LONGEST_EXIT
+        for watched in list(self._watched):
+            if time.monotonic() > deadline:
+                _log.error("the server is away: changes of held values were not written before the process ended")
+                return
+            self._give_up(watched)
+
+    def _start(self) -> None:
+        atexit.unregister(self.write_all)  # a forked child may have it from its parent
+        atexit.register(self.write_all)
+        util: Any = sys.modules.get("multiprocessing.util")
+        if util:  # a process of this module ends without the functions of atexit
+            util.Finalize(None, self.write_all, exitpriority=0)
+        try:
+            threading.Thread(target=self._run, name="convstore-late-writer", daemon=True).start()
+            self._is_running = True
+        except RuntimeError as error:  # the process ends, or has too many threads
+            _log.warning("changes of held values are written late, since no thread can be started: %s", error)
 
     def _run(self) -> None:
         while True:
             time.sleep(_SHORTEST_PAUSE)
             now = time.monotonic()
             for watched in [found for found in list(self._watched) if found.next_at <= now]:
-                self._look_at(watched, now)
+                try:
+                    self._look_at(watched)
+                except Exception as error:
+                    _log.error("a held value cannot be looked at: %s", type(error).__name__)
+            self._make_room()
 
-    def _look_at(self, watched: _Watched, now: float) -> None:
+    def _look_at(self, watched: _Watched) -> None:
+        watched.pause = min(2 * watched.pause, _LONGEST_PAUSE)
+        watched.next_at = time.monotonic() + watched.pause
         is_done = watched.is_done()  # before the last look, so that no change comes between
-        was_changed = self._write(watched)
-        watched.pause = _SHORTEST_PAUSE if was_changed else min(2 * watched.pause, _LONGEST_PAUSE)
-        watched.next_at = now + watched.pause
-        if watched.thread:
+        if not is_done:
+            self._write(watched)
             watched.unit.forget_unheld()
-        if is_done:
-            with self._lock:
-                self._watched.remove(watched)
+        elif not isinstance(self._write_last(watched), StoreUnavailable):
+            self._forget(watched)
 
-    def _write(self, watched: _Watched) -> bool:
-        """Write the changes of a unit. False if there were none."""
+    def _write(self, watched: _Watched) -> Exception | None:
+        """Write the changes of a unit. Returns the error, which is told when it is new."""
+        unit, is_told = watched.unit, watched.is_told
         try:
-            is_changed = watched.unit.is_changed()
-        except Exception:  # another thread changes the value at this moment: the next look finds it
-            return True
-        if is_changed:
-            watched.unit.write_late("thread that held a value")
-        return is_changed
+            if unit.is_changed():
+                unit.flush_each(is_repeated=is_told)
+                watched.pause, watched.next_at = _SHORTEST_PAUSE, 0.0
+        except RuntimeError as error:  # another thread changes a dict at this moment: the next look finds it
+            return error
+        except StoreUnavailable as error:
+            if not is_told:
+                _log.warning("changes of a held value are not written yet, and kept: %s", error)
+            watched.is_told = True
+            return error
+        except Exception as error:
+            if not is_told:
+                unit.tell_lost(_OCCASION, error)
+            watched.is_told = True
+            return error
+        watched.is_told = False
+        return None
+
+    def _write_last(self, watched: _Watched) -> Exception | None:
+        """Write the changes of a unit that nobody holds any more. An error is told."""
+        error = self._write(watched)
+        if isinstance(error, RuntimeError):
+            watched.unit.tell_lost(_OCCASION, error)
+        return error
+
+    def _make_room(self) -> None:
+        """Forget the units without changes for the longest time, if there are too many."""
+        while len(self._watched) > _MOST_UNITS:
+            if not self._has_warned:
+                _log.warning(
+                    "more than %d units of work have values that something holds, such as a cache, or a constant message "
+                    "in each history. Later changes of the oldest ones are not written.",
+                    _MOST_UNITS,
+                )
+                self._has_warned = True
+            oldest = max(list(self._watched), key=lambda watched: watched.pause)
+            self._give_up(oldest)
+
+    def _give_up(self, watched: _Watched) -> None:
+        """Write the changes of a unit for the last time."""
+        error = self._write_last(watched)
+        if isinstance(error, StoreUnavailable):
+            watched.unit.tell_lost(_OCCASION, error)
+        self._forget(watched)
+
+    def _forget(self, watched: _Watched) -> None:
+        with self._lock:
+            if watched in self._watched:
+                self._watched.remove(watched)
 
 
 late_writer = LateWriter()
 """The late writer of this process."""
+
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(after_in_child=late_writer.begin)

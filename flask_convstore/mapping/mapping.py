@@ -95,7 +95,7 @@ class SessionMapping(MutableMapping[Any, _V]):
         """
         value: _V = NO_VALUE
         with contextlib.suppress(InvalidInput):
-            value = self._unit().reload(self._place(key)).value
+            value = self._unit().reload(self._place(key))
         if value is NO_VALUE:
             raise KeyError(key)
         return value
@@ -308,20 +308,18 @@ class SessionMapping(MutableMapping[Any, _V]):
         except InvalidInput:
             absent: _V = NO_VALUE  # no stored value has such a key
             return absent
-        value: _V = self._unit().entry(place).value
+        value: _V = self._unit().value(place)
         return value
 
     def _set_where_none(self, key: Any, default: Callable[[], Any]) -> _V:
         """Load the value of a key. If there is none, assign a *default* first."""
         place = self._place(key)
-        unit = self._unit()
-        entry = unit.entry(place)
-        if entry.value is NO_VALUE:
+        found: _V = self._unit().value(place)
+        if found is NO_VALUE:
             value = default()
             self._check(value)
-            with self._writing(place):
-                entry.assign(value, is_default=True)
-        found: _V = entry.value
+            with self._writing(place) as unit:
+                found = unit.assign_default(place, value)
         return found
 
     def _take(self, key: Any) -> Any:
@@ -331,10 +329,9 @@ class SessionMapping(MutableMapping[Any, _V]):
         except InvalidInput:
             raise KeyError(key) from None
         with self._writing(place) as unit:
-            entry = unit.entry(place)
-            if entry.value is NO_VALUE:
+            value = unit.take(place)
+            if value is NO_VALUE:
                 raise KeyError(key)
-            value = entry.remove()
         # A value that is deleted already is returned as a plain one, which may be assigned again.
         return plain(value) if unit.reads_anew else value
 
@@ -393,9 +390,9 @@ class SessionMapping(MutableMapping[Any, _V]):
         unit = self._unit()
         ids = self._ids(newest_first=newest_first)
         while places := [self._place_of(session_id) for session_id in itertools.islice(ids, _LOADED_TOGETHER)]:
-            for entry in unit.entries(places, is_interaction=False):
-                if entry.value is not NO_VALUE:
-                    yield key_of(entry.place.session_id), entry.value
+            for place, value in unit.entries(places, is_interaction=False):
+                if value is not NO_VALUE:
+                    yield key_of(place.session_id), value
 
 
 class _Keys(KeysView[Any]):

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 from ..domain.commands import Delete, Merge, Put, Write
 from ..domain.results import Receipt
 from ..domain.types import Owner
-from ..errors import ConvstoreError, InvalidInput
+from ..errors import ConvstoreError, InvalidInput, StoreUnavailable
 from ..stores.store import Store
 from .place import NO_VALUE, Identity, Place
 from .tracked_value import TrackedValue
 
 _log = logging.getLogger("flask_convstore")
 
+_MOST_UNHELD = 1000
+"""Values of a long unit after which it first drops those that nobody uses. They would be read anew anyway."""
 
 _LOADED_TOGETHER = 100
 _FRESH_SECONDS = 0.1
@@ -51,6 +53,7 @@ class Unit:
     def __init__(self, *, reads_anew: bool = False, lost: Callable[[Exception], None] = _say_nothing) -> None:
         self._values: dict[Identity, TrackedValue] = {}
         self._former: list[TrackedValue] = []
+        self._most_values = _MOST_UNHELD
         self._listings: dict[Kind, _Listing] = {}
         self._lock = threading.RLock()
         self._is_writing = False
@@ -70,6 +73,7 @@ class Unit:
             if value is None:
                 value = TrackedValue(place)
                 value.load(is_interaction=is_interaction)
+                self._make_room()
                 self._values[place.identity] = value
             elif self.reads_anew or value.is_stale:
                 self._reload(value, is_interaction)
@@ -97,35 +101,46 @@ class Unit:
         for _ in self.entries([Place(place.access, place.converter, each) for each in ids], is_interaction=True):
             pass
 
-    def entries(self, places: Sequence[Place], *, is_interaction: bool) -> Iterator[TrackedValue]:
+    def entries(self, places: Sequence[Place], *, is_interaction: bool) -> Iterator[tuple[Place, Any]]:
         """Find the values of several places of one mapping. Those that are not here yet are loaded together.
+
+        Yields:
+            Each place with its value, ``NO_VALUE`` if there is none.
 
         Raises:
             ConvstoreError: A value could not be loaded. The values before it are given first.
         """
         absent = [place for place in places if place.identity not in self._values]
         ids = [place.session_id for place in absent]
-        found = places[0].access.load_many(ids, is_interaction=is_interaction) if ids else []
-        loaded = dict(zip(ids, found, strict=True))
+        snapshots = places[0].access.load_many(ids, is_interaction=is_interaction) if ids else []
+        loaded = dict(zip(ids, snapshots, strict=True))
         for place in places:
             if place.session_id not in loaded:
-                yield self.entry(place, is_interaction=is_interaction)
+                yield place, self.value(place, is_interaction=is_interaction)
                 continue
             with self._lock:
-                if place.identity not in self._values:
-                    value = TrackedValue(place)
-                    value.take(loaded[place.session_id], is_interaction=is_interaction)
-                    self._values[place.identity] = value
-            yield self._values[place.identity]
+                found = self._values.get(place.identity)
+                if found is None:
+                    found = TrackedValue(place)
+                    found.take(loaded[place.session_id], is_interaction=is_interaction)
+                    self._make_room()
+                    self._values[place.identity] = found
+                value = found.value
+            yield place, value
 
-    def reload(self, place: Place) -> TrackedValue:
+    def value(self, place: Place, *, is_interaction: bool = True) -> Any:
+        """Find the value of a place, or load it. ``NO_VALUE`` if there is none."""
+        with self._lock:  # until the caller holds the value, it may be taken for one that nobody holds
+            return self.entry(place, is_interaction=is_interaction).value
+
+    def reload(self, place: Place) -> Any:
         """Find the value of a place, and take over what others wrote since it was loaded. Unwritten changes stay."""
         with self._lock:
             value = self._values.get(place.identity)
             if value is None:
-                return self.entry(place)
+                return self.value(place)
             self._reload(value)
-            return value
+            return value.value
 
     def _reload(self, value: TrackedValue, is_interaction: bool = True) -> None:
         former = value.reload(is_interaction=is_interaction)
@@ -135,12 +150,36 @@ class Unit:
     def assign(self, place: Place, value: Any) -> None:
         """Put *value* in a place, whatever is there."""
         with self._lock:
-            self._values.setdefault(place.identity, TrackedValue(place)).assign(value)
+            self._unloaded(place).assign(value)
+
+    def assign_default(self, place: Place, value: Any) -> Any:
+        """Put *value* in a place that was empty. Returns the value that is there now."""
+        with self._lock:
+            found = self._values.get(place.identity)
+            if found is None:  # it was dropped meanwhile, and others may have written
+                found = self.entry(place)
+                if found.value is not NO_VALUE:
+                    return found.value
+            found.assign(value, is_default=True)
+            return value
+
+    def take(self, place: Place) -> Any:
+        """Empty a place, and return its value. ``NO_VALUE`` if there is none."""
+        with self._lock:
+            found = self.entry(place)
+            return NO_VALUE if found.value is NO_VALUE else found.remove()
 
     def remove(self, place: Place) -> None:
         """Empty a place, whatever is there."""
         with self._lock:
-            self._values.setdefault(place.identity, TrackedValue(place)).remove()
+            self._unloaded(place).remove()
+
+    def _unloaded(self, place: Place) -> TrackedValue:
+        """Find the value of a place, or make one without loading it."""
+        if place.identity not in self._values:
+            self._make_room()
+            self._values[place.identity] = TrackedValue(place)
+        return self._values[place.identity]
 
     def found(self, place: Place) -> TrackedValue | None:
         """Find the value of a place, if it is here already."""
@@ -163,17 +202,40 @@ class Unit:
             return
         with self._lock:
             self._write([*self._former, *self._values.values()])
-            self._former.clear()
+            self._former = [former for former in self._former if former.is_held()]
+
+    def flush_each(self, *, is_repeated: bool) -> None:
+        """Write the change of each value by itself, so that one which cannot be written holds up no other.
+
+        Args:
+            is_repeated: A refused value is logged already.
+
+        Raises:
+            ConvstoreError: A change could not be written. The first error of several.
+        """
+        failures: list[ConvstoreError] = []
+        with self._lock:
+            for value in [*self._former, *self._values.values()]:
+                try:
+                    self._write([value], is_logged=not is_repeated)
+                except StoreUnavailable:
+                    raise
+                except ConvstoreError as error:
+                    failures.append(error)
+            self._former = [former for former in self._former if _is_needed(former)]
+        if failures:
+            raise failures[0]
 
     def flush_one(self, place: Place) -> None:
-        """Write the change of one place. A value that cannot be stored leaves the unit.
+        """Write the change of one place, if it is not written yet. A value that cannot be stored leaves the unit.
 
         Raises:
             ConvstoreError: The change could not be written.
         """
         with self._lock:
+            value = self._values.get(place.identity)
             try:
-                self._write([self._values[place.identity]])
+                self._write([value] if value else [])
             except InvalidInput:
                 del self._values[place.identity]
                 raise
@@ -183,18 +245,21 @@ class Unit:
         try:
             self.flush()
         except Exception as error:
-            reason = error if isinstance(error, ConvstoreError) else type(error).__name__
-            _log.error("a %s has ended, and its changes were not written: %s", occasion, reason)
-            self._lost(error)
+            self.tell_lost(occasion, error)
 
-    def _write(self, values: Iterable[TrackedValue]) -> None:
+    def tell_lost(self, occasion: str, error: Exception) -> None:
+        """Log and signal that changes are lost."""
+        _log.error("a %s has ended, and its changes were not written: %s", occasion, reason_of(error))
+        self._lost(error)
+
+    def _write(self, values: Iterable[TrackedValue], *, is_logged: bool = True) -> None:
         is_written = False
         self._is_writing = True
         self._listings.clear()
         try:
             for value in values:
                 value.finish_pending()
-            for value, command in [(value, _command(value)) for value in values]:
+            for value, command in [(value, _command(value, is_logged=is_logged)) for value in values]:
                 if command:
                     value.write(command)
                     is_written = True
@@ -207,15 +272,15 @@ class Unit:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Take over *command*, which came through another door. An error is logged, since merging at the end copes too."""
-        if self._is_writing:
-            return
-        for value in list(self._values.values()):
-            if value.place.session_id == command.session_id and value.place.access.store is store:
-                try:
-                    value.refresh(command, receipt)
-                except Exception as error:  # the write is done: nothing may make it look undone
-                    reason = error if isinstance(error, ConvstoreError) else type(error).__name__
-                    _log.warning("a loaded session was not brought up to date: %s", reason)
+        with self._lock:  # another thread may be writing
+            if self._is_writing:
+                return
+            for value in list(self._values.values()):
+                if value.place.session_id == command.session_id and value.place.access.store is store:
+                    try:
+                        value.refresh(command, receipt)
+                    except Exception as error:  # the write is done: nothing may make it look undone
+                        _log.warning("a loaded session was not brought up to date: %s", reason_of(error))
 
     # ---- values that outlive the unit
 
@@ -226,12 +291,20 @@ class Unit:
 
     def is_held(self) -> bool:
         """Tell whether somebody else, such as a thread, holds a value or a part of one, and may change it yet."""
-        return any(value.is_held() for value in (*self._former, *self._values.values()))
+        with self._lock:
+            return any(value.is_held() for value in (*self._former, *self._values.values()))
 
     def forget_unheld(self) -> None:
         """Drop the written values that nobody else holds."""
         with self._lock:
-            self._values = {place: value for place, value in self._values.items() if value.is_held()}
+            self._former = [value for value in self._former if _is_needed(value)]
+            self._values = {place: value for place, value in self._values.items() if _is_needed(value)}
+
+    def _make_room(self) -> None:
+        """Drop values from time to time where each use reads anew: such a unit may run for hours."""
+        if self.reads_anew and len(self._values) >= self._most_values:
+            self.forget_unheld()
+            self._most_values = max(_MOST_UNHELD, 2 * len(self._values))
 
 
 class _Listing:
@@ -262,11 +335,22 @@ class _Listing:
         return self._ids[start : start + _LOADED_TOGETHER]
 
 
-def _command(value: TrackedValue) -> Put | Merge | Delete | None:
+def reason_of(error: Exception) -> ConvstoreError | str:
+    """Tell an error in a log. The text of one that is not ours may hold an app's data."""
+    return error if isinstance(error, ConvstoreError) else type(error).__name__
+
+
+def _is_needed(value: TrackedValue) -> bool:
+    # In this order: a value that nobody holds changes no more.
+    return value.is_held() or value.is_changed()
+
+
+def _command(value: TrackedValue, *, is_logged: bool) -> Put | Merge | Delete | None:
     try:
         return value.command()
     except InvalidInput as error:
-        _log.error("session %r of a mapping cannot be written: %s", value.place.session_id, error)
+        if is_logged:
+            _log.error("session %r of a mapping cannot be written: %s", value.place.session_id, error)
         raise
 
 

@@ -60,7 +60,9 @@ def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None)
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
         return "value", {"": json_text.encode(content)}, None
-    fields = encoded_fields({name: value for name, value in content.items() if name != limits.history_key}, limits)
+    fields = encoded_fields(
+        {name: value for name, value in list(content.items()) if name != limits.history_key}, limits
+    )
     if limits.history_key not in content:
         return "data", fields, None
     return "full", fields, _given(content[limits.history_key], limits, known)

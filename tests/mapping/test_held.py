@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import pytest
 
 from flask_convstore.mapping.held import is_held
 from flask_convstore.mapping.place import NO_VALUE
+
+
+class Color(Enum):
+    RED = "red"
 
 
 class Box:
@@ -43,3 +49,38 @@ def test_an_object_of_the_app_s_class_is_asked_itself() -> None:
 
 def test_no_value_is_held_by_nobody() -> None:
     assert not is_held(Box(NO_VALUE), is_object=True)
+
+
+@pytest.mark.parametrize("value", ["text", 5, True, None, Color.RED, datetime(2026, 1, 1), 0.5])
+def test_a_value_that_nobody_can_change_is_not_held(value: Any) -> None:
+    """Python shares small numbers, texts and members of enums, so that they have many references."""
+    assert not is_held(Box(value), is_object=True)
+
+
+class Agent:
+    """An object with references to itself, by bound methods, a closure and its parts."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self.tools = {"search": self.search, "again": [self.search]}
+        self.parts = [Box(self), Box([Box(self)])]
+
+    def search(self) -> None: ...
+
+
+def test_an_object_that_refers_to_itself_is_not_held() -> None:
+    box = Box(Agent())
+    assert not is_held(box, is_object=True)
+    agent = box.value
+    assert is_held(box, is_object=True)
+    del agent
+    assert not is_held(box, is_object=True)
+
+
+def test_a_list_of_an_object_that_somebody_has_is_held() -> None:
+    """A view may hand the list of messages of its conversation to a thread."""
+    box = Box(Agent())
+    messages = box.value.messages
+    assert is_held(box, is_object=True)
+    del messages
+    assert not is_held(box, is_object=True)
