@@ -23,6 +23,9 @@ _LONGEST_PAUSE = 5.0
 
 _MOST_UNITS = 1000
 
+_LONGEST_WATCH = 600.0
+"""Seconds without a change until a held value is let go. Who holds it may be a constant of a module."""
+
 
 @dataclass(slots=True)
 class _Watched:
@@ -32,9 +35,12 @@ class _Watched:
     thread: threading.Thread | None
     pause: float = _SHORTEST_PAUSE
     next_at: float = field(default_factory=time.monotonic)
+    changed_at: float = field(default_factory=time.monotonic)
 
-    def is_done(self) -> bool:
-        return not (self.thread and self.thread.is_alive()) and not self.unit.is_held()
+    def is_done(self, now: float) -> bool:
+        if self.thread and self.thread.is_alive():
+            return False
+        return now - self.changed_at > _LONGEST_WATCH or not self.unit.is_held()
 
 
 class LateWriter:
@@ -78,9 +84,10 @@ class LateWriter:
                 self._look_at(watched, now)
 
     def _look_at(self, watched: _Watched, now: float) -> None:
-        is_done = watched.is_done()  # before the last look, so that no change comes between
+        is_done = watched.is_done(now)  # before the last look, so that no change comes between
         was_changed = self._write(watched)
         watched.pause = _SHORTEST_PAUSE if was_changed else min(2 * watched.pause, _LONGEST_PAUSE)
+        watched.changed_at = now if was_changed else watched.changed_at
         watched.next_at = now + watched.pause
         if watched.thread:
             watched.unit.forget_unheld()
