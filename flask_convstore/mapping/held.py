@@ -76,9 +76,7 @@ def _most_references_from_outside(value: Any) -> int:
     first_messages: set[int] = set()
     level = [value]
     while level and len(known) < _MOST_PARTS:
-        first_messages.update(
-            id(found[0]) for found in level if isinstance(found, list) and _begins_with_message(found)
-        )
+        first_messages.update(map(id, _first_messages(level)))
         parts = _parts_of(level)
         from_inside.update(map(id, parts))
         level = list({id(part): part for part in parts if id(part) not in known}.values())
@@ -90,8 +88,9 @@ def _most_references_from_outside(value: Any) -> int:
     return max((count - from_inside[id(part)] for part, count in zip(asked, counts, strict=True)), default=0)
 
 
-def _begins_with_message(found: list[Any]) -> bool:
-    return bool(found) and isinstance(found[0], dict) and not _parts_of(found[:1])
+def _first_messages(containers: list[Any]) -> list[Any]:
+    firsts = [found[0] for found in containers if isinstance(found, list) and found]
+    return [first for first in firsts if isinstance(first, dict) and not _parts_of([first])]
 
 
 class _Sample:

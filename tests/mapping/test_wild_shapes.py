@@ -176,10 +176,14 @@ def told_places(app: ModuleType) -> Iterator[list[str]]:
     places += [place for name, facts in told if name == "changes-overwritten" for place in facts["fields"]]
 
 
+def is_late(name: str) -> bool:
+    return "IS_LATE" in source_of(name)
+
+
 def starts() -> list[Any]:
     """List the apps, with conversations that were begun before, and that the two requests begin."""
     return [
-        pytest.param(name, begins, id=f"{name}-{begins}")
+        pytest.param(name, begins, id=f"{name}-{begins}", marks=[pytest.mark.slow] if is_late(name) else [])
         for name in NAMES
         for begins in ("begun", "new")
         if begins == "begun" or "ONLY_BEGUN" not in source_of(name)
