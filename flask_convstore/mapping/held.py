@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import Counter
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -13,8 +14,12 @@ from uuid import UUID
 
 from .place import NO_VALUE
 
-_MOST_PARTS = 100
-"""Most parts of a value that are asked whether somebody holds them."""
+_MOST_PARTS = 10_000
+_NEWEST = 200
+"""Most parts of a value that are asked whether somebody holds them, and most of each list: its newest."""
+
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+"""Classes of most of the parts, known at a glance."""
 
 
 _MOST_OWN_PARTS = 1000
@@ -36,7 +41,8 @@ class Holder(Protocol):
 def is_held(holder: Holder, *, is_object: bool) -> bool:
     """Count the references to a value. More than ours: somebody else holds it too.
 
-    Lists and dicts near its top are asked too. Deeper parts are not.
+    The lists and dicts in it are asked too. The first message of a list is not: a system prompt is often a constant of a
+    module, which refers to it for ever.
 
     Args:
         is_object: The value is an object of the app's class.
@@ -44,7 +50,7 @@ def is_held(holder: Holder, *, is_object: bool) -> bool:
     if holder.value is NO_VALUE:
         return False
     if isinstance(holder.value, (dict, list)):
-        return _references(holder) > _OWN_REFERENCES or _most_references_of_parts(holder) > _OWN_REFERENCES_OF_PARTS
+        return _references(holder) > _OWN_REFERENCES or _is_part_held(holder.value)
     return is_object and not isinstance(holder.value, _UNCHANGING) and _is_object_held(holder)
 
 
@@ -52,7 +58,7 @@ def _is_object_held(holder: Holder) -> bool:
     others = _references(holder) - _OWN_REFERENCES
     if others > 0 and others > _to_itself(holder.value):
         return True
-    return _most_references_of_parts(holder) > _OWN_REFERENCES_OF_PARTS
+    return _is_part_held(getattr(holder.value, "__dict__", None))
 
 
 def _to_itself(value: Any) -> int:
@@ -71,16 +77,55 @@ def _references(holder: Holder) -> int:
     return sys.getrefcount(holder.value)
 
 
-def _most_references_of_parts(holder: Holder) -> int:
-    if isinstance(holder.value, dict):
-        parts = [part for part in list(holder.value.values()) if isinstance(part, (dict, list))]
-    elif isinstance(holder.value, list):
-        parts = [part for part in holder.value[-_MOST_PARTS:] if isinstance(part, (dict, list))]
-    else:
-        attributes = getattr(holder.value, "__dict__", {})
-        parts = [part for part in list(attributes.values()) if isinstance(part, (dict, list))]
-        del attributes
-    return max(map(sys.getrefcount, parts[:_MOST_PARTS]), default=0)
+def _is_part_held(value: Any) -> bool:
+    """Ask the parts level by level. Parts that stand in the value twice are told from held ones only if there are any."""
+    if not isinstance(value, (dict, list)):
+        return False
+    level, count = _parts_of([value]), 0
+    while level and count < _MOST_PARTS:
+        if _most_references(level) > _OWN_REFERENCES_OF_PARTS:
+            level.clear()
+            return _most_references_from_outside(value) > _NO_REFERENCES_FROM_OUTSIDE
+        count += len(level)
+        level = _parts_of(level)
+    return False
+
+
+def _parts_of(containers: list[Any]) -> list[Any]:
+    return [
+        part
+        for container in containers
+        for part in (list(container.values()) if isinstance(container, dict) else container[-_NEWEST:])
+        if part.__class__ not in _LEAVES and isinstance(part, (dict, list))
+    ]
+
+
+def _most_references(parts: list[Any]) -> int:
+    return max(map(sys.getrefcount, parts), default=0)
+
+
+def _most_references_from_outside(value: Any) -> int:
+    """Count the references to the parts of a value without those from the value itself."""
+    known: dict[int, Any] = {}
+    from_inside: Counter[int] = Counter()
+    first_messages: set[int] = set()
+    level = [value]
+    while level and len(known) < _MOST_PARTS:
+        first_messages.update(map(id, _first_messages(level)))
+        parts = _parts_of(level)
+        from_inside.update(map(id, parts))
+        level = list({id(part): part for part in parts if id(part) not in known}.values())
+        known.update((id(part), part) for part in level)
+        parts.clear()
+    level.clear()
+    asked = [known.pop(key) for key in list(known) if key not in first_messages]
+    counts = map(sys.getrefcount, asked)
+    return max((count - from_inside[id(part)] for part, count in zip(asked, counts, strict=True)), default=0)
+
+
+def _first_messages(containers: list[Any]) -> list[Any]:
+    firsts = [found[0] for found in containers if isinstance(found, list) and found]
+    return [first for first in firsts if isinstance(first, dict) and not _parts_of([first])]
 
 
 class _Sample:
@@ -90,5 +135,7 @@ class _Sample:
         self.value: dict[str, list[object]] = {"part": []}
 
 
-_OWN_REFERENCES = _references(_Sample())
-_OWN_REFERENCES_OF_PARTS = _most_references_of_parts(_Sample())
+_SAMPLE = _Sample()
+_OWN_REFERENCES = _references(_SAMPLE)
+_OWN_REFERENCES_OF_PARTS = _most_references(_parts_of([_SAMPLE.value]))
+_NO_REFERENCES_FROM_OUTSIDE = _most_references_from_outside(_SAMPLE.value)

@@ -12,8 +12,8 @@ import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..domain.commands import Delete, Extend, Merge, Put, Rewrite, Touch
-from ..domain.messages import bodies_of, join_element
+from ..domain.commands import Delete, Merge, Put, Rewrite, Touch
+from ..domain.messages import join_element
 from ..domain.results import Receipt, Snapshot
 from ..errors import (
     ConflictError,
@@ -26,7 +26,7 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.merging import MOST_ATTEMPTS, behind_theirs, beside_theirs
+from ..operations.merging import MOST_ATTEMPTS, behind_theirs, beside_theirs, made_by_both
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
@@ -326,7 +326,7 @@ class TrackedValue:
             except SessionExists as error:
                 refused: ConvstoreError = error
                 assert isinstance(command, Merge)
-                attempt = self._behind_theirs(command)
+                attempt = made_by_both(self.place.access, command, self._began)
             except ConflictError as error:
                 refused = error
                 attempt = self._merged_anew(command, attempt, error)
@@ -339,22 +339,22 @@ class TrackedValue:
         """Make *attempt*, which is for *command*, anew from what is stored now. Raises *conflict* where it must stay."""
         if not isinstance(command, Merge) or not isinstance(attempt, Merge):
             raise conflict
-        access, base = self.place.access, self.known()
-        if conflict.is_field and not isinstance(attempt.history, Rewrite):
+        if not conflict.is_field and conflict.what != "history":
+            raise conflict
+        access, base, is_rewrite = self.place.access, self.known(), isinstance(attempt.history, Rewrite)
+        if command.creates and is_rewrite:
+            return self._created_anew(command, conflict)
+        if conflict.is_field and not is_rewrite:
             return beside_theirs(access, command, attempt, self._began, conflict)
-        if base is None or not (conflict.is_field or conflict.what == "history"):
+        if base is None:
             raise conflict
         return behind_theirs(access, command, base, self._began, conflict)
 
-    def _behind_theirs(self, command: Merge) -> Merge:
-        """Make *command* anew for a session that others have made meanwhile. A common beginning is not added again."""
-        began = self._began.bodies
-        snapshot = self.place.access.load(command.session_id)
-        if snapshot is None:
-            raise SessionNotFound(command.session_id)
-        ours = command.history.elements or () if command.history else ()
-        same = bodies_of(snapshot.elements)[: len(began)] == began == bodies_of(ours)[: len(began)]
-        return replace(command, history=Extend(0, ours[len(began) :])) if same else command
+    def _created_anew(self, command: Merge, conflict: ConflictError) -> Merge:
+        attempt = made_by_both(self.place.access, command, self._began)
+        return (
+            beside_theirs(self.place.access, command, attempt, self._began, conflict) if conflict.is_field else attempt
+        )
 
     def _send(self, command: Put | Merge | Delete, attempt: Put | Merge | Delete, given: Texts | None) -> Receipt:
         """Apply *attempt*, which is for *command*. A write that may have landed without an answer stays pending."""

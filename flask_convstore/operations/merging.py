@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..domain.clock import now_ms
-from ..domain.commands import Merge, Rewrite, new_token
+from ..domain.commands import Extend, Merge, Rewrite, new_token
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Snapshot
 from ..errors import ConflictError, SessionNotFound
 from ..sessions.baseline import Baseline
-from ..sessions.merge import Began, Settled, merged_bodies, settled
-from ..sessions.three_way import Effort
+from ..sessions.merge import Began, Settled, merged_bodies, merged_records, settled
+from ..sessions.three_way import Effort, Merged
 from .access import Access
 
 MOST_ATTEMPTS = 1000
@@ -58,14 +59,32 @@ def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, 
     if rewrite.elements is None:
         gone = replace(rewrite, history_version=snapshot.history_version)
         return replace(attempt, history=gone, overwrites=(*attempt.overwrites, access.settings.history_key))
-    path = access.settings.history_key
     theirs, ours = bodies_of(snapshot.elements), bodies_of(rewrite.elements)
-    bodies, collisions = merged_bodies(bodies_of(base.snapshot.elements), ours, theirs, path)
-    known = dict(zip(theirs + ours, (*snapshot.elements, *rewrite.elements), strict=True))
-    now = now_ms()
-    elements = tuple(known.get(body) or join_element(now, body) for body in bodies)
-    history = Rewrite(snapshot.history_version, elements)
-    return replace(attempt, history=history, overwrites=(*attempt.overwrites, *collisions))
+    merged = merged_bodies(bodies_of(base.snapshot.elements), ours, theirs, access.settings.history_key)
+    return _with_history(attempt, snapshot, merged, rewrite.elements)
+
+
+def made_by_both(access: Access, command: Merge, began: Began) -> Merge:
+    """Make *command*, which creates a session, anew for one that another writer has created meanwhile.
+
+    Messages with which both begin are not added again. Two records, such as ``[model, messages, time]``, become one.
+
+    Raises:
+        ConflictError: Two records differ, where the settings want an error.
+        SessionNotFound: The session is gone.
+    """
+    snapshot = stored(access, command.session_id, None)
+    elements = (command.history and command.history.elements) or ()
+    ours, theirs, began_with = bodies_of(elements), bodies_of(snapshot.elements), began.bodies
+    record = merged_records(began, ours, theirs, access.settings.history_key)
+    if record:
+        is_merged = ours != theirs or record.value != theirs
+        if access.settings.conflict == "raise" and is_merged:
+            raise ConflictError(command.session_id, "history", expected=None, actual=snapshot.version)
+        return _with_history(command, snapshot, record, elements)
+    if theirs[: len(began_with)] == began_with == ours[: len(began_with)]:
+        return replace(command, history=Extend(0, elements[len(began_with) :]))
+    return command
 
 
 def stored(access: Access, session_id: str, last: int | None) -> Snapshot:
@@ -78,6 +97,17 @@ def stored(access: Access, session_id: str, last: int | None) -> Snapshot:
     if snapshot is None:
         raise SessionNotFound(session_id)
     return snapshot
+
+
+def _with_history(attempt: Merge, snapshot: Snapshot, merged: Merged, ours: Sequence[bytes]) -> Merge:
+    """Make *attempt* write the *merged* messages. Known messages keep their envelopes."""
+    known_elements = (*snapshot.elements, *ours)
+    known = dict(zip(bodies_of(known_elements), known_elements, strict=True))
+    now = now_ms()
+    elements = tuple(known.get(body) or join_element(now, body) for body in merged.value)
+    history = Rewrite(snapshot.history_version, elements)
+    overwrites = (*attempt.overwrites, *merged.collisions)
+    return replace(attempt, history=history, overwrites=overwrites, token=new_token())
 
 
 def _with_fields(attempt: Merge, fields: list[Settled]) -> Merge:

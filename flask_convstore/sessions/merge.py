@@ -6,7 +6,7 @@ still counts as a change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -56,14 +56,14 @@ def settled(change: FieldChange, began: Began, stored: bytes | None, effort: thr
     """
     if stored == change.loaded:
         return Settled(change)
-    start = change.loaded
-    if start is None:
-        start = began.fields.get(change.name)
-        if start == change.value:  # only the others have made something of what both began with
-            if began.is_default or start in _EMPTY or stored == start:
-                return Settled(FieldChange(change.name, stored, stored))
-            start = None
-    merged = three_way.merge(_value(start), _value(change.value), _value(stored), change.name, effort)
+    start = _value(change.loaded)
+    if change.loaded is None and change.name in began.fields:
+        begun = began.fields[change.name]
+        if begun == change.value and (began.is_default or begun in _EMPTY or stored == begun):
+            # Only the others have made something of what both began with.
+            return Settled(FieldChange(change.name, stored, stored))
+        start = _start(began, _value(begun), _value(change.value), _value(stored))
+    merged = three_way.merge(start, _value(change.value), _value(stored), change.name, effort)
     text = None if merged.value is three_way.MISSING else json_text.encode(merged.value, change.name)
     is_merged = stored != change.value or text != stored
     return Settled(FieldChange(change.name, stored, text), is_merged, merged.collisions)
@@ -74,6 +74,53 @@ def merged_bodies(before: list[bytes], ours: list[bytes], theirs: list[bytes], p
     base_values, our_values, their_values = (list(map(json_text.decode, side)) for side in (before, ours, theirs))
     merged = three_way.merge(base_values, our_values, their_values, path)
     return three_way.Merged([json_text.encode(body) for body in merged.value], merged.collisions)
+
+
+def merged_records(began: Began, ours: list[bytes], theirs: list[bytes], path: str) -> three_way.Merged | None:
+    """Merge the elements of two records that two writers made at once, as JSON texts. None if they are no records.
+
+    Args:
+        began: The elements with which ours began, before they were changed.
+    """
+    begun, one, other = (list(map(json_text.decode, side)) for side in (began.bodies, ours, theirs))
+    if not three_way.are_records(one, other):
+        return None
+    start = _start(began, begun, one, other) if three_way.are_records(begun, one) else three_way.MISSING
+    merged = three_way.merge(start, one, other, path)
+    return three_way.Merged([json_text.encode(part) for part in merged.value], merged.collisions)
+
+
+def _start(began: Began, begun: Any, ours: Any, theirs: Any) -> Any:
+    """Choose the baseline of a value that two writers began at once. A default yields to what the other one has set."""
+    return begun if began.is_default else _common_start(begun, ours, theirs)
+
+
+def _common_start(begun: Any, ours: Any, theirs: Any) -> Any:
+    """Choose the parts of *begun* from which *theirs* may have been made too. What we set is no baseline of theirs."""
+    if _are_all(dict, begun, ours, theirs):
+        return _common_fields(begun, ours, theirs)
+    if _are_all(list, begun, ours, theirs):
+        return _common_elements(begun, ours, theirs)
+    text = json_text.encode(begun)
+    is_set_by_both = text == json_text.encode(ours) != json_text.encode(theirs)
+    return three_way.MISSING if is_set_by_both and text not in _EMPTY else begun
+
+
+def _common_fields(begun: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    names = begun.keys() & ours.keys() & theirs.keys()
+    parts = {name: _common_start(begun[name], ours[name], theirs[name]) for name in names}
+    return {name: part for name, part in parts.items() if part is not three_way.MISSING}
+
+
+def _common_elements(begun: list[Any], ours: list[Any], theirs: list[Any]) -> list[Any]:
+    if not (three_way.are_records(ours, theirs) and three_way.are_records(begun, ours)):
+        return three_way.common_beginning(begun, theirs)
+    parts = [_common_start(*place) for place in zip(begun, ours, theirs, strict=True)]
+    return [None if part is three_way.MISSING else part for part in parts]
+
+
+def _are_all(kind: type, *values: Any) -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
 def _value(text: bytes | None) -> Any:
@@ -139,12 +186,12 @@ def _take_over_fields(
 ) -> dict[str, bytes]:
     """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline."""
     loaded, stored = before.snapshot.fields, base.snapshot.fields
-    known = dict(stored)
+    known, effort = dict(stored), three_way.Effort()
     for name in {**loaded, **stored, **fields}:
         was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
         if mine == was != theirs:
             if name in content:
-                value[name] = _into(value.get(name), content[name])
+                value[name] = _into(value.get(name), content[name], effort)
             else:
                 del value[name]
         elif mine not in (was, theirs) or (mine != was and _may_hide_changes(mine)):
@@ -181,17 +228,37 @@ def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt,
     return replace(extended, seqs=[*before.seqs, *range(first_seq, first_seq + len(written))])
 
 
-def _into(old: Any, new: Any) -> Any:
+def _into(old: Any, new: Any, effort: three_way.Effort) -> Any:
     """Put *new* into the object *old* where that can be, since the app may hold it. Return the object that counts."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    if _are_all(dict, old, new):
         for name in [name for name in old if name not in new]:
             del old[name]
-        old.update({name: _into(old.get(name), part) for name, part in new.items()})
+        old.update({name: _into(old.get(name), part, effort) for name, part in new.items()})
         return old
     if isinstance(old, list) and isinstance(new, list):
-        old[:] = new
+        old_texts, new_texts = (list(map(three_way.text_of, parts)) for parts in (old, new))
+        old[:] = _aligned_into(old, new, old_texts, new_texts, effort)
         return old
     return new
+
+
+def _aligned_into(
+    old: list[Any], new: list[Any], old_texts: Sequence[Any], new_texts: Sequence[Any], effort: three_way.Effort
+) -> list[Any]:
+    """Put each new element into the old one that it was, or that it has replaced. The texts tell which are alike."""
+    differences = three_way.differences(old_texts, new_texts, effort)
+    if differences is None:
+        return new
+    aligned = list(new)
+    start = shift = 0
+    for old_range, new_range in [*differences, (range(len(old), len(old)), range(len(new), len(new)))]:
+        for place in range(start, old_range.start):
+            aligned[place + shift] = old[place]
+        if len(old_range) == len(new_range):
+            for was, now in zip(old_range, new_range, strict=True):
+                aligned[now] = _into(old[was], new[now], effort)
+        start, shift = old_range.stop, new_range.stop - old_range.stop
+    return aligned
 
 
 def _take_over_history(
@@ -205,17 +272,29 @@ def _take_over_history(
     dropped = diff.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:
         return _with_history_of(before, base)
+    kept = len(was) - dropped
+    stored = zip(base.seqs, bodies_of(base.snapshot.elements), theirs, strict=True)
     gone = set(before.seqs[:dropped])
-    places = {seq: place for place, seq in enumerate(before.seqs[dropped:])}
-    taken: list[Any] = []
-    for seq, body, message in zip(base.seqs, bodies_of(base.snapshot.elements), theirs, strict=True):
-        if seq not in gone:
-            # The same message stays the same object. A message that was written anew is known by its place.
-            place = places.get(seq, len(taken))
-            is_held = place < len(was) - dropped and was[dropped + place] == body
-            taken.append(mine[place] if is_held else message)
-    mine[:] = taken + mine[len(was) - dropped :]
+    left = [part for part in stored if part[0] not in gone]
+    taken = _messages_into(mine[:kept], was[dropped:], before.seqs[dropped:], left)
+    mine[:] = taken + mine[kept:]
     return base
+
+
+def _messages_into(
+    old: list[Any], old_bodies: list[bytes], old_seqs: Sequence[int], stored: list[tuple[int, bytes, Any]]
+) -> list[Any]:
+    """Put each stored message into the old one that it was. A rewrite gives all messages new numbers."""
+    known = {seq: (message, body) for seq, message, body in zip(old_seqs, old, old_bodies, strict=True)}
+    effort = three_way.Effort()
+    if not any(seq in known for seq, _, _ in stored):
+        new, bodies = [message for _, _, message in stored], [body for _, body, _ in stored]
+        return _aligned_into(old, new, old_bodies, bodies, effort)
+    taken = []
+    for seq, body, message in stored:
+        mine, was = known.get(seq, (None, b""))
+        taken.append(mine if was == body else _into(mine, message, effort))
+    return taken
 
 
 def _with_history_of(before: Baseline, base: Baseline) -> Baseline:

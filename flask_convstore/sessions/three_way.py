@@ -6,10 +6,12 @@
 | text, bool, null            | the same change                     | the change, once                                    |
 | dict                        | changed different keys              | both changes                                        |
 | dict                        | changed one key                     | the merge of its values                             |
-| list of distinct texts      | added and removed texts, as in a set | both changes, each text once                        |
+| list of distinct names      | added or removed some, as in a set  | both changes, each name once                        |
 | list                        | added elements                      | both: theirs, then ours                             |
 | list                        | removed elements, the oldest say    | without any of them                                 |
 | list                        | changed one element                 | the merge of its values                             |
+| record: texts, numbers and  | changed it, or made it              | the merge of the values at each place               |
+| lists, at fixed places      |                                     |                                                     |
 | number                      | counted                             | both steps are added                                |
 | time (a number or a text)   | set                                 | the later one                                       |
 | text, bool, null            | set to different values             | collision: ours                                     |
@@ -26,7 +28,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from difflib import SequenceMatcher
@@ -39,6 +41,9 @@ _TIMES = (range(10**9, 10**10), range(10**12, 10**13))
 """Numbers that are times: the seconds and milliseconds since 1970 of the years 2001 to 2286."""
 
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d").match
+
+_MESSAGE = re.compile(r".{65}|.*(\n|: |[.!?]$|(\S+ ){3})", re.DOTALL).match
+"""Texts that are messages rather than names: long, with a colon, with the end of a sentence, or of four words."""
 
 _MOST_STEPS = 10_000_000
 """Most steps of aligning lists for one write: half a second. Lists that repeat few elements take cubic time."""
@@ -101,7 +106,7 @@ class _Merge:
         if kind is dict:
             return self._dicts(base if isinstance(base, dict) else {}, ours, theirs, path)
         if kind is list:
-            return self._lists(base if isinstance(base, list) else _common_beginning(ours, theirs), ours, theirs, path)
+            return self._lists(base, ours, theirs, path)
         return self._numbers(base, ours, theirs, path)
 
     def _others(self, ours: Any, theirs: Any, path: str) -> Any:
@@ -132,14 +137,24 @@ class _Merge:
             return self._collided(ours, path)
         return _added(theirs, ours, base)
 
-    def _lists(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
-        if all(map(_is_set_of_texts, (base, ours, theirs))):
+    def _lists(self, base: Any, ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
+        was = base if isinstance(base, list) else None
+        if are_records(ours, theirs) and (was is None or are_records(was, ours)):
+            return self._records(was or [MISSING] * len(ours), ours, theirs, path)
+        return self._elements(common_beginning(ours, theirs) if was is None else was, ours, theirs, path)
+
+    def _elements(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
+        if not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs))):
             return _sets(base, ours, theirs)
         our_edit, their_edit = _edit(base, ours, self._effort), _edit(base, theirs, self._effort)
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
             return ours
         return self._edited(base, our_edit, their_edit, path)
+
+    def _records(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
+        places = zip(base, ours, theirs, strict=True)
+        return [self.of(*values, f"{path}[{index}]") for index, values in enumerate(places)]
 
     def _edited(self, base: list[Any], our_edit: _Edit, their_edit: _Edit, path: str) -> list[Any]:
         merged: list[Any] = []
@@ -161,6 +176,27 @@ class _Merge:
         return self.of(base, ours, theirs, path)
 
 
+def are_records(one: list[Any], other: list[Any]) -> bool:
+    """Tell whether two lists are records of one form, such as ``[model, messages, time]``, and no lists of messages.
+
+    A record has a value at each place, of the same type in both, and of several types in all: a list or a dict beside texts
+    or numbers. Messages are dicts or texts, and never numbers.
+    """
+    if len(one) != len(other):
+        return False
+    places = [{_kind_of_place(part) for part in parts} - {None} for parts in zip(one, other, strict=True)]
+    kinds = set().union(*places)
+    is_mixed = bool(kinds & {list, dict}) and len(kinds) > 1
+    return is_mixed and (int in kinds or dict not in kinds) and all(len(found) <= 1 for found in places)
+
+
+def _kind_of_place(value: Any) -> type | None:
+    """Name the type of an element of a record. None fits all, as a value that is yet to come."""
+    if value is None:
+        return None
+    return _kind(value) or type(value)
+
+
 class _Edit(NamedTuple):
     """The way from a baseline list to another one.
 
@@ -177,12 +213,12 @@ class _Edit(NamedTuple):
 
 def _edit(base: list[Any], changed: list[Any], effort: Effort) -> _Edit | None:
     """Find the way from *base* to *changed*. None if aligning them takes too many steps."""
-    differences = _differences([_text(part) for part in base], [_text(part) for part in changed], effort)
-    if differences is None:
+    found = differences([text_of(part) for part in base], [text_of(part) for part in changed], effort)
+    if found is None:
         return None
     replaced: dict[int, Any] = {}
     inserted: dict[int, list[Any]] = {}
-    for old, new in differences:
+    for old, new in found:
         paired = min(len(old), len(new))
         replaced.update((index, MISSING) for index in old)
         replaced.update(zip(old, changed[new.start : new.stop], strict=False))
@@ -192,7 +228,7 @@ def _edit(base: list[Any], changed: list[Any], effort: Effort) -> _Edit | None:
     return _Edit(replaced, inserted, is_rewrite)
 
 
-def _differences(before: list[str], after: list[str], effort: Effort) -> list[tuple[range, range]] | None:
+def differences(before: Sequence[Any], after: Sequence[Any], effort: Effort) -> list[tuple[range, range]] | None:
     """Find the places that differ, in the one list and in the other. None if that takes too many steps."""
     start = _length_alike(before, after)
     end = _length_alike(before[start:][::-1], after[start:][::-1])
@@ -208,7 +244,7 @@ def _differences(before: list[str], after: list[str], effort: Effort) -> list[tu
     ]
 
 
-def _most_steps(old: list[str], new: list[str]) -> int:
+def _most_steps(old: Sequence[Any], new: Sequence[Any]) -> int:
     """Estimate the steps of aligning two lists: each match that is found compares all equal elements anew."""
     counts = Counter(new)
     equal_pairs = sum(counts[text] for text in old)
@@ -230,18 +266,18 @@ def _place_of(path: str, name: str) -> str:
     return f"{place[:_LONGEST_PATH]}…" if len(place) > _LONGEST_PATH or len(name) > _LONGEST_PATH else place
 
 
-def _length_alike(one: list[Any], other: list[Any]) -> int:
+def _length_alike(one: Sequence[Any], other: Sequence[Any]) -> int:
     """Count the elements with which both lists begin."""
     shorter = min(len(one), len(other))
     return next((index for index in range(shorter) if one[index] != other[index]), shorter)
 
 
-def _common_beginning(one: list[Any], other: list[Any]) -> list[Any]:
+def common_beginning(one: list[Any], other: list[Any]) -> list[Any]:
     """Take what both lists begin with as their baseline, where they had none: a first message, say."""
-    return one[: _length_alike([_text(part) for part in one], [_text(part) for part in other])]
+    return one[: _length_alike([text_of(part) for part in one], [text_of(part) for part in other])]
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Write a value so that equal values, and only these, have equal texts: 1, 1.0 and True differ."""
     return json.dumps(value, sort_keys=True)
 
@@ -249,7 +285,7 @@ def _text(value: Any) -> str:
 def _same(one: Any, other: Any) -> bool:
     if one is MISSING or other is MISSING:
         return one is other
-    return one is other or (type(one) is type(other) and _text(one) == _text(other))
+    return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
 def _kind(value: Any) -> type | None:
@@ -279,5 +315,11 @@ def _later_time(ours: Any, theirs: Any) -> Any:
         return None
 
 
-def _is_set_of_texts(value: list[Any]) -> bool:
-    return all(isinstance(part, str) for part in value) and len(set(value)) == len(value)
+def _is_set_of_names(value: list[Any]) -> bool:
+    """Tell whether a list may be used as a set: of names, ids or tags, and not of messages."""
+    return all(isinstance(part, str) and _MESSAGE(part) is None for part in value) and len(set(value)) == len(value)
+
+
+def _is_of_messages(path: str) -> bool:
+    """Tell whether a list holds messages by its place: their usual keys, or a record."""
+    return path.endswith("]") or path.rpartition(".")[2] in ("history", "messages")

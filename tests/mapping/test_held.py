@@ -38,6 +38,40 @@ def test_a_value_or_a_part_near_its_top_that_somebody_has_is_held() -> None:
     assert not is_held(box, is_object=False)
 
 
+@pytest.mark.parametrize("take", [lambda v: v["a"][1]["b"], lambda v: v["a"][1]["b"][0], lambda v: v["c"]["d"]])
+def test_a_part_deep_in_a_value_that_somebody_has_is_held(take: Any) -> None:
+    box = Box({"a": [{}, {"b": [{"e": []}]}], "c": {"d": {"n": 1}}})
+    assert not is_held(box, is_object=False)
+    part = take(box.value)
+    assert is_held(box, is_object=False)
+    del part
+    assert not is_held(box, is_object=False)
+
+
+def test_a_part_in_two_places_of_the_value_is_not_held() -> None:
+    message: dict[str, Any] = {"content": "hi"}
+    box = Box({"messages": [{}, message], "log": [{}, message]})
+    assert is_held(box, is_object=False)
+    del message
+    assert not is_held(box, is_object=False)
+
+
+SYSTEM = {"role": "system", "content": "You are kind."}
+
+
+@pytest.mark.parametrize(
+    ("make", "is_taken_for_held"),
+    [
+        (lambda: [SYSTEM], False),
+        (lambda: {"messages": [SYSTEM, {"role": "user"}]}, False),
+        (lambda: [{}, SYSTEM], True),
+    ],
+)
+def test_a_constant_as_the_first_message_is_not_held(make: Any, is_taken_for_held: bool) -> None:
+    box = Box(make())
+    assert is_held(box, is_object=False) is is_taken_for_held
+
+
 def test_an_object_of_the_app_s_class_is_asked_itself() -> None:
     box = Box(Box(1))
     assert not is_held(box, is_object=True)

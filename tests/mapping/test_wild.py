@@ -140,11 +140,11 @@ class Workers:
 
 
 @contextlib.contextmanager
-def serving(server: Server) -> Iterator[Workers]:
-    """Serve all apps by gunicorn. Both workers answer already."""
+def serving(server: Server, apps: str = "tests.wild:create_app()") -> Iterator[Workers]:
+    """Serve *apps* by gunicorn. Both workers answer already."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--log-level", "critical"]
-    command += ["--bind", f"127.0.0.1:{port}", "tests.wild:create_app()"]
+    command += ["--bind", f"127.0.0.1:{port}", apps]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "CONVSTORE_URL": server.url})
     workers = Workers(port)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convstore.domain.commands import Extend, FieldChange, Merge, Rewrite
+from flask_convstore.domain.json_text import encode
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import NotSerializable
 from flask_convstore.sessions import diff
@@ -209,11 +210,57 @@ def test_a_field_that_both_have_written_is_merged(
     assert found == (FieldChange("f", *settled_as), is_merged, collisions)
 
 
+@pytest.mark.parametrize(
+    ("begun", "ours", "theirs", "merged", "collisions"),
+    [
+        # The first messages of both are there, although ours was there before it changed.
+        ({"m": ["a"]}, {"m": ["a", "x"]}, {"m": ["b", "y"]}, {"m": ["b", "y", "a", "x"]}, ()),
+        ({"m": ["a"], "n": 0}, {"m": ["a"], "n": 1}, {"m": ["b"], "n": 1}, {"m": ["b", "a"], "n": 2}, ()),
+        ({"m": ["a"]}, {"m": ["a", "x"]}, {"m": ["a", "y"]}, {"m": ["a", "y", "x"]}, ()),
+        ({"t": "a", "n": 0}, {"t": "a", "n": 1}, {"t": "b", "n": 0}, {"t": "a", "n": 1}, ("f.t",)),
+        ({"t": "a", "n": 0}, {"t": "a", "n": 1}, {"t": "a", "n": 1}, {"t": "a", "n": 2}, ()),
+        ({"t": "", "n": 0}, {"t": "", "n": 1}, {"t": "b", "n": 0}, {"t": "b", "n": 1}, ()),
+        ({"o": 1, "n": 0}, {"o": 1, "n": 1}, {"n": 1}, {"n": 2, "o": 1}, ()),
+        (["m", [], 1], ["m", ["x"], 1], ["m", ["y"], 1], ["m", ["y", "x"], 1], ()),
+        (["m", [], 1], ["m", ["x"], 1], ["l", ["y"], 1], ["m", ["y", "x"], 1], ("f[0]",)),
+    ],
+)
+def test_values_that_two_begin_at_once_lose_nothing_of_either(
+    begun: Any, ours: Any, theirs: Any, merged: Any, collisions: Any
+) -> None:
+    found = settled(FieldChange("f", None, encode(ours)), Began({"f": encode(begun)}), encode(theirs))
+    assert (found.change, found.collisions) == (FieldChange("f", encode(theirs), encode(merged)), collisions)
+
+
+def test_a_default_yields_to_what_the_other_one_has_set() -> None:
+    begun, ours, theirs = (encode({"m": messages}) for messages in (["a"], ["a", "x"], ["b"]))
+    found = settled(FieldChange("f", None, ours), Began({"f": begun}, is_default=True), theirs)
+    assert found == (FieldChange("f", theirs, encode({"m": ["b", "x"]})), True, ())
+
+
 def test_a_sum_that_cannot_be_saved_is_named() -> None:
     large = str(2**63).encode()
     with pytest.raises(NotSerializable) as caught:
         settled(FieldChange("count", b"0", large), Began(), large)
     assert caught.value.path == "count"
+
+
+@pytest.mark.parametrize("key", ["m", "history"])
+def test_parts_of_changed_lists_stay_the_same_objects(key: str) -> None:
+    """The app may hold a list in a message. It stays in its message, also when others have changed a part of it."""
+    was = {key: [{"n": number, "tags": [{"t": number}]} for number in range(5)]}
+    theirs: dict[str, Any] = copy.deepcopy(was)
+    del theirs[key][1]
+    theirs[key][2]["tags"].append("theirs")
+    theirs[key].append({"n": 5, "tags": []})
+    world, mine = World(was, theirs), copy.deepcopy(was)
+    messages = list(mine[key])
+    tags = [message["tags"] for message in messages]
+    assert world.taken_over(mine) is None
+    assert mine == theirs
+    for now, before in enumerate((0, 2, 3, 4)):
+        assert mine[key][now] is messages[before]
+        assert mine[key][now]["tags"] is tags[before]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,20 @@ CASES: dict[str, tuple[Any, Any, Any, Any]] = {
         {"ada": {"c1": [HI, HI, YO], "c2": []}, "bob": {}},
     ),
     "lists that both began with the same": (MISSING, [SYSTEM, HI], [SYSTEM, YO], [SYSTEM, YO, HI]),
+    "a record": (["m", [1], 10**9], ["n", [1, 2], 10**9 + 1], ["m", [1, 3], 10**9 + 2], ["n", [1, 3, 2], 10**9 + 2]),
+    "a record all of whose places changed": ([0, []], [1, ["a"]], [2, ["b"]], [3, ["b", "a"]]),
+    "a record that both began": (MISSING, ["m", ["a"], 10**9], ["m", ["b"], 10**9], ["m", ["b", "a"], 10**9]),
+    "a record with a value that is yet to come": ([None, []], [None, ["a"]], ["t", ["b"]], ["t", ["b", "a"]]),
+    "a message of a type of its own is no record": ([HI], [HI, [1]], [HI, [2]], [HI, [2], [1]]),
+    "lines of text, some alike": (
+        {"log": []},
+        {"log": ["User: a", "Bot: ok"]},
+        {"log": ["User: b", "Bot: ok"]},
+        {"log": ["User: b", "Bot: ok", "User: a", "Bot: ok"]},
+    ),
+    "names where messages are kept": (
+        {"messages": ["hi"]}, {"messages": ["hi", "ok"]}, {"messages": ["hi", "ok"]}, {"messages": ["hi", "ok", "ok"]}
+    ),
     "dicts that both began": (MISSING, {"a": 1}, {"b": 2}, {"b": 2, "a": 1}),
 }  # fmt: skip
 

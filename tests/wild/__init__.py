@@ -29,7 +29,7 @@ SETUP = "convstore = convstore_of(app)"
 """Lines behind ``app = Flask(…)``. The prefix of an app's keys comes from outside of it."""
 
 _APP = re.compile(r"^( *)app = Flask\(.*", re.MULTILINE)
-_MARKED = re.compile(r"^( *[\w.]+(?:: [^=]+)? = ).*  # convstore: (.+)$", re.MULTILINE)
+MARKED = re.compile(r"^( *[\w.]+(?:: [^=]+)? = ).*  # convstore: (.+)$", re.MULTILINE)
 
 
 def source_of(name: str) -> str:
@@ -39,7 +39,7 @@ def source_of(name: str) -> str:
 
 def moved(source: str) -> str:
     """The same app on convstore."""
-    return _MARKED.sub(r"\1\2", _APP.sub(rf"\g<0>\n\1{SETUP}", source, count=1))
+    return MARKED.sub(r"\1\2", _APP.sub(rf"\g<0>\n\1{SETUP}", source, count=1))
 
 
 def module_of(name: str, url: str | None = None, source: str | None = None) -> ModuleType:
@@ -60,19 +60,24 @@ def module_of(name: str, url: str | None = None, source: str | None = None) -> M
 
 
 def create_app() -> Callable[..., Iterable[bytes]]:
-    """All apps on convstore, each below its name. A header of each answer names the process that gave it."""
+    """All apps on convstore, each below its name."""
     apps = {f"/{name}": module_of(name, os.environ["CONVSTORE_URL"]).app for name in NAMES}
-    dispatched = DispatcherMiddleware(_ready, apps)
+    return telling_the_process(DispatcherMiddleware(ready, apps))
+
+
+def telling_the_process(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """The same app. A header of each answer names the process that gave it."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             return start_response(status, [*headers, ("X-Worker", str(os.getpid()))], *rest)
 
-        return dispatched(environ, start)
+        return app(environ, start)
 
     return answer
 
 
-def _ready(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def ready(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer where no app is."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return [b"ready"]
