@@ -91,7 +91,7 @@ def counted(server: Server) -> dict[str, Frames]:
 
         @app.post("/mapped")
         def mapped() -> str:
-            store.sessions[request.args["name"]]["history"].append(_USER)
+            store.sessions[request.args["name"]]["history"].append(dict(_USER))
             return "done"
 
         client = app.test_client()
@@ -109,7 +109,7 @@ def counted(server: Server) -> dict[str, Frames]:
 
         def save(name: str) -> None:
             session: Any = store.get_session(name)
-            session["history"].append(_USER)
+            session["history"].append(dict(_USER))
             store.save_session(name, session)
 
         operations = {"append": append, "post": post, "mapping": mapping, "save": save}
