@@ -49,11 +49,7 @@ class Settled(NamedTuple):
 
 
 def settled(change: FieldChange, began: Began, stored: bytes | None, effort: three_way.Effort | None = None) -> Settled:
-    """Merge *change* with the value that others have *stored*. The merges of one write share their *effort*.
-
-    Raises:
-        NotSerializable: The merged value cannot be stored: a sum of more than 64 bits, say.
-    """
+    """Merge *change* with the value that others have *stored*. The merges of one write share their *effort*."""
     if stored == change.loaded:
         return Settled(change)
     start = _value(change.loaded)

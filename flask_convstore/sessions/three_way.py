@@ -13,6 +13,7 @@
 | record: texts, numbers and  | changed it, or made it              | the merge of the values at each place               |
 | lists, at fixed places      |                                     |                                                     |
 | number                      | counted                             | both steps are added                                |
+| number                      | counted beyond 64 bits              | collision: ours                                     |
 | time (a number or a text)   | set                                 | the later one                                       |
 | text, bool, null            | set to different values             | collision: ours                                     |
 | value of a dict             | one changed it, one removed it      | collision: ours                                     |
@@ -26,6 +27,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -135,7 +137,8 @@ class _Merge:
         if not _is_number(base):
             # Both may have counted from nothing, or set the number: told even where the two are equal.
             return self._collided(ours, path)
-        return _added(theirs, ours, base)
+        total = _added(theirs, ours, base)
+        return total if _is_storable(total) else self._collided(ours, path)
 
     def _lists(self, base: Any, ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         was = base if isinstance(base, list) else None
@@ -302,6 +305,11 @@ def _added(theirs: Any, ours: Any, base: Any) -> Any:
     if all(isinstance(number, int) for number in (theirs, ours, base)):
         return theirs + ours - base
     return float(Decimal(repr(theirs)) + Decimal(repr(ours)) - Decimal(repr(base)))
+
+
+def _is_storable(number: float) -> bool:
+    """Tell whether JSON text holds a number: an integer of up to 64 bits, or a finite fraction."""
+    return -(2**63) <= number < 2**64 if isinstance(number, int) else math.isfinite(number)
 
 
 def _later_time(ours: Any, theirs: Any) -> Any:

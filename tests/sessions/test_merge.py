@@ -238,13 +238,6 @@ def test_a_default_yields_to_what_the_other_one_has_set() -> None:
     assert found == (FieldChange("f", theirs, encode({"m": ["b", "x"]})), True, ())
 
 
-def test_a_sum_that_cannot_be_saved_is_named() -> None:
-    large = str(2**63).encode()
-    with pytest.raises(NotSerializable) as caught:
-        settled(FieldChange("count", b"0", large), Began(), large)
-    assert caught.value.path == "count"
-
-
 @pytest.mark.parametrize("key", ["m", "history"])
 def test_parts_of_changed_lists_stay_the_same_objects(key: str) -> None:
     """The app may hold a list in a message. It stays in its message, also when others have changed a part of it."""

@@ -92,6 +92,8 @@ COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {
     "removed and changed": ({"a": "x"}, {}, {"a": "y"}, {}, ["a"]),
     "another type": ({"a": []}, {"a": {}}, {"a": [1]}, {"a": {}}, ["a"]),
     "numbers that both set first": ({}, {"n": 1}, {"n": 1}, {"n": 1}, ["n"]),
+    "a sum of over 64 bits": ({"n": 0}, {"n": 2**63}, {"n": 2**63 + 1}, {"n": 2**63}, ["n"]),
+    "a sum that is infinite": ({"n": 0.0}, {"n": 1e308}, {"n": 1.5e308}, {"n": 1e308}, ["n"]),
     "an element": ([{"t": "x"}], [{"t": "y"}], [{"t": "z"}], [{"t": "y"}], ["[0].t"]),
     "lists that both replaced": ({"a": [1, 2, 3]}, {"a": [7, 8, 9]}, {"a": [4, 5, 6]}, {"a": [7, 8, 9]}, ["a"]),
     "a time with a zone and one without": (
