@@ -15,12 +15,13 @@ from uuid import UUID
 from .place import NO_VALUE
 
 _MOST_PARTS = 10_000
+"""Most parts of a value that are asked whether somebody holds them."""
+
 _NEWEST = 200
-"""Most parts of a value that are asked whether somebody holds them, and most of each list: its newest."""
+"""Most elements of a list that are asked: its last ones."""
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 """Classes of most of the parts, known at a glance."""
-
 
 _MOST_OWN_PARTS = 1000
 """Most parts of an object of the app's class that are searched for references to the object itself."""

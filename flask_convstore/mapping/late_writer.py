@@ -1,9 +1,9 @@
 """Late writer: changes of values that outlive their unit of work, or that belong to a thread without one.
 
-A list that a view handed to a thread may grow when the request is long over. Units whose values somebody still holds are
-watched by one thread of each process, which writes what has changed, and forgets a unit when nobody holds its values.
+A list that a view handed to a thread may grow when the request is long over. One thread of each process watches the
+units whose values somebody still holds. It writes the changes, and forgets a unit when nobody holds its values.
 
-Nothing that goes wrong with one unit ends the watch over the others. A change that fits no more is told and tried again in
+Nothing that goes wrong with one unit ends the watch over the others. A change that no longer fits is told and tried again in
 growing pauses while somebody holds it. A change that the store did not take for want of an answer is kept until it does.
 """
 
@@ -56,7 +56,7 @@ class _Watched:
 
 
 class LateWriter:
-    """Watches units, in a thread of its own for as long as there are any."""
+    """Watches units, in a thread of its own that the first one starts."""
 
     def __init__(self) -> None:
         self.begin()
@@ -118,7 +118,7 @@ class LateWriter:
             self._forget(watched)
 
     def _write(self, watched: _Watched) -> Exception | None:
-        """Write the changes of a unit. Returns the error, which is told when it is new."""
+        """Write the changes of a unit. Return the error, which is told when it is new."""
         unit, is_told = watched.unit, watched.is_told
         try:
             if unit.is_changed():

@@ -1,8 +1,12 @@
 """Replies as the SDKs of model vendors give them: a response, a message, or a stream of chunks.
 
-No SDK is imported. Their objects are known by their attributes: ``choices[0].message`` and ``choices[0].delta`` (OpenAI and
-those that follow it), ``delta.text`` of an event and a list of ``content`` blocks (Anthropic), ``content`` of a message
-(LangChain), ``text`` (Gemini).
+No SDK is imported. Their objects are known by their attributes:
+
+- OpenAI's chat completions, and those that follow them: ``choices[0].message`` and ``choices[0].delta``;
+- OpenAI's responses: ``output_text``, and events with a text as ``delta``;
+- Anthropic: a list of ``content`` blocks, and ``delta.text`` of events;
+- LangChain: ``content`` of a message;
+- Gemini: ``text``.
 """
 
 from __future__ import annotations
@@ -76,6 +80,8 @@ def _is_other_event(chunk: Any) -> bool:
 def _text_of_delta(chunk: Any) -> str:
     choice = _first(getattr(chunk, "choices", None))
     delta = getattr(chunk if choice is None else choice, "delta", None)
+    if isinstance(delta, str):  # the arguments of a tool come in such deltas too, and are no text of the reply
+        return delta if getattr(chunk, "type", None) == "response.output_text.delta" else ""
     text = getattr(delta, "content", None) or getattr(delta, "text", None)
     return text if isinstance(text, str) else ""
 
@@ -92,5 +98,5 @@ def _text_of_part(part: Any) -> str | None:
 
 
 def _own_text(message: Any) -> str | None:
-    text = getattr(message, "text", None)
-    return text if isinstance(text, str) else None
+    texts = (getattr(message, name, None) for name in ("output_text", "text"))
+    return next((text for text in texts if isinstance(text, str)), None)

@@ -28,6 +28,15 @@ def openai_chunks() -> Iterator[Any]:
     yield Thing(choices=[])  # the usage
 
 
+def openai_events() -> Iterator[Any]:
+    yield Dumped(type="response.created", response=Thing(output_text=""))
+    yield Dumped(type="response.function_call_arguments.delta", delta="{}")
+    yield Dumped(type="response.output_text.delta", delta="Hel")
+    yield Dumped(type="response.output_text.delta", delta="lo")
+    yield Dumped(type="response.output_text.done", text="Hello")
+    yield Dumped(type="response.completed", response=Thing(output_text="Hello"))
+
+
 def anthropic_events() -> Iterator[Any]:
     yield Dumped(type="message_start")
     yield Dumped(type="content_block_delta", delta=Thing(type="text_delta", text="Hel"))
@@ -40,6 +49,8 @@ REPLIES: dict[str, Any] = {
     "a completion of OpenAI": lambda: Dumped(choices=[Thing(message=Dumped(role="assistant", content="Hello"))]),
     "its message": lambda: Dumped(role="assistant", content="Hello"),
     "its stream": openai_chunks,
+    "a response of OpenAI": lambda: Dumped(output_text="Hello", output=[], text=Thing(format="text")),
+    "the events of a response": openai_events,
     "a message of Anthropic": lambda: Dumped(
         role="assistant", content=[Thing(type="text", text="Hel"), Thing(text="lo")]
     ),
