@@ -2,11 +2,11 @@
 
 No SDK is imported. Their objects are known by their attributes:
 
-- OpenAI's chat completions, and those that follow them: ``choices[0].message`` and ``choices[0].delta``;
-- OpenAI's responses: ``output_text``, and events with a text as ``delta``;
-- Anthropic: a list of ``content`` blocks, and ``delta.text`` of events;
-- LangChain: ``content`` of a message;
-- Gemini: ``text``.
+- OpenAI's chat completions, and those that follow them: ``choices[0].message`` and ``choices[0].delta``
+- OpenAI's responses: ``output_text``, and events with a text as ``delta``
+- Anthropic: a list of ``content`` blocks, and ``delta.text`` of events
+- LangChain: ``content`` of a message
+- Gemini: ``text``
 """
 
 from __future__ import annotations
