@@ -96,6 +96,12 @@ class Settings:
         "is a `ConflictError` (409) where both have changed one field.",
         choices=("merge", "raise"),
     )
+    types: str = _setting(
+        "plain",
+        "Form of values whose types JSON lacks. `plain` writes a time as a text and a tuple as a list, and refuses sets, "
+        "bytes and keys that are no texts. `tagged` brings all of these back as they went in.",
+        choices=("plain", "tagged"),
+    )
     conversation_prefix: str = _setting(
         "",
         "Beginning of the keys of `save_message`, other than `PREFIX`. The default is `PREFIX` followed by `conversation:`.",

@@ -3,6 +3,8 @@
 A value that is decoded and encoded again gives the same bytes. So a changed value is found. Besides JSON's own types these
 are written: datetime, date, time (RFC 3339), UUID and Decimal (their text), Enum (its value), dataclass (an object), tuple
 (an array). There is no pickle.
+
+Tagged text brings types back (``value_types``). Reading knows tags in any text. No value of an app or a client becomes one.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import orjson
 
 from ..errors import NotSerializable, TooDeep
+from . import value_types
 
 MAX_DEPTH = 100
 """Deepest nesting of arrays and objects. orjson's own limit is 254. An answer wraps a value in a few more levels."""
@@ -27,14 +30,19 @@ _TOGETHER = 200
 """Number of texts that are decoded together. All of a long history would not fit into a processor's cache."""
 
 
-def encode(value: object, path: str = "") -> bytes:
+def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
     """Encode *value* as JSON text.
+
+    Args:
+        is_tagged: Write types that JSON lacks so that they come back.
 
     Raises:
         NotSerializable: JSON cannot hold it: NaN, an integer over 64 bits, a lone surrogate, a key that is no text, an
             object of unknown type. The error names the place, below *path*.
         TooDeep: It is nested deeper than ``MAX_DEPTH``, or contains itself.
     """
+    if is_tagged:
+        value = tagged(value, path)
     try:
         text = orjson.dumps(value, default=_as_json)
     except (TypeError, RecursionError) as error:
@@ -43,7 +51,24 @@ def encode(value: object, path: str = "") -> bytes:
     # of texts, as most messages are, is worth none.
     if not _is_of_texts(value) and (b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
-    return text
+    if is_tagged or b"$" not in text or _KEY not in text:
+        return text
+    return orjson.dumps(value_types.escaped(orjson.loads(text)))
+
+
+_KEY = b'"%b":' % value_types.KEY.encode()
+
+
+def tagged(value: object, path: str = "") -> Any:
+    """Write *value* as tagged JSON. What JSON cannot hold at all stays as it is.
+
+    Raises:
+        TooDeep: It contains itself.
+    """
+    try:
+        return value_types.tag(value, _as_json)
+    except RecursionError:
+        raise _too_deep(path, MAX_DEPTH) from None
 
 
 _TEXTS = {str}
@@ -64,12 +89,38 @@ def is_encoded(values: list[Any] | tuple[Any, ...], texts: list[bytes]) -> bool:
         return False
     for start in range(0, len(texts), _TOGETHER):
         together = b"[%b]" % b",".join(texts[start : start + _TOGETHER])
+        part: Any = values[start : start + _TOGETHER]
         try:
-            if b"null" in together or orjson.dumps(values[start : start + _TOGETHER], default=_as_json) != together:
+            if value_types.has_tags(together):
+                part = value_types.tag(list(part), _as_json)
+            if b"null" in together or orjson.dumps(part, default=_as_json) != together:
                 return False
         except (TypeError, RecursionError):
             return False
     return True
+
+
+_STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def comes_back(value: object, *, is_tagged: bool) -> bool:
+    """Tell whether reading gives *value* as it is now, with all its types. False also where that is not sure."""
+    if _is_of_texts(value) or value is None:
+        return True
+    try:
+        text = orjson.dumps(value, default=_kept_by_tags if is_tagged else None, option=_STRICT)
+        return is_tagged or bool(orjson.loads(text) == value)
+    except Exception:  # also of a comparison
+        return False
+
+
+def _kept_by_tags(value: Any) -> Any:
+    """Give the parts of a value that has a tag, or nothing. TypeError if it has none."""
+    if type(value) in (set, frozenset):
+        return list(value)
+    if type(value) in value_types.TAGGED_TYPES:
+        return None
+    raise TypeError
 
 
 def check_depth(value: object, path: str, deepest: int) -> None:
@@ -83,13 +134,27 @@ def check_depth(value: object, path: str, deepest: int) -> None:
 
 
 def dump(value: object) -> bytes:
-    """Encode a value that was encoded or decoded before. It is not checked again."""
-    return orjson.dumps(value, default=_as_json)
+    """Write a value that was encoded or decoded before as plain JSON, without tags. It is not checked again."""
+    try:
+        return orjson.dumps(value, default=_as_json)
+    except TypeError:
+        return orjson.dumps(value_types.plain(value_types.tag(value, _as_json)))
 
 
 def decode(text: bytes) -> Any:
     """Decode JSON *text*. ValueError if it is none."""
+    value = orjson.loads(text)
+    return value_types.restore(value) if value_types.has_tags(text) else value
+
+
+def parse(text: bytes) -> Any:
+    """Decode JSON *text*, and leave its tags as they are. ValueError if it is none."""
     return orjson.loads(text)
+
+
+def write(json: object) -> bytes:
+    """Encode JSON that was parsed before. Its tags are tags."""
+    return orjson.dumps(json)
 
 
 def decode_many(texts: list[bytes]) -> list[Any]:
@@ -102,8 +167,9 @@ def decode_many(texts: list[bytes]) -> list[Any]:
     for start in range(0, len(texts), _TOGETHER):
         part = texts[start : start + _TOGETHER]
         # One array decodes in a fraction of the time of many texts. Only objects count: "[1" and "2],3" give an array too.
+        joined = b"[%b]" % b",".join(part)
         try:
-            together = orjson.loads(b"[%b]" % b",".join(part))
+            together = [] if value_types.has_tags(joined) else orjson.loads(joined)
         except ValueError:
             together = []
         if len(together) == len(part) and set(map(type, together)) <= _OBJECTS:
@@ -115,7 +181,7 @@ def decode_many(texts: list[bytes]) -> list[Any]:
 
 def _decoded(text: bytes, index: int) -> Any:
     try:
-        return orjson.loads(text)
+        return decode(text)
     except ValueError as error:
         raise ValueError(str(error), index) from None
 
@@ -169,15 +235,19 @@ def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple
         if children is None:
             continue
         if depth > deepest:
-            raise TooDeep(
-                f"nested deeper than {deepest} levels, or contains itself. Nothing was written.", path
-            ) from None
+            raise _too_deep(path, deepest) from None
         stack.extend((place, child, depth + 1) for place, child in reversed(children))
+
+
+def _too_deep(path: str, deepest: int) -> TooDeep:
+    return TooDeep(f"nested deeper than {deepest} levels, or contains itself. Nothing was written.", path)
 
 
 def _children(value: object, path: str) -> list[tuple[str, object]] | None:
     """List the parts of *value*, with paths. None if it can contain nothing."""
     if isinstance(value, dict):
+        if value_types.KEY in value and len(value) == 2:  # of a tag
+            return [(path, child) for child in value.values()]
         return [(f"{path}.{key}" if path else str(key), child) for key, child in list(value.items())]
     if isinstance(value, (list, tuple)):
         return [(f"{path}[{index}]", child) for index, child in enumerate(value)]
@@ -194,7 +264,7 @@ def _reason(part: object) -> str | None:
     if isinstance(part, dict):
         for key in part:
             if not isinstance(key, str):
-                return f"the key {key!r} is no text"
+                return f"the key {key!r} is no text. {_CURE_OF_KEYS}"
             if _has_surrogate(key):
                 return "a key holds a lone surrogate"
         return None
@@ -207,8 +277,13 @@ def _reason(part: object) -> str | None:
     try:
         orjson.dumps(part, default=_as_json)
     except TypeError:
-        return f"JSON cannot hold a {type(part).__name__}"
+        cure = f". {_CURE}" if type(part) in value_types.TAGGED_TYPES else ""
+        return f"JSON cannot hold a {type(part).__name__}{cure}"
     return None
+
+
+_CURE_OF_KEYS = "Make it a text, or set CONVSTORE_TYPES=tagged, which keeps the keys of dicts inside fields"
+_CURE = "Set CONVSTORE_TYPES=tagged, or give the mapping a load= with type hints"
 
 
 def _has_surrogate(text: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import CorruptValue
 from . import json_text
 from .clock import as_datetime, now_ms
+from .value_types import has_tags
 
 
 class Usage(NamedTuple):
@@ -78,11 +79,13 @@ class Message:
         return None if self.edited_at_ms is None else as_datetime(self.edited_at_ms)
 
 
-def join_element(created_at_ms: int, body: bytes, facts: Mapping[str, Any] | None = None) -> bytes:
+def join_element(
+    created_at_ms: int, body: bytes, facts: Mapping[str, Any] | None = None, *, is_tagged: bool = False
+) -> bytes:
     """Make the element of a new message. *body* is JSON text, *facts* stand in the envelope beside the time."""
     if not facts:
         return b'%b{"at":%d}\n%b' % (_ELEMENT_VERSION, created_at_ms, body)
-    envelope = json_text.encode({"at": created_at_ms, **facts})
+    envelope = json_text.encode({"at": created_at_ms, **facts}, is_tagged=is_tagged)
     return b"%b%b\n%b" % (_ELEMENT_VERSION, envelope, body)
 
 
@@ -94,14 +97,16 @@ def facts_of(message: Message) -> dict[str, Any]:
     return facts
 
 
-def edited_element(element: bytes, message: Message) -> bytes:
-    """Make the element of *message*, which was *element* before and is edited at this moment."""
+def edited_element(element: bytes, message: Message, *, is_tagged: bool = False) -> bytes:
+    """Make the element of *message*, which was *element* before and is edited at this moment. Tags in it are kept."""
+    is_tagged = is_tagged or has_tags(element)
     head, _, _ = element.partition(b"\n")
     envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
     facts = {**facts_of(message), "edited_at": now_ms()}
     if message.edits:
         facts["edits"] = list(message.edits)
-    edited = join_element(int(envelope["at"]), json_text.encode(message.body), facts)
+    body = json_text.encode(message.body, is_tagged=is_tagged)
+    edited = join_element(int(envelope["at"]), body, facts, is_tagged=is_tagged)
     return with_status(edited, message.status) if message.status else edited
 
 

@@ -418,7 +418,8 @@ class TrackedValue:
             raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}. Nothing was written.") from error
 
     def _texts(self, value: Any) -> Texts:
-        return content.texts(self._content(value), self.place.access.limits)
+        stored = self._base.snapshot.fields if self._base else content.NOTHING_STORED
+        return content.texts(self._content(value), self.place.access.limits, stored=stored)
 
     def _session(self) -> Session | ListSession | None:
         """Find the value's own session, if it belongs to this place."""

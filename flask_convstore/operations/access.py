@@ -68,7 +68,11 @@ class Backend:
         """The limits of content, and the key of the history."""
         settings = self.settings
         return ContentLimits(
-            settings.history_key, settings.max_message_bytes, settings.max_data_bytes, settings.max_metadata_depth
+            settings.history_key,
+            settings.max_message_bytes,
+            settings.max_data_bytes,
+            settings.max_metadata_depth,
+            is_tagged=settings.types == "tagged",
         )
 
 

@@ -99,7 +99,9 @@ def edit(
 
     digest = ""
     if token is not None:
-        given = json_text.encode(None if callable(body) else body, "body") + json_text.encode(metadata)
+        is_tagged = access.limits.is_tagged
+        body_text = json_text.encode(None if callable(body) else body, "body", is_tagged=is_tagged)
+        given = body_text + json_text.encode(metadata, is_tagged=is_tagged)
         element = b"\n" + given  # an empty envelope
         digest = digest_of(f"edit {seq} {keep} {request}", (element,))
     change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
@@ -153,7 +155,7 @@ def _command(access: Access, change: _Change) -> Edit:
     if change.roles is not None and before.get("role") not in change.roles:
         raise MessageNotFound(change.session_id, change.seq)
     after = change.into(before)
-    element = edited_element(found.elements[0], after)
+    element = edited_element(found.elements[0], after, is_tagged=access.limits.is_tagged)
     content.check_element(element, after, access.limits)
     was_title, title = content.title_of(before.body), content.title_of(after.body)
     return Edit(

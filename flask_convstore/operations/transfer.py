@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..domain import json_text
+from ..domain import json_text, value_types
 from ..domain.clock import LATEST_MS
 from ..domain.commands import Put
 from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
@@ -89,7 +90,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
     bodies_of(snapshot.elements)
     first = snapshot.next_seq - len(snapshot.elements)
     messages = [message_of(element, seq) for seq, element in enumerate(snapshot.elements, first)]
-    return {
+    line = {
         "session_id": snapshot.session_id,
         "created_at_ms": snapshot.created_at_ms,
         "updated_at_ms": snapshot.updated_at_ms,
@@ -100,6 +101,8 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
         "data": {name: json_text.decode(text) for name, text in snapshot.fields.items()},
         "messages": [_exported_message(message) for message in messages],
     }
+    has_tags = any(map(value_types.has_tags, itertools.chain(snapshot.fields.values(), snapshot.elements)))
+    return json_text.parse(json_text.dump(line)) if has_tags else line
 
 
 def _exported_message(message: Message) -> dict[str, Any]:

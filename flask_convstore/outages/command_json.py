@@ -54,7 +54,7 @@ _TAGS = {kind: tag for tag, kind in (_COMMANDS | _PARTS | _TUPLES).items()}
 
 def text_of(command: Command | BeginTurn) -> bytes:
     """*command* as JSON text."""
-    return json_text.dump(_plain(command))
+    return json_text.write(_plain(command))
 
 
 def command_of(text: bytes) -> Command | BeginTurn:
@@ -64,7 +64,7 @@ def command_of(text: bytes) -> Command | BeginTurn:
         ValueError: It holds none.
     """
     try:
-        ((tag, content),) = json_text.decode(text).items()
+        ((tag, content),) = json_text.parse(text).items()
         given = {name: _value(part) for name, part in content.items()}
         make = _EARLIER.get(tag) or _COMMANDS[tag]
         command: Command | BeginTurn = make(**given)

@@ -13,6 +13,7 @@ from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.types import Shape
+from ..domain.value_types import has_tags
 from ..errors import (
     InvalidInput,
     NotSerializable,
@@ -32,13 +33,20 @@ may also hold any other JSON value, as the nameless field of a session."""
 
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
-    """The key of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting."""
+    """The key of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting.
+
+    Attributes:
+        is_tagged: New values are written so that types which JSON lacks come back.
+    """
 
     history_key: str
     max_message_bytes: int
     max_data_bytes: int
     max_metadata_depth: int
+    is_tagged: bool = False
 
+
+NOTHING_STORED: Mapping[str, bytes] = {}
 
 Given = tuple[bytes, dict[str, Any]]
 """A message as given: the JSON text of its body, and the other facts in its envelope."""
@@ -47,29 +55,33 @@ Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 """The shape of a content, the JSON texts of its fields, and its messages. None instead of messages: no history."""
 
 
-def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None) -> Texts:
+def texts(
+    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Mapping[str, bytes] = NOTHING_STORED
+) -> Texts:
     """Convert *content*.
 
     Args:
         known: The texts with which its messages probably begin, since they were loaded.
+        stored: The texts of its fields as they were loaded. What is stored with tags keeps them.
 
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
     """
-    if isinstance(content, (list, tuple)):
+    if isinstance(content, (list, tuple)) and not (limits.is_tagged and type(content) is tuple):
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
-        return "value", {"": json_text.encode(content)}, None
-    fields = encoded_fields(
-        {name: value for name, value in list(content.items()) if name != limits.history_key}, limits
-    )
+        return "value", {"": _field_text(content, "", stored.get(""), limits)}, None
+    data = {name: value for name, value in list(content.items()) if name != limits.history_key}
+    fields = encoded_fields(data, limits, stored=stored)
     if limits.history_key not in content:
         return "data", fields, None
     return "full", fields, _given(content[limits.history_key], limits, known)
 
 
-def encoded_fields(data: Mapping[str, Any], limits: ContentLimits, path: str = "") -> dict[str, bytes]:
-    """Encode each field. *path* is the place of *data*, for errors.
+def encoded_fields(
+    data: Mapping[str, Any], limits: ContentLimits, path: str = "", stored: Mapping[str, bytes] = NOTHING_STORED
+) -> dict[str, bytes]:
+    """Encode each field. *path* is the place of *data*, for errors. What is *stored* with tags keeps them.
 
     Raises:
         NotSerializable: A name is no text, or JSON cannot hold a value.
@@ -84,8 +96,13 @@ def encoded_fields(data: Mapping[str, Any], limits: ContentLimits, path: str = "
             raise InvalidInput("this is the key of the history, not of a field. Nothing was written.", place)
         json_text.encode(name, path)
         # Of a StrEnum only the value is read back.
-        fields[str.__str__(name)] = json_text.encode(value, place)
+        fields[str.__str__(name)] = _field_text(value, place, stored.get(name), limits)
     return fields
+
+
+def _field_text(value: Any, path: str, stored: bytes | None, limits: ContentLimits) -> bytes:
+    is_tagged = limits.is_tagged or (stored is not None and has_tags(stored))
+    return json_text.encode(value, path, is_tagged=is_tagged)
 
 
 def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple[str, bytes], ...]:
@@ -126,15 +143,16 @@ def _given(history: object, limits: ContentLimits, known: list[bytes] | None) ->
         )
     same = len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
     rest = ((one.body, facts_of(one)) if isinstance(one, Message) else (one, _NO_FACTS) for one in history[same:])
-    given = [(_body_text(body, limits, index), facts) for index, (body, facts) in enumerate(rest, same)]
+    is_tagged = limits.is_tagged or bool(known and same < len(known) and has_tags(b"".join(known)))
+    given = [(_body_text(body, limits, index, is_tagged), facts) for index, (body, facts) in enumerate(rest, same)]
     return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
 
 
-def _body_text(body: Any, limits: ContentLimits, index: int) -> bytes:
+def _body_text(body: Any, limits: ContentLimits, index: int, is_tagged: bool) -> bytes:
     try:
-        return json_text.encode(body)
+        return json_text.encode(body, is_tagged=is_tagged)
     except NotSerializable:
-        json_text.encode(body, f"{limits.history_key}[{index}]")  # raises with the place
+        json_text.encode(body, f"{limits.history_key}[{index}]", is_tagged=is_tagged)  # raises with the place
         raise
 
 
@@ -144,7 +162,7 @@ def elements_of(history: list[Given], limits: ContentLimits, first_index: int = 
     for index, (body, facts) in enumerate(history, first_index):
         if facts:
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
-        element = join_element(now, body, facts)
+        element = join_element(now, body, facts, is_tagged=limits.is_tagged)
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         yield element
@@ -194,7 +212,9 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         if facts:
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
             usage = _sum(usage, facts)
-        element = join_element(now, _body_text(body, limits, index), facts)
+        element = join_element(
+            now, _body_text(body, limits, index, limits.is_tagged), facts, is_tagged=limits.is_tagged
+        )
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         elements.append(element)

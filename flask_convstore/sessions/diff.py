@@ -44,7 +44,7 @@ def difference(
     """
     known = base.snapshot
     before = bodies_of(known.elements)
-    shape, fields, history = texts(content, limits, before)
+    shape, fields, history = texts(content, limits, before, known.fields)
     if given is None:
         history_change = _history_change(base, before, history, limits)
     else:
@@ -87,7 +87,7 @@ def changed_fields(
     Raises:
         InvalidInput: A field cannot be saved. The error has the place and the reason.
     """
-    return _compared(loaded, encoded_fields(data, limits, "data"), limits)
+    return _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
 
 
 def _compared(

@@ -31,7 +31,10 @@ class Began(NamedTuple):
     is_default: bool = False
 
 
-_EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
+_EMPTY = (
+    b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}",
+    *(json_text.encode(kind(), is_tagged=True) for kind in (tuple, set, frozenset)),
+)  # fmt: skip
 """Initial values that say nothing."""
 
 
@@ -60,16 +63,16 @@ def settled(change: FieldChange, began: Began, stored: bytes | None, effort: thr
             return Settled(FieldChange(change.name, stored, stored))
         start = _start(began, _value(begun), _value(change.value), _value(stored))
     merged = three_way.merge(start, _value(change.value), _value(stored), change.name, effort)
-    text = None if merged.value is three_way.MISSING else json_text.encode(merged.value, change.name)
+    text = None if merged.value is three_way.MISSING else json_text.write(merged.value)
     is_merged = stored != change.value or text != stored
     return Settled(FieldChange(change.name, stored, text), is_merged, merged.collisions)
 
 
 def merged_bodies(before: list[bytes], ours: list[bytes], theirs: list[bytes], path: str) -> three_way.Merged:
     """Merge the messages of two writers, as JSON texts. The merged value is a list of JSON texts."""
-    base_values, our_values, their_values = (list(map(json_text.decode, side)) for side in (before, ours, theirs))
+    base_values, our_values, their_values = (list(map(json_text.parse, side)) for side in (before, ours, theirs))
     merged = three_way.merge(base_values, our_values, their_values, path)
-    return three_way.Merged([json_text.encode(body) for body in merged.value], merged.collisions)
+    return three_way.Merged([json_text.write(body) for body in merged.value], merged.collisions)
 
 
 def merged_records(began: Began, ours: list[bytes], theirs: list[bytes], path: str) -> three_way.Merged | None:
@@ -78,12 +81,12 @@ def merged_records(began: Began, ours: list[bytes], theirs: list[bytes], path: s
     Args:
         began: The elements with which ours began, before they were changed.
     """
-    begun, one, other = (list(map(json_text.decode, side)) for side in (began.bodies, ours, theirs))
+    begun, one, other = (list(map(json_text.parse, side)) for side in (began.bodies, ours, theirs))
     if not three_way.are_records(one, other):
         return None
     start = _start(began, begun, one, other) if three_way.are_records(begun, one) else three_way.MISSING
     merged = three_way.merge(start, one, other, path)
-    return three_way.Merged([json_text.encode(part) for part in merged.value], merged.collisions)
+    return three_way.Merged([json_text.write(part) for part in merged.value], merged.collisions)
 
 
 def _start(began: Began, begun: Any, ours: Any, theirs: Any) -> Any:
@@ -97,8 +100,8 @@ def _common_start(begun: Any, ours: Any, theirs: Any) -> Any:
         return _common_fields(begun, ours, theirs)
     if _are_all(list, begun, ours, theirs):
         return _common_elements(begun, ours, theirs)
-    text = json_text.encode(begun)
-    is_set_by_both = text == json_text.encode(ours) != json_text.encode(theirs)
+    text = json_text.write(begun)
+    is_set_by_both = text == json_text.write(ours) != json_text.write(theirs)
     return three_way.MISSING if is_set_by_both and text not in _EMPTY else begun
 
 
@@ -120,7 +123,7 @@ def _are_all(kind: type, *values: Any) -> bool:
 
 
 def _value(text: bytes | None) -> Any:
-    return three_way.MISSING if text is None else json_text.decode(text)
+    return three_way.MISSING if text is None else json_text.parse(text)
 
 
 def _may_hide_changes(text: bytes | None) -> bool:
@@ -147,7 +150,7 @@ def take_over(
         assert isinstance(content, list)
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
-    _, fields, given = texts(value, limits)
+    _, fields, given = texts(value, limits, bodies_of(before.snapshot.elements), before.snapshot.fields)
     base = base.but(fields=_take_over_fields(value, fields, before, base, content))
     mine, theirs = value.get(limits.history_key), content.get(limits.history_key)
     if theirs is not None and limits.history_key in value:
@@ -206,8 +209,8 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
 
 def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, limits: ContentLimits) -> Baseline:
     """Take the writes of *command* into *before*, where *value* has them too, since a copy of it was saved."""
-    _, fields, history = texts(value, limits)
-    known = dict(before.snapshot.fields)
+    was, known = bodies_of(before.snapshot.elements), dict(before.snapshot.fields)
+    _, fields, history = texts(value, limits, was, known)
     for name, _, text in command.fields:
         if fields.get(name) == text:
             _put(known, name, text)
@@ -215,7 +218,7 @@ def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt,
     if not isinstance(command.history, Extend) or not command.history.elements or history is None:
         return before
     elements, written = before.snapshot.elements, list(command.history.elements)
-    was, mine = bodies_of(elements), [body for body, _ in history]
+    mine = [body for body, _ in history]
     dropped = diff.dropped_of(was, mine)
     if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):
         return before
@@ -231,8 +234,12 @@ def _into(old: Any, new: Any, effort: three_way.Effort) -> Any:
             del old[name]
         old.update({name: _into(old.get(name), part, effort) for name, part in new.items()})
         return old
+    if _are_all(set, old, new):
+        old.intersection_update(new)
+        old.update(new)
+        return old
     if isinstance(old, list) and isinstance(new, list):
-        old_texts, new_texts = (list(map(three_way.text_of, parts)) for parts in (old, new))
+        old_texts, new_texts = ([three_way.text_of(json_text.tagged(part)) for part in parts] for parts in (old, new))
         old[:] = _aligned_into(old, new, old_texts, new_texts, effort)
         return old
     return new
@@ -263,8 +270,8 @@ def _take_over_history(
     """Take over the messages. A rewrite that was made here stays, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)
-    _, _, given = texts(list(mine), limits)
     was = bodies_of(before.snapshot.elements)
+    _, _, given = texts(list(mine), limits, was)
     dropped = diff.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:
         return _with_history_of(before, base)

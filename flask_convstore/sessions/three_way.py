@@ -21,6 +21,9 @@
 | anything                    | changed its type                    | collision: ours                                     |
 | list                        | both replaced all elements          | collision: ours                                     |
 
+Tagged JSON merges by its types: a set as the set that it is, a tuple at each place, a dict by its keys, and a time like one
+that is a text. Any other tag is one value, which collides as a whole.
+
 "Ours" is the later write, so that in a collision the last one wins, as in a dict. Each collision is told with its path.
 """
 
@@ -35,6 +38,8 @@ from datetime import datetime
 from decimal import Decimal
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
+
+from ..domain import value_types
 
 MISSING: Any = object()
 """The value of a key that is not there."""
@@ -106,10 +111,10 @@ class _Merge:
         if kind is None or kind != _kind(theirs):
             return self._others(ours, theirs, path)
         if kind is dict:
-            return self._dicts(base if isinstance(base, dict) else {}, ours, theirs, path)
-        if kind is list:
-            return self._lists(base, ours, theirs, path)
-        return self._numbers(base, ours, theirs, path)
+            return self._dicts(base if _kind(base) is dict else {}, ours, theirs, path)
+        if kind is int:
+            return self._numbers(base, ours, theirs, path)
+        return self._sequences(kind, base if _kind(base) is kind else MISSING, ours, theirs, path)
 
     def _others(self, ours: Any, theirs: Any, path: str) -> Any:
         """Merge what has no parts, or not the same type."""
@@ -123,6 +128,12 @@ class _Merge:
         return winner
 
     def _dicts(self, base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], path: str) -> dict[str, Any]:
+        if any(map(value_types.tag_of, (base, ours, theirs))):
+            sides = [value_types.keyed(side) for side in (base, ours, theirs)]
+            return value_types.of_keyed(self._fields(sides[0], sides[1], sides[2], path))
+        return self._fields(base, ours, theirs, path)
+
+    def _fields(self, base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], path: str) -> dict[str, Any]:
         merged = {}
         for name in {**theirs, **ours}:
             place = _place_of(path, name)
@@ -139,6 +150,18 @@ class _Merge:
             return self._collided(ours, path)
         total = _added(theirs, ours, base)
         return total if _is_storable(total) else self._collided(ours, path)
+
+    def _sequences(self, kind: type, base: Any, ours: Any, theirs: Any, path: str) -> Any:
+        if kind is list:
+            return self._lists(base, ours, theirs, path)
+        was, mine, others = map(value_types.value_in, (base, ours, theirs))
+        if kind is not tuple:
+            merged = value_types.in_order(_sets([] if was is MISSING else was, mine, others, text_of))
+        elif was is not MISSING and len(was) == len(mine) == len(others):
+            merged = self._records(was, mine, others, path)
+        else:
+            merged = self._lists(was, mine, others, path)
+        return value_types.with_tag(kind.__name__, merged)
 
     def _lists(self, base: Any, ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         was = base if isinstance(base, list) else None
@@ -197,7 +220,8 @@ def _kind_of_place(value: Any) -> type | None:
     """Name the type of an element of a record. None fits all, as a value that is yet to come."""
     if value is None:
         return None
-    return _kind(value) or type(value)
+    kind = _kind(value) or (str if value_types.tag_of(value) else type(value))
+    return list if kind in _SEQUENCES else kind
 
 
 class _Edit(NamedTuple):
@@ -255,10 +279,10 @@ def _most_steps(old: Sequence[Any], new: Sequence[Any]) -> int:
     return (len(old) + equal_pairs) * (1 + most_matches)
 
 
-def _sets(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
-    in_base, in_ours, in_theirs = set(base), set(ours), set(theirs)
-    kept = [text for text in theirs if text in in_ours or text not in in_base]
-    return kept + [text for text in ours if text not in in_base and text not in in_theirs]
+def _sets(base: list[Any], ours: list[Any], theirs: list[Any], name_of: Callable[[Any], str] = str) -> list[Any]:
+    in_base, in_ours, in_theirs = (set(map(name_of, side)) for side in (base, ours, theirs))
+    kept = [part for part in theirs if (name := name_of(part)) in in_ours or name not in in_base]
+    return kept + [part for part in ours if (name := name_of(part)) not in in_base and name not in in_theirs]
 
 
 def _place_of(path: str, name: str) -> str:
@@ -291,9 +315,15 @@ def _same(one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
+_SEQUENCES = (list, tuple, set, frozenset)
+_TAGGED_KINDS: dict[str | None, type] = {None: dict, "dict": dict, "tuple": tuple, "set": set, "frozenset": frozenset}
+
+
 def _kind(value: Any) -> type | None:
-    """Name the types whose values merge: dict, list, and int for all numbers. None for others."""
-    return next((kind for kind in (dict, list) if isinstance(value, kind)), int if _is_number(value) else None)
+    """Name the types whose values merge: dict, list, tagged ones, and int for all numbers. None for others."""
+    if isinstance(value, dict):
+        return _TAGGED_KINDS.get(value_types.tag_of(value))
+    return list if isinstance(value, list) else int if _is_number(value) else None
 
 
 def _is_number(value: Any) -> bool:
@@ -313,12 +343,13 @@ def _is_storable(number: float) -> bool:
 
 
 def _later_time(ours: Any, theirs: Any) -> Any:
-    """Choose the later of two texts that are times. None if one is no time, or if they cannot be compared."""
-    if not (isinstance(ours, str) and isinstance(theirs, str) and _ISO_TIME(ours) and _ISO_TIME(theirs)):
+    """Choose the later of two times, texts or tagged. None if one is no time, or if they cannot be compared."""
+    mine, other = value_types.value_in(ours), value_types.value_in(theirs)
+    if not (isinstance(mine, str) and isinstance(other, str) and _ISO_TIME(mine) and _ISO_TIME(other)):
         return None
     read: Callable[[str], datetime] = datetime.fromisoformat
     try:
-        return ours if read(ours) >= read(theirs) else theirs
+        return ours if read(mine) >= read(other) else theirs
     except (ValueError, TypeError):
         return None
 

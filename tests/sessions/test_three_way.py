@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import json
 import time
+import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_convstore.domain import json_text, value_types
 from flask_convstore.sessions.three_way import MISSING, Effort, merge
+
+from ..domain.test_value_types import VALUES
 
 HI, YO, SYSTEM = ({"role": "user", "content": "hi"}, {"role": "user", "content": "yo"}, {"role": "system"})
 
@@ -83,6 +90,62 @@ def test_changes_that_merge(case: str) -> None:
     assert (found.value, found.collisions) == (merged, ())
     assert list(map(type, [found.value])) == [type(merged)]
     assert (base if base is not MISSING else None, ours, theirs) == before, "the arguments were changed"
+
+
+def tagged(value: Any) -> Any:
+    return json_text.tagged(value)
+
+
+AT = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
+TAGGED: dict[str, tuple[Any, Any, Any, Any]] = {
+    "a set": ({1, "a"}, {1, "b"}, {1, "a", "c"}, {1, "b", "c"}),
+    "a frozenset that both began": (MISSING, frozenset({1}), frozenset({2}), frozenset({1, 2})),
+    "a set of tuples": ({(1, 2)}, {(1, 2), (3, 4)}, set(), {(3, 4)}),
+    "a set that was a list": ([1], {1, 2}, {1, 3}, {1, 2, 3}),
+    "a tuple at each place": (("a", 1, [HI]), ("b", 2, [HI]), ("a", 3, [HI, YO]), ("b", 4, [HI, YO])),
+    "a tuple that grows": ((1,), (1, 2), (1, 3), (1, 3, 2)),
+    "keys that are no texts": ({1: 1, None: 2}, {1: 2}, {1: 5, None: 2, ("q", 1): 3}, {1: 6, ("q", 1): 3}),
+    "keys that get texts": ({1: 1}, {"1": 2, 1: 1}, {1: 2}, {"1": 2, 1: 2}),
+    "keys that are all texts in the end": ({1: 1}, {}, {1: 1, "a": 2}, {"a": 2}),
+    "times": ({"t": AT}, {"t": AT + dt.timedelta(1)}, {"t": AT + dt.timedelta(2)}, {"t": AT + dt.timedelta(2)}),
+    "a time that was a text": ("2025-01-01T00:00:00Z", AT, "2025-02-01T00:00:00Z", AT),
+    "a record with a time": (["m", [1], AT], ["n", [1, 2], AT], ["m", [1, 3], AT], ["n", [1, 3, 2], AT]),
+    "a key of tags": ({"$convstore": 1}, {"$convstore": 2}, {"$convstore": 1, "a": 1}, {"$convstore": 2, "a": 1}),
+}
+
+
+@pytest.mark.parametrize("case", TAGGED)
+def test_tagged_values_merge_by_their_types(case: str) -> None:
+    base, ours, theirs, merged = (part if part is MISSING else tagged(part) for part in TAGGED[case])
+    found = merge(base, ours, theirs)
+    assert (value_types.restore(copy.deepcopy(found.value)), found.collisions) == (TAGGED[case][3], ())
+    assert tagged(value_types.restore(copy.deepcopy(found.value))) == found.value, "its text is another one"
+    assert json.dumps(merged, sort_keys=True) == json.dumps(found.value, sort_keys=True)
+
+
+TAGGED_COLLISIONS: dict[str, tuple[Any, Any, Any]] = {
+    "a price": (Decimal(1), Decimal(2), Decimal(3)),
+    "an id": (uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)),
+    "a day and a text": (dt.date(2026, 1, 1), dt.date(2026, 1, 2), "tomorrow"),
+    "a set and a list": ({1}, {1, 2}, [1]),
+    "a tuple and a list": ((1,), (1, 2), [1]),
+    "a set and a dict": ({1}, {1: 2}, {1, 2}),
+}
+
+
+@pytest.mark.parametrize("case", TAGGED_COLLISIONS)
+def test_other_tagged_values_collide_as_a_whole(case: str) -> None:
+    base, ours, theirs = map(tagged, TAGGED_COLLISIONS[case])
+    assert merge({"a": base}, {"a": ours}, {"a": theirs}) == ({"a": ours}, ("a",))
+
+
+@given(VALUES, VALUES, VALUES)
+def test_tagged_values_stay_tagged_values(base: Any, ours: Any, theirs: Any) -> None:
+    """A merge never makes JSON that is no value, and its text is the text of the merged value."""
+    merged = merge(*map(tagged, (base, ours, theirs))).value
+    text = json_text.write(merged)
+    assert json_text.encode(json_text.decode(text), is_tagged=True) == text
+    assert merge(*map(tagged, (base, ours, base))) == (tagged(ours), ())
 
 
 COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {

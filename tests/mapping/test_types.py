@@ -1,0 +1,328 @@
+"""Types that JSON lacks: with CONVSTORE_TYPES=tagged a mapping gives back what went in, as a dict beside it does."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import functools
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from flask_convstore import Message
+
+from ..domain.test_value_types import typed
+from ..servers import Server
+from ..service import Service, in_memory
+from ..telemetry.test_signals import heard
+from .test_mapping import Site
+from .test_overlaps import does, overlap
+
+AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=dt.UTC)
+LATER = AT + dt.timedelta(hours=1)
+ID, OTHER_ID = uuid.UUID(int=5), uuid.UUID(int=6)
+
+VALUES: dict[str, Any] = {
+    "datetime": AT,
+    "naive datetime": dt.datetime(2026, 1, 2),
+    "date": dt.date(2026, 1, 2),
+    "time": dt.time(3, 4, 5),
+    "timedelta": dt.timedelta(days=1, microseconds=7),
+    "UUID": ID,
+    "Decimal": Decimal("1.10"),
+    "set": {"ada", ID, ("q", 1)},
+    "frozenset": frozenset({1, 2}),
+    "tuple": ("q", 1, [AT]),
+    "bytes": b"\x00\xff",
+    "int keys": {1: "a", 2: {3: AT}},
+    "tuple keys": {("q", 1): {"x"}, None: 1, AT: 2},
+    "deep": {"a": [{"b": ({"c": {ID: [AT, {Decimal("0.1")}]}},)}]},
+    "an app's tag": {"$convstore": "datetime", "value": "2026-01-01"},
+}
+
+
+def tagged_site(url: str, **config: Any) -> Site:
+    return Site(url, TYPES="tagged", **config)
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_value_comes_back_in_the_next_request(url: str, kind: str) -> None:
+    """In a field, in a message, in a list and as a value of a mapping, after a restart too. Reading writes nothing."""
+    site, value = tagged_site(url), VALUES[kind]
+    plain: dict[str, Any] = {"s": {"field": value, "history": [{"role": "user", "at": value}, value], "n": [value]}}
+    notes = {"bare": [value], "value": value}
+
+    def put() -> None:
+        site.sessions["s"] = copy.deepcopy(plain["s"])
+        site.convstore.mapping("notes").update(
+            {k: v for k, v in notes.items() if kind not in NOT_AS_VALUES or k == "bare"}
+        )
+
+    def get() -> None:
+        assert typed(dict(site.sessions["s"])) == typed(plain["s"])
+        assert typed(list(site.convstore.mapping("notes")["bare"])) == typed(notes["bare"])
+        if kind not in NOT_AS_VALUES:
+            found = site.convstore.mapping("notes")["value"]
+            assert typed(dict(found) if isinstance(found, dict) else found) == typed(value)
+
+    site.ok(put)
+    site.ok(get)
+    version = site.stored().version
+    if url != "memory://":
+        site = tagged_site(url)
+        site.ok(get)
+    site.ok(get)
+    assert site.stored().version == version
+    assert typed(dict(site.stored())) == typed(plain["s"])
+    assert typed(site.stored().messages[0].body) == typed(plain["s"]["history"][0])
+
+
+NOT_AS_VALUES = ("int keys", "tuple keys")
+"""The keys of a whole value are names of fields, which are texts."""
+
+Change = Callable[[Any], Any]
+
+
+def spend(price: str) -> Change:
+    return lambda s: s.update(price=s["price"] + Decimal(price))
+
+
+OVERLAPS: dict[str, tuple[Any, Change, Change, Any, list[str]]] = {
+    "a set": (
+        {"tags": {"a", "b"}},
+        lambda s: (s["tags"].add("c"), s["tags"].discard("a")),
+        lambda s: s["tags"].add("d"),
+        {"tags": {"b", "c", "d"}},
+        [],
+    ),
+    "a set of tuples in a dict": (
+        {"u": {"asked": {("q", 1)}}},
+        lambda s: s["u"]["asked"].add(("q", 2)),
+        lambda s: s["u"]["asked"].add(("q", 3)),
+        {"u": {"asked": {("q", 1), ("q", 2), ("q", 3)}}},
+        [],
+    ),
+    "sets that both begin": (
+        {}, lambda s: s.update(a={1}), lambda s: s.update(a={2}), {"a": {1, 2}}, []
+    ),
+    "a frozenset": (
+        {"a": frozenset({1})},
+        lambda s: s.update(a=s["a"] | {2}),
+        lambda s: s.update(a=s["a"] | {3}),
+        {"a": frozenset({1, 2, 3})},
+        [],
+    ),
+    "datetimes in a dict": (
+        {"at": {"ada": AT}},
+        lambda s: s["at"].update(ada=LATER, bob=AT),
+        lambda s: s["at"].update(eve=AT),
+        {"at": {"ada": LATER, "bob": AT, "eve": AT}},
+        [],
+    ),
+    "a time that both set": (
+        {"seen": AT}, lambda s: s.update(seen=LATER), lambda s: s.update(seen=AT.replace(year=2025)), {"seen": LATER}, []
+    ),
+    "int keys": (
+        {"n": {1: 1}},
+        lambda s: s["n"].update({1: s["n"][1] + 1, 2: 1}),
+        lambda s: s["n"].update({1: s["n"][1] + 1, 3: 1}),
+        {"n": {1: 3, 2: 1, 3: 1}},
+        [],
+    ),
+    "int keys of a dict that was empty": (
+        {"n": {}}, lambda s: s["n"].update({1: "a"}), lambda s: s["n"].update({"1": "b"}), {"n": {1: "a", "1": "b"}}, []
+    ),
+    "int keys that one removes": (
+        {"n": {1: "a"}}, lambda s: s["n"].pop(1), lambda s: s["n"].update({2: "b"}), {"n": {2: "b"}}, []
+    ),
+    "a tuple at each place": (
+        {"at": (1, "x")}, lambda s: s.update(at=(2, "x")), lambda s: s.update(at=(1, "y")), {"at": (2, "y")}, []
+    ),
+    "tuples in a list": (
+        {"asked": [("q", 1)]},
+        lambda s: s["asked"].append(("q", 2)),
+        lambda s: s["asked"].append(("q", 3)),
+        {"asked": [("q", 1), ("q", 2), ("q", 3)]},
+        [],
+    ),
+    "a price": ({"price": Decimal("1.0")}, spend("0.1"), spend("0.2"), {"price": Decimal("1.2")}, ["price"]),
+    "ids": (
+        {"id": None}, lambda s: s.update(id=ID), lambda s: s.update(id=OTHER_ID), {"id": OTHER_ID}, ["id"]
+    ),
+    "messages with times": (
+        {"history": [{"at": AT}]},
+        lambda s: s["history"].append({"at": LATER}),
+        lambda s: s["history"].append({"at": (LATER,)}),
+        {"history": [{"at": AT}, {"at": LATER}, {"at": (LATER,)}]},
+        [],
+    ),
+    "a history of tuples that is trimmed": (
+        {"history": [("u", AT), ("a", LATER)]},
+        lambda s: s["history"].pop(0),
+        lambda s: s["history"].append(("u", LATER)),
+        {"history": [("a", LATER), ("u", LATER)]},
+        [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OVERLAPS)
+def test_overlapping_requests_keep_both_changes(url: str, case: str) -> None:
+    start, first, second, expected, paths = OVERLAPS[case]
+    site = tagged_site(url)
+    site.put("s", copy.deepcopy(start))
+    with heard(site) as told:
+        overlap(site.sessions, [does(first), does(second)], site)
+    assert typed(dict(site.stored())) == typed(expected)
+    assert [path for name, facts in told if name == "changes-overwritten" for path in facts["fields"]] == paths
+
+
+@pytest.mark.parametrize("case", OVERLAPS)
+def test_one_after_the_other_is_as_with_a_dict(case: str) -> None:
+    start, first, second, _, _ = OVERLAPS[case]
+    site, beside = tagged_site("memory://"), {"s": copy.deepcopy(start)}
+    site.put("s", copy.deepcopy(start))
+    for change in (first, second):
+        change(beside["s"])
+        site.ok(functools.partial(lambda made: made(site.sessions["s"]), change))
+    assert typed(dict(site.stored())) == typed(beside["s"])
+
+
+@in_memory
+def test_a_held_set_is_brought_up_to_date_in_place(url: str) -> None:
+    site = tagged_site(url)
+    site.put("s", {"tags": {"a"}, "rows": [({"b"}, AT)]})
+
+    def view() -> None:
+        tags = site.sessions["s"]["tags"]
+        site.convstore.update_session("s", data={"tags": {"a", "c"}, "rows": []})
+        assert tags == {"a", "c"}
+        tags.add("d")
+
+    site.ok(view)
+    assert site.stored()["tags"] == {"a", "c", "d"}
+
+
+def test_every_other_door_takes_and_gives_them(url: str) -> None:
+    site = tagged_site(url)
+    convstore, app = site.convstore, site.app
+    with app.app_context():
+        saved = convstore.save_session("s", {"tags": {"a"}, "history": [{"role": "user", "content": "hi", "at": AT}]})
+        saved["tags"].add("b")
+        convstore.save_session("s", saved)
+        convstore.append("s", {"role": "user", "content": ("x", ID)}, data={"n": {1: 2}})
+        convstore.update_session("s", data={"day": AT.date()})
+        with convstore.turn("s", Message({"role": "user", "content": "hi", "at": AT}, metadata={"at": AT})) as turn:
+            assert typed(turn.message.body["at"]) == typed(AT)
+            assert typed(turn.history[-2]["content"]) == typed(("x", ID))
+            turn.data["tags"].add("c")
+            turn.reply({"role": "assistant", "content": "yo", "at": LATER})
+        found: Any = convstore.get_session("s")
+        assert typed(found["tags"]) == typed({"a", "b", "c"})
+        assert (found["n"], found["day"]) == ({1: 2}, AT.date())
+        assert found["history"][-1]["at"] == LATER
+        assert found.message(3).metadata == {"at": AT}
+        convstore.edit_message("s", 1, lambda body: {**body, "at": LATER}, keep=True)
+        edited: Any = convstore.get_session("s")
+        assert edited.message(1).body["at"] == LATER
+        assert edited.message(1).edits[0]["at"] == AT
+        copied: Any = convstore.fork("s")
+        assert typed(dict(copied)) == typed(dict(edited))
+        shorter: Any = convstore.compact("s", lambda bodies: f"{bodies[0]['at']:%Y}", keep=1)
+        assert typed(shorter["history"][-1]["at"]) == typed(LATER)
+        assert convstore.redact_message("s", 1).body == {"role": "user", "content": ""}
+
+
+def test_http_sees_plain_json_and_writes_no_tags(url: str) -> None:
+    service = Service(url, TYPES="tagged")
+    service.convstore.reply(lambda turn: {"role": "assistant", "content": "yo", "at": AT, "tags": {2, 1}})
+    evil = {"$convstore": "datetime", "value": "2026-01-01T00:00:00"}
+    sid = service.start(data={"evil": evil, "x": 1})
+    said = service.say(sid, [{"type": "x", **evil}], metadata={"evil": evil})
+    assert said["message"]["content"] == [{"type": "x", **evil}]
+    assert said["message"]["metadata"] == {"evil": evil}
+    assert said["reply"]["at"] == AT.isoformat()
+    assert said["reply"]["tags"] == [1, 2]
+    with service.app.app_context():
+        stored: Any = service.convstore.get_session(sid)
+        assert stored["evil"] == evil
+        assert stored["history"][0]["content"] == [{"type": "x", **evil}]
+        assert typed(stored["history"][1]["tags"]) == typed({1, 2})
+        service.convstore.update_session(sid, data={"tags": {"b", "a"}, "n": {1: dt.timedelta(seconds=9)}})
+    shown = service.get(sid)
+    assert shown["data"] == {"evil": evil, "x": 1, "tags": ["a", "b"], "n": {"1": 9}}
+    assert shown["history"][1]["at"] == AT.isoformat()
+    patched = service.client.patch(f"/sessions/{sid}", json={"data": {"tags": evil}})
+    assert service.json(patched, 200)["data"]["tags"] == evil
+    with service.app.app_context():
+        found: Any = service.convstore.get_session(sid)
+        assert found["tags"] == evil
+
+
+def test_an_export_is_plain_json(url: str) -> None:
+    site = tagged_site(url)
+    with site.app.app_context():
+        site.convstore.save_session("s", {"tags": {"a"}, "history": [{"at": AT}]}, owner="ada")
+        (line,) = site.convstore.export_owner(owner="ada")
+        assert line["data"] == {"tags": ["a"]}
+        assert line["messages"][0]["body"] == {"at": AT.isoformat()}
+
+
+def test_a_plain_app_reads_what_a_tagged_one_wrote_and_keeps_the_tags(url: str) -> None:
+    """While CONVSTORE_TYPES is changed both kinds of processes run side by side."""
+    if url == "memory://":
+        pytest.skip("one process")
+    tagged, plain = tagged_site(url), Site(url)
+    tagged.put("s", {"tags": {"a"}, "at": AT, "history": [{"at": AT}, {"at": LATER}]})
+
+    def read() -> None:
+        assert typed(plain.sessions["s"]["tags"]) == typed({"a"})
+
+    plain.ok(read)
+    assert plain.stored().version == 1, "reading wrote something"
+
+    def write() -> None:
+        session = plain.sessions["s"]
+        session["tags"].add("b")
+        session["new"] = AT
+        del session["history"][0]
+        session["history"].append({"at": AT})
+
+    plain.ok(write)
+    found = tagged.stored()
+    assert (typed(found["tags"]), typed(found["at"])) == (typed({"a", "b"}), typed(AT))
+    assert found["new"] == AT.isoformat(), "a new value of a plain app is plain"
+    assert found["history"][0] == {"at": LATER}
+    with tagged.app.app_context():
+        session: Any = plain.convstore.get_session("s")
+        session["tags"].add("c")
+        assert plain.convstore.save_session("s", session)["tags"] == {"a", "b", "c"}
+
+
+def test_a_tagged_app_reads_what_a_plain_one_wrote(url: str) -> None:
+    if url == "memory://":
+        pytest.skip("one process")
+    plain, tagged = Site(url), tagged_site(url)
+    plain.put("s", {"at": AT, "evil": {"$convstore": "set", "value": []}, "history": [{"at": AT}]})
+
+    def read() -> None:
+        session = tagged.sessions["s"]
+        assert session["at"] == session["history"][0]["at"] == AT.isoformat()
+        assert session["evil"] == {"$convstore": "set", "value": []}
+
+    tagged.ok(read)
+    assert tagged.stored().version == 1
+
+
+@pytest.mark.server
+def test_the_journal_keeps_them(valkey: Server) -> None:
+    """A session that is started while the server is away."""
+    site = tagged_site(valkey.url.replace(str(valkey.port), "1"), RETRIES=0, CONNECT_TIMEOUT=0.1)
+    with site.app.app_context():
+        site.convstore.save_session("s", {"tags": {"a"}, "n": {1: AT}})
+        found: Any = site.convstore.get_session("s")
+        assert found.fallback == "journal"
+        assert typed(dict(found)) == typed({"tags": {"a"}, "n": {1: AT}})
