@@ -22,7 +22,7 @@ from .http.anonymous_owner import AnonymousOwners
 from .http.blueprint import make_blueprint
 from .http.door import Door, Served
 from .http.routes import ENDPOINTS
-from .mapping.converters import converter_of
+from .mapping.converters import converter_of, converter_of_messages
 from .mapping.mapping import SessionMapping
 from .mapping.unit_of_work import Unit
 from .operations.access import Access
@@ -207,6 +207,7 @@ class ConversationStore(Conversations):
         default: Callable[[], Any] | None = None,
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
+        messages: Any = None,
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
@@ -219,6 +220,7 @@ class ConversationStore(Conversations):
         default: Callable[[], Any] | None = None,
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
+        messages: Any = None,
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
@@ -231,17 +233,23 @@ class ConversationStore(Conversations):
             load: The type of the values: a dataclass, attrs class, pydantic model, marshmallow schema, TypedDict, named
                 tuple, plain class, or an annotation such as ``list[Message]``. Or a function that makes a value from JSON.
             dump: Makes JSON of a value: a dict, a list, or any other JSON value. Needed if *load* is a function.
+            messages: The class of the messages in a value that is a list, or under its history key, or an annotation of
+                several classes. A message that does not fit stays as JSON has it. Instead of *load*.
             ttl: Seconds that its values live from each interaction. None: as sessions do.
             history_key: The key of a dict, from *dump* too, that holds messages. Only new messages are written.
             conflict: Answer to two changes of one field, ``merge`` or ``raise``. None takes ``CONVSTORE_CONFLICT``.
         """
+        if messages is not None and not load is dump is None:
+            raise TypeError(
+                "messages= is for values without load= and dump=: annotate the messages in the class of load="
+            )
         namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict)
         return SessionMapping(
             lambda: self._access_in(namespace),
             self._unit,
             name=name,
             default=default,
-            converter=converter_of(load, dump),
+            converter=converter_of(load, dump) if messages is None else converter_of_messages(messages),
         )
 
     @overload

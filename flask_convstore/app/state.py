@@ -85,11 +85,16 @@ class AppState:
             with self._lock:
                 if namespace not in self.backends:
                     settings = replace(self.settings, **changed)
-                    self.backends[namespace] = Backend(
-                        settings, self._store(settings, namespace), self.server, CurrentUnit()
-                    )
+                    store, name = self._store(settings, namespace), self._name_of(namespace)
+                    self.backends[namespace] = Backend(settings, store, self.server, CurrentUnit(), name)
                 backend = self.backends[namespace]
         return backend
+
+    def _name_of(self, namespace: str) -> str:
+        """Name the sessions, or what lies beside them, for the log."""
+        store = f"the store {self.convstore.name!r}"
+        kind, _, name = namespace.partition(":")
+        return f"the mapping {name!r} of {store}" if name else f"{kind} of {store}" if kind else store
 
     def health(self, *, brief: bool = False) -> Health:
         """Ask the store, the circuit and the journal how they are."""

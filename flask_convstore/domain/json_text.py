@@ -109,7 +109,8 @@ def comes_back(value: object, *, is_tagged: bool) -> bool:
         return True
     try:
         text = orjson.dumps(value, default=_kept_by_tags if is_tagged else None, option=_STRICT)
-        return is_tagged or bool(orjson.loads(text) == value)
+        is_same = orjson.loads(text) == value
+        return bool(is_same or (is_tagged and value_types.restore(tagged(value)) == value))
     except Exception:  # also of a comparison
         return False
 

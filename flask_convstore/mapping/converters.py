@@ -1,11 +1,13 @@
 """Converters between JSON and values of the app's own classes.
 
 Dataclasses, attrs classes, pydantic models, marshmallow schemas, TypedDicts, named tuples and plain classes can be
-converted. attrs and pydantic are not imported. Their classes are known by their attributes.
+converted, and so can the messages of vendors' SDKs, which are pydantic models. attrs and pydantic are not imported. Their
+classes are known by their attributes.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import enum
@@ -14,11 +16,16 @@ import inspect
 import sys
 import types
 import typing
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
+
+from ..domain import json_text
+from ..domain.messages import Message
+from ..domain.value_types import seconds_of
 
 _NOT_PLAIN = (Mapping, list, tuple, set, frozenset, str, bytes, int, float, enum.Enum, BaseException)
 """Classes whose objects are more than their attributes."""
@@ -30,12 +37,16 @@ class Converter(NamedTuple):
     Attributes:
         load: Makes a value from JSON.
         dump: Turns a value into JSON, or into values that ``json_text`` writes as text.
-        source: The ``load=`` and ``dump=`` of the mapping.
+        source: The ``load=``, ``dump=`` or ``messages=`` of the mapping.
+        is_pair: Both are functions of the app.
+        is_of_messages: Both take the key of the messages too, and convert these only.
     """
 
-    load: Callable[[Any], Any]
-    dump: Callable[[Any], Any]
-    source: tuple[Any, Any]
+    load: Callable[..., Any]
+    dump: Callable[..., Any]
+    source: tuple[Any, ...]
+    is_pair: bool = False
+    is_of_messages: bool = False
 
 
 def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | None:
@@ -62,7 +73,50 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     if load is None or dump is None:
         raise TypeError("a mapping needs load= and dump= both, or load= a class or an annotation such as list[Message]")
     _check_callable_with_one_value(load, "load")
-    return Converter(load, dump, (load, dump))
+    return Converter(load, dump, (load, dump), is_pair=True)
+
+
+def converter_of_messages(kind: Any) -> Converter:
+    """Make the converter for ``messages=`` of a mapping, the class of the messages in a list, or under the history's key.
+
+    A message that does not fit the class stays as JSON has it.
+
+    Raises:
+        TypeError: *kind* is neither a class nor an annotation that can be converted.
+    """
+    known = _conversions(kind, may_be_plain=True)
+    if known is None:
+        raise TypeError(f"messages= must be the class of the messages, or an annotation of several, not {kind!r}")
+    make, dump = known
+
+    def load(message: Any) -> Any:
+        try:
+            return make(message)
+        except (TypeError, ValueError, LookupError):
+            return message
+
+    return Converter(
+        lambda content, key: _with_messages(content, key, load),
+        lambda content, key: _with_messages(content, key, functools.partial(_dump_message, dump)),
+        (kind,),
+        is_of_messages=True,
+    )
+
+
+def _with_messages(content: Any, key: str, convert: Callable[[Any], Any]) -> Any:
+    """Convert the messages of a list, or those under *key*."""
+    if isinstance(content, list):
+        return [convert(message) for message in content]
+    if isinstance(content, Mapping) and isinstance(content.get(key), list):
+        return {**content, key: [convert(message) for message in content[key]]}
+    return content
+
+
+def _dump_message(dump: Callable[[Any], Any], message: Any) -> Any:
+    """Turn a message into JSON. One that is JSON already, or of another class, may stand in the history too."""
+    if isinstance(message, str | list | Message) or type(message) is dict:
+        return message
+    return _dump_model(message) if _is_model(type(message)) else dump(message)
 
 
 def _check_callable_with_one_value(function: Any, name: str) -> None:
@@ -86,10 +140,13 @@ def _conversions(kind: Any, *, may_be_plain: bool) -> tuple[Callable[[Any], Any]
     schema = kind() if is_class and _is_schema(kind) else kind
     if _is_schema(type(schema)):
         return schema.load, schema.dump
-    if is_class and hasattr(kind, "model_validate"):
-        return kind.model_validate, _dump_model
+    if is_class and _is_model(kind):
+        return functools.partial(_build_model, kind), _dump_model
+    adapter = _adapter_of(kind)
+    if adapter:
+        return (lambda plain: adapter.validate_json(json_text.dump(plain))), _take_apart
     if _has_known_parts(kind) or (may_be_plain and _is_plain(kind)):
-        return functools.partial(_build, kind), _take_apart
+        return functools.partial(_build, kind), _dumper_of(kind)
     return None
 
 
@@ -110,8 +167,50 @@ def _is_named_tuple(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
+def _is_model(kind: Any) -> bool:
+    """Tell whether *kind* is a class of pydantic's, by its methods."""
+    return isinstance(kind, type) and hasattr(kind, "model_validate") and hasattr(kind, "model_dump")
+
+
 def _dump_model(value: Any) -> Any:
-    return value.model_dump(mode="json", by_alias=True)
+    """Turn a model into JSON. The SDKs of OpenAI and Anthropic leave out what was not set, which their services refuse."""
+    return value.to_dict() if hasattr(value, "to_dict") else value.model_dump(mode="json", by_alias=True)
+
+
+def _build_model(kind: Any, plain: Any) -> Any:
+    """Build a model by the rules for JSON, so that Base64 becomes bytes, and strict models take the text of a time."""
+    kind = _subclass_of(kind, plain) if isinstance(plain, dict) else kind
+    if hasattr(kind, "model_validate_json"):
+        return kind.model_validate_json(json_text.dump(plain))
+    return kind.model_validate(plain)
+
+
+def _subclass_of(kind: Any, plain: dict[str, Any]) -> Any:
+    """Choose the subclass whose literals *plain* has, such as a ``type``. *kind* itself if there is none."""
+    subclasses = kind.__subclasses__()
+    for subclass in subclasses:
+        literals = _literals_of(subclass)
+        if literals and all(plain.get(name) in values for name, values in literals):
+            return subclass
+        subclasses += subclass.__subclasses__()
+    return kind
+
+
+@functools.lru_cache(maxsize=1000)
+def _literals_of(kind: Any) -> list[tuple[str, tuple[Any, ...]]]:
+    """List the fields of a model that may have few values only, with these."""
+    fields = getattr(kind, "model_fields", {}).items()
+    return [(name, get_args(field.annotation)) for name, field in fields if get_origin(field.annotation) is Literal]
+
+
+def _adapter_of(kind: Any) -> Any:
+    """Make pydantic's converter of an annotation with models, such as a union by a ``type``. None if it names no model."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic.TypeAdapter(kind) if pydantic and get_origin(kind) is not None and _names_model(kind) else None
+
+
+def _names_model(kind: Any) -> bool:
+    return _is_model(kind) or any(map(_names_model, get_args(kind)))
 
 
 def _is_schema(kind: type) -> bool:
@@ -132,18 +231,63 @@ def _fields(kind: Any) -> dict[str, str] | None:
     return {one.name: getattr(one, "alias", None) or one.name.lstrip("_") for one in attributes if one.init}
 
 
-def _take_apart(value: Any) -> Any:
-    """Turn each dataclass and attrs object in *value* into a dict of its fields."""
+_WRITERS: dict[type, Callable[[Any], Any]] = {
+    bytes: lambda value: base64.b64encode(value).decode(),
+    timedelta: seconds_of,
+    time: time.isoformat,
+}
+"""Functions to JSON for types that only an annotation brings back."""
+
+
+def _dumper_of(kind: Any) -> Callable[[Any], Any]:
+    """Make the function that takes values of *kind* apart."""
+    named: set[Any] = set()
+    _name_kinds(kind, named)
+    return functools.partial(_take_apart, named=frozenset(named & _WRITERS.keys()))
+
+
+def _name_kinds(kind: Any, named: set[Any]) -> None:
+    """Add the classes that an annotation names, in the annotations of its classes too."""
+    for part in get_args(kind):
+        _name_kinds(part, named)
+    if not isinstance(kind, type) or kind in named:
+        return
+    named.add(kind)
+    if kind.__module__ not in ("builtins", "typing", "datetime") and not _is_model(kind):
+        with contextlib.suppress(NameError, TypeError):
+            for part in typing.get_type_hints(kind).values():
+                _name_kinds(part, named)
+
+
+def _take_apart(value: Any, named: frozenset[Any] = frozenset()) -> Any:
+    """Turn each object in *value* into a dict of its fields.
+
+    Args:
+        named: Types of ``_WRITERS`` that the annotations name. Others are left, and refused.
+    """
+    kind = type(value)
+    if isinstance(value, str | int | float | None):
+        return value
+    if _is_model(kind):
+        return _dump_model(value)
+    parts = _parts_of(value)
+    if isinstance(parts, dict):
+        return {name: _take_apart(part, named) for name, part in parts.items()}
+    if parts is not None:
+        return [_take_apart(part, named) for part in parts]
+    return _WRITERS[kind](value) if kind in named else value
+
+
+def _parts_of(value: Any) -> Any:
+    """List the parts of an object by name, or those of a container. None if it has none."""
     names = _fields(type(value))
     if names is not None:
-        return {name: _take_apart(getattr(value, name)) for name in names}
+        return {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
-        return {key: _take_apart(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_take_apart(part) for part in value]
-    if _is_plain(type(value)) and type(value) not in _TEXTS:
-        return {name: _take_apart(part) for name, part in vars(value).items()}
-    return value
+        return dict(value)
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return value
+    return vars(value) if _is_plain(type(value)) and type(value) not in _TEXTS else None
 
 
 def _build(kind: Any, plain: Any) -> Any:
@@ -157,8 +301,8 @@ def _build(kind: Any, plain: Any) -> Any:
         return _build_one_of(get_args(kind), plain)
     if isinstance(plain, dict):
         return _build_from_dict(kind, plain)
-    if isinstance(plain, list):
-        return _build_from_list(kind, plain)
+    if isinstance(plain, (list, tuple, set, frozenset)):
+        return _build_from_list(kind, list(plain))
     return _convert(kind, plain)
 
 
@@ -172,13 +316,25 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
     if typing.is_typeddict(kind):
         hints = typing.get_type_hints(kind)
         return {key: _build(hints.get(key), part) for key, part in plain.items()}
+    if _is_model(kind):
+        return _build_model(kind, plain)
     if _is_plain(kind):
         return _build_plain(kind, plain)
     origin = get_origin(kind)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        part_kind = get_args(kind)[1]
-        return {key: _build(part_kind, part) for key, part in plain.items()}
-    return _convert(kind, plain)
+        return _build_mapping(origin, get_args(kind), plain)
+    return kind(plain) if kind in (Counter, OrderedDict) else _convert(kind, plain)
+
+
+def _build_mapping(origin: Any, arguments: tuple[Any, ...], plain: dict[Any, Any]) -> Any:
+    """Build a dict, or one of its kin of ``collections``, whose annotation says what its values are."""
+    if origin is Counter:
+        return Counter(plain)
+    parts = {key: _build(arguments[1], part) for key, part in plain.items()}
+    if origin is defaultdict:
+        made = get_origin(arguments[1]) or arguments[1]
+        return defaultdict(made if isinstance(made, type) else None, parts)
+    return OrderedDict(parts) if origin is OrderedDict else parts
 
 
 def _build_plain(kind: Any, plain: dict[Any, Any]) -> Any:
@@ -196,14 +352,14 @@ def _build_from_list(kind: Any, plain: list[Any]) -> Any:
         return kind(*(_build(hints.get(name), part) for name, part in zip(kind._fields, plain, strict=False)))
     if get_origin(kind) is not None:
         return _build_parts(get_origin(kind), get_args(kind), plain)
-    if kind in (set, frozenset, tuple):
+    if kind in (set, frozenset, tuple, deque):
         return kind(plain)
     return _convert(kind, plain)
 
 
 def _build_parts(origin: Any, arguments: tuple[Any, ...], plain: list[Any]) -> Any:
     """Build a list, a set or a tuple whose annotation says what its parts are."""
-    if origin in (list, set, frozenset):
+    if origin in (list, set, frozenset, deque):
         return origin(_build(arguments[0], part) for part in plain)
     if origin in (Sequence, MutableSequence, Iterable, Collection):
         return [_build(arguments[0], part) for part in plain]
@@ -219,6 +375,7 @@ _TEXTS: dict[type, Callable[[str], Any]] = {
     time: time.fromisoformat,
     UUID: UUID,
     Decimal: Decimal,
+    bytes: base64.b64decode,
 }
 
 
@@ -228,7 +385,7 @@ def _convert(kind: Any, plain: Any) -> Any:
         return kind(plain)
     if isinstance(plain, str) and kind in _TEXTS:
         return _TEXTS[kind](plain)
-    return plain
+    return timedelta(seconds=plain) if kind is timedelta and isinstance(plain, int | float) else plain
 
 
 def _build_one_of(kinds: tuple[Any, ...], plain: Any) -> Any:

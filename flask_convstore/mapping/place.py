@@ -6,6 +6,7 @@ from typing import Any
 
 from ..domain.types import Owner
 from ..operations.access import Access
+from ..sessions.content import ContentLimits
 from ..stores.store import Store
 from .converters import Converter
 
@@ -22,9 +23,10 @@ class Place:
     Attributes:
         converter: Turns the value into JSON and back. None: the value is JSON.
         identity: Tells places apart in one unit of work.
+        limits: Limits and form of its content.
     """
 
-    __slots__ = ("access", "converter", "history_key", "identity", "origin", "session_id")
+    __slots__ = ("access", "converter", "history_key", "identity", "limits", "origin", "session_id")
 
     def __init__(self, access: Access, converter: Converter | None, session_id: str) -> None:
         self.access = access
@@ -33,3 +35,24 @@ class Place:
         self.identity: Identity = (access.store, access.owner, session_id, converter and converter.source)
         self.history_key = access.settings.history_key
         self.origin = access.backend.origin
+        self.limits = self._limits()
+
+    def load(self, content: Any) -> Any:
+        """Make the value of what is stored."""
+        converter = self.converter
+        if converter is None:
+            return content
+        return converter.load(content, self.history_key) if converter.is_of_messages else converter.load(content)
+
+    def dump(self, value: Any) -> Any:
+        """Turn the value into what is stored."""
+        converter = self.converter
+        if converter is None:
+            return value
+        return converter.dump(value, self.history_key) if converter.is_of_messages else converter.dump(value)
+
+    def _limits(self) -> ContentLimits:
+        if self.converter is None or self.converter.is_of_messages:
+            return self.access.limits
+        backend = self.access.backend
+        return backend.limits_of_functions if self.converter.is_pair else backend.limits_of_classes

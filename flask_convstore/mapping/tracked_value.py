@@ -147,9 +147,9 @@ class TrackedValue:
             return None if self.is_absent else self._delete()
         base, content = self.known(), self._content(self.value)
         if base:
-            return diff.difference(base, content, place.access.limits, place.access.owner, None, given=self._given)
+            return diff.difference(base, content, place.limits, place.access.owner, None, given=self._given)
         whole = diff.joining if self.is_absent else diff.whole
-        return whole(place.session_id, content, place.access.limits, place.access.owner, None)
+        return whole(place.session_id, content, place.limits, place.access.owner, None)
 
     def write(self, command: Put | Merge | Delete) -> None:
         """Write *command*, which becomes the baseline."""
@@ -248,7 +248,7 @@ class TrackedValue:
 
     def _take_over(self, snapshot: Snapshot, before: Baseline, command: Any, receipt: Receipt | None) -> None:
         """Bring the value, whose baseline is *before*, up to *snapshot*, which *command* has left."""
-        place, limits = self.place, self.place.access.limits
+        place, limits = self.place, self.place.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
         self._refreshed = base
         if receipt and isinstance(command, Merge) and not command.creates:
@@ -262,7 +262,7 @@ class TrackedValue:
             self._take(snapshot)
 
     def _differs(self, base: Baseline, value: Any) -> bool:
-        return diff.difference(base, value, self.place.access.limits, None, None) is not None
+        return diff.difference(base, value, self.place.limits, None, None) is not None
 
     def _lose(self) -> None:
         """Note that the store holds nothing any more."""
@@ -281,7 +281,7 @@ class TrackedValue:
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
             return
-        self.value = place.converter.load(content)
+        self.value = place.load(content)
         with contextlib.suppress(InvalidInput):
             self._given = self._texts(self.value)
 
@@ -309,7 +309,7 @@ class TrackedValue:
         if is_same_session and base.snapshot.version < self._refreshed.snapshot.version:
             content = content_of_base(self._base, self.place.history_key)
             if isinstance(content, dict if isinstance(session, dict) else list):
-                limits = self.place.access.limits
+                limits = self.place.limits
                 self._base = merge.take_over(session, base, self._base, content, limits, held=self.value)
                 on_base(session, self._base)
 
@@ -391,7 +391,7 @@ class TrackedValue:
         self._given = self._given or self._texts(self.value)
         if not place.converter and _are_alike(self.value, content):
             ours = _our_part(base, self._given, attempt, first_seq or 0)
-            base = merge.take_over(self.value, ours, base, content, place.access.limits)
+            base = merge.take_over(self.value, ours, base, content, place.limits)
             self._given = None
         self._rebase(base)
 
@@ -408,18 +408,17 @@ class TrackedValue:
 
     def _content(self, value: Any) -> Any:
         """Turn *value* into JSON."""
-        converter = self.place.converter
-        if converter is None:
+        if self.place.converter is None:
             return value
         try:
-            return converter.dump(value)
+            return self.place.dump(value)
         except Exception as error:
             kind = type(value).__name__
             raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}. Nothing was written.") from error
 
     def _texts(self, value: Any) -> Texts:
         stored = self._base.snapshot.fields if self._base else content.NOTHING_STORED
-        return content.texts(self._content(value), self.place.access.limits, stored=stored)
+        return content.texts(self._content(value), self.place.limits, stored=stored)
 
     def _session(self) -> Session | ListSession | None:
         """Find the value's own session, if it belongs to this place."""

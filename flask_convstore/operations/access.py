@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from ..domain.types import Owner, Scope
 from ..domain.validation import check_lifetime, check_name
 from ..errors import ConvstoreError, StoreUnavailable, TooManyTurns
 from ..sessions.content import ContentLimits
+from ..sessions.type_changes import TypeChanges
 from ..stores.store import Store
 
 
@@ -51,12 +52,14 @@ class Backend:
     Attributes:
         server: Name of the server, without a password.
         unit_of_work: The loaded values, which each write brings up to date.
+        name: Name of the store or mapping, for the log.
     """
 
     settings: Settings
     store: Store
     server: str = ""
     unit_of_work: UnitOfWork = field(default_factory=NothingLoaded)
+    name: str = "a store"
 
     @cached_property
     def origin(self) -> str:
@@ -66,14 +69,25 @@ class Backend:
     @cached_property
     def limits(self) -> ContentLimits:
         """The limits of content, and the key of the history."""
-        settings = self.settings
+        settings, is_tagged = self.settings, self.settings.types == "tagged"
         return ContentLimits(
             settings.history_key,
             settings.max_message_bytes,
             settings.max_data_bytes,
             settings.max_metadata_depth,
-            is_tagged=settings.types == "tagged",
+            is_tagged=is_tagged,
+            changes=TypeChanges(self.name, is_tagged=is_tagged),
         )
+
+    @cached_property
+    def limits_of_classes(self) -> ContentLimits:
+        """The limits of values that a class or an annotation makes, which knows the types."""
+        return replace(self.limits, changes=None)
+
+    @cached_property
+    def limits_of_functions(self) -> ContentLimits:
+        """The limits of values that functions of the app make from plain JSON."""
+        return replace(self.limits, changes=None, is_tagged=False)
 
 
 class Access:

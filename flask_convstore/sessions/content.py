@@ -6,7 +6,7 @@ The title of a session and the cost of its messages are read from the messages o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..domain import json_text
@@ -22,6 +22,7 @@ from ..errors import (
     message_too_large,
     too_many_fields,
 )
+from .type_changes import TypeChanges
 
 MAX_FIELDS = 1000
 """Data fields of one write. Each costs the server about a microsecond, during which it serves nobody else."""
@@ -37,6 +38,7 @@ class ContentLimits:
 
     Attributes:
         is_tagged: New values are written so that types which JSON lacks come back.
+        changes: Looks at the values that are written. None: the app converts them itself.
     """
 
     history_key: str
@@ -44,6 +46,7 @@ class ContentLimits:
     max_data_bytes: int
     max_metadata_depth: int
     is_tagged: bool = False
+    changes: TypeChanges | None = field(default=None, compare=False)
 
 
 NOTHING_STORED: Mapping[str, bytes] = {}
@@ -113,7 +116,15 @@ def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple
     """
     fields = tuple(encoded_fields(data, limits, "data").items())
     check_data_size(fields, limits)
+    look_at_fields(data, data, limits)
     return fields
+
+
+def look_at_fields(data: Any, names: Iterable[str], limits: ContentLimits) -> None:
+    """Warn of types that JSON changes in the fields that are written."""
+    if limits.changes:
+        for name in names:
+            limits.changes.look_at(data.get(name) if isinstance(data, Mapping) else data, name)
 
 
 def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentLimits) -> None:
@@ -218,8 +229,23 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         elements.append(element)
+        if limits.changes and not knows_json(body):
+            limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
         first_title = first_title or title_of(body)
     return Added(tuple(elements), first_title, usage)
+
+
+def knows_json(body: Any) -> bool:
+    """Tell the objects of SDKs, which are given to be written as JSON."""
+    return not isinstance(body, (dict, str, list)) and any(hasattr(body, name) for name in ("model_dump", "to_dict"))
+
+
+def look_at_messages(content: Any, indexes: Iterable[int], limits: ContentLimits) -> None:
+    """Warn of types that JSON changes in the messages that are written."""
+    if limits.changes:
+        history = content.get(limits.history_key, ()) if isinstance(content, Mapping) else content
+        for index in indexes:
+            limits.changes.look_at_messages([history[index]], limits.history_key, index)
 
 
 _LONGEST_TITLE = 60

@@ -24,6 +24,8 @@ from .content import (
     elements_of,
     encoded_fields,
     first_title_of,
+    look_at_fields,
+    look_at_messages,
     texts,
     too_large,
     usage_of,
@@ -57,6 +59,9 @@ def difference(
         return None
     count = len(history_change.elements) if isinstance(history_change, Extend) else 0
     news = history[-count:] if history and count else []
+    if limits.changes:
+        look_at_fields(content, [name for name, _, text in field_changes if text is not None], limits)
+        look_at_messages(content, _new_ones(before, history or [], history_change), limits)
     return Merge(
         session_id=known.session_id,
         owner=owner,
@@ -69,6 +74,16 @@ def difference(
         first_title=first_title_of(news),
         usage=usage_of(news),
     )
+
+
+def _new_ones(before: list[bytes], history: list[Given], change: Extend | Rewrite | None) -> Sequence[int]:
+    """List the indexes of the messages that *change* writes and that were not stored before."""
+    if isinstance(change, Extend):
+        return range(len(history) - len(change.elements), len(history))
+    if change is None:
+        return ()
+    known = set(before)
+    return [index for index, (body, _) in enumerate(history) if body not in known]
 
 
 def _with_changes(
@@ -87,7 +102,9 @@ def changed_fields(
     Raises:
         InvalidInput: A field cannot be saved. The error has the place and the reason.
     """
-    return _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
+    changes = _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
+    look_at_fields(data, [name for name, _, text in changes if text is not None], limits)
+    return changes
 
 
 def _compared(
@@ -192,6 +209,8 @@ def whole(
     """
     shape, fields, history = texts(content, limits)
     check_data_size(fields.items(), limits)
+    look_at_fields(content, fields, limits)
+    look_at_messages(content, range(len(history or ())), limits)
     return Put(
         session_id=session_id,
         owner=owner,

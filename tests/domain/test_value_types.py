@@ -20,7 +20,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
     [KEY, "value", "datetime", "set"]
 )
 OFFSETS = st.sampled_from([None, dt.UTC, dt.timezone(dt.timedelta(hours=-5, minutes=30))])
-DATETIMES = st.datetimes(timezones=OFFSETS)
+DATETIMES = st.datetimes(timezones=OFFSETS).map(lambda at: at.replace(fold=0))
 TIMES = st.builds(dt.time, st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.sampled_from([0, 123_456]))
 JSON_SCALARS = (
     st.none()
