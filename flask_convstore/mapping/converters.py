@@ -95,9 +95,17 @@ def converter_of_messages(kind: Any) -> Converter:
         except (TypeError, ValueError, LookupError):
             return message
 
+    are_dicts = not isinstance(kind, type) or typing.is_typeddict(kind)
+
+    def dump_one(message: Any) -> Any:
+        # JSON, and messages of other classes, may stand in the history too.
+        if isinstance(message, str | list | Message) or (type(message) is dict and not are_dicts):
+            return message
+        return _dump_model(message) if _is_model(type(message)) else dump(message)
+
     return Converter(
         lambda content, key: _with_messages(content, key, load),
-        lambda content, key: _with_messages(content, key, functools.partial(_dump_message, dump)),
+        lambda content, key: _with_messages(content, key, dump_one),
         (kind,),
         is_of_messages=True,
     )
@@ -110,13 +118,6 @@ def _with_messages(content: Any, key: str, convert: Callable[[Any], Any]) -> Any
     if isinstance(content, Mapping) and isinstance(content.get(key), list):
         return {**content, key: [convert(message) for message in content[key]]}
     return content
-
-
-def _dump_message(dump: Callable[[Any], Any], message: Any) -> Any:
-    """Turn a message into JSON. One that is JSON already, or of another class, may stand in the history too."""
-    if isinstance(message, str | list | Message) or type(message) is dict:
-        return message
-    return _dump_model(message) if _is_model(type(message)) else dump(message)
 
 
 def _check_callable_with_one_value(function: Any, name: str) -> None:
@@ -186,10 +187,13 @@ def _build_model(kind: Any, plain: Any) -> Any:
 
 
 def _subclass_of(kind: Any, plain: dict[str, Any]) -> Any:
-    """Choose the subclass whose literals *plain* has, such as a ``type``. *kind* itself if there is none."""
-    subclasses = kind.__subclasses__()
+    """Choose the subclass whose literals *plain* has, such as a ``type`` that *kind* needs. *kind* if there is none."""
+    own = dict(_literals_of(kind))
+    fields = getattr(kind, "model_fields", {}).items()
+    needed = [name for name, field in fields if field.is_required() and name not in own]
+    subclasses = kind.__subclasses__() if needed else []
     for subclass in subclasses:
-        literals = _literals_of(subclass)
+        literals = [(name, values) for name, values in _literals_of(subclass) if name in needed]
         if literals and all(plain.get(name) in values for name, values in literals):
             return subclass
         subclasses += subclass.__subclasses__()

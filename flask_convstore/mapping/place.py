@@ -52,7 +52,9 @@ class Place:
         return converter.dump(value, self.history_key) if converter.is_of_messages else converter.dump(value)
 
     def _limits(self) -> ContentLimits:
-        if self.converter is None or self.converter.is_of_messages:
-            return self.access.limits
         backend = self.access.backend
+        if self.converter is None:
+            return backend.limits
+        if self.converter.is_of_messages:
+            return backend.limits_of_messages
         return backend.limits_of_functions if self.converter.is_pair else backend.limits_of_classes

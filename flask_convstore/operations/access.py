@@ -80,6 +80,12 @@ class Backend:
         )
 
     @cached_property
+    def limits_of_messages(self) -> ContentLimits:
+        """The limits of values whose messages have a class, which knows their types."""
+        changes = self.limits.changes
+        return replace(self.limits, changes=changes and changes.beside_messages())
+
+    @cached_property
     def limits_of_classes(self) -> ContentLimits:
         """The limits of values that a class or an annotation makes, which knows the types."""
         return replace(self.limits, changes=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -31,11 +32,20 @@ class TypeChanges:
     def __init__(self, store: str, *, is_tagged: bool) -> None:
         self._store = store
         self._is_tagged = is_tagged
+        self._are_messages_known = False
         self._told: set[tuple[type, str]] = set()
         self._writes: dict[str, int] = {}
 
+    def beside_messages(self) -> TypeChanges:
+        """Make the same that looks at no messages, since their class is known."""
+        beside = copy.copy(self)
+        beside._are_messages_known = True
+        return beside
+
     def look_at_messages(self, messages: Iterable[Any], key: str, first_index: int = 0) -> None:
         """Look at messages that are written under *key*."""
+        if self._are_messages_known:
+            return
         for index, message in enumerate(messages, first_index):
             body = message.body if isinstance(message, Message) else message
             self.look_at(body, key, f"{key}[{index}]")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime as dt
 import enum
+import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -716,3 +718,60 @@ def test_an_attribute_with_an_alias(site: Site, kind: Any) -> None:
     with site.app.app_context():
         typed["a"] = kind(outer=5)
         assert typed["a"] == kind(outer=5)
+
+
+@dataclasses.dataclass
+class OfCollections:
+    """Types that JSON holds by way of an annotation only."""
+
+    length: dt.timedelta
+    raw: bytes
+    at: dt.time
+    counts: collections.Counter[str]
+    lists: collections.defaultdict[str, list[dt.date]]
+    ordered: collections.OrderedDict[str, uuid.UUID]
+    recent: collections.deque[dt.timedelta]
+
+
+def test_annotations_bring_back_collections_durations_and_bytes() -> None:
+    lists = collections.defaultdict(list, a=[dt.date.min])
+    value = OfCollections(
+        dt.timedelta(days=1, microseconds=7),
+        b"\x00\xff",
+        dt.time(0, 0, 0, 10_000),
+        collections.Counter("aab"),
+        lists,
+        collections.OrderedDict(a=ID),
+        collections.deque([dt.timedelta(seconds=2)]),
+    )
+    converter = converter_of(OfCollections, None)
+    assert converter is not None
+    loaded = converter.load(json.loads(json.dumps(converter.dump(value), default=str)))
+    assert loaded == value
+    for field in dataclasses.fields(OfCollections):
+        assert type(getattr(loaded, field.name)) is type(getattr(value, field.name))
+    loaded.lists["new"].append(dt.date.max)
+    assert loaded.counts["new"] == 0
+
+
+@in_memory
+def test_hints_work_in_a_tagged_store_too(site: Site) -> None:
+    """What a class takes apart is tagged, and annotations take what came back."""
+    tagged = Site("memory://", TYPES="tagged")
+
+    class Free:
+        def __init__(self) -> None:
+            self.at, self.numbers = AT, {1: ID}
+
+    free = tagged.convstore.mapping("free", load=Free)
+    everything = tagged.convstore.mapping("everything", load=Everything)
+    pair = tagged.convstore.mapping("pair", load=dt.datetime.fromisoformat, dump=lambda value: value)
+    made = Everything(Point(1))
+    tagged.ok(lambda: (free.update(a=Free()), everything.update(a=made), pair.update(a=AT)))
+
+    def view() -> None:
+        assert vars(free["a"]) == {"at": AT, "numbers": {1: ID}}
+        assert everything["a"] == made
+        assert pair["a"] == AT, "a pair of functions gets plain JSON"
+
+    tagged.ok(view)
