@@ -49,7 +49,7 @@ def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
         text = _encoded_by_keys(value, path, error)
     # orjson writes null for NaN and Infinity. Only a text with a null, or with many brackets, is worth a closer look. A dict
     # of texts, as most messages are, is worth none.
-    if not _is_of_texts(value) and (b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
+    if not is_of_texts(value) and (b"null" in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
     if is_tagged or b"$" not in text or _KEY not in text:
         return text
@@ -74,7 +74,8 @@ def tagged(value: object, path: str = "") -> Any:
 _TEXTS = {str}
 
 
-def _is_of_texts(value: object) -> bool:
+def is_of_texts(value: object) -> bool:
+    """Tell a text, and a dict of nothing but texts, as most messages are."""
     if type(value) is not dict:
         return type(value) is str
     return set(map(type, value.values())) <= _TEXTS
@@ -105,7 +106,7 @@ _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | or
 
 def comes_back(value: object, *, is_tagged: bool) -> bool:
     """Tell whether reading gives *value* as it is now, with all its types. False also where that is not sure."""
-    if _is_of_texts(value) or value is None:
+    if is_of_texts(value) or value is None:
         return True
     try:
         text = orjson.dumps(value, default=_kept_by_tags if is_tagged else None, option=_STRICT)

@@ -38,6 +38,7 @@ MARK = b'{"$convstore":'
 
 _VALUE = "value"
 _LEAVES = frozenset({str, int, float, bool, NoneType})
+_TEXTS = {str}
 _SCALARS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
     "date": (date, date.isoformat, date.fromisoformat),
@@ -94,16 +95,13 @@ def _tagged_other(value: Any, convert: Convert) -> Any:
     """Write a value of a class of the app, or of a subclass of a known type."""
     if isinstance(value, Enum):
         return tag(value.value, convert)
-    if isinstance(value, dict):
-        return _tagged_dict(value, convert)
-    if isinstance(value, list):
-        return [tag(part, convert) for part in value]
+    parts = _parts_of_other(value)
+    if isinstance(parts, dict):
+        return _tagged_dict(parts, convert)
+    if parts is not None:
+        return [tag(part, convert) for part in parts]
     if isinstance(value, datetime | date | time):
         return value  # of a subclass, such as those of pandas
-    if is_dataclass(value) and not isinstance(value, type):
-        return _tagged_dict(
-            {one.name: getattr(value, one.name) for one in fields(value) if one.name[0] != "_"}, convert
-        )
     try:
         converted = convert(value)
     except Exception:
@@ -111,10 +109,24 @@ def _tagged_other(value: Any, convert: Convert) -> Any:
     return tag(converted, convert) if type(converted) is not type(value) else converted
 
 
+def _parts_of_other(value: Any) -> dict[Any, Any] | list[Any] | None:
+    """List the parts of a dict or list of a class of its own, or of a dataclass. None if it has none."""
+    if isinstance(value, (dict, list)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value) if not one.name.startswith("_")}
+    return None
+
+
 def _tagged_dict(value: dict[Any, Any], convert: Convert) -> Any:
     parts = {key: part if type(part) in _LEAVES else tag(part, convert) for key, part in list(value.items())}
-    if KEY not in parts and all(type(key) is str for key in parts):
+    if KEY not in parts and set(map(type, parts)) <= _TEXTS:
         return parts
+    return _with_text_keys(parts)
+
+
+def _with_text_keys(parts: dict[Any, Any]) -> dict[str, Any]:
+    """Write a dict whose keys are no plain texts, or of which one is the key of tags."""
     if KEY not in parts and all(isinstance(key, str) for key in parts):
         return {str.__str__(key): part for key, part in parts.items()}
     try:
@@ -185,15 +197,15 @@ def plain(json: Any) -> Any:
         return [part if type(part) in _LEAVES else plain(part) for part in json]
     if not isinstance(json, dict):
         return json
-    name = tag_of(json)
-    if name is None:
-        return {key: part if type(part) in _LEAVES else plain(part) for key, part in json.items()}
-    value = json[_VALUE]
+    if KEY in json:
+        return _plain_of_tag(json[KEY], json[_VALUE])
+    return {key: part if type(part) in _LEAVES else plain(part) for key, part in json.items()}
+
+
+def _plain_of_tag(name: str, value: Any) -> Any:
     if name == "dict":
         return {_plain_key(key): plain(part) for key, part in value.items()}
-    if name == "timedelta":
-        return seconds_of(timedelta(*value))
-    return plain(value)
+    return seconds_of(timedelta(*value)) if name == "timedelta" else plain(value)
 
 
 def _plain_key(text: str) -> str:
@@ -258,12 +270,17 @@ def changed_parts(value: Any, path: str, is_kept: Callable[[type], bool], most: 
         most -= 1
         place, part = stack.pop()
         kind = type(part)
-        if kind in _LEAVES:
-            continue
-        if kind is not dict and kind is not list and not is_kept(kind):
+        if kind in (dict, list) or is_kept(kind):
+            stack += reversed(_children(part, place))
+        elif kind not in _LEAVES:
             found.setdefault(kind, place)
-        elif isinstance(part, dict):
-            stack += [(f"{place}.{key}" if place else str(key), inner) for key, inner in reversed(list(part.items()))]
-        elif isinstance(part, list | tuple | set | frozenset):
-            stack += [(f"{place}[{index}]", inner) for index, inner in reversed(list(enumerate(part)))]
     return found
+
+
+def _children(value: Any, path: str) -> list[tuple[str, Any]]:
+    """List the parts of a container, with their paths."""
+    if isinstance(value, dict):
+        return [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    return []

@@ -188,16 +188,20 @@ def _build_model(kind: Any, plain: Any) -> Any:
 
 def _subclass_of(kind: Any, plain: dict[str, Any]) -> Any:
     """Choose the subclass whose literals *plain* has, such as a ``type`` that *kind* needs. *kind* if there is none."""
-    own = dict(_literals_of(kind))
-    fields = getattr(kind, "model_fields", {}).items()
-    needed = [name for name, field in fields if field.is_required() and name not in own]
+    needed = _needed_names(kind)
     subclasses = kind.__subclasses__() if needed else []
     for subclass in subclasses:
-        literals = [(name, values) for name, values in _literals_of(subclass) if name in needed]
-        if literals and all(plain.get(name) in values for name, values in literals):
+        literals = [plain.get(name) in values for name, values in _literals_of(subclass) if name in needed]
+        if literals and all(literals):
             return subclass
         subclasses += subclass.__subclasses__()
     return kind
+
+
+def _needed_names(kind: Any) -> set[str]:
+    """List the fields of a model that have neither a default nor few values."""
+    fields = getattr(kind, "model_fields", {}).items()
+    return {name for name, field in fields if field.is_required()} - dict(_literals_of(kind)).keys()
 
 
 @functools.lru_cache(maxsize=1000)
@@ -324,16 +328,16 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
         return _build_model(kind, plain)
     if _is_plain(kind):
         return _build_plain(kind, plain)
-    origin = get_origin(kind)
+    origin = get_origin(kind) or kind
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _build_mapping(origin, get_args(kind), plain)
-    return kind(plain) if kind in (Counter, OrderedDict) else _convert(kind, plain)
+    return _convert(kind, plain)
 
 
 def _build_mapping(origin: Any, arguments: tuple[Any, ...], plain: dict[Any, Any]) -> Any:
     """Build a dict, or one of its kin of ``collections``, whose annotation says what its values are."""
-    if origin is Counter:
-        return Counter(plain)
+    if origin is Counter or not arguments:
+        return origin(plain) if origin in (Counter, OrderedDict) else plain
     parts = {key: _build(arguments[1], part) for key, part in plain.items()}
     if origin is defaultdict:
         made = get_origin(arguments[1]) or arguments[1]

@@ -122,9 +122,12 @@ def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple
 
 def look_at_fields(data: Any, names: Iterable[str], limits: ContentLimits) -> None:
     """Warn of types that JSON changes in the fields that are written."""
-    if limits.changes:
-        for name in names:
-            limits.changes.look_at(data.get(name) if isinstance(data, Mapping) else data, name)
+    if not limits.changes:
+        return
+    for name in names:
+        value = data.get(name) if isinstance(data, Mapping) else data
+        if not json_text.is_of_texts(value):
+            limits.changes.look_at(value, name)
 
 
 def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentLimits) -> None:
@@ -154,9 +157,14 @@ def _given(history: object, limits: ContentLimits, known: list[bytes] | None) ->
         )
     same = len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
     rest = ((one.body, facts_of(one)) if isinstance(one, Message) else (one, _NO_FACTS) for one in history[same:])
-    is_tagged = limits.is_tagged or bool(known and same < len(known) and has_tags(b"".join(known)))
+    is_tagged = limits.is_tagged or _have_tags(known, same)
     given = [(_body_text(body, limits, index, is_tagged), facts) for index, (body, facts) in enumerate(rest, same)]
     return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
+
+
+def _have_tags(known: list[bytes] | None, same: int) -> bool:
+    """Tell whether stored messages have tags, where some have changed behind the *same* ones."""
+    return bool(known) and same < len(known or ()) and has_tags(b"".join(known or ()))
 
 
 def _body_text(body: Any, limits: ContentLimits, index: int, is_tagged: bool) -> bytes:
@@ -229,13 +237,13 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         elements.append(element)
-        if limits.changes and not knows_json(body):
+        if limits.changes and not json_text.is_of_texts(body) and not _knows_json(body):
             limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
         first_title = first_title or title_of(body)
     return Added(tuple(elements), first_title, usage)
 
 
-def knows_json(body: Any) -> bool:
+def _knows_json(body: Any) -> bool:
     """Tell the objects of SDKs, which are given to be written as JSON."""
     return not isinstance(body, (dict, str, list)) and any(hasattr(body, name) for name in ("model_dump", "to_dict"))
 

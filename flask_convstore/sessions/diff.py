@@ -59,9 +59,8 @@ def difference(
         return None
     count = len(history_change.elements) if isinstance(history_change, Extend) else 0
     news = history[-count:] if history and count else []
-    if limits.changes:
-        look_at_fields(content, [name for name, _, text in field_changes if text is not None], limits)
-        look_at_messages(content, _new_ones(before, history or [], history_change), limits)
+    look_at_fields(content, _names_set(field_changes), limits)
+    look_at_messages(content, _new_ones(before, history or [], history_change), limits)
     return Merge(
         session_id=known.session_id,
         owner=owner,
@@ -74,6 +73,10 @@ def difference(
         first_title=first_title_of(news),
         usage=usage_of(news),
     )
+
+
+def _names_set(changes: Sequence[FieldChange]) -> list[str]:
+    return [name for name, _, text in changes if text is not None]
 
 
 def _new_ones(before: list[bytes], history: list[Given], change: Extend | Rewrite | None) -> Sequence[int]:
@@ -103,7 +106,7 @@ def changed_fields(
         InvalidInput: A field cannot be saved. The error has the place and the reason.
     """
     changes = _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
-    look_at_fields(data, [name for name, _, text in changes if text is not None], limits)
+    look_at_fields(data, _names_set(changes), limits)
     return changes
 
 

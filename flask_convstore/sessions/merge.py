@@ -230,19 +230,23 @@ def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt,
 def _into(old: Any, new: Any, effort: three_way.Effort) -> Any:
     """Put *new* into the object *old* where that can be, since the app may hold it. Return the object that counts."""
     if _are_all(dict, old, new):
-        for name in [name for name in old if name not in new]:
-            del old[name]
-        old.update({name: _into(old.get(name), part, effort) for name, part in new.items()})
-        return old
+        return _into_dict(old, new, effort)
     if _are_all(set, old, new):
         old.intersection_update(new)
         old.update(new)
         return old
-    if isinstance(old, list) and isinstance(new, list):
+    if _are_all(list, old, new):
         old_texts, new_texts = ([three_way.text_of(json_text.tagged(part)) for part in parts] for parts in (old, new))
         old[:] = _aligned_into(old, new, old_texts, new_texts, effort)
         return old
     return new
+
+
+def _into_dict(old: dict[Any, Any], new: dict[Any, Any], effort: three_way.Effort) -> dict[Any, Any]:
+    for name in [name for name in old if name not in new]:
+        del old[name]
+    old.update({name: _into(old.get(name), part, effort) for name, part in new.items()})
+    return old
 
 
 def _aligned_into(

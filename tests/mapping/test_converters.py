@@ -756,7 +756,7 @@ def test_annotations_bring_back_collections_durations_and_bytes() -> None:
 
 @in_memory
 def test_hints_work_in_a_tagged_store_too(site: Site) -> None:
-    """What a class takes apart is tagged, and annotations take what came back."""
+    """Parts of a class are tagged, and annotations take what came back."""
     tagged = Site("memory://", TYPES="tagged")
 
     class Free:
