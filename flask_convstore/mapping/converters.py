@@ -328,10 +328,14 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
         return _build_model(kind, plain)
     if _is_plain(kind):
         return _build_plain(kind, plain)
+    return (
+        _build_mapping(get_origin(kind) or kind, get_args(kind), plain) if _is_mapping(kind) else _convert(kind, plain)
+    )
+
+
+def _is_mapping(kind: Any) -> bool:
     origin = get_origin(kind) or kind
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _build_mapping(origin, get_args(kind), plain)
-    return _convert(kind, plain)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def _build_mapping(origin: Any, arguments: tuple[Any, ...], plain: dict[Any, Any]) -> Any:

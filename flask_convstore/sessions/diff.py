@@ -57,8 +57,7 @@ def difference(
     field_changes = _compared(known.fields, fields, limits)
     if not field_changes and history_change is None and shape == known.shape:
         return None
-    count = len(history_change.elements) if isinstance(history_change, Extend) else 0
-    news = history[-count:] if history and count else []
+    news = _news(history, history_change)
     look_at_fields(content, _names_set(field_changes), limits)
     look_at_messages(content, _new_ones(before, history or [], history_change), limits)
     return Merge(
@@ -73,6 +72,12 @@ def difference(
         first_title=first_title_of(news),
         usage=usage_of(news),
     )
+
+
+def _news(history: list[Given] | None, change: Extend | Rewrite | None) -> list[Given]:
+    """List the messages that *change* appends."""
+    count = len(change.elements) if isinstance(change, Extend) else 0
+    return history[-count:] if history and count else []
 
 
 def _names_set(changes: Sequence[FieldChange]) -> list[str]:
