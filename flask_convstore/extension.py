@@ -171,6 +171,7 @@ class ConversationStore(Conversations):
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
+        types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[Any]: ...
 
     @overload
@@ -184,6 +185,7 @@ class ConversationStore(Conversations):
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
+        types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[_V]: ...
 
     @overload
@@ -197,6 +199,7 @@ class ConversationStore(Conversations):
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
+        types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[_V]: ...
 
     @overload
@@ -211,6 +214,7 @@ class ConversationStore(Conversations):
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
+        types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[Any]: ...
 
     def mapping(
@@ -224,6 +228,7 @@ class ConversationStore(Conversations):
         ttl: float | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
+        types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[Any]:
         """Make another mapping, with keys of its own. The same name is the same mapping. May be called before ``init_app``.
 
@@ -238,12 +243,13 @@ class ConversationStore(Conversations):
             ttl: Seconds that its values live from each interaction. None: as sessions do.
             history_key: The key of a dict, from *dump* too, that holds messages. Only new messages are written.
             conflict: Answer to two changes of one field, ``merge`` or ``raise``. None takes ``CONVSTORE_CONFLICT``.
+            types: Form of types that JSON lacks, ``plain`` or ``tagged``. None takes ``CONVSTORE_TYPES``.
         """
         if messages is not None and not load is dump is None:
             raise TypeError(
                 "messages= is for values without load= and dump=: annotate the messages in the class of load="
             )
-        namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict)
+        namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict, types=types)
         return SessionMapping(
             lambda: self._access_in(namespace),
             self._unit,

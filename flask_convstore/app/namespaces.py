@@ -52,6 +52,7 @@ class Namespaces:
         ttl: float | None,
         history_key: str | None,
         conflict: Literal["merge", "raise"] | None,
+        types: Literal["plain", "tagged"] | None,
     ) -> Namespace:
         """Find or make the namespace of a mapping, with options that must not change.
 
@@ -65,9 +66,11 @@ class Namespaces:
             check_lifetime(ttl, YEARS)
         if conflict not in (None, "merge", "raise"):
             raise InvalidInput(f"must be 'merge' or 'raise', not {conflict!r}", "conflict")
-        self._check_options(name, {"ttl": ttl, "history_key": history_key, "conflict": conflict})
-        options = {"ttl": ttl, "ttl_complete": ttl, "history_key": history_key, "conflict": conflict}
-        changed = {setting: value for setting, value in options.items() if value is not None}
+        if types not in (None, "plain", "tagged"):
+            raise InvalidInput(f"must be 'plain' or 'tagged', not {types!r}", "types")
+        options = {"ttl": ttl, "history_key": history_key, "conflict": conflict, "types": types}
+        self._check_options(name, options)
+        changed = {setting: value for setting, value in {**options, "ttl_complete": ttl}.items() if value is not None}
         return self._named(f"map:{name}", lambda settings: {"prefix": f"{settings.prefix}map:{name}:", **changed})
 
     def of_chats(self) -> Namespace:

@@ -42,8 +42,8 @@ class Holder(Protocol):
 def is_held(holder: Holder, *, is_object: bool) -> bool:
     """Count the references to a value. More than ours: somebody else holds it too.
 
-    The lists and dicts in it are asked too. The first message of a list is not: a system prompt is often a constant of a
-    module, which refers to it for ever.
+    The lists, dicts and sets in it are asked too. The first message of a list is not: a system prompt is often a constant
+    of a module, which refers to it for ever.
 
     Args:
         is_object: The value is an object of the app's class.
@@ -96,9 +96,16 @@ def _parts_of(containers: list[Any]) -> list[Any]:
     return [
         part
         for container in containers
-        for part in (list(container.values()) if isinstance(container, dict) else container[-_NEWEST:])
-        if part.__class__ not in _LEAVES and isinstance(part, (dict, list))
+        for part in _newest_of(container)
+        if part.__class__ not in _LEAVES and isinstance(part, (dict, list, set))
     ]
+
+
+def _newest_of(container: Any) -> list[Any]:
+    """List the parts of a container that can change. A set has none."""
+    if isinstance(container, list):
+        return container[-_NEWEST:]
+    return list(container.values()) if isinstance(container, dict) else []
 
 
 def _most_references(parts: list[Any]) -> int:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import functools
+import threading
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
+from types import GenericAlias
 from typing import Any
 
 import pytest
 
-from flask_convstore import Message
+from flask_convstore import InvalidInput, Message, NotSerializable
 
 from ..domain.test_value_types import typed
+from ..processes import wait_for
 from ..servers import Server
 from ..service import Service, in_memory
 from ..telemetry.test_signals import heard
 from .test_mapping import Site
-from .test_overlaps import does, overlap
+from .test_overlaps import begins, does, overlap
 
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=dt.UTC)
 LATER = AT + dt.timedelta(hours=1)
@@ -189,6 +192,105 @@ def test_one_after_the_other_is_as_with_a_dict(case: str) -> None:
         change(beside["s"])
         site.ok(functools.partial(lambda made: made(site.sessions["s"]), change))
     assert typed(dict(site.stored())) == typed(beside["s"])
+
+
+def test_sets_that_two_requests_begin_with_make_one(url: str) -> None:
+    site = tagged_site(url)
+    start: dict[str, Any] = {"tags": set(), "n": {}}
+    changes: list[Change] = [
+        lambda s: (s["tags"].add("a"), s["n"].update({1: AT})),
+        lambda s: (s["tags"].add("b"), s["n"].update({2: AT})),
+    ]
+    overlap(site.sessions, [begins(start, change) for change in changes], site)
+    assert typed(dict(site.stored())) == typed({"tags": {"a", "b"}, "n": {1: AT, 2: AT}})
+
+
+def test_a_conflict_is_an_error_where_the_app_wants_one(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    site = tagged_site(url, CONFLICT="raise")
+    site.put("s", {"tags": {"a"}})
+    overlap(site.sessions, [does(lambda s: s["tags"].add("b")), does(lambda s: s["tags"].add("c"))], site)
+    assert "tags was changed by another write" in caplog.text
+    assert site.stored()["tags"] == {"a", "b"}
+
+
+@in_memory
+def test_one_mapping_may_be_tagged_alone(url: str) -> None:
+    site = Site(url)
+    games = site.convstore.mapping("games", types="tagged")
+    site.ok(lambda: games.update(a={"seen": {1}}, b=("x", AT)))
+
+    def view() -> None:
+        assert dict(games["a"]) == {"seen": {1}}
+        assert games["b"] == ("x", AT)
+        with pytest.raises(NotSerializable, match="CONVSTORE_TYPES=tagged"):
+            site.convstore.save_session("s", {"seen": {1}})
+
+    site.ok(view)
+    with pytest.raises(InvalidInput, match="types"):
+        site.convstore.mapping("others", types="pickled")  # type: ignore[call-overload]
+    with pytest.raises(InvalidInput, match="another types"):
+        site.convstore.mapping("games", types="plain")
+
+
+@in_memory
+def test_a_set_that_a_thread_holds_may_change_when_the_request_is_over(url: str) -> None:
+    site = tagged_site(url)
+    site.put("s", {"u": {"tags": {"a"}}})
+    answered, threads = threading.Event(), []
+
+    def view() -> None:
+        tags = site.sessions["s"]["u"]["tags"]
+
+        def later() -> None:
+            assert answered.wait(10)
+            tags.add("late")
+
+        threads.append(threading.Thread(target=later))
+        threads[0].start()
+
+    site.ok(view)
+    answered.set()
+    threads.pop().join()
+    wait_for(lambda: site.stored()["u"]["tags"] == {"a", "late"}, "the change of the thread is lost")
+
+
+HINTS: dict[Any, Any] = {
+    dt.datetime: AT,
+    dt.date: AT.date(),
+    dt.time: dt.time(3, 4, 5, 10_000),
+    dt.timedelta: dt.timedelta(days=1, microseconds=7),
+    uuid.UUID: ID,
+    Decimal: Decimal("1.10"),
+    set[uuid.UUID]: {ID},
+    frozenset[str]: frozenset({"a"}),
+    tuple[str, int, list[dt.datetime]]: ("q", 1, [AT]),
+    bytes: b"\x00\xff",
+    dict[str, tuple[Decimal, ...]]: {"a": (Decimal(1),)},
+}
+
+
+@pytest.mark.parametrize("kind", HINTS, ids=str)
+@pytest.mark.parametrize("types", ["plain", "tagged"])
+def test_type_hints_bring_each_type_back(url: str, kind: Any, types: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One after the other, after a restart, and when two requests overlap, in a plain store and a tagged one."""
+    site, value = Site(url, TYPES=types), HINTS[kind]
+    of_kind: Any = GenericAlias(dict, (str, kind))
+
+    def hinted(site: Site) -> Any:
+        return site.convstore.mapping("hinted", load=of_kind)
+
+    def same(expected: dict[str, Any]) -> Callable[[], None]:
+        def view() -> None:
+            assert typed(hinted(site)["s"]) == typed(expected)
+
+        return view
+
+    site.ok(lambda: hinted(site).update(s={"a": value}))
+    site.ok(same({"a": value}))
+    site = site if url == "memory://" else Site(url, TYPES=types)
+    overlap(hinted(site), [does(lambda s: s.update(b=value)), does(lambda s: s.update(c=value))], site)
+    site.ok(same({"a": value, "b": value, "c": value}))
+    assert not caplog.records
 
 
 @in_memory
