@@ -93,7 +93,7 @@ def encoded_fields(
     fields = {}
     for name, value in data.items():
         if not isinstance(name, str):
-            raise NotSerializable(f"the key {name!r} is no text. Nothing was written.", path)
+            raise NotSerializable(f"the key {name!r} is no text. {_CURE_OF_NAMES}. Nothing was written.", path)
         place = f"{path}.{name}" if path else name
         if name == limits.history_key:
             raise InvalidInput("this is the key of the history, not of a field. Nothing was written.", place)
@@ -101,6 +101,9 @@ def encoded_fields(
         # Of a StrEnum only the value is read back.
         fields[str.__str__(name)] = _field_text(value, place, stored.get(name), limits)
     return fields
+
+
+_CURE_OF_NAMES = "Make it a text, or keep the dict under a key of its own with CONVSTORE_TYPES=tagged"
 
 
 def _field_text(value: Any, path: str, stored: bytes | None, limits: ContentLimits) -> bytes:

@@ -155,3 +155,15 @@ def test_a_bad_text_among_many_is_found(bad: bytes) -> None:
         assert caught.value.args[1] == 1
     with pytest.raises(ValueError):
         json_text.decode_many([b"[1", b"2],3"])
+
+
+def test_a_null_is_told_from_a_nan_without_a_walk() -> None:
+    """Messages of SDKs are full of nulls."""
+    text = b'{"a":[null],"b":1}'
+    assert json_text.is_encoded([{"a": [None], "b": 1}], [text])
+    assert not json_text.is_encoded([{"a": [float("nan")], "b": 1}], [text])
+    assert json_text.encode({"a": [None], "b": 1}) == text
+    with pytest.raises(NotSerializable, match=r"a\[0\]: JSON has no nan"):
+        json_text.encode({"a": [float("nan")], "b": 1})
+    with pytest.raises(NotSerializable, match=r"a\[0\]: JSON has no inf"):
+        json_text.encode({"a": (float("inf"),), "b": None})
