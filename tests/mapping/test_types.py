@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore import InvalidInput, Message, NotSerializable
+from flask_convstore import CorruptValue, InvalidInput, Message, NotSerializable
 
 from ..domain.test_value_types import typed
 from ..processes import wait_for
@@ -373,11 +373,9 @@ def test_an_export_is_plain_json(url: str) -> None:
         assert line["messages"][0]["body"] == {"at": AT.isoformat()}
 
 
-def test_a_plain_app_reads_what_a_tagged_one_wrote_and_keeps_the_tags(url: str) -> None:
+def test_a_plain_app_reads_what_a_tagged_one_wrote_and_keeps_the_tags(valkey: Server) -> None:
     """While CONVSTORE_TYPES is changed both kinds of processes run side by side."""
-    if url == "memory://":
-        pytest.skip("one process")
-    tagged, plain = tagged_site(url), Site(url)
+    tagged, plain = tagged_site(valkey.url), Site(valkey.url)
     tagged.put("s", {"tags": {"a"}, "at": AT, "history": [{"at": AT}, {"at": LATER}]})
 
     def read() -> None:
@@ -404,10 +402,8 @@ def test_a_plain_app_reads_what_a_tagged_one_wrote_and_keeps_the_tags(url: str) 
         assert plain.convstore.save_session("s", session)["tags"] == {"a", "b", "c"}
 
 
-def test_a_tagged_app_reads_what_a_plain_one_wrote(url: str) -> None:
-    if url == "memory://":
-        pytest.skip("one process")
-    plain, tagged = Site(url), tagged_site(url)
+def test_a_tagged_app_reads_what_a_plain_one_wrote(valkey: Server) -> None:
+    plain, tagged = Site(valkey.url), tagged_site(valkey.url)
     plain.put("s", {"at": AT, "evil": {"$convstore": "set", "value": []}, "history": [{"at": AT}]})
 
     def read() -> None:
@@ -419,7 +415,6 @@ def test_a_tagged_app_reads_what_a_plain_one_wrote(url: str) -> None:
     assert tagged.stored().version == 1
 
 
-@pytest.mark.server
 def test_the_journal_keeps_them(valkey: Server) -> None:
     """A session that is started while the server is away."""
     site = tagged_site(valkey.url.replace(str(valkey.port), "1"), RETRIES=0, CONNECT_TIMEOUT=0.1)
@@ -428,3 +423,17 @@ def test_the_journal_keeps_them(valkey: Server) -> None:
         found: Any = site.convstore.get_session("s")
         assert found.fallback == "journal"
         assert typed(dict(found)) == typed({"tags": {"a"}, "n": {1: AT}})
+
+
+def test_a_damaged_tag_is_an_error_that_names_its_place(valkey: Server) -> None:
+    site = tagged_site(valkey.url)
+    site.put("s", {"tags": {"a"}, "history": [{"at": AT}]})
+    valkey.client.hset("chat:session:{s}", "d:tags", b'{"$convstore":"module","value":"os"}')
+    with pytest.raises(CorruptValue, match="d:tags"):
+        site.stored()
+    valkey.client.hset("chat:session:{s}", "d:tags", b"[]")
+    element = valkey.client.lindex("chat:session:{s}:history", 0)
+    assert isinstance(element, bytes)
+    valkey.client.lset("chat:session:{s}:history", 0, element.replace(b"datetime", b"module").decode())
+    with pytest.raises(CorruptValue, match="seq 1"):
+        site.stored()
