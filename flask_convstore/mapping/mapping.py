@@ -21,7 +21,8 @@ from ..operations.sessions import summaries
 from ..sessions.session import plain
 from .converters import Converter
 from .place import NO_VALUE, Place
-from .unit_of_work import Unit, scoped, units
+from .scope import scoped, units
+from .unit_of_work import Unit
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # type checkers bring it
