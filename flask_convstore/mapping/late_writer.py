@@ -67,7 +67,7 @@ class LateWriter:
 
     def begin(self) -> None:
         """Begin without units. A forked child leaves units and lock, which may be held, to its parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # collecting garbage may end another unit meanwhile
         self._watched: list[_Watched] = []
         self._is_running = False
         self._has_warned = False

@@ -91,6 +91,9 @@ class SessionMapping(MutableMapping[Any, _V]):
     def refresh(self, key: Any) -> _V:
         """Take over what others have written to the value of *key*, and return the value. Own changes stay.
 
+        A field that both have changed is merged, as a write would do it. Where they collide the own change stays, and the
+        write tells of it. So does a history that was rewritten here.
+
         Raises:
             KeyError: There is no such value, or not any more.
         """

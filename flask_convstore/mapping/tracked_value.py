@@ -282,7 +282,8 @@ class TrackedValue:
             self._rebase(base)  # the app itself has put this content there
             return
         if _are_alike(self.value, content):
-            self._rebase(merge.take_over(self.value, before, base, content, limits))
+            merges = place.access.settings.conflict != "raise"
+            self._rebase(merge.take_over(self.value, before, base, content, limits, merges=merges))
         elif not self._differs(before, self.value):
             self._take(snapshot)
 

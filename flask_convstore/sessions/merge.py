@@ -135,12 +135,14 @@ def take_over(
     content: dict[str, Any] | list[Any],
     limits: ContentLimits,
     held: Any = None,
+    merges: bool = False,
 ) -> Baseline:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
 
-    Return the new baseline of *value*. Where *value* was changed, that is still *before*.
+    Return the new baseline of *value*. Where *value* was changed and did not merge, that is still *before*.
 
     Args:
+        merges: Fields that both sides have changed are merged now. Otherwise, and where they collide, when they are written.
         held: The value that *value* was copied from, which is up to date already. The two may share their history.
     """
     if isinstance(value, list):
@@ -148,7 +150,7 @@ def take_over(
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
     _, fields, given = texts(value, limits)
-    base = base.but(fields=_take_over_fields(value, fields, before, base, content))
+    base = base.but(fields=_take_over_fields(value, fields, before, base, content, merges=merges))
     mine, theirs = value.get(limits.history_key), content.get(limits.history_key)
     if theirs is not None and limits.history_key in value:
         shared = isinstance(held, dict) and held.get(limits.history_key) is mine
@@ -178,13 +180,20 @@ def _take_over_presence(
 
 
 def _take_over_fields(
-    value: dict[str, Any], fields: Mapping[str, bytes], before: Baseline, base: Baseline, content: Mapping[str, Any]
+    value: dict[str, Any],
+    fields: Mapping[str, bytes],
+    before: Baseline,
+    base: Baseline,
+    content: Mapping[str, Any],
+    *,
+    merges: bool,
 ) -> dict[str, bytes]:
     """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline."""
     loaded, stored = before.snapshot.fields, base.snapshot.fields
     known, effort = dict(stored), three_way.Effort()
     for name in {**loaded, **stored, **fields}:
         was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
+        change = FieldChange(name, was, mine)
         if mine == was != theirs:
             if name in content:
                 value[name] = _into(value.get(name), content[name], effort)
@@ -192,8 +201,20 @@ def _take_over_fields(
                 del value[name]
         elif mine not in (was, theirs) or (mine != was and _may_hide_changes(mine)):
             # Equal numbers may both have been counted, equal lists both appended to.
-            _put(known, name, was)
+            is_merged = merges and was != theirs and _is_merged_here(value, change, theirs, effort)
+            _put(known, name, theirs if is_merged else was)
     return known
+
+
+def _is_merged_here(value: dict[str, Any], change: FieldChange, theirs: bytes | None, effort: three_way.Effort) -> bool:
+    """Merge a changed field with *theirs* in *value*. False if the two collide, or if the field is not as JSON has it."""
+    name, was, mine = change
+    ours = _value(mine)
+    merged = three_way.merge(_value(was), ours, _value(theirs), name, effort)
+    if merged.collisions or merged.value is three_way.MISSING or ours != value.get(name):
+        return False
+    value[name] = _into(value[name], merged.value, effort)
+    return True
 
 
 def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:

@@ -8,7 +8,8 @@
 | dict                        | changed one key                     | the merge of its values                             |
 | list of distinct names      | added or removed some, as in a set  | both changes, each name once                        |
 | list                        | added elements                      | both: theirs, then ours                             |
-| list                        | removed elements, the oldest say    | without any of them                                 |
+| list                        | removed different elements          | without any of them                                 |
+| list                        | dropped its oldest, and added some  | without any of the oldest                           |
 | list                        | changed one element                 | the merge of its values                             |
 | record: texts, numbers and  | changed it, or made it              | the merge of the values at each place               |
 | lists, at fixed places      |                                     |                                                     |
@@ -20,6 +21,9 @@
 | element of a list           | one changed it, one removed it      | collision: the changed one                          |
 | anything                    | changed its type                    | collision: ours                                     |
 | list                        | both replaced all elements          | collision: ours                                     |
+| list                        | removed one element, as two would   | collision: without it, though both may have used it |
+|                             | that take a task from a queue       |                                                     |
+| list of distinct names      | added one name                      | collision: the name once                            |
 
 "Ours" is the later write, so that in a collision the last one wins, as in a dict. Each collision is told with its path.
 """
@@ -148,12 +152,28 @@ class _Merge:
 
     def _elements(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         if not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs))):
+            self._collisions += [path] * _is_added_twice(base, ours, theirs)
+            self._tell_taken_twice(base, _positions(base, ours), _positions(base, theirs), (ours, theirs), path)
             return _sets(base, ours, theirs)
         our_edit, their_edit = _edit(base, ours, self._effort), _edit(base, theirs, self._effort)
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
             return ours
+        added = our_edit.added(), their_edit.added()
+        self._tell_taken_twice(base, our_edit.removed(), their_edit.removed(), added, path)
         return self._edited(base, our_edit, their_edit, path)
+
+    def _tell_taken_twice(
+        self, base: list[Any], ours: set[int], theirs: set[int], added: Sequence[list[Any]], path: str
+    ) -> None:
+        """Tell of elements that both have removed, unless both have dropped the oldest of a list that grows."""
+        both = ours & theirs
+        if not both:
+            return
+        known = {text_of(part) for part in base}
+        grows = _is_of_messages(path) or all(any(text_of(part) not in known for part in parts) for parts in added)
+        if not (grows and all(_are_oldest(gone, len(base)) for gone in (ours, theirs))):
+            self._collisions.append(f"{path}[{min(both)}]")
 
     def _records(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         places = zip(base, ours, theirs, strict=True)
@@ -213,6 +233,15 @@ class _Edit(NamedTuple):
     inserted: dict[int, list[Any]]
     is_rewrite: bool
 
+    def removed(self) -> set[int]:
+        """Find the places of removed elements."""
+        return {index for index, part in self.replaced.items() if part is MISSING}
+
+    def added(self) -> list[Any]:
+        """List the new elements."""
+        replacing = [part for part in self.replaced.values() if part is not MISSING]
+        return replacing + [part for parts in self.inserted.values() for part in parts]
+
 
 def _edit(base: list[Any], changed: list[Any], effort: Effort) -> _Edit | None:
     """Find the way from *base* to *changed*. None if aligning them takes too many steps."""
@@ -259,6 +288,22 @@ def _sets(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
     in_base, in_ours, in_theirs = set(base), set(ours), set(theirs)
     kept = [text for text in theirs if text in in_ours or text not in in_base]
     return kept + [text for text in ours if text not in in_base and text not in in_theirs]
+
+
+def _is_added_twice(base: list[str], ours: list[str], theirs: list[str]) -> bool:
+    return not set(base).issuperset(set(ours) & set(theirs))
+
+
+def _positions(base: list[str], changed: list[str]) -> set[int]:
+    """Find the places of names that are not there any more."""
+    left = set(changed)
+    return {index for index, text in enumerate(base) if text not in left}
+
+
+def _are_oldest(indexes: set[int], length: int) -> bool:
+    """Tell the places of the oldest elements. A first one may stay, as a system prompt does."""
+    first, last = min(indexes), max(indexes)
+    return last - first == len(indexes) - 1 and (first == 0 or (first == 1 and last < length - 1))
 
 
 def _place_of(path: str, name: str) -> str:

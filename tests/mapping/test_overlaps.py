@@ -238,6 +238,34 @@ def test_nothing_is_lost_without_a_word(service: Service, case: str) -> None:
     assert lost(kept([Answer(200, on_dict)]), kept([Answer(200, stored)]), places) == []
 
 
+TAKEN: dict[str, tuple[Any, Change, list[str]]] = {
+    "the oldest task": ({"queue": THREE}, lambda s: s["queue"].pop(0), ["queue[0]"]),
+    "the oldest task of names": ({"queue": ["a", "b"]}, lambda s: s["queue"].pop(0), ["queue[0]"]),
+    "the newest card": ({"deck": [1, 2, 3]}, lambda s: s["deck"].pop(), ["deck[2]"]),
+    "a name that is added": ({"votes": []}, lambda s: s["votes"].append("ok"), ["votes"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_both_took_or_added_is_told(service: Service, case: str) -> None:
+    """On a dict each request gets another task, and a list has a name twice."""
+    content, change, places = TAKEN[case]
+    on_dict, stored, told = played(service, content, does(change), does(change))
+    assert on_dict != stored
+    assert told == places
+
+
+@pytest.mark.parametrize("key", ["messages", "log", "history"])
+def test_two_that_trim_a_list_which_grows_do_not_collide(service: Service, key: str) -> None:
+    def change(session: Any) -> None:
+        session[key].append({"by": "append"})
+        session[key][:] = session[key][-3:]
+
+    on_dict, stored, told = played(service, {key: THREE}, does(change), does(change))
+    assert on_dict[key][-2:] == stored[key][-2:] == [{"by": "append"}] * 2
+    assert not told
+
+
 def test_a_key_gets_another_name_while_its_value_grows(service: Service) -> None:
     """On a dict the value grows under its new name. Here the old name comes back with the growth, which is told."""
     renames = does(lambda s: s.update(b=s.pop("a")))
