@@ -17,6 +17,7 @@ from ..errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
 from ..http.problems import problem
 from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit
+from . import json_provider
 from .current import KEY, StreamedResponse, context_unit, request_unit
 
 _log = logging.getLogger("flask_convstore")
@@ -31,6 +32,7 @@ def install(app: Flask) -> None:
 
     def note_exception(*arguments: Any) -> Any:
         _void()
+        json_provider.add_cure(arguments[0])
         return handle_user_exception(*arguments)
 
     def write(response: Response) -> Response:

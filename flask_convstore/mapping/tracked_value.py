@@ -26,7 +26,7 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.merging import MOST_ATTEMPTS, behind_theirs, beside_theirs, made_by_both
+from ..operations.merging import attempts, behind_theirs, beside_theirs, made_by_both
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
@@ -346,20 +346,17 @@ class TrackedValue:
         attempt: Put | Merge = command
         if isinstance(command, Merge) and command.creates and self._began.bodies:
             attempt = command.as_put()
-        for _ in range(MOST_ATTEMPTS):
+        for _ in attempts(self.place.access, self.place.session_id):
             try:
                 receipt = self._send(command, attempt, given)
-            except SessionExists as error:
-                refused: ConvstoreError = error
+            except SessionExists:
                 assert isinstance(command, Merge)
                 attempt = made_by_both(self.place.access, command, self._began)
             except ConflictError as error:
-                refused = error
                 attempt = self._merged_anew(command, attempt, error)
             else:
                 self._landed(command, attempt, receipt, given)
                 return
-        raise refused
 
     def _merged_anew(self, command: Put | Merge, attempt: Put | Merge, conflict: ConflictError) -> Merge:
         """Make *attempt*, which is for *command*, anew from what is stored now. Raises *conflict* where it must stay."""

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from flask_convstore import ANY, StoreUnavailable
+from flask_convstore.domain.commands import FieldChange, Merge
+from flask_convstore.operations import merging
 
 from ..service import Service
 from ..telemetry.test_signals import heard
@@ -282,3 +287,35 @@ def test_a_record_that_two_begin_is_a_conflict_where_the_settings_want_one(url: 
     assert "changes-lost" in [name for name, _ in told]
     with service.app.app_context():
         assert service.convstore.get_session("s") == ["model", [{"by": "append"}], 1]
+
+
+@pytest.mark.parametrize("door", ["the mapping", "save_session"])
+def test_a_write_that_others_are_always_faster_than_ends_with_the_budget(
+    service: Service, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    """Each look at the clock takes a second of the five."""
+    seconds = itertools.count()
+    monkeypatch.setattr(merging, "monotonic", lambda: next(seconds))
+    store: Any = service.app.extensions["convstore"]["convstore"].backend.store
+    apply, tries = store.apply, []
+
+    def overtaken(command: Any) -> Any:
+        tries.append(command)
+        found = store.load("s", ANY, None)
+        field = FieldChange("n", found.fields["n"], str(len(tries)).encode())
+        apply(Merge(session_id="s", owner=ANY, created_at_ms=found.created_at_ms, fields=(field,)))
+        return apply(command)
+
+    with service.app.app_context():
+        service.convstore.sessions["s"] = {"n": 0}
+    with service.app.app_context():
+        session: Any = service.convstore.get_session("s") if door == "save_session" else service.convstore.sessions["s"]
+        session["n"] += 1
+        monkeypatch.setattr(store, "apply", overtaken)
+        with pytest.raises(StoreUnavailable, match="other writers were faster for 5 s") as raised:
+            service.convstore.save_session(
+                "s", session
+            ) if door == "save_session" else service.convstore.sessions.flush()
+        monkeypatch.undo()
+    assert raised.value.written is False
+    assert len(tries) == 5
