@@ -48,8 +48,10 @@ def install(app: Flask) -> None:
     app.teardown_appcontext_funcs.insert(0, _end_context)
 
 
-def _begin(*_: Any, **__: Any) -> None:
+def _begin(app: Flask, **_: Any) -> None:
     """Note that the request gets a response. Its unit ends with the response, not with a thread's copy of the context."""
+    for state in app.extensions[KEY].values():
+        state.convstore._globals.check()
     unit = request_unit()
     if unit:
         unit.is_dispatched = True
