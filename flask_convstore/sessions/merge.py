@@ -271,11 +271,45 @@ def _aligned_into(
     for old_range, new_range in [*differences, (range(len(old), len(old)), range(len(new), len(new)))]:
         for place in range(start, old_range.start):
             aligned[place + shift] = old[place]
-        if len(old_range) == len(new_range):
-            for was, now in zip(old_range, new_range, strict=True):
-                aligned[now] = _into(old[was], new[now], effort)
+        for was, now in _pairs(old, old_range, new, new_range, effort):
+            aligned[now] = _into(old[was], new[now], effort)
         start, shift = old_range.stop, new_range.stop - old_range.stop
     return aligned
+
+
+def _pairs(
+    old: list[Any], old_range: range, new: list[Any], new_range: range, effort: three_way.Effort
+) -> list[tuple[int, int]]:
+    """Pair old elements with the new ones that they became: those with the most parts alike.
+
+    If none are alike, and there are as many, they are paired in order. An old element without a pair was removed.
+    """
+    left_old, left_new = list(old_range), list(new_range)
+    paired: list[tuple[int, int]] = []
+    if len(left_old) > 1 or len(left_new) > 1:
+        if not effort.covers(sum(_size(new[now]) for now in left_new) * len(left_old)):
+            return []
+        scores = [(_parts_alike(old[was], new[now]), was, now) for was in left_old for now in left_new]
+        for score, was, now in sorted(scores, key=lambda found: (-found[0], found[1:])):
+            if score and was in left_old and now in left_new:
+                left_old.remove(was)
+                left_new.remove(now)
+                paired.append((was, now))
+    is_all_edited = not paired and len(left_old) == len(left_new)
+    return list(zip(left_old, left_new, strict=True)) if is_all_edited else paired
+
+
+def _size(value: Any) -> int:
+    return 1 + len(value) if isinstance(value, (dict, list)) else 1
+
+
+def _parts_alike(one: Any, other: Any) -> int:
+    """Count the parts that two dicts, or the first ones that two lists, have in common."""
+    if _are_all(dict, one, other):
+        return sum(one[name] == other[name] for name in one.keys() & other.keys())
+    if _are_all(list, one, other):
+        return len(three_way.common_beginning(one, other))
+    return 0
 
 
 def _take_over_history(
