@@ -35,6 +35,10 @@ _EMPTY = (b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}")
 """Initial values that say nothing."""
 
 
+_STEPS_OF_A_PART = 10
+"""Steps of comparing a part of an element in Python, where aligning takes one."""
+
+
 class Settled(NamedTuple):
     """A field as it must be written now that others have written it too.
 
@@ -284,19 +288,25 @@ def _pairs(
 
     If none are alike, and there are as many, they are paired in order. An old element without a pair was removed.
     """
-    left_old, left_new = list(old_range), list(new_range)
-    paired: list[tuple[int, int]] = []
-    if len(left_old) > 1 or len(left_new) > 1:
-        if not effort.covers(sum(_size(new[now]) for now in left_new) * len(left_old)):
-            return []
-        scores = [(_parts_alike(old[was], new[now]), was, now) for was in left_old for now in left_new]
-        for score, was, now in sorted(scores, key=lambda found: (-found[0], found[1:])):
-            if score and was in left_old and now in left_new:
-                left_old.remove(was)
-                left_new.remove(now)
-                paired.append((was, now))
-    is_all_edited = not paired and len(left_old) == len(left_new)
-    return list(zip(left_old, left_new, strict=True)) if is_all_edited else paired
+    if len(old_range) == len(new_range) == 1:
+        return [(old_range.start, new_range.start)]
+    if not effort.covers(_STEPS_OF_A_PART * len(old_range) * sum(_size(new[now]) for now in new_range)):
+        return []
+    paired = _pairs_alike(old, old_range, new, new_range)
+    is_all_edited = not paired and len(old_range) == len(new_range)
+    return list(zip(old_range, new_range, strict=True)) if is_all_edited else list(paired.items())
+
+
+def _pairs_alike(old: list[Any], old_range: range, new: list[Any], new_range: range) -> dict[int, int]:
+    """Pair elements that have parts in common, those with the most of them first."""
+    scores = [(_parts_alike(old[was], new[now]), was, now) for was in old_range for now in new_range]
+    paired: dict[int, int] = {}
+    taken: set[int] = set()
+    for score, was, now in sorted(scores, key=lambda found: (-found[0], found[1:])):
+        if score and was not in paired and now not in taken:
+            paired[was] = now
+            taken.add(now)
+    return paired
 
 
 def _size(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_convstore.sessions import three_way
 from flask_convstore.sessions.three_way import MISSING, Effort, merge
 
 HI, YO, SYSTEM = ({"role": "user", "content": "hi"}, {"role": "user", "content": "yo"}, {"role": "system"})
@@ -223,3 +225,36 @@ def test_the_merges_of_one_write_share_their_effort() -> None:
     effort = Effort()
     found = [merge(base, ours, theirs, "f", effort).collisions for _ in range(8)]
     assert (found[0], found[-1]) == (("f[451]", "f[450]"), ("f",))
+
+
+@pytest.mark.parametrize("kind", ["dicts", "lists"])
+def test_a_merge_looks_at_each_part_once_however_deep_it_lies(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The same change under 90 levels costs the levels more than under 10, and not the content once for each level."""
+    compare = three_way._Merge._same
+    counts: list[int] = []
+
+    def deep(value: Any, levels: int) -> Any:
+        for _ in range(levels):
+            value = {"d": value} if kind == "dicts" else [value]
+        return value
+
+    def counted(self: Any, one: Any, other: Any) -> bool:
+        counts[-1] += 1
+        return compare(self, one, other)
+
+    def written(value: Any) -> str:
+        raise AssertionError("one changed element needs no aligning")
+
+    monkeypatch.setattr(three_way._Merge, "_same", counted)
+    monkeypatch.setattr(three_way, "text_of", written)
+    for levels in (10, 90):
+        counts.append(0)
+        base, ours, theirs = (deep({"m": ["x"] * 1000, "n": n}, levels) for n in (0, 1, 2))
+        assert merge(base, ours, theirs).value == deep({"m": ["x"] * 1000, "n": 3}, levels)
+    assert counts[1] - counts[0] <= 80 * 10 < counts[0]
+
+
+def test_equal_numbers_of_two_types_are_not_the_same() -> None:
+    for one, other in itertools.permutations([1, 1.0, True], 2):
+        assert merge({"a": [one]}, {"a": [other]}, {"a": [one]}).value["a"][0] is other
+    assert repr(merge([0.0], [-0.0], [0.0]).value) == "[-0.0]"
