@@ -161,7 +161,9 @@ class ConversationStore(Conversations):
 
         Changes of its values are written when the request, or the app context outside of one, ends.
         """
-        self._globals.note(sys._getframe(1).f_globals)
+        module = sys._getframe(1).f_globals
+        if id(module) not in self._globals.known:
+            self._globals.note(module)
         return self._sessions
 
     @overload

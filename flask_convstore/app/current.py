@@ -89,7 +89,8 @@ def known_unit() -> Unit | None:
         return unit
     if has_app_context():
         return context_unit()
-    return _going_on(getattr(_of_thread, "unit", None))
+    unit = getattr(_of_thread, "unit", None)
+    return None if unit is None or unit.is_over else unit
 
 
 def request_unit() -> Unit | None:
@@ -104,15 +105,12 @@ def request_unit() -> Unit | None:
             setattr(current, _ATTRIBUTE, unit)
     elif streamed := _streaming.get():
         unit = streamed.unit
-    return _going_on(unit)
+    return None if unit is None or unit.is_over else unit
 
 
 def context_unit() -> Unit | None:
     """Find the unit of the current app context, if it has one."""
-    return _going_on(getattr(app_ctx._get_current_object(), _ATTRIBUTE, None))  # type: ignore[attr-defined]
-
-
-def _going_on(unit: Unit | None) -> Unit | None:
+    unit: Unit | None = getattr(app_ctx._get_current_object(), _ATTRIBUTE, None)  # type: ignore[attr-defined]
     return None if unit is None or unit.is_over else unit
 
 

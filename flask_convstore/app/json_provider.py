@@ -18,7 +18,7 @@ def install(app: Flask) -> None:
     make_response = app.make_response
 
     def of_mapping(answer: Any) -> Any:
-        return make_response(_with_dict(answer))
+        return make_response(_with_dict(answer) if isinstance(answer, (SessionMapping, tuple)) else answer)
 
     app.make_response = of_mapping  # type: ignore[method-assign,assignment]
     provider = app.json
@@ -36,9 +36,7 @@ def _with_dict(answer: Any) -> Any:
     """Put a dict in the place of a mapping that a view returns, alone or with a status."""
     if isinstance(answer, SessionMapping):
         return answer.copy()
-    if isinstance(answer, tuple) and answer and isinstance(answer[0], SessionMapping):
-        return (answer[0].copy(), *answer[1:])
-    return answer
+    return (answer[0].copy(), *answer[1:]) if answer and isinstance(answer[0], SessionMapping) else answer
 
 
 def add_cure(error: Any) -> None:

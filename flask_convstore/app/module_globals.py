@@ -16,17 +16,21 @@ _log = logging.getLogger("flask_convstore")
 
 
 class ModuleGlobals:
-    """The globals of the modules that have asked one store for a mapping."""
+    """The globals of the modules that have asked one store for a mapping.
+
+    Attributes:
+        known: The globals by their identities.
+    """
 
     def __init__(self) -> None:
-        self._modules: dict[int, dict[str, Any]] = {}
+        self.known: dict[int, dict[str, Any]] = {}
         self._new: list[dict[str, Any]] = []
         self._held: list[tuple[dict[str, Any], str]] = []
 
     def note(self, module: dict[str, Any]) -> None:
         """Note a module. Its names are looked up later, since a name is bound when the call has returned."""
-        if id(module) not in self._modules:
-            self._modules[id(module)] = module
+        if id(module) not in self.known:
+            self.known[id(module)] = module
             self._new.append(module)
 
     def check(self) -> None:

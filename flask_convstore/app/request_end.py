@@ -22,6 +22,8 @@ from .current import KEY, StreamedResponse, context_unit, request_unit
 
 _log = logging.getLogger("flask_convstore")
 
+_RAISED = "their request has raised"
+
 _BODY_HEADERS = {"cache-control", "etag", "expires", "last-modified", "location"}
 """Headers that describe a response's body, beside ``Content-…``. A problem response has another body."""
 
@@ -82,7 +84,8 @@ def _write(app: Flask, response: Response) -> Response:
         response.response = streamed = StreamedResponse(response.response, unit, callers, _write_late)
         response.call_on_close(streamed.end)
     else:
-        _drop_if_void(unit)
+        if unit.is_void:
+            unit.drop(_RAISED)
         late_writer.let_go(unit)
     return response
 
@@ -92,7 +95,8 @@ def _end(error: BaseException | None) -> None:
     unit = request_unit()
     if unit and not (unit.is_dispatched or unit.is_streamed):
         unit.is_void = unit.is_void or error is not None
-        _drop_if_void(unit)
+        if unit.is_void:
+            unit.drop(_RAISED)
         _write_late(unit)
 
 
@@ -125,12 +129,6 @@ def _is_success(error: BaseException | None) -> bool:
 def _write_late(unit: Unit) -> None:
     """Write the last changes of a unit. A failure cannot reach the client any more, and is logged and signalled."""
     late_writer.end_late(unit, "streamed response" if unit.is_streamed else "request")
-
-
-def _drop_if_void(unit: Unit) -> None:
-    """Drop the changes of a request whose view has raised."""
-    if unit.is_void:
-        unit.drop("their request has raised")
 
 
 def _as_told(error: Exception) -> ConvstoreError:

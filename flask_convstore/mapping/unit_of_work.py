@@ -207,7 +207,7 @@ class Unit:
         if self.is_void:
             return
         with self._lock:
-            self._write(self._all())
+            self._write([*self._former, *self._values.values()])
             self._former = [former for former in self._former if former.is_held()]
 
     def flush_each(self, *, is_repeated: bool) -> None:
@@ -336,7 +336,7 @@ class Unit:
     def is_held(self) -> bool:
         """Tell whether somebody else, such as a thread, holds a value or a part of one, and may change it yet."""
         with self._lock:
-            return any(value.is_held() for value in self._all())
+            return any(value.is_held() for value in (*self._former, *self._values.values()))
 
     def forget_unheld(self) -> None:
         """Drop the written values that nobody else holds."""
