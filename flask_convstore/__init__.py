@@ -4,6 +4,7 @@ from .domain.messages import Message, Usage
 from .domain.results import Health, Page, Receipt, Summary
 from .domain.types import ANY
 from .errors import (
+    ChangesDropped,
     ConfigurationError,
     ConflictError,
     ConvstoreError,
@@ -50,6 +51,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ANY",
+    "ChangesDropped",
     "ConfigurationError",
     "ConflictError",
     "ConversationStore",

@@ -23,6 +23,7 @@ ConvstoreError
 │   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
 ├── ReplyFailed               the reply handler failed, and the user's message is stored
 ├── Unstorable                a value in a mapping cannot be stored
+├── ChangesDropped            changes of code that has raised were dropped (a signal brings it)
 ├── NotInstalled              an optional package is missing
 └── StoreError                the store failed
     ├── StoreUnavailable      no answer in time, and the call may be repeated
@@ -33,7 +34,7 @@ ConvstoreError
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -339,6 +340,24 @@ class ReplyFailed(ConvstoreError):
 
     def facts(self) -> dict[str, Any]:
         return {"session_id": self.session_id}
+
+
+class ChangesDropped(ConvstoreError):
+    """Changes of loaded values were dropped, since the code that made them has raised, or goes on behind such code.
+
+    Comes with the signal ``changes_lost``, and is never raised.
+
+    Attributes:
+        session_ids: The sessions that were changed.
+        loaded_at: The line of the app that has loaded each of them.
+    """
+
+    def __init__(self, loaded: Mapping[str, object], reason: str) -> None:
+        self.session_ids = tuple(loaded)
+        self.loaded_at = tuple(map(str, loaded.values()))
+        self.written = False
+        named = ", ".join(f"{session_id!r}, loaded at {place}" for session_id, place in loaded.items())
+        super().__init__(f"changes of session {named}, were dropped, since {reason}. Nothing was written.")
 
 
 class Unstorable(ConvstoreError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -12,6 +13,7 @@ from flask import Blueprint, Flask, has_request_context
 from redis.cluster import RedisCluster
 
 from .app import current, json_provider, request_end
+from .app.module_globals import ModuleGlobals
 from .app.namespaces import Namespace, Namespaces
 from .config import load_settings, share_keys
 from .domain.results import Health
@@ -76,6 +78,7 @@ class ConversationStore(Conversations):
         self._apps: list[Flask] = []
         self._namespaces = Namespaces()
         self._sessions = SessionMapping(self._access, self._unit)
+        self._globals = ModuleGlobals()
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
         door = Door(self._access, lambda: self._replier, self._served, lambda: self.health(brief=True))
@@ -158,6 +161,9 @@ class ConversationStore(Conversations):
 
         Changes of its values are written when the request, or the app context outside of one, ends.
         """
+        module = sys._getframe(1).f_globals
+        if id(module) not in self._globals.known:
+            self._globals.note(module)
         return self._sessions
 
     @overload
@@ -249,6 +255,7 @@ class ConversationStore(Conversations):
             raise TypeError(
                 "messages= is for values without load= and dump=: annotate the messages in the class of load="
             )
+        self._globals.note(sys._getframe(1).f_globals)
         namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict, types=types)
         return SessionMapping(
             lambda: self._access_in(namespace),

@@ -11,7 +11,7 @@ sessions, ``map:<name>`` for a mapping, ``conversations``). No signal has the te
 | session_deleted     | session_id, owner, receipt          | a session was deleted                                  |
 | message_edited      | session_id, owner, receipt, seq     | a message was edited or redacted                       |
 | changes_overwritten | session_id, owner, fields (paths)   | a change in a mapping collided, and the last one won   |
-| changes_lost        | error                               | changes that nobody waits for could not be written     |
+| changes_lost        | error                               | changes could not be written, or were dropped          |
 | store_degraded      | reason                              | the store does not answer, after it did                |
 | store_recovered     |                                     | it answers again                                       |
 

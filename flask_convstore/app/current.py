@@ -17,8 +17,9 @@ from .. import signals
 from ..domain.commands import Write
 from ..domain.results import Receipt
 from ..domain.types import Owner
-from ..mapping.late_writer import late_writer
-from ..mapping.unit_of_work import Unit, units
+from ..mapping.late_writer import LONG_SECONDS, late_writer
+from ..mapping.scope import leave_all, units
+from ..mapping.unit_of_work import Unit
 from ..stores.store import Store
 
 KEY = "convstore"
@@ -71,10 +72,12 @@ def current_unit(default: Flask | None = None) -> Unit:
     if has_app_context():
         unit = Unit(reads_anew=True, lost=partial(_tell_of_lost_changes, app()))
         unit.is_behind_response = has_request_context()
-        setattr(app_ctx._get_current_object(), _ATTRIBUTE, unit)  # type: ignore[attr-defined]
+        context = app_ctx._get_current_object()  # type: ignore[attr-defined]
+        setattr(context, _ATTRIBUTE, unit)
+        late_writer.watch(unit, weakref.ref(context), after=LONG_SECONDS)
     else:
         unit = Unit(reads_anew=True, lost=partial(_tell_of_lost_changes, default)) if default else Unit(reads_anew=True)
-        _of_thread.unit, _of_thread.process, _of_thread.mark = unit, os.getpid(), _ThreadMark()
+        _of_thread.unit, _of_thread.mark = unit, _ThreadMark()
         late_writer.watch(unit, weakref.ref(_of_thread.mark))
     return unit
 
@@ -86,8 +89,8 @@ def known_unit() -> Unit | None:
         return unit
     if has_app_context():
         return context_unit()
-    # A forked child does not go on with its parent's unit.
-    return _of_thread.unit if getattr(_of_thread, "process", 0) == os.getpid() else None
+    unit = getattr(_of_thread, "unit", None)
+    return None if unit is None or unit.is_over else unit
 
 
 def request_unit() -> Unit | None:
@@ -108,7 +111,7 @@ def request_unit() -> Unit | None:
 def context_unit() -> Unit | None:
     """Find the unit of the current app context, if it has one."""
     unit: Unit | None = getattr(app_ctx._get_current_object(), _ATTRIBUTE, None)  # type: ignore[attr-defined]
-    return unit
+    return None if unit is None or unit.is_over else unit
 
 
 def _tell_of_lost_changes(app: Flask, error: Exception) -> None:
@@ -118,6 +121,20 @@ def _tell_of_lost_changes(app: Flask, error: Exception) -> None:
 
 _of_thread = threading.local()
 """Holder of the unit of a thread that runs without any context."""
+
+
+def _begin_child() -> None:
+    """Let a forked child begin units of its own. Changes that it makes in the objects of its parent are told."""
+    units = [unit for unit in (*leave_all(), known_unit()) if unit]
+    late_writer.begin()
+    for unit in units:
+        unit.leave_to_parent()
+        if unit.is_held():
+            late_writer.watch(unit)
+
+
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(after_in_child=_begin_child)
 
 
 class _ThreadMark:

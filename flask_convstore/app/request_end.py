@@ -17,9 +17,12 @@ from ..errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
 from ..http.problems import problem
 from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit
+from . import json_provider
 from .current import KEY, StreamedResponse, context_unit, request_unit
 
 _log = logging.getLogger("flask_convstore")
+
+_RAISED = "their request has raised"
 
 _BODY_HEADERS = {"cache-control", "etag", "expires", "last-modified", "location"}
 """Headers that describe a response's body, beside ``Content-…``. A problem response has another body."""
@@ -31,6 +34,7 @@ def install(app: Flask) -> None:
 
     def note_exception(*arguments: Any) -> Any:
         _void()
+        json_provider.add_cure(arguments[0])
         return handle_user_exception(*arguments)
 
     def write(response: Response) -> Response:
@@ -46,8 +50,10 @@ def install(app: Flask) -> None:
     app.teardown_appcontext_funcs.insert(0, _end_context)
 
 
-def _begin(*_: Any, **__: Any) -> None:
+def _begin(app: Flask, **_: Any) -> None:
     """Note that the request gets a response. Its unit ends with the response, not with a thread's copy of the context."""
+    for state in app.extensions[KEY].values():
+        state.convstore._globals.check()
     unit = request_unit()
     if unit:
         unit.is_dispatched = True
@@ -68,7 +74,8 @@ def _write(app: Flask, response: Response) -> Response:
     try:
         unit.flush()
     except Exception as error:
-        unit.is_over = True
+        unit.drop(f"the end of the request could not write an earlier one ({type(error).__name__})", is_told=True)
+        late_writer.let_go(unit)
         return _in_place_of(response, _answer(app, _as_told(error)))
     # A passed-through body, such as a file, runs no code of the app.
     runs_code = response.is_streamed and not response.direct_passthrough
@@ -77,7 +84,9 @@ def _write(app: Flask, response: Response) -> Response:
         response.response = streamed = StreamedResponse(response.response, unit, callers, _write_late)
         response.call_on_close(streamed.end)
     else:
-        _let_go(unit)
+        if unit.is_void:
+            unit.drop(_RAISED)
+        late_writer.let_go(unit)
     return response
 
 
@@ -86,6 +95,8 @@ def _end(error: BaseException | None) -> None:
     unit = request_unit()
     if unit and not (unit.is_dispatched or unit.is_streamed):
         unit.is_void = unit.is_void or error is not None
+        if unit.is_void:
+            unit.drop(_RAISED)
         _write_late(unit)
 
 
@@ -96,15 +107,14 @@ def _end_context(error: BaseException | None) -> None:
         ConvstoreError: A change could not be written. After a response the error is logged instead.
     """
     unit = context_unit()
-    if unit is None or unit.is_over:
+    if unit is None:
         return
-    unit.is_void = unit.is_void or not _is_success(error)
+    if error is not None and not _is_success(error):
+        unit.drop(f"their app context has ended by {type(error).__name__}")
     if unit.is_behind_response:
         _write_late(unit)
-        return
-    unit.is_over = True
-    unit.flush()  # the code that is told of an error may do all again, so nothing is written late then
-    _let_go(unit)
+    else:
+        late_writer.end(unit)
 
 
 def _is_success(error: BaseException | None) -> bool:
@@ -118,15 +128,7 @@ def _is_success(error: BaseException | None) -> bool:
 
 def _write_late(unit: Unit) -> None:
     """Write the last changes of a unit. A failure cannot reach the client any more, and is logged and signalled."""
-    unit.write_late("streamed response" if unit.is_streamed else "request")
-    _let_go(unit)
-
-
-def _let_go(unit: Unit) -> None:
-    """End a unit. If a thread still holds its values, later changes are written too."""
-    unit.is_over = True
-    if not unit.is_void and unit.is_held():
-        late_writer.watch(unit)
+    late_writer.end_late(unit, "streamed response" if unit.is_streamed else "request")
 
 
 def _as_told(error: Exception) -> ConvstoreError:

@@ -1,7 +1,8 @@
 """Late writer: changes of values that outlive their unit of work, or that belong to a thread without one.
 
 A list that a view handed to a thread may grow when the request is long over. One thread of each process watches the
-units whose values somebody still holds. It writes the changes, and forgets a unit when nobody holds its values.
+units whose values somebody still holds. It writes the changes, and forgets a unit when nobody holds its values. A unit whose
+code has raised is watched too: it writes nothing, and tells of later changes. So is an app context that stays open for long.
 
 Nothing that goes wrong with one unit ends the watch over the others. A change that no longer fits is told and tried again in
 growing pauses while somebody holds it. A change that the store did not take for want of an answer is kept until it does.
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 import threading
 import time
@@ -32,6 +32,9 @@ _MOST_UNITS = 1000
 
 _LONGEST_EXIT = 10.0
 """Seconds for the last writes of a process that ends while the server is away."""
+
+LONG_SECONDS = 10.0
+"""Age of an app context at which its changes are written before its end."""
 
 _OCCASION = "thread that held a value"
 
@@ -59,19 +62,58 @@ class LateWriter:
     """Watches units, in a thread of its own that the first one starts."""
 
     def __init__(self) -> None:
+        self._is_told_of_forks = False
         self.begin()
 
     def begin(self) -> None:
         """Begin without units. A forked child leaves units and lock, which may be held, to its parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # collecting garbage may end another unit meanwhile
         self._watched: list[_Watched] = []
         self._is_running = False
         self._has_warned = False
 
-    def watch(self, unit: Unit, mark: weakref.ref[Any] | None = None) -> None:
-        """Write the changes of *unit* from now on, while its values are held, or while the object behind *mark* lives."""
+    def watch(self, unit: Unit, mark: weakref.ref[Any] | None = None, *, after: float = 0.0) -> None:
+        """Write the changes of *unit* from now on, while its values are held, or while the object behind *mark* lives.
+
+        Args:
+            after: Seconds until the first look.
+        """
+        self._add(_Watched(unit, mark, next_at=time.monotonic() + after))
+
+    def end(self, unit: Unit) -> None:
+        """End *unit*, and write its changes. Later changes of those who hold its values are written or told.
+
+        Raises:
+            ConvstoreError: A change could not be written. Whoever is told may do all again: nothing is written later.
+        """
+        try:
+            unit.flush()
+        except Exception as error:
+            unit.drop(f"an earlier change could not be written ({type(error).__name__})", is_told=True)
+            raise
+        finally:
+            self.let_go(unit)
+
+    def end_late(self, unit: Unit, occasion: str) -> None:
+        """End *unit*, and write its changes where nobody is there to be told of an error: it is logged and signalled.
+
+        What the store does not take for want of an answer is kept until it does.
+        """
+        watched = _Watched(unit, None)
+        error = self._write(watched, occasion)
+        self.let_go(unit, watched if isinstance(error, (StoreUnavailable, RuntimeError)) or watched.is_told else None)
+
+    def let_go(self, unit: Unit, watched: _Watched | None = None) -> None:
+        """End *unit*. Later changes of those who hold its values are written, or told if it has raised."""
+        unit.is_over = True
+        if unit.reads_anew:  # a context is watched from its beginning
+            self._forget(unit)
+        if watched or unit.is_held():
+            self._add(watched or _Watched(unit, None))
+
+    def _add(self, watched: _Watched) -> None:
         with self._lock:
-            self._watched.append(_Watched(unit, mark))
+            self._watched.append(watched)
             if not self._is_running:
                 self._start()
 
@@ -85,16 +127,22 @@ class LateWriter:
             self._give_up(watched)
 
     def _start(self) -> None:
-        atexit.unregister(self.write_all)  # a forked child may have it from its parent
-        atexit.register(self.write_all)
-        util: Any = sys.modules.get("multiprocessing.util")
-        if util:  # a process of this module ends without the functions of atexit
-            util.Finalize(None, self.write_all, exitpriority=0)
+        self._write_at_exit()
         try:
             threading.Thread(target=self._run, name="convstore-late-writer", daemon=True).start()
             self._is_running = True
         except RuntimeError as error:  # the process ends, or has too many threads
             _log.warning("changes of held values are written late, since no thread can be started: %s", error)
+
+    def _write_at_exit(self) -> None:
+        atexit.unregister(self.write_all)  # a forked child may have it from its parent
+        atexit.register(self.write_all)
+        util: Any = sys.modules.get("multiprocessing.util")
+        if util:  # a process of this module ends without the functions of atexit, and forgets those of its parent
+            util.Finalize(None, self.write_all, exitpriority=0)
+            if not self._is_told_of_forks:
+                self._is_told_of_forks = True
+                util.register_after_fork(self, LateWriter._write_at_exit)
 
     def _run(self) -> None:
         while True:
@@ -115,9 +163,9 @@ class LateWriter:
             self._write(watched)
             watched.unit.forget_unheld()
         elif not isinstance(self._write_last(watched), StoreUnavailable):
-            self._forget(watched)
+            self._forget(watched.unit)
 
-    def _write(self, watched: _Watched) -> Exception | None:
+    def _write(self, watched: _Watched, occasion: str = _OCCASION) -> Exception | None:
         """Write the changes of a unit. Return the error, which is told when it is new."""
         unit, is_told = watched.unit, watched.is_told
         try:
@@ -133,7 +181,7 @@ class LateWriter:
             return error
         except Exception as error:
             if not is_told:
-                unit.tell_lost(_OCCASION, error)
+                unit.tell_lost(occasion, error)
             watched.is_told = True
             return error
         watched.is_told = False
@@ -164,16 +212,12 @@ class LateWriter:
         error = self._write_last(watched)
         if isinstance(error, StoreUnavailable):
             watched.unit.tell_lost(_OCCASION, error)
-        self._forget(watched)
+        self._forget(watched.unit)
 
-    def _forget(self, watched: _Watched) -> None:
+    def _forget(self, unit: Unit) -> None:
         with self._lock:
-            if watched in self._watched:
-                self._watched.remove(watched)
+            self._watched = [watched for watched in self._watched if watched.unit is not unit]
 
 
 late_writer = LateWriter()
 """The late writer of this process."""
-
-if hasattr(os, "register_at_fork"):  # where processes can fork
-    os.register_at_fork(after_in_child=late_writer.begin)

@@ -21,7 +21,8 @@ from ..operations.sessions import summaries
 from ..sessions.session import plain
 from .converters import Converter
 from .place import NO_VALUE, Place
-from .unit_of_work import Unit, scoped, units
+from .scope import scoped, units
+from .unit_of_work import Unit
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # type checkers bring it
@@ -89,6 +90,9 @@ class SessionMapping(MutableMapping[Any, _V]):
 
     def refresh(self, key: Any) -> _V:
         """Take over what others have written to the value of *key*, and return the value. Own changes stay.
+
+        A field that both have changed is merged, as a write would do it. Where they collide the own change stays, and the
+        write tells of it. So does a history that was rewritten here.
 
         Raises:
             KeyError: There is no such value, or not any more.

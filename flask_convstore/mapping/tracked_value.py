@@ -26,13 +26,14 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.merging import MOST_ATTEMPTS, behind_theirs, beside_theirs, made_by_both
+from ..operations.merging import attempts, behind_theirs, beside_theirs, made_by_both
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
 from ..sessions.merge import Began
 from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
 from .held import is_held
+from .loading import loading_place
 from .place import NO_VALUE, Place
 
 
@@ -58,6 +59,7 @@ class TrackedValue:
         is_absent: The store is known to hold nothing there.
         is_looked_at: The value was loaded in passing. Its use is an interaction still to come.
         is_stale: The next read takes over the writes of others.
+        loaded_at: The line of the app that has loaded or assigned the value.
     """
 
     def __init__(self, place: Place) -> None:
@@ -66,6 +68,7 @@ class TrackedValue:
         self.is_absent = False
         self.is_looked_at = False
         self.is_stale = False
+        self.loaded_at = loading_place()
         self._base: Baseline | None = None  # of the last load or write. A saved session may know a later one
         self._began = Began()
         self._given: Texts | None = None  # the texts of the object that load= has made: perhaps less than is stored
@@ -73,6 +76,7 @@ class TrackedValue:
         self._refreshed: Baseline | None = None  # the state that was taken over last
         self._pending: _Pending | None = None
         self._is_behind = False  # others wrote between the baseline and our last write
+        self._dropped: Texts | None = None  # the texts of the value when it was dropped
 
     # ---- changes of the app
 
@@ -184,6 +188,27 @@ class TrackedValue:
         except InvalidInput:
             return True
 
+    def is_loss(self) -> bool:
+        """Tell whether something is lost when the value is dropped. An unchanged default is nothing."""
+        if self._began.is_default:
+            with contextlib.suppress(InvalidInput):
+                _, fields, history = self._texts(self.value)
+                return (fields, [body for body, _ in history or ()]) != (self._began.fields, self._began.bodies)
+        return self.is_changed()
+
+    def drop(self) -> None:
+        """Write nothing of the value any more. Changes from now on are told, not written."""
+        self._pending = None
+        with contextlib.suppress(InvalidInput):
+            self._dropped = None if self.value is NO_VALUE else self._texts(self.value)
+
+    def is_changed_since_drop(self) -> bool:
+        """Tell whether somebody has changed the value since it was dropped."""
+        try:
+            return self._dropped is not None and self._texts(self.value) != self._dropped
+        except InvalidInput:
+            return True
+
     # ---- writes of others
 
     def reload(self, *, is_interaction: bool = True) -> TrackedValue | None:
@@ -257,7 +282,8 @@ class TrackedValue:
             self._rebase(base)  # the app itself has put this content there
             return
         if _are_alike(self.value, content):
-            self._rebase(merge.take_over(self.value, before, base, content, limits))
+            merges = place.access.settings.conflict != "raise"
+            self._rebase(merge.take_over(self.value, before, base, content, limits, merges=merges))
         elif not self._differs(before, self.value):
             self._take(snapshot)
 
@@ -320,20 +346,17 @@ class TrackedValue:
         attempt: Put | Merge = command
         if isinstance(command, Merge) and command.creates and self._began.bodies:
             attempt = command.as_put()
-        for _ in range(MOST_ATTEMPTS):
+        for _ in attempts(self.place.access, self.place.session_id):
             try:
                 receipt = self._send(command, attempt, given)
-            except SessionExists as error:
-                refused: ConvstoreError = error
+            except SessionExists:
                 assert isinstance(command, Merge)
                 attempt = made_by_both(self.place.access, command, self._began)
             except ConflictError as error:
-                refused = error
                 attempt = self._merged_anew(command, attempt, error)
             else:
                 self._landed(command, attempt, receipt, given)
                 return
-        raise refused
 
     def _merged_anew(self, command: Put | Merge, attempt: Put | Merge, conflict: ConflictError) -> Merge:
         """Make *attempt*, which is for *command*, anew from what is stored now. Raises *conflict* where it must stay."""

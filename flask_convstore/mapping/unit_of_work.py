@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..domain.commands import Delete, Merge, Put, Write
 from ..domain.results import Receipt
 from ..domain.types import Owner
-from ..errors import ConvstoreError, InvalidInput, StoreUnavailable
+from ..errors import ChangesDropped, ConvstoreError, InvalidInput, StoreUnavailable
 from ..stores.store import Store
 from .place import NO_VALUE, Identity, Place
 from .tracked_value import TrackedValue
@@ -22,6 +20,10 @@ _log = logging.getLogger("flask_convstore")
 
 _MOST_UNHELD = 1000
 """Values of a long unit after which it first drops those that nobody uses. They would be read anew anyway."""
+
+_MOST_TOLD = 1000
+_told: set[str] = set()
+"""Lines of the app whose dropped changes are logged already."""
 
 _LOADED_TOGETHER = 100
 _FRESH_SECONDS = 0.1
@@ -44,7 +46,7 @@ class Unit:
 
     Attributes:
         is_dispatched: A response will end the unit.
-        is_void: Nothing of the unit shall be written any more.
+        is_void: Nothing of the unit shall be written any more, since its code has raised.
         is_streamed: The unit goes on while a streamed response is sent.
         is_behind_response: Nobody waits any more: an error is logged and signalled.
         is_over: The unit has ended. Whatever comes now is outside of it.
@@ -57,7 +59,8 @@ class Unit:
         self._listings: dict[Kind, _Listing] = {}
         self._lock = threading.RLock()
         self._is_writing = False
-        self._lost = lost
+        self._reason = ""
+        self.lost = lost
         self.reads_anew = reads_anew
         self.is_dispatched = self.is_void = self.is_streamed = False
         self.is_behind_response = self.is_over = False
@@ -190,6 +193,9 @@ class Unit:
         values = [value for value in list(self._values.values()) if value.place.identity[:2] == (store, owner)]
         return [found.place.session_id for found in values if found.value is not NO_VALUE and found.known() is None]
 
+    def _all(self) -> list[TrackedValue]:
+        return [*self._former, *self._values.values()]
+
     # ---- writing
 
     def flush(self) -> None:
@@ -215,7 +221,9 @@ class Unit:
         """
         failures: list[ConvstoreError] = []
         with self._lock:
-            for value in [*self._former, *self._values.values()]:
+            if self.is_void:
+                self._raise_dropped()
+            for value in [] if self.is_void else self._all():
                 try:
                     self._write([value], is_logged=not is_repeated)
                 except StoreUnavailable:
@@ -240,17 +248,51 @@ class Unit:
                 del self._values[place.identity]
                 raise
 
-    def write_late(self, occasion: str) -> None:
-        """Write all changes where nobody is there to be told of an error: it is logged and signalled."""
-        try:
-            self.flush()
-        except Exception as error:
-            self.tell_lost(occasion, error)
+    def drop(self, reason: str, *, is_told: bool = False) -> None:
+        """Drop all changes, and tell of them. Later ones of somebody who holds a value are told by ``flush_each``.
+
+        Args:
+            reason: The end of a sentence, for the log.
+            is_told: An error has told of the changes already.
+        """
+        with self._lock:
+            changed = [] if is_told else [value for value in self._all() if value.is_loss()]
+            self.is_void, self._reason = True, reason
+            for value in self._all():
+                value.drop()
+        if changed:
+            self.tell_dropped(_dropped(changed, reason))
+
+    def leave_to_parent(self) -> None:
+        """Leave the changes to the parent of this process. Those that the child makes in its parent's objects are told."""
+        self._lock = threading.RLock()  # another thread of the parent may have had it
+        self.is_over = True
+        self.drop(
+            "a forked process has changed an object of its parent: read the value anew in the child", is_told=True
+        )
+
+    def _raise_dropped(self) -> None:
+        """Tell by an error of changes since all were dropped. Each is told once."""
+        changed = [value for value in self._all() if value.is_changed_since_drop()]
+        if changed:
+            self._values, self._former = {}, []
+            raise _dropped(changed, self._reason)
+
+    def tell_dropped(self, error: ChangesDropped) -> None:
+        """Log and signal that changes were dropped. The log has each line of the app once."""
+        if not _told.issuperset(error.loaded_at):
+            _log.warning("%s", error)
+        if len(_told) < _MOST_TOLD:
+            _told.update(error.loaded_at)
+        self.lost(error)
 
     def tell_lost(self, occasion: str, error: Exception) -> None:
         """Log and signal that changes are lost."""
+        if isinstance(error, ChangesDropped):
+            self.tell_dropped(error)
+            return
         _log.error("a %s has ended, and its changes were not written: %s", occasion, reason_of(error))
-        self._lost(error)
+        self.lost(error)
 
     def _write(self, values: Iterable[TrackedValue], *, is_logged: bool = True) -> None:
         is_written = False
@@ -287,7 +329,9 @@ class Unit:
     def is_changed(self) -> bool:
         """Tell whether there are changes to write."""
         with self._lock:
-            return any(value.is_changed() for value in (*self._former, *self._values.values()))
+            return any(
+                map(TrackedValue.is_changed_since_drop if self.is_void else TrackedValue.is_changed, self._all())
+            )
 
     def is_held(self) -> bool:
         """Tell whether somebody else, such as a thread, holds a value or a part of one, and may change it yet."""
@@ -340,6 +384,10 @@ def reason_of(error: Exception) -> ConvstoreError | str:
     return error if isinstance(error, ConvstoreError) else type(error).__name__
 
 
+def _dropped(values: Iterable[TrackedValue], reason: str) -> ChangesDropped:
+    return ChangesDropped({value.place.session_id: value.loaded_at for value in values}, reason)
+
+
 def _is_needed(value: TrackedValue) -> bool:
     # In this order: a value that nobody holds changes no more.
     return value.is_held() or value.is_changed()
@@ -352,35 +400,3 @@ def _command(value: TrackedValue, *, is_logged: bool) -> Put | Merge | Delete | 
         if is_logged:
             _log.error("session %r of a mapping cannot be written: %s", value.place.session_id, error)
         raise
-
-
-class _OpenScope(NamedTuple):
-    """A scope's unit, the unit around it, and the scope around it."""
-
-    unit: Unit
-    around: Unit | None
-    outer: _OpenScope | None
-
-
-_innermost: ContextVar[_OpenScope | None] = ContextVar("flask_convstore_scope", default=None)
-
-
-@contextlib.contextmanager
-def scoped(around: Unit | None) -> Iterator[None]:
-    """Open a unit for a block. Its changes are written at its end, unless it raises."""
-    scope = _OpenScope(Unit(), around, _innermost.get())
-    before = _innermost.set(scope)
-    try:
-        yield
-    finally:
-        _innermost.reset(before)
-    scope.unit.flush()
-
-
-def units(around: Unit | None) -> list[Unit]:
-    """List the units of the running code, the innermost first. *around* is the unit of its request or context."""
-    found, scope = [], _innermost.get()
-    while scope and scope.around is around:
-        found.append(scope.unit)
-        scope = scope.outer
-    return found + ([around] if around else [])

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from time import monotonic
 
 from ..domain.clock import now_ms
 from ..domain.commands import Extend, Merge, Rewrite, new_token
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Snapshot
-from ..errors import ConflictError, SessionNotFound
+from ..errors import ConflictError, SessionNotFound, StoreUnavailable
 from ..sessions.baseline import Baseline
 from ..sessions.merge import Began, Settled, merged_bodies, merged_records, settled
 from ..sessions.three_way import Effort, Merged
 from .access import Access
 
-MOST_ATTEMPTS = 1000
-"""Most merges of one write, when others were faster each time: more than can happen by chance."""
-
 NOTHING = Began()
 """The beginning of a session that was loaded."""
+
+
+def attempts(access: Access, session_id: str) -> Iterator[None]:
+    """Count the tries of one write, when others are faster each time. The caller returns when one has landed.
+
+    Raises:
+        StoreUnavailable: ``CONVSTORE_BUDGET`` is over. Nothing was written.
+    """
+    budget = access.settings.budget
+    deadline = monotonic() + budget
+    yield
+    while monotonic() < deadline:
+        yield
+    raise StoreUnavailable(f"session {session_id!r}: other writers were faster for {budget:g} s", written=False)
 
 
 def settled_fields(command: Merge, snapshot: Snapshot, began: Began = NOTHING) -> list[Settled]:

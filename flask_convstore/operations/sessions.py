@@ -5,6 +5,7 @@ Each operation checks its values, and makes one command or one read of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,7 @@ from ..sessions.content import Content
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
 from .access import Access
-from .merging import MOST_ATTEMPTS, NOTHING, beside_theirs
+from .merging import NOTHING, attempts, beside_theirs
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
@@ -76,16 +77,15 @@ def _finish_pending(access: Access, session: AnySession) -> None:
 def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
     """Write *command* and rebase *session*. A field that others have changed too is merged, as often as they were faster."""
     attempt = command
-    for _ in range(MOST_ATTEMPTS):
+    for _ in attempts(access, command.session_id):
         save = Pending(command, attempt)
         try:
             return _landed(access, session, save, _send(access, session, save))
         except ConflictError as conflict:
             if not conflict.is_field or isinstance(attempt.history, Rewrite):
                 raise
-            refused = conflict
             attempt = beside_theirs(access, command, attempt, NOTHING, conflict)
-    raise refused
+    raise AssertionError("attempts() raises in the end")
 
 
 def _send(access: Access, session: AnySession, save: Pending) -> Receipt:
@@ -130,14 +130,13 @@ def existing(access: Access, session_id: str, *, last: int | None = None) -> Any
 def setdefault(access: Access, session_id: str, data: Content, ttl: float | None = None) -> AnySession:
     """Load a session, or create it with *data*. As with a dict, the first caller creates it."""
     _check_content(data)
-    while True:
+    for _ in attempts(access, session_id):
         session = get(access, session_id)
         if session is not None:
             return session
-        try:
+        with contextlib.suppress(SessionExists):  # another caller was faster
             return create(access, session_id, data, ttl=ttl)[0]
-        except SessionExists:
-            continue  # another caller was faster
+    raise AssertionError("attempts() raises in the end")
 
 
 def create(

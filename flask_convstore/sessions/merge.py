@@ -38,6 +38,10 @@ _EMPTY = (
 """Initial values that say nothing."""
 
 
+_STEPS_OF_A_PART = 10
+"""Steps of comparing a part of an element in Python, where aligning takes one."""
+
+
 class Settled(NamedTuple):
     """A field as it must be written now that others have written it too.
 
@@ -138,12 +142,14 @@ def take_over(
     content: dict[str, Any] | list[Any],
     limits: ContentLimits,
     held: Any = None,
+    merges: bool = False,
 ) -> Baseline:
     """Take *content*, which is stored as *base*, over into *value*, which was stored as *before*.
 
-    Return the new baseline of *value*. Where *value* was changed, that is still *before*.
+    Return the new baseline of *value*. Where *value* was changed and did not merge, that is still *before*.
 
     Args:
+        merges: Fields that both sides have changed are merged now. Otherwise, and where they collide, when they are written.
         held: The value that *value* was copied from, which is up to date already. The two may share their history.
     """
     if isinstance(value, list):
@@ -151,7 +157,7 @@ def take_over(
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
     _, fields, given = texts(value, limits, bodies_of(before.snapshot.elements), before.snapshot.fields)
-    base = base.but(fields=_take_over_fields(value, fields, before, base, content))
+    base = base.but(fields=_take_over_fields(value, fields, before, base, content, merges=merges))
     mine, theirs = value.get(limits.history_key), content.get(limits.history_key)
     if theirs is not None and limits.history_key in value:
         shared = isinstance(held, dict) and held.get(limits.history_key) is mine
@@ -181,13 +187,20 @@ def _take_over_presence(
 
 
 def _take_over_fields(
-    value: dict[str, Any], fields: Mapping[str, bytes], before: Baseline, base: Baseline, content: Mapping[str, Any]
+    value: dict[str, Any],
+    fields: Mapping[str, bytes],
+    before: Baseline,
+    base: Baseline,
+    content: Mapping[str, Any],
+    *,
+    merges: bool,
 ) -> dict[str, bytes]:
     """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline."""
     loaded, stored = before.snapshot.fields, base.snapshot.fields
     known, effort = dict(stored), three_way.Effort()
     for name in {**loaded, **stored, **fields}:
         was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
+        change = FieldChange(name, was, mine)
         if mine == was != theirs:
             if name in content:
                 value[name] = _into(value.get(name), content[name], effort)
@@ -195,8 +208,20 @@ def _take_over_fields(
                 del value[name]
         elif mine not in (was, theirs) or (mine != was and _may_hide_changes(mine)):
             # Equal numbers may both have been counted, equal lists both appended to.
-            _put(known, name, was)
+            is_merged = merges and was != theirs and _is_merged_here(value, change, theirs, effort)
+            _put(known, name, theirs if is_merged else was)
     return known
+
+
+def _is_merged_here(value: dict[str, Any], change: FieldChange, theirs: bytes | None, effort: three_way.Effort) -> bool:
+    """Merge a changed field with *theirs* in *value*. False if the two collide, or if the field is not as JSON has it."""
+    name, was, mine = change
+    ours = _value(mine)
+    merged = three_way.merge(_value(was), ours, _value(theirs), name, effort)
+    if merged.collisions or merged.value is three_way.MISSING or ours != value.get(name):
+        return False
+    value[name] = _into(value[name], merged.value, effort)
+    return True
 
 
 def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
@@ -261,11 +286,51 @@ def _aligned_into(
     for old_range, new_range in [*differences, (range(len(old), len(old)), range(len(new), len(new)))]:
         for place in range(start, old_range.start):
             aligned[place + shift] = old[place]
-        if len(old_range) == len(new_range):
-            for was, now in zip(old_range, new_range, strict=True):
-                aligned[now] = _into(old[was], new[now], effort)
+        for was, now in _pairs(old, old_range, new, new_range, effort):
+            aligned[now] = _into(old[was], new[now], effort)
         start, shift = old_range.stop, new_range.stop - old_range.stop
     return aligned
+
+
+def _pairs(
+    old: list[Any], old_range: range, new: list[Any], new_range: range, effort: three_way.Effort
+) -> list[tuple[int, int]]:
+    """Pair old elements with the new ones that they became: those with the most parts alike.
+
+    If none are alike, and there are as many, they are paired in order. An old element without a pair was removed.
+    """
+    if len(old_range) == len(new_range) == 1:
+        return [(old_range.start, new_range.start)]
+    if not effort.covers(_STEPS_OF_A_PART * len(old_range) * sum(_size(new[now]) for now in new_range)):
+        return []
+    paired = _pairs_alike(old, old_range, new, new_range)
+    is_all_edited = not paired and len(old_range) == len(new_range)
+    return list(zip(old_range, new_range, strict=True)) if is_all_edited else list(paired.items())
+
+
+def _pairs_alike(old: list[Any], old_range: range, new: list[Any], new_range: range) -> dict[int, int]:
+    """Pair elements that have parts in common, those with the most of them first."""
+    scores = [(_parts_alike(old[was], new[now]), was, now) for was in old_range for now in new_range]
+    paired: dict[int, int] = {}
+    taken: set[int] = set()
+    for score, was, now in sorted(scores, key=lambda found: (-found[0], found[1:])):
+        if score and was not in paired and now not in taken:
+            paired[was] = now
+            taken.add(now)
+    return paired
+
+
+def _size(value: Any) -> int:
+    return 1 + len(value) if isinstance(value, (dict, list)) else 1
+
+
+def _parts_alike(one: Any, other: Any) -> int:
+    """Count the parts that two dicts, or the first ones that two lists, have in common."""
+    if _are_all(dict, one, other):
+        return sum(one[name] == other[name] for name in one.keys() & other.keys())
+    if _are_all(list, one, other):
+        return len(three_way.common_beginning(one, other))
+    return 0
 
 
 def _take_over_history(

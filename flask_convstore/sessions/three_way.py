@@ -8,7 +8,8 @@
 | dict                        | changed one key                     | the merge of its values                             |
 | list of distinct names      | added or removed some, as in a set  | both changes, each name once                        |
 | list                        | added elements                      | both: theirs, then ours                             |
-| list                        | removed elements, the oldest say    | without any of them                                 |
+| list                        | removed different elements          | without any of them                                 |
+| list                        | dropped its oldest, and added some  | without any of the oldest                           |
 | list                        | changed one element                 | the merge of its values                             |
 | record: texts, numbers and  | changed it, or made it              | the merge of the values at each place               |
 | lists, at fixed places      |                                     |                                                     |
@@ -20,6 +21,9 @@
 | element of a list           | one changed it, one removed it      | collision: the changed one                          |
 | anything                    | changed its type                    | collision: ours                                     |
 | list                        | both replaced all elements          | collision: ours                                     |
+| list                        | removed one element, as two would   | collision: without it, though both may have used it |
+|                             | that take a task from a queue       |                                                     |
+| list of distinct names      | added one name                      | collision: the name once                            |
 
 Tagged JSON merges by its types: a set as the set that it is, a tuple at each place, a dict by its keys, and a time like one
 that is a text. Any other tag is one value, which collides as a whole.
@@ -31,6 +35,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -101,11 +106,12 @@ class _Merge:
     def __init__(self, collisions: list[str], effort: Effort) -> None:
         self._collisions = collisions
         self._effort = effort
+        self._compared: dict[tuple[int, int], bool] = {}
 
     def of(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
-        if _same(ours, base):
+        if self._same(ours, base):
             return theirs
-        if _same(theirs, base):
+        if self._same(theirs, base):
             return ours
         kind = _kind(ours)
         if kind is None or kind != _kind(theirs):
@@ -118,7 +124,7 @@ class _Merge:
 
     def _others(self, ours: Any, theirs: Any, path: str) -> Any:
         """Merge what has no parts, or not the same type."""
-        if _same(ours, theirs):
+        if self._same(ours, theirs):
             return ours
         later = _later_time(ours, theirs)
         return self._collided(ours, path) if later is None else later
@@ -171,12 +177,73 @@ class _Merge:
 
     def _elements(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         if not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs))):
+            self._collisions += [path] * _is_added_twice(base, ours, theirs)
+            self._tell_taken_twice(base, _positions(base, ours), _positions(base, theirs), (ours, theirs), path)
             return _sets(base, ours, theirs)
-        our_edit, their_edit = _edit(base, ours, self._effort), _edit(base, theirs, self._effort)
+        our_edit, their_edit = self._edit(base, ours), self._edit(base, theirs)
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
             return ours
+        added = our_edit.added(), their_edit.added()
+        self._tell_taken_twice(base, our_edit.removed(), their_edit.removed(), added, path)
         return self._edited(base, our_edit, their_edit, path)
+
+    def _edit(self, base: list[Any], changed: list[Any]) -> _Edit | None:
+        """Find the way from *base* to *changed*. None if aligning them takes too many steps."""
+        found = self._places(base, changed)
+        if found is None:
+            return None
+        replaced: dict[int, Any] = {}
+        inserted: dict[int, list[Any]] = {}
+        for old, new in found:
+            paired = min(len(old), len(new))
+            replaced.update((index, MISSING) for index in old)
+            replaced.update(zip(old, changed[new.start : new.stop], strict=False))
+            if len(new) > paired:
+                inserted[old.stop] = changed[new.start + paired : new.stop]
+        is_rewrite = bool(changed) and len(base) > 1 and len(replaced) == len(base)
+        return _Edit(replaced, inserted, is_rewrite)
+
+    def _places(self, base: list[Any], changed: list[Any]) -> list[tuple[range, range]] | None:
+        """Find the places that differ. Elements are only written out where several have to be aligned."""
+        start = _length_alike(base, changed, self._same)
+        end = _length_alike(base[start:][::-1], changed[start:][::-1], self._same)
+        old, new = range(start, len(base) - end), range(start, len(changed) - end)
+        if not old or not new or len(old) == len(new) == 1:
+            return [(old, new)]
+        old_texts = [text_of(base[index]) for index in old]
+        found = differences(old_texts, [text_of(changed[index]) for index in new], self._effort)
+        return found and [(_shifted(one, start), _shifted(other, start)) for one, other in found]
+
+    def _same(self, one: Any, other: Any) -> bool:
+        """Compare two values, each pair of parts once: 1, 1.0 and True differ."""
+        if one is other:
+            return True
+        if type(one) is not type(other) or one is MISSING:
+            return False
+        if not isinstance(one, (dict, list)):
+            return repr(one) == repr(other) if isinstance(one, float) else bool(one == other)
+        pair = id(one), id(other)
+        if pair not in self._compared:
+            self._compared[pair] = self._are_parts_same(one, other)
+        return self._compared[pair]
+
+    def _are_parts_same(self, one: Any, other: Any) -> bool:
+        if isinstance(one, dict):
+            return one.keys() == other.keys() and all(self._same(part, other[name]) for name, part in one.items())
+        return len(one) == len(other) and all(map(self._same, one, other))
+
+    def _tell_taken_twice(
+        self, base: list[Any], ours: set[int], theirs: set[int], added: Sequence[list[Any]], path: str
+    ) -> None:
+        """Tell of elements that both have removed, unless both have dropped the oldest of a list that grows."""
+        both = ours & theirs
+        if not both:
+            return
+        known = {text_of(part) for part in base}
+        grows = _is_of_messages(path) or all(any(text_of(part) not in known for part in parts) for parts in added)
+        if not (grows and all(_are_oldest(gone, len(base)) for gone in (ours, theirs))):
+            self._collisions.append(f"{path}[{min(both)}]")
 
     def _records(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         places = zip(base, ours, theirs, strict=True)
@@ -196,7 +263,7 @@ class _Merge:
         return merged
 
     def _element(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
-        if ours is MISSING and not _same(theirs, base):
+        if ours is MISSING and not self._same(theirs, base):
             # Their new element may stand in the place of the removed one by chance: nothing that was added is lost.
             return theirs if theirs is MISSING else self._collided(theirs, path)
         return self.of(base, ours, theirs, path)
@@ -237,22 +304,14 @@ class _Edit(NamedTuple):
     inserted: dict[int, list[Any]]
     is_rewrite: bool
 
+    def removed(self) -> set[int]:
+        """Find the places of removed elements."""
+        return {index for index, part in self.replaced.items() if part is MISSING}
 
-def _edit(base: list[Any], changed: list[Any], effort: Effort) -> _Edit | None:
-    """Find the way from *base* to *changed*. None if aligning them takes too many steps."""
-    found = differences([text_of(part) for part in base], [text_of(part) for part in changed], effort)
-    if found is None:
-        return None
-    replaced: dict[int, Any] = {}
-    inserted: dict[int, list[Any]] = {}
-    for old, new in found:
-        paired = min(len(old), len(new))
-        replaced.update((index, MISSING) for index in old)
-        replaced.update(zip(old, changed[new.start : new.stop], strict=False))
-        if len(new) > paired:
-            inserted[old.stop] = changed[new.start + paired : new.stop]
-    is_rewrite = bool(changed) and len(base) > 1 and len(replaced) == len(base)
-    return _Edit(replaced, inserted, is_rewrite)
+    def added(self) -> list[Any]:
+        """List the new elements."""
+        replacing = [part for part in self.replaced.values() if part is not MISSING]
+        return replacing + [part for parts in self.inserted.values() for part in parts]
 
 
 def differences(before: Sequence[Any], after: Sequence[Any], effort: Effort) -> list[tuple[range, range]] | None:
@@ -285,6 +344,22 @@ def _sets(base: list[Any], ours: list[Any], theirs: list[Any], name_of: Callable
     return kept + [part for part in ours if (name := name_of(part)) not in in_base and name not in in_theirs]
 
 
+def _is_added_twice(base: list[str], ours: list[str], theirs: list[str]) -> bool:
+    return not set(base).issuperset(set(ours) & set(theirs))
+
+
+def _positions(base: list[str], changed: list[str]) -> set[int]:
+    """Find the places of names that are not there any more."""
+    left = set(changed)
+    return {index for index, text in enumerate(base) if text not in left}
+
+
+def _are_oldest(indexes: set[int], length: int) -> bool:
+    """Tell the places of the oldest elements. A first one may stay, as a system prompt does."""
+    first, last = min(indexes), max(indexes)
+    return last - first == len(indexes) - 1 and (first == 0 or (first == 1 and last < length - 1))
+
+
 def _place_of(path: str, name: str) -> str:
     """Make the path of a dict's part. Its length is bounded, since one path is made for each part."""
     if len(path) > _LONGEST_PATH:
@@ -293,10 +368,14 @@ def _place_of(path: str, name: str) -> str:
     return f"{place[:_LONGEST_PATH]}…" if len(place) > _LONGEST_PATH or len(name) > _LONGEST_PATH else place
 
 
-def _length_alike(one: Sequence[Any], other: Sequence[Any]) -> int:
+def _length_alike(one: Sequence[Any], other: Sequence[Any], is_same: Callable[[Any, Any], bool] = operator.eq) -> int:
     """Count the elements with which both lists begin."""
     shorter = min(len(one), len(other))
-    return next((index for index in range(shorter) if one[index] != other[index]), shorter)
+    return next((index for index in range(shorter) if not is_same(one[index], other[index])), shorter)
+
+
+def _shifted(places: range, steps: int) -> range:
+    return range(places.start + steps, places.stop + steps)
 
 
 def common_beginning(one: list[Any], other: list[Any]) -> list[Any]:
@@ -307,12 +386,6 @@ def common_beginning(one: list[Any], other: list[Any]) -> list[Any]:
 def text_of(value: Any) -> str:
     """Write a value so that equal values, and only these, have equal texts: 1, 1.0 and True differ."""
     return json.dumps(value, sort_keys=True)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if one is MISSING or other is MISSING:
-        return one is other
-    return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
 _SEQUENCES = (list, tuple, set, frozenset)

@@ -84,7 +84,7 @@ def test_overlapping_requests_lose_nothing(server: Server, shape: str) -> None:
     assert statuses == [200] * (THREADS * REQUESTS)
     with app.app_context():
         assert count(sessions["s"]) == THREADS * REQUESTS
-    assert "changes_overwritten" not in [name for name, _ in told]
+    assert "changes-overwritten" not in [name for name, _ in told]
 
 
 def test_the_same_shapes_on_a_dict() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -310,3 +312,60 @@ def answer(site: Service) -> None:
     with site.app.app_context():
         session = site.convstore.sessions.wait("s", until=lambda session: session.get("asked"), timeout=10)
         session["approved"] = "yes"
+
+
+BOTH: dict[str, tuple[Any, Any, Any, Any]] = {
+    "a list": ({"f": [1]}, lambda s: s["f"].append(2), lambda s: s["f"].append(3), [1, 3, 2]),
+    "a dict": ({"f": {}}, lambda s: s["f"].update(a=1), lambda s: s["f"].update(b=2), {"b": 2, "a": 1}),
+    "a counter": ({"f": 1}, lambda s: s.update(f=2), lambda s: s.update(f=2), 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("conflict", ["merge", "raise"])
+def test_a_refresh_shows_a_field_that_both_have_changed_as_a_write_gives_it(url: str, kind: str, conflict: str) -> None:
+    """On a dict both changes are seen at once. Where each such field is an error, the own change stays until the write."""
+    site = Service(url, CONFLICT=conflict)
+    content, mine, theirs, merged = BOTH[kind]
+    on_dict = copy.deepcopy(content)
+    mine(on_dict), theirs(on_dict)
+    with site.app.app_context():
+        site.convstore.sessions["s"] = content
+
+    def view() -> str:
+        session = site.convstore.sessions["s"]
+        held = session["f"]
+        mine(session)
+        in_thread(lambda: change_in_context(site, theirs))
+        refreshed = site.convstore.sessions.refresh("s")
+        assert refreshed is session
+        if kind != "a counter":
+            assert refreshed["f"] is held
+            assert (sorted(map(str, held)) == sorted(map(str, on_dict["f"]))) is (conflict == "merge")
+        return str(refreshed["f"])
+
+    site.app.add_url_rule("/view", "view", view)
+    response = site.app.test_client().get("/view")
+    if conflict == "raise":
+        assert response.status_code == 409
+    else:
+        assert ast.literal_eval(response.text) == merged
+        assert stored(site)["f"] == merged
+
+
+def change_in_context(site: Service, change: Callable[[Any], Any]) -> None:
+    with site.app.app_context():
+        change(site.convstore.sessions["s"])
+
+
+def test_a_refresh_leaves_a_collision_to_the_write_which_tells_it(site: Service) -> None:
+    def view() -> None:
+        session = site.convstore.sessions["s"]
+        session["color"] = "mine"
+        in_thread(lambda: change_alone(site, color="theirs"))
+        assert site.convstore.sessions.refresh("s")["color"] == "mine"
+
+    with heard(signals.changes_overwritten, site.app) as told:
+        request(site, view)
+    assert [facts["fields"] for facts in told] == [("color",)]
+    assert stored(site)["color"] == "mine"

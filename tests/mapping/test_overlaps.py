@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from flask_convstore import ANY, StoreUnavailable
+from flask_convstore.domain.commands import FieldChange, Merge
+from flask_convstore.operations import merging
 
 from ..service import Service
 from ..telemetry.test_signals import heard
@@ -238,6 +243,34 @@ def test_nothing_is_lost_without_a_word(service: Service, case: str) -> None:
     assert lost(kept([Answer(200, on_dict)]), kept([Answer(200, stored)]), places) == []
 
 
+TAKEN: dict[str, tuple[Any, Change, list[str]]] = {
+    "the oldest task": ({"queue": THREE}, lambda s: s["queue"].pop(0), ["queue[0]"]),
+    "the oldest task of names": ({"queue": ["a", "b"]}, lambda s: s["queue"].pop(0), ["queue[0]"]),
+    "the newest card": ({"deck": [1, 2, 3]}, lambda s: s["deck"].pop(), ["deck[2]"]),
+    "a name that is added": ({"votes": []}, lambda s: s["votes"].append("ok"), ["votes"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_both_took_or_added_is_told(service: Service, case: str) -> None:
+    """On a dict each request gets another task, and a list has a name twice."""
+    content, change, places = TAKEN[case]
+    on_dict, stored, told = played(service, content, does(change), does(change))
+    assert on_dict != stored
+    assert told == places
+
+
+@pytest.mark.parametrize("key", ["messages", "log", "history"])
+def test_two_that_trim_a_list_which_grows_do_not_collide(service: Service, key: str) -> None:
+    def change(session: Any) -> None:
+        session[key].append({"by": "append"})
+        session[key][:] = session[key][-3:]
+
+    on_dict, stored, told = played(service, {key: THREE}, does(change), does(change))
+    assert on_dict[key][-2:] == stored[key][-2:] == [{"by": "append"}] * 2
+    assert not told
+
+
 def test_a_key_gets_another_name_while_its_value_grows(service: Service) -> None:
     """On a dict the value grows under its new name. Here the old name comes back with the growth, which is told."""
     renames = does(lambda s: s.update(b=s.pop("a")))
@@ -254,3 +287,35 @@ def test_a_record_that_two_begin_is_a_conflict_where_the_settings_want_one(url: 
     assert "changes-lost" in [name for name, _ in told]
     with service.app.app_context():
         assert service.convstore.get_session("s") == ["model", [{"by": "append"}], 1]
+
+
+@pytest.mark.parametrize("door", ["the mapping", "save_session"])
+def test_a_write_that_others_are_always_faster_than_ends_with_the_budget(
+    service: Service, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    """Each look at the clock takes a second of the five."""
+    seconds = itertools.count()
+    monkeypatch.setattr(merging, "monotonic", lambda: next(seconds))
+    store: Any = service.app.extensions["convstore"]["convstore"].backend.store
+    apply, tries = store.apply, []
+
+    def overtaken(command: Any) -> Any:
+        tries.append(command)
+        found = store.load("s", ANY, None)
+        field = FieldChange("n", found.fields["n"], str(len(tries)).encode())
+        apply(Merge(session_id="s", owner=ANY, created_at_ms=found.created_at_ms, fields=(field,)))
+        return apply(command)
+
+    with service.app.app_context():
+        service.convstore.sessions["s"] = {"n": 0}
+    with service.app.app_context():
+        session: Any = service.convstore.get_session("s") if door == "save_session" else service.convstore.sessions["s"]
+        session["n"] += 1
+        monkeypatch.setattr(store, "apply", overtaken)
+        with pytest.raises(StoreUnavailable, match="other writers were faster for 5 s") as raised:
+            service.convstore.save_session(
+                "s", session
+            ) if door == "save_session" else service.convstore.sessions.flush()
+        monkeypatch.undo()
+    assert raised.value.written is False
+    assert len(tries) == 5

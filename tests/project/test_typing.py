@@ -1,17 +1,21 @@
-"""The types of the public surface: the Python code of pages passes mypy --strict as a user's program.
+"""The types of the public surface: the Python code of pages passes mypy --strict and pyright as a user's program.
 
-Readers write functions without annotations, as the pages do, so that only the bodies are checked. pyright is not tried:
-run it by hand over ``python -m tests.project.test_typing FOLDER``, which writes the programs to a folder.
+Readers write functions without annotations, as the pages do, so that only the bodies are checked.
+``python -m tests.project.test_typing FOLDER`` writes the programs to a folder.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +57,15 @@ def names_in(code: str) -> tuple[set[str], set[str]]:
     return read, bound
 
 
+def imports_in(code: str) -> Iterator[tuple[str, str]]:
+    """List the imports of *code*: the name that each one binds, and the line for it."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                one = ast.Import([alias]) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, [alias], 0)
+                yield alias.asname or alias.name.partition(".")[0], ast.unparse(one)
+
+
 def program_of(chain: list[Block]) -> str:
     """Put the blocks together with the imports and definitions that they rely on.
 
@@ -60,12 +73,16 @@ def program_of(chain: list[Block]) -> str:
     """
     code = "\n".join(block.code for block in chain)
     read, bound = names_in(code)
-    given = {name for block in chain for name in names_in(block.notes.get("given", ""))[1]}
+    notes = [block.notes.get("given", "") for block in chain]
+    given = {name for note in notes for name in names_in(note)[1]}
+    imports = dict(pair for note in notes for pair in imports_in(note))
     missing = read - bound - set(dir(builtins))
     beginning = ["from typing import Any"]
     definitions = []
     for name in sorted(missing | {"Flask", "ConversationStore"}):
-        if name in given and name not in FLASK:
+        if name in imports:
+            beginning.append(imports[name])
+        elif name in given and name not in FLASK:
             definitions.append(f"{name}: Any = ...")
         elif name in BEFORE:
             definitions.append(BEFORE[name])
@@ -77,6 +94,13 @@ def program_of(chain: list[Block]) -> str:
             raise AssertionError(f"{chain[0]}: nothing is known of {name!r}")
     return "\n".join([*beginning, "", *definitions, "", code])
 
+
+REVEALING = """
+from flask import Flask
+from flask_convstore import ConversationStore, save_session
+
+convstore = ConversationStore(Flask("user"))
+"""
 
 REVEALED = """
 from dataclasses import dataclass
@@ -131,6 +155,34 @@ def checked(programs: list[Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def checked_by_pyright(folder: Path) -> list[dict[str, Any]]:
+    """Run pyright over the programs in *folder*. It brings itself and node as wheels, and fetches nothing."""
+    (folder / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)]}), "utf-8")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", "-p", str(folder)]
+    quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}  # without a look at the registry for a newer version
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | quiet)
+    assert found.stdout.startswith("{"), found.stdout + found.stderr
+    told: list[dict[str, Any]] = json.loads(found.stdout)["generalDiagnostics"]
+    return told
+
+
+@pytest.mark.slow
+def test_the_code_of_pages_passes_pyright_as_a_user_s_program(tmp_path: Path) -> None:
+    programs = write_programs(tmp_path)
+    assert len(programs) > 10
+    errors = [told for told in checked_by_pyright(tmp_path) if told["severity"] == "error"]
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_pyright_finds_the_library_and_its_types(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(f"{REVEALING}{REVEALED}convstore.no_such_method()\n", "utf-8")
+    told = checked_by_pyright(tmp_path)
+    assert [one["rule"] for one in told if one["severity"] == "error"] == ["reportAttributeAccessIssue"]
+    shown = [re.findall(r' is "(.*)"', one["message"])[0] for one in told if one["severity"] == "information"]
+    assert shown == re.findall(r"  # (.*)", REVEALED)
+
+
 @pytest.mark.slow
 def test_the_code_of_pages_passes_mypy_strict_as_a_user_s_program(tmp_path: Path) -> None:
     found = checked(write_programs(tmp_path))
@@ -140,8 +192,7 @@ def test_the_code_of_pages_passes_mypy_strict_as_a_user_s_program(tmp_path: Path
 @pytest.mark.slow
 def test_the_types_that_a_user_sees(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    beginning = "from flask import Flask\nfrom flask_convstore import ConversationStore, save_session\n"
-    program.write_text(f"{beginning}convstore = ConversationStore(Flask('user'))\n{REVEALED}", "utf-8")
+    program.write_text(f"{REVEALING}{REVEALED}", "utf-8")
     shown = re.findall(r'Revealed type is "(.*)"', checked([program]).stdout)
     assert [re.sub(r"[\w.]+\.(\w+)", r"\1", one) for one in shown] == re.findall(r"  # (.*)", REVEALED)
 

@@ -319,3 +319,30 @@ def test_fields_that_were_added_and_removed_in_a_copy_are_no_change_any_more() -
     assert unlike.snapshot.fields == {"old": b"1", "kept": b"1"}, (
         "what differs is still compared with what it was before"
     )
+
+
+EDITED: dict[str, tuple[list[Any], list[Any], int, int | None]] = {
+    "behind a removed one": ([{"id": 1}, {"id": 2, "tags": []}], [{"id": 2, "tags": ["x"]}], 1, 0),
+    "before a removed one": ([{"id": 1, "tags": []}, {"id": 2}], [{"id": 1, "tags": ["x"]}], 0, 0),
+    "between a removed and a new one": (
+        [{"id": 1, "tags": []}, {"id": 2, "tags": [1]}], [{"id": 2, "tags": ["x"]}, {"id": 3, "tags": ["y"]}], 1, 0
+    ),
+    "and the others too": (
+        [{"id": 1, "tags": []}, {"id": 2, "tags": [1]}], [{"id": 1, "tags": ["x"]}, {"id": 2, "tags": ["y"]}], 1, 1
+    ),
+    "beside a new one": ([{"id": 1, "tags": []}], [{"id": 0}, {"id": 1, "tags": ["x"]}], 0, 1),
+    "in a list": ([["a", 1], ["b", 1]], [["b", 1, 2]], 1, 0),
+    "removed": ([{"id": 1, "tags": []}, {"id": 2, "tags": []}], [{"id": 2, "tags": ["x"]}], 0, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EDITED)
+@pytest.mark.parametrize("key", ["items", "history"])
+def test_an_edited_element_stays_the_same_object_beside_others_that_come_and_go(case: str, key: str) -> None:
+    """A thread that holds it goes on with the right one."""
+    old, new, was, now = EDITED[case]
+    value = {key: copy.deepcopy(old)}
+    held = value[key][was]
+    assert World({key: old}, {key: new}).taken_over(value) is None
+    assert value[key] == new
+    assert [index for index, part in enumerate(value[key]) if part is held] == ([] if now is None else [now])

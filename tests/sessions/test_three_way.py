@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import itertools
 import json
 import time
 import uuid
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_convstore.domain import json_text, value_types
+from flask_convstore.sessions import three_way
 from flask_convstore.sessions.three_way import MISSING, Effort, merge
 
 from ..domain.test_value_types import VALUES
@@ -51,11 +53,18 @@ CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "both dropped the oldest": ([1, 2, 3], [2, 3, 4], [3, 5], [3, 5, 4]),
     "removed from the middle": ([1, 2, 3], [1, 3], [1, 2, 3, 4], [1, 3, 4]),
     "inserted at the beginning": ([1, 2], [0, 1, 2], [1, 2, 3], [0, 1, 2, 3]),
+    "both dropped the oldest of a log": ({"log": [1, 2]}, {"log": [2, 3]}, {"log": [2, 4]}, {"log": [2, 4, 3]}),
+    "both dropped the oldest message": ({"messages": [HI, YO]}, {"messages": [YO]}, {"messages": [YO]}, {"messages": [YO]}),
+    "both dropped the oldest behind a prompt": (
+        {"messages": [SYSTEM, HI, YO]}, {"messages": [SYSTEM, YO, 1]}, {"messages": [SYSTEM, YO, 2]},
+        {"messages": [SYSTEM, YO, 2, 1]},
+    ),
+    "both removed another name": (["a", "b", "c"], ["a", "b"], ["b", "c"], ["b"]),
     "cleared and appended": ([HI, HI], [], [HI, HI, YO], [YO]),
     "a record with a changed first element": (["t1", HI], ["t2", HI, 1], ["t1", HI, 2], ["t2", HI, 2, 1]),
     "an element that both changed": ([{"a": 1, "b": 1}], [{"a": 2, "b": 1}], [{"a": 1, "b": 2}], [{"a": 2, "b": 2}]),
     "counters in a list": ([0, 0], [1, 0], [1, 1], [2, 1]),
-    "names as a set": (["ada"], ["ada", "bob"], ["ada", "eve", "bob"], ["ada", "eve", "bob"]),
+    "names as a set": (["ada"], ["ada", "bob"], ["ada", "eve"], ["ada", "eve", "bob"]),
     "a name removed from a set": (["ada", "bob"], ["bob"], ["ada", "bob", "eve"], ["bob", "eve"]),
     "users > conversations > messages": (
         {"ada": {"c1": [HI]}},
@@ -159,6 +168,15 @@ COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {
     "a sum that is infinite": ({"n": 0.0}, {"n": 1e308}, {"n": 1.5e308}, {"n": 1e308}, ["n"]),
     "an element": ([{"t": "x"}], [{"t": "y"}], [{"t": "z"}], [{"t": "y"}], ["[0].t"]),
     "lists that both replaced": ({"a": [1, 2, 3]}, {"a": [7, 8, 9]}, {"a": [4, 5, 6]}, {"a": [7, 8, 9]}, ["a"]),
+    "a task that both took": ({"q": [HI, YO]}, {"q": [YO]}, {"q": [YO]}, {"q": [YO]}, ["q[0]"]),
+    "the newest message that both took back": (
+        {"messages": [HI, YO]}, {"messages": [HI]}, {"messages": [HI]}, {"messages": [HI]}, ["messages[1]"]
+    ),
+    "a name that both took": (
+        {"deck": ["a", "b", "c"]}, {"deck": ["a"]}, {"deck": ["a", "b"]}, {"deck": ["a"]}, ["deck[2]"]
+    ),
+    "a name that both added": ({"votes": []}, {"votes": ["ok"]}, {"votes": ["ok"]}, {"votes": ["ok"]}, ["votes"]),
+    "a queue that both turned": ({"q": [1, 2, 3]}, {"q": [2, 3, 1]}, {"q": [2, 3, 1]}, {"q": [2, 3, 1, 1]}, ["q[0]"]),
     "a time with a zone and one without": (
         {"t": ""}, {"t": "2026-01-01T00:00:00"}, {"t": "2026-01-01T00:00:00Z"}, {"t": "2026-01-01T00:00:00"}, ["t"]
     ),
@@ -170,7 +188,7 @@ def test_the_last_one_wins_a_collision_which_is_told(case: str) -> None:
     base, ours, theirs, merged, paths = COLLISIONS[case]
     found = merge(base, ours, theirs)
     assert (found.value, list(found.collisions)) == (merged, paths)
-    assert found.value is not theirs
+    assert found.value is not theirs or found.value == ours
 
 
 JSON = st.recursive(
@@ -269,4 +287,37 @@ def test_the_merges_of_one_write_share_their_effort() -> None:
     ours, theirs = [*reversed(base), "ours"], [*base[450:], *base[:450], "theirs"]
     effort = Effort()
     found = [merge(base, ours, theirs, "f", effort).collisions for _ in range(8)]
-    assert (found[0], found[-1]) == (("f[450]",), ("f",))
+    assert (found[0], found[-1]) == (("f[451]", "f[450]"), ("f",))
+
+
+@pytest.mark.parametrize("kind", ["dicts", "lists"])
+def test_a_merge_looks_at_each_part_once_however_deep_it_lies(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The same change under 90 levels costs the levels more than under 10, and not the content once for each level."""
+    compare = three_way._Merge._same
+    counts: list[int] = []
+
+    def deep(value: Any, levels: int) -> Any:
+        for _ in range(levels):
+            value = {"d": value} if kind == "dicts" else [value]
+        return value
+
+    def counted(self: Any, one: Any, other: Any) -> bool:
+        counts[-1] += 1
+        return compare(self, one, other)
+
+    def written(value: Any) -> str:
+        raise AssertionError("one changed element needs no aligning")
+
+    monkeypatch.setattr(three_way._Merge, "_same", counted)
+    monkeypatch.setattr(three_way, "text_of", written)
+    for levels in (10, 90):
+        counts.append(0)
+        base, ours, theirs = (deep({"m": ["x"] * 1000, "n": n}, levels) for n in (0, 1, 2))
+        assert merge(base, ours, theirs).value == deep({"m": ["x"] * 1000, "n": 3}, levels)
+    assert counts[1] - counts[0] <= 80 * 10 < counts[0]
+
+
+def test_equal_numbers_of_two_types_are_not_the_same() -> None:
+    for one, other in itertools.permutations([1, 1.0, True], 2):
+        assert merge({"a": [one]}, {"a": [other]}, {"a": [one]}).value["a"][0] is other
+    assert repr(merge([0.0], [-0.0], [0.0]).value) == "[-0.0]"

@@ -1,0 +1,28 @@
+"""Places in the app's code: where a value was loaded, for the log."""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType
+from typing import NamedTuple
+
+_OURS = ("flask_convstore", "collections", "_collections_abc", "contextlib")
+"""Modules whose frames stand between the app's line and the load."""
+
+
+class CodePlace(NamedTuple):
+    """A line of the app. It is written out only when it is told."""
+
+    code: CodeType
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.code.co_filename}:{self.line}"
+
+
+def loading_place() -> CodePlace:
+    """Find the line of the app that is running."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        frame = frame.f_back
+    return CodePlace(frame.f_code, frame.f_lineno)

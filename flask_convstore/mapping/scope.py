@@ -1,0 +1,56 @@
+"""Scopes: blocks with a unit of work of their own, inside a request or an app context."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from .late_writer import late_writer
+from .unit_of_work import Unit
+
+
+class _OpenScope(NamedTuple):
+    """A scope's unit, the unit around it, and the scope around it."""
+
+    unit: Unit
+    around: Unit | None
+    outer: _OpenScope | None
+
+
+_innermost: ContextVar[_OpenScope | None] = ContextVar("flask_convstore_scope", default=None)
+
+
+@contextlib.contextmanager
+def scoped(around: Unit) -> Iterator[None]:
+    """Open a unit for a block. Its changes are written at its end, unless it raises."""
+    unit = Unit(lost=around.lost)
+    before = _innermost.set(_OpenScope(unit, around, _innermost.get()))
+    try:
+        yield
+    except BaseException as error:
+        unit.drop(f"their scope has raised {type(error).__name__}")
+        raise
+    finally:
+        _innermost.reset(before)
+        late_writer.end(unit)
+
+
+def units(around: Unit | None) -> list[Unit]:
+    """List the units of the running code, the innermost first. *around* is the unit of its request or context."""
+    found, scope = [], _innermost.get()
+    while scope and scope.around is around:
+        found.append(scope.unit)
+        scope = scope.outer
+    return found + ([around] if around else [])
+
+
+def leave_all() -> list[Unit]:
+    """Leave all scopes, in a forked child. Returns their units."""
+    found, scope = [], _innermost.get()
+    while scope:
+        found.append(scope.unit)
+        scope = scope.outer
+    _innermost.set(None)
+    return found
