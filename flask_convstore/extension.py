@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import redis
@@ -169,7 +169,7 @@ class ConversationStore(Conversations):
         default: Callable[[], Any] | None = None,
         dump: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[Any]: ...
 
@@ -182,7 +182,7 @@ class ConversationStore(Conversations):
         default: Callable[[], _V] | None = None,
         dump: Callable[[_V], Any] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[_V]: ...
 
@@ -195,7 +195,7 @@ class ConversationStore(Conversations):
         dump: Callable[[_V], Any],
         default: Callable[[], _V] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[_V]: ...
 
@@ -208,7 +208,7 @@ class ConversationStore(Conversations):
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[Any]: ...
 
@@ -220,7 +220,7 @@ class ConversationStore(Conversations):
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[Any]:
         """Make another mapping, with keys of its own. The same name is the same mapping. May be called before ``init_app``.
@@ -232,7 +232,8 @@ class ConversationStore(Conversations):
                 tuple, plain class, or an annotation such as ``list[Message]``. Or a function that makes a value from JSON.
             dump: Makes JSON of a value: a dict, a list, or any other JSON value. Needed if *load* is a function.
             ttl: Seconds that its values live from each interaction. None: as sessions do.
-            history_key: The key of a dict, from *dump* too, that holds messages. Only new messages are written.
+            history_key: Keys of a dict, from *dump* too: the first one that holds a list is its history, of which only new
+                messages are written. None takes ``CONVSTORE_HISTORY_KEY``.
             conflict: Answer to two changes of one field, ``merge`` or ``raise``. None takes ``CONVSTORE_CONFLICT``.
         """
         namespace = self._namespaces.of_mapping(name, ttl=ttl, history_key=history_key, conflict=conflict)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..config import YEARS, Settings
+from ..config import YEARS, Settings, history_keys
 from ..domain.validation import check_lifetime
 from ..errors import InvalidInput
 from ..operations.access import Backend
@@ -50,7 +50,7 @@ class Namespaces:
         name: str,
         *,
         ttl: float | None,
-        history_key: str | None,
+        history_key: str | Sequence[str] | None,
         conflict: Literal["merge", "raise"] | None,
     ) -> Namespace:
         """Find or make the namespace of a mapping, with options that must not change.
@@ -65,8 +65,9 @@ class Namespaces:
             check_lifetime(ttl, YEARS)
         if conflict not in (None, "merge", "raise"):
             raise InvalidInput(f"must be 'merge' or 'raise', not {conflict!r}", "conflict")
-        self._check_options(name, {"ttl": ttl, "history_key": history_key, "conflict": conflict})
-        options = {"ttl": ttl, "ttl_complete": ttl, "history_key": history_key, "conflict": conflict}
+        keys = None if history_key is None else history_keys(history_key)
+        self._check_options(name, {"ttl": ttl, "history_key": keys, "conflict": conflict})
+        options = {"ttl": ttl, "ttl_complete": ttl, "history_key": keys, "conflict": conflict}
         changed = {setting: value for setting, value in options.items() if value is not None}
         return self._named(f"map:{name}", lambda settings: {"prefix": f"{settings.prefix}map:{name}:", **changed})
 

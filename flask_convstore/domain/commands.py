@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from ..errors import InvalidInput
 from .messages import Usage
-from .types import Alias, Owner, Role, Scope, Shape, as_value
+from .shapes import Shape
+from .types import Alias, Owner, Role, Scope, as_value
 from .validation import name_problem
 
 

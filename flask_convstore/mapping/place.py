@@ -24,12 +24,12 @@ class Place:
         identity: Tells places apart in one unit of work.
     """
 
-    __slots__ = ("access", "converter", "history_key", "identity", "origin", "session_id")
+    __slots__ = ("access", "converter", "first_key", "identity", "origin", "session_id")
 
     def __init__(self, access: Access, converter: Converter | None, session_id: str) -> None:
         self.access = access
         self.converter = converter
         self.session_id = session_id
         self.identity: Identity = (access.store, access.owner, session_id, converter and converter.source)
-        self.history_key = access.settings.history_key
+        self.first_key = access.limits.history_key
         self.origin = access.backend.origin

@@ -249,7 +249,7 @@ class TrackedValue:
     def _take_over(self, snapshot: Snapshot, before: Baseline, command: Any, receipt: Receipt | None) -> None:
         """Bring the value, whose baseline is *before*, up to *snapshot*, which *command* has left."""
         place, limits = self.place, self.place.access.limits
-        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.first_key)
         self._refreshed = base
         if receipt and isinstance(command, Merge) and not command.creates:
             before = merge.with_written(self.value, before, command, receipt, limits)
@@ -277,7 +277,7 @@ class TrackedValue:
         if snapshot is None:
             return
         self._base = base_read(snapshot, place.origin)
-        content = content_of(snapshot, place.history_key)
+        content = content_of(snapshot, place.first_key)
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
             return
@@ -307,7 +307,7 @@ class TrackedValue:
         base = base_of(session)
         is_same_session = base.snapshot.created_at_ms == self._base.snapshot.created_at_ms
         if is_same_session and base.snapshot.version < self._refreshed.snapshot.version:
-            content = content_of_base(self._base, self.place.history_key)
+            content = content_of_base(self._base, self.place.first_key)
             if isinstance(content, dict if isinstance(session, dict) else list):
                 limits = self.place.access.limits
                 self._base = merge.take_over(session, base, self._base, content, limits, held=self.value)
@@ -387,7 +387,7 @@ class TrackedValue:
         if snapshot is None:
             self._lose()
             return
-        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.first_key)
         self._given = self._given or self._texts(self.value)
         if not place.converter and _are_alike(self.value, content):
             ours = _our_part(base, self._given, attempt, first_seq or 0)
@@ -418,7 +418,9 @@ class TrackedValue:
             raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}. Nothing was written.") from error
 
     def _texts(self, value: Any) -> Texts:
-        return content.texts(self._content(value), self.place.access.limits)
+        base = self.known()
+        stored = base.snapshot if base else None
+        return content.texts(self._content(value), self.place.access.limits, stored=stored)
 
     def _session(self) -> Session | ListSession | None:
         """Find the value's own session, if it belongs to this place."""

@@ -65,10 +65,15 @@ class Backend:
 
     @cached_property
     def limits(self) -> ContentLimits:
-        """The limits of content, and the key of the history."""
+        """The limits of content, and the keys of the history."""
         settings = self.settings
+        first_key, *other_keys = settings.history_key
         return ContentLimits(
-            settings.history_key, settings.max_message_bytes, settings.max_data_bytes, settings.max_metadata_depth
+            first_key,
+            settings.max_message_bytes,
+            settings.max_data_bytes,
+            settings.max_metadata_depth,
+            tuple(other_keys),
         )
 
 

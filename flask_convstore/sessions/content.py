@@ -6,13 +6,15 @@ The title of a session and the cost of its messages are read from the messages o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.messages import Message, Usage, facts_of, join_element
-from ..domain.types import Shape
+from ..domain.results import Snapshot
+from ..domain.shapes import Shape, full, key_of
 from ..errors import (
     InvalidInput,
     NotSerializable,
@@ -32,12 +34,27 @@ may also hold any other JSON value, as the nameless field of a session."""
 
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
-    """The key of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting."""
+    """The keys of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting.
+
+    Attributes:
+        history_key: The first key. Errors name it.
+        other_keys: The keys that are tried behind it.
+    """
 
     history_key: str
     max_message_bytes: int
     max_data_bytes: int
     max_metadata_depth: int
+    other_keys: tuple[str, ...] = ()
+
+    def naming(self, key: str | None) -> ContentLimits:
+        """The limits for a session whose history has that *key*, which its errors name."""
+        return self if key is None or key == self.history_key else _naming(self, key)
+
+
+@lru_cache(maxsize=100)
+def _naming(limits: ContentLimits, key: str) -> ContentLimits:
+    return replace(limits, history_key=key, other_keys=())
 
 
 Given = tuple[bytes, dict[str, Any]]
@@ -47,11 +64,14 @@ Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 """The shape of a content, the JSON texts of its fields, and its messages. None instead of messages: no history."""
 
 
-def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None) -> Texts:
+def texts(
+    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Snapshot | None = None
+) -> Texts:
     """Convert *content*.
 
     Args:
         known: The texts with which its messages probably begin, since they were loaded.
+        stored: The session as it was loaded. It remembers the key of its history.
 
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
@@ -60,28 +80,41 @@ def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None)
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
         return "value", {"": json_text.encode(content)}, None
-    fields = encoded_fields(
-        {name: value for name, value in list(content.items()) if name != limits.history_key}, limits
-    )
-    if limits.history_key not in content:
+    key = _key_in(content, limits, stored)
+    fields = encoded_fields({name: value for name, value in list(content.items()) if name != key})
+    if key is None:
         return "data", fields, None
-    return "full", fields, _given(content[limits.history_key], limits, known)
+    is_same_key = stored is not None and key_of(stored.shape, limits.history_key) == key
+    shape = stored.shape if stored and is_same_key else full(key)
+    return shape, fields, _given(content[key], limits.naming(key), known)
 
 
-def encoded_fields(data: Mapping[str, Any], limits: ContentLimits, path: str = "") -> dict[str, bytes]:
+def _key_in(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:
+    """Find the key of the history in *content*: that of the session, or the first one that holds a list. None: no history.
+
+    A key that is a data field of the session stays one.
+    """
+    first = limits.history_key
+    fields = stored.fields if stored else ()
+    own = key_of(stored.shape, first) if stored else None
+    for key in (own or first, first, *limits.other_keys):
+        if key in content and key not in fields and isinstance(content[key], (list, tuple)):
+            return key
+    # The value that is no list is refused under the first key.
+    return first if first in content and first not in fields else None
+
+
+def encoded_fields(data: Mapping[str, Any], path: str = "") -> dict[str, bytes]:
     """Encode each field. *path* is the place of *data*, for errors.
 
     Raises:
         NotSerializable: A name is no text, or JSON cannot hold a value.
-        InvalidInput: A field has the name of the history.
     """
     fields = {}
     for name, value in data.items():
         if not isinstance(name, str):
             raise NotSerializable(f"the key {name!r} is no text. Nothing was written.", path)
         place = f"{path}.{name}" if path else name
-        if name == limits.history_key:
-            raise InvalidInput("this is the key of the history, not of a field. Nothing was written.", place)
         json_text.encode(name, path)
         # Of a StrEnum only the value is read back.
         fields[str.__str__(name)] = json_text.encode(value, place)
@@ -94,7 +127,7 @@ def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple
     Raises:
         InvalidInput: They cannot be stored. The error has the place and the reason.
     """
-    fields = tuple(encoded_fields(data, limits, "data").items())
+    fields = tuple(encoded_fields(data, "data").items())
     check_data_size(fields, limits)
     return fields
 

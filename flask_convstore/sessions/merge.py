@@ -6,7 +6,7 @@ still counts as a change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
+from ..domain.shapes import key_of
 from . import diff, three_way
 from .baseline import Baseline
 from .content import ContentLimits, Given, texts
@@ -147,43 +148,58 @@ def take_over(
         assert isinstance(content, list)
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
-    _, fields, given = texts(value, limits)
-    base = base.but(fields=_take_over_fields(value, fields, before, base, content))
-    mine, theirs = value.get(limits.history_key), content.get(limits.history_key)
-    if theirs is not None and limits.history_key in value:
-        shared = isinstance(held, dict) and held.get(limits.history_key) is mine
-        return base if shared else _take_over_history(mine, before, base, theirs, limits)
-    return _take_over_presence(value, given, before, base, theirs, limits)
+    shape, fields, given = texts(value, limits, stored=before.snapshot)
+    was, now, theirs = (
+        key_of(each, limits.history_key) for each in (before.snapshot.shape, shape, base.snapshot.shape)
+    )
+    if now is not None and now == was and theirs not in (None, now):  # only the others have given it another key
+        value[theirs] = value.pop(now)
+        now = theirs
+    base = base.but(fields=_take_over_fields(value, fields, before, base, content, {now, theirs}))
+    if now is None or theirs is None:
+        return _take_over_presence(value, now, given, before, base, theirs, content)
+    shared = isinstance(held, dict) and held.get(theirs) is value[now]
+    return base if shared else _take_over_history(value[now], before, base, content[theirs], limits)
 
 
 def _take_over_presence(
     value: dict[str, Any],
+    now: str | None,
     given: list[Given] | None,
     before: Baseline,
     base: Baseline,
-    theirs: list[Any] | None,
-    limits: ContentLimits,
+    theirs: str | None,
+    content: dict[str, Any],
 ) -> Baseline:
-    """As ``take_over``, for a history that at least one side does not have."""
-    if theirs is None and given is None:
+    """As ``take_over``, for a history that at least one side does not have. *now* is its key here, *theirs* there."""
+    if theirs is None and now is None:
         return base
     if theirs is not None and before.snapshot.shape == "data":
-        value[limits.history_key] = theirs
+        value[theirs] = content[theirs]
         return base
     is_unchanged = given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements)
     if theirs is None and is_unchanged:
-        del value[limits.history_key]
+        del value[str(now)]
         return base
     return _with_history_of(before, base)  # removed here, or removed there and changed here
 
 
 def _take_over_fields(
-    value: dict[str, Any], fields: Mapping[str, bytes], before: Baseline, base: Baseline, content: Mapping[str, Any]
+    value: dict[str, Any],
+    fields: Mapping[str, bytes],
+    before: Baseline,
+    base: Baseline,
+    content: Mapping[str, Any],
+    keys: Collection[str | None],
 ) -> dict[str, bytes]:
-    """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline."""
+    """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline.
+
+    Args:
+        keys: The keys of the history, which are left alone.
+    """
     loaded, stored = before.snapshot.fields, base.snapshot.fields
     known, effort = dict(stored), three_way.Effort()
-    for name in {**loaded, **stored, **fields}:
+    for name in [name for name in {**loaded, **stored, **fields} if name not in keys]:
         was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
         if mine == was != theirs:
             if name in content:
@@ -206,7 +222,7 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
 
 def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, limits: ContentLimits) -> Baseline:
     """Take the writes of *command* into *before*, where *value* has them too, since a copy of it was saved."""
-    _, fields, history = texts(value, limits)
+    _, fields, history = texts(value, limits, stored=before.snapshot)
     known = dict(before.snapshot.fields)
     for name, _, text in command.fields:
         if fields.get(name) == text:

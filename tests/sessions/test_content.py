@@ -135,5 +135,5 @@ def test_what_is_refused_is_named(content: Any, path: str, reason: str) -> None:
 
 def test_a_name_that_no_text_holds_is_refused() -> None:
     with pytest.raises(NotSerializable) as caught:
-        encoded_fields({"\ud800": 1}, FORM, "data")
+        encoded_fields({"\ud800": 1}, "data")
     assert caught.value.path == "data"
