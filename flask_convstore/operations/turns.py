@@ -28,7 +28,6 @@ from ..domain.commands import (
 )
 from ..domain.messages import Message, Usage, message_of
 from ..domain.results import Begun, Receipt, Snapshot
-from ..domain.shapes import key_of
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConvstoreError,
@@ -93,8 +92,7 @@ class Turn:
 
     @property
     def _limits(self) -> ContentLimits:
-        limits = self._access.limits
-        return limits.naming(key_of(self._snapshot.shape, limits.history_key))
+        return self._access.limits.for_shape(self._snapshot.shape)
 
     @cached_property
     def message(self) -> Message:

@@ -47,9 +47,13 @@ class ContentLimits:
     max_metadata_depth: int
     other_keys: tuple[str, ...] = ()
 
-    def naming(self, key: str | None) -> ContentLimits:
-        """The limits for a session whose history has that *key*, which its errors name."""
-        return self if key is None or key == self.history_key else _naming(self, key)
+    def for_shape(self, *shapes: Shape) -> ContentLimits:
+        """The limits for a session whose history has the key of the first of *shapes* that has one. Errors name that key."""
+        for shape in shapes:
+            key = key_of(shape, self.history_key)
+            if key is not None:
+                return self if key == self.history_key else _naming(self, key)
+        return self
 
 
 @lru_cache(maxsize=100)
@@ -86,7 +90,7 @@ def texts(
         return "data", fields, None
     is_same_key = stored is not None and key_of(stored.shape, limits.history_key) == key
     shape = stored.shape if stored and is_same_key else full(key)
-    return shape, fields, _given(content[key], limits.naming(key), known)
+    return shape, fields, _given(content[key], limits.for_shape(shape), known)
 
 
 def _key_in(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
 from ..domain.results import Snapshot
-from ..domain.shapes import has_history, key_of
+from ..domain.shapes import has_history
 from ..domain.types import Owner
 from ..errors import InvalidInput, is_history_key
 from .baseline import Baseline
@@ -46,7 +46,7 @@ def difference(
     known = base.snapshot
     before = bodies_of(known.elements)
     shape, fields, history = texts(content, limits, before, known)
-    limits = limits.naming(key_of(shape, limits.history_key) or key_of(known.shape, limits.history_key))
+    limits = limits.for_shape(shape, known.shape)
     if given is None:
         history_change = _history_change(base, before, history, limits)
     else:
@@ -195,7 +195,7 @@ def whole(
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
     shape, fields, history = texts(content, limits)
-    limits = limits.naming(key_of(shape, limits.history_key))
+    limits = limits.for_shape(shape)
     check_data_size(fields.items(), limits)
     return Put(
         session_id=session_id,
