@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 Shape = str
 """A line of the table above."""
 
@@ -33,6 +35,7 @@ def has_history(shape: Shape) -> bool:
     return shape == "list" or shape.startswith("full")
 
 
+@lru_cache(maxsize=100)  # each read and each write asks
 def key_of(shape: Shape, first_key: str) -> str | None:
     """Find the key of the history. None if the content is no dict with a history.
 

@@ -47,13 +47,10 @@ class ContentLimits:
     max_metadata_depth: int
     other_keys: tuple[str, ...] = ()
 
-    def for_shape(self, *shapes: Shape) -> ContentLimits:
-        """The limits for a session whose history has the key of the first of *shapes* that has one. Errors name that key."""
-        for shape in shapes:
-            key = key_of(shape, self.history_key)
-            if key is not None:
-                return self if key == self.history_key else _naming(self, key)
-        return self
+    def for_shape(self, shape: Shape) -> ContentLimits:
+        """The limits for a session of that *shape*. Errors name the key of its history."""
+        key = key_of(shape, self.history_key)
+        return self if key is None or key == self.history_key else _naming(self, key)
 
 
 @lru_cache(maxsize=100)
@@ -84,24 +81,24 @@ def texts(
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
         return "value", {"": json_text.encode(content)}, None
-    key = _key_in(content, limits, stored)
+    own = key_of(stored.shape, limits.history_key) if stored else None
+    is_there = own is not None and isinstance(content.get(own), (list, tuple))
+    key = own if is_there else _new_key(content, limits, stored)
     fields = encoded_fields({name: value for name, value in list(content.items()) if name != key})
     if key is None:
         return "data", fields, None
-    is_same_key = stored is not None and key_of(stored.shape, limits.history_key) == key
-    shape = stored.shape if stored and is_same_key else full(key)
+    shape = stored.shape if stored and key == own else full(key)
     return shape, fields, _given(content[key], limits.for_shape(shape), known)
 
 
-def _key_in(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:
-    """Find the key of the history in *content*: that of the session, or the first one that holds a list. None: no history.
+def _new_key(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:
+    """Choose the key of the history in *content*: the first one that holds a list. None: no history.
 
     A key that is a data field of the session stays one.
     """
     first = limits.history_key
     fields = stored.fields if stored else ()
-    own = key_of(stored.shape, first) if stored else None
-    for key in (own or first, first, *limits.other_keys):
+    for key in (first, *limits.other_keys):
         if key in content and key not in fields and isinstance(content[key], (list, tuple)):
             return key
     # The value that is no list is refused under the first key.
