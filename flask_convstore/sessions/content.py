@@ -47,9 +47,9 @@ class ContentLimits:
     max_metadata_depth: int
     other_keys: tuple[str, ...] = ()
 
-    def for_shape(self, shape: Shape) -> ContentLimits:
-        """The limits for a session of that *shape*. Errors name the key of its history."""
-        key = key_of(shape, self.history_key)
+    def for_shape(self, shape: Shape, former: Shape = "data") -> ContentLimits:
+        """The limits for a session of that *shape*. Errors name the key of its history, or that of its *former* shape."""
+        key = key_of(shape, self.history_key) or key_of(former, self.history_key)
         return self if key is None or key == self.history_key else _naming(self, key)
 
 
@@ -81,6 +81,12 @@ def texts(
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
         return "value", {"": json_text.encode(content)}, None
+    return _texts_of_dict(content, limits, known, stored)
+
+
+def _texts_of_dict(
+    content: Mapping[str, Any], limits: ContentLimits, known: list[bytes] | None, stored: Snapshot | None
+) -> Texts:
     own = key_of(stored.shape, limits.history_key) if stored else None
     is_there = own is not None and isinstance(content.get(own), (list, tuple))
     key = own if is_there else _new_key(content, limits, stored)

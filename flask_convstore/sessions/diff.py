@@ -46,7 +46,7 @@ def difference(
     known = base.snapshot
     before = bodies_of(known.elements)
     shape, fields, history = texts(content, limits, before, known)
-    limits = limits.for_shape(shape if history is not None else known.shape)
+    limits = limits.for_shape(shape, known.shape)
     if given is None:
         history_change = _history_change(base, before, history, limits)
     else:

@@ -428,6 +428,14 @@ def test_a_field_is_set_while_another_request_gives_the_history_that_key(service
         assert convstore.get_session("s") == {"n": 1, "messages": ["a"]}
 
 
+@in_memory
+def test_a_write_removes_no_more_fields_than_it_may_set(service: Service) -> None:
+    session_id = service.start(data={"name": "Ada"})
+    for count, status in ((1000, 200), (1001, 413)):
+        data = dict.fromkeys(map(str, range(count)))
+        assert service.client.patch(f"/sessions/{session_id}", json={"data": data}).status_code == status
+
+
 # ---- everything else that follows the key
 
 
