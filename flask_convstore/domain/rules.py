@@ -111,12 +111,13 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     turn, next_seq = session.turn, session.next_seq
     sizes = (session.data_bytes, session.size_bytes) if is_checked else None
     given, shape = _given_fields(command), session.shape
+    first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
     held = given and given.keys() & session.fields.keys()
     first_seq = _WRITES[type(command)](command, session, now)
     added = session.next_seq - next_seq
-    _find_key(session, limits, given, added)
+    _find_key(session, first_key, given, added)
     if given or session.shape != shape:
-        _refuse_history_key(command, session, limits, given, held, shape)
+        _refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
         _drop(session, len(session.elements) - limits.max_history)
     _tell(command, session)
@@ -271,17 +272,17 @@ def _add(session: StoredSession, elements: Iterable[bytes], fields: Iterable[tup
     return first_seq
 
 
-def _find_key(session: StoredSession, limits: Limits, given: dict[str, bytes | None], added: int) -> None:
+def _find_key(session: StoredSession, first_key: str, given: dict[str, bytes | None], added: int) -> None:
     """Give a session without a history one with its first message, and make a bare list a dict with its first field."""
     is_field_set = any(value is not None for value in given.values())
     if (session.shape == "data" and added) or (session.shape == "list" and is_field_set):
-        session.shape = full(limits.history_key)
+        session.shape = full(first_key)
 
 
 def _refuse_history_key(
     command: Write,
     session: StoredSession,
-    limits: Limits,
+    first_key: str,
     given: dict[str, bytes | None],
     held: Collection[str],
     shape_before: Shape,
@@ -292,7 +293,7 @@ def _refuse_history_key(
         given: The fields of *command*.
         held: Those of them that the session had before.
     """
-    key = key_of(session.shape, limits.history_key) or limits.history_key
+    key = key_of(session.shape, first_key) or first_key
     is_dict_with_history = session.shape != "list" and has_history(session.shape)
     is_hidden = is_dict_with_history and key in session.fields and (key in given or session.shape != shape_before)
     is_misused = isinstance(command, (Append, Update)) and key in given and key not in held

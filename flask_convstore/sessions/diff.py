@@ -13,7 +13,7 @@ from typing import Any
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
 from ..domain.results import Snapshot
-from ..domain.shapes import has_history
+from ..domain.shapes import has_history, key_of
 from ..domain.types import Owner
 from ..errors import InvalidInput, is_history_key
 from .baseline import Baseline
@@ -63,6 +63,7 @@ def difference(
         session_id=known.session_id,
         owner=owner,
         shape=None if shape == known.shape else shape,
+        history_key=limits.history_key,
         fields=field_changes,
         history=history_change,
         created_at_ms=known.created_at_ms,
@@ -221,6 +222,7 @@ def joining(session_id: str, content: Any, limits: ContentLimits, owner: Owner, 
         session_id=session_id,
         owner=owner,
         shape=put.shape,
+        history_key=key_of(put.shape, limits.history_key) or "",
         fields=tuple(FieldChange(name, None, text) for name, text in put.fields),
         history=Extend(0, put.elements) if has_history(put.shape) else None,
         creates=True,

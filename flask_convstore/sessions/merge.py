@@ -155,9 +155,12 @@ def take_over(
     if now is not None and now == was and theirs not in (None, now):  # only the others have given it another key
         value[theirs] = value.pop(now)
         now = theirs
+    if now is not None and theirs is None and _is_unchanged(given, before):  # the others have taken it away
+        del value[now]
+        now = None
     base = base.but(fields=_take_over_fields(value, fields, before, base, content, {now, theirs}))
     if now is None or theirs is None:
-        return _take_over_presence(value, now, given, before, base, theirs, content)
+        return _take_over_presence(value, now, before, base, theirs, content)
     shared = isinstance(held, dict) and held.get(theirs) is value[now]
     return base if shared else _take_over_history(value[now], before, base, content[theirs], limits)
 
@@ -165,7 +168,6 @@ def take_over(
 def _take_over_presence(
     value: dict[str, Any],
     now: str | None,
-    given: list[Given] | None,
     before: Baseline,
     base: Baseline,
     theirs: str | None,
@@ -177,11 +179,11 @@ def _take_over_presence(
     if theirs is not None and before.snapshot.shape == "data":
         value[theirs] = content[theirs]
         return base
-    is_unchanged = given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements)
-    if theirs is None and is_unchanged:
-        del value[str(now)]
-        return base
     return _with_history_of(before, base)  # removed here, or removed there and changed here
+
+
+def _is_unchanged(given: list[Given] | None, before: Baseline) -> bool:
+    return given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements)
 
 
 def _take_over_fields(

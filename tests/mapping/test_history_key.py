@@ -8,7 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flask_convstore import ConfigurationError, InvalidInput, StoreError
 from flask_convstore.domain.commands import Put
@@ -136,6 +139,72 @@ def test_the_first_key_is_for_a_list(service: Service) -> None:
         assert service.convstore.get_session("s") == {"history": THREE}
 
 
+KEYS = st.sampled_from(["history", "messages", "log", "n"])
+VALUES = st.sampled_from([[], [1], [1, 2, 3], 5, "text", {"a": [1]}, None])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), KEYS, VALUES),
+        st.tuples(st.just("pop"), KEYS, st.none()),
+        st.tuples(st.just("rename"), KEYS, KEYS),
+        st.tuples(st.just("append"), KEYS, st.integers(0, 9)),
+        st.tuples(st.just("drop"), KEYS, st.none()),
+        st.tuples(st.just("write"), st.none(), st.none()),
+    ),
+    max_size=12,
+)
+
+
+def step(value: dict[str, Any], name: str, key: Any, given: Any) -> None:
+    found = value.get(key)
+    if name == "set":
+        value[key] = copy.deepcopy(given)
+    elif name == "pop":
+        value.pop(key, None)
+    elif name == "rename" and key in value:
+        value[given] = value.pop(key)
+    elif name == "append" and isinstance(found, list):
+        found.append(given)
+    elif name == "drop" and isinstance(found, list):
+        del found[:1]
+
+
+def saved_or_none(service: Service, content: Any) -> Any:
+    """Save a session. None if it is refused."""
+    try:
+        return service.convstore.save_session("s", content)
+    except InvalidInput:
+        return None
+
+
+@pytest.mark.parametrize("keys", [("history", "messages"), ("messages", "log")])
+@given(begin=st.dictionaries(KEYS, VALUES, max_size=3), steps=STEPS)
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_any_steps_leave_what_a_dict_has(keys: tuple[str, ...], begin: dict[str, Any], steps: list[Any]) -> None:
+    """Or the first key holds no list, which is refused, and nothing is written."""
+    service = Service("memory://", HISTORY_KEY=keys)
+    with service.app.app_context():
+        convstore, on_dict, stored = service.convstore, copy.deepcopy(begin), None
+        session: Any = copy.deepcopy(begin)
+        for name, key, given in [*steps, ("write", None, None)]:
+            step(on_dict, name, key, given)
+            step(session, name, key, given)
+            if name != "write":
+                continue
+            saved = saved_or_none(service, session)
+            if saved is None:
+                assert not isinstance(on_dict[keys[0]], list)
+                break
+            session = saved
+            stored = copy.deepcopy(on_dict)
+            assert session == stored
+            loaded: Any = convstore.get_session("s")
+            assert loaded == stored
+            snapshot = convstore._access(ANY).load("s")
+            assert snapshot
+            assert (snapshot.shape.startswith("full:")) == (snapshot.shape.removeprefix("full:") in stored)
+        assert convstore.get_session("s") == stored
+
+
 # ---- two at once
 
 
@@ -213,6 +282,28 @@ def test_two_that_rename_do_so_once(service: Service) -> None:
         assert service.convstore.get_session("s") == {"messages": [1, 2, 3]}
 
 
+def test_a_history_that_others_take_away_comes_back_under_its_key(service: Service) -> None:
+    """As a field does, and told: see the table of collisions."""
+    takes, grows = does(lambda v: v.pop("messages")), holding("messages", lambda found: found.append(2))
+    _, stored, _ = played(service, {"messages": [1], "n": 1}, takes, grows)
+    assert stored == {"messages": [2], "n": 1}
+
+
+def test_a_loaded_value_follows_a_field_in_the_place_of_the_history(service: Service) -> None:
+    sessions, convstore = service.convstore.sessions, service.convstore
+    with service.app.app_context():
+        sessions["s"] = {"messages": [1]}
+    with service.app.test_request_context():
+        held = sessions["s"]
+        other: Any = convstore.get_session("s")
+        other["messages"] = "text"
+        convstore.save_session("s", other)
+        assert held == {"messages": "text"}
+        held["n"] = 1
+    with service.app.app_context():
+        assert convstore.get_session("s") == {"messages": "text", "n": 1}
+
+
 def test_a_loaded_value_follows_a_key_that_others_have_changed(service: Service) -> None:
     sessions, convstore = service.convstore.sessions, service.convstore
     with service.app.app_context():
@@ -231,19 +322,32 @@ def test_a_loaded_value_follows_a_key_that_others_have_changed(service: Service)
         assert convstore.get_session("s") == {"messages": [1, 3, 4], "n": 2}
 
 
-def test_two_that_begin_with_different_keys_lose_nothing(service: Service) -> None:
-    def begins(content: Any) -> Any:
-        def visit(sessions: Any) -> Any:
-            assert "s" not in sessions
-            yield
-            sessions["s"] = content
+def sets(content: Any) -> Any:
+    """Put a session where none is, once the other request has seen that too."""
 
-        return visit
+    def visit(sessions: Any) -> Any:
+        assert "s" not in sessions
+        yield
+        sessions["s"] = copy.deepcopy(content)
 
+    return visit
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ({"history": [1]}, {"messages": [2]}, {"history": [1, 2]}),
+        ({"messages": [1]}, {"messages": [2]}, {"messages": [1, 2]}),
+        ({"n": "a"}, {"messages": [2]}, {"n": "a", "messages": [2]}),
+        ({"messages": [1]}, {"n": "a"}, {"n": "a", "messages": [1]}),
+        ([1], {"n": "a", "messages": [2]}, {"n": "a", "messages": [1, 2]}),
+    ],
+)
+def test_two_that_begin_lose_nothing(service: Service, first: Any, second: Any, both: Any) -> None:
     with heard(service) as told:
-        overlap(service.convstore.sessions, [begins({"history": [1]}), begins({"messages": [2]})], service)
+        overlap(service.convstore.sessions, [sets(first), sets(second)], service)
     with service.app.app_context():
-        assert service.convstore.get_session("s") == {"history": [1, 2]}
+        assert service.convstore.get_session("s") == both
     assert not {"changes-lost", "changes-overwritten"} & {name for name, _ in told}
 
 

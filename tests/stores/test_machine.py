@@ -56,6 +56,7 @@ TEXTS = st.none() | st.sampled_from([b"1", b"2", b"true", b'"x"', b"[1]", b'"%b"
 NAMES = st.sampled_from(["a", "b", "complete", "history", "messages"])
 VERSIONS = st.integers(0, 6)
 SHAPES = st.sampled_from(["full", "full:history", "full:messages", "data", "list"])
+HISTORY_KEYS = st.sampled_from(["", "messages"])
 CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
 EXPECTED = st.just("") | VERSIONS.map(str)
@@ -149,6 +150,7 @@ class Machine(RuleBasedStateMachine):
         shape=SHAPES,
         changes=CHANGES,
         elements=ELEMENTS,
+        history_key=HISTORY_KEYS,
         ttl_ms=TTLS,
         first_title=FIRST_TITLES,
         usage=USAGES,
@@ -173,6 +175,7 @@ class Machine(RuleBasedStateMachine):
         elements=ELEMENTS,
         bound=VERSIONS,
         shape=st.none() | st.none() | st.sampled_from(["full:history", "full:messages"]),
+        history_key=HISTORY_KEYS,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
         first_title=FIRST_TITLES,

@@ -75,9 +75,13 @@ class RedisStore:
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
         self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
-        bounds = (limits.max_tokens, limits.max_history, int(limits.trim))
-        self._bounds = _as_bytes(*bounds, limits.max_data_bytes, limits.max_session_bytes)
-        self._bounds += (limits.history_key.encode(),)
+        self._bounds = _as_bytes(
+            limits.max_tokens,
+            limits.max_history,
+            int(limits.trim),
+            limits.max_data_bytes,
+            limits.max_session_bytes,
+        )
 
     def apply(self, command: Command) -> Receipt:
         if isinstance(command, Harmless):
@@ -245,7 +249,8 @@ class RedisStore:
 
     def _head(self, command: Write) -> tuple[Argument, ...]:
         """Make the arguments that every write has behind the nonce."""
-        return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds)
+        key = (isinstance(command, Merge) and command.history_key) or self._limits.history_key
+        return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds, key)
 
     # ---- the owner's index
 
