@@ -111,13 +111,12 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     turn, next_seq = session.turn, session.next_seq
     sizes = (session.data_bytes, session.size_bytes) if is_checked else None
     given, shape = _given_fields(command), session.shape
-    first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
-    held = given and given.keys() & session.fields.keys()
+    held = given.keys() & session.fields.keys()
     first_seq = _WRITES[type(command)](command, session, now)
     added = session.next_seq - next_seq
+    first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
     _find_key(session, first_key, given, added)
-    if given or session.shape != shape:
-        _refuse_history_key(command, session, first_key, given, held, shape)
+    _refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
         _drop(session, len(session.elements) - limits.max_history)
     _tell(command, session)

@@ -149,20 +149,35 @@ def take_over(
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
     shape, fields, given = texts(value, limits, stored=before.snapshot)
-    was, now, theirs = (
-        key_of(each, limits.history_key) for each in (before.snapshot.shape, shape, base.snapshot.shape)
-    )
-    if now is not None and now == was and theirs not in (None, now):  # only the others have given it another key
-        value[theirs] = value.pop(now)
-        now = theirs
-    if now is not None and theirs is None and _is_unchanged(given, before):  # the others have taken it away
-        del value[now]
-        now = None
+    theirs = key_of(base.snapshot.shape, limits.history_key)
+    now = _take_over_key(value, key_of(shape, limits.history_key), given, before, theirs, limits)
     base = base.but(fields=_take_over_fields(value, fields, before, base, content, {now, theirs}))
     if now is None or theirs is None:
         return _take_over_presence(value, now, before, base, theirs, content)
     shared = isinstance(held, dict) and held.get(theirs) is value[now]
     return base if shared else _take_over_history(value[now], before, base, content[theirs], limits)
+
+
+def _take_over_key(
+    value: dict[str, Any],
+    now: str | None,
+    given: list[Given] | None,
+    before: Baseline,
+    theirs: str | None,
+    limits: ContentLimits,
+) -> str | None:
+    """Take over the key *theirs* of the history, which is *now* here. Return the key that it has here then."""
+    if now is None:
+        return None
+    is_unchanged = [body for body, _ in given or ()] == bodies_of(before.snapshot.elements)
+    if theirs is None and is_unchanged:
+        del value[now]
+        return None
+    is_same_as_before = now == key_of(before.snapshot.shape, limits.history_key)
+    if theirs is None or theirs == now or not is_same_as_before:
+        return now
+    value[theirs] = value.pop(now)
+    return theirs
 
 
 def _take_over_presence(
@@ -180,10 +195,6 @@ def _take_over_presence(
         value[theirs] = content[theirs]
         return base
     return _with_history_of(before, base)  # removed here, or removed there and changed here
-
-
-def _is_unchanged(given: list[Given] | None, before: Baseline) -> bool:
-    return given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements)
 
 
 def _take_over_fields(
