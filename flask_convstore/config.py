@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
@@ -76,7 +76,10 @@ class Settings:
         365 * DAY, "Longest lifetime that a session can be given of its own.", minimum=1, maximum=YEARS
     )
     max_age: float = _setting(YEARS, "Longest time from a session's creation to its end.", minimum=1, maximum=YEARS)
-    history_key: str = _setting("history", "Key of a saved dict that holds its messages, such as `messages`.")
+    history_key: tuple[str, ...] = _setting(
+        ("history", "messages"),
+        "Keys of a saved dict. The first one that holds a list has the messages. A session remembers its key.",
+    )
     max_message_bytes: int = _setting(1_048_576, "Largest message, metadata included.", minimum=1, maximum=2**29)
     max_data_bytes: int = _setting(
         1_048_576, "Largest data of one write, all fields together.", minimum=1, maximum=2**29
@@ -190,8 +193,7 @@ class Settings:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
         if not re.fullmatch(r"primary|fsync|replicas:[1-9]\d?", self.durability):
             problems.append(f"DURABILITY must be primary, fsync or replicas:n, n from 1 to 99, not {self.durability!r}")
-        if not self.history_key:
-            problems.append("HISTORY_KEY is empty: name the key that holds the messages, such as 'history'")
+        problems += key_problems(self.history_key)
         if problems:
             raise ConfigurationError(problems)
 
@@ -213,6 +215,33 @@ class Settings:
     def prefixes(self) -> tuple[str, ...]:
         """Beginnings of all keys."""
         return (self.prefix, self.conversation_prefix) if self.conversation_prefix else (self.prefix,)
+
+
+def history_keys(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Read keys of the history: a text with commas, or a list of texts.
+
+    Raises:
+        ConfigurationError: A key is empty, doubled or no text.
+    """
+    try:
+        keys: tuple[str, ...] = _converted(given, "tuple[str, ...]")
+    except ValueError:
+        raise ConfigurationError([f"history_key must be {_NAMES}, not {given!r}"]) from None
+    problems = key_problems(keys)
+    if problems:
+        raise ConfigurationError(problems)
+    return keys
+
+
+def key_problems(keys: tuple[str, ...]) -> list[str]:
+    """List the problems with the keys of the history."""
+    if not keys or "" in keys:
+        return ["HISTORY_KEY is empty: name the key that holds the messages, such as 'history'"]
+    if not all(key.isprintable() for key in keys):
+        return [f"HISTORY_KEY holds a control character: choose plain text, such as 'history', not {keys!r}"]
+    if len(set(keys)) < len(keys):
+        return [f"HISTORY_KEY names a key twice: {', '.join(keys)}. Name each once"]
+    return []
 
 
 BESIDE = ("owner:", "alias:", "map:", "conversation:")
@@ -252,6 +281,7 @@ def limits_of(settings: Settings) -> Limits:
         max_session_bytes=settings.max_session_bytes,
         max_sessions=settings.max_sessions,
         evict=settings.sessions_policy == "oldest",
+        history_key=settings.history_key[0],
     )
 
 

@@ -169,6 +169,12 @@ def session_too_large(limit: int, size: int) -> TooLarge:
     return TooLarge("the session would be too large in bytes of JSON", limit=limit, size=size)
 
 
+def is_history_key(name: str, place: str = "data") -> InvalidInput:
+    """Say that a data field was to be set under the key of the session's history. *place* is that of the fields."""
+    reason = "this is the key of the history, not of a field. Choose another name. Nothing was written."
+    return InvalidInput(reason, f"{place}.{name}")
+
+
 def message_too_large(limit: int, size: int, path: str = "") -> TooLarge:
     """Say that a message is larger than ``CONVSTORE_MAX_MESSAGE_BYTES`` allows."""
     return TooLarge("the message is too large in bytes of JSON", path, limit=limit, size=size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import redis
@@ -175,7 +175,7 @@ class ConversationStore(Conversations):
         default: Callable[[], Any] | None = None,
         dump: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[Any]: ...
@@ -189,7 +189,7 @@ class ConversationStore(Conversations):
         default: Callable[[], _V] | None = None,
         dump: Callable[[_V], Any] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[_V]: ...
@@ -203,7 +203,7 @@ class ConversationStore(Conversations):
         dump: Callable[[_V], Any],
         default: Callable[[], _V] | None = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[_V]: ...
@@ -218,7 +218,7 @@ class ConversationStore(Conversations):
         dump: Callable[[Any], Any] | None = None,
         messages: Any = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[Any]: ...
@@ -232,7 +232,7 @@ class ConversationStore(Conversations):
         dump: Callable[[Any], Any] | None = None,
         messages: Any = None,
         ttl: float | None = None,
-        history_key: str | None = None,
+        history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
     ) -> SessionMapping[Any]:
@@ -247,7 +247,8 @@ class ConversationStore(Conversations):
             messages: The class of the messages in a value that is a list, or under its history key, or an annotation of
                 several classes. A message that does not fit stays as JSON has it. Instead of *load*.
             ttl: Seconds that its values live from each interaction. None: as sessions do.
-            history_key: The key of a dict, from *dump* too, that holds messages. Only new messages are written.
+            history_key: Keys of a dict, from *dump* too: the first one that holds a list is its history, of which only new
+                messages are written. None takes ``CONVSTORE_HISTORY_KEY``.
             conflict: Answer to two changes of one field, ``merge`` or ``raise``. None takes ``CONVSTORE_CONFLICT``.
             types: Form of types that JSON lacks, ``plain`` or ``tagged``. None takes ``CONVSTORE_TYPES``.
         """

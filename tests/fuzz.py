@@ -184,6 +184,8 @@ def fuzz(
             "checks": {
                 # No schema can say what state a session is in (412).
                 "positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", 401, 403, 404, 409, 412]},
+                # A limit such as `maxProperties` is answered by its own status.
+                "negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 406, 409, 413, 415, 422]},
             },
         }
     )

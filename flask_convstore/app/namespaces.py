@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..config import YEARS, Settings
+from ..config import YEARS, Settings, history_keys
 from ..domain.validation import check_lifetime
 from ..errors import InvalidInput
 from ..operations.access import Backend
@@ -50,7 +50,7 @@ class Namespaces:
         name: str,
         *,
         ttl: float | None,
-        history_key: str | None,
+        history_key: str | Sequence[str] | None,
         conflict: Literal["merge", "raise"] | None,
         types: Literal["plain", "tagged"] | None,
     ) -> Namespace:
@@ -68,7 +68,8 @@ class Namespaces:
             raise InvalidInput(f"must be 'merge' or 'raise', not {conflict!r}", "conflict")
         if types not in (None, "plain", "tagged"):
             raise InvalidInput(f"must be 'plain' or 'tagged', not {types!r}", "types")
-        options = {"ttl": ttl, "history_key": history_key, "conflict": conflict, "types": types}
+        keys = None if history_key is None else history_keys(history_key)
+        options = {"ttl": ttl, "history_key": keys, "conflict": conflict, "types": types}
         self._check_options(name, options)
         changed = {setting: value for setting, value in {**options, "ttl_complete": ttl}.items() if value is not None}
         return self._named(f"map:{name}", lambda settings: {"prefix": f"{settings.prefix}map:{name}:", **changed})

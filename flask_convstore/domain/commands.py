@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from ..errors import InvalidInput
 from .messages import Usage
-from .types import Alias, Owner, Role, Scope, Shape, as_value
+from .shapes import Shape
+from .types import Alias, Owner, Role, Scope, as_value
 from .validation import name_problem
 
 
@@ -134,6 +135,7 @@ class Merge:
         fields: A field that others have changed too is a conflict.
         history: None leaves the messages.
         shape: None leaves it.
+        history_key: The key of the history, if the session has none yet ("": that of the settings).
         creates: Where there is no session, the changes make a new one. Its shape is the given one. A session that exists
             keeps its own shape then.
         created_at_ms: Only the session that was created then (None: any).
@@ -148,6 +150,7 @@ class Merge:
     fields: tuple[FieldChange, ...] = ()
     history: Extend | Rewrite | None = None
     shape: Shape | None = None
+    history_key: str = ""
     creates: bool = False
     created_at_ms: int | None = None
     loaded_version: int | None = None

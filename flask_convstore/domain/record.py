@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .messages import NO_USAGE, Usage
-from .types import Alias, Role, Shape
+from .shapes import Shape
+from .types import Alias, Role
 
 
 @dataclass(slots=True, kw_only=True)

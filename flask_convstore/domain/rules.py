@@ -6,7 +6,7 @@ before is the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, NoReturn, TypeGuard
 
@@ -20,6 +20,7 @@ from ..errors import (
     TokenReused,
     TurnInProgress,
     TurnLost,
+    is_history_key,
     session_too_large,
     stored_data_too_large,
     too_many_messages,
@@ -48,6 +49,7 @@ from .commands import (
 )
 from .messages import Usage, with_status
 from .results import Receipt
+from .shapes import Shape, full, has_history, key_of
 from .stored_session import StoredSession, TurnLease
 from .types import ANY, Alias, Limits
 
@@ -108,8 +110,13 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     """
     turn, next_seq = session.turn, session.next_seq
     sizes = (session.data_bytes, session.size_bytes) if is_checked else None
+    given, shape = _given_fields(command), session.shape
+    held = given.keys() & session.fields.keys()
     first_seq = _WRITES[type(command)](command, session, now)
     added = session.next_seq - next_seq
+    first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
+    _find_key(session, first_key, given, added)
+    _refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
         _drop(session, len(session.elements) - limits.max_history)
     _tell(command, session)
@@ -258,14 +265,44 @@ def _add(session: StoredSession, elements: Iterable[bytes], fields: Iterable[tup
             session.fields.pop(name, None)
         else:
             session.fields[name] = value
-            # A bare list is a dict with its first field.
-            session.shape = "full" if session.shape == "list" else session.shape
     if session.next_seq == first_seq:
         return None
-    # A session without a history has one with its first message.
-    session.shape = "full" if session.shape == "data" else session.shape
     session.history_version = session.version
     return first_seq
+
+
+def _find_key(session: StoredSession, first_key: str, given: dict[str, bytes | None], added: int) -> None:
+    """Give a session without a history one with its first message, and make a bare list a dict with its first field."""
+    is_field_set = any(value is not None for value in given.values())
+    if (session.shape == "data" and added) or (session.shape == "list" and is_field_set):
+        session.shape = full(first_key)
+
+
+def _refuse_history_key(
+    command: Write,
+    session: StoredSession,
+    first_key: str,
+    given: dict[str, bytes | None],
+    held: Collection[str],
+    shape_before: Shape,
+) -> None:
+    """Refuse a data field under the key of the history, which would hide it.
+
+    Args:
+        given: The fields of *command*.
+        held: Those of them that the session had before.
+    """
+    key = key_of(session.shape, first_key) or first_key
+    is_dict_with_history = session.shape != "list" and has_history(session.shape)
+    is_hidden = is_dict_with_history and key in session.fields and (key in given or session.shape != shape_before)
+    is_misused = isinstance(command, (Append, Update)) and key in given and key not in held
+    if is_hidden or is_misused:
+        raise is_history_key(key)
+
+
+def _given_fields(command: Write) -> dict[str, bytes | None]:
+    """The fields that *command* sets, or removes (None)."""
+    return {field[0]: field[-1] for field in getattr(command, "fields", ())}
 
 
 def _tell(command: Write, session: StoredSession) -> None:

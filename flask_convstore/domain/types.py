@@ -1,4 +1,4 @@
-"""The small types that the other words are made of: owners, roles, shapes, aliases, limits.
+"""The small types that the other words are made of: owners, roles, aliases, limits.
 
 Nothing here knows Redis, Flask or HTTP.
 """
@@ -36,10 +36,6 @@ CALLER: Final = Scope.CALLER
 Owner = str | None | Literal[Scope.ANY]
 """An owner's name, None for nobody (ownerless sessions only), or ``ANY``."""
 
-Shape = Literal["full", "data", "list", "value"]
-"""The form of a session's content: a dict with a history, a dict without one, a bare list, or any other value, which is the
-text of its one nameless field."""
-
 Role = Literal["reader", "writer"]
 """Rights of another owner in a session. A writer may do all but delete it, share it, compact it, and give it a lifetime or
 an alias."""
@@ -67,7 +63,8 @@ class Limits:
     A session lives *ttl_ms* from its last interaction, *ttl_complete_ms* once its field ``complete`` is true, unless it was
     saved with a lifetime of its own. It never lives longer than *max_age_ms* from its creation. Tokens live *tombstone_ms*
     longer than their session. Over *max_history* messages the oldest go if *trim*, else the write is refused. Over
-    *max_sessions* (0: any number) of one owner the oldest goes if *evict*, else the start is refused.
+    *max_sessions* (0: any number) of one owner the oldest goes if *evict*, else the start is refused. The history of a
+    session that does not remember its key has *history_key*.
     """
 
     ttl_ms: int
@@ -81,3 +78,4 @@ class Limits:
     max_session_bytes: int
     max_sessions: int = 0
     evict: bool = True
+    history_key: str = "history"

@@ -16,8 +16,9 @@ from ..config import Settings
 from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
+from ..domain.shapes import key_of
 from ..domain.validation import check_session_id
-from ..errors import InvalidInput
+from ..errors import InvalidInput, is_history_key
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
@@ -139,6 +140,7 @@ def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]
         raise InvalidInput("must have a list of messages and an object of data. Nothing was written.", line)
     _check_roles(messages, settings, line)
     _check_fields(data, settings, line)
+    _check_key(session.get("shape"), data, settings, line)
     return dict(session) if settings.client_ttl else {**session, "ttl_ms": None}
 
 
@@ -159,6 +161,19 @@ def _check_fields(data: dict[str, Any], settings: Settings, line: str) -> None:
         return
     if not set(data) <= set(allowed or ()):
         raise InvalidInput("clients may not set these data fields: remove them. Nothing was written.", line)
+
+
+def _check_key(shape: Any, data: dict[str, Any], settings: Settings, line: str) -> None:
+    """Refuse a key of the history that the app does not know, and a data field under the key of the history."""
+    keys = settings.history_key
+    key = key_of(shape, keys[0]) if isinstance(shape, str) else None
+    if key is not None and key not in keys:
+        reason = (
+            f"the key of its messages is {key!r}, none of {', '.join(keys)}: change its shape. Nothing was written."
+        )
+        raise InvalidInput(reason, line)
+    if (key or keys[0]) in data:
+        raise is_history_key(key or keys[0], f"{line}.data")
 
 
 def _is_ours(session_id: str) -> bool:

@@ -126,7 +126,7 @@ def edit_body(settings: Settings) -> Schema:
 def start_body(settings: Settings) -> Schema:
     """Make the form of a new session: ``{data?, message?, alias?}``, and ``ttl`` where clients may set it."""
     session: dict[str, fields.Field[Any]] = {
-        "data": _Data(settings, load_default=dict),
+        "data": _Data(settings, settings.history_key[0], load_default=dict),
         "message": fields.Nested(
             continue_body(settings), load_default=None, metadata=_said("First message of the session.")
         ),
@@ -229,10 +229,14 @@ def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
 
 
 class _Data(fields.Dict):
-    """Data fields that clients may set."""
+    """Data fields that clients may set.
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
-        self._history_key = settings.history_key
+    Args:
+        history_key: The key of the history in a new session. A session that exists knows its own, and the store refuses it.
+    """
+
+    def __init__(self, settings: Settings, history_key: str | None = None, **options: Any) -> None:
+        self._history_key = history_key
         self._allowed = settings.client_data
         super().__init__(**options, metadata=self._shape())
 
@@ -251,11 +255,8 @@ class _Data(fields.Dict):
     def _shape(self) -> Json:
         shape = _said("The app's own fields.", type="object", additionalProperties=ref("Value"))
         if self._allowed is True:
-            return {
-                **shape,
-                "propertyNames": {"not": {"const": self._history_key}},
-                "maxProperties": MAX_FIELDS,
-            }
+            but_history = {"propertyNames": {"not": {"const": self._history_key}}} if self._history_key else {}
+            return {**shape, **but_history, "maxProperties": MAX_FIELDS}
         names = self._allowed or ()
         properties = {name: ref("Value") for name in names if self._is_allowed(name)}
         return {**shape, "properties": properties, "additionalProperties": False}

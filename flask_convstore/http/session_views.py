@@ -56,7 +56,7 @@ def _start(
     replier = door.replier() if message else None
     # Without a handler the message is part of the new session.
     history = [message] if message and not replier else []
-    content = {**body["data"], access.settings.history_key: history}
+    content = {**body["data"], access.limits.history_key: history}
     digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
     session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
@@ -99,7 +99,7 @@ def _start_by_alias(
     """Find the session that an outside id leads to, or start a new one. With a message, continue the session."""
     if not isinstance(access.owner, str):
         raise OwnerRequired
-    content = {**body["data"], access.settings.history_key: []}
+    content = {**body["data"], access.limits.history_key: []}
     alias, ttl = body["alias"], body.get("ttl")
     found = aliases.resolve(access, alias)
     if message or found is None:
@@ -141,7 +141,7 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
     )
     with behind_a_write():
         session = sessions.existing(access, session_id, last=0)
-    shown = updated_json(session, data_of(session, access.settings.history_key))
+    shown = updated_json(session, data_of(session, access.limits.history_key))
     return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)
 
 

@@ -26,7 +26,7 @@ def messages_shown(messages: Iterable[Message], settings: Settings) -> list[Mess
 def session_shown(session: AnySession, settings: Settings) -> SessionJson:
     """Show a session with its data and its messages."""
     history = messages_shown(session.messages, settings)
-    return session_json(session, history, data_of(session, settings.history_key))
+    return session_json(session, history, data_of(session, settings.history_key[0]))
 
 
 def created(session: AnySession, settings: Settings, status: int = 201) -> Response:

@@ -111,11 +111,11 @@ def converter_of_messages(kind: Any) -> Converter:
     )
 
 
-def _with_messages(content: Any, key: str, convert: Callable[[Any], Any]) -> Any:
+def _with_messages(content: Any, key: str | None, convert: Callable[[Any], Any]) -> Any:
     """Convert the messages of a list, or those under *key*."""
     if isinstance(content, list):
         return [convert(message) for message in content]
-    if isinstance(content, Mapping) and isinstance(content.get(key), list):
+    if isinstance(content, Mapping) and key is not None and isinstance(content.get(key), list):
         return {**content, key: [convert(message) for message in content[key]]}
     return content
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ..domain.results import Snapshot
+from ..domain.shapes import key_of
 from ..domain.types import Owner
 from ..operations.access import Access
-from ..sessions.content import ContentLimits
+from ..sessions.content import ContentLimits, key_in
 from ..stores.store import Store
 from .converters import Converter
 
@@ -26,30 +29,34 @@ class Place:
         limits: Limits and form of its content.
     """
 
-    __slots__ = ("access", "converter", "history_key", "identity", "limits", "origin", "session_id")
+    __slots__ = ("access", "converter", "first_key", "identity", "limits", "origin", "session_id")
 
     def __init__(self, access: Access, converter: Converter | None, session_id: str) -> None:
         self.access = access
         self.converter = converter
         self.session_id = session_id
         self.identity: Identity = (access.store, access.owner, session_id, converter and converter.source)
-        self.history_key = access.settings.history_key
+        self.first_key = access.limits.history_key
         self.origin = access.backend.origin
         self.limits = self._limits()
 
-    def load(self, content: Any) -> Any:
-        """Make the value of what is stored."""
+    def load(self, content: Any, stored: Snapshot) -> Any:
+        """Make the value of the *content* of the session as it is *stored*."""
         converter = self.converter
         if converter is None:
             return content
-        return converter.load(content, self.history_key) if converter.is_of_messages else converter.load(content)
+        if converter.is_of_messages:
+            return converter.load(content, key_of(stored.shape, self.first_key))
+        return converter.load(content)
 
-    def dump(self, value: Any) -> Any:
-        """Turn the value into what is stored."""
+    def dump(self, value: Any, stored: Snapshot | None) -> Any:
+        """Turn the value into what is stored, in place of the session as it is *stored*."""
         converter = self.converter
         if converter is None:
             return value
-        return converter.dump(value, self.history_key) if converter.is_of_messages else converter.dump(value)
+        if converter.is_of_messages:
+            return converter.dump(value, key_in(value, self.limits, stored) if isinstance(value, Mapping) else None)
+        return converter.dump(value)
 
     def _limits(self) -> ContentLimits:
         backend = self.access.backend

@@ -149,7 +149,8 @@ class TrackedValue:
         place = self.place
         if self.value is NO_VALUE:
             return None if self.is_absent else self._delete()
-        base, content = self.known(), self._content(self.value)
+        base = self.known()
+        content = self._content(self.value, base.snapshot if base else None)
         if base:
             return diff.difference(base, content, place.limits, place.access.owner, None, given=self._given)
         whole = diff.joining if self.is_absent else diff.whole
@@ -274,7 +275,7 @@ class TrackedValue:
     def _take_over(self, snapshot: Snapshot, before: Baseline, command: Any, receipt: Receipt | None) -> None:
         """Bring the value, whose baseline is *before*, up to *snapshot*, which *command* has left."""
         place, limits = self.place, self.place.limits
-        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.first_key)
         self._refreshed = base
         if receipt and isinstance(command, Merge) and not command.creates:
             before = merge.with_written(self.value, before, command, receipt, limits)
@@ -303,11 +304,11 @@ class TrackedValue:
         if snapshot is None:
             return
         self._base = base_read(snapshot, place.origin)
-        content = content_of(snapshot, place.history_key)
+        content = content_of(snapshot, place.first_key)
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
             return
-        self.value = place.load(content)
+        self.value = place.load(content, snapshot)
         with contextlib.suppress(InvalidInput):
             self._given = self._texts(self.value)
 
@@ -333,7 +334,7 @@ class TrackedValue:
         base = base_of(session)
         is_same_session = base.snapshot.created_at_ms == self._base.snapshot.created_at_ms
         if is_same_session and base.snapshot.version < self._refreshed.snapshot.version:
-            content = content_of_base(self._base, self.place.history_key)
+            content = content_of_base(self._base, self.place.first_key)
             if isinstance(content, dict if isinstance(session, dict) else list):
                 limits = self.place.limits
                 self._base = merge.take_over(session, base, self._base, content, limits, held=self.value)
@@ -410,7 +411,7 @@ class TrackedValue:
         if snapshot is None:
             self._lose()
             return
-        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.history_key)
+        base, content = base_read(snapshot, place.origin), content_of(snapshot, place.first_key)
         self._given = self._given or self._texts(self.value)
         if not place.converter and _are_alike(self.value, content):
             ours = _our_part(base, self._given, attempt, first_seq or 0)
@@ -429,19 +430,20 @@ class TrackedValue:
             session_id=place.session_id, owner=place.access.owner, expected=expected, created_at_ms=created_at_ms
         )
 
-    def _content(self, value: Any) -> Any:
-        """Turn *value* into JSON."""
+    def _content(self, value: Any, stored: Snapshot | None) -> Any:
+        """Turn *value* into JSON, in place of the session as it is *stored*."""
         if self.place.converter is None:
             return value
         try:
-            return self.place.dump(value)
+            return self.place.dump(value, stored)
         except Exception as error:
             kind = type(value).__name__
             raise NotSerializable(f"dump() of a {kind} raised {type(error).__name__}. Nothing was written.") from error
 
     def _texts(self, value: Any) -> Texts:
-        stored = self._base.snapshot.fields if self._base else content.NOTHING_STORED
-        return content.texts(self._content(value), self.place.limits, stored=stored)
+        base = self.known()
+        stored = base.snapshot if base else None
+        return content.texts(self._content(value, stored), self.place.limits, stored=stored)
 
     def _session(self) -> Session | ListSession | None:
         """Find the value's own session, if it belongs to this place."""

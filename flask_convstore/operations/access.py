@@ -68,13 +68,15 @@ class Backend:
 
     @cached_property
     def limits(self) -> ContentLimits:
-        """The limits of content, and the key of the history."""
+        """The limits of content, and the keys of the history."""
         settings, is_tagged = self.settings, self.settings.types == "tagged"
+        first_key, *other_keys = settings.history_key
         return ContentLimits(
-            settings.history_key,
+            first_key,
             settings.max_message_bytes,
             settings.max_data_bytes,
             settings.max_metadata_depth,
+            tuple(other_keys),
             is_tagged=is_tagged,
             changes=TypeChanges(self.name, is_tagged=is_tagged),
         )

@@ -70,7 +70,7 @@ def _create(
     access: Access, session_id: str, alias: Alias, data: Content | None, ttl: float | None, life_ms: int
 ) -> AnySession:
     """Create the session that *alias* leads to."""
-    content = {access.settings.history_key: []} if data is None else data
+    content = {access.limits.history_key: []} if data is None else data
     session, _ = sessions.create(access, session_id, content, ttl=ttl, is_first=True)
     with behind_a_write():
         return _noted(access, session, alias, life_ms)

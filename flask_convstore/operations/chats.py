@@ -12,6 +12,7 @@ from ..domain.commands import Extend, Merge, digest_of, token_or_new
 from ..domain.keys import id_of
 from ..domain.messages import Message
 from ..domain.results import Receipt
+from ..domain.shapes import full
 from ..errors import InvalidInput
 from ..sessions.content import added
 from ..sessions.session import history_of
@@ -37,7 +38,7 @@ def save_message(
         Merge(
             session_id=session_id,
             owner=access.owner,
-            shape="full",
+            shape=full(access.limits.history_key),
             history=Extend(0, elements),
             creates=True,
             first_title=first_title,
@@ -51,7 +52,7 @@ def save_message(
 def get_conversation(access: Access, key: Hashable, *, last: int | None = None) -> list[Any]:
     """List the bodies of the chat of *key*, its *last* ones or all, oldest first."""
     session = sessions.get(access, id_of(key), last=last)
-    return [] if session is None else history_of(session, access.settings.history_key)
+    return [] if session is None else history_of(session, access.limits.history_key)
 
 
 def clear_conversation(access: Access, key: Hashable) -> bool:

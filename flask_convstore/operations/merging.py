@@ -10,6 +10,7 @@ from ..domain.clock import now_ms
 from ..domain.commands import Extend, Merge, Rewrite, new_token
 from ..domain.messages import bodies_of, join_element
 from ..domain.results import Snapshot
+from ..domain.shapes import key_of
 from ..errors import ConflictError, SessionNotFound, StoreUnavailable
 from ..sessions.baseline import Baseline
 from ..sessions.merge import Began, Settled, merged_bodies, merged_records, settled
@@ -70,9 +71,9 @@ def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, 
     attempt = _with_fields(command, settled_fields(command, snapshot, began))
     if rewrite.elements is None:
         gone = replace(rewrite, history_version=snapshot.history_version)
-        return replace(attempt, history=gone, overwrites=(*attempt.overwrites, access.settings.history_key))
+        return replace(attempt, history=gone, overwrites=(*attempt.overwrites, _path(access, snapshot)))
     theirs, ours = bodies_of(snapshot.elements), bodies_of(rewrite.elements)
-    merged = merged_bodies(bodies_of(base.snapshot.elements), ours, theirs, access.settings.history_key)
+    merged = merged_bodies(bodies_of(base.snapshot.elements), ours, theirs, _path(access, snapshot))
     return _with_history(attempt, snapshot, merged, rewrite.elements)
 
 
@@ -88,7 +89,7 @@ def made_by_both(access: Access, command: Merge, began: Began) -> Merge:
     snapshot = stored(access, command.session_id, None)
     elements = (command.history and command.history.elements) or ()
     ours, theirs, began_with = bodies_of(elements), bodies_of(snapshot.elements), began.bodies
-    record = merged_records(began, ours, theirs, access.settings.history_key)
+    record = merged_records(began, ours, theirs, _path(access, snapshot))
     if record:
         is_merged = ours != theirs or record.value != theirs
         if access.settings.conflict == "raise" and is_merged:
@@ -97,6 +98,12 @@ def made_by_both(access: Access, command: Merge, began: Began) -> Merge:
     if theirs[: len(began_with)] == began_with == ours[: len(began_with)]:
         return replace(command, history=Extend(0, elements[len(began_with) :]))
     return command
+
+
+def _path(access: Access, snapshot: Snapshot) -> str:
+    """Name the place of the history, for signals. A bare list has the first key of the settings."""
+    first_key = access.limits.history_key
+    return key_of(snapshot.shape, first_key) or first_key
 
 
 def stored(access: Access, session_id: str, last: int | None) -> Snapshot:

@@ -112,7 +112,7 @@ def get(access: Access, session_id: str, *, last: int | None = None) -> AnySessi
         check_whole(last, "last")
         last = min(last, MAX_LOADED)
     snapshot = access.load(session_id, last)
-    return loaded(snapshot, access.settings.history_key, access.backend.origin) if snapshot else None
+    return loaded(snapshot, access.limits.history_key, access.backend.origin) if snapshot else None
 
 
 def existing(access: Access, session_id: str, *, last: int | None = None) -> AnySession:

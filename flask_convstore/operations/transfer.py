@@ -12,8 +12,9 @@ from ..domain.clock import LATEST_MS
 from ..domain.commands import Put
 from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
 from ..domain.results import Snapshot
+from ..domain.shapes import is_shape, key_of
 from ..domain.validation import check_session_id, check_title
-from ..errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists
+from ..errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists, is_history_key
 from ..sessions import content
 from ..sessions.content import ContentLimits
 from ..stores.store import pages
@@ -123,7 +124,7 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     check_session_id(line["session_id"])
     fields = content.fields_to_set(line["data"], limits)
     elements = tuple(_imported_element(message, limits) for message in line["messages"])
-    _check_shape(line["shape"], has_messages=bool(elements))
+    _check_shape(line["shape"], fields, access.limits.history_key, has_messages=bool(elements))
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
     content.check_facts({"tokens": usage or ()}, "session", limits)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
@@ -140,16 +141,20 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     )
 
 
-def _check_shape(shape: object, *, has_messages: bool) -> None:
+def _check_shape(shape: Any, fields: Iterable[tuple[str, bytes]], first_key: str, *, has_messages: bool) -> None:
     """Check the shape of an exported session.
 
     Raises:
         ValueError: There is no such shape, or the shape has no place for messages.
+        InvalidInput: A field has the key of the history.
     """
-    if shape not in ("full", "data", "list"):
+    if not is_shape(shape) or shape == "value":
         raise ValueError(f"its shape is {shape!r}")
     if shape == "data" and has_messages:
         raise ValueError("its shape has no messages")
+    key = key_of(shape, first_key)
+    if key in dict(fields):
+        raise is_history_key(str(key))
 
 
 def _imported_element(line: Mapping[str, Any], limits: ContentLimits) -> bytes:

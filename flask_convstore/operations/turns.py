@@ -38,6 +38,7 @@ from ..errors import (
     TurnLost,
 )
 from ..sessions import content, diff
+from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import Store
 from .access import Access
@@ -87,7 +88,11 @@ class Turn:
 
     @cached_property
     def _session(self) -> AnySession:
-        return loaded(self._snapshot, self._access.settings.history_key, self._access.backend.origin)
+        return loaded(self._snapshot, self._access.limits.history_key, self._access.backend.origin)
+
+    @property
+    def _limits(self) -> ContentLimits:
+        return self._access.limits.for_shape(self._snapshot.shape)
 
     @cached_property
     def message(self) -> Message:
@@ -100,14 +105,14 @@ class Turn:
 
     @cached_property
     def history(self) -> list[Any]:
-        history = history_of(self._session, self._access.settings.history_key)
+        history = history_of(self._session, self._access.limits.history_key)
         came_later = self._session.last_seq - self._seq
         history = history[: max(0, len(history) - came_later)]
         return history if self._last is None else history[-self._last :]
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        return data_of(self._session, self._access.settings.history_key)
+        return data_of(self._session, self._access.limits.history_key)
 
     @cached_property
     def previous(self) -> Message | None:
@@ -153,7 +158,7 @@ class Turn:
         if self._end:
             raise InvalidInput("the turn has a reply already: reply once in each turn. Nothing was written.", "reply")
         body = as_message(reply)
-        elements, _, usage = content.added([] if body is None else [body], self._access.limits)
+        elements, _, usage = content.added([] if body is None else [body], self._limits)
         fields = self._changed_fields()
         receipt = self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
         self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
@@ -168,7 +173,7 @@ class Turn:
                 "turn.data must stay a dict of fields: change the dict instead of replacing it. Nothing was written."
             )
             raise InvalidInput(reason, "data")
-        return diff.changed_fields(self._snapshot.fields, data, self._access.limits)
+        return diff.changed_fields(self._snapshot.fields, data, self._limits)
 
     def move_to(self, session_id: str, version: int) -> None:
         """End the turn by moving the conversation to *session_id*. This session takes no messages from then on.

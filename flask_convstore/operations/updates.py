@@ -9,7 +9,7 @@ from ..domain.commands import Share, Update
 from ..domain.results import Receipt
 from ..domain.types import Role
 from ..domain.validation import check_name, check_session_id, check_title
-from ..errors import InvalidInput
+from ..errors import InvalidInput, too_many_fields
 from ..sessions import content
 from .access import Access
 
@@ -33,6 +33,8 @@ def update(
     check_session_id(session_id)
     fields: dict[str, bytes | None] = dict.fromkeys(removed)
     fields.update(content.fields_to_set(data or {}, access.limits))
+    if len(fields) > content.MAX_FIELDS:
+        raise too_many_fields(content.MAX_FIELDS, len(fields))
     if title is not None:
         check_title(title)
     return access.apply(

@@ -6,13 +6,15 @@ The title of a session and the cost of its messages are read from the messages o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.messages import Message, Usage, facts_of, join_element
-from ..domain.types import Shape
+from ..domain.results import Snapshot
+from ..domain.shapes import Shape, full, key_of
 from ..domain.value_types import has_tags
 from ..errors import (
     InvalidInput,
@@ -34,9 +36,11 @@ may also hold any other JSON value, as the nameless field of a session."""
 
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
-    """The key of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting.
+    """The keys of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting.
 
     Attributes:
+        history_key: The first key. Errors name it.
+        other_keys: The keys that are tried behind it.
         is_tagged: New values are written so that types which JSON lacks come back.
         changes: Looks at the values that are written. None: the app converts them itself.
     """
@@ -45,8 +49,19 @@ class ContentLimits:
     max_message_bytes: int
     max_data_bytes: int
     max_metadata_depth: int
+    other_keys: tuple[str, ...] = ()
     is_tagged: bool = False
     changes: TypeChanges | None = field(default=None, compare=False)
+
+    def for_shape(self, shape: Shape, former: Shape = "data") -> ContentLimits:
+        """The limits for a session of that *shape*. Errors name the key of its history, or that of its *former* shape."""
+        key = key_of(shape, self.history_key) or key_of(former, self.history_key)
+        return self if key is None or key == self.history_key else _naming(self, key)
+
+
+@lru_cache(maxsize=100)
+def _naming(limits: ContentLimits, key: str) -> ContentLimits:
+    return replace(limits, history_key=key, other_keys=())
 
 
 NOTHING_STORED: Mapping[str, bytes] = {}
@@ -59,13 +74,13 @@ Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 
 
 def texts(
-    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Mapping[str, bytes] = NOTHING_STORED
+    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Snapshot | None = None
 ) -> Texts:
     """Convert *content*.
 
     Args:
         known: The texts with which its messages probably begin, since they were loaded.
-        stored: The texts of its fields as they were loaded. What is stored with tags keeps them.
+        stored: The session as it was loaded. It remembers the key of its history, and what is stored with tags keeps them.
 
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
@@ -73,12 +88,43 @@ def texts(
     if isinstance(content, (list, tuple)) and not (limits.is_tagged and type(content) is tuple):
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
-        return "value", {"": _field_text(content, "", stored.get(""), limits)}, None
-    data = {name: value for name, value in list(content.items()) if name != limits.history_key}
-    fields = encoded_fields(data, limits, stored=stored)
-    if limits.history_key not in content:
+        before = stored.fields.get("") if stored else None
+        return "value", {"": _field_text(content, "", before, limits)}, None
+    return _texts_of_dict(content, limits, known, stored)
+
+
+def _texts_of_dict(
+    content: Mapping[str, Any], limits: ContentLimits, known: list[bytes] | None, stored: Snapshot | None
+) -> Texts:
+    key = key_in(content, limits, stored)
+    data = {name: value for name, value in list(content.items()) if name != key}
+    fields = encoded_fields(data, limits, stored=stored.fields if stored else NOTHING_STORED)
+    if key is None:
         return "data", fields, None
-    return "full", fields, _given(content[limits.history_key], limits, known)
+    is_own = stored is not None and key == key_of(stored.shape, limits.history_key)
+    shape = stored.shape if stored and is_own else full(key)
+    return shape, fields, _given(content[key], limits.for_shape(shape), known)
+
+
+def key_in(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:
+    """Find the key of the history in *content*: that of the session as it is *stored*, else a new one. None: no history."""
+    own = key_of(stored.shape, limits.history_key) if stored else None
+    is_there = own is not None and isinstance(content.get(own), (list, tuple))
+    return own if is_there else _new_key(content, limits, stored)
+
+
+def _new_key(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:
+    """Choose the key of the history in *content*: the first one that holds a list. None: no history.
+
+    A key that is a data field of the session stays one.
+    """
+    first = limits.history_key
+    fields = stored.fields if stored else ()
+    for key in (first, *limits.other_keys):
+        if key in content and key not in fields and isinstance(content[key], (list, tuple)):
+            return key
+    # The value that is no list is refused under the first key.
+    return first if first in content and first not in fields else None
 
 
 def encoded_fields(
@@ -88,15 +134,12 @@ def encoded_fields(
 
     Raises:
         NotSerializable: A name is no text, or JSON cannot hold a value.
-        InvalidInput: A field has the name of the history.
     """
     fields = {}
     for name, value in data.items():
         if not isinstance(name, str):
             raise NotSerializable(f"the key {name!r} is no text. {_CURE_OF_NAMES}. Nothing was written.", path)
         place = f"{path}.{name}" if path else name
-        if name == limits.history_key:
-            raise InvalidInput("this is the key of the history, not of a field. Nothing was written.", place)
         json_text.encode(name, path)
         # Of a StrEnum only the value is read back.
         fields[str.__str__(name)] = _field_text(value, place, stored.get(name), limits)

@@ -13,8 +13,9 @@ from typing import Any
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
 from ..domain.results import Snapshot
+from ..domain.shapes import has_history, key_of
 from ..domain.types import Owner
-from ..errors import InvalidInput
+from ..errors import InvalidInput, is_history_key
 from .baseline import Baseline
 from .content import (
     ContentLimits,
@@ -46,7 +47,8 @@ def difference(
     """
     known = base.snapshot
     before = bodies_of(known.elements)
-    shape, fields, history = texts(content, limits, before, known.fields)
+    shape, fields, history = texts(content, limits, before, known)
+    limits = limits.for_shape(shape, known.shape)
     if given is None:
         history_change = _history_change(base, before, history, limits)
     else:
@@ -64,6 +66,7 @@ def difference(
         session_id=known.session_id,
         owner=owner,
         shape=None if shape == known.shape else shape,
+        history_key=limits.history_key,
         fields=field_changes,
         history=history_change,
         created_at_ms=known.created_at_ms,
@@ -108,8 +111,10 @@ def changed_fields(
     """Compare *data* with the fields as they were *loaded*.
 
     Raises:
-        InvalidInput: A field cannot be saved. The error has the place and the reason.
+        InvalidInput: A field cannot be saved, or has the key of the history. The error has the place and the reason.
     """
+    if limits.history_key in data:
+        raise is_history_key(limits.history_key)
     changes = _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
     look_at_fields(data, _names_set(changes), limits)
     return changes
@@ -131,7 +136,7 @@ def _history_change(
     base: Baseline, before: list[bytes], history: list[Given] | None, limits: ContentLimits
 ) -> Extend | Rewrite | None:
     """Compare *history* with the messages of *base*, whose bodies were *before*. None if they are the same."""
-    had_history = base.snapshot.shape in ("full", "list")
+    had_history = has_history(base.snapshot.shape)
     if history is None:
         return _rewrite(base, None, limits) if had_history else None
     after = [body for body, _ in history]
@@ -216,6 +221,7 @@ def whole(
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
     shape, fields, history = texts(content, limits)
+    limits = limits.for_shape(shape)
     check_data_size(fields.items(), limits)
     look_at_fields(content, fields, limits)
     look_at_messages(content, range(len(history or ())), limits)
@@ -243,8 +249,9 @@ def joining(session_id: str, content: Any, limits: ContentLimits, owner: Owner, 
         session_id=session_id,
         owner=owner,
         shape=put.shape,
+        history_key=key_of(put.shape, limits.history_key) or "",
         fields=tuple(FieldChange(name, None, text) for name, text in put.fields),
-        history=Extend(0, put.elements) if put.shape in ("full", "list") else None,
+        history=Extend(0, put.elements) if has_history(put.shape) else None,
         creates=True,
         ttl_ms=ttl_ms,
         first_title=put.first_title,

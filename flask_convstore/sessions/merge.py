@@ -6,7 +6,7 @@ still counts as a change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
+from ..domain.shapes import key_of
 from . import diff, three_way
 from .baseline import Baseline
 from .content import ContentLimits, Given, texts
@@ -156,32 +157,53 @@ def take_over(
         assert isinstance(content, list)
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
-    _, fields, given = texts(value, limits, bodies_of(before.snapshot.elements), before.snapshot.fields)
-    base = base.but(fields=_take_over_fields(value, fields, before, base, content, merges=merges))
-    mine, theirs = value.get(limits.history_key), content.get(limits.history_key)
-    if theirs is not None and limits.history_key in value:
-        shared = isinstance(held, dict) and held.get(limits.history_key) is mine
-        return base if shared else _take_over_history(mine, before, base, theirs, limits)
-    return _take_over_presence(value, given, before, base, theirs, limits)
+    known = bodies_of(before.snapshot.elements)
+    shape, fields, given = texts(value, limits, known, before.snapshot)
+    theirs = key_of(base.snapshot.shape, limits.history_key)
+    now = _take_over_key(value, key_of(shape, limits.history_key), given, before, theirs, limits)
+    keys = {now, theirs}
+    base = base.but(fields=_take_over_fields(value, fields, before, base, content, keys, merges=merges))
+    if now is None or theirs is None:
+        return _take_over_presence(value, now, before, base, theirs, content)
+    shared = isinstance(held, dict) and held.get(theirs) is value[now]
+    return base if shared else _take_over_history(value[now], before, base, content[theirs], limits)
+
+
+def _take_over_key(
+    value: dict[str, Any],
+    now: str | None,
+    given: list[Given] | None,
+    before: Baseline,
+    theirs: str | None,
+    limits: ContentLimits,
+) -> str | None:
+    """Take over the key *theirs* of the history, which is *now* here. Return the key that it has here then."""
+    if now is None:
+        return None
+    is_unchanged = [body for body, _ in given or ()] == bodies_of(before.snapshot.elements)
+    if theirs is None and is_unchanged:
+        del value[now]
+        return None
+    is_same_as_before = now == key_of(before.snapshot.shape, limits.history_key)
+    if theirs is None or theirs == now or not is_same_as_before:
+        return now
+    value[theirs] = value.pop(now)
+    return theirs
 
 
 def _take_over_presence(
     value: dict[str, Any],
-    given: list[Given] | None,
+    now: str | None,
     before: Baseline,
     base: Baseline,
-    theirs: list[Any] | None,
-    limits: ContentLimits,
+    theirs: str | None,
+    content: dict[str, Any],
 ) -> Baseline:
-    """As ``take_over``, for a history that at least one side does not have."""
-    if theirs is None and given is None:
+    """As ``take_over``, for a history that at least one side does not have. *now* is its key here, *theirs* there."""
+    if theirs is None and now is None:
         return base
     if theirs is not None and before.snapshot.shape == "data":
-        value[limits.history_key] = theirs
-        return base
-    is_unchanged = given is not None and [body for body, _ in given] == bodies_of(before.snapshot.elements)
-    if theirs is None and is_unchanged:
-        del value[limits.history_key]
+        value[theirs] = content[theirs]
         return base
     return _with_history_of(before, base)  # removed here, or removed there and changed here
 
@@ -192,13 +214,18 @@ def _take_over_fields(
     before: Baseline,
     base: Baseline,
     content: Mapping[str, Any],
+    keys: Collection[str | None],
     *,
     merges: bool,
 ) -> dict[str, bytes]:
-    """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline."""
+    """Take over the fields, whose texts in *value* are *fields*. Return the fields of the new baseline.
+
+    Args:
+        keys: The keys of the history, which are left alone.
+    """
     loaded, stored = before.snapshot.fields, base.snapshot.fields
     known, effort = dict(stored), three_way.Effort()
-    for name in {**loaded, **stored, **fields}:
+    for name in [name for name in {**loaded, **stored, **fields} if name not in keys]:
         was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
         change = FieldChange(name, was, mine)
         if mine == was != theirs:
@@ -235,7 +262,7 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
 def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, limits: ContentLimits) -> Baseline:
     """Take the writes of *command* into *before*, where *value* has them too, since a copy of it was saved."""
     was, known = bodies_of(before.snapshot.elements), dict(before.snapshot.fields)
-    _, fields, history = texts(value, limits, was, known)
+    _, fields, history = texts(value, limits, was, before.snapshot)
     for name, _, text in command.fields:
         if fields.get(name) == text:
             _put(known, name, text)

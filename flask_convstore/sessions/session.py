@@ -14,6 +14,7 @@ from ..domain import json_text
 from ..domain.clock import as_datetime
 from ..domain.messages import Message, Usage, bodies_of, stored_message
 from ..domain.results import Snapshot
+from ..domain.shapes import key_of
 from ..errors import CorruptValue
 from .baseline import Baseline, base_read
 from .content import Content
@@ -207,27 +208,31 @@ def plain(content: Any) -> Any:
     return list(content) if isinstance(content, ListSession) else content
 
 
-def loaded(snapshot: Snapshot, history_key: str, origin: str) -> AnySession:
+def loaded(snapshot: Snapshot, first_key: str, origin: str) -> AnySession:
     """Make the session that *snapshot* holds. *origin* names its store.
 
     Raises:
         CorruptValue: A field or a message is not ours.
     """
-    return based(content_of(snapshot, history_key), base_read(snapshot, origin))
+    return based(content_of(snapshot, first_key), base_read(snapshot, origin))
 
 
-def content_of_base(base: Baseline, history_key: str) -> Any:
-    """Decode the content that was saved, as *base* knows it."""
+def content_of_base(base: Baseline, first_key: str) -> Any:
+    """Decode the content that was saved, as *base* knows it. *first_key* as in ``content_of``."""
     known = base.snapshot
     content: dict[str, Any] = {name: json_text.decode(text) for name, text in known.fields.items()}
     history = json_text.decode_many(bodies_of(known.elements))
     if known.shape == "list":
         return history
-    return content | {history_key: history} if known.shape == "full" else content
+    key = key_of(known.shape, first_key)
+    return content if key is None else content | {key: history}
 
 
-def content_of(snapshot: Snapshot, history_key: str) -> Any:
+def content_of(snapshot: Snapshot, first_key: str) -> Any:
     """Decode the content that was saved.
+
+    Args:
+        first_key: The first key of the settings, for a session that does not remember the key of its history.
 
     Raises:
         CorruptValue: A field or a message is not ours.
@@ -248,18 +253,27 @@ def content_of(snapshot: Snapshot, history_key: str) -> Any:
         return history
     if snapshot.shape == "value" and "" in content:
         return content[""]
-    if snapshot.shape == "full":
-        content[history_key] = history
+    key = key_of(snapshot.shape, first_key)
+    if key is not None:
+        content[key] = history
     return content
 
 
-def history_of(session: AnySession, history_key: str) -> list[Any]:
+def history_of(session: AnySession, first_key: str) -> list[Any]:
     """List the bodies of a session's messages, oldest first. [] where it has no history."""
-    return list(session.get(history_key, ())) if isinstance(session, dict) else list(session)
+    if not isinstance(session, dict):
+        return list(session)
+    key = _key_of(session, first_key)
+    return [] if key is None else list(session.get(key, ()))
 
 
-def data_of(session: AnySession, history_key: str) -> dict[str, Any]:
+def data_of(session: AnySession, first_key: str) -> dict[str, Any]:
     """Give a session's fields without the history. {} for a bare list."""
     if isinstance(session, dict):
-        return {name: value for name, value in session.items() if name != history_key}
+        key = _key_of(session, first_key)
+        return {name: value for name, value in session.items() if name != key}
     return {}
+
+
+def _key_of(session: AnySession, first_key: str) -> str | None:
+    return key_of(base_of(session).snapshot.shape, first_key)

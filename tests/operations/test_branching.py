@@ -313,7 +313,7 @@ def test_a_branch_has_all_facts_of_its_session(talk: PlainConversations) -> None
         snapshot = talk._access().backend.store.load(new.session_id, ANY)
         assert snapshot
         assert (snapshot.owner, snapshot.title, snapshot.own_ttl_ms) == ("alice", "called so", 5_000_000)
-        assert (snapshot.usage, snapshot.shape, new["name"]) == (usage, "full", "Ada")
+        assert (snapshot.usage, snapshot.shape, new["name"]) == (usage, "full:history", "Ada")
     assert new["history"] == [{"role": "system", "content": "x"}]
     for seq, count in ((0, 0), (1, 1), (8, 8), (99, 9)):
         assert len(branching.fork(talk.access(), "s", seq)["history"]) == count

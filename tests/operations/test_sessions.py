@@ -133,7 +133,7 @@ def test_text_forms(conversations: PlainConversations) -> None:
 
 
 def test_the_history_key_can_be_named(harness: Harness) -> None:
-    conversations = PlainConversations(harness.store, Settings(history_key="messages"))
+    conversations = PlainConversations(harness.store, Settings(history_key=("messages",)))
     conversations.save_session("s", {"messages": [USER], "history": "a field"})
     conversations.append("s", BOT, data={"history": "changed"})
     assert get(conversations) == {"messages": [USER, BOT], "history": "changed"}

@@ -1252,7 +1252,12 @@ USAGES = st.sampled_from([None, Usage(1, 2)])
 ELEMENTS = st.lists(st.sampled_from([said("a"), said("b" * 30)]), max_size=3).map(tuple)
 TOKENS = st.sampled_from([None, None, "T1", "T2"])
 FIELDS = st.lists(
-    st.builds(FieldChange, st.sampled_from(["f", "g"]), st.sampled_from([None, b"1"]), st.sampled_from([b"1", b'"x"'])),
+    st.builds(
+        FieldChange,
+        st.sampled_from(["f", "g", "messages"]),
+        st.sampled_from([None, b"1"]),
+        st.sampled_from([b"1", b'"x"']),
+    ),
     max_size=2,
     unique_by=lambda change: change.name,
 ).map(tuple)
@@ -1263,7 +1268,7 @@ COMMANDS = st.one_of(
         session_id=IDS,
         owner=OWNERS,
         mode=st.sampled_from(["replace", "replace", "create", "first"]),
-        shape=st.just("full"),
+        shape=st.sampled_from(["full", "full:messages"]),
         fields=FIELDS.map(lambda changes: tuple((change.name, change.value) for change in changes)),
         elements=ELEMENTS,
     ),
@@ -1271,7 +1276,7 @@ COMMANDS = st.one_of(
         Merge,
         session_id=IDS,
         owner=OWNERS,
-        shape=st.just("full"),
+        shape=st.sampled_from(["full", "full:messages"]),
         fields=FIELDS.map(lambda changes: tuple(change._replace(loaded=None) for change in changes)),
         history=st.none() | st.builds(Extend, st.just(0), ELEMENTS),
         creates=st.just(True),

@@ -182,6 +182,6 @@ def test_a_copy_has_all_but_the_messages() -> None:
     snapshot = conversations.backend.store.load("s", ANY)
     assert snapshot
     save = diff.copied(snapshot, "t", "ada", (), Usage(1, 2))
-    assert (save.session_id, save.owner, save.mode, save.shape) == ("t", "ada", "create", "full")
+    assert (save.session_id, save.owner, save.mode, save.shape) == ("t", "ada", "create", "full:history")
     assert (save.fields, save.elements) == ((("a", b"1"),), ())
     assert (save.ttl_ms, save.first_title, save.usage) == (50_000, "hello", Usage(1, 2))

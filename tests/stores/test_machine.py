@@ -53,9 +53,10 @@ DIGESTS = st.sampled_from(["d1", "d1", "d1", "d2"])
 BODIES = st.sampled_from([b'"a"', b'{"role":"user"}', b'"%b"' % (b"x" * 40), b"1"])
 ELEMENTS = st.lists(BODIES.map(lambda body: join_element(1, body)), max_size=3).map(tuple)
 TEXTS = st.none() | st.sampled_from([b"1", b"2", b"true", b'"x"', b"[1]", b'"%b"' % (b"y" * 30)])
-NAMES = st.sampled_from(["a", "b", "complete"])
+NAMES = st.sampled_from(["a", "b", "complete", "history", "messages"])
 VERSIONS = st.integers(0, 6)
-SHAPES = st.sampled_from(["full", "data", "list"])
+SHAPES = st.sampled_from(["full", "full:history", "full:messages", "data", "list"])
+HISTORY_KEYS = st.sampled_from(["", "messages"])
 CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
 EXPECTED = st.just("") | VERSIONS.map(str)
@@ -149,6 +150,7 @@ class Machine(RuleBasedStateMachine):
         shape=SHAPES,
         changes=CHANGES,
         elements=ELEMENTS,
+        history_key=HISTORY_KEYS,
         ttl_ms=TTLS,
         first_title=FIRST_TITLES,
         usage=USAGES,
@@ -172,6 +174,8 @@ class Machine(RuleBasedStateMachine):
         change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
         elements=ELEMENTS,
         bound=VERSIONS,
+        shape=st.none() | st.none() | st.sampled_from(["full:history", "full:messages"]),
+        history_key=HISTORY_KEYS,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
         first_title=FIRST_TITLES,
@@ -185,6 +189,7 @@ class Machine(RuleBasedStateMachine):
         change: str,
         elements: Any,
         bound: int,
+        shape: str | None,
         **given: Any,
     ) -> None:
         history: Extend | Rewrite | None = {
@@ -194,7 +199,7 @@ class Machine(RuleBasedStateMachine):
             "remove": Rewrite(bound, None),
         }[change]
         fields = tuple(FieldChange(*found) for found in changes)
-        command = Merge(fields=fields, history=history, shape="data" if change == "remove" else None, **given)
+        command = Merge(fields=fields, history=history, shape="data" if change == "remove" else shape, **given)
         self.both(with_token(command, token), incarnation=incarnation)
 
     @rule(

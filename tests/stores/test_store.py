@@ -32,7 +32,8 @@ from flask_convstore.domain.commands import (
 )
 from flask_convstore.domain.messages import Usage
 from flask_convstore.domain.results import Receipt, Snapshot
-from flask_convstore.domain.types import ANY, Alias, Owner, Shape
+from flask_convstore.domain.shapes import Shape
+from flask_convstore.domain.types import ANY, Alias, Owner
 from flask_convstore.errors import (
     ConflictError,
     CorruptValue,
@@ -168,7 +169,7 @@ def test_append_gives_a_session_without_history_one(harness: Harness) -> None:
     harness.store.apply(append("s", a=b"1"))
     assert load(harness).shape == "data"
     harness.store.apply(append("s", b"m1"))
-    assert load(harness).shape == "full"
+    assert load(harness).shape == "full:history"
 
 
 def test_a_list_with_a_field_is_a_dict(harness: Harness) -> None:
@@ -176,7 +177,7 @@ def test_a_list_with_a_field_is_a_dict(harness: Harness) -> None:
     harness.store.apply(append("s", b"m2"))
     assert load(harness).shape == "list"
     harness.store.apply(append("s", a=b"1"))
-    assert load(harness).shape == "full"
+    assert load(harness).shape == "full:history"
 
 
 @pytest.mark.parametrize(("last", "expected"), [(0, []), (1, [b"m3"]), (2, [b"m2", b"m3"]), (3, None), (99, None)])
@@ -222,7 +223,7 @@ def test_a_list_that_is_given_fields_by_an_upsert_is_a_dict(harness: Harness) ->
     harness.store.apply(replace(save("s", b"m1"), shape="list"))
     assert load(harness).shape == "list"
     harness.store.apply(upsert("s", b"m2", a=b"1"))
-    assert (load(harness).shape, load(harness).elements) == ("full", [b"m1", b"m2"])
+    assert (load(harness).shape, load(harness).elements) == ("full:history", [b"m1", b"m2"])
 
 
 def test_delete_removes_once(harness: Harness) -> None:
@@ -349,10 +350,10 @@ def test_the_same_array_or_object_collides(harness: Harness, value: bytes) -> No
 def test_a_merge_into_another_shape_hides_nothing(harness: Harness) -> None:
     harness.store.apply(replace(save("s", a=b"1"), shape="data"))
     harness.store.apply(merge("s", history=Extend(0, (b"m1",))))
-    assert load(harness).shape == "full"
+    assert load(harness).shape == "full:history"
     harness.store.apply(replace(save("s", b"m1"), shape="list"))
     harness.store.apply(merge("s", ("a", None, b"1")))
-    assert load(harness).shape == "full"
+    assert load(harness).shape == "full:history"
 
 
 def test_a_late_write_does_not_reach_the_successor(harness: Harness) -> None:
@@ -443,7 +444,7 @@ def test_an_update_changes_what_lies_beside_the_messages(harness: Harness) -> No
     harness.store.apply(replace(update("s"), title="t"))
     assert load(harness).shape == "list"
     harness.store.apply(update("s", a=b"1"))
-    assert load(harness).shape == "full"
+    assert load(harness).shape == "full:history"
 
 
 def test_an_update_is_for_a_whole_session(harness: Harness) -> None:

@@ -84,7 +84,7 @@ _UPDATED_EXAMPLE: Json = {**_SUMMARY_EXAMPLE, "data": {"name": "Ada"}}
 _SESSION_EXAMPLE: Json = {**_UPDATED_EXAMPLE, "history": [_MESSAGE_EXAMPLE, _REPLY_EXAMPLE]}
 _NEW_EXAMPLE: Json = {**_SESSION_EXAMPLE, "session_id": OTHER_EXAMPLE_ID, "version": 1}
 _EXPORT_EXAMPLE = (
-    f'{{"session_id":"{EXAMPLE_ID}","created_at_ms":1767605400000,"updated_at_ms":1767605402125,"shape":"full",'
+    f'{{"session_id":"{EXAMPLE_ID}","created_at_ms":1767605400000,"updated_at_ms":1767605402125,"shape":"full:history",'
     '"title":"Hello","ttl_ms":null,"tokens":{"input":0,"output":0},"data":{"name":"Ada"},'
     '"messages":[{"seq":1,"created_at_ms":1767605400000,"body":{"role":"user","content":"Hello"}}]}\n'
 )

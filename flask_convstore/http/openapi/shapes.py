@@ -57,7 +57,12 @@ COMPONENTS: dict[str, Json] = {
             "session_id": schema(str, "The session's id.", minLength=1, maxLength=MAX_NAME, pattern=f"^[^{CONTROL}]+$"),
             "created_at_ms": schema(Whole, "Time of the start, milliseconds since 1970."),
             "updated_at_ms": schema(Whole, "Time of the last write."),
-            "shape": {"enum": ["full", "data", "list"], "description": "Shape in which the app has saved the session."},
+            "shape": {
+                "type": "string",
+                "pattern": "^(full(:.+)?|data|list)$",
+                "description": "Shape in which the app has saved the session: `full:` and the key of its messages, `data` "
+                "(it has none), or `list`.",
+            },
             "title": schema(str | None, "Title of the session."),
             "ttl_ms": schema(int | None, "Lifetime of its own, if the session has one.", minimum=1),
             "tokens": ref("Tokens"),

@@ -6,13 +6,14 @@ Retries and waiting are in `calls`, and the errors of connections in `failures`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 from ...domain.clock import LATEST_MS
 from ...domain.commands import BeginTurn, Command, CommitTurn, Edit, Expecting, Merge, MoveConversation
 from ...domain.messages import Usage
 from ...domain.results import Receipt, Snapshot
-from ...domain.types import Alias, Shape
+from ...domain.shapes import is_shape
+from ...domain.types import Alias
 from ...errors import (
     ConflictError,
     ConvstoreError,
@@ -26,13 +27,13 @@ from ...errors import (
     TooLarge,
     TurnInProgress,
     TurnLost,
+    is_history_key,
     session_too_large,
     stored_data_too_large,
     too_many_messages,
 )
 from .arguments import alias_of
 
-_SHAPES = get_args(Shape)
 _NUMBERS = (b"version", b"created", b"updated", b"count", b"first", b"history_version")
 
 
@@ -66,6 +67,8 @@ def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[st
 def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> ConvstoreError:
     if word == b"conflict":
         return _conflict(command, reply)
+    if word == b"history_key":
+        return is_history_key(reply[2].decode())
     if word == b"too_large":
         return _TOO_LARGE[reply[2]](reply[3], reply[4])
     if word == b"busy":
@@ -132,7 +135,7 @@ def snapshot_of(
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
-    if shape not in _SHAPES or not 0 < created < LATEST_MS > updated:
+    if not is_shape(shape) or not 0 < created < LATEST_MS > updated:
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")

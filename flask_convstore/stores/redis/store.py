@@ -249,7 +249,8 @@ class RedisStore:
 
     def _head(self, command: Write) -> tuple[Argument, ...]:
         """Make the arguments that every write has behind the nonce."""
-        return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds)
+        key = (isinstance(command, Merge) and command.history_key) or self._limits.history_key
+        return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds, key)
 
     # ---- the owner's index
 

@@ -58,7 +58,7 @@ def test_the_keys_are_those_of_the_map(server: Server) -> None:
         b"version": b"2",
         b"count": b"2",
         b"first": b"1",
-        b"shape": b"full",
+        b"shape": b"full:history",
         b"owner": b"=alice",
         b"ttl": b"60000",
         b"d:name": b'"Ada"',

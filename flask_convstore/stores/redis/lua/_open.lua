@@ -16,6 +16,7 @@
 -- ARGV[11]  trim               "1": over max_history the oldest go, "0": the write is refused
 -- ARGV[12]  max_data_bytes     names and values of all data fields
 -- ARGV[13]  max_session_bytes  data and messages
+-- ARGV[14]  history_key        of a session that tells no other
 -- owners_only                  true where this write is not shared with anybody, not even as a repeat
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]

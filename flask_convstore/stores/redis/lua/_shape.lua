@@ -1,5 +1,5 @@
 -- _shape: give a session without a history one with its first message, and make a bare list a dict with its first field.
--- Needs shape, added (messages) and fields_set.
+-- Needs shape, added (messages), fields_set and key.
 if shape == "data" and added > 0 or shape == "list" and fields_set then
-    shape = "full"
+    shape = "full:" .. key
 end

@@ -2,13 +2,13 @@
 append: add messages to the end of a session and set data fields, once.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[15]    expected     the version it must have, or "<created>-<version>", "" any
-ARGV[16]    title        as _facts.lua has it
-ARGV[17]    usage        as _facts.lua has it
-ARGV[18]    field_count  data fields that follow
-ARGV[19..]  name, value  a pair per field: its JSON text, "" removes the field
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[16]    expected     the version it must have, or "<created>-<version>", "" any
+ARGV[17]    title        as _facts.lua has it
+ARGV[18]    usage        as _facts.lua has it
+ARGV[19]    field_count  data fields that follow
+ARGV[20..]  name, value  a pair per field: its JSON text, "" removes the field
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -19,6 +19,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there. Nothing was written
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields added), whatever the length of the history
@@ -26,13 +27,13 @@ Cost     O(messages + fields added), whatever the length of the history
 local owners_only = false
 --#include _open.lua
 --#include _repeated.lua
-local expected = ARGV[15]
-if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
+local expected = ARGV[16]
+if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
     return {"missing", nonce}
 end
 --#include _ours.lua
-local title_given, usage_given = ARGV[16], ARGV[17]
-local first_field, last_field = 19, 18 + 2 * ARGV[18]
+local title_given, usage_given = ARGV[17], ARGV[18]
+local first_field, last_field = 20, 19 + 2 * ARGV[19]
 local first_element = last_field + 1
 local added = #ARGV - last_field
 if added > 0 then
@@ -42,9 +43,11 @@ end
 
 local first_seq = added > 0 and first + count or 0
 local drop, reserved, data_after, fields_set = 0, 0, data_bytes, false
+--#include _key.lua
 --#include _count_fields.lua
---#include _fit.lua
 --#include _shape.lua
+--#include _key_is_free.lua
+--#include _fit.lua
 
 version = version + 1
 local history_changed = added > 0

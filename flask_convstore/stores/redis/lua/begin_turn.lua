@@ -3,14 +3,14 @@ begin_turn: add a user's message, or none, and take the turn, once. The same tok
 takes it anew if the first attempt died or failed and its message is still the last.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    expected   the version it must have, or "<created>-<version>", "" any
-ARGV[15]    lease      milliseconds the turn is ours without being renewed
-ARGV[16]    supersede  "1": take the turn from another attempt, "0": refuse
-ARGV[17]    attempt    the try that gets the turn. The same try repeated has it already
-ARGV[18]    title      as _facts.lua has it
-ARGV[19]    usage      as _facts.lua has it
-ARGV[20]    element    the message, opaque, absent where there is none
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    expected   the version it must have, or "<created>-<version>", "" any
+ARGV[16]    lease      milliseconds the turn is ours without being renewed
+ARGV[17]    supersede  "1": take the turn from another attempt, "0": refuse
+ARGV[18]    attempt    the try that gets the turn. The same try repeated has it already
+ARGV[19]    title      as _facts.lua has it
+ARGV[20]    usage      as _facts.lua has it
+ARGV[21]    element    the message, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the message, 0 for none. due: see _due.lua
@@ -25,13 +25,14 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there. Nothing was written
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(1), whatever the length of the history
 ]]
-local owners_only = #ARGV < 20 -- the holder of a turn without a message moves the conversation
+local owners_only = #ARGV < 21 -- the holder of a turn without a message moves the conversation
 --#include _open.lua
-local expected, attempt = ARGV[14], ARGV[17]
+local expected, attempt = ARGV[15], ARGV[18]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
 local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
 
@@ -56,7 +57,7 @@ if receipt then
             return {"lost", nonce}
         end
     end
-    redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", message_seq)
+    redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", message_seq)
     return {"resumed", nonce, receipt, created, now, now + lifetime}
 end
 if not exists then
@@ -65,21 +66,23 @@ end
 --#include _ours.lua
 --#include _moved.lua
 --#include _expected.lua
-if remaining > 0 and ARGV[16] ~= "1" then
+if remaining > 0 and ARGV[17] ~= "1" then
     return {"busy", nonce, remaining}
 end
 
-local title_given, usage_given = ARGV[18], ARGV[19]
-local first_element, drop, data_after, fields_set = 20, 0, data_bytes, false
+local title_given, usage_given = ARGV[19], ARGV[20]
+local first_element, drop, data_after, fields_set = 21, 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
---#include _fit.lua
+--#include _key.lua
 --#include _shape.lua
+--#include _key_is_free.lua
+--#include _fit.lua
 local first_seq = added > 0 and first + count or 0
 version = version + 1
 local history_changed = added > 0 or turn[1]
 --#include _add.lua
-redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[15], "turn_seq", first_seq)
+redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
 if turn[1] then
     first = first + drop
     local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"

@@ -2,12 +2,12 @@
 commit_turn: end a turn, once: add the reply behind its message, change data fields, give the turn back.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    turn         the attempt that has the turn
-ARGV[15]    status       the fate of its message: "" replied, "unanswered", "failed"
-ARGV[16]    usage        as _facts.lua has it
-ARGV[17]    field_count  data fields that follow
-ARGV[18..]  name, loaded, value   three per field, as merge.lua has them
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    turn         the attempt that has the turn
+ARGV[16]    status       the fate of its message: "" replied, "unanswered", "failed"
+ARGV[17]    usage        as _facts.lua has it
+ARGV[18]    field_count  data fields that follow
+ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
 ARGV[..]    element      the reply, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -18,6 +18,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"missing", nonce}                        no such session for this owner
          {"lost", nonce}                           another turn has taken over. Nothing was written
          {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile. Nothing was written
+         {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(fields given), whatever the length of the history
@@ -32,21 +33,23 @@ if not exists then
 end
 --#include _ours.lua
 local turn = redis.call("HMGET", session, "turn", "turn_seq")
-if turn[1] ~= ARGV[14] then
+if turn[1] ~= ARGV[15] then
     return {"lost", nonce}
 end
 
-local title_given, usage_given = "", ARGV[16]
-local first_field, first_element = 18, 18 + 3 * ARGV[17]
+local title_given, usage_given = "", ARGV[17]
+local first_field, first_element = 19, 19 + 3 * ARGV[18]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
+--#include _key.lua
 --#include _merge_fields.lua
+--#include _shape.lua
+--#include _key_is_free.lua
 local reserved = 0
 --#include _fit.lua
---#include _shape.lua
 version = version + 1
-local history_changed = added > 0 or ARGV[15] ~= ""
+local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
 for at = first_field, first_element - 1, 3 do
@@ -54,7 +57,7 @@ for at = first_field, first_element - 1, 3 do
     --#include _set_field.lua
 end
 first = first + drop
-local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[15]
+local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
 --#include _mark.lua
 --#include _facts.lua
 --#include _done.lua

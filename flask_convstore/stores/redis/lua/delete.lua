@@ -2,10 +2,10 @@
 delete: remove a session, once. Its tokens stay behind as a tombstone.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    expected  the version it must have, or "<created>-<version>", "" any
-ARGV[15]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[16]    at        milliseconds since 1970: time when it was removed elsewhere, "" now
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    expected  the version it must have, or "<created>-<version>", "" any
+ARGV[16]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[17]    at        milliseconds since 1970: time when it was removed elsewhere, "" now
 
 Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as put does. version: its last one.
              owner: "" nobody, or "=name", whose index has to hear of it
@@ -22,8 +22,8 @@ A session can be deleted on a full server, and where it is not whole.
 local owners_only = true
 --#include _open.lua
 --#include _repeated.lua
-local expected = ARGV[14]
-if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
+local expected = ARGV[15]
+if not exists or (ARGV[16] ~= "" and created ~= tonumber(ARGV[16])) then
     return {"missing", nonce}
 end
 version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
@@ -31,7 +31,7 @@ version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 created, history_version = created or 0, history_version or 0
 local first_seq, lifetime = 0, 0
 redis.call("UNLINK", session, history)
-redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[16]) or now, created), "owner", meta[2] or "")
+redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[17]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua
 redis.call("PEXPIRE", tokens, ARGV[6])
 return {"ok", nonce, version, first_seq, created, now, now, history_version, {meta[2] or ""}}

@@ -2,13 +2,13 @@
 edit: put another text in the place of a message, once. Its seq stays.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[15]    expected  the version it must have, or "<created>-<version>", "" any
-ARGV[16]    seq       the message
-ARGV[17]    loaded    the message as the editor has read it, opaque
-ARGV[18]    element   the new message, opaque
-ARGV[19]    title     as _facts.lua has it
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[16]    expected  the version it must have, or "<created>-<version>", "" any
+ARGV[17]    seq       the message
+ARGV[18]    loaded    the message as the editor has read it, opaque
+ARGV[19]    element   the new message, opaque
+ARGV[20]    title     as _facts.lua has it
 
 Returns  {"ok", nonce, version, seq, created, updated, expires, history_version, due}   as append does
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
@@ -24,22 +24,22 @@ Cost     O(messages behind it)
 local owners_only = false
 --#include _open.lua
 --#include _repeated.lua
-local expected = ARGV[15]
-if not exists or (ARGV[14] ~= "" and created ~= tonumber(ARGV[14])) then
+local expected = ARGV[16]
+if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
     return {"missing", nonce}
 end
 --#include _intact.lua
 --#include _expected.lua
-local first_seq = tonumber(ARGV[16])
+local first_seq = tonumber(ARGV[17])
 local index = first_seq - first
 local stored = index >= 0 and redis.call("LINDEX", history, index)
 if not stored then
     return {"gone", nonce}
 end
-if stored ~= ARGV[17] then
+if stored ~= ARGV[18] then
     return {"conflict", nonce, version, "message"}
 end
-local history_after = history_bytes + #ARGV[18] - #stored
+local history_after = history_bytes + #ARGV[19] - #stored
 if history_after > history_bytes and history_after + data_bytes > tonumber(ARGV[13]) then
     return {"too_large", nonce, "session", tonumber(ARGV[13]), history_after + data_bytes}
 end
@@ -48,7 +48,7 @@ local updated = math.max(now, created) -- a session from elsewhere may have begu
 -- The first write is one that a full server refuses. Then nothing is written.
 redis.call("HSET", session, "version", version, "updated", updated, "history_version", version,
     "history_bytes", history_after)
-redis.call("LSET", history, index, ARGV[18])
-local title_given, usage_given = ARGV[19], ""
+redis.call("LSET", history, index, ARGV[19])
+local title_given, usage_given = ARGV[20], ""
 --#include _facts.lua
 --#include _done.lua

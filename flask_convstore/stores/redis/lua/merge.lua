@@ -3,18 +3,18 @@ merge: write changes into a session, all or none, once, beside what others have 
 changes may make a new one.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[15]    shape        as in put.lua, "" as it is
-ARGV[16]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[17]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all)
-ARGV[18]    bound        extend: messages below this seq are dropped. rewrite: the history_version that the writer knows
-ARGV[19]    title        as _facts.lua has it
-ARGV[20]    usage        as _facts.lua has it
-ARGV[21]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[16]    shape        as in put.lua, "" as it is
+ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
+ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all)
+ARGV[19]    bound        extend: messages below this seq are dropped. rewrite: the history_version that the writer knows
+ARGV[20]    title        as _facts.lua has it
+ARGV[21]    usage        as _facts.lua has it
+ARGV[22]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
                          would create one, but there is no place. Unless "", a session that exists keeps its shape
-ARGV[22]    field_count  data fields that follow
-ARGV[23..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one
+ARGV[23]    field_count  data fields that follow
+ARGV[24..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one
                          ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -26,19 +26,20 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"new", nonce}                            it would create one, and has no place. Nothing was written
          {"moved", nonce, session_id}              messages for a conversation that goes on there. Nothing was written
          {"conflict", nonce, version, what}        "d:<field>" or "history" changed meanwhile. Nothing was written
+         {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + messages dropped)
 ]]
-local owners_only = ARGV[16] ~= ""
+local owners_only = ARGV[17] ~= ""
 --#include _open.lua
 --#include _repeated.lua
-local change, bound, creates = ARGV[17], tonumber(ARGV[18]), ARGV[21]
-local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[16]
-local first_field, first_element = 23, 23 + 3 * ARGV[22]
+local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
+local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
+local first_field, first_element = 24, 24 + 3 * ARGV[23]
 local added = #ARGV - first_element + 1
 local heir, started, ended = "", nil, 0
-if exists and ARGV[14] ~= "" and created ~= tonumber(ARGV[14]) or not exists and creates == "" then
+if exists and ARGV[15] ~= "" and created ~= tonumber(ARGV[15]) or not exists and creates == "" then
     return {"missing", nonce}
 end
 if exists then
@@ -52,8 +53,14 @@ if exists then
 else
     --#include _new.lua
 end
+if ARGV[16] ~= "" and not (exists and creates ~= "") then
+    shape = ARGV[16]
+end
 local data_after, fields_set = data_bytes, false
+--#include _key.lua
 --#include _merge_fields.lua
+--#include _shape.lua
+--#include _key_is_free.lua
 
 local first_seq = added > 0 and first + count or 0
 local updated = math.max(now, created)
@@ -64,10 +71,6 @@ elseif change == "extend" then
     drop = math.max(0, math.min(bound - first, count))
 end
 --#include _fit.lua
-if ARGV[15] ~= "" and not (exists and creates ~= "") then
-    shape = ARGV[15]
-end
---#include _shape.lua
 if not exists and creates == "0" then
     return {"new", nonce}
 end

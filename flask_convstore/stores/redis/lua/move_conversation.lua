@@ -3,10 +3,10 @@ move_conversation: end a turn by moving the conversation, once: it goes on in an
 messages.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    turn      the attempt that has the turn
-ARGV[15]    moved_to  the id of the session in which the conversation goes on
-ARGV[16]    expected  the version it must have, or "<created>-<version>", "" any
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    turn      the attempt that has the turn
+ARGV[16]    moved_to  the id of the session in which the conversation goes on
+ARGV[17]    expected  the version it must have, or "<created>-<version>", "" any
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does, first_seq 0
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
@@ -21,13 +21,13 @@ Cost     O(1), whatever the length of the history
 local owners_only = false
 --#include _open.lua
 --#include _repeated.lua
-local expected = ARGV[16]
+local expected = ARGV[17]
 if not exists then
     return {"missing", nonce}
 end
 --#include _intact.lua
 local turn = redis.call("HMGET", session, "turn", "turn_seq")
-if turn[1] ~= ARGV[14] then
+if turn[1] ~= ARGV[15] then
     return {"lost", nonce}
 end
 --#include _expected.lua
@@ -35,7 +35,7 @@ end
 local first_seq, updated = 0, math.max(now, created)
 version = version + 1
 -- The first write is one that a full server refuses. Then nothing is written.
-redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[15])
+redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[16])
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
 local mark_seq, mark_status = tonumber(turn[2]) or 0, ""
 --#include _mark.lua

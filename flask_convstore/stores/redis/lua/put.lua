@@ -2,19 +2,19 @@
 put: make the given content all of a session, once. Create the session, or replace it.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    mode         "replace" takes the place of a session that exists, "create" fails if one exists, "first" fails also
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    mode         "replace" takes the place of a session that exists, "create" fails if one exists, "first" fails also
                          where there is a tombstone
-ARGV[15]    shape        "full" data and history, "data" no history, "list" bare history, "value" one nameless field
-ARGV[16]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[17]    started      milliseconds since 1970: the time of creation of a session that was started elsewhere, which ends
+ARGV[16]    shape        "full" data and history, "data" no history, "list" bare history, "value" one nameless field
+ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
+ARGV[18]    started      milliseconds since 1970: the time of creation of a session that was started elsewhere, which ends
                          the session that it replaces, "" it starts now
-ARGV[18]    title        as _facts.lua has it
-ARGV[19]    usage        as _facts.lua has it
-ARGV[20]    earlier      the token of an earlier try of this write, which may still arrive, "" none
-ARGV[21]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
-ARGV[22]    field_count  data fields that follow
-ARGV[23..]  name, value  a pair per field: its JSON text
+ARGV[19]    title        as _facts.lua has it
+ARGV[20]    usage        as _facts.lua has it
+ARGV[21]    earlier      the token of an earlier try of this write, which may still arrive, "" none
+ARGV[22]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
+ARGV[23]    field_count  data fields that follow
+ARGV[24..]  name, value  a pair per field: its JSON text
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -26,12 +26,13 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"missing", nonce}                        the session is another owner's, or mode "first" finds a tombstone
          {"new", nonce}                            it would create one, and has no place. Nothing was written
          {"exists", nonce}                         the session to create exists
+         {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + fields and messages before)
 ]]
-local mode, started = ARGV[14], tonumber(ARGV[17])
-local owners_only = ARGV[16] ~= "" or mode == "replace" and started
+local mode, started = ARGV[15], tonumber(ARGV[18])
+local owners_only = ARGV[17] ~= "" or mode == "replace" and started
 --#include _open.lua
 --#include _repeated.lua
 local heir, ended = "", 0
@@ -52,19 +53,23 @@ else
     --#include _new.lua
 end
 
-local title_given, usage_given, own_ttl_given = ARGV[18], ARGV[19], ARGV[16]
-local first_field, first_element = 23, 23 + 2 * ARGV[22]
+local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[17]
+local first_field, first_element = 24, 24 + 2 * ARGV[23]
 local added, drop, reserved = #ARGV - first_element + 1, count, 0
 local data_after, fields_set = 0, first_element > first_field
-for at = first_field, first_element - 1 do
-    data_after = data_after + #ARGV[at]
+shape = ARGV[16]
+--#include _key.lua
+for at = first_field, first_element - 1, 2 do
+    data_after = data_after + #ARGV[at] + #ARGV[at + 1]
+    key_is_set = key_is_set or ARGV[at] == key
 end
+--#include _shape.lua
+key_is_gone = true -- no field of the session before stays
+--#include _key_is_free.lua
 local first_seq = added > 0 and first + count or 0
 local updated = math.max(now, created)
 --#include _fit.lua
-shape = ARGV[15]
---#include _shape.lua
-if not exists and ARGV[21] == "0" then
+if not exists and ARGV[22] == "0" then
     return {"new", nonce}
 end
 
@@ -88,8 +93,8 @@ end
 --#include _own_ttl.lua
 --#include _lifetime.lua
 --#include _remember.lua
-if ARGV[20] ~= "" then
-    known[1], token = write, ARGV[20]
+if ARGV[21] ~= "" then
+    known[1], token = write, ARGV[21]
     --#include _remember.lua
 end
 --#include _expire.lua

@@ -2,11 +2,11 @@
 update: change a session beside its messages, once: data fields, title, lifetime.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..13] as in _open.lua, then
-ARGV[14]    expected     the version it must have, or "<created>-<version>", "" any
-ARGV[15]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[16]    title        as _facts.lua has it
-ARGV[17..]  name, value  a pair per field: its JSON text, "" removes the field
+ARGV[1..14] as in _open.lua, then
+ARGV[15]    expected     the version it must have, or "<created>-<version>", "" any
+ARGV[16]    own_ttl      milliseconds, kept with the session, "" as it is
+ARGV[17]    title        as _facts.lua has it
+ARGV[18..]  name, value  a pair per field: its JSON text, "" removes the field
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does, first_seq 0
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
@@ -14,27 +14,30 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl. Nothing was written
          {"missing", nonce}                        no such session for this owner
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
+         {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(fields given)
 ]]
-local owners_only = ARGV[15] ~= ""
+local owners_only = ARGV[16] ~= ""
 --#include _open.lua
 --#include _repeated.lua
-local expected = ARGV[14]
+local expected = ARGV[15]
 if not exists then
     return {"missing", nonce}
 end
 --#include _ours.lua
 --#include _expected.lua
 
-local title_given, usage_given, own_ttl_given = ARGV[16], "", ARGV[15]
-local first_field, last_field, first_element = 17, #ARGV, #ARGV + 1
+local title_given, usage_given, own_ttl_given = ARGV[17], "", ARGV[16]
+local first_field, last_field, first_element = 18, #ARGV, #ARGV + 1
 local first_seq, added, drop, reserved = 0, 0, 0, 0
 local data_after, fields_set, history_changed = data_bytes, false, false
+--#include _key.lua
 --#include _count_fields.lua
---#include _fit.lua
 --#include _shape.lua
+--#include _key_is_free.lua
+--#include _fit.lua
 
 version = version + 1
 --#include _add.lua
