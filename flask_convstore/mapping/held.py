@@ -96,16 +96,10 @@ def _parts_of(containers: list[Any]) -> list[Any]:
     return [
         part
         for container in containers
-        for part in _newest_of(container)
+        if not isinstance(container, set)  # the parts of a set cannot change
+        for part in (list(container.values()) if isinstance(container, dict) else container[-_NEWEST:])
         if part.__class__ not in _LEAVES and isinstance(part, (dict, list, set))
     ]
-
-
-def _newest_of(container: Any) -> list[Any]:
-    """List the parts of a container that can change. A set has none."""
-    if isinstance(container, list):
-        return container[-_NEWEST:]
-    return list(container.values()) if isinstance(container, dict) else []
 
 
 def _most_references(parts: list[Any]) -> int:

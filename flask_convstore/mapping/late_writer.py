@@ -100,7 +100,7 @@ class LateWriter:
         What the store does not take for want of an answer is kept until it does.
         """
         watched = _Watched(unit, None)
-        error = self._write(watched, occasion)
+        error = self._write(watched, occasion, looks=False)
         self.let_go(unit, watched if isinstance(error, (StoreUnavailable, RuntimeError)) or watched.is_told else None)
 
     def let_go(self, unit: Unit, watched: _Watched | None = None) -> None:
@@ -165,11 +165,15 @@ class LateWriter:
         elif not isinstance(self._write_last(watched), StoreUnavailable):
             self._forget(watched.unit)
 
-    def _write(self, watched: _Watched, occasion: str = _OCCASION) -> Exception | None:
-        """Write the changes of a unit. Return the error, which is told when it is new."""
+    def _write(self, watched: _Watched, occasion: str = _OCCASION, *, looks: bool = True) -> Exception | None:
+        """Write the changes of a unit. Return the error, which is told when it is new.
+
+        Args:
+            looks: Look for changes first. Those that are found are compared twice then.
+        """
         unit, is_told = watched.unit, watched.is_told
         try:
-            if unit.is_changed():
+            if not looks or unit.is_changed():
                 unit.flush_each(is_repeated=is_told)
                 watched.pause, watched.next_at = _SHORTEST_PAUSE, 0.0
         except RuntimeError as error:  # another thread changes a dict at this moment: the next look finds it

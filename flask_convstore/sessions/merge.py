@@ -225,7 +225,7 @@ def _take_over_fields(
     """
     loaded, stored = before.snapshot.fields, base.snapshot.fields
     known, effort = dict(stored), three_way.Effort()
-    for name in [name for name in {**loaded, **stored, **fields} if name not in keys]:
+    for name in {**loaded, **stored, **fields}.keys() - keys:
         was, theirs, mine = loaded.get(name), stored.get(name), fields.get(name)
         change = FieldChange(name, was, mine)
         if mine == was != theirs:
@@ -233,11 +233,16 @@ def _take_over_fields(
                 value[name] = _into(value.get(name), content[name], effort)
             else:
                 del value[name]
-        elif mine not in (was, theirs) or (mine != was and _may_hide_changes(mine)):
-            # Equal numbers may both have been counted, equal lists both appended to.
+        elif _is_own_change(change, theirs):
             is_merged = merges and was != theirs and _is_merged_here(value, change, theirs, effort)
             _put(known, name, theirs if is_merged else was)
     return known
+
+
+def _is_own_change(change: FieldChange, theirs: bytes | None) -> bool:
+    """Tell whether the app has changed a field. Equal numbers may both have been counted, equal lists both appended to."""
+    _, was, mine = change
+    return mine not in (was, theirs) or (mine != was and _may_hide_changes(mine))
 
 
 def _is_merged_here(value: dict[str, Any], change: FieldChange, theirs: bytes | None, effort: three_way.Effort) -> bool:

@@ -127,15 +127,15 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", ["list", "dict"])
+@pytest.mark.parametrize("shape", ["list", "history", "messages"])
 def test_messages_come_back_as_they_went_in(url: str, kind: str, shape: str, caplog: pytest.LogCaptureFixture) -> None:
     of, messages = KINDS[kind]
     site = Site(url)
     chats = site.convstore.mapping("chats", messages=of)
-    beside = {"s": copy.deepcopy(messages if shape == "list" else {"history": messages, "n": 1})}
+    beside = {"s": copy.deepcopy(messages if shape == "list" else {shape: messages, "n": 1})}
 
     def history(value: Any) -> list[Any]:
-        found: list[Any] = value if shape == "list" else value["history"]
+        found: list[Any] = value if shape == "list" else value[shape]
         return found
 
     def is_same() -> None:
