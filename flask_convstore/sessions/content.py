@@ -6,7 +6,7 @@ The title of a session and the cost of its messages are read from the messages o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ class ContentLimits:
     max_metadata_depth: int
     other_keys: tuple[str, ...] = ()
     is_tagged: bool = False
-    changes: TypeChanges | None = field(default=None, compare=False)
+    changes: TypeChanges | None = None
 
     def for_shape(self, shape: Shape, former: Shape = "data") -> ContentLimits:
         """The limits for a session of that *shape*. Errors name the key of its history, or that of its *former* shape."""
