@@ -20,6 +20,7 @@ from redis.cluster import RedisCluster
 from .. import signals
 from ..config import Settings, limits_of
 from ..domain.clock import now_ms
+from ..domain.forks import Forking, watch
 from ..domain.results import Health
 from ..errors import StoreUnavailable
 from ..operations.access import Backend
@@ -46,8 +47,8 @@ _BATCH = 100
 """Most commands of a session that are replayed before the progress is noted. A store that keeps few tokens needs fewer."""
 
 
-@dataclass(slots=True)
-class AppState:
+@dataclass(eq=False)
+class AppState(Forking):
     """One store in one application.
 
     Attributes:
@@ -77,6 +78,10 @@ class AppState:
 
     def __post_init__(self) -> None:
         self.backend = self.backend_of("")
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.RLock()
 
     def backend_of(self, namespace: str, **changed: Any) -> Backend:
         """Find or make settings and store of a namespace. *changed* are the settings that differ from the sessions'."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, NoteAlias, Put, RenewTurn, Touch
+from ..domain.forks import Forking, watch
 from ..errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable, TurnInProgress, TurnLost
 from ..stores.store import Store
 from .circuit import Circuit
@@ -39,7 +40,7 @@ class Part(NamedTuple):
     fallback: FallbackStore
 
 
-class Replayer:
+class Replayer(Forking):
     """Replays a journal in a thread of its own, which lives while commands wait.
 
     Args:
@@ -54,6 +55,10 @@ class Replayer:
         self._batch = batch
         self._lock = threading.Lock()
         self._runs_in = 0
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.Lock()
 
     def wake(self) -> None:
         """Start the thread, unless it runs."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..domain.clock import now_ms
+from ..domain.forks import Forking, watch
 from ..errors import StoreUnavailable
 
 _log = logging.getLogger("flask_convstore")
@@ -27,7 +28,7 @@ _PAUSE = 0.0003
 """Seconds between two tries to begin a transaction. Another process's transaction takes about as long."""
 
 
-class JournalFile:
+class JournalFile(Forking):
     """A database in a folder that only this user can read. Without a folder it lies in memory.
 
     Args:
@@ -66,7 +67,7 @@ class JournalFile:
         self._closing: Callable[[], object] = lambda: None
         self._inode = 0
         self._descriptors: set[int] = set()
-        _files.add(self)
+        watch(self)
 
     def exists(self) -> bool:
         """Tell whether there is a file."""
@@ -327,27 +328,3 @@ def flush(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-_files: weakref.WeakSet[JournalFile] = weakref.WeakSet()
-_forking: list[JournalFile] = []
-
-
-def _before() -> None:
-    _forking.extend(_files)
-    for file in _forking:
-        file.before_fork()
-
-
-def _after() -> None:
-    while _forking:
-        _forking.pop().after_fork()
-
-
-def _in_child() -> None:
-    while _forking:
-        _forking.pop().in_child()
-
-
-if hasattr(os, "register_at_fork"):  # where processes can fork
-    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

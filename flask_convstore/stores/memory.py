@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
+from ..domain.forks import Forking, watch
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
 from ..domain.rules import (
     adjust,
@@ -55,7 +56,7 @@ class _Tokens:
             self.receipts = {name: kept for name, kept in self.receipts.items() if kept[2] > oldest}
 
 
-class MemoryStore:
+class MemoryStore(Forking):
     """A ``Store`` in a dict, under one lock. See there for its methods.
 
     A write changes a copy of the session, which takes its place when all went well.
@@ -75,6 +76,10 @@ class MemoryStore:
         self._buckets: dict[str, tuple[float, int]] = {}
         self._sweep_at = 64
         self._sweep_time = 0
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.RLock()
 
     def apply(self, command: Command, *, in_place: bool = False) -> Receipt:
         """Do as ``Store.apply``. *in_place* is for a command that was done before: nothing is checked, nor copied."""

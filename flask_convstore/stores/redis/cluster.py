@@ -19,6 +19,7 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from ...domain.forks import Forking, watch
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .connections import DEADLINE
@@ -31,7 +32,7 @@ _HOPS = 16
 """Times that one attempt follows a slot, as many as in Redis's own clients."""
 
 
-class LazyCluster:
+class LazyCluster(Forking):
     """A cluster client that is made and connects when it is first used."""
 
     def __init__(self, make: Callable[[], RedisCluster]) -> None:
@@ -39,6 +40,10 @@ class LazyCluster:
         self._lock = threading.Lock()
         self._cluster: Any = None
         self._generation = 0
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.Lock()
 
     def get(self, deadline: float = math.inf) -> tuple[Any, int]:
         """Return the client and the number of its known topology.
