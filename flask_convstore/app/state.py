@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,9 +132,14 @@ class AppState(Forking):
         store: Store = OtherHostsStore(watched, limits)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
-            self._parts[namespace] = Part(namespace, watched, fallback)
+            self._parts[namespace] = Part(namespace, watched, fallback, self._lost_in(namespace))
             store = fallback
         return ObservedStore(store, send)
+
+    def _lost_in(self, namespace: str) -> Callable[[Exception], None]:
+        """Make what is called with the error of a journalled write that could not be handed over."""
+        send = self.sender(namespace)
+        return lambda error: send(signals.changes_lost, error=error)
 
     def _replay(self) -> None:
         """Wake the replay of the journal."""

@@ -93,7 +93,8 @@ class Put:
         started_at_ms: The time of creation of a session that was started elsewhere, by another clock. A session that it
             replaces ends first, as if it had been deleted.
         instead_of: A session that an earlier try may have started for the same purpose. Its answer never came.
-        earlier_token: The token of an earlier try for the same session ("": none).
+        unchanged_since_ms: A session that was written later, by the clock of its store, is not replaced: that is a conflict
+            (None: any is replaced).
         counts: A session that is created takes one of its owner's places.
         spared: The session that is not evicted to make a place.
         may_start_away: While the store is away, the session may be started elsewhere, under an id that tells so. The
@@ -111,7 +112,7 @@ class Put:
     ttl_ms: int | None = None
     started_at_ms: int | None = None
     instead_of: str | None = None
-    earlier_token: str = ""
+    unchanged_since_ms: int | None = None
     counts: bool = True
     spared: str | None = None
     may_start_away: bool = False

@@ -83,6 +83,17 @@ def creates(command: Command | BeginTurn) -> TypeGuard[Put | Merge]:
     return isinstance(command, Put) or (isinstance(command, Merge) and command.creates)
 
 
+def refuse_written_since(command: Put, session: StoredSession) -> None:
+    """Keep *session* from being replaced, where others have written to it since the replacement was accepted.
+
+    Raises:
+        ConflictError: They have.
+    """
+    since = command.unchanged_since_ms
+    if since is not None and session.updated_at_ms > since:
+        raise ConflictError(command.session_id, "version", expected=None, actual=session.version)
+
+
 def takes_place(command: Write) -> bool:
     """Tell whether the session that *command* creates takes one of its owner's places."""
     if isinstance(command, Put):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch, new_token
+from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
@@ -156,10 +156,9 @@ class FallbackStore(StoreAround):
             return self._started_instead(command, error)
 
     def _started_instead(self, command: Put, error: StoreUnavailable) -> Receipt:
-        """Start the session here. It takes the place of the try on the store, whether that has landed or lands later."""
+        """Start the session here. By its token the store knows it, whether the try has landed there or lands later."""
         try:
-            instead = replace(command, token=new_token(), earlier_token=command.token)
-            receipt: Receipt = self._journalled(instead, may_start=True)
+            receipt: Receipt = self._journalled(command, may_start=True)
         except StoreUnavailable as too:
             reason = f"{error.reason}. {too.reason[:1].upper()}{too.reason[1:]}"
             raise StoreUnavailable(reason, written=error.written, is_down=error.is_down) from error

@@ -87,7 +87,7 @@ class Status(NamedTuple):
         pending: Commands that wait.
         oldest_at_ms: Time of acceptance of the oldest of them.
         dropped: Commands that were not replayed, because their session had been deleted or had expired meanwhile.
-        aside: Commands that could not be replayed, and are kept for an operator to look at.
+        aside: Commands that could not be replayed, or not wholly, and are kept for an operator to look at.
         problem: Problem of the journal itself, or of another one of this store (None: there is none).
     """
 
@@ -303,6 +303,12 @@ class Journal:
             for row in rows:
                 values = (row.number, namespace, journalled.session_id, row.at_ms, row.text, problem)
                 connection.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def keep_aside(self, namespace: str, session_id: str, row: Row, problem: str) -> None:
+        """Keep a copy of one command, of which a part could not be replayed."""
+        with self.writing() as connection:
+            values = (row.number, namespace, session_id, row.at_ms, row.text, problem)
+            connection.execute("INSERT OR REPLACE INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def status(self) -> Status:
         """Count the commands."""

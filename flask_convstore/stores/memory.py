@@ -23,6 +23,7 @@ from ..domain.rules import (
     new_session,
     refuse_guest,
     refuse_reused,
+    refuse_written_since,
     repeated,
     take_again,
     takes_place,
@@ -206,6 +207,9 @@ class MemoryStore(Forking):
                 return False
             return owner in (ANY, tokens.owner)
 
+    def time_ms(self) -> int:
+        return self._clock()
+
     def ping(self) -> float:
         return 0.0
 
@@ -224,6 +228,8 @@ class MemoryStore(Forking):
 
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
+        if isinstance(command, Put) and before:
+            refuse_written_since(command, before)
         if isinstance(command, Put) and command.ends_predecessor:
             predecessor, before = before, None
         session = before or self._created(command, predecessor, now)
@@ -322,9 +328,7 @@ class MemoryStore(Forking):
         if isinstance(command, Delete):
             tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
-        earlier = command.earlier_token if isinstance(command, Put) else ""
-        for token in (command.token, earlier) if earlier else (command.token,):
-            tokens.remember(token, receipt, command.digest, self._limits.max_tokens)
+        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens)
 
     def _sweep(self, now: int) -> None:
         """Forget what has expired, every minute, and each time the number of entries has doubled."""

@@ -107,6 +107,10 @@ class Store(Protocol):
         """Tell whether this owner had a session that has ended within the last day."""
         ...
 
+    def time_ms(self) -> int:
+        """Ask the server for its time, in milliseconds since 1970. Each node of a Cluster has its own."""
+        ...
+
     def ping(self) -> float:
         """Measure how many milliseconds an answer takes. StoreUnavailable if none comes."""
         ...
@@ -197,6 +201,9 @@ class StoreAround:
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         return self._call(self._store.has_ended, session_id, owner)
+
+    def time_ms(self) -> int:
+        return self._call(self._store.time_ms)
 
     def ping(self) -> float:
         return self._call(self._store.ping)

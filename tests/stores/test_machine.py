@@ -128,9 +128,11 @@ class Machine(RuleBasedStateMachine):
         first_title=FIRST_TITLES,
         usage=USAGES,
         started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
-        earlier_token=st.sampled_from(["", "", "T1", "T2"]),
+        since=st.sampled_from([None, None, -100_000_000, 100_000_000]),
     )
-    def put(self, started: int | None, token: str | None, fields: Any, elements: Any, **given: Any) -> None:
+    def put(
+        self, started: int | None, since: int | None, token: str | None, fields: Any, elements: Any, **given: Any
+    ) -> None:
         shape = given["shape"]
         command = Put(
             fields=() if shape == "list" else tuple((name, text) for name, text in fields if text),
@@ -139,6 +141,8 @@ class Machine(RuleBasedStateMachine):
         )
         if started is not None:  # elsewhere, by a clock that may go wrong
             command = replace(command, started_at_ms=now_ms() + started)
+        if since is not None:
+            command = replace(command, unchanged_since_ms=now_ms() + since)
         self.both(with_token(command, token))
 
     @rule(

@@ -220,6 +220,10 @@ class RedisStore:
         exists, whose = replies
         return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
 
+    def time_ms(self) -> int:
+        seconds, microseconds = self._calls.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     def ping(self) -> float:
         started = time.perf_counter()
         self._calls.command("PING")

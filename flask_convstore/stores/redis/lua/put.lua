@@ -11,7 +11,7 @@ ARGV[17]    started      milliseconds since 1970: the time of creation of a sess
                          the session that it replaces, "" it starts now
 ARGV[18]    title        as _facts.lua has it
 ARGV[19]    usage        as _facts.lua has it
-ARGV[20]    earlier      the token of an earlier try of this write, which may still arrive, "" none
+ARGV[20]    unchanged    milliseconds since 1970: a session that was written later is not replaced, "" any is
 ARGV[21]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
 ARGV[22]    field_count  data fields that follow
 ARGV[23..]  name, value  a pair per field: its JSON text
@@ -26,6 +26,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"missing", nonce}                        the session is another owner's, or mode "first" finds a tombstone
          {"new", nonce}                            it would create one, and has no place. Nothing was written
          {"exists", nonce}                         the session to create exists
+         {"conflict", nonce, version, "version"}   it was written later than ARGV[20]. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + fields and messages before)
@@ -35,9 +36,13 @@ local owners_only = ARGV[16] ~= "" or mode == "replace" and started
 --#include _open.lua
 --#include _repeated.lua
 local heir, ended = "", 0
+local last_write = exists and tonumber(redis.call("HGET", session, "updated")) or 0
+if ARGV[20] ~= "" and last_write > tonumber(ARGV[20]) then
+    return {"conflict", nonce, version, "version"}
+end
 if exists and mode == "replace" and started then
     -- The session that is there ends here. It is removed with the first write.
-    heir, ended = meta[2] or "", math.max(created or 0, tonumber(redis.call("HGET", session, "updated")) or 0)
+    heir, ended = meta[2] or "", math.max(created or 0, last_write)
     exists, outlived = false, true
 end
 if exists and mode ~= "replace" then
@@ -88,10 +93,6 @@ end
 --#include _own_ttl.lua
 --#include _lifetime.lua
 --#include _remember.lua
-if ARGV[20] ~= "" then
-    known[1], token = write, ARGV[20]
-    --#include _remember.lua
-end
 --#include _expire.lua
 --#include _due.lua
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
