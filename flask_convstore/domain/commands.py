@@ -294,8 +294,8 @@ class BeginTurn:
 class CommitTurn:
     """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark the turn's message.
 
-    A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest is the
-    attempt: the end of another attempt is no repeat.
+    A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest
+    tells the attempt and the content: the end of another attempt is no repeat, nor is another reply.
 
     Attributes:
         status: What becomes of the message: ``unanswered``, ``failed``, or "" for a reply.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,6 +35,7 @@ from ..errors import (
     InvalidInput,
     SessionNotFound,
     StoreError,
+    StoreUnavailable,
     TurnInProgress,
     TurnLost,
 )
@@ -80,6 +82,9 @@ class Turn:
         self._element = command.element
         self._seq = begun.receipt.first_seq or 0
         self._end: tuple[Message | None, Receipt] | None = None
+        self._ending = threading.Lock()
+        self._lost: CommitTurn | None = None
+        """The end whose answer never came. It may be stored."""
         self.session_id = command.session_id
         self.token = command.token
 
@@ -141,23 +146,43 @@ class Turn:
             ConflictError: A field that was changed in ``data`` was changed by others too. Nothing was written.
             NotSerializable, TooLarge: The reply or a field cannot be stored. Nothing was written.
             SessionNotFound: The session was deleted meanwhile. Nothing was written.
-            InvalidInput: The turn has a reply already. Nothing was written.
+            InvalidInput: The turn has a reply already, perhaps one whose answer was lost. Nothing was written.
         """
         message, _ = self.end(reply)
         return message
 
     def end(self, reply: Any) -> tuple[Message | None, Receipt]:
-        """Store a reply as ``reply`` does, and return the receipt too. None after a reply returns that reply again."""
-        if self._end and reply is None:
+        """Store a reply as ``reply`` does, and return the receipt too. None after a reply returns that reply again.
+
+        After a reply whose answer was lost, None stores that one, if it is not stored yet.
+        """
+        with self._ending:
+            if self._end and reply is None:
+                return self._end
+            if self._end:
+                raise _replied_already()
+            body = as_message(reply)
+            lost = self._lost
+            commit = lost if lost and body is None else self._commit_of(body)
+            try:
+                receipt = self._access.apply(commit)
+            except StoreUnavailable as error:
+                if error.written is None:
+                    self._lost = commit
+                raise
+            except TurnLost as error:
+                if lost and commit is not lost:
+                    raise _replied_already() from error  # that one has landed
+                raise
+            elements = commit.elements
+            self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
             return self._end
-        if self._end:
-            raise InvalidInput("the turn has a reply already: reply once in each turn. Nothing was written.", "reply")
-        body = as_message(reply)
+
+    def _commit_of(self, body: Any) -> CommitTurn:
+        """Make the command that ends the turn with the message *body*. None: the turn has no reply."""
         elements, _, usage = content.added([] if body is None else [body], self._access.limits)
         fields = self._changed_fields()
-        receipt = self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
-        self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
-        return self._end
+        return self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:
         if "data" not in self.__dict__:
@@ -200,19 +225,18 @@ class Turn:
         fields: tuple[FieldChange, ...] = (),
         status: Literal["", "unanswered", "failed"] = "",
         usage: Usage | None = None,
-    ) -> Receipt:
-        return self._access.apply(
-            CommitTurn(
-                session_id=self.session_id,
-                owner=self._access.owner,
-                turn=self._attempt,
-                elements=elements,
-                fields=fields,
-                status=status,
-                usage=usage,
-                token=token,
-                digest=self._attempt,
-            )
+    ) -> CommitTurn:
+        values = tuple((name, text or b"") for name, _, text in fields)
+        return CommitTurn(
+            session_id=self.session_id,
+            owner=self._access.owner,
+            turn=self._attempt,
+            elements=elements,
+            fields=fields,
+            status=status,
+            usage=usage,
+            token=token,
+            digest=f"{self._attempt} {digest_of(status, elements, values)}",
         )
 
     def __enter__(self) -> Turn:
@@ -250,11 +274,15 @@ class Turn:
     def _fail(self) -> None:
         """Mark the message as failed and give the turn back, unless another turn has taken over."""
         try:
-            self._commit(new_token(), status="failed")
+            self._access.apply(self._commit(new_token(), status="failed"))
         except (TurnLost, SessionNotFound):
             pass  # another turn marks the message, or the session is gone
         except StoreError as error:
             _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
+
+
+def _replied_already() -> InvalidInput:
+    return InvalidInput("the turn has a reply already: reply once in each turn. Nothing was written.", "reply")
 
 
 def begin(

@@ -11,9 +11,11 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,41 @@ def test_what_is_started_while_redis_is_away_is_there_afterwards(redis_server: S
     with service.app.app_context():
         assert service.convstore.health().degraded is False
         assert {found.session_id for found in service.convstore.list_sessions().sessions} == {session_id, before}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fallback", ["journal", "memory"])
+def test_a_server_that_stands_still_longer_than_the_budget_loses_nothing(redis_server: Server, fallback: str) -> None:
+    """The save lands when the server goes on. Its caller has given up, and another write is acknowledged behind it."""
+    service = service_of(redis_server, BUDGET=1.0, FALLBACK=fallback)
+    service.start()
+    for number in range(3):
+        session_id = f"s{number}"
+        levels: dict[str, str | None] = {}
+
+        def write(name: str, call: Callable[[], Any], levels: dict[str, str | None] = levels) -> None:
+            with service.app.app_context():
+                levels[name] = call().fallback
+
+        convstore = service.convstore
+        os.kill(redis_server.process.pid, signal.SIGSTOP)
+        save = threading.Thread(
+            target=write, args=("save", partial(convstore.save_session, session_id, {"history": ["a"]}))
+        )
+        late = threading.Thread(target=write, args=("append", partial(convstore.append, session_id, {"content": "b"})))
+        save.start()
+        time.sleep(0.7)
+        late.start()
+        time.sleep(0.5)
+        os.kill(redis_server.process.pid, signal.SIGCONT)
+        save.join()
+        late.join()
+        assert levels == {"save": fallback, "append": None}
+        handed_over(service)
+        with service.app.app_context():
+            found = convstore.get_session(session_id)
+            assert found
+            assert found["history"] == ["a", {"content": "b"}]
 
 
 def test_an_app_starts_while_redis_is_away_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
