@@ -74,6 +74,9 @@ class Durability:
         return int(count) if kind == "replicas" else 0
 
 
+_DISK = ("CONFIG", "GET", "append*")
+"""The question whether the server puts each write on its disk before it answers."""
+
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
 
 PATIENCE = Patience()
@@ -93,7 +96,8 @@ class Calls:
 
     def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
         self._replicas = durability.replicas
-        self._is_verified = durability.level != "fsync"
+        self._is_on_disk = durability.level == "fsync"
+        self._is_verified = False
         self._client = client  # held, since a client of ours is disconnected when it is garbage
         self._pool: Any = client.connection_pool
         self._patience = patience
@@ -124,7 +128,7 @@ class Calls:
         nonce = os.urandom(8)
         deadline = self._deadline()
         writes = call.writes
-        if writes and not self._is_verified:
+        if writes and self._is_on_disk and not self._is_verified:
             self._verify(deadline)
         replies = self._replies(call, call.by_digest(nonce), queries, deadline)
         if isinstance(replies[0], exceptions.NoScriptError):
@@ -175,7 +179,7 @@ class Calls:
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
         deadline = self._deadline()
-        if not self._is_verified:
+        if self._is_on_disk and not self._is_verified:
             self._verify(deadline)
         before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
@@ -211,26 +215,46 @@ class Calls:
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
     def _verify(self, deadline: float) -> None:
-        """Check once, before the first write, that the server does what ``fsync`` promises."""
+        """Check before the first write that the server does what ``fsync`` promises."""
+        (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
+        self._check_disk(reply, written=False)
+        self._is_verified = True
+
+    def _check_disk(self, reply: Any, *, written: bool) -> None:
+        """Check what the server says of its disk. It says so with each write, since server and settings may change."""
         try:
-            (reply,) = self._acknowledged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
             found = _raised(reply, "CONFIG", writes=False)
         except StoreMisconfigured as error:
             reason = (
                 f"CONVSTORE_DURABILITY=fsync cannot be verified: the server does not show its configuration ({error})"
             )
-            raise StoreMisconfigured(reason) from error
+            raise self._misconfigured(reason, written) from error
         shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
         if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
-            raise StoreMisconfigured(
-                "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
-            )
-        self._is_verified = True
+            reason = "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
+            raise self._misconfigured(reason, written)
+
+    def _misconfigured(self, reason: str, written: bool) -> StoreMisconfigured:
+        """Make the error. The next write is refused before it is done."""
+        self._is_verified = False
+        done = ". The write is done, but a crash of the server may undo it" if written else ""
+        error = StoreMisconfigured(f"{reason}{done}")
+        error.written = written
+        return error
 
     def _acknowledged(
         self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
     ) -> list[Any]:
-        """Send commands as ``_retried``. Where a write must be on replicas, wait for them on the connection that wrote."""
+        """Send commands as ``_retried``. Where a write must be on replicas, wait for them on the connection that wrote.
+
+        Where a write must be on the disk, ask the server on the same way whether it puts writes there.
+        """
+        if writes and self._is_on_disk:
+            *replies, disk = self._retried([*commands, _DISK], key, writes, deadline)
+            is_sent_again = any(isinstance(reply, exceptions.NoScriptError) for reply in replies)
+            if _wrote(replies) and not is_sent_again:
+                self._check_disk(disk, written=True)
+            return replies
         replicas = self._replicas if writes else 0
         if not replicas:
             return self._retried(commands, key, writes, deadline)

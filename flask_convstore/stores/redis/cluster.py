@@ -91,7 +91,8 @@ class ClusterCalls(Calls):
 
     def __init__(self, cluster: LazyCluster, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
         self._replicas = durability.replicas
-        self._is_verified = durability.level != "fsync"
+        self._is_on_disk = durability.level == "fsync"
+        self._is_verified = False
         self._patience = replace(patience, retries=_RETRIES)
         self._lazy = cluster
 
