@@ -183,7 +183,7 @@ class Calls:
             self._verify(deadline)
         before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
-            (before,) = self._acknowledged([first.by_text(nonce)], first.keys[0], True, deadline)
+            (before,) = self._retried([first.by_text(nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
             (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
         _raised(reply, call.keys[0], call.writes)
