@@ -7,11 +7,12 @@ when the process dies.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -24,10 +25,9 @@ from ..domain.commands import (
     MoveConversation,
     RenewTurn,
     digest_of,
-    new_token,
     token_or_new,
 )
-from ..domain.messages import Message, Usage, message_of
+from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
@@ -182,7 +182,19 @@ class Turn:
         """Make the command that ends the turn with the message *body*. None: the turn has no reply."""
         elements, _, usage = content.added([] if body is None else [body], self._access.limits)
         fields = self._changed_fields()
-        return self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
+        status: Literal["", "unanswered"] = "unanswered" if body is None else ""
+        values = tuple((name, text or b"") for name, _, text in fields)
+        return CommitTurn(
+            session_id=self.session_id,
+            owner=self._access.owner,
+            turn=self._attempt,
+            elements=elements,
+            fields=fields,
+            status=status,
+            usage=usage,
+            token=self._end_token,
+            digest=f"{self._attempt} {digest_of(status, elements, values)}",
+        )
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:
         if "data" not in self.__dict__:
@@ -218,27 +230,6 @@ class Turn:
     def _end_token(self) -> str:
         return f"{self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
 
-    def _commit(
-        self,
-        token: str,
-        elements: tuple[bytes, ...] = (),
-        fields: tuple[FieldChange, ...] = (),
-        status: Literal["", "unanswered", "failed"] = "",
-        usage: Usage | None = None,
-    ) -> CommitTurn:
-        values = tuple((name, text or b"") for name, _, text in fields)
-        return CommitTurn(
-            session_id=self.session_id,
-            owner=self._access.owner,
-            turn=self._attempt,
-            elements=elements,
-            fields=fields,
-            status=status,
-            usage=usage,
-            token=token,
-            digest=f"{self._attempt} {digest_of(status, elements, values)}",
-        )
-
     def __enter__(self) -> Turn:
         try:
             self._renewer = renewer(self._access.store)
@@ -272,13 +263,17 @@ class Turn:
             self._fail()
 
     def _fail(self) -> None:
-        """Mark the message as failed and give the turn back, unless another turn has taken over."""
-        try:
-            self._access.apply(self._commit(new_token(), status="failed"))
-        except (TurnLost, SessionNotFound):
-            pass  # another turn marks the message, or the session is gone
-        except StoreError as error:
-            _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
+        _end_as_failed(self._access, self.session_id, self._attempt)
+
+
+def _end_as_failed(access: Access, session_id: str, attempt: str) -> None:
+    """Mark the message of a turn as failed and give the turn back, unless another turn has taken over."""
+    try:
+        access.apply(CommitTurn(session_id=session_id, owner=access.owner, turn=attempt, status="failed"))
+    except (TurnLost, SessionNotFound):
+        pass  # another turn marks the message, or the session is gone
+    except StoreError as error:
+        _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
 
 
 def _replied_already() -> InvalidInput:
@@ -321,10 +316,11 @@ def begin(
         token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    begun = _begin_when_free(access, command, chosen)
-    if begun.reply or begun.snapshot is None:
-        return None, begun
-    return Turn(access, command, begun, last), begun
+    with _given_back_if_interrupted(access, command):
+        begun = _begin_when_free(access, command, chosen)
+        if begun.reply or begun.snapshot is None:
+            return None, begun
+        return Turn(access, command, begun, last), begun
 
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
@@ -342,10 +338,23 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    begun = _begin_when_free(access, command, chosen)
-    if begun.snapshot is None:
-        raise SessionNotFound(session_id)
-    return Turn(access, command, begun, None), begun.snapshot
+    with _given_back_if_interrupted(access, command):
+        begun = _begin_when_free(access, command, chosen)
+        if begun.snapshot is None:
+            raise SessionNotFound(session_id)
+        return Turn(access, command, begun, None), begun.snapshot
+
+
+@contextlib.contextmanager
+def _given_back_if_interrupted(access: Access, command: BeginTurn) -> Iterator[None]:
+    """Give the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
+    try:
+        yield
+    except ConvstoreError:
+        raise
+    except BaseException:
+        _end_as_failed(access, command.session_id, command.attempt)
+        raise
 
 
 def _policy(access: Access, given: Policy | None) -> str:

@@ -85,13 +85,12 @@ class JournalFile(Forking):
         deadline = time.monotonic() + self._timeout
         with self._alone(deadline), self._explained():
             connection = self._open()
-            self._begin(connection, deadline)
             try:
+                self._begin(connection, deadline)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
 
     @contextlib.contextmanager
@@ -144,12 +143,19 @@ class JournalFile(Forking):
 
     @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StoreUnavailable("the journal is in use", written=False)
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            yield  # within the block that has the lock
+            return
         try:
+            if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise StoreUnavailable("the journal is in use", written=False)
+            if self._connection:
+                _roll_back(self._connection)  # what an exception from elsewhere, such as a signal's, has left open
             yield
         finally:
-            self._lock.release()
+            # The exception may have come between the lock and the next line.
+            if self._lock._is_owned():  # type: ignore[attr-defined]
+                self._lock.release()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -311,6 +317,11 @@ class JournalFile(Forking):
         self.warn(
             f"the journal {self._path} was set aside as {name}: {problem}. The writes that waited in it are not replayed."
         )
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 _SPOILED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
