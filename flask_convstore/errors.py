@@ -19,7 +19,7 @@ ConvstoreError
 ├── ConflictError             another write has changed the same thing
 ├── SessionMoved              the conversation continues in another session
 ├── TurnInProgress            another turn of the session is in progress
-├── TurnLost                  another turn has taken over, and the reply was not written
+├── TurnLost                  another turn has taken over, or the conversation was replaced
 │   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
 ├── ReplyFailed               the reply handler failed, and the user's message is stored
 ├── Unstorable                a value in a mapping cannot be stored
@@ -321,11 +321,15 @@ class TurnInProgress(ConvstoreError):
 
 
 class TurnLost(ConvstoreError):
-    """Another turn has taken over, or has written behind this turn's message. Nothing was written."""
+    """Another turn has taken over or has written behind this turn's message, or the conversation was replaced.
+
+    Nothing was written.
+    """
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r}: another turn has taken over. This reply was not written.")
+        reason = "another turn has taken over, or the conversation was replaced"
+        super().__init__(f"session {session_id!r}: {reason}. This reply was not written.")
 
 
 class ReplyFailed(ConvstoreError):

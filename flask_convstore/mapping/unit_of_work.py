@@ -11,9 +11,10 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from ..domain.commands import Delete, Merge, Put, Write
-from ..domain.results import Receipt
+from ..domain.results import Receipt, Snapshot
 from ..domain.types import Owner
 from ..errors import ConvstoreError, InvalidInput, StoreUnavailable
+from ..operations.access import NOT_SEEN, State
 from ..stores.store import Store
 from .place import NO_VALUE, Identity, Place
 from .tracked_value import TrackedValue
@@ -55,6 +56,7 @@ class Unit:
         self._former: list[TrackedValue] = []
         self._most_values = _MOST_UNHELD
         self._listings: dict[Kind, _Listing] = {}
+        self._seen: dict[tuple[Store, str], State] = {}
         self._lock = threading.RLock()
         self._is_writing = False
         self._lost = lost
@@ -272,6 +274,9 @@ class Unit:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Take over *command*, which came through another door. An error is logged, since merging at the end copes too."""
+        place = store, command.session_id
+        if place in self._seen and isinstance(command, (Put, Merge)) and not receipt.repeated:
+            self._seen[place] = receipt.created_at_ms, receipt.version
         with self._lock:  # another thread may be writing
             if self._is_writing:
                 return
@@ -281,6 +286,17 @@ class Unit:
                         value.refresh(command, receipt)
                     except Exception as error:  # the write is done: nothing may make it look undone
                         _log.warning("a loaded session was not brought up to date: %s", reason_of(error))
+
+    # ---- states
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read. A unit that reads anew may be long, and does not know."""
+        if not self.reads_anew:
+            self._seen[store, snapshot.session_id] = snapshot.created_at_ms, snapshot.version
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Find the state of a session that the app has read last, or made since."""
+        return self._seen.get((store, session_id), NOT_SEEN)
 
     # ---- values that outlive the unit
 

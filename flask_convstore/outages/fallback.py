@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch, new_token
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Touch, new_token
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
@@ -343,6 +343,8 @@ def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun) -> Command |
     receipt = answer.receipt if isinstance(answer, Begun) else answer
     if receipt.repeated and not is_turn_taken_anew:
         return Touch(session_id=command.session_id, owner=ANY)
+    if isinstance(command, (Merge, Append, Delete)):
+        return replace(command, loaded_version=None)  # it was not late
     return replace(command, last=0) if isinstance(command, BeginTurn) else command
 
 

@@ -167,6 +167,9 @@ def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
         facts["own_ttl_ms"] = int(stored[b"ttl"])
     if b"moved_to" in stored:
         facts["moved_to"] = stored[b"moved_to"].decode()
+    if b"history_replaced" in stored:
+        facts["replaced"] = int(stored.get(b"replaced", 0))
+        facts["history_replaced"] = int(stored[b"history_replaced"])
     if b"tokens_in" in stored:
         facts["usage"] = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"]))
     return facts

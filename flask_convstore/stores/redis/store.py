@@ -5,6 +5,7 @@
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
 |                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
+|                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body (seq = first + index)       |

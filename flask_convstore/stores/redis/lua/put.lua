@@ -51,6 +51,9 @@ if exists then
 else
     --#include _new.lua
 end
+-- A conversation goes on in the one that takes its place if that has its newest message. Else it begins anew.
+local newest = exists and redis.call("LINDEX", history, -1)
+local begins_anew = newest and true
 
 local title_given, usage_given, own_ttl_given = ARGV[18], ARGV[19], ARGV[16]
 local first_field, first_element = 23, 23 + 2 * ARGV[22]
@@ -58,6 +61,12 @@ local added, drop, reserved = #ARGV - first_element + 1, count, 0
 local data_after, fields_set = 0, first_element > first_field
 for at = first_field, first_element - 1 do
     data_after = data_after + #ARGV[at]
+end
+if newest then
+    local body = string.sub(newest, string.find(newest, "\n", 1, true) or 1)
+    for at = first_element, #ARGV do
+        begins_anew = begins_anew and string.sub(ARGV[at], -#body) ~= body
+    end
 end
 local first_seq = added > 0 and first + count or 0
 local updated = math.max(now, created)
@@ -73,6 +82,10 @@ local history_changed = true
 --#include _save.lua
 if exists then
     redis.call("HDEL", session, "moved_to", "title")
+    if begins_anew then
+        redis.call("HSET", session, "replaced", version)
+        --#include _begin_anew.lua
+    end
     title, complete = false, false
     for _, field in ipairs(redis.call("HKEYS", session)) do
         if string.sub(field, 1, 2) == "d:" then
