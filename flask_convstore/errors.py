@@ -386,6 +386,9 @@ class StoreMisconfigured(StoreError):
     retry_after_ms = 60_000
 
 
+_MEND = "Save a plain dict, or delete the session. salvage() reads what is left"
+
+
 class CorruptValue(StoreError):
     """A stored value is not ours. Only this session is affected.
 
@@ -393,6 +396,6 @@ class CorruptValue(StoreError):
         key: Key of the value in the store.
     """
 
-    def __init__(self, key: str, reason: str) -> None:
+    def __init__(self, key: str, reason: str, cure: str = _MEND) -> None:
         self.key = key
-        super().__init__(f"{key}: {reason}. Restore or remove the key. Nothing was written.")
+        super().__init__(f"{key}: {reason}. {cure}. Nothing was written.")

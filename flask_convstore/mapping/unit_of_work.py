@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from ..domain.commands import Delete, Merge, Put, Write
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import Owner
-from ..errors import ConvstoreError, InvalidInput, StoreUnavailable
+from ..errors import ConvstoreError, CorruptValue, InvalidInput, StoreUnavailable
 from ..operations.access import NOT_SEEN, State
+from ..operations.salvage import damage_log
 from ..stores.store import Store
 from .place import NO_VALUE, Identity, Place
 from .tracked_value import TrackedValue
@@ -107,7 +108,7 @@ class Unit:
         """Find the values of several places of one mapping. Those that are not here yet are loaded together.
 
         Yields:
-            Each place with its value, ``NO_VALUE`` if there is none.
+            Each place with its value, ``NO_VALUE`` if there is none. Damaged ones are left out, and logged.
 
         Raises:
             ConvstoreError: A value could not be loaded. The values before it are given first.
@@ -120,15 +121,23 @@ class Unit:
             if place.session_id not in loaded:
                 yield place, self.value(place, is_interaction=is_interaction)
                 continue
-            with self._lock:
-                found = self._values.get(place.identity)
-                if found is None:
-                    found = TrackedValue(place)
-                    found.take(loaded[place.session_id], is_interaction=is_interaction)
-                    self._make_room()
-                    self._values[place.identity] = found
-                value = found.value
+            try:
+                value = self._taken(place, loaded[place.session_id], is_interaction)
+            except CorruptValue as error:
+                damage_log.tell(error)
+                continue
             yield place, value
+
+    def _taken(self, place: Place, loaded: Snapshot | ConvstoreError | None, is_interaction: bool) -> Any:
+        """Take the value of a place from what was *loaded* with others, unless the value is here by now."""
+        with self._lock:
+            found = self._values.get(place.identity)
+            if found is None:
+                found = TrackedValue(place)
+                found.take(loaded, is_interaction=is_interaction)
+                self._make_room()
+                self._values[place.identity] = found
+            return found.value
 
     def value(self, place: Place, *, is_interaction: bool = True) -> Any:
         """Find the value of a place, or load it. ``NO_VALUE`` if there is none."""

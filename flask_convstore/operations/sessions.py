@@ -274,6 +274,13 @@ def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary
         yield from found.sessions
 
 
+def ids(access: Access) -> Iterator[str]:
+    """Walk through the ids of all sessions of the owner, also of damaged ones. An id may come twice."""
+    for found in pages(access.store, access.owner):
+        yield from (summary.session_id for summary in found.sessions)
+        yield from found.damaged
+
+
 _ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "model"})
 
 

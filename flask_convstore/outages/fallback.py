@@ -240,6 +240,11 @@ class FallbackStore(StoreAround):
             return load_each(self, session_ids, owner, is_interaction=is_interaction)
         return super().load_many(session_ids, owner, is_interaction=is_interaction)
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        if self._is_here(session_id):
+            return self.load(session_id, owner, is_interaction=False)
+        return self._store.salvage(session_id, owner)
+
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         if not self._is_here(session_id):
             return self._store.messages(session_id, owner, before, limit)

@@ -156,6 +156,23 @@ def snapshot_of(
     )
 
 
+def salvaged(session_id: str, keys: tuple[str, str, str], flat: list[bytes], elements: list[bytes]) -> Snapshot:
+    """Make a snapshot of what is left of a session: its fields and messages, whatever they are."""
+    stored = dict(zip(flat[::2], flat[1::2], strict=True))
+    shape: Shape = next((shape for shape in _SHAPES if shape.encode() == stored.get(b"shape")), "full")
+    return Snapshot(
+        session_id=session_id,
+        shape=shape,
+        created_at_ms=0,
+        fields={name[2:].decode(errors="replace"): text for name, text in stored.items() if name[:2] == b"d:"},
+        elements=elements,
+        aliases=tuple(alias_of(name[2:].decode(errors="replace")) for name in stored if name[:2] == b"a:"),
+        count=len(elements),
+        key=keys[0],
+        history_key=keys[1],
+    )
+
+
 def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
     """Read the facts that not every session has."""
     facts: dict[str, Any] = {}

@@ -20,6 +20,7 @@ Cost     O(messages + fields), freed by the server in the background
 
 A session can be deleted on a full server, and where it is not whole.
 ]]
+--#include _sound.lua
 local owners_only = true
 --#include _open.lua
 --#include _repeated.lua
@@ -31,7 +32,7 @@ local loaded, adds = ARGV[16], false
 --#include _late.lua
 version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 --#include _expected.lua
-created, history_version = created or 0, history_version or 0
+created, history_version = created and created < 253402300799000 and created or 0, history_version or 0
 local first_seq, lifetime = 0, 0
 redis.call("UNLINK", session, history)
 redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[17]) or now, created), "owner", meta[2] or "")
