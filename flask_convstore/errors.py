@@ -252,8 +252,8 @@ class CrossOrigin(ConvstoreError):
 class OwnerRequired(ConvstoreError):
     """The call needs an owner, and nobody in particular is calling. Nothing was written."""
 
-    def __init__(self) -> None:
-        super().__init__("This call needs an owner: log in or pass owner=. Nothing was written.")
+    def __init__(self, reason: str = "This call needs an owner: log in or pass owner=. Nothing was written.") -> None:
+        super().__init__(reason)
 
 
 class SessionExists(ConvstoreError):
