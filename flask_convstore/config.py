@@ -146,7 +146,9 @@ class Settings:
     )
     budget: float = _setting(5.0, "Longest time of a call, retries included.", minimum=0.01, maximum=3600)
     max_connections: int = _setting(
-        10_000, "Most connections of a process. Each thread in a call needs one.", minimum=1
+        10_000,
+        "Most connections of a process. Each thread in a call needs one. Others wait, first come, first served.",
+        minimum=1,
     )
     circuit_failures: int = _setting(
         5,

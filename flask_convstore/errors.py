@@ -19,7 +19,7 @@ ConvstoreError
 ├── ConflictError             another write has changed the same thing
 ├── SessionMoved              the conversation continues in another session
 ├── TurnInProgress            another turn of the session is in progress
-├── TurnLost                  another turn has taken over, and the reply was not written
+├── TurnLost                  another turn has taken over, or the conversation was replaced
 │   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
 ├── ReplyFailed               the reply handler failed, and the user's message is stored
 ├── Unstorable                a value in a mapping cannot be stored
@@ -252,8 +252,8 @@ class CrossOrigin(ConvstoreError):
 class OwnerRequired(ConvstoreError):
     """The call needs an owner, and nobody in particular is calling. Nothing was written."""
 
-    def __init__(self) -> None:
-        super().__init__("This call needs an owner: log in or pass owner=. Nothing was written.")
+    def __init__(self, reason: str = "This call needs an owner: log in or pass owner=. Nothing was written.") -> None:
+        super().__init__(reason)
 
 
 class SessionExists(ConvstoreError):
@@ -321,11 +321,15 @@ class TurnInProgress(ConvstoreError):
 
 
 class TurnLost(ConvstoreError):
-    """Another turn has taken over, or has written behind this turn's message. Nothing was written."""
+    """Another turn has taken over or has written behind this turn's message, or the conversation was replaced.
+
+    Nothing was written.
+    """
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r}: another turn has taken over. This reply was not written.")
+        reason = "another turn has taken over, or the conversation was replaced"
+        super().__init__(f"session {session_id!r}: {reason}. This reply was not written.")
 
 
 class ReplyFailed(ConvstoreError):
@@ -382,6 +386,9 @@ class StoreMisconfigured(StoreError):
     retry_after_ms = 60_000
 
 
+_MEND = "Save a plain dict, or delete the session. salvage() reads what is left"
+
+
 class CorruptValue(StoreError):
     """A stored value is not ours. Only this session is affected.
 
@@ -389,6 +396,6 @@ class CorruptValue(StoreError):
         key: Key of the value in the store.
     """
 
-    def __init__(self, key: str, reason: str) -> None:
+    def __init__(self, key: str, reason: str, cure: str = _MEND) -> None:
         self.key = key
-        super().__init__(f"{key}: {reason}. Restore or remove the key. Nothing was written.")
+        super().__init__(f"{key}: {reason}. {cure}. Nothing was written.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import redis
-from flask import Blueprint, Flask, has_request_context
+from flask import Blueprint, Flask, Response, has_request_context
 from redis.cluster import RedisCluster
 
 from .app import current, json_provider, request_end
@@ -17,8 +17,8 @@ from .config import load_settings, share_keys
 from .domain.results import Health
 from .domain.types import ANY, CALLER, Owner, Scope
 from .domain.validation import check_name, check_whole
-from .errors import ConfigurationError
-from .http.anonymous_owner import AnonymousOwners
+from .errors import ConfigurationError, OwnerRequired
+from .http.anonymous_owner import TOO_LATE, AnonymousOwners
 from .http.blueprint import make_blueprint
 from .http.door import Door, Served
 from .http.routes import ENDPOINTS
@@ -109,8 +109,9 @@ class ConversationStore(Conversations):
         states[self.name] = state
         if app not in self._apps:
             self._apps.append(app)
-        if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
-            app.after_request(self._anonymous.write)
+        functions = app.after_request_funcs[None]
+        if settings.anonymous_owner and self._write_cookie not in functions:
+            functions.insert(1, self._write_cookie)  # runs behind those of the app, and before the changes are written
 
     def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
         for name, other in others.items():
@@ -305,6 +306,8 @@ class ConversationStore(Conversations):
         if has_request_context():
             return self._request_owner(state)
         streamed = current.streamed_response()
+        if streamed and self not in streamed.callers:
+            raise OwnerRequired(TOO_LATE)
         return streamed.callers[self] if streamed else ANY
 
     def _request_owner(self, state: AppState) -> str | None:
@@ -314,6 +317,13 @@ class ConversationStore(Conversations):
         if owner is not None:
             return check_name(owner, "owner")
         return self._anonymous.current() if state.settings.anonymous_owner else None
+
+    def _write_cookie(self, response: Response) -> Response:
+        """Bring the cookie of an anonymous owner. A streamed response may use the store when its headers have left."""
+        # The answer to an error is streamed too, but knows its length.
+        if response.is_streamed and not response.direct_passthrough and response.content_length is None:
+            self._request_owner(self._state())
+        return self._anonymous.write(response)
 
     def _served(self, name: str) -> Served:
         """Tell what the current app serves of this store, by the blueprint of that name."""

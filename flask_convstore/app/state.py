@@ -126,7 +126,14 @@ class AppState(Forking):
         if self.client is None:
             return ObservedStore(MemoryStore(limits), send)
         durability = Durability(settings.durability)
-        redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
+        redis_store = RedisStore(
+            self.client,
+            settings.prefix,
+            limits,
+            patience_of(settings),
+            durability,
+            tells_policy=not namespace,
+        )
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
         watched = CircuitStore(redis_store, self.circuit, watch)
         store: Store = OtherHostsStore(watched, limits)

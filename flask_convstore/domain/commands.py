@@ -70,10 +70,14 @@ class Rewrite:
     """Put *elements* (None: no history at all) in the place of all messages.
 
     A merge conflicts unless the session has this *history_version*.
+
+    Attributes:
+        resets: None of what was said stays. The conversation begins anew.
     """
 
     history_version: int
     elements: tuple[bytes, ...] | None
+    resets: bool = False
 
 
 Mode = Literal["replace", "create", "first"]
@@ -138,7 +142,8 @@ class Merge:
         creates: Where there is no session, the changes make a new one. Its shape is the given one. A session that exists
             keeps its own shape then.
         created_at_ms: Only the session that was created then (None: any).
-        loaded_version: The version that was changed, for the error of a conflict.
+        loaded_version: The version that was changed. Changes of a conversation that was replaced since do not land, unless
+            they replace it themselves (None: they do).
         ttl_ms: As in ``Touch``.
         overwrites: Names of fields that others have changed meanwhile. A signal tells them.
         first_title, usage: As in ``Put``.
@@ -184,6 +189,7 @@ class Append:
         fields: Names and JSON texts. None removes a field.
         expected: The version that the session must have, or ``<created>-<version>`` ("": any).
         created_at_ms: Only the session that was created then (None: any).
+        loaded_version: Only the conversation that had this version (None: any). See ``Merge``.
         first_title, usage: As in ``Put``.
     """
 
@@ -193,6 +199,7 @@ class Append:
     fields: tuple[tuple[str, bytes | None], ...] = ()
     expected: str = ""
     created_at_ms: int | None = None
+    loaded_version: int | None = None
     first_title: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)
@@ -220,7 +227,7 @@ class Update:
 
 @as_value
 class Delete:
-    """Remove a session. Its tokens stay as a tombstone. *expected* and *created_at_ms* as in ``Append``.
+    """Remove a session. Its tokens stay as a tombstone. *expected*, *created_at_ms*, *loaded_version* as in ``Append``.
 
     Attributes:
         at_ms: The time when it was removed elsewhere (None: now).
@@ -230,6 +237,7 @@ class Delete:
     owner: Owner
     expected: str = ""
     created_at_ms: int | None = None
+    loaded_version: int | None = None
     at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from ..errors import ConfigurationError, CrossOrigin
+from ..errors import ConfigurationError, CrossOrigin, OwnerRequired
 
 _LIFETIME_SECONDS = 365 * 24 * 3600
 _RENEWED_AFTER_SECONDS = 30 * 24 * 3600
@@ -18,6 +18,12 @@ _RENEWED_AFTER_SECONDS = 30 * 24 * 3600
 
 _UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
 """Media types that a form or a script of another site may send anywhere (Fetch, CORS-safelisted request-header). Or none."""
+
+
+TOO_LATE = (
+    "The response has left without the cookie of a new browser, so that nobody could find the session again: "
+    "use the store, or convstore.caller(), before the response begins. Nothing was written."
+)
 
 
 class _Found(NamedTuple):
@@ -41,21 +47,27 @@ class AnonymousOwners:
     def __init__(self, name: str) -> None:
         self._cookie = f"{name}_owner"
         self._attribute = f"_flask_convstore_{name}_owner"
+        self._has_left = f"_flask_convstore_{name}_has_left"
 
     def current(self) -> str:
         """Find the owner of the current request in its cookie, or make a new one. The response brings the new cookie.
 
         Raises:
             ConfigurationError: The app has no SECRET_KEY.
+            OwnerRequired: The response has left without a cookie. Nobody would find again what a new owner stores.
         """
         found: _Found | None = getattr(request, self._attribute, None)
         if found is None:
-            found = self._read() or _Found(f"anonymous:{uuid.uuid4()}", True)
+            found = self._read()
+            if found is None and getattr(request, self._has_left, False):
+                raise OwnerRequired(TOO_LATE)
+            found = found or _Found(f"anonymous:{uuid.uuid4()}", True)
             setattr(request, self._attribute, found)
         return found.owner
 
     def write(self, response: Response) -> Response:
-        """Add the cookie to *response*, if one is due."""
+        """Add the cookie to *response*, if one is due. From then on the request gets no new owner."""
+        setattr(request, self._has_left, True)
         found: _Found | None = getattr(request, self._attribute, None)
         if found:
             response.vary.add("Cookie")

@@ -73,6 +73,7 @@ class TrackedValue:
         self._refreshed: Baseline | None = None  # the state that was taken over last
         self._pending: _Pending | None = None
         self._is_behind = False  # others wrote between the baseline and our last write
+        self._is_refused = False  # the changes were made in what was replaced or deleted meanwhile
 
     # ---- changes of the app
 
@@ -203,11 +204,19 @@ class TrackedValue:
             return None
         elif self.value is NO_VALUE or before is None:
             self._take(snapshot)
+        elif _is_replaced(before, snapshot) and self.is_changed():
+            self._keep_until_refused(snapshot)
         elif place.converter:
             return self._replaced(snapshot)
         else:
             self._take_over(snapshot, before, None, None)
         return None
+
+    def _keep_until_refused(self, snapshot: Snapshot) -> None:
+        """Keep changes of a conversation that was replaced by *snapshot*, until they are refused when they are written."""
+        if self._is_refused:
+            self._take(snapshot)
+            self._is_refused = False
 
     def _is_up_to(self, snapshot: Snapshot, before: Baseline | None) -> bool:
         """Tell whether nobody has written since the baseline was known."""
@@ -276,6 +285,7 @@ class TrackedValue:
         self.value, self._base, self._given, self._is_behind = NO_VALUE, None, None, False
         if snapshot is None:
             return
+        place.access.note_seen(snapshot)
         self._base = base_read(snapshot, place.origin)
         content = content_of(snapshot, place.history_key)
         if place.converter is None:
@@ -316,6 +326,7 @@ class TrackedValue:
     def _save(self, command: Put | Merge) -> None:
         """Write *command*, merged anew each time that others were faster."""
         given = self._texts(self.value) if self.place.converter else None
+        self._is_refused = True
         # A history that began the same must not begin twice.
         attempt: Put | Merge = command
         if isinstance(command, Merge) and command.creates and self._began.bodies:
@@ -332,6 +343,7 @@ class TrackedValue:
                 attempt = self._merged_anew(command, attempt, error)
             else:
                 self._landed(command, attempt, receipt, given)
+                self._is_refused = False
                 return
         raise refused
 
@@ -403,7 +415,11 @@ class TrackedValue:
         created_at_ms, version = seen.state
         expected = f"{created_at_ms}-{version}" if place.access.settings.conflict == "raise" else ""
         return Delete(
-            session_id=place.session_id, owner=place.access.owner, expected=expected, created_at_ms=created_at_ms
+            session_id=place.session_id,
+            owner=place.access.owner,
+            expected=expected,
+            created_at_ms=created_at_ms,
+            loaded_version=version,
         )
 
     def _content(self, value: Any) -> Any:
@@ -445,6 +461,12 @@ def _our_part(stored: Baseline, given: Texts, attempt: Put | Merge, first_seq: i
     oldest_seq = stored.snapshot.first_seq
     seqs = [*range(oldest_seq, oldest_seq + len(bodies) - count), *range(first_seq, first_seq + count)]
     return replace(stored.but(fields=fields, elements=[join_element(0, body) for body in bodies]), seqs=seqs)
+
+
+def _is_replaced(before: Baseline, snapshot: Snapshot) -> bool:
+    """Tell whether a later conversation than the one that was loaded is stored."""
+    created_at_ms, version = before.state
+    return snapshot.created_at_ms != created_at_ms or version < snapshot.history_replaced
 
 
 def _are_alike(value: Any, content: Any) -> bool:

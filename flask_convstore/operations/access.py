@@ -21,12 +21,25 @@ from ..errors import ConvstoreError, StoreUnavailable, TooManyTurns
 from ..sessions.content import ContentLimits
 from ..stores.store import Store
 
+State = tuple[int, int] | tuple[None, None]
+"""Time of creation in milliseconds since 1970, and version, of a session that was read."""
+
+NOT_SEEN: State = (None, None)
+
 
 class UnitOfWork(Protocol):
     """The part of the running unit of work that operations use."""
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Bring loaded values up to date with a write that an operation has made."""
+        ...
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read."""
+        ...
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Find the state of a session that the app has read last, or made since."""
         ...
 
     def flush(self) -> None:
@@ -39,6 +52,13 @@ class NothingLoaded:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Do nothing, since nothing is loaded."""
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Do nothing: whoever has no unit of work may have read it long ago."""
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Know of no state."""
+        return NOT_SEEN
 
     def flush(self) -> None:
         """Do nothing, since nothing is loaded."""
@@ -122,6 +142,14 @@ class Access:
     ) -> list[Snapshot | ConvstoreError | None]:
         """Read several sessions. A session that cannot be read is an error in the list."""
         return self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+
+    def note_seen(self, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read."""
+        self.backend.unit_of_work.note_seen(self.store, snapshot)
+
+    def seen(self, session_id: str) -> State:
+        """Find the state of a session that the running request has read last, or made since."""
+        return self.backend.unit_of_work.seen(self.store, session_id)
 
     def flush(self) -> None:
         """Write the changes of the unit of work."""

@@ -12,7 +12,7 @@ from ..domain.types import CALLER, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
 from ..sessions.session import ListSession, LoadedSession, Session
-from . import aliases, branching, chats, messages, owners, rotation, sessions, transfer, turns, updates
+from . import aliases, branching, chats, messages, owners, rotation, salvage, sessions, transfer, turns, updates
 from .access import Access
 from .branching import SummaryInput
 from .health import health_of
@@ -179,6 +179,14 @@ class Conversations(abc.ABC):
     def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
         """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
         return sessions.touch(self._access(owner), session_id, ttl=ttl)
+
+    def salvage(self, session_id: str, *, owner: Owner | Scope = CALLER) -> Any:
+        """Read what is left of a damaged session, as a plain dict or list. None if nothing is. That is no interaction.
+
+        The server may have evicted one of its keys, or somebody else may have written into them. ``get_session`` raises
+        ``CorruptValue`` then. To mend the session, save a plain dict under its id, or delete it.
+        """
+        return salvage.salvage(self._access(owner), session_id)
 
     def exists(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
         """Tell whether there is such a session. Asking is an interaction, and moves the lifetime."""

@@ -142,7 +142,7 @@ class Turn:
             reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
 
         Raises:
-            TurnLost: Another turn has taken over. Nothing was written.
+            TurnLost: Another turn has taken over, or the conversation was replaced. Nothing was written.
             ConflictError: A field that was changed in ``data`` was changed by others too. Nothing was written.
             NotSerializable, TooLarge: The reply or a field cannot be stored. Nothing was written.
             SessionNotFound: The session was deleted meanwhile. Nothing was written.

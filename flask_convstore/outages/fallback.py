@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Touch
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
@@ -239,6 +239,11 @@ class FallbackStore(StoreAround):
             return load_each(self, session_ids, owner, is_interaction=is_interaction)
         return super().load_many(session_ids, owner, is_interaction=is_interaction)
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        if self._is_here(session_id):
+            return self.load(session_id, owner, is_interaction=False)
+        return self._store.salvage(session_id, owner)
+
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         if not self._is_here(session_id):
             return self._store.messages(session_id, owner, before, limit)
@@ -342,6 +347,8 @@ def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun) -> Command |
     receipt = answer.receipt if isinstance(answer, Begun) else answer
     if receipt.repeated and not is_turn_taken_anew:
         return Touch(session_id=command.session_id, owner=ANY)
+    if isinstance(command, (Merge, Append, Delete)):
+        return replace(command, loaded_version=None)  # it was not late
     return replace(command, last=0) if isinstance(command, BeginTurn) else command
 
 

@@ -199,6 +199,9 @@ class MemoryStore(Forking):
             elements = session.elements[start:behind]
             return Messages(elements, session.first_seq + start, session.first_seq, session.title)
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        return self.load(session_id, owner, is_interaction=False)
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         with self._lock:
             now = self._clock()

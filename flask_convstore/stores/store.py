@@ -103,6 +103,13 @@ class Store(Protocol):
         """
         ...
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        """Read the fields and messages that are left of a session, which may be damaged. That is no interaction.
+
+        None if nothing is left, or if it is another owner's.
+        """
+        ...
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         """Tell whether this owner had a session that has ended within the last day."""
         ...
@@ -198,6 +205,9 @@ class StoreAround:
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         return self._call(self._store.messages, session_id, owner, before, limit)
+
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        return self._call(self._store.salvage, session_id, owner)
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         return self._call(self._store.has_ended, session_id, owner)

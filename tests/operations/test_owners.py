@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask_login
 import pytest
-from flask import Blueprint, Flask, Response, abort, request
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    after_this_request,
+    copy_current_request_context,
+    request,
+    stream_with_context,
+)
 from flask.testing import FlaskClient
 from flask_limiter import Limiter
 from itsdangerous import URLSafeTimedSerializer
@@ -266,6 +276,89 @@ def test_attributes_of_the_cookie(url: str) -> None:
         assert ("Secure" in cookie) == is_secure
         assert "Domain" not in cookie
         assert "Cookie" in response.headers["Vary"]
+
+
+def streamed_in_context(service: Service) -> Response:
+    def parts() -> Iterator[str]:
+        service.convstore.save_session("s", {"history": []})
+        yield "part"
+
+    return Response(stream_with_context(parts()))
+
+
+def streamed_by_itself(service: Service) -> Response:
+    def parts() -> Iterator[str]:
+        service.convstore.sessions["s"] = {"history": []}
+        yield "part"
+
+    return Response(parts())
+
+
+def changed_late(service: Service) -> Response:
+    @after_this_request
+    def save(response: Response) -> Response:
+        service.convstore.save_session("s", {"history": []})
+        return response
+
+    return Response("done")
+
+
+def streamed_by_another(service: Service) -> Response:
+    @after_this_request
+    def stream(response: Response) -> Response:
+        return streamed_in_context(service)
+
+    return Response("done")
+
+
+@pytest.mark.parametrize("view", [streamed_in_context, streamed_by_itself, changed_late, streamed_by_another])
+def test_a_new_browser_finds_what_its_streamed_response_has_stored(
+    url: str, view: Callable[[Service], Response]
+) -> None:
+    """The cookie is decided before the headers leave."""
+    service = anonymous(url)
+    service.app.add_url_rule("/stream", view_func=lambda: view(service))
+    assert service.client.get("/stream").data in (b"part", b"done")
+    assert listed(service.client) == ["s"]
+    first = cookie_of(service.client)
+    assert service.client.get("/stream").data
+    assert cookie_of(service.client) == first
+
+
+def test_a_new_browser_stores_nothing_when_its_response_has_left(url: str) -> None:
+    """Nobody could find it again. A browser with a cookie may."""
+    service = anonymous(url)
+    errors: list[Exception] = []
+
+    def save() -> None:
+        try:
+            service.convstore.save_session("s", {"history": []})
+        except OwnerRequired as error:
+            errors.append(error)
+
+    @service.app.get("/late")
+    def late() -> Response:
+        response = Response("done")
+        response.call_on_close(copy_current_request_context(save))
+        return response
+
+    service.client.get("/late").close()
+    (error,) = errors
+    assert "left without the cookie of a new browser" in str(error)
+    assert error.written is False  # type: ignore[attr-defined]
+    with service.app.app_context():
+        assert service.convstore.get_session("s", owner=ANY) is None
+    started(service.client)
+    service.client.get("/late").close()
+    assert len(errors) == 1
+    assert "s" in listed(service.client)
+
+
+def test_a_streamed_response_to_a_logged_in_user_brings_no_cookie(url: str) -> None:
+    service = anonymous(url)
+    service.convstore.owner_loader(lambda: "ada")
+    service.app.add_url_rule("/stream", view_func=lambda: streamed_in_context(service))
+    assert "Set-Cookie" not in service.client.get("/stream").headers
 
 
 def test_a_cookie_is_set_only_if_an_owner_is_needed(url: str) -> None:

@@ -58,6 +58,7 @@ VERSIONS = st.integers(0, 6)
 SHAPES = st.sampled_from(["full", "data", "list"])
 CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
+LOADED = st.none() | st.none() | VERSIONS
 EXPECTED = st.just("") | VERSIONS.map(str)
 ETAGS = EXPECTED | VERSIONS.map(lambda version: f"{CREATED}-{version}")
 ALIASES = st.builds(Alias, st.sampled_from([None, "alice", "a:b"]), st.sampled_from(["x", "b:x", "ä"]))
@@ -173,9 +174,10 @@ class Machine(RuleBasedStateMachine):
         token=TOKENS,
         digest=DIGESTS,
         changes=CHANGES,
-        change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
+        change=st.sampled_from(["keep", "extend", "rewrite", "remove", "reset", "empty"]),
         elements=ELEMENTS,
         bound=VERSIONS,
+        loaded_version=LOADED,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
         first_title=FIRST_TITLES,
@@ -196,6 +198,8 @@ class Machine(RuleBasedStateMachine):
             "extend": Extend(bound, elements),
             "rewrite": Rewrite(bound, elements),
             "remove": Rewrite(bound, None),
+            "reset": Rewrite(bound, elements, resets=True),
+            "empty": Rewrite(bound, (), resets=True),
         }[change]
         fields = tuple(FieldChange(*found) for found in changes)
         command = Merge(fields=fields, history=history, shape="data" if change == "remove" else None, **given)
@@ -211,6 +215,7 @@ class Machine(RuleBasedStateMachine):
         expected=ETAGS,
         first_title=FIRST_TITLES,
         usage=USAGES,
+        loaded_version=LOADED,
         incarnation=INCARNATIONS,
     )
     def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
@@ -326,6 +331,7 @@ class Machine(RuleBasedStateMachine):
         token=TOKENS,
         digest=DIGESTS,
         expected=ETAGS,
+        loaded_version=LOADED,
         incarnation=INCARNATIONS,
         ago=st.none() | st.sampled_from([100_000, 0]),
     )

@@ -18,7 +18,7 @@ from redis import exceptions
 
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
-from .connections import DEADLINE
+from .connections import DEADLINE, line_of
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -308,8 +308,9 @@ class Calls:
         Whatever goes wrong, a connection with unread replies is not used again.
         """
         DEADLINE.moment = deadline
+        line = line_of(pool)
         try:
-            connection = pool.get_connection()
+            connection = line.lent(pool, deadline)
         finally:
             DEADLINE.moment = math.inf
         try:
@@ -326,6 +327,7 @@ class Calls:
             raise
         finally:
             pool.release(connection)
+            line.call_next()
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:

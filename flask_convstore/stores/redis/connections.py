@@ -18,6 +18,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -27,6 +28,9 @@ from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
 _SHORTEST = 0.001
+
+_LONGEST_WAIT = 0.05
+"""Seconds until the first caller in a line looks again. The app's own calls over its client wake nobody."""
 
 
 class Deadline(threading.local):
@@ -167,6 +171,56 @@ def _poller(sock: Any) -> Any:
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return poller.poll
+
+
+class Line:
+    """The callers that wait for a connection of a pool, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[threading.Event] = deque()
+        self._pid = os.getpid()
+
+    def lent(self, pool: Any, deadline: float) -> Any:
+        """Lend a connection of *pool*. Wait until *deadline*, by ``time.monotonic``, if all are in use.
+
+        Raises:
+            MaxConnectionsError: None was given back in time.
+        """
+        if not self._waiting:
+            with contextlib.suppress(exceptions.MaxConnectionsError):
+                return pool.get_connection()
+        elif self._pid != os.getpid():  # the callers are the parent's
+            self._waiting, self._pid = deque(), os.getpid()
+        mine = threading.Event()
+        self._waiting.append(mine)
+        try:
+            return self._lent_in_turn(pool, mine, deadline)
+        finally:
+            self._waiting.remove(mine)
+            self.call_next()
+
+    def _lent_in_turn(self, pool: Any, mine: threading.Event, deadline: float) -> Any:
+        while True:
+            left, longest = deadline - time.monotonic(), _LONGEST_WAIT if self._waiting[0] is mine else math.inf
+            mine.clear()
+            if self._waiting[0] is mine or left <= 0:
+                try:
+                    return pool.get_connection()
+                except exceptions.MaxConnectionsError:
+                    if left <= 0:
+                        raise
+            mine.wait(min(left, longest, threading.TIMEOUT_MAX))
+
+    def call_next(self) -> None:
+        """Tell the first caller that a connection was given back."""
+        with contextlib.suppress(IndexError):
+            self._waiting[0].set()
+
+
+def line_of(pool: Any) -> Line:
+    """Find or make the line of a pool. The stores of several namespaces share a pool."""
+    line: Line | None = pool.__dict__.get("_convstore_line")
+    return line or pool.__dict__.setdefault("_convstore_line", Line())
 
 
 class Pool(ConnectionPool):

@@ -166,7 +166,7 @@ class RedisIndex:
         ]
         if gone:
             self._unindex(index, gone)
-        return Page(self._shown(found, owner), following)
+        return Page(self._shown(found, owner), following, _damaged([name.decode() for name, _ in entries], found))
 
     def _key(self, owner: str | None) -> str:
         return f"{self._prefix}owner:{{{in_key(owner or '')}}}"
@@ -194,8 +194,9 @@ class RedisIndex:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
         following, keys = self._calls.scan(cursor, pattern, limit)
         start = len(self._prefix) + 1
-        found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
-        return Page(self._shown(found, ANY), following)
+        ids = [unquote(key.decode()[start:-1]) for key in dict.fromkeys(keys)]
+        found = self._summaries([(session_id, None) for session_id in ids])
+        return Page(self._shown(found, ANY), following, _damaged(ids, found))
 
     def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
         """Select the sessions of *owner*, without those past their greatest age that the server has not removed yet."""
@@ -235,6 +236,12 @@ class RedisIndex:
             return
         members = [part for entry in gone for part in entry]
         self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
+
+
+def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:
+    """Select the ids of sessions that are there, and are not ours as they are."""
+    pairs = zip(ids, found, strict=True)
+    return tuple(session_id for session_id, (exists, summary) in pairs if exists and summary is None)
 
 
 def _evicted(

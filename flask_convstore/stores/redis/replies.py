@@ -156,6 +156,23 @@ def snapshot_of(
     )
 
 
+def salvaged(session_id: str, keys: tuple[str, str, str], flat: list[bytes], elements: list[bytes]) -> Snapshot:
+    """Make a snapshot of what is left of a session: its fields and messages, whatever they are."""
+    stored = dict(zip(flat[::2], flat[1::2], strict=True))
+    shape: Shape = next((shape for shape in _SHAPES if shape.encode() == stored.get(b"shape")), "full")
+    return Snapshot(
+        session_id=session_id,
+        shape=shape,
+        created_at_ms=0,
+        fields={name[2:].decode(errors="replace"): text for name, text in stored.items() if name[:2] == b"d:"},
+        elements=elements,
+        aliases=tuple(alias_of(name[2:].decode(errors="replace")) for name in stored if name[:2] == b"a:"),
+        count=len(elements),
+        key=keys[0],
+        history_key=keys[1],
+    )
+
+
 def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
     """Read the facts that not every session has."""
     facts: dict[str, Any] = {}
@@ -167,6 +184,9 @@ def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
         facts["own_ttl_ms"] = int(stored[b"ttl"])
     if b"moved_to" in stored:
         facts["moved_to"] = stored[b"moved_to"].decode()
+    if b"history_replaced" in stored:
+        facts["replaced"] = int(stored.get(b"replaced", 0))
+        facts["history_replaced"] = int(stored[b"history_replaced"])
     if b"tokens_in" in stored:
         facts["usage"] = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"]))
     return facts

@@ -5,6 +5,7 @@
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
 |                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
+|                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body (seq = first + index)       |
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +42,7 @@ from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patienc
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import first_receipt, receipt_of, refuse, snapshot_of
+from .replies import first_receipt, receipt_of, refuse, salvaged, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -54,6 +56,7 @@ class RedisStore:
         limits: Lifetimes and sizes of sessions.
         patience: Time limits of calls.
         durability: The worth of an acknowledged write.
+        tells_policy: Warn once, behind the first session that is created, of a server that evicts keys.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class RedisStore:
         limits: Limits,
         patience: Patience = PATIENCE,
         durability: Durability = PRIMARY,
+        *,
+        tells_policy: bool = False,
     ) -> None:
         self._calls = (
             ClusterCalls(client, patience, durability)
@@ -71,6 +76,7 @@ class RedisStore:
         )
         self._level = durability.level
         self._prefix = prefix
+        self._tells_policy = tells_policy
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
@@ -91,6 +97,8 @@ class RedisStore:
         call = Call(name, keys, (*self._head(command), *arguments))
         if isinstance(command, Put) or (isinstance(command, Merge) and command.creates):
             reply = self._created(command, call)
+            if self._tells_policy:
+                self._tell_policy()
         else:
             reply = self._calls.call(call)
         if reply[0] != b"ok":
@@ -209,6 +217,25 @@ class RedisStore:
             return None
         refuse(None, reply, keys)
         return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
+
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        keys = self._keys(session_id)
+        reply = self._calls.call(Call("salvage", keys, (owner_argument(owner),), writes=False))
+        return None if reply[0] == b"missing" else salvaged(session_id, keys, *reply[2:])
+
+    def _tell_policy(self) -> None:
+        """Warn of a server that evicts keys when its memory is full. Some managed services forbid to ask."""
+        self._tells_policy = False
+        with contextlib.suppress(ConvstoreError, AttributeError):
+            found = re.search(
+                r"maxmemory_policy:((?:volatile|allkeys)\S*)", self._calls.command("INFO", "memory").decode()
+            )
+            if found:
+                _log.warning(
+                    "the server evicts keys when its memory is full (maxmemory-policy %s): sessions, or parts of them, "
+                    "will be lost then. Set maxmemory-policy noeviction.",
+                    found[1],
+                )
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)

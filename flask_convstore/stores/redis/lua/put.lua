@@ -30,19 +30,25 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + fields and messages before)
+
+A session that is not whole is replaced too. If its hash is not ours, it ends with that.
 ]]
+--#include _sound.lua
 local mode, started = ARGV[14], tonumber(ARGV[17])
 local owners_only = ARGV[16] ~= "" or mode == "replace" and started
 --#include _open.lua
 --#include _repeated.lua
 local heir, ended = "", 0
 local last_write = exists and tonumber(redis.call("HGET", session, "updated")) or 0
-if ARGV[20] ~= "" and last_write > tonumber(ARGV[20]) then
+if ARGV[20] ~= "" and version and last_write > tonumber(ARGV[20]) then
     return {"conflict", nonce, version, "version"}
 end
-if exists and mode == "replace" and started then
+local is_ours = version and created and first and count and history_version and shape and history_bytes and data_bytes
+    and created < 253402300799000 -- the end of all calendars
+if exists and mode == "replace" and (started or not is_ours) then
     -- The session that is there ends here. It is removed with the first write.
     heir, ended = meta[2] or "", math.max(created or 0, last_write)
+    ended = ended < 253402300799000 and ended or 0
     exists, outlived = false, true
 end
 if exists and mode ~= "replace" then
@@ -51,11 +57,15 @@ end
 if mode == "first" and known[1] then
     return {"missing", nonce}
 end
+local is_whole, newest = true, false
 if exists then
-    --#include _intact.lua
+    is_whole = redis.call("LLEN", history) == count
+    newest = redis.call("LINDEX", history, -1)
 else
     --#include _new.lua
 end
+-- A conversation goes on in the one that takes its place if that has its newest message. Else it begins anew.
+local begins_anew = exists and count > 0
 
 local title_given, usage_given, own_ttl_given = ARGV[18], ARGV[19], ARGV[16]
 local first_field, first_element = 23, 23 + 2 * ARGV[22]
@@ -63,6 +73,12 @@ local added, drop, reserved = #ARGV - first_element + 1, count, 0
 local data_after, fields_set = 0, first_element > first_field
 for at = first_field, first_element - 1 do
     data_after = data_after + #ARGV[at]
+end
+if newest and is_whole then
+    local body = string.sub(newest, string.find(newest, "\n", 1, true) or 1)
+    for at = first_element, #ARGV do
+        begins_anew = begins_anew and string.sub(ARGV[at], -#body) ~= body
+    end
 end
 local first_seq = added > 0 and first + count or 0
 local updated = math.max(now, created)
@@ -75,9 +91,16 @@ end
 
 version = version + 1
 local history_changed = true
+if not is_whole then
+    redis.call("UNLINK", history)
+end
 --#include _save.lua
 if exists then
     redis.call("HDEL", session, "moved_to", "title")
+    if begins_anew then
+        redis.call("HSET", session, "replaced", version)
+        --#include _begin_anew.lua
+    end
     title, complete = false, false
     for _, field in ipairs(redis.call("HKEYS", session)) do
         if string.sub(field, 1, 2) == "d:" then

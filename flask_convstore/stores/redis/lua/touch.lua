@@ -16,7 +16,7 @@ Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
              milliseconds, since 1970 and from now. due: see _due.lua
          {"missing", nonce}              no such session for this owner
          {"forbidden", nonce}            new_ttl of a session that another owner shares
-         {"corrupt", nonce, "session"}   the hash is not ours
+         {"corrupt", nonce, part}        "session": the hash is not ours. "history": it was evicted or cut. Nothing moves
 Cost     O(1)
 
 Where only writes are refused (a replica, a failing disk), a read still answers, with the lifetime as it is: hence pcall.
@@ -27,8 +27,12 @@ local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed")
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed",
+    "count")
 --#include _there.lua
+if redis.call("LLEN", history) ~= tonumber(meta[8]) then
+    return {"corrupt", nonce, tonumber(meta[8]) and "history" or "session"}
+end
 if shared and ARGV[8] ~= "" then
     return {"forbidden", nonce}
 end
