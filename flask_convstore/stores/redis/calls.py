@@ -308,12 +308,10 @@ class Calls:
         Whatever goes wrong, a connection with unread replies is not used again.
         """
         DEADLINE.moment = deadline
-        line = line_of(pool)
+        line, connection = line_of(pool), None
         try:
             connection = line.lent(pool, deadline)
-        finally:
             DEADLINE.moment = math.inf
-        try:
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
             # A connection of the app's own client has only the methods of redis-py.
@@ -323,11 +321,14 @@ class Calls:
                 connection.disconnect()  # another server is the primary now
             return replies
         except BaseException:
-            connection.disconnect()
+            if connection is not None:
+                connection.disconnect()
             raise
         finally:
-            pool.release(connection)
-            line.call_next()
+            DEADLINE.moment = math.inf
+            if connection is not None:
+                pool.release(connection)
+                line.call_next()
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:

@@ -16,6 +16,7 @@ import errno
 import math
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +29,9 @@ from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
 _SHORTEST = 0.001
+
+_REFERENCES_OF_NOBODY = 4
+"""References to a connection in use that only its pool knows: the pool, a list, a variable, an argument."""
 
 _LONGEST_WAIT = 0.05
 """Seconds until the first caller in a line looks again. The app's own calls over its client wake nobody."""
@@ -233,31 +237,42 @@ class Pool(ConnectionPool):
 
     def get_connection(self, *names: Any, **options: Any) -> Any:
         connection = None
-        if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's
-            with self._lock:
-                if self._available_connections:
-                    connection = self._available_connections.pop()
-                    self._in_use_connections.add(connection)
-        if connection is None:
-            return self._connected(*names, **options)
         try:
-            is_ready = connection.is_ready()
-        except BaseException:  # under gevent a timeout of other code may end it there
-            self.release(connection)
+            if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's
+                with self._lock:
+                    if self._available_connections:
+                        connection = self._available_connections.pop()
+                        self._in_use_connections.add(connection)
+            if connection is None:
+                return self._connected(*names, **options)
+            if connection.is_ready():
+                return connection
+        except BaseException:  # a signal's, or a timeout of other code under gevent
+            if connection is not None:
+                self.release(connection)
             raise
-        if not is_ready:
-            self.release(connection)
-            return self._connected(*names, **options)
-        return connection
+        self.release(connection)
+        return self._connected(*names, **options)
 
     def _connected(self, *names: Any, **options: Any) -> Any:
         """Lend a connection as redis-py does."""
         try:
+            if len(self._in_use_connections) >= self.max_connections:
+                self.reclaim()
             return super().get_connection(*names, **options)
         except (AttributeError, TypeError, OSError) as error:  # another thread has closed it meanwhile
             if isinstance(error, OSError) and error.errno != errno.EBADF:
                 raise
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
+
+    def reclaim(self) -> None:
+        """Take back the connections that nobody has: an exception from elsewhere has cut their release short."""
+        with self._lock:
+            for connection in list(self._in_use_connections):
+                if sys.getrefcount(connection) <= _REFERENCES_OF_NOBODY:
+                    connection.disconnect()
+                    self._in_use_connections.discard(connection)
+                    self._available_connections.append(connection)
 
     def release(self, connection: Any) -> None:
         if self.pid != os.getpid() or connection.pid != self.pid or connection.should_reconnect():
