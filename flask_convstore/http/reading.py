@@ -48,7 +48,7 @@ def idempotency_key(access: Access, route: str) -> str | None:
     owner = access.owner if isinstance(access.owner, str) else None
     if route == "start" and owner is None and not _is_uuid(key):
         # The session's id is made from the key, and without an owner the id alone protects the session.
-        raise InvalidInput("without an owner the key must be a UUID. Nothing was written.", "Idempotency-Key")
+        raise InvalidInput("without an owner the key must be a random UUID. Nothing was written.", "Idempotency-Key")
     scope = f"{route}\n{owner or ''}\n{key}"
     return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
 
@@ -77,8 +77,8 @@ def seq_of(session_id: str, text: str) -> int:
 
 
 def _is_uuid(text: str) -> bool:
+    """Tell whether a UUID was made by somebody. The nil and the max UUID are the same for everybody."""
     try:
-        uuid.UUID(text)
+        return uuid.UUID(text).variant == uuid.RFC_4122
     except ValueError:
         return False
-    return True

@@ -29,6 +29,20 @@ def session_shown(session: AnySession, settings: Settings) -> SessionJson:
     return session_json(session, history, data_of(session, settings.history_key))
 
 
+_PROMPTS = ("system", "developer")
+
+
+def is_apps(settings: Settings, body: object) -> bool:
+    """Tell whether a message is the app's word to the model, such as a system prompt. Clients cannot take it away.
+
+    Clients may not write its role, and may not see it, unless it is a prompt that the app shows.
+    """
+    role = body.get("role") if isinstance(body, dict) else None
+    if role is None or role in settings.client_roles:
+        return False
+    return role in _PROMPTS or role not in settings.visible_roles
+
+
 def created(session: AnySession, settings: Settings, status: int = 201) -> Response:
     """Answer with a session and its location."""
     return located(answer(session_shown(session, settings), status, session), session.session_id)

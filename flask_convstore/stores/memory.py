@@ -21,6 +21,7 @@ from ..domain.rules import (
     creates,
     new_session,
     refuse_guest,
+    refuse_moved_guest,
     refuse_reused,
     repeated,
     take_again,
@@ -82,6 +83,8 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            if not in_place:
+                refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             if isinstance(command, Harmless):
                 if not session:
@@ -97,6 +100,8 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            if not in_place:
+                refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             receipt = self._repeated(command, session, now)
             if receipt:
@@ -110,6 +115,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 return None
             if is_interaction:
@@ -176,6 +182,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
@@ -184,6 +191,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 return None
             self._move_lifetime(session, now)

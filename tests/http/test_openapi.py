@@ -142,7 +142,7 @@ def test_settings_change_it() -> None:
     assert bodies(open_)["Continue"]["properties"]["role"]["enum"] == ["user", "system"]
     assert "ttl" not in bodies(plain)["Start"]["properties"]
     assert bodies(open_)["Start"]["properties"]["ttl"]["maximum"] == 365 * 86_400
-    assert bodies(plain)["Start"]["properties"]["data"]["propertyNames"] == {"not": {"const": "history"}}
+    assert bodies(plain)["Start"]["properties"]["data"]["propertyNames"] == {"not": {"enum": ["complete", "history"]}}
     assert set(bodies(open_)["Start"]["properties"]["data"]["properties"]) == {"name", "operationId"}
     assert bodies(closed)["Start"]["properties"]["data"]["additionalProperties"] is False
     start = plain["paths"]["/sessions"]["post"]

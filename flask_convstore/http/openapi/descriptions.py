@@ -19,7 +19,7 @@ _ETAG = '"1767605400000-3"'
 
 # ---- headers
 
-_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){2}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$"
 _KEY = schema(
     str,
     "Name that the client gives this request. A repeat with the same name changes nothing and gets the first answer.",
@@ -29,7 +29,7 @@ _KEY = schema(
 )
 KEY_OF_NOBODY = schema(
     str,
-    f"{_KEY['description']} Without an owner the name must be a UUID, since the session's id is made from it.",
+    f"{_KEY['description']} Without an owner the name must be a random UUID, since the session's id is made from it.",
     format="uuid",
     pattern=_UUID,
 )

@@ -40,7 +40,7 @@ from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patienc
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import first_receipt, receipt_of, refuse, snapshot_of
+from .replies import first_receipt, receipt_of, refuse, refuse_moved, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -169,6 +169,7 @@ class RedisStore:
         reply, *found = replies
         if reply[0] == b"missing":
             return None
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
         if reply[7]:
@@ -185,6 +186,7 @@ class RedisStore:
         reply = self._calls.call(Call("turn_state", keys[:1], asked, writes=False))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return int(reply[2])
 
@@ -207,6 +209,7 @@ class RedisStore:
         reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
 
