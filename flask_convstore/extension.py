@@ -78,9 +78,14 @@ class ConversationStore(Conversations):
         self._sessions = SessionMapping(self._access, self._unit)
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
-        door = Door(self._access, lambda: self._replier, self._served, lambda: self.health(brief=True))
+        door = Door(
+            lambda: self._state().settings,
+            self._access,
+            lambda: self._replier,
+            self._served,
+            lambda: self.health(brief=True),
+        )
         self.blueprint: Blueprint = make_blueprint(name, door)
-        self.blueprint.before_request(self._anonymous.check_origin)
         if app is not None:
             self.init_app(app)
 

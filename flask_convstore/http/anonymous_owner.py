@@ -5,19 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from ..errors import ConfigurationError, CrossOrigin
+from ..errors import ConfigurationError
 
 _LIFETIME_SECONDS = 365 * 24 * 3600
 _RENEWED_AFTER_SECONDS = 30 * 24 * 3600
 """A cookie lives for a year. After a month the browser gets a new one with the same owner."""
-
-_UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
-"""Media types that a form or a script of another site may send anywhere (Fetch, CORS-safelisted request-header). Or none."""
 
 
 class _Found(NamedTuple):
@@ -70,25 +66,6 @@ class AnonymousOwners:
                 samesite="Lax",
             )
         return response
-
-    def check_origin(self) -> None:
-        """Refuse a change that a page of another site requests, with the cookies that the browser sends along.
-
-        A cookie of the host's counts too, where a browser sends the request without asking the host first (CORS).
-
-        Raises:
-            CrossOrigin: The request would change something, and comes from a page of another origin.
-        """
-        current = request._get_current_object()  # type: ignore[attr-defined]
-        if current.method in ("GET", "HEAD", "OPTIONS") or "Cookie" not in current.headers:
-            return
-        is_unasked = current.method == "POST" and current.mimetype in _UNASKED
-        if not (is_unasked or self._cookie in current.cookies):
-            return
-        origin = current.headers.get("Origin")
-        is_ours = origin is None or urlsplit(origin)[:2] == urlsplit(current.host_url)[:2]
-        if not is_ours or current.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-            raise CrossOrigin
 
     def _read(self) -> _Found | None:
         cookie, serializer = request.cookies.get(self._cookie), self._serializer()

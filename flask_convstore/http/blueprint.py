@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, abort
+from flask import Blueprint, Response, abort, request
 from flask.blueprints import BlueprintSetupState
 
 from ..domain.types import ANY, CALLER
 from ..errors import ConvstoreError
+from .cross_site import check_site
 from .door import Door
 from .problems import problem
 from .routes import ROUTES, Route, SessionIds
@@ -23,6 +24,7 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(lambda state: _add_routes(state, door))
+    blueprint.before_request(lambda: check_site(request, door.settings().trusted_origins))
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 

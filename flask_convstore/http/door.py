@@ -35,12 +35,14 @@ class Door(NamedTuple):
     """Everything that the views of one store are handed.
 
     Attributes:
+        settings: Finds the settings.
         access: Finds settings and store, and resolves the owner.
         replier: Gives the handler of messages, if the app has one.
         served: Tells what the app serves, by the name that the blueprint is registered with.
         health: Asks the store how it is.
     """
 
+    settings: Callable[[], Settings]
     access: Callable[[Owner | Scope], Access]
     replier: Callable[[], Replier | None]
     served: Callable[[str], Served]

@@ -124,7 +124,7 @@ _ROWS = (
         "The body is nested too deep",
     ),
     Problem(OwnerRequired(), 401, "owner-required", "An owner is needed", "Log in first."),
-    Problem(CrossOrigin(), 403, "cross-origin", "Not from another site"),
+    Problem(CrossOrigin("https://other.example"), 403, "cross-origin", "Not from another site"),
     Problem(
         Forbidden(EXAMPLE_ID),
         403,

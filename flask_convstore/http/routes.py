@@ -98,7 +98,7 @@ class Route:
         if "session_id" in self.rule:
             yield SessionNotFound
             if self.method != "GET":
-                yield Forbidden
+                yield from (Forbidden, SessionMoved)  # both for guests of a shared session
         if not self.is_for_service:
             yield from (CorruptValue, StoreUnavailable, StoreMisconfigured)
 

@@ -191,7 +191,7 @@ def _failures(problems: Iterable[Problem], settings: Settings) -> Json:
 def _arises(shown: Problem, settings: Settings) -> bool:
     """Tell whether an error can occur with these settings."""
     if isinstance(shown.example, CrossOrigin):
-        return settings.anonymous_owner
+        return "*" not in settings.trusted_origins
     if isinstance(shown.example, TooManyTurns):
         return settings.max_turns_per_minute > 0
     if isinstance(shown.example, TooManySessions):
