@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import redis
 from flask import Blueprint, Flask, has_request_context
+from flask.signals import request_started
 from redis.cluster import RedisCluster
 
 from .app import current, json_provider, request_end
@@ -16,9 +18,9 @@ from .app.namespaces import Namespace, Namespaces
 from .config import load_settings, share_keys
 from .domain.results import Health
 from .domain.types import ANY, CALLER, Owner, Scope
-from .domain.validation import check_name, check_whole
+from .domain.validation import check_whole, name_problem
 from .errors import ConfigurationError
-from .http.anonymous_owner import AnonymousOwners
+from .http.anonymous_owner import AnonymousOwners, check_secret_key
 from .http.blueprint import make_blueprint
 from .http.door import Door, Served
 from .http.routes import ENDPOINTS
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from marshmallow import Schema
 
     from .app.state import AppState
+
+_log = logging.getLogger("flask_convstore")
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
 _V = TypeVar("_V")
@@ -116,6 +120,15 @@ class ConversationStore(Conversations):
             self._apps.append(app)
         if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
             app.after_request(self._anonymous.write)
+            request_started.connect(self._check_secret_key, app)
+
+    def _check_secret_key(self, app: Flask, **_: Any) -> None:
+        """Tell at the first request that anonymous owners lack a key. Before that, the app may still set one."""
+        request_started.disconnect(self._check_secret_key, app)
+        try:
+            check_secret_key(app)
+        except ConfigurationError as error:
+            _log.error("%s", error)
 
     def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
         for name, other in others.items():
@@ -317,8 +330,23 @@ class ConversationStore(Conversations):
         if type(owner) is int:
             return str(owner)
         if owner is not None:
-            return check_name(owner, "owner")
+            return self._loaded_owner(owner)
         return self._anonymous.current() if state.settings.anonymous_owner else None
+
+    def _loaded_owner(self, owner: Any) -> str:
+        """Check the owner that the app's loader has returned.
+
+        Raises:
+            ConfigurationError: The value names no owner. The client, who is told nothing, has no part in it.
+        """
+        reason = name_problem(owner)
+        if reason:
+            loader = self._owner_loader
+            name = f"{getattr(loader, '__module__', '')}.{getattr(loader, '__qualname__', type(loader).__name__)}"
+            given = "a text" if isinstance(owner, str) else f"a {type(owner).__name__}"
+            cure = "return the id of the user, such as str(user.id), or None for nobody"
+            raise ConfigurationError([f"the owner loader {name} returned {given}, and {reason}: {cure}"])
+        return str(owner)
 
     def _served(self, name: str) -> Served:
         """Tell what the current app serves of this store, by the blueprint of that name."""

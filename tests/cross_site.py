@@ -39,7 +39,7 @@ class Identity(NamedTuple):
 IDENTITIES = {
     "a login's cookie": Identity(lambda: request.cookies.get("login"), {"Cookie": "login=ada"}, {}),
     "HTTP Basic": Identity(
-        lambda: request.authorization and request.authorization.username,
+        lambda: request.authorization.username if request.authorization else None,
         {"Authorization": f"Basic {base64.b64encode(b'ada:secret').decode()}"},
         {},
     ),

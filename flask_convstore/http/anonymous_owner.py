@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -60,10 +60,8 @@ class AnonymousOwners:
                 self._cookie,
                 str(self._serializer().dumps(found.owner)),
                 max_age=_LIFETIME_SECONDS,
-                path=current_app.config["SESSION_COOKIE_PATH"] or current_app.config["APPLICATION_ROOT"],
-                secure=request.is_secure,
                 httponly=True,
-                samesite="Lax",
+                **_attributes(current_app),
             )
         return response
 
@@ -71,17 +69,49 @@ class AnonymousOwners:
         cookie, serializer = request.cookies.get(self._cookie), self._serializer()
         if cookie is None:
             return None
-        try:
-            owner, given = serializer.loads(cookie, max_age=_LIFETIME_SECONDS, return_timestamp=True)
-        except BadData:
-            return None
-        if not isinstance(owner, str):
-            return None
-        return _Found(owner, is_due=given.timestamp() + _RENEWED_AFTER_SECONDS < time.time())
+        found = _loaded(serializer, cookie)
+        fallbacks = current_app.config.get("SECRET_KEY_FALLBACKS")
+        if found is None and fallbacks:
+            found = _loaded(self._signer([*fallbacks]), cookie)
+            return found and found._replace(is_due=True)  # signed with the newest key from now on
+        return found
 
     def _serializer(self) -> URLSafeTimedSerializer:
-        app: Flask = current_app
-        if not app.secret_key:
-            raise ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"])
-        keys = [*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]
+        return self._signer([check_secret_key(current_app)])
+
+    def _signer(self, keys: list[Any]) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(keys, salt=f"flask-convstore.{self._cookie}")
+
+
+def check_secret_key(app: Flask) -> str | bytes:
+    """Get the key that signs the cookie.
+
+    Raises:
+        ConfigurationError: The app has none.
+    """
+    if not app.secret_key:
+        raise ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"])
+    return app.secret_key
+
+
+def _loaded(serializer: URLSafeTimedSerializer, cookie: str) -> _Found | None:
+    """Read the owner in a *cookie*. None if it was forged or is too old."""
+    try:
+        owner, given = serializer.loads(cookie, max_age=_LIFETIME_SECONDS, return_timestamp=True)
+    except BadData:
+        return None
+    if not isinstance(owner, str):
+        return None
+    return _Found(owner, is_due=given.timestamp() + _RENEWED_AFTER_SECONDS < time.time())
+
+
+def _attributes(app: Flask) -> dict[str, Any]:
+    """Choose the attributes of the cookie as Flask chooses those of its session."""
+    session = app.session_interface
+    return {
+        "path": session.get_cookie_path(app),
+        "domain": session.get_cookie_domain(app),
+        "secure": session.get_cookie_secure(app) or request.is_secure,
+        "samesite": session.get_cookie_samesite(app) or "Lax",
+        "partitioned": session.get_cookie_partitioned(app),
+    }

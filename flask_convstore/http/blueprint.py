@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, abort, current_app, request
 from flask.blueprints import BlueprintSetupState
 
+from ..config import Settings
 from ..domain.types import ANY, CALLER
 from ..errors import ConvstoreError
+from .anonymous_owner import check_secret_key
 from .cross_site import check_site
 from .door import Door
-from .problems import problem
+from .problems import UNCACHED, problem
 from .routes import ROUTES, Route, SessionIds
 
 
@@ -24,9 +26,31 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(lambda state: _add_routes(state, door))
-    blueprint.before_request(lambda: check_site(request, door.settings().trusted_origins))
+    blueprint.before_request(lambda: _check(door.settings()))
+    blueprint.after_request(_with_manners)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
+
+
+def _check(settings: Settings) -> None:
+    """Refuse every request to an app that is not set up, and changes that other sites request."""
+    if settings.anonymous_owner:
+        check_secret_key(current_app)
+    check_site(request, settings.trusted_origins)
+
+
+def _with_manners(response: Response) -> Response:
+    """Tell caches and browsers how to treat an answer. An answer that names no state of a session is not kept."""
+    for name, value in UNCACHED.items():
+        response.headers.setdefault(name, value)
+    if (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
+        response.vary.update(_IDENTITY)
+    return response
+
+
+_FOR_SERVICE = frozenset(route.endpoint for route in ROUTES if route.is_for_service)
+_IDENTITY = ("Cookie", "Authorization")
+"""Headers by which most apps know their user. What is answered to one is not for another."""
 
 
 def _add_routes(state: BlueprintSetupState, door: Door) -> None:

@@ -42,9 +42,7 @@ def list_sessions(door: Door, access: Access) -> Response:
     page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
     sessions_shown = [summary_json(found) for found in page.sessions]
     shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
-    response = answer(shown, 200)
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return answer(shown, 200)
 
 
 def delete_sessions(door: Door, access: Access) -> Response:
@@ -65,9 +63,7 @@ def export_sessions(door: Door, access: Access) -> Response:
         for session in itertools.chain([] if first is None else [first], found):
             yield json_text.dump(_visible(session, access.settings)) + b"\n"
 
-    response = Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
 
 
 def import_sessions(door: Door, access: Access) -> Response:

@@ -35,6 +35,7 @@ from ..errors import (
     TurnLost,
     Unstorable,
 )
+from .etags import BadEtag
 from .problems import PRECONDITION_FAILED, PROBLEMS, BadJson, Problem, UnsupportedMediaType
 
 JSON_LINES = "application/x-ndjson"
@@ -84,7 +85,7 @@ class Route:
     def problems(self) -> list[Problem]:
         """List every problem that the route can answer with."""
         found = [PROBLEMS[kind] for kind in dict.fromkeys((*self.errors, *self._common_errors()))]
-        return [*found, PRECONDITION_FAILED] if IF_MATCH in self.headers else found
+        return [*found, PROBLEMS[BadEtag], PRECONDITION_FAILED] if IF_MATCH in self.headers else found
 
     def _common_errors(self) -> Iterator[type[ConvstoreError]]:
         if self.needs_owner:

@@ -7,7 +7,7 @@ import hashlib
 from functools import partial
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from ..domain import json_text
 from ..domain.clock import as_datetime
@@ -22,7 +22,7 @@ from ..sessions.session import AnySession, data_of
 from . import schemas
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
-from .reading import body_of, expected_state, idempotency_key, query_of
+from .reading import body_of, expected_state, idempotency_key, is_known, matches, query_of
 from .response import answer, etag, marked, tagged
 from .shown import created, is_apps, located, session_shown
 
@@ -119,9 +119,9 @@ def get_session(door: Door, access: Access, session_id: str) -> Response:
     """Show the session. 304 if the client has this state of the session."""
     query = query_of(schemas.GET_QUERY)
     session = sessions.existing(access, session_id, last=query["last"])
-    if request.headers.get("If-Match") and not request.if_match.contains(etag(session)):
+    if not matches(session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
-    if request.if_none_match.contains_weak(etag(session)):
+    if is_known(etag(session)):
         return tagged(Response(status=304), session)
     return answer(session_shown(session, access.settings), 200, session)
 

@@ -346,18 +346,6 @@ def test_whole_numbers(service: Service) -> None:
     assert service.client.post(f"{path}/compact", json={"summary": "x", "keep": 1.0}).status_code == 201
 
 
-@pytest.mark.parametrize("tag", ["x", '"x', '"1-1", "', "W/"])
-def test_an_if_match_that_is_none_is_412(service: Service, tag: str) -> None:
-    """It was 409 where something would be written, and ignored by get."""
-    path = f"/sessions/{service.start()}"
-    for method in ("GET", "DELETE", "PATCH"):
-        response = service.client.open(
-            path, method=method, headers={"If-Match": tag}, json={} if method == "PATCH" else None
-        )
-        problem(response, 412, "precondition-failed")
-    assert service.client.get(path, headers={"If-Match": "*"}).status_code == 200
-
-
 def test_routes_beside_the_sessions_have_their_own_methods(service: Service) -> None:
     """``Allow`` named those of a session of that name, which there cannot be."""
     for name, methods in (("health", "GET"), ("export", "GET"), ("openapi.json", "GET"), ("import", "")):
