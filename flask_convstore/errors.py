@@ -101,7 +101,10 @@ class InvalidInput(ConvstoreError, ValueError):
 
 
 class InvalidSessionId(InvalidInput):
-    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word."""
+    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word.
+
+    Nor has an id a part ``.`` or ``..``, or the end of a route, such as ``/messages``, because no path would lead there.
+    """
 
     def facts(self) -> dict[str, Any]:
         return {}  # a client is told that there is no such session

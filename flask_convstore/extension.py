@@ -352,7 +352,10 @@ class ConversationStore(Conversations):
         """Tell what the current app serves of this store, by the blueprint of that name."""
         app, settings = current.app(), self._state().settings
         has_owners = self._owner_loader is not None or settings.anonymous_owner
-        return Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
+        rules = tuple(
+            (rule.rule, rule.endpoint) for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{name}.")
+        )
+        return Served(name=name, rules=rules, settings=settings, has_owners=has_owners)
 
     def _app(self) -> Flask:
         """Find the application of the running code. Outside of any context it is the store's only one."""

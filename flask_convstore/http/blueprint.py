@@ -6,6 +6,7 @@ out is a 404 of the host's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from .anonymous_owner import check_secret_key
 from .cross_site import check_site
 from .door import Door
 from .problems import UNCACHED, problem
-from .routes import ROUTES, Route, SessionIds
+from .routes import CONVERTERS, ROUTES, Route
 
 
 def make_blueprint(name: str, door: Door) -> Blueprint:
@@ -61,7 +62,7 @@ def _add_routes(state: BlueprintSetupState, door: Door) -> None:
     from . import message_views, owner_views, service_views, session_views
 
     rooms = (session_views, message_views, owner_views, service_views)
-    state.app.url_map.converters["convstore_id"] = SessionIds
+    state.app.url_map.converters.update(CONVERTERS)
     for route in ROUTES:
         view = next(getattr(room, route.endpoint) for room in rooms if hasattr(room, route.endpoint))
         state.add_url_rule(route.rule, route.endpoint, _served(route, view, door), methods=[route.method])
@@ -70,13 +71,14 @@ def _add_routes(state: BlueprintSetupState, door: Door) -> None:
 def _served(route: Route, view: Callable[..., Response], door: Door) -> Callable[..., Response]:
     """Make the view function of a route. A route that is switched off is a 404 of the host's."""
     owner = ANY if route.is_for_service else CALLER
+    names = re.findall(r"<(?:\w+:)?(\w+)>", route.rule)
 
     def serve(**path: Any) -> Response:
         access = door.access(owner)
         routes = access.settings.routes
         if routes is not True and not (routes and route.endpoint in routes):
             abort(404)
-        return view(door, access, **path)
+        return view(door, access, **{name: path[name] for name in names})  # others belong to the host's prefix
 
     serve.__doc__ = view.__doc__
     return serve

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from werkzeug.routing import BaseConverter
 
+from ..domain.validation import END_OF_ROUTE
 from ..errors import (
     ConflictError,
     ConvstoreError,
@@ -46,8 +47,8 @@ IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
 
 _SESSION = "/<convstore_id:session_id>"
-_MESSAGES = "/<session_id>/messages"
-_MESSAGE = "/<session_id>/messages/<seq>"
+_MESSAGES = "/<convstore_ids:session_id>/messages"
+_MESSAGE = "/<convstore_ids:session_id>/messages/<seq>"
 
 _TURN = (TurnInProgress, TurnLost, SessionMoved, ConflictError, TooManyTurns)
 """Errors of a route that takes the turn of a session."""
@@ -129,8 +130,9 @@ ROUTES = (
         "openapi",
         "GET",
         "/openapi.json",
-        answers={200: "Document"},
+        answers={200: "Document", 304: None},
         errors=(NotInstalled,),
+        headers=(IF_NONE_MATCH,),
         is_for_service=True,
     ),
     Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
@@ -184,7 +186,7 @@ ROUTES = (
     Route(
         "compact_session",
         "POST",
-        "/<session_id>/compact",
+        "/<convstore_ids:session_id>/compact",
         answers={201: "Session"},
         errors=(TooManySessions, *_TURN),
         body="Compact",
@@ -192,7 +194,7 @@ ROUTES = (
     Route(
         "fork_session",
         "POST",
-        "/<session_id>/fork",
+        "/<convstore_ids:session_id>/fork",
         answers={201: "Session"},
         errors=(TooManySessions,),
         body="Fork",
@@ -207,7 +209,18 @@ _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", r
 
 
 class SessionIds(BaseConverter):
-    """Session ids in paths, without the words of other routes, which do not have the methods of a session."""
+    """Session ids in paths. An id may hold slashes, as in ``telegram/123``. Routes of the host's own come first."""
 
-    regex = f"(?!(?:{'|'.join(map(re.escape, _BESIDE))})$)[^/]+"
-    part_isolating = True
+    regex = r"[\s\S]+?"
+    part_isolating = False
+    weight = 200
+
+
+class LastSessionIds(SessionIds):
+    """Session ids at the end of a path, without those of other routes, which do not have the methods of a session."""
+
+    regex = rf"(?!(?:{'|'.join(map(re.escape, _BESIDE))})\Z)(?![\s\S]*{END_OF_ROUTE}){SessionIds.regex}"
+
+
+CONVERTERS: dict[str, type[BaseConverter]] = {"convstore_id": LastSessionIds, "convstore_ids": SessionIds}
+"""Converters of the rules, by name."""
