@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import itertools
 import uuid
@@ -201,13 +199,15 @@ def _role(message: Any) -> Any:
 
 
 def _shown_cursor(cursor: str | None) -> str | None:
-    return None if cursor is None else base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
+    """Show a store's cursor, a time and perhaps an id, in characters that need no escape in a query."""
+    if cursor is None:
+        return None
+    time, space, rest = cursor.partition(" ")
+    return f"{time}.{rest.encode().hex()}" if space else time
 
 
 def _cursor_of(cursor: str | None) -> str | None:
     if cursor is None:
         return None
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidInput("is no cursor of ours: pass one from an earlier answer", "cursor") from None
+    time, dot, rest = cursor.partition(".")
+    return f"{time} {bytes.fromhex(rest).decode(errors='replace')}" if dot else time

@@ -43,11 +43,14 @@ def _limit() -> _Whole:
     return _Whole(load_default=50, validate=validate.Range(min=1, max=1000), metadata=metadata)
 
 
+CURSOR = "^[0-9]{1,16}(\\.([0-9a-f]{2})+)?$"
+"""Pattern of cursors as clients see them: a time, and the rest of the store's cursor as hexadecimal digits."""
+
+
 def _cursor() -> fields.String:
-    metadata = _said(
-        "`next` of the page before, or `cursor` of an export's line. The page begins behind it.", format="cursor"
-    )
-    return fields.String(load_default=None, validate=validate.Length(min=1, max=1000), metadata=metadata)
+    metadata = _said("`next` of the page before, or `cursor` of an export's line. The page begins behind it.")
+    checks = [validate.Length(min=1, max=1000), validate.Regexp(CURSOR)]
+    return fields.String(load_default=None, validate=checks, metadata=metadata)
 
 
 GET_QUERY = Schema.from_dict(

@@ -19,6 +19,7 @@ _ETAG = '"1767605400000-3"'
 
 # ---- headers
 
+_ETAGS = r'^(\*|(W/)?"[!#-~]+"(, ?(W/)?"[!#-~]+")*)$'
 _UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){2}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$"
 _KEY = schema(
     str,
@@ -35,7 +36,10 @@ KEY_OF_NOBODY = schema(
 )
 GIVEN: dict[str, tuple[Json, str]] = {
     IDEMPOTENCY_KEY: (_KEY, "c0ffee00-9a53-4d0e-8a53-2d6d4c1a7e11"),
-    IF_MATCH: (schema(str, "Act only if the session is in the state of this `ETag`."), _ETAG),
+    IF_MATCH: (
+        schema(str, "Act only if the session is in the state of this `ETag`, or of one of several.", pattern=_ETAGS),
+        _ETAG,
+    ),
     IF_NONE_MATCH: (schema(str, "Answer 304 if the `ETag` is still this one."), _ETAG),
 }
 """Request headers, with an example."""
