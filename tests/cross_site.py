@@ -73,7 +73,7 @@ EVIL: list[Headers] = [
     {"Origin": f"http://api.{HOST}", "Sec-Fetch-Site": "same-site"},
     {"Referer": f"http://{HOST}/", "Sec-Fetch-Site": "cross-site"},
 ]
-"""What browsers send along with a request of a foreign page, and what may be mistaken for the app's own."""
+"""Headers of requests of foreign pages, and others that may be mistaken for those of the app's own."""
 
 OURS: list[Headers] = [
     {},  # no browser
