@@ -178,6 +178,11 @@ class Settings:
         ("user", "assistant", "tool"), "Roles whose messages HTTP clients see. A message without a role is always seen."
     )
 
+    trusted_origins: tuple[str, ...] = _setting(
+        (),
+        "Other origins whose pages may change sessions, as browsers name them: `https://app.example`. `*` trusts all.",
+    )
+
     def __post_init__(self) -> None:
         problems = [problem for setting in fields(self) for problem in _bounds_problems(setting, self)]
         problems += self._prefix_problems()
@@ -186,6 +191,11 @@ class Settings:
             problems.append("CLIENT_ROLES is empty: name the roles that clients may write, such as 'user'")
         if not re.fullmatch(r"primary|fsync|replicas:[1-9]\d?", self.durability):
             problems.append(f"DURABILITY must be primary, fsync or replicas:n, n from 1 to 99, not {self.durability!r}")
+        problems += [
+            f"TRUSTED_ORIGINS names {origin!r}: name origins as browsers do, such as 'https://app.example', without a path"
+            for origin in self.trusted_origins
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\sA-Z]+", origin)
+        ]
         if not self.history_key:
             problems.append("HISTORY_KEY is empty: name the key that holds the messages, such as 'history'")
         if problems:

@@ -101,7 +101,10 @@ class InvalidInput(ConvstoreError, ValueError):
 
 
 class InvalidSessionId(InvalidInput):
-    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word."""
+    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word.
+
+    Nor has an id a part ``.`` or ``..``, or the end of a route, such as ``/messages``, because no path would lead there.
+    """
 
     def facts(self) -> dict[str, Any]:
         return {}  # a client is told that there is no such session
@@ -243,10 +246,19 @@ class TooManyTurns(ConvstoreError):
 
 
 class CrossOrigin(ConvstoreError):
-    """A page of another site would change something in the name of this browser's owner. Nothing was written."""
+    """A page of another site would change something in the name of this browser's user. Nothing was written.
 
-    def __init__(self) -> None:
-        super().__init__("the request comes from a page of another origin. Nothing was written.")
+    Attributes:
+        origin: The ``Origin`` of the request. None if it has none.
+    """
+
+    def __init__(self, origin: str | None = None) -> None:
+        self.origin = origin
+        place = "a page of another origin" if origin is None else f"a page of another origin, {printable(repr(origin))}"
+        super().__init__(
+            f"the request comes from {place}. If the app trusts the page, name its origin in CONVSTORE_TRUSTED_ORIGINS. "
+            "Nothing was written."
+        )
 
 
 class OwnerRequired(ConvstoreError):

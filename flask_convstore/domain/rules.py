@@ -49,7 +49,17 @@ from .commands import (
 from .messages import Usage, with_status
 from .results import Receipt
 from .stored_session import StoredSession, TurnLease
-from .types import ANY, Alias, Limits
+from .types import ANY, Alias, Limits, Owner
+
+
+def refuse_moved_guest(session: StoredSession | None, owner: Owner) -> None:
+    """Send on a guest of a conversation that was moved. The session in which it goes on tells who shares it now.
+
+    Raises:
+        SessionMoved: *owner* is a guest, and the conversation was moved.
+    """
+    if session and session.moved_to and owner not in (ANY, session.owner):
+        raise SessionMoved(session.session_id, session.moved_to)
 
 
 def refuse_guest(command: Command | BeginTurn, session: StoredSession | None) -> None:

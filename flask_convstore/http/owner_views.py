@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import itertools
 import uuid
@@ -27,6 +25,7 @@ from .reading import query_of
 from .request import body_text, json_value, limit_body
 from .response import answer
 from .routes import JSON_LINES
+from .tool_parts import foreign_role
 
 _CLOCKS_DIFFER_MS = 60_000
 """Most milliseconds that the clocks of two hosts differ."""
@@ -41,9 +40,7 @@ def list_sessions(door: Door, access: Access) -> Response:
     page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
     sessions_shown = [summary_json(found) for found in page.sessions]
     shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
-    response = answer(shown, 200)
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return answer(shown, 200)
 
 
 def delete_sessions(door: Door, access: Access) -> Response:
@@ -64,9 +61,7 @@ def export_sessions(door: Door, access: Access) -> Response:
         for session in itertools.chain([] if first is None else [first], found):
             yield json_text.dump(_visible(session, access.settings)) + b"\n"
 
-    response = Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
 
 
 def import_sessions(door: Door, access: Access) -> Response:
@@ -139,7 +134,16 @@ def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]
         raise InvalidInput("must have a list of messages and an object of data. Nothing was written.", line)
     _check_roles(messages, settings, line)
     _check_fields(data, settings, line)
-    return dict(session) if settings.client_ttl else {**session, "ttl_ms": None}
+    return dict(session) if settings.client_ttl else {**session, "ttl_ms": _lifetime_ms(data, settings)}
+
+
+def _lifetime_ms(data: dict[str, Any], settings: Settings) -> int | None:
+    """Choose the lifetime of an imported session, where clients may not. None: as all sessions.
+
+    The app may have completed the session, whose client must not make others that live as long.
+    """
+    is_longer = any(data.get(name) is True for name in schemas.lifetime_fields(settings))
+    return round(settings.ttl * 1000) if is_longer else None
 
 
 def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
@@ -149,6 +153,12 @@ def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
         role = _role(message)
         if role not in roles:
             reason = f"clients may not write messages of role {role!r}: remove them. Nothing was written."
+            raise InvalidInput(reason, line)
+        foreign = None if role == "assistant" else foreign_role(_body(message), roles)
+        if foreign:
+            reason = (
+                f"clients may not write calls or results of tools as role {role!r}: remove them. Nothing was written."
+            )
             raise InvalidInput(reason, line)
 
 
@@ -176,21 +186,28 @@ def _is_fresh(session_id: str) -> bool:
     return made_ms is not None and made_ms > now_ms() - STARTS_WITHIN_MS - _CLOCKS_DIFFER_MS
 
 
+def _body(message: Any) -> Any:
+    """Get the body of an exported message. None if it is none."""
+    return message.get("body") if isinstance(message, dict) else None
+
+
 def _role(message: Any) -> Any:
     """Find the role of an exported message. None if there is none, "?" if the role is no text."""
-    body = message.get("body") if isinstance(message, dict) else None
+    body = _body(message)
     role = body.get("role") if isinstance(body, dict) else None
     return role if isinstance(role, str) or role is None else "?"
 
 
 def _shown_cursor(cursor: str | None) -> str | None:
-    return None if cursor is None else base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
+    """Show a store's cursor, a time and perhaps an id, in characters that need no escape in a query."""
+    if cursor is None:
+        return None
+    time, space, rest = cursor.partition(" ")
+    return f"{time}.{rest.encode().hex()}" if space else time
 
 
 def _cursor_of(cursor: str | None) -> str | None:
     if cursor is None:
         return None
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidInput("is no cursor of ours: pass one from an earlier answer", "cursor") from None
+    time, dot, rest = cursor.partition(".")
+    return f"{time} {bytes.fromhex(rest).decode(errors='replace')}" if dot else time

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from functools import partial
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from ..domain import json_text
 from ..domain.clock import as_datetime
@@ -21,9 +22,9 @@ from ..sessions.session import AnySession, data_of
 from . import schemas
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
-from .reading import body_of, expected_state, idempotency_key, query_of
+from .reading import body_of, expected_state, idempotency_key, is_known, matches, query_of
 from .response import answer, etag, marked, tagged
-from .shown import created, located, session_shown
+from .shown import created, is_apps, located, session_shown
 
 
 def start_session(door: Door, access: Access) -> Response:
@@ -36,7 +37,7 @@ def start_session(door: Door, access: Access) -> Response:
         return _start_by_alias(door, access, body, message, key)
     session, receipt, last_seq = _start(door, access, body, message, key)
     shown = _as_started(session_shown(session, settings), receipt, last_seq)
-    shown["title"] = (title_of(message.body) if message else "") or None
+    shown["title"] = (title_of(message.body) if message and access.limits.has_titles else "") or None
     if key:  # a repeat shows the data of the request, whatever has changed since
         shown["data"] = body["data"]
     return located(answer(shown, 201, receipt), session.session_id)
@@ -118,9 +119,9 @@ def get_session(door: Door, access: Access, session_id: str) -> Response:
     """Show the session. 304 if the client has this state of the session."""
     query = query_of(schemas.GET_QUERY)
     session = sessions.existing(access, session_id, last=query["last"])
-    if request.headers.get("If-Match") and not request.if_match.contains(etag(session)):
+    if not matches(session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
-    if request.if_none_match.contains_weak(etag(session)):
+    if is_known(etag(session)):
         return tagged(Response(status=304), session)
     return answer(session_shown(session, access.settings), 200, session)
 
@@ -160,11 +161,13 @@ def compact_session(door: Door, access: Access, session_id: str) -> Response:
     body = body_of(settings, schemas.compact_body)
     # Clients do not write in the name of the system, unless they may.
     role = "system" if "system" in settings.client_roles else schemas.first_role(settings)
-    session = branching.compact(access, session_id, {"role": role, "content": body["summary"]}, keep=body["keep"])
+    summary = {"role": role, "content": body["summary"]}
+    session = branching.compact(access, session_id, summary, keep=body["keep"], kept_head=partial(is_apps, settings))
     return created(session, settings)
 
 
 def fork_session(door: Door, access: Access, session_id: str) -> Response:
     """Make a second session from the messages up to one of them."""
     body = body_of(access.settings, schemas.FORK_BODY)
-    return created(branching.fork(access, session_id, body["seq"]), access.settings)
+    settings = access.settings
+    return created(branching.fork(access, session_id, body["seq"], kept_head=partial(is_apps, settings)), settings)

@@ -14,11 +14,11 @@ from typing import Protocol
 
 from ..config import Settings
 from ..domain.commands import BeginTurn, Command, Write
-from ..domain.results import Begun, Receipt, Snapshot
-from ..domain.types import Owner, Scope
+from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.types import ANY, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
-from ..errors import ConvstoreError, StoreUnavailable, TooManyTurns
-from ..sessions.content import ContentLimits
+from ..errors import ConvstoreError, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
+from ..sessions.content import TITLED_ROLE, ContentLimits
 from ..stores.store import Store
 
 State = tuple[int, int] | tuple[None, None]
@@ -88,7 +88,11 @@ class Backend:
         """The limits of content, and the key of the history."""
         settings = self.settings
         return ContentLimits(
-            settings.history_key, settings.max_message_bytes, settings.max_data_bytes, settings.max_metadata_depth
+            settings.history_key,
+            settings.max_message_bytes,
+            settings.max_data_bytes,
+            settings.max_metadata_depth,
+            has_titles=TITLED_ROLE in settings.visible_roles,
         )
 
 
@@ -118,9 +122,16 @@ class Access:
 
     def apply(self, command: Command) -> Receipt:
         """Apply one write. Raises as ``Store.apply``."""
-        receipt = self.store.apply(command)
+        receipt = self.send(command)
         self.tell(command, receipt)
         return receipt
+
+    def send(self, command: Command) -> Receipt:
+        """Apply one write, and leave loaded values as they are. Raises as ``Store.apply``."""
+        try:
+            return self.store.apply(command)
+        except SessionMoved as moved:
+            raise self._as_told(moved) from None
 
     def tell(self, command: Command, receipt: Receipt) -> None:
         """Bring loaded values up to date with an acknowledged write."""
@@ -129,19 +140,56 @@ class Access:
 
     def begin(self, command: BeginTurn) -> Begun:
         """Begin a turn. Raises as ``Store.begin``."""
-        begun = self.store.begin(command)
+        try:
+            begun = self.store.begin(command)
+        except SessionMoved as moved:
+            raise self._as_told(moved) from None
         self.backend.unit_of_work.refresh(self.store, command, begun.receipt)
         return begun
 
     def load(self, session_id: str, last: int | None = None, *, is_interaction: bool = True) -> Snapshot | None:
         """Read a session with its *last* messages, or all. None if this owner has no such session."""
-        return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+        try:
+            return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+        except SessionMoved as moved:
+            if not self._sees(moved.moved_to):
+                return None
+            return self.store.load(session_id, ANY, last, is_interaction=is_interaction)
+
+    def messages(self, session_id: str, before: int | None, limit: int) -> Messages | None:
+        """Read some messages of a session, as ``Store.messages`` does. None if this owner has no such session."""
+        try:
+            return self.store.messages(session_id, self.owner, before, limit)
+        except SessionMoved as moved:
+            if not self._sees(moved.moved_to):
+                return None
+            return self.store.messages(session_id, ANY, before, limit)
+
+    def salvage(self, session_id: str) -> Snapshot | None:
+        """Read what is left of a session, as ``Store.salvage`` does. None if this owner has no such session."""
+        try:
+            return self.store.salvage(session_id, self.owner)
+        except SessionMoved as moved:
+            return self.store.salvage(session_id, ANY) if self._sees(moved.moved_to) else None
+
+    def _sees(self, session_id: str) -> bool:
+        return self.load(session_id, 0, is_interaction=False) is not None
+
+    def _as_told(self, moved: SessionMoved) -> ConvstoreError:
+        """Choose the error for a caller. With whom the conversation is shared no longer, finds no session."""
+        archived = self.store.load(moved.session_id, ANY, 0, is_interaction=False)
+        is_guest = archived is not None and self.owner not in (ANY, archived.owner)
+        return SessionNotFound(moved.session_id) if is_guest and not self._sees(moved.moved_to) else moved
 
     def load_many(
         self, session_ids: Sequence[str], *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         """Read several sessions. A session that cannot be read is an error in the list."""
-        return self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+        found = self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+        for index, session in enumerate(found):
+            if isinstance(session, SessionMoved):
+                found[index] = self.load(session.session_id, is_interaction=is_interaction)
+        return found
 
     def note_seen(self, snapshot: Snapshot) -> None:
         """Note which state of a session the app has read."""

@@ -51,7 +51,7 @@ def _aliases_of(access: Access, session_id: str) -> tuple[Alias, ...]:
     try:
         snapshot = access.load(session_id, 0, is_interaction=False)
     except CorruptValue:
-        snapshot = access.store.salvage(session_id, access.owner)
+        snapshot = access.salvage(session_id)
     return snapshot.aliases if snapshot else ()
 
 

@@ -48,7 +48,7 @@ damage_log = DamageLog()
 def salvage(access: Access, session_id: str) -> Any:
     """Read what is left of a session, damaged or not, as a dict or a list. None if nothing is. That is no interaction."""
     check_session_id(session_id)
-    snapshot = access.store.salvage(session_id, access.owner)
+    snapshot = access.salvage(session_id)
     return None if snapshot is None else _left(snapshot, access.settings.history_key)
 
 

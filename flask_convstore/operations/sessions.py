@@ -91,7 +91,7 @@ def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
 def _send(access: Access, session: AnySession, save: Pending) -> Receipt:
     """Send *save*. If it may have landed without an answer, it stays pending."""
     try:
-        return access.store.apply(save.attempt)
+        return access.send(save.attempt)
     except StoreUnavailable as error:
         if error.written is not False:
             on_base(session, replace(base_of(session), pending=save))

@@ -321,14 +321,33 @@ class Journal:
             return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._file.problem)
 
     def is_usable(self) -> bool:
-        """Tell whether the journal can be written to."""
+        """Tell whether the journal could be written to.
+
+        Nothing reaches the disk, since everybody may ask, and as often as they like.
+        """
         try:
-            with self.writing() as connection:
+            with contextlib.suppress(_Undone), self.writing() as connection:
                 connection.execute("INSERT OR REPLACE INTO about VALUES ('checked', zeroblob(10000))")
-                connection.execute("UPDATE about SET value = '' WHERE name = 'checked'")
+                raise _Undone
         except StoreUnavailable:
             return False
-        return True
+        return self._folder is None or _has_room(self._folder)
+
+
+class _Undone(Exception):
+    """The transaction was a trial."""
+
+
+_ROOM_BYTES = 2**16
+"""Free bytes of a disk on which a session can be started."""
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize >= _ROOM_BYTES and not disk.f_flag & os.ST_RDONLY
 
 
 def _forget(connection: sqlite3.Connection, where: tuple[str, str]) -> None:

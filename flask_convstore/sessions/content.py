@@ -32,12 +32,17 @@ may also hold any other JSON value, as the nameless field of a session."""
 
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
-    """The key of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting."""
+    """The key of the history in a dict, and the limits of content in bytes of JSON text and levels of nesting.
+
+    Attributes:
+        has_titles: Titles are made of messages. Clients see a title, so it is made of no message that is hidden from them.
+    """
 
     history_key: str
     max_message_bytes: int
     max_data_bytes: int
     max_metadata_depth: int
+    has_titles: bool = True
 
 
 Given = tuple[bytes, dict[str, Any]]
@@ -198,10 +203,12 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         elements.append(element)
-        first_title = first_title or title_of(body)
+        first_title = first_title or (title_of(body) if limits.has_titles else "")
     return Added(tuple(elements), first_title, usage)
 
 
+TITLED_ROLE = "user"
+"""Role of the message that a title is made of."""
 _LONGEST_TITLE = 60
 _LOOKED_AT = 200
 """Characters of each part of a message that a title is made of."""
@@ -209,7 +216,7 @@ _LOOKED_AT = 200
 
 def title_of(body: Any) -> str:
     """Make the title of a conversation that begins with *body*: the beginning of a user's text, or "" for other bodies."""
-    if not isinstance(body, dict) or body.get("role") != "user":
+    if not isinstance(body, dict) or body.get("role") != TITLED_ROLE:
         return ""
     content = body.get("content", body.get("parts"))
     words: list[str] = []
@@ -221,9 +228,9 @@ def title_of(body: Any) -> str:
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
-def first_title_of(given: Iterable[Given]) -> str:
+def first_title_of(given: Iterable[Given], limits: ContentLimits) -> str:
     """Make a title from the first message that gives one. "" if none does."""
-    for body, _ in given:
+    for body, _ in given if limits.has_titles else ():
         title = title_of(json_text.decode(body)) if b'"user"' in body else ""
         if title:
             return title

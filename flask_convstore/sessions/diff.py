@@ -67,7 +67,7 @@ def difference(
         created_at_ms=known.created_at_ms,
         loaded_version=known.version,
         ttl_ms=ttl_ms,
-        first_title=first_title_of(news),
+        first_title=first_title_of(news, limits),
         usage=usage_of(news),
     )
 
@@ -239,7 +239,7 @@ def whole(
         fields=tuple(fields.items()),
         elements=tuple(elements_of(history or [], limits)),
         ttl_ms=ttl_ms,
-        first_title=first_title_of(history or ()),
+        first_title=first_title_of(history or (), limits),
         usage=usage_of(history or ()),
     )
 

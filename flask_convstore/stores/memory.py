@@ -22,6 +22,7 @@ from ..domain.rules import (
     creates,
     new_session,
     refuse_guest,
+    refuse_moved_guest,
     refuse_reused,
     refuse_written_since,
     repeated,
@@ -88,6 +89,8 @@ class MemoryStore(Forking):
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            if not in_place:
+                refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             if isinstance(command, Harmless):
                 if not session:
@@ -103,6 +106,8 @@ class MemoryStore(Forking):
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            if not in_place:
+                refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             receipt = self._repeated(command, session, now)
             if receipt:
@@ -116,6 +121,7 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 return None
             if is_interaction:
@@ -182,6 +188,7 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
@@ -190,6 +197,7 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 return None
             self._move_lifetime(session, now)

@@ -26,7 +26,8 @@ class Store(Protocol):
             SessionExists: There is one, and only a new one was wanted. Nothing was written.
             Forbidden: Another owner shares it, but not for this. Nothing was written.
             MessageNotFound: No such message. Nothing was written.
-            SessionMoved: Messages for a conversation that continues in another session. Nothing was written.
+            SessionMoved: Messages for a conversation that continues in another session, or a guest's write. Nothing was
+                written.
             ConflictError: Something that the command relies on has changed. Nothing was written.
             TokenReused: The token came before with another digest. Nothing was written.
             TooLarge: A limit would be passed. Nothing was written.

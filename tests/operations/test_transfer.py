@@ -292,7 +292,7 @@ def test_an_export_can_be_imported_over_http(url: str) -> None:
         convstore.edit_message("full", 3, say("shown now"), keep=True, owner="alice")
     response = service.call("alice", "GET", "/export")
     assert (response.status_code, response.mimetype) == (200, LINES)
-    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["Cache-Control"] == "no-store"
     exported = response.data
     assert b"secret" not in exported
     assert b"behind the scenes" not in exported

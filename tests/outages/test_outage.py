@@ -306,6 +306,40 @@ def test_a_journal_that_cannot_be_written_is_told_loudly(
     assert service.start()
 
 
+def test_asking_for_health_writes_nothing(
+    redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each GET wrote 25 KB during an outage, and everybody may ask."""
+    service = service_of(redis_server)
+    redis_server.kill()
+    folder = _journal_of(service)._folder
+    assert folder
+    assert service.start()
+
+    def files() -> dict[str, tuple[int, int]]:
+        return {
+            file.name: (file.stat().st_mtime_ns, file.stat().st_size)
+            for file in folder.iterdir()
+            if file.name[-4:] != "-shm"
+        }
+
+    before = files()
+    assert "journal.sqlite" in before
+    for _ in range(5):
+        health = service.client.get("/sessions/health")
+        assert (health.status_code, health.json and health.json["degraded"]) == (200, True)
+    assert files() == before
+    real = os.statvfs
+
+    def full(path: Any) -> Any:
+        found = real(path)
+        return os.statvfs_result((*found[:4], 1, *found[5:]))
+
+    monkeypatch.setattr(os, "statvfs", full)
+    assert service.client.get("/sessions/health").status_code == 503, "nothing more could be written"
+    redis_server.start()
+
+
 def spoil(file: Path) -> None:
     file.write_bytes(b"no database at all" * 1000)
 

@@ -54,6 +54,11 @@ class QuotaPlace(NamedTuple):
     most: int
 
 
+_WALK = re.compile(r"(\S+ )?[0-9]{1,20}")
+_TIME = re.compile("[0-9]{1,20}( .*)?", re.DOTALL)
+"""Cursors: of a walk through all keys, and a time of an owner's index, with whatever another store adds to it."""
+
+
 class RedisIndex:
     """The indexes of all owners under one prefix.
 
@@ -149,9 +154,8 @@ class RedisIndex:
 
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
         """List sessions, as ``Store.page``."""
-        if cursor is not None and not (
-            re.fullmatch(r"(\S+ )?[0-9]{1,20}", cursor) if owner is ANY else re.fullmatch("[0-9]{1,20}", cursor)
-        ):
+        form = _WALK if owner is ANY else _TIME
+        if cursor is not None and not form.fullmatch(cursor):
             raise InvalidInput("this is no cursor of ours", "cursor")
         if owner is ANY:
             return self._scanned(cursor, limit)
@@ -176,7 +180,7 @@ class RedisIndex:
     ) -> tuple[list[tuple[bytes, int]], str | None]:
         """Read entries of an index, and the cursor of the next ones. Entries of one millisecond are never parted."""
         command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
-        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor}"
+        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor.partition(' ')[0]}"
         found = self._scored(command, index, first, last, "WITHSCORES", "LIMIT", 0, limit + 1)
         if len(found) <= limit:
             return found, None

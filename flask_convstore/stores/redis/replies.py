@@ -51,6 +51,16 @@ _BY_SESSION: dict[bytes, Callable[[str], ConvstoreError]] = {
 """The refusals that tell nothing but the session."""
 
 
+def refuse_moved(session_id: str, reply: list[Any]) -> None:
+    """Raise the error for a read of a guest, whose conversation goes on in another session.
+
+    Raises:
+        SessionMoved: The *reply* says so.
+    """
+    if reply[0] == b"moved":
+        raise SessionMoved(session_id, reply[2].decode())
+
+
 def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[str, str, str]) -> None:
     """Raise the error for a script's *reply* to *command* (None: a read), unless the command was done."""
     word = reply[0]

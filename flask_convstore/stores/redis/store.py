@@ -42,7 +42,7 @@ from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patienc
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import first_receipt, receipt_of, refuse, salvaged, snapshot_of
+from .replies import first_receipt, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -177,6 +177,7 @@ class RedisStore:
         reply, *found = replies
         if reply[0] == b"missing":
             return None
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
         if reply[7]:
@@ -193,6 +194,7 @@ class RedisStore:
         reply = self._calls.call(Call("turn_state", keys[:1], asked, writes=False))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return int(reply[2])
 
@@ -215,13 +217,17 @@ class RedisStore:
         reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         keys = self._keys(session_id)
         reply = self._calls.call(Call("salvage", keys, (owner_argument(owner),), writes=False))
-        return None if reply[0] == b"missing" else salvaged(session_id, keys, *reply[2:])
+        if reply[0] == b"missing":
+            return None
+        refuse_moved(session_id, reply)
+        return salvaged(session_id, keys, *reply[2:])
 
     def _tell_policy(self) -> None:
         """Warn of a server that evicts keys when its memory is full. Some managed services forbid to ask."""

@@ -13,6 +13,7 @@ Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {
          {"repeated", nonce, receipt, created, now, expires}   this token is known
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"missing", nonce}   no such session for this owner
+         {"moved", nonce, session_id} another owner's, who shares it. It goes on there
          {"forbidden", nonce}   another owner shares it
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
          {"corrupt", nonce, "tokens"}   the receipt under this token is not ours. Nothing was written

@@ -24,6 +24,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl, or it would end.
                                                    Nothing was written
          {"missing", nonce}                        the session is another owner's, or mode "first" finds a tombstone
+         {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
          {"new", nonce}                            it would create one, and has no place. Nothing was written
          {"exists", nonce}                         the session to create exists
          {"conflict", nonce, version, "version"}   it was written later than ARGV[20]. Nothing was written

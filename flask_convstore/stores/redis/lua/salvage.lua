@@ -7,6 +7,7 @@ ARGV[2]  owner   "*" the server asks, "" nobody asks, "=name" that owner asks
 
 Returns  {"ok", nonce, fields, elements}   names and values of the hash, and the messages
          {"missing", nonce}                nothing is left, or it is another owner's, or nobody knows whose it is
+         {"moved", nonce, session_id}      another owner's, who shares it. It goes on there
 Cost     O(fields + messages)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
@@ -26,9 +27,14 @@ end
 if not (is_there or has_history) or not meta[2] and owner ~= "*" then
     return {"missing", nonce}
 end
-if owner ~= "*" and owner ~= meta[2] and not (is_there and owner ~= "" and
-    redis.call("HGET", session, "s:" .. string.sub(owner, 2))) then
-    return {"missing", nonce}
+if owner ~= "*" and owner ~= meta[2] then
+    local guest = is_there and owner ~= "" and redis.call("HMGET", session, "s:" .. string.sub(owner, 2), "moved_to") or {}
+    if not guest[1] then
+        return {"missing", nonce}
+    end
+    if guest[2] then
+        return {"moved", nonce, guest[2]}
+    end
 end
 local fields = is_there and redis.call("HGETALL", session) or {}
 return {"ok", nonce, fields, has_history and redis.call("LRANGE", history, 0, -1) or {}}

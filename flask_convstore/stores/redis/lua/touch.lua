@@ -15,6 +15,7 @@ ARGV[9]  look           "1": this is no interaction, and all stays as it is
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
              milliseconds, since 1970 and from now. due: see _due.lua
          {"missing", nonce}              no such session for this owner
+         {"moved", nonce, session_id}    another owner's, who shares it. It goes on there
          {"forbidden", nonce}            new_ttl of a session that another owner shares
          {"corrupt", nonce, part}        "session": the hash is not ours. "history": it was evicted or cut. Nothing moves
 Cost     O(1)
