@@ -116,24 +116,70 @@ class Calls:
         """Give up the connections. The next call opens new ones."""
         self._pool.disconnect()
 
-    def call(self, call: Call, queries: Sequence[Sequence[Argument]] = ()) -> Any:
+    def call(self, call: Call, queries: Sequence[Sequence[Argument]] = (), judge: Call | None = None) -> Any:
         """Run a script in one round trip. Return its reply, or with *queries* a list of all replies, of one moment.
 
         A server that does not know the script yet is sent its text. The nonce shows that the reply belongs to this call.
+
+        Args:
+            judge: A script as for ``read``. Where it changes its gate, *call* is run in another round trip, and no query.
         """
         nonce = os.urandom(8)
         deadline = self._deadline()
         writes = call.writes
         if writes and not self._is_verified:
             self._verify(deadline)
-        replies = self._replies(call, call.by_digest(nonce), queries, deadline)
+        replies = self._replies(call, call.by_digest(nonce), queries, deadline, judge)
         if isinstance(replies[0], exceptions.NoScriptError):
-            replies = self._replies(call, call.by_text(nonce), queries, deadline)
+            replies = self._replies(call, call.by_text(nonce), queries, deadline, judge)
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
                 raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
         return replies if queries else replies[0]
+
+    def read(self, call: Call, queries: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run a script that judges, and *queries* of one moment behind it, in one round trip.
+
+        The last key of the script is its gate. Where the script changes the gate, the server runs no query.
+
+        Return the reply of the script, followed by those to the queries if they ran.
+        """
+        for is_gated in (True, True, False):  # others may change the gate too, though hardly twice
+            nonce, deadline = os.urandom(8), self._deadline()
+            reply, found = self._gated(call, call.by_digest(nonce), queries, deadline, is_gated)
+            if isinstance(reply, exceptions.NoScriptError):
+                reply, found = self._gated(call, call.by_text(nonce), queries, deadline, is_gated)
+            _raised(reply, call.keys[0], call.writes)
+            self._check_nonce(call, nonce, reply)
+            if found is not None or reply[0] == b"missing":
+                break
+        return [reply, *self._unrefused(call, found)] if found and reply[0] != b"missing" else [reply]
+
+    def _gated(
+        self,
+        call: Call,
+        command: Sequence[Argument],
+        queries: Sequence[Sequence[Argument]],
+        deadline: float,
+        gated: bool,
+    ) -> tuple[Any, list[Any] | None]:
+        """Send a script and queries. Return its reply and theirs. None for theirs: they were called off."""
+        watching: list[Sequence[Argument]] = [("WATCH", call.keys[-1])] if gated else []
+        commands = [*watching, command, ("MULTI",), *queries, ("EXEC",)]
+        replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
+        for reply in replies[: len(watching)]:
+            _raised(reply, call.keys[-1], call.writes)
+        reply, *queued, found = replies[len(watching) :]
+        refused = [answer for answer in queued if isinstance(answer, Exception)]
+        return reply, refused[:1] or found
+
+    def _unrefused(self, call: Call, replies: Any) -> list[Any]:
+        """Return the answer of EXEC. Raise the first error in it."""
+        listed = _listed(replies)
+        for reply in listed:
+            _raised(reply, call.keys[0], call.writes)
+        return listed
 
     def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
         """Run reading scripts, each with its queries at one moment of its own, in one round trip for all.
@@ -143,25 +189,24 @@ class Calls:
         nonces = [os.urandom(8) for _ in asked]
         commands: list[Sequence[Argument]] = []
         for (call, queries), nonce in zip(asked, nonces, strict=True):
-            commands += [("MULTI",), call.by_digest(nonce), *queries, ("EXEC",)]
+            commands += [("WATCH", call.keys[-1]), call.by_digest(nonce), ("MULTI",), *queries, ("EXEC",)]
         answers = iter(self._acknowledged(commands, "", False, self._deadline())) if asked else iter(())
         found: list[list[Any] | ConvstoreError] = []
         for (call, queries), nonce in zip(asked, nonces, strict=True):
-            *_, replies = itertools.islice(answers, len(queries) + 3)
-            found.append(self._judged(call, queries, nonce, replies))
+            _, reply, *_, replies = itertools.islice(answers, len(queries) + 4)
+            found.append(self._judged(call, queries, nonce, reply, replies))
         return found
 
     def _judged(
-        self, call: Call, queries: Sequence[Sequence[Argument]], nonce: bytes, replies: Any
+        self, call: Call, queries: Sequence[Sequence[Argument]], nonce: bytes, reply: Any, replies: Any
     ) -> list[Any] | ConvstoreError:
-        """Take the answer of one EXEC. A call whose script was unknown, or that failed, is done alone."""
-        is_whole = isinstance(replies, list) and not any(isinstance(reply, Exception) for reply in replies)
+        """Take the answers of one script and its queries. A call whose script was unknown, or that failed, is done alone."""
+        is_whole = isinstance(replies, list) and not any(isinstance(one, Exception) for one in replies)
         try:
-            if not is_whole:
-                alone: list[Any] = self.call(call, queries)
-                return alone
-            self._check_nonce(call, nonce, replies[0])
-            return replies  # type: ignore[no-any-return]
+            if isinstance(reply, Exception) or not is_whole:
+                return self.read(call, queries)
+            self._check_nonce(call, nonce, reply)
+            return [reply, *replies]
         except StoreUnavailable:
             raise
         except ConvstoreError as error:
@@ -195,12 +240,25 @@ class Calls:
         return time.monotonic() + self._patience.budget
 
     def _replies(
-        self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]], deadline: float
+        self,
+        call: Call,
+        command: Sequence[Argument],
+        queries: Sequence[Sequence[Argument]],
+        deadline: float,
+        judge: Call | None = None,
     ) -> list[Any]:
         if not queries:
             return self._acknowledged([command], call.keys[0], call.writes, deadline)
-        commands = [("MULTI",), command, *queries, ("EXEC",)]
+        before: list[Sequence[Argument]] = [("WATCH", judge.keys[-1]), judge.by_digest(b"")] if judge else []
+        commands = [*before, ("MULTI",), command, *queries, ("EXEC",)]
         *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
+        if judge:
+            verdict = queued.pop(1)
+            if isinstance(verdict, exceptions.NoScriptError):
+                self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
+            elif replies is None:
+                is_refused = isinstance(verdict, list) and verdict[0] == b"missing"
+                return self._replies(call, command, () if is_refused else queries, deadline)
         # A command that was refused when it was queued has spoiled the rest.
         return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
 

@@ -4,6 +4,6 @@ local shared = false
 if exists and owner ~= "*" and owner ~= (meta[2] or "") then
     shared = owner ~= "" and redis.call("HGET", session, "s:" .. string.sub(owner, 2))
     if not shared then
-        return {"missing", nonce}
+        --#include _missing.lua
     end
 end

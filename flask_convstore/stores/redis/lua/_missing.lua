@@ -1,0 +1,10 @@
+-- _missing: answer that there is no such session. A read that follows in a transaction is called off: it watches the gate, which
+-- is changed here for a moment. No replica and no file hears of that. Where writes are refused, the read is not called off.
+if KEYS[4] then
+    if redis.set_repl then -- fakeredis has none
+        redis.set_repl(redis.REPL_NONE)
+    end
+    redis.pcall("SET", KEYS[4], "", "PX", 1000)
+    redis.pcall("DEL", KEYS[4])
+end
+return {"missing", nonce}
