@@ -73,6 +73,7 @@ def import_sessions(door: Door, access: Access) -> Response:
     """Import the lines of an export."""
     settings = access.settings
     owners.required(access)
+    access.count_turn()
     limit_body(request, settings.max_session_bytes)
     lines = body_text(request, JSON_LINES).splitlines()
     given = [_importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()]

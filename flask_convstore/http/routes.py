@@ -138,7 +138,7 @@ ROUTES = (
         "POST",
         "/import",
         answers={200: "Imported"},
-        errors=(SessionNotFound, TooManySessions),
+        errors=(SessionNotFound, TooManySessions, TooManyTurns),
         body="Exported",
         takes_lines=True,
         needs_owner=True,
@@ -193,7 +193,7 @@ ROUTES = (
         "POST",
         "/<session_id>/fork",
         answers={201: "Session"},
-        errors=(TooManySessions,),
+        errors=(TooManySessions, TooManyTurns),
         body="Fork",
     ),
 )

@@ -39,6 +39,7 @@ def compact(
 ) -> AnySession:
     """Go on in a new session, which begins with a summary and the last *keep* messages."""
     check_whole(keep, "keep")
+    access.count_turn()
     access.flush()
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
@@ -127,6 +128,7 @@ def fork(access: Access, session_id: str, seq: int | None = None) -> AnySession:
     if seq is not None:
         check_whole(seq, "seq")
     check_session_id(session_id)
+    access.count_turn()
     access.flush()
     snapshot = access.load(session_id)
     if snapshot is None:

@@ -64,7 +64,7 @@ def test_nothing_is_read_for_a_stranger(server: Server) -> None:
 def test_a_strangers_damaged_session_is_no_session(server: Server, damage: list[str]) -> None:
     with store(server) as convstore:
         command, key, *rest = damage
-        server.client.execute_command(command, key.format("chat:session:{s}"), *rest)
+        server.client.execute_command(command, key.format("chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
         for name in server.client.keys("*"):
             server.client.expire(name, 100)
         reads(convstore, "s")
