@@ -477,7 +477,7 @@ def test_another_host_does_not_say_that_there_is_no_such_session(redis_server: S
 def test_an_id_that_no_host_of_the_app_has_made_is_no_reason_to_be_away(
     redis_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anybody can write a UUID of version 8. A proxy that counts 503 would take the host out, and each is a line in a log."""
+    """Anybody can write a UUID of version 8. A proxy that counts 503 would take the host out."""
     service = service_of(redis_server)
     service.app.config.update(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["older", b"old"])
     for keys in ([], [b"another"]):

@@ -252,15 +252,12 @@ class Calls:
         before: list[Sequence[Argument]] = [("WATCH", judge.keys[-1]), judge.by_digest(b"")] if judge else []
         commands = [*before, ("MULTI",), command, *queries, ("EXEC",)]
         *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
-        if judge:
-            verdict = queued.pop(1)
-            if isinstance(verdict, exceptions.NoScriptError):
-                self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
-            elif replies is None:
-                is_refused = isinstance(verdict, list) and verdict[0] == b"missing"
-                return self._replies(call, command, () if is_refused else queries, deadline)
-        # A command that was refused when it was queued has spoiled the rest.
-        return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+        verdict = queued.pop(1) if judge else None
+        if judge and isinstance(verdict, exceptions.NoScriptError):
+            self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
+        if replies is None:
+            return self._replies(call, command, () if _is_missing(verdict) else queries, deadline)
+        return _of_transaction(queued, replies)
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
@@ -418,6 +415,15 @@ def _raised(reply: Any, key: str, writes: bool) -> Any:
     if isinstance(reply, exceptions.RedisError):
         raise as_ours(reply, key, writes=writes) from reply
     return reply
+
+
+def _of_transaction(queued: Sequence[Any], replies: Any) -> list[Any]:
+    """Take the answer of EXEC. A command that was refused when it was queued has spoiled the rest."""
+    return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+
+
+def _is_missing(reply: Any) -> bool:
+    return isinstance(reply, list) and reply[0] == b"missing"
 
 
 def _listed(replies: Any) -> list[Any]:

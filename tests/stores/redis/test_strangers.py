@@ -1,4 +1,4 @@
-"""What a stranger may not see is not read: neither sent nor looked at, whatever its size or its damage."""
+"""Sessions of others are not read for a stranger: neither sent nor looked at, whatever their size or damage."""
 
 from __future__ import annotations
 
