@@ -125,7 +125,8 @@ class Settings:
     )
     max_turns_per_minute: int = _setting(
         0,
-        "Most turns and starts of an owner in a minute. Beyond this, the answer is 429. 0 sets no limit.",
+        "Most turns, starts, forks, compactions and imports of an owner in a minute. Beyond this, the answer is 429. "
+        "Browsers without a cookie are counted by their address, up to ten times as many. 0 sets no limit.",
         maximum=1e6,
     )
     turn_wait: float = _setting(

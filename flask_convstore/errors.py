@@ -156,6 +156,11 @@ def too_many_fields(limit: int, size: int) -> TooLarge:
     return TooLarge("there are too many data fields", limit=limit, size=size)
 
 
+def too_many_lines(limit: int, size: int) -> TooLarge:
+    """Say that an import has too many sessions."""
+    return TooLarge("there are too many sessions in one import: send them in parts", limit=limit, size=size)
+
+
 def data_too_large(limit: int, size: int) -> TooLarge:
     """Say that the data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
     return TooLarge("the data is too large in bytes of JSON", limit=limit, size=size)

@@ -311,7 +311,10 @@ class ConversationStore(Conversations):
 
     def _access(self, owner: Owner | Scope = CALLER) -> Access:
         state = self._state()
-        return Access(state.backend, self._caller(state) if owner is CALLER else owner)
+        if owner is not CALLER:
+            return Access(state.backend, owner)
+        caller = self._caller(state)
+        return Access(state.backend, caller, self._anonymous.newcomers() if has_request_context() else None)
 
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         return self._access_in(self._namespaces.of_chats(), owner)

@@ -136,9 +136,9 @@ class AppState(Forking):
         )
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
         watched = CircuitStore(redis_store, self.circuit, watch)
-        store: Store = OtherHostsStore(watched, limits)
+        store: Store = OtherHostsStore(watched, limits, self._keys)
         if self.journal:
-            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
+            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay, self._keys)
             self._parts[namespace] = Part(namespace, watched, fallback, self._lost_in(namespace))
             store = fallback
         return ObservedStore(store, send)
@@ -147,6 +147,12 @@ class AppState(Forking):
         """Make what is called with the error of a journalled write that could not be handed over."""
         send = self.sender(namespace)
         return lambda error: send(signals.changes_lost, error=error)
+
+    def _keys(self) -> list[bytes]:
+        """List the app's secret keys, which its hosts share, the present one first. Apps set them late."""
+        config = self.app.config
+        keys = [config.get("SECRET_KEY"), *reversed(config.get("SECRET_KEY_FALLBACKS") or ())]
+        return [key.encode() if isinstance(key, str) else key for key in keys if key]
 
     def _replay(self) -> None:
         """Wake the replay of the journal."""

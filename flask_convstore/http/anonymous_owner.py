@@ -27,10 +27,12 @@ class _Found(NamedTuple):
 
     Attributes:
         is_due: The response has to bring the cookie.
+        is_new: The owner was made for this request.
     """
 
     owner: str
     is_due: bool
+    is_new: bool = False
 
 
 class AnonymousOwners:
@@ -57,9 +59,14 @@ class AnonymousOwners:
             found = self._read()
             if found is None and getattr(request, self._has_left, False):
                 raise OwnerRequired(TOO_LATE)
-            found = found or _Found(f"anonymous:{uuid.uuid4()}", True)
+            found = found or _Found(f"anonymous:{uuid.uuid4()}", True, True)
             setattr(request, self._attribute, found)
         return found.owner
+
+    def newcomers(self) -> str | None:
+        """Name the address of a browser that has no cookie yet, as no owner can be named. None: it has one, or is none."""
+        found: _Found | None = getattr(request, self._attribute, None)
+        return f"\n{request.remote_addr}" if found and found.is_new else None
 
     def write(self, response: Response) -> Response:
         """Add the cookie to *response*, if one is due. From then on the request gets no new owner."""

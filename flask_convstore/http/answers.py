@@ -123,6 +123,7 @@ class ImportedJson(TypedDict):
     """Result of an import."""
 
     imported: Annotated[Whole, "Number of new sessions, without those that existed already."]
+    complete: Annotated[bool, "False if the time was over before the last line. Repeat the request then."]
 
 
 class HealthJson(TypedDict):

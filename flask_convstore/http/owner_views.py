@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +15,9 @@ from ..config import Settings
 from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
+from ..domain.json_text import MAX_DEPTH
 from ..domain.validation import check_session_id
-from ..errors import InvalidInput
+from ..errors import InvalidInput, too_many_lines
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
@@ -31,6 +33,14 @@ _CLOCKS_DIFFER_MS = 60_000
 """Most milliseconds that the clocks of two hosts differ."""
 _DELETING_SECONDS = 5.0
 """Longest time that one request deletes. The client asks again for the rest."""
+_IMPORTING_SECONDS = 5.0
+"""Longest time that one request imports. The client sends all again for the rest: what is there already stays as it is."""
+_EXPORTING_SECONDS = 30.0
+"""Time after which an export ends behind the next line with a cursor. The client goes on there."""
+MOST_IMPORTED = 1000
+"""Most sessions of one import."""
+_LINE_DEPTH = 4
+"""Levels of a line around a stored value: session, messages, message, edits."""
 
 
 def list_sessions(door: Door, access: Access) -> Response:
@@ -57,9 +67,13 @@ def export_sessions(door: Door, access: Access) -> Response:
     found = transfer.export(access, after=_cursor_of(query["cursor"]))
     first = next(found, None)  # an error in the first session becomes a problem response, not half an answer
 
+    until = time.monotonic() + _EXPORTING_SECONDS
+
     def lines() -> Iterator[bytes]:
         for session in itertools.chain([] if first is None else [first], found):
             yield json_text.dump(_visible(session, access.settings)) + b"\n"
+            if "cursor" in session and time.monotonic() > until:
+                return
 
     return Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
 
@@ -68,12 +82,46 @@ def import_sessions(door: Door, access: Access) -> Response:
     """Import the lines of an export."""
     settings = access.settings
     owners.required(access)
+    access.count_turn()
     limit_body(request, settings.max_session_bytes)
-    lines = body_text(request, JSON_LINES).splitlines()
-    given = [_importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()]
-    named = (_named(access, session) for session in given)
-    shown: ImportedJson = {"imported": transfer.take_in(access, filter(None, named))}
+    until = time.monotonic() + _IMPORTING_SECONDS
+    lines = _lines_of(body_text(request, JSON_LINES))
+    # Each line is read twice, so that only one is in memory, and a bad one is told before anything is written.
+    for number, line in lines:
+        _read(line, settings, number)
+    left = len(lines)
+
+    def given() -> Iterator[dict[str, Any]]:
+        nonlocal left
+        for number, line in lines:
+            if time.monotonic() > until:
+                return
+            session = _named(access, _read(line, settings, number))
+            if session:
+                yield session
+            left -= 1
+
+    imported = transfer.take_in(access, given())
+    shown: ImportedJson = {"imported": imported, "complete": left == 0}
     return answer(shown, 200)
+
+
+def _lines_of(text: bytes) -> list[tuple[int, bytes]]:
+    """Divide the body of an import into its numbered lines, without those that are blank.
+
+    Raises:
+        TooLarge: There are too many.
+    """
+    count = text.count(b"\n") + 1
+    lines = [line for line in enumerate(text.split(b"\n"), 1) if line[1].strip()] if count <= 10 * MOST_IMPORTED else []
+    if len(lines) > MOST_IMPORTED or count > 10 * MOST_IMPORTED:
+        raise too_many_lines(MOST_IMPORTED, len(lines) or count)
+    return lines
+
+
+def _read(line: bytes, settings: Settings, number: int) -> dict[str, Any]:
+    """Parse and check a line of an import. A stored value may be as deep as one can be, and the line is deeper."""
+    return _importable(json_value(line, MAX_DEPTH + _LINE_DEPTH), settings, number)
 
 
 def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:

@@ -141,7 +141,7 @@ ROUTES = (
         "POST",
         "/import",
         answers={200: "Imported"},
-        errors=(SessionNotFound, TooManySessions),
+        errors=(SessionNotFound, TooManySessions, TooManyTurns),
         body="Exported",
         takes_lines=True,
         needs_owner=True,
@@ -196,7 +196,7 @@ ROUTES = (
         "POST",
         "/<convstore_ids:session_id>/fork",
         answers={201: "Session"},
-        errors=(TooManySessions,),
+        errors=(TooManySessions, TooManyTurns),
         body="Fork",
     ),
 )

@@ -13,10 +13,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from ..config import Settings
+from ..domain.json_text import Decoded
 from ..domain.messages import Message
 from ..domain.types import COMPLETE
 from ..domain.validation import MAX_NAME, MAX_SEQ
-from ..sessions.content import MAX_FIELDS
+from ..sessions.content import MAX_FIELDS, check_count
 from .json_schema import CONTROL, Json, ref
 from .tool_parts import foreign_part
 
@@ -93,7 +94,7 @@ def _content(settings: Settings) -> fields.Raw:
         if isinstance(content, str):
             return
         parts = content if isinstance(content, list) else []
-        if not parts or not all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
+        if not parts or set(map(type, parts)) != {dict} or {type(part.get("type")) for part in parts} != {str}:
             raise ValidationError("Not a text, nor a list of objects with a type.")
         role = foreign_part(parts, settings.client_roles)
         if role:
@@ -215,7 +216,8 @@ def forms(settings: Settings) -> dict[str, Schema]:
 
 def message_of(body: dict[str, Any]) -> Message:
     """Make the message of a body that a client sent."""
-    return Message({"role": body["role"], "content": body["content"]}, body["metadata"])
+    metadata = None if body["metadata"] is None else Decoded(body["metadata"])
+    return Message(Decoded(role=body["role"], content=body["content"]), metadata)
 
 
 def first_role(settings: Settings) -> str:
@@ -255,10 +257,11 @@ class _Data(fields.Dict):
 
     def _deserialize(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         data: dict[str, Any] = super()._deserialize(*arguments, **options)  # type: ignore[no-untyped-call]
+        check_count(len(data))
         refused = {name: ["Clients may not set this field."] for name in data if not self._is_allowed(name)}
         if refused:
             raise ValidationError(refused)
-        return data
+        return Decoded(data)
 
     def _is_allowed(self, name: str) -> bool:
         if name in self._refused:

@@ -36,8 +36,13 @@ def start_session(door: Door, access: Access) -> Response:
     if body["alias"] is not None:
         return _start_by_alias(door, access, body, message, key)
     session, receipt, last_seq = _start(door, access, body, message, key)
+    title = (title_of(message.body) if message and access.limits.has_titles else "") or None
+    # A large message is not kept in two forms: it is shown as it was stored.
+    del body["message"], message
+    if isinstance(session, dict):
+        session.pop(settings.history_key, None)
     shown = _as_started(session_shown(session, settings), receipt, last_seq)
-    shown["title"] = (title_of(message.body) if message and access.limits.has_titles else "") or None
+    shown["title"] = title
     if key:  # a repeat shows the data of the request, whatever has changed since
         shown["data"] = body["data"]
     return located(answer(shown, 201, receipt), session.session_id)
@@ -57,7 +62,7 @@ def _start(
     replier = door.replier() if message else None
     # Without a handler the message is part of the new session.
     history = [message] if message and not replier else []
-    content = {**body["data"], access.settings.history_key: history}
+    content = json_text.Decoded(body["data"], **{access.settings.history_key: history})
     digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
     session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
@@ -100,7 +105,7 @@ def _start_by_alias(
     """Find the session that an outside id leads to, or start a new one. With a message, continue the session."""
     if not isinstance(access.owner, str):
         raise OwnerRequired
-    content = {**body["data"], access.settings.history_key: []}
+    content = json_text.Decoded(body["data"], **{access.settings.history_key: []})
     alias, ttl = body["alias"], body.get("ttl")
     found = aliases.resolve(access, alias)
     if message or found is None:
@@ -130,7 +135,7 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
     """Set data fields (null removes one), the title, the lifetime."""
     body = body_of(access.settings, schemas.update_body)
     given = body.get("data", {})
-    data = {name: value for name, value in given.items() if value is not None}
+    data = json_text.Decoded((name, value) for name, value in given.items() if value is not None)
     receipt = updates.update(
         access,
         session_id,

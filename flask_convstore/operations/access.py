@@ -26,6 +26,9 @@ State = tuple[int, int] | tuple[None, None]
 
 NOT_SEEN: State = (None, None)
 
+_NEWCOMERS = 10
+"""Number of callers without a cookie who may share an address, such as that of an office."""
+
 
 class UnitOfWork(Protocol):
     """The part of the running unit of work that operations use."""
@@ -102,16 +105,18 @@ class Access:
     Attributes:
         backend: The settings and the store of the namespace.
         owner: The name of the caller, None for nobody, ``ANY`` for the server.
+        newcomers: Name for all callers from one place who have just become owners. None: this one is known.
         settings, store, limits: As the backend has them.
     """
 
-    __slots__ = ("backend", "limits", "owner", "settings", "store")
+    __slots__ = ("backend", "limits", "newcomers", "owner", "settings", "store")
 
-    def __init__(self, backend: Backend, owner: Owner) -> None:
+    def __init__(self, backend: Backend, owner: Owner, newcomers: str | None = None) -> None:
         if owner is not None and not isinstance(owner, Scope):
             check_name(owner, "owner")
         self.backend = backend
         self.owner = owner
+        self.newcomers = newcomers
         self.settings = backend.settings
         self.store = backend.store
         self.limits = backend.limits
@@ -204,7 +209,10 @@ class Access:
         self.backend.unit_of_work.flush()
 
     def count_turn(self) -> None:
-        """Count a turn that begins. Turns are not counted while the store is away.
+        """Count a turn that begins, or whatever makes a session. Turns are not counted while the store is away.
+
+        An anonymous caller without a cookie has a new owner each time. Those from one address are counted together, up to
+        ten times as many.
 
         Raises:
             TooManyTurns: The owner has begun as many turns in this minute as the settings allow. Nothing was written.
@@ -212,8 +220,9 @@ class Access:
         most = self.settings.max_turns_per_minute
         if not most or not isinstance(self.owner, str):
             return
+        name, most = (self.newcomers, _NEWCOMERS * most) if self.newcomers else (self.owner, most)
         with contextlib.suppress(StoreUnavailable):
-            wait_ms = self.store.spend(self.owner, most)
+            wait_ms = self.store.spend(name, most)
             if wait_ms:
                 raise TooManyTurns(wait_ms)
 

@@ -18,9 +18,6 @@ from ..sessions.session import AnySession, base_of
 from . import sessions
 from .access import Access
 
-_SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000
-"""Shortest lifetime of an alias since it was last followed. An alias also outlives its session by a day."""
-
 _ATTEMPTS = 50
 """Most attempts to follow an alias that others lead elsewhere meanwhile. So many do not happen by chance."""
 
@@ -164,10 +161,9 @@ def _named(access: Access, alias: str) -> Alias:
 
 
 def _life_ms(access: Access) -> int:
-    """Compute the lifetime of an alias of a session with a lifetime by the settings."""
+    """Compute the lifetime of an alias of a session with a lifetime by the settings. It outlives the session by a day."""
     settings = access.settings
-    longest_ms = round(max(settings.ttl, settings.ttl_complete) * 1000)
-    return max(_SHORTEST_LIFE_MS, longest_ms + TOMBSTONE_MS)
+    return round(max(settings.ttl, settings.ttl_complete) * 1000) + TOMBSTONE_MS
 
 
 def _led(alias: Alias, expected: str | None, session_id: str | None, life_ms: int) -> LinkAlias:

@@ -47,6 +47,7 @@ def compact(
         kept_head: Tells by a body whether a message at the beginning stays there, before the summary.
     """
     check_whole(keep, "keep")
+    access.count_turn()
     access.flush()
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
@@ -139,6 +140,7 @@ def fork(
     if seq is not None:
         check_whole(seq, "seq")
     check_session_id(session_id)
+    access.count_turn()
     access.flush()
     snapshot = access.load(session_id)
     if snapshot is None:

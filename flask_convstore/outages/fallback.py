@@ -39,6 +39,7 @@ class FallbackStore(StoreAround):
         circuit: Tells whether the store is worth a try.
         namespace: Names whose commands these are in the journal, which several stores share.
         wake: Called when commands wait in the journal, so that they are replayed.
+        keys: Gives the keys that sign ids, as ``OtherHostsStore`` has them.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class FallbackStore(StoreAround):
         namespace: str,
         limits: Limits,
         wake: Callable[[], None],
+        keys: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         super().__init__(store)
         self._journal = journal
@@ -56,6 +58,7 @@ class FallbackStore(StoreAround):
         self._namespace = namespace
         self._limits = limits
         self._wake = wake
+        self._keys = keys
         self._views: dict[str, JournalView] = {}
         self._opened = 0
 
@@ -130,7 +133,7 @@ class FallbackStore(StoreAround):
         it is removed.
         """
         lost = command.session_id if error.written is None and not command.digest else None
-        away = replace(command, session_id=id_made_away(), instead_of=lost)
+        away = replace(command, session_id=id_made_away(self._keys()), instead_of=lost)
         try:
             with self._changing(away.session_id):
                 started = self._started_with(command)  # by another worker meanwhile

@@ -5,12 +5,14 @@ The title of a session and the cost of its messages are read from the messages o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.clock import now_ms
+from ..domain.json_search import shortened
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.types import Shape
 from ..errors import (
@@ -65,9 +67,10 @@ def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None)
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
         return "value", {"": json_text.encode(content)}, None
-    fields = encoded_fields(
-        {name: value for name, value in list(content.items()) if name != limits.history_key}, limits
-    )
+    others = {name: value for name, value in list(content.items()) if name != limits.history_key}
+    if isinstance(content, json_text.Decoded):
+        others = json_text.Decoded(others)
+    fields = encoded_fields(others, limits)
     if limits.history_key not in content:
         return "data", fields, None
     return "full", fields, _given(content[limits.history_key], limits, known)
@@ -81,15 +84,16 @@ def encoded_fields(data: Mapping[str, Any], limits: ContentLimits, path: str = "
         InvalidInput: A field has the name of the history.
     """
     fields = {}
+    encode = json_text.encode_known if isinstance(data, json_text.Decoded) else json_text.encode
     for name, value in data.items():
         if not isinstance(name, str):
-            raise NotSerializable(f"the key {name!r} is no text. Nothing was written.", path)
+            raise NotSerializable(f"the key {shortened(repr(name))} is no text. Nothing was written.", path)
         place = f"{path}.{name}" if path else name
         if name == limits.history_key:
             raise InvalidInput("this is the key of the history, not of a field. Nothing was written.", place)
         json_text.encode(name, path)
         # Of a StrEnum only the value is read back.
-        fields[str.__str__(name)] = json_text.encode(value, place)
+        fields[str.__str__(name)] = encode(value, place)
     return fields
 
 
@@ -99,9 +103,20 @@ def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple
     Raises:
         InvalidInput: They cannot be stored. The error has the place and the reason.
     """
+    check_count(len(data))
     fields = tuple(encoded_fields(data, limits, "data").items())
     check_data_size(fields, limits)
     return fields
+
+
+def check_count(count: int) -> None:
+    """Refuse a write of so many data fields. That is told before any of them is looked at.
+
+    Raises:
+        TooLarge: There are too many.
+    """
+    if count > MAX_FIELDS:
+        raise too_many_fields(MAX_FIELDS, count)
 
 
 def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentLimits) -> None:
@@ -111,8 +126,7 @@ def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentL
         TooLarge: They are refused.
     """
     given = [(name, text) for name, text in fields if text is not None]
-    if len(given) > MAX_FIELDS:
-        raise too_many_fields(MAX_FIELDS, len(given))
+    check_count(len(given))
     size = sum(len(name.encode()) + len(text) for name, text in given)
     if size > limits.max_data_bytes:
         raise data_too_large(limits.max_data_bytes, size)
@@ -211,7 +225,7 @@ TITLED_ROLE = "user"
 """Role of the message that a title is made of."""
 _LONGEST_TITLE = 60
 _LOOKED_AT = 200
-"""Characters of each part of a message that a title is made of."""
+"""Parts of a message, and characters of each part, that a title is made of."""
 
 
 def title_of(body: Any) -> str:
@@ -220,7 +234,7 @@ def title_of(body: Any) -> str:
         return ""
     content = body.get("content", body.get("parts"))
     words: list[str] = []
-    for part in content if isinstance(content, list) else (content,):
+    for part in content[:_LOOKED_AT] if isinstance(content, list) else (content,):
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
@@ -228,12 +242,20 @@ def title_of(body: Any) -> str:
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
-def first_title_of(given: Iterable[Given], limits: ContentLimits) -> str:
-    """Make a title from the first message that gives one. "" if none does."""
-    for body, _ in given if limits.has_titles else ():
-        title = title_of(json_text.decode(body)) if b'"user"' in body else ""
-        if title:
-            return title
+def first_title_of(given: Iterable[Given], limits: ContentLimits, bodies: Iterable[Any] = ()) -> str:
+    """Make a title from the first message that gives one. "" if none does.
+
+    Args:
+        bodies: The same messages before they were encoded. A large one is then not decoded again.
+    """
+    if not limits.has_titles:
+        return ""
+    for (text, _), one in itertools.zip_longest(given, bodies):
+        if b'"user"' in text:
+            body = one.body if isinstance(one, Message) else one
+            title = title_of(body if isinstance(body, dict) else json_text.decode(text))
+            if title:
+                return title
     return ""
 
 

@@ -21,6 +21,7 @@ from .content import (
     ContentLimits,
     Given,
     Texts,
+    check_count,
     check_data_size,
     elements_of,
     encoded_fields,
@@ -229,6 +230,8 @@ def whole(
     Raises:
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
+    if isinstance(content, Mapping):
+        check_count(len(content) - (limits.history_key in content))
     shape, fields, history = texts(content, limits)
     check_data_size(fields.items(), limits)
     return Put(
@@ -239,9 +242,14 @@ def whole(
         fields=tuple(fields.items()),
         elements=tuple(elements_of(history or [], limits)),
         ttl_ms=ttl_ms,
-        first_title=first_title_of(history or (), limits),
+        first_title=first_title_of(history or (), limits, _messages_in(content, limits)),
         usage=usage_of(history or ()),
     )
+
+
+def _messages_in(content: Any, limits: ContentLimits) -> Sequence[Any]:
+    messages: Sequence[Any] = content.get(limits.history_key, ()) if isinstance(content, Mapping) else content
+    return messages if isinstance(messages, (list, tuple)) else ()
 
 
 def joining(session_id: str, content: Any, limits: ContentLimits, owner: Owner, ttl_ms: int | None) -> Merge:

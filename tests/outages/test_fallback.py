@@ -1572,6 +1572,8 @@ def test_ids_made_away_are_uuids_that_tell_when(clock: Clock) -> None:
     assert len(ids) == 1000
     for session_id in ids:
         assert made_away_at_ms(session_id) == clock.now
+        assert made_away_at_ms(id_made_away([b"k"]), [b"other", b"k"]) == clock.now
+        assert made_away_at_ms(id_made_away([b"k"]), [b"other"]) is None
     for other in (new_id(), "x" * 36, "00000000-0000-8000-0000-00000000000g", id_made_away().upper(), ""):
         assert made_away_at_ms(other) is None or other == other.lower()
 

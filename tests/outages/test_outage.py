@@ -545,6 +545,19 @@ def test_another_host_does_not_say_that_there_is_no_such_session(redis_server: S
     problem(service.client.get(f"/sessions/{uuid.uuid4()}"), 404, "not-found")
 
 
+def test_an_id_that_no_host_of_the_app_has_made_is_no_reason_to_be_away(
+    redis_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can write a UUID of version 8. A proxy that counts 503 would take the host out."""
+    service = service_of(redis_server)
+    service.app.config.update(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["older", b"old"])
+    for keys in ([], [b"another"]):
+        problem(service.client.get(f"/sessions/{id_made_away(keys)}"), 404, "not-found")
+    assert not caplog.records
+    for key in (b"new", b"old", b"older"):
+        problem(service.client.get(f"/sessions/{id_made_away([key])}"), 503, "unavailable")
+
+
 @pytest.mark.server
 def test_it_works_with_every_server(tmp_path: Path) -> None:
     for kind in programs():

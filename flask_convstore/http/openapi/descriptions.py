@@ -176,7 +176,7 @@ OPERATIONS: dict[str, Operation] = {
     "import_sessions": Operation(
         summary="Import the lines of an export",
         description="Sessions that exist already stay as they are, so that a repeat does no harm.",
-        answers=(Answer("The result.", {"imported": 12}),),
+        answers=(Answer("The result.", {"imported": 12, "complete": True}),),
         example=_EXPORT_EXAMPLE,
     ),
     "get_session": Operation(

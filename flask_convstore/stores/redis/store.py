@@ -17,8 +17,9 @@ session is one Cluster slot. It is percent-encoded there, so that no id reaches 
 keys of owners.
 
 A write is one script and one round trip. A start that needs one of its owner's places asks for that in another one
-before. A read is one MULTI/EXEC of the touch script, HGETALL and LRANGE, and one round trip too. So a list is sent as
-it is, instead of being converted twice by Lua.
+before. A read is the touch script and one MULTI/EXEC of HGETALL and LRANGE, in one round trip too. So a list is sent as it
+is, instead of being converted twice by Lua. What an owner may not see is not read: the transaction watches a key that the
+script changes where it finds no session for this owner.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ from .owner_index import QuotaPlace, RedisIndex
 from .replies import first_receipt, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
+
+_ATTEMPTS = 5
+"""Most attempts to read a session that is deleted and created anew at just that moment."""
 
 
 class RedisStore:
@@ -124,8 +128,14 @@ class RedisStore:
 
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
-        call = Call("begin_turn", keys, (*self._head(command), *beginning(command)))
-        reply, *found = self._calls.call(call, reading(keys, command.last))
+        call, queries = (
+            Call("begin_turn", keys, (*self._head(command), *beginning(command))),
+            reading(keys, command.last),
+        )
+        reply, *found = self._calls.call(call, queries, self._touching(keys, command.owner, is_interaction=False))
+        # The session was started between the judgement and the turn. Of one that is gone the reply tells no time.
+        if not found and reply[0] in (b"ok", b"resumed", b"repeated") and reply[4]:
+            found = self._calls.commands(queries)
         if reply[0] == b"ok":
             now_begun = snapshot_of(command.session_id, keys, found, command.last, reply[6])
             receipt = receipt_of(reply, self._level)
@@ -146,7 +156,11 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        replies = self._calls.call(self._touching(keys, owner, is_interaction), reading(keys, last))
+        call, queries = self._touching(keys, owner, is_interaction), reading(keys, last)
+        for _ in range(_ATTEMPTS):
+            replies = self._calls.read(call, queries)
+            if _is_of_one_session(replies):
+                break
         return self._loaded(session_id, keys, replies, last)
 
     def load_many(
@@ -159,7 +173,9 @@ class RedisStore:
             try:
                 if isinstance(replies, ConvstoreError):
                     raise replies
-                found.append(self._loaded(session_id, keys, replies, None))
+                is_whole = _is_of_one_session(replies)
+                loaded = self._loaded(session_id, keys, replies, None) if is_whole else None
+                found.append(loaded if is_whole else self.load(session_id, owner, is_interaction=is_interaction))
             except StoreUnavailable:
                 raise
             except ConvstoreError as error:
@@ -169,7 +185,9 @@ class RedisStore:
     def _touching(self, keys: tuple[str, str, str], owner: Owner, is_interaction: bool) -> Call:
         """The call with which each read begins."""
         arguments: tuple[Argument, ...] = ("", "", int(not is_interaction))
-        return Call("touch", keys, (owner_argument(owner), *self._times, *arguments), writes=False)
+        return Call(
+            "touch", (*keys, f"{keys[0]}:gate"), (owner_argument(owner), *self._times, *arguments), writes=False
+        )
 
     def _loaded(
         self, session_id: str, keys: tuple[str, str, str], replies: Sequence[Any], last: int | None
@@ -340,3 +358,21 @@ class RedisStore:
 def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
     """Pack numbers that go with every call, once."""
     return tuple(str(number).encode() for number in numbers)
+
+
+def _is_of_one_session(replies: Sequence[Any]) -> bool:
+    """Tell whether the script and the queries behind it have seen the same session. Between them another may take its place.
+
+    A session's owner never changes, so that the script's judgement holds for whatever is written meanwhile.
+    """
+    reply, *found = replies
+    if reply[0] != b"ok" or not found:
+        return True
+    stored = found[0]
+    created = stored.get(b"created") if isinstance(stored, dict) else _value_of(stored, b"created")
+    return bool(created == b"%d" % reply[3])
+
+
+def _value_of(flat: Sequence[Any], name: bytes) -> Any:
+    """Find the value of *name* among names and values in turn."""
+    return next((value for found, value in zip(flat[::2], flat[1::2], strict=True) if found == name), None)

@@ -6,9 +6,10 @@ if exists and owner ~= "*" and owner ~= (meta[2] or "") then
     local guest = owner ~= "" and redis.call("HMGET", session, "s:" .. string.sub(owner, 2), "moved_to") or {}
     shared = guest[1]
     if not shared then
-        return {"missing", nonce}
+        --#include _missing.lua
     end
     if guest[2] then
+        --#include _call_off.lua
         return {"moved", nonce, guest[2]}
     end
 end

@@ -2,6 +2,7 @@
 touch: move a session's lifetime. Every read begins with it.
 
 KEYS[1..3]  session, history, tokens
+KEYS[4]     gate   a key that no session has. A read watches the gate, and is called off where this owner sees no session
 ARGV[1]  nonce          echoed in the reply
 ARGV[2]  owner          "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  ttl            milliseconds a session lives from now
@@ -38,7 +39,7 @@ if shared and ARGV[8] ~= "" then
     return {"forbidden", nonce}
 end
 if ARGV[7] ~= "" and created ~= tonumber(ARGV[7]) then
-    return {"missing", nonce}
+    return {"missing", nonce} -- only a write asks for that
 end
 local own_ttl, complete, indexed = meta[5], meta[6], meta[7]
 if ARGV[9] == "1" then
