@@ -9,10 +9,11 @@ WORLD ?= all
 CASES ?= 2000
 ROOM ?= all
 SAMPLE ?= 0
+KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz attack replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -28,6 +29,7 @@ help:
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
+	@echo "make attack          hostile bodies and paths, and the time of what is not yours, on 127.0.0.1: KIND=bodies"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
@@ -103,6 +105,9 @@ chaos: $(VENV)/ready
 
 fuzz: $(VENV)/ready
 	@exec $(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED))
+
+attack: $(VENV)/ready
+	@exec $(BIN)/python -m tests.attack --kind $(KIND)
 
 # What makes the mutants has an environment of its own: it brings another terminal, another parser.
 $(VENV)-mutate/ready: setup.cfg pyproject.toml

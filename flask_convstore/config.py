@@ -134,7 +134,8 @@ class Settings:
     )
     max_turns_per_minute: int = _setting(
         0,
-        "Most turns and starts of an owner in a minute. Beyond this, the answer is 429. 0 sets no limit.",
+        "Most turns, starts, forks, compactions and imports of an owner in a minute. Beyond this, the answer is 429. "
+        "Browsers without a cookie are counted by their address, up to ten times as many. 0 sets no limit.",
         maximum=1e6,
     )
     turn_wait: float = _setting(
@@ -155,7 +156,9 @@ class Settings:
     )
     budget: float = _setting(5.0, "Longest time of a call, retries included.", minimum=0.01, maximum=3600)
     max_connections: int = _setting(
-        10_000, "Most connections of a process. Each thread in a call needs one.", minimum=1
+        10_000,
+        "Most connections of a process. Each thread in a call needs one. Others wait, first come, first served.",
+        minimum=1,
     )
     circuit_failures: int = _setting(
         5,
@@ -185,6 +188,11 @@ class Settings:
         ("user", "assistant", "tool"), "Roles whose messages HTTP clients see. A message without a role is always seen."
     )
 
+    trusted_origins: tuple[str, ...] = _setting(
+        (),
+        "Other origins whose pages may change sessions, as browsers name them: `https://app.example`. `*` trusts all.",
+    )
+
     def __post_init__(self) -> None:
         problems = [problem for setting in fields(self) for problem in _bounds_problems(setting, self)]
         problems += self._prefix_problems()
@@ -194,6 +202,11 @@ class Settings:
         if not re.fullmatch(r"primary|fsync|replicas:[1-9]\d?", self.durability):
             problems.append(f"DURABILITY must be primary, fsync or replicas:n, n from 1 to 99, not {self.durability!r}")
         problems += key_problems(self.history_key)
+        problems += [
+            f"TRUSTED_ORIGINS names {origin!r}: name origins as browsers do, such as 'https://app.example', without a path"
+            for origin in self.trusted_origins
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\sA-Z]+", origin)
+        ]
         if problems:
             raise ConfigurationError(problems)
 

@@ -19,7 +19,7 @@ ConvstoreError
 ├── ConflictError             another write has changed the same thing
 ├── SessionMoved              the conversation continues in another session
 ├── TurnInProgress            another turn of the session is in progress
-├── TurnLost                  another turn has taken over, and the reply was not written
+├── TurnLost                  another turn has taken over, or the conversation was replaced
 │   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
 ├── ReplyFailed               the reply handler failed, and the user's message is stored
 ├── Unstorable                a value in a mapping cannot be stored
@@ -102,7 +102,10 @@ class InvalidInput(ConvstoreError, ValueError):
 
 
 class InvalidSessionId(InvalidInput):
-    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word."""
+    """No session can have this id. An id has 1 to 200 characters, without control characters, and is no reserved word.
+
+    Nor has an id a part ``.`` or ``..``, or the end of a route, such as ``/messages``, because no path would lead there.
+    """
 
     def facts(self) -> dict[str, Any]:
         return {}  # a client is told that there is no such session
@@ -152,6 +155,11 @@ def too_many_messages(limit: int, size: int) -> TooLarge:
 def too_many_fields(limit: int, size: int) -> TooLarge:
     """Say that one write has more data fields than a session may have."""
     return TooLarge("there are too many data fields", limit=limit, size=size)
+
+
+def too_many_lines(limit: int, size: int) -> TooLarge:
+    """Say that an import has too many sessions."""
+    return TooLarge("there are too many sessions in one import: send them in parts", limit=limit, size=size)
 
 
 def data_too_large(limit: int, size: int) -> TooLarge:
@@ -250,17 +258,26 @@ class TooManyTurns(ConvstoreError):
 
 
 class CrossOrigin(ConvstoreError):
-    """A page of another site would change something in the name of this browser's owner. Nothing was written."""
+    """A page of another site would change something in the name of this browser's user. Nothing was written.
 
-    def __init__(self) -> None:
-        super().__init__("the request comes from a page of another origin. Nothing was written.")
+    Attributes:
+        origin: The ``Origin`` of the request. None if it has none.
+    """
+
+    def __init__(self, origin: str | None = None) -> None:
+        self.origin = origin
+        place = "a page of another origin" if origin is None else f"a page of another origin, {printable(repr(origin))}"
+        super().__init__(
+            f"the request comes from {place}. If the app trusts the page, name its origin in CONVSTORE_TRUSTED_ORIGINS. "
+            "Nothing was written."
+        )
 
 
 class OwnerRequired(ConvstoreError):
     """The call needs an owner, and nobody in particular is calling. Nothing was written."""
 
-    def __init__(self) -> None:
-        super().__init__("This call needs an owner: log in or pass owner=. Nothing was written.")
+    def __init__(self, reason: str = "This call needs an owner: log in or pass owner=. Nothing was written.") -> None:
+        super().__init__(reason)
 
 
 class SessionExists(ConvstoreError):
@@ -328,11 +345,15 @@ class TurnInProgress(ConvstoreError):
 
 
 class TurnLost(ConvstoreError):
-    """Another turn has taken over, or has written behind this turn's message. Nothing was written."""
+    """Another turn has taken over or has written behind this turn's message, or the conversation was replaced.
+
+    Nothing was written.
+    """
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"session {session_id!r}: another turn has taken over. This reply was not written.")
+        reason = "another turn has taken over, or the conversation was replaced"
+        super().__init__(f"session {session_id!r}: {reason}. This reply was not written.")
 
 
 class ReplyFailed(ConvstoreError):
@@ -407,6 +428,9 @@ class StoreMisconfigured(StoreError):
     retry_after_ms = 60_000
 
 
+_MEND = "Save a plain dict, or delete the session. salvage() reads what is left"
+
+
 class CorruptValue(StoreError):
     """A stored value is not ours. Only this session is affected.
 
@@ -414,6 +438,6 @@ class CorruptValue(StoreError):
         key: Key of the value in the store.
     """
 
-    def __init__(self, key: str, reason: str) -> None:
+    def __init__(self, key: str, reason: str, cure: str = _MEND) -> None:
         self.key = key
-        super().__init__(f"{key}: {reason}. Restore or remove the key. Nothing was written.")
+        super().__init__(f"{key}: {reason}. {cure}. Nothing was written.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -9,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import redis
-from flask import Blueprint, Flask, has_request_context
+from flask import Blueprint, Flask, Response, has_request_context
+from flask.signals import request_started
 from redis.cluster import RedisCluster
 
 from .app import current, json_provider, request_end
@@ -18,9 +20,9 @@ from .app.namespaces import Namespace, Namespaces
 from .config import load_settings, share_keys
 from .domain.results import Health
 from .domain.types import ANY, CALLER, Owner, Scope
-from .domain.validation import check_name, check_whole
-from .errors import ConfigurationError
-from .http.anonymous_owner import AnonymousOwners
+from .domain.validation import check_whole, name_problem
+from .errors import ConfigurationError, OwnerRequired
+from .http.anonymous_owner import TOO_LATE, AnonymousOwners, check_secret_key
 from .http.blueprint import make_blueprint
 from .http.door import Door, Served
 from .http.routes import ENDPOINTS
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from marshmallow import Schema
 
     from .app.state import AppState
+
+_log = logging.getLogger("flask_convstore")
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
 _V = TypeVar("_V")
@@ -81,9 +85,14 @@ class ConversationStore(Conversations):
         self._globals = ModuleGlobals()
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
-        door = Door(self._access, lambda: self._replier, self._served, lambda: self.health(brief=True))
+        door = Door(
+            lambda: self._state().settings,
+            self._access,
+            lambda: self._replier,
+            self._served,
+            lambda: self.health(brief=True),
+        )
         self.blueprint: Blueprint = make_blueprint(name, door)
-        self.blueprint.before_request(self._anonymous.check_origin)
         if app is not None:
             self.init_app(app)
 
@@ -112,8 +121,18 @@ class ConversationStore(Conversations):
         states[self.name] = state
         if app not in self._apps:
             self._apps.append(app)
-        if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
-            app.after_request(self._anonymous.write)
+        functions = app.after_request_funcs[None]
+        if settings.anonymous_owner and self._write_cookie not in functions:
+            functions.insert(1, self._write_cookie)  # runs behind those of the app, and before the changes are written
+            request_started.connect(self._check_secret_key, app)
+
+    def _check_secret_key(self, app: Flask, **_: Any) -> None:
+        """Tell at the first request that anonymous owners lack a key. Before that, the app may still set one."""
+        request_started.disconnect(self._check_secret_key, app)
+        try:
+            check_secret_key(app)
+        except ConfigurationError as error:
+            _log.error("%s", error)
 
     def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
         for name, other in others.items():
@@ -314,7 +333,10 @@ class ConversationStore(Conversations):
 
     def _access(self, owner: Owner | Scope = CALLER) -> Access:
         state = self._state()
-        return Access(state.backend, self._caller(state) if owner is CALLER else owner)
+        if owner is not CALLER:
+            return Access(state.backend, owner)
+        caller = self._caller(state)
+        return Access(state.backend, caller, self._anonymous.newcomers() if has_request_context() else None)
 
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         return self._access_in(self._namespaces.of_chats(), owner)
@@ -327,6 +349,8 @@ class ConversationStore(Conversations):
         if has_request_context():
             return self._request_owner(state)
         streamed = current.streamed_response()
+        if streamed and self not in streamed.callers:
+            raise OwnerRequired(TOO_LATE)
         return streamed.callers[self] if streamed else ANY
 
     def _request_owner(self, state: AppState) -> str | None:
@@ -334,14 +358,39 @@ class ConversationStore(Conversations):
         if type(owner) is int:
             return str(owner)
         if owner is not None:
-            return check_name(owner, "owner")
+            return self._loaded_owner(owner)
         return self._anonymous.current() if state.settings.anonymous_owner else None
+
+    def _write_cookie(self, response: Response) -> Response:
+        """Bring the cookie of an anonymous owner. A streamed response may use the store when its headers have left."""
+        # The answer to an error is streamed too, but knows its length.
+        if response.is_streamed and not response.direct_passthrough and response.content_length is None:
+            self._request_owner(self._state())
+        return self._anonymous.write(response)
+
+    def _loaded_owner(self, owner: Any) -> str:
+        """Check the owner that the app's loader has returned.
+
+        Raises:
+            ConfigurationError: The value names no owner. The client, who is told nothing, has no part in it.
+        """
+        reason = name_problem(owner)
+        if reason:
+            loader = self._owner_loader
+            name = f"{getattr(loader, '__module__', '')}.{getattr(loader, '__qualname__', type(loader).__name__)}"
+            given = "a text" if isinstance(owner, str) else f"a {type(owner).__name__}"
+            cure = "return the id of the user, such as str(user.id), or None for nobody"
+            raise ConfigurationError([f"the owner loader {name} returned {given}, and {reason}: {cure}"])
+        return str(owner)
 
     def _served(self, name: str) -> Served:
         """Tell what the current app serves of this store, by the blueprint of that name."""
         app, settings = current.app(), self._state().settings
         has_owners = self._owner_loader is not None or settings.anonymous_owner
-        return Served(name=name, rules=app.url_map.iter_rules(), settings=settings, has_owners=has_owners)
+        rules = tuple(
+            (rule.rule, rule.endpoint) for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{name}.")
+        )
+        return Served(name=name, rules=rules, settings=settings, has_owners=has_owners)
 
     def _app(self) -> Flask:
         """Find the application of the running code. Outside of any context it is the store's only one."""

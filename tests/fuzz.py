@@ -1,13 +1,12 @@
 """schemathesis against an app: every request that its document allows, and many that it does not, with all checks on.
 
-``make fuzz CASES=2000``: in process and against gunicorn, in memory and on a real Valkey, with an owner and without.
-``tests/http/test_openapi.py`` does less of the same.
+``make fuzz CASES=2000``: in process and against gunicorn, in memory and on a real Valkey, with an owner and without, and
+with an app that lets in nobody whom its own header does not name. ``tests/http/test_openapi.py`` does less of the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import json
 import logging
@@ -23,10 +22,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import schemathesis
-from flask import Flask, request
+from flask import Flask, abort, request
 from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import AcceptedNegativeData
@@ -44,13 +43,20 @@ EXAMPLES = 20
 """Examples of each operation and phase in a round. A round makes about a thousand requests."""
 
 
-def create_app(url: str | None = None, *, has_owners: bool = True, **config: Any) -> Flask:
+LOGIN = "Authorization"
+"""The header by which an app with a login of its own knows its users: ``Bearer <name>``."""
+
+
+def create_app(url: str | None = None, *, has_owners: bool = True, has_login: bool = False, **config: Any) -> Flask:
     """An app that trusts the owner in a header, if it has owners. It replies to texts, and fails at some."""
     app = Flask("fuzz", instance_path=os.environ.get("INSTANCE"))
     app.config.update(CONVSTORE_URL=url, CONVSTORE_CLIENT_TTL=True, CONVSTORE_FALLBACK="none", **config)
     app.config["CONVSTORE_MAX_METADATA_DEPTH"] = 90  # the schema says less than 8 in words only
     convstore = ConversationStore(app)
-    if has_owners:
+    if has_login:
+        convstore.blueprint.before_request(lambda: None if _user() else abort(401))
+        convstore.owner_loader(_user)
+    elif has_owners:
         convstore.owner_loader(lambda: request.headers.get("X-Owner"))
     app.register_blueprint(convstore.blueprint)
 
@@ -66,6 +72,15 @@ def create_app(url: str | None = None, *, has_owners: bool = True, **config: Any
 
 def create_app_of_nobody() -> Flask:
     return create_app(has_owners=False)
+
+
+def create_app_with_login() -> Flask:
+    return create_app(has_login=True)
+
+
+def _user() -> str | None:
+    kind, _, name = request.headers.get(LOGIN, "").partition(" ")
+    return name if kind == "Bearer" and name else None
 
 
 def _lines() -> st.SearchStrategy[bytes]:
@@ -89,13 +104,7 @@ def _lines() -> st.SearchStrategy[bytes]:
     return lines.map(b"\n".join)
 
 
-def _cursor(place: str) -> str:
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
 schemathesis.openapi.media_type("application/x-ndjson", _lines())
-# Only what a page gave is a cursor, and no schema can say that. These are of the form of both stores'.
-schemathesis.openapi.format("cursor", st.integers(0, 2**41).map(lambda active: _cursor(f"{active}")))
 
 
 _SHOWN = 2000
@@ -166,12 +175,20 @@ class Outcome:
 
 
 def fuzz(
-    target: Flask | str, *, examples: int, seed: int, owner: str | None, outcome: Outcome | None = None
+    target: Flask | str,
+    *,
+    examples: int,
+    seed: int,
+    owner: str | None,
+    has_login: bool = False,
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """All of schemathesis's phases and checks against an app in this process, or a URL."""
     outcome = outcome or Outcome()
     began = time.monotonic()
-    headers = {"X-Owner": owner} if owner else {}
+    headers = {}
+    if owner:
+        headers = {LOGIN: f"Bearer {owner}"} if has_login else {"X-Owner": owner}
     config = SchemathesisConfig.from_dict(
         {
             "seed": seed,
@@ -241,17 +258,29 @@ def _listens(port: int) -> bool:
     return False
 
 
-def _worlds() -> Iterator[tuple[str, Flask | str, str | None]]:
-    """A name, the app or where it is, and whose the requests are."""
-    yield "memory, an owner", create_app("memory://"), "ada"
-    yield "memory, nobody", create_app("memory://", has_owners=False), None
+class World(NamedTuple):
+    """A name, the app or where it is, whose the requests are, and whether the app has a login of its own."""
+
+    name: str
+    target: Flask | str
+    owner: str | None
+    has_login: bool = False
+
+
+def _worlds() -> Iterator[World]:
+    yield World("memory, an owner", create_app("memory://"), "ada")
+    yield World("memory, nobody", create_app("memory://", has_owners=False), None)
+    yield World("memory, a login", create_app("memory://", has_login=True), "ada", has_login=True)
     with running("valkey") as server:
-        yield "Valkey, an owner", create_app(server.url), "ada"
-        yield "Valkey, nobody", create_app(server.url, has_owners=False), None
+        yield World("Valkey, an owner", create_app(server.url), "ada")
+        yield World("Valkey, nobody", create_app(server.url, has_owners=False), None)
+        yield World("Valkey, a login", create_app(server.url, has_login=True), "ada", has_login=True)
         with _gunicorn(server.url, "create_app") as url:
-            yield "gunicorn and Valkey, an owner", url, "ada"
+            yield World("gunicorn and Valkey, an owner", url, "ada")
         with _gunicorn(server.url, "create_app_of_nobody") as url:
-            yield "gunicorn and Valkey, nobody", url, None
+            yield World("gunicorn and Valkey, nobody", url, None)
+        with _gunicorn(server.url, "create_app_with_login") as url:
+            yield World("gunicorn and Valkey, a login", url, "ada", has_login=True)
 
 
 def main() -> int:
@@ -261,12 +290,12 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     failed = 0
-    for name, target, owner in _worlds():
+    for name, target, owner, has_login in _worlds():
         outcome, seed = Outcome(), options.seed
         while outcome.cases < options.cases:
             # Each round has its own owner: what was started by a key and deleted is not started again by this key.
             whose = owner and f"{owner} {seed} {name}"
-            fuzz(target, examples=EXAMPLES, seed=seed, owner=whose, outcome=outcome)
+            fuzz(target, examples=EXAMPLES, seed=seed, owner=whose, has_login=has_login, outcome=outcome)
             seed += 1
         failed += len(outcome.failures)
         statuses = Counter[int]()

@@ -15,11 +15,12 @@ from flask.globals import app_ctx
 
 from .. import signals
 from ..domain.commands import Write
-from ..domain.results import Receipt
+from ..domain.results import Receipt, Snapshot
 from ..domain.types import Owner
 from ..mapping.late_writer import LONG_SECONDS, late_writer
 from ..mapping.scope import leave_all, units
 from ..mapping.unit_of_work import Unit
+from ..operations.access import NOT_SEEN, State
 from ..stores.store import Store
 
 KEY = "convstore"
@@ -148,6 +149,16 @@ class CurrentUnit:
         """Bring the values of mappings up to date with a write that an operation has made."""
         for unit in units(known_unit()):
             unit.refresh(store, command, receipt)
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Note in the innermost unit which state of a session the app has read."""
+        for unit in units(current_unit())[:1] if has_request_context() else ():
+            unit.note_seen(store, snapshot)
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Find the state of a session that the app has read last in a unit, or made since."""
+        states = (unit.seen(store, session_id) for unit in units(known_unit()))
+        return next((state for state in states if state is not NOT_SEEN), NOT_SEEN)
 
     def flush(self) -> None:
         """Write the changes of the innermost unit."""

@@ -7,13 +7,15 @@ when the response is closed. A failure there is logged and signalled.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
 from flask import Flask, Response
 from flask.signals import got_request_exception, request_started
 
-from ..errors import ConvstoreError, InvalidInput, TooLarge, Unstorable
+from ..domain.types import Owner
+from ..errors import ConvstoreError, InvalidInput, OwnerRequired, TooLarge, Unstorable
 from ..http.problems import problem
 from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit
@@ -80,14 +82,22 @@ def _write(app: Flask, response: Response) -> Response:
     # A passed-through body, such as a file, runs no code of the app.
     runs_code = response.is_streamed and not response.direct_passthrough
     if runs_code and not unit.is_void:
-        callers = {state.convstore: state.convstore._caller(state) for state in app.extensions[KEY].values()}
-        response.response = streamed = StreamedResponse(response.response, unit, callers, _write_late)
+        response.response = streamed = StreamedResponse(response.response, unit, _callers(app), _write_late)
         response.call_on_close(streamed.end)
     else:
         if unit.is_void:
             unit.drop(_RAISED)
         late_writer.let_go(unit)
     return response
+
+
+def _callers(app: Flask) -> dict[Any, Owner]:
+    """Find the owner of the request for each store. A new browser whose response brings no cookie has none."""
+    callers: dict[Any, Owner] = {}
+    for state in app.extensions[KEY].values():
+        with contextlib.suppress(OwnerRequired):
+            callers[state.convstore] = state.convstore._caller(state)
+    return callers
 
 
 def _end(error: BaseException | None) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from redis.cluster import RedisCluster
 from .. import signals
 from ..config import Settings, limits_of
 from ..domain.clock import now_ms
+from ..domain.forks import Forking, watch
 from ..domain.results import Health
 from ..errors import StoreUnavailable
 from ..operations.access import Backend
@@ -46,8 +47,8 @@ _BATCH = 100
 """Most commands of a session that are replayed before the progress is noted. A store that keeps few tokens needs fewer."""
 
 
-@dataclass(slots=True)
-class AppState:
+@dataclass(eq=False)
+class AppState(Forking):
     """One store in one application.
 
     Attributes:
@@ -77,6 +78,10 @@ class AppState:
 
     def __post_init__(self) -> None:
         self.backend = self.backend_of("")
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.RLock()
 
     def backend_of(self, namespace: str, **changed: Any) -> Backend:
         """Find or make settings and store of a namespace. *changed* are the settings that differ from the sessions'."""
@@ -126,15 +131,33 @@ class AppState:
         if self.client is None:
             return ObservedStore(MemoryStore(limits), send)
         durability = Durability(settings.durability)
-        redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
+        redis_store = RedisStore(
+            self.client,
+            settings.prefix,
+            limits,
+            patience_of(settings),
+            durability,
+            tells_policy=not namespace,
+        )
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
         watched = CircuitStore(redis_store, self.circuit, watch)
-        store: Store = OtherHostsStore(watched, limits)
+        store: Store = OtherHostsStore(watched, limits, self._keys)
         if self.journal:
-            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay)
-            self._parts[namespace] = Part(namespace, watched, fallback)
+            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay, self._keys)
+            self._parts[namespace] = Part(namespace, watched, fallback, self._lost_in(namespace))
             store = fallback
         return ObservedStore(store, send)
+
+    def _lost_in(self, namespace: str) -> Callable[[Exception], None]:
+        """Make what is called with the error of a journalled write that could not be handed over."""
+        send = self.sender(namespace)
+        return lambda error: send(signals.changes_lost, error=error)
+
+    def _keys(self) -> list[bytes]:
+        """List the app's secret keys, which its hosts share, the present one first. Apps set them late."""
+        config = self.app.config
+        keys = [config.get("SECRET_KEY"), *reversed(config.get("SECRET_KEY_FALLBACKS") or ())]
+        return [key.encode() if isinstance(key, str) else key for key in keys if key]
 
     def _replay(self) -> None:
         """Wake the replay of the journal."""

@@ -71,10 +71,14 @@ class Rewrite:
     """Put *elements* (None: no history at all) in the place of all messages.
 
     A merge conflicts unless the session has this *history_version*.
+
+    Attributes:
+        resets: None of what was said stays. The conversation begins anew.
     """
 
     history_version: int
     elements: tuple[bytes, ...] | None
+    resets: bool = False
 
 
 Mode = Literal["replace", "create", "first"]
@@ -94,7 +98,8 @@ class Put:
         started_at_ms: The time of creation of a session that was started elsewhere, by another clock. A session that it
             replaces ends first, as if it had been deleted.
         instead_of: A session that an earlier try may have started for the same purpose. Its answer never came.
-        earlier_token: The token of an earlier try for the same session ("": none).
+        unchanged_since_ms: A session that was written later, by the clock of its store, is not replaced: that is a conflict
+            (None: any is replaced).
         counts: A session that is created takes one of its owner's places.
         spared: The session that is not evicted to make a place.
         may_start_away: While the store is away, the session may be started elsewhere, under an id that tells so. The
@@ -112,7 +117,7 @@ class Put:
     ttl_ms: int | None = None
     started_at_ms: int | None = None
     instead_of: str | None = None
-    earlier_token: str = ""
+    unchanged_since_ms: int | None = None
     counts: bool = True
     spared: str | None = None
     may_start_away: bool = False
@@ -139,7 +144,8 @@ class Merge:
         creates: Where there is no session, the changes make a new one. Its shape is the given one. A session that exists
             keeps its own shape then.
         created_at_ms: Only the session that was created then (None: any).
-        loaded_version: The version that was changed, for the error of a conflict.
+        loaded_version: The version that was changed. Changes of a conversation that was replaced since do not land, unless
+            they replace it themselves (None: they do).
         ttl_ms: As in ``Touch``.
         overwrites: Names of fields that others have changed meanwhile. A signal tells them.
         first_title, usage: As in ``Put``.
@@ -186,6 +192,7 @@ class Append:
         fields: Names and JSON texts. None removes a field.
         expected: The version that the session must have, or ``<created>-<version>`` ("": any).
         created_at_ms: Only the session that was created then (None: any).
+        loaded_version: Only the conversation that had this version (None: any). See ``Merge``.
         first_title, usage: As in ``Put``.
     """
 
@@ -195,6 +202,7 @@ class Append:
     fields: tuple[tuple[str, bytes | None], ...] = ()
     expected: str = ""
     created_at_ms: int | None = None
+    loaded_version: int | None = None
     first_title: str = ""
     usage: Usage | None = None
     token: str = field(default_factory=new_token)
@@ -222,7 +230,7 @@ class Update:
 
 @as_value
 class Delete:
-    """Remove a session. Its tokens stay as a tombstone. *expected* and *created_at_ms* as in ``Append``.
+    """Remove a session. Its tokens stay as a tombstone. *expected*, *created_at_ms*, *loaded_version* as in ``Append``.
 
     Attributes:
         at_ms: The time when it was removed elsewhere (None: now).
@@ -232,6 +240,7 @@ class Delete:
     owner: Owner
     expected: str = ""
     created_at_ms: int | None = None
+    loaded_version: int | None = None
     at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
@@ -296,8 +305,8 @@ class BeginTurn:
 class CommitTurn:
     """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark the turn's message.
 
-    A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest is the
-    attempt: the end of another attempt is no repeat.
+    A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest
+    tells the attempt and the content: the end of another attempt is no repeat, nor is another reply.
 
     Attributes:
         status: What becomes of the message: ``unanswered``, ``failed``, or "" for a reply.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +19,7 @@ import orjson
 
 from ..errors import NotSerializable, TooDeep
 from . import value_types
+from .json_search import Key, Search, place_of, shortened
 
 MAX_DEPTH = 100
 """Deepest nesting of arrays and objects. orjson's own limit is 254. An answer wraps a value in a few more levels."""
@@ -49,9 +49,14 @@ def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
         text = _encoded_by_keys(value, path, error)
     # orjson writes null for NaN and Infinity. Only a text with such a null, or with many brackets, is worth a closer look. A
     # dict of texts, as most messages are, is worth none.
-    if not is_of_texts(value) and (_may_hide_nan(value, text) or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
+    if not _is_known(value) and (_may_hide_nan(value, text) or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
-    if is_tagged or b"$" not in text or _KEY not in text:
+    return text if is_tagged else _escaped(text)
+
+
+def _escaped(text: bytes) -> bytes:
+    """Write an object that looks like a tag so that it comes back as it is."""
+    if b"$" not in text or _KEY not in text:
         return text
     return orjson.dumps(value_types.escaped(orjson.loads(text)))
 
@@ -68,10 +73,65 @@ def tagged(value: object, path: str = "") -> Any:
     try:
         return value_types.tag(value, _as_json)
     except RecursionError:
-        raise _too_deep(path, MAX_DEPTH) from None
+        raise _too_deep(MAX_DEPTH, path) from None
+
+
+class Decoded(dict[str, Any]):
+    """An object that ``encode_decoded`` has taken, or a copy of it. Its values need no closer look."""
+
+    __slots__ = ()
+
+
+_MOST_LEVELS = 254
+"""Deepest nesting that orjson encodes."""
+
+
+def encode_decoded(value: object, deepest: int = MAX_DEPTH, *, is_placed: bool = True) -> bytes:
+    """Encode what JSON text was decoded to, in C alone, also the check that it is not deeper than so many levels.
+
+    Args:
+        is_placed: The error names the place.
+
+    Returns:
+        The text in brackets.
+
+    Raises:
+        TooDeep: It is nested deeper.
+        NotSerializable: As ``encode``.
+    """
+    boxed = value
+    for _ in range(_MOST_LEVELS - deepest):
+        boxed = [boxed]
+    try:
+        return orjson.dumps(boxed)
+    except (TypeError, RecursionError) as error:
+        if _is_about_depth(error):
+            raise _too_deep(deepest, "") from None
+        if not is_placed:
+            raise NotSerializable(f"{error}. Nothing was written.") from None
+        return encode(value)
+
+
+def encode_known(value: object) -> bytes:
+    """Encode a value of an object that is ``Decoded``."""
+    return _escaped(orjson.dumps(value))
+
+
+def check_finite(value: object, deepest: int = MAX_DEPTH) -> None:
+    """Refuse a *value* with a NaN or an infinite number.
+
+    Raises:
+        NotSerializable: It has one. The error names the place.
+    """
+    _look_closely(value, "", deepest)
 
 
 _TEXTS = {str}
+
+
+def _is_known(value: object) -> bool:
+    """Tell whether *value* is neither deep nor has a number, or was looked at before."""
+    return type(value) is Decoded or is_of_texts(value)
 
 
 def is_of_texts(value: object) -> bool:
@@ -139,8 +199,7 @@ def check_depth(value: object, path: str, deepest: int) -> None:
     Raises:
         TooDeep: It is.
     """
-    for _ in _parts(value, path, deepest):
-        pass
+    _find(_NOTHING._replace(deepest=deepest), value, path)
 
 
 def dump(value: object) -> bytes:
@@ -215,58 +274,86 @@ def _encoded_by_keys(value: object, path: str, error: Exception) -> bytes:
     Raises:
         NotSerializable: It cannot be encoded at all. The error names the innermost part.
     """
-    for place, part in _parts(value, path):
-        reason = _reason(part)
-        if reason:
-            raise NotSerializable(f"{reason}. Nothing was written.", place) from None
+    if _is_about_depth(error):
+        raise _too_deep(MAX_DEPTH, path) from None
+    found = _find(_REFUSED, value, path)
+    if found:
+        place, part = found
+        raise NotSerializable(f"{_reason(part)}. Nothing was written.", place) from None
     try:
         return orjson.dumps(value, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, RecursionError):
         raise NotSerializable(f"{error}. Nothing was written.", path) from None
 
 
-def _look_closely(value: object, path: str) -> None:
-    for place, part in _parts(value, path):
-        if isinstance(part, float) and not math.isfinite(part):
-            raise NotSerializable(f"JSON has no {part!r}. Nothing was written.", place)
+def _look_closely(value: object, path: str, deepest: int = MAX_DEPTH) -> None:
+    found = _find(_NOT_FINITE._replace(deepest=deepest), value, path)
+    if found:
+        place, part = found
+        raise NotSerializable(f"JSON has no {part!r}. Nothing was written.", place)
 
 
-def _parts(value: object, path: str, deepest: int = MAX_DEPTH) -> Iterator[tuple[str, object]]:
-    """Iterate over every part of *value* with its path, itself first.
+def _find(search: Search, value: object, path: str) -> tuple[str, object] | None:
+    """Find the first part of *value* that *search* refuses, with its place.
 
     Raises:
-        TooDeep: It nests too deep, or contains itself.
+        TooDeep: The value nests too deep, or contains itself.
     """
-    stack = [(path, value, 1)]
-    while stack:
-        place, part, depth = stack.pop()
-        yield place, part
-        children = _children(part, place)
-        if children is None:
-            continue
-        if depth > deepest:
-            raise _too_deep(path, deepest) from None
-        stack.extend((place, child, depth + 1) for place, child in reversed(children))
+    try:
+        found = search.find(value)
+    except RecursionError:
+        raise _too_deep(search.deepest, path) from None
+    return (place_of(path, _without_tags(value, found[0])), found[1]) if found else None
 
 
-def _too_deep(path: str, deepest: int) -> TooDeep:
+def _without_tags(value: Any, keys: list[Key]) -> list[Key]:
+    """Leave out the steps from a tag to its value. The app's value has none."""
+    kept = []
+    for number, key in enumerate(keys):
+        is_tag = isinstance(value, dict) and len(value) == 2 and value_types.KEY in value
+        kept += [] if is_tag else [key]
+        if not isinstance(value, (dict, list, tuple)):
+            return kept + keys[number + 1 :]
+        is_there = key in value if isinstance(value, dict) else isinstance(key, int)
+        value = value[key] if is_there else None  # type: ignore[index]
+    return kept
+
+
+def _is_about_depth(error: Exception) -> bool:
+    return "ecursion limit" in str(error)
+
+
+def _too_deep(deepest: int, path: str) -> TooDeep:
     return TooDeep(f"nested deeper than {deepest} levels, or contains itself. Nothing was written.", path)
 
 
-def _children(value: object, path: str) -> list[tuple[str, object]] | None:
-    """List the parts of *value*, with paths. None if it can contain nothing."""
+def _children(value: object) -> list[tuple[Key, object]]:
+    """List the parts of *value*, with their keys."""
     if isinstance(value, dict):
-        if value_types.KEY in value and len(value) == 2:  # of a tag
-            return [(path, child) for child in value.values()]
-        return [(f"{path}.{key}" if path else str(key), child) for key, child in list(value.items())]
+        return [(str(key), child) for key, child in list(value.items())]
     if isinstance(value, (list, tuple)):
-        return [(f"{path}[{index}]", child) for index, child in enumerate(value)]
+        return list(enumerate(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return [(f"{path}.{field.name}" if path else field.name, getattr(value, field.name)) for field in fields]
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     if isinstance(value, enum.Enum):
-        return [(path, value.value)]
-    return None
+        return [(None, value.value)]
+    return []
+
+
+def _refused_leaves(leaves: list[object]) -> list[object]:
+    try:
+        orjson.dumps(leaves)
+    except TypeError:
+        return [leaf for leaf in leaves if _reason(leaf)]
+    return []
+
+
+def _not_finite(leaves: list[object]) -> list[object]:
+    return [leaf for leaf in leaves if isinstance(leaf, float) and not math.isfinite(leaf)]
+
+
+def _is_refused(part: object) -> bool:
+    return _reason(part) is not None
 
 
 def _reason(part: object) -> str | None:
@@ -274,7 +361,7 @@ def _reason(part: object) -> str | None:
     if isinstance(part, dict):
         for key in part:
             if not isinstance(key, str):
-                return f"the key {key!r} is no text. {_CURE_OF_KEYS}"
+                return f"the key {shortened(repr(key))} is no text. {_CURE_OF_KEYS}"
             if _has_surrogate(key):
                 return "a key holds a lone surrogate"
         return None
@@ -297,4 +384,13 @@ _CURE = "Set CONVSTORE_TYPES=tagged, or give the mapping a load= with type hints
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+_NOTHING = Search(MAX_DEPTH, lambda leaves: [], lambda part: False, _children, has_keys=False)
+_NOT_FINITE = _NOTHING._replace(leaves=_not_finite)
+_REFUSED = Search(MAX_DEPTH, _refused_leaves, _is_refused, _children)

@@ -29,7 +29,11 @@ def id_of(key: Hashable) -> str:
                 check_session_id(key)
                 return key
     session_id = _ENCODED + json.dumps(_plain(key), separators=(",", ":"))
-    check_session_id(session_id)
+    try:
+        check_session_id(session_id)
+    except InvalidSessionId:
+        session_id = session_id.replace("/", "\\/")  # the same JSON, which is no path
+        check_session_id(session_id)
     return session_id
 
 

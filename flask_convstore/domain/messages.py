@@ -85,8 +85,10 @@ def join_element(
     """Make the element of a new message. *body* is JSON text, *facts* stand in the envelope beside the time."""
     if not facts:
         return b'%b{"at":%d}\n%b' % (_ELEMENT_VERSION, created_at_ms, body)
-    envelope = json_text.encode({"at": created_at_ms, **facts}, is_tagged=is_tagged)
-    return b"%b%b\n%b" % (_ELEMENT_VERSION, envelope, body)
+    envelope: dict[str, Any] = {"at": created_at_ms, **facts}
+    if isinstance(facts.get("metadata"), json_text.Decoded):
+        envelope = json_text.Decoded(envelope)
+    return b"%b%b\n%b" % (_ELEMENT_VERSION, json_text.encode(envelope, is_tagged=is_tagged), body)
 
 
 def facts_of(message: Message) -> dict[str, Any]:

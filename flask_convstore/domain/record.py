@@ -21,6 +21,8 @@ class SessionRecord:
         elements: The messages, oldest first.
         first_seq: The seq of the oldest message in the store.
         history_version: The version at the last change of the messages.
+        replaced: The version at which the content took the place of another conversation (0: it never did).
+        history_replaced: The version at which the messages did.
         own_ttl_ms: The lifetime of its own (None: it has that of the settings).
         moved_to: The session in which the conversation goes on (None: it goes on here).
         aliases: The aliases that were told to lead here, sorted. One may have been led elsewhere since.
@@ -40,6 +42,8 @@ class SessionRecord:
     elements: list[bytes] = field(default_factory=list)
     first_seq: int = 1
     history_version: int = 0
+    replaced: int = 0
+    history_replaced: int = 0
     own_ttl_ms: int | None = None
     moved_to: str | None = None
     aliases: tuple[Alias, ...] = ()

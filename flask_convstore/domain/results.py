@@ -120,10 +120,15 @@ class Messages(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Some sessions, and the cursor of the next ones (None: there are no more)."""
+    """Some sessions, and the cursor of the next ones (None: there are no more).
+
+    Attributes:
+        damaged: The ids of sessions that are there, and are not ours as they are.
+    """
 
     sessions: list[Summary]
     next: str | None
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

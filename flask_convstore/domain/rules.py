@@ -51,7 +51,17 @@ from .messages import Usage, with_status
 from .results import Receipt
 from .shapes import Shape, full, has_history, key_of
 from .stored_session import StoredSession, TurnLease
-from .types import ANY, Alias, Limits
+from .types import ANY, Alias, Limits, Owner
+
+
+def refuse_moved_guest(session: StoredSession | None, owner: Owner) -> None:
+    """Send on a guest of a conversation that was moved. The session in which it goes on tells who shares it now.
+
+    Raises:
+        SessionMoved: *owner* is a guest, and the conversation was moved.
+    """
+    if session and session.moved_to and owner not in (ANY, session.owner):
+        raise SessionMoved(session.session_id, session.moved_to)
 
 
 def refuse_guest(command: Command | BeginTurn, session: StoredSession | None) -> None:
@@ -83,6 +93,17 @@ def _is_owners_only(command: Command | BeginTurn) -> bool:
 def creates(command: Command | BeginTurn) -> TypeGuard[Put | Merge]:
     """Tell whether *command* creates a session where there is none."""
     return isinstance(command, Put) or (isinstance(command, Merge) and command.creates)
+
+
+def refuse_written_since(command: Put, session: StoredSession) -> None:
+    """Keep *session* from being replaced, where others have written to it since the replacement was accepted.
+
+    Raises:
+        ConflictError: They have.
+    """
+    since = command.unchanged_since_ms
+    if since is not None and session.updated_at_ms > since:
+        raise ConflictError(command.session_id, "version", expected=None, actual=session.version)
 
 
 def takes_place(command: Write) -> bool:
@@ -132,9 +153,13 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
 def _put(command: Put, session: StoredSession, now: int) -> int | None:
     if session.version and command.mode != "replace":
         raise SessionExists(command.session_id)
+    begins_anew = bool(session.elements) and not _goes_on(session.elements, command.elements)
     session.fields.clear()
     session.moved_to = session.title = None
     session.version += 1
+    if begins_anew:
+        session.replaced = session.version
+        _begin_anew(session)
     session.shape = command.shape
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
     _drop(session, len(session.elements))
@@ -150,11 +175,18 @@ def _merge(command: Merge, session: StoredSession, now: int) -> int | None:
     if is_new or not command.creates:
         session.shape = command.shape or session.shape
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
-    if is_new or command.history:
-        session.history_version = session.version
-    _drop(session, _dropped_by(command.history, session))
+    _change_history(command, session, is_new=is_new)
     elements = command.history.elements if command.history else None
     return _add(session, elements or (), _values(command.fields))
+
+
+def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> None:
+    """Drop the messages that *command* drops, and note the change."""
+    if is_new or command.history:
+        session.history_version = session.version
+    if session.elements and _resets(command):
+        _begin_anew(session)
+    _drop(session, _dropped_by(command.history, session))
 
 
 def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int:
@@ -166,9 +198,29 @@ def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int
     return history.drop_below - session.first_seq
 
 
+def _goes_on(before: list[bytes], after: tuple[bytes, ...]) -> bool:
+    """Tell whether a conversation goes on in the one that takes its place, which then has its newest message too."""
+    body = before[-1][max(0, before[-1].find(b"\n")) :]
+    return any(element.endswith(body) for element in after)
+
+
+def _resets(command: Merge) -> bool:
+    """Tell whether the change begins the conversation anew."""
+    return isinstance(command.history, Rewrite) and command.history.resets
+
+
+def _begin_anew(session: StoredSession) -> None:
+    """Begin a conversation in the place of the one before. The turn of that one is lost."""
+    session.history_replaced = session.version
+    session.turn = None
+
+
 def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
     """Refuse changes that do not fit the session as it is now."""
     _refuse_another(command.session_id, command.created_at_ms, session)
+    if not _resets(command):
+        adds = isinstance(command.history, Rewrite) or bool(command.history and command.history.elements)
+        _refuse_late(command, session, adds=adds)
     if command.history and command.history.elements:
         _refuse_moved(command.session_id, session)
     if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
@@ -178,6 +230,7 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
 
 def _append(command: Append, session: StoredSession, now: int) -> int | None:
     _refuse_another(command.session_id, command.created_at_ms, session)
+    _refuse_late(command, session, adds=bool(command.elements))
     if command.elements:
         _refuse_moved(command.session_id, session)
     _refuse_unexpected(command, session)
@@ -194,6 +247,7 @@ def _update(command: Update, session: StoredSession, now: int) -> None:
 
 def _delete(command: Delete, session: StoredSession, now: int) -> None:
     _refuse_another(command.session_id, command.created_at_ms, session)
+    _refuse_late(command, session, adds=False)
     _refuse_unexpected(command, session)
 
 
@@ -360,6 +414,13 @@ def _refuse_another(session_id: str, created_at_ms: int | None, session: StoredS
         raise SessionNotFound(session_id)
 
 
+def _refuse_late(command: Merge | Append | Delete, session: StoredSession, *, adds: bool) -> None:
+    """Refuse what was begun before the content was replaced. What adds no messages minds the fields only."""
+    last = max(session.replaced, session.history_replaced) if adds else session.replaced
+    if command.loaded_version is not None and command.loaded_version < last:
+        raise SessionNotFound(command.session_id)
+
+
 def _refuse_moved(session_id: str, session: StoredSession) -> None:
     if session.moved_to:
         raise SessionMoved(session_id, session.moved_to)
@@ -466,6 +527,7 @@ def take_again(command: BeginTurn, first: Receipt, session: StoredSession, now: 
     if not turn or turn.attempt != command.attempt:
         if turn and turn.until_ms > now:
             raise TurnInProgress(command.session_id, turn.until_ms - now)
-        if seq != session.next_seq - 1:
+        is_last = seq == session.next_seq - 1 and (session.elements or not command.element)
+        if not is_last:
             raise TurnLost(command.session_id)
     session.turn = TurnLease(command.attempt, now + command.lease_ms, seq)

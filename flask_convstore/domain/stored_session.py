@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from .record import SessionRecord
 from .results import Receipt, Snapshot, Summary
-from .types import ANY, Limits, Owner
+from .types import ANY, COMPLETE, Limits, Owner
 
 _FACTS = [fact.name for fact in fields(SessionRecord)]
 
@@ -67,7 +67,7 @@ class StoredSession(SessionRecord):
 
     def move_lifetime(self, limits: Limits, now: int) -> None:
         """Let it live from *now*: its own lifetime, else that of the settings, but never past its greatest age."""
-        is_complete = self.fields.get("complete") == b"true"
+        is_complete = self.fields.get(COMPLETE) == b"true"
         lifetime_ms = self.own_ttl_ms or (limits.ttl_complete_ms if is_complete else limits.ttl_ms)
         self.active_at_ms = now
         self.expires_at_ms = min(now + lifetime_ms, self.created_at_ms + limits.max_age_ms)

@@ -52,6 +52,9 @@ class Alias(NamedTuple):
         return self.owner or "", self.name
 
 
+COMPLETE = "complete"
+"""Name of the data field that gives a session the lifetime of a complete one, once the field is true."""
+
 TOMBSTONE_MS = 24 * 3600 * 1000
 """Time for which the tokens of a deleted or expired session are kept. So long a repeated or late write is known."""
 

@@ -15,16 +15,26 @@ MAX_SEQ = 2**53
 RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json"})
 """Names of routes beside ``/<session_id>``."""
 
+END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|compact|fork)\Z"
+"""Ends of routes behind ``/<session_id>``, as a pattern."""
+
+_unreachable = re.compile(rf"(?:^|/)\.\.?(?:/|\Z)|{END_OF_ROUTE}").search
+
 
 def check_session_id(session_id: object) -> None:
-    """Refuse what is no text of 1 to 200 characters without control characters, or is reserved.
+    """Refuse what is no text of 1 to 200 characters without control characters, is reserved, or cannot stand in a path.
 
     Raises:
         InvalidSessionId: It is refused.
     """
     reason = name_problem(session_id)
-    if not reason and session_id in RESERVED_IDS:
-        reason = f"{session_id!r} is reserved for a route"
+    if not reason:
+        assert isinstance(session_id, str)
+        if session_id in RESERVED_IDS:
+            reason = f"{session_id!r} is reserved for a route"
+        elif ("/" in session_id or session_id[:1] == ".") and _unreachable(session_id):
+            cure = "it must have no part '.' or '..', nor end as a route does, as in '/messages'"
+            reason = f"no path of HTTP leads to {session_id!r}: {cure}"
     if reason:
         raise InvalidSessionId(f"{reason}. Nothing was written.", "session_id")
 

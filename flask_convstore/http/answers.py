@@ -123,6 +123,7 @@ class ImportedJson(TypedDict):
     """Result of an import."""
 
     imported: Annotated[Whole, "Number of new sessions, without those that existed already."]
+    complete: Annotated[bool, "False if the time was over before the last line. Repeat the request then."]
 
 
 class HealthJson(TypedDict):
@@ -194,7 +195,7 @@ def _moved_part(moved_to: str | None) -> _MovedPart:
 
 def message_json(message: Message) -> MessageJson:
     """Show a message. The envelope wins over the body's keys. A body that is no object is the ``content``."""
-    body = message.body if isinstance(message.body, dict) else {"content": message.body}
+    body = _without_envelope(message.body) if isinstance(message.body, dict) else {"content": message.body}
     envelope: MessageJson = {"id": message.id, "seq": message.seq, "created_at": timestamp(message.created_at)}
     if message.metadata is not None:
         envelope["metadata"] = message.metadata
@@ -207,6 +208,21 @@ def message_json(message: Message) -> MessageJson:
         envelope["edited_at"] = timestamp(message.edited_at)
     # Id and seq stand first, and body keys of these names lose.
     return cast(MessageJson, {"id": message.id, "seq": message.seq, **body, **envelope})
+
+
+_ENVELOPE = frozenset({"edited_at", "metadata", "status", "tokens"})
+"""Names of the envelope that may be missing there. A body's value under such a name would look like the envelope's."""
+
+
+def _without_envelope(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a body what would look like a part of the envelope. Metadata may stand in either."""
+    if _ENVELOPE.isdisjoint(body):
+        return body
+    return {
+        name: value
+        for name, value in body.items()
+        if name not in _ENVELOPE or (name == "metadata" and isinstance(value, dict))
+    }
 
 
 def is_visible(message: Message, settings: Settings) -> bool:

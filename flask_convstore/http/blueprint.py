@@ -6,25 +6,52 @@ out is a 404 of the host's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, abort
+from flask import Blueprint, Response, abort, current_app, request
 from flask.blueprints import BlueprintSetupState
 
+from ..config import Settings
 from ..domain.types import ANY, CALLER
 from ..errors import ConvstoreError
+from .anonymous_owner import check_secret_key
+from .cross_site import check_site
 from .door import Door
-from .problems import problem
-from .routes import ROUTES, Route, SessionIds
+from .problems import UNCACHED, problem
+from .routes import CONVERTERS, ROUTES, Route
 
 
 def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(lambda state: _add_routes(state, door))
+    blueprint.before_request(lambda: _check(door.settings()))
+    blueprint.after_request(_with_manners)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
+
+
+def _check(settings: Settings) -> None:
+    """Refuse every request to an app that is not set up, and changes that other sites request."""
+    if settings.anonymous_owner:
+        check_secret_key(current_app)
+    check_site(request, settings.trusted_origins)
+
+
+def _with_manners(response: Response) -> Response:
+    """Tell caches and browsers how to treat an answer. An answer that names no state of a session is not kept."""
+    for name, value in UNCACHED.items():
+        response.headers.setdefault(name, value)
+    if (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
+        response.vary.update(_IDENTITY)
+    return response
+
+
+_FOR_SERVICE = frozenset(route.endpoint for route in ROUTES if route.is_for_service)
+_IDENTITY = ("Cookie", "Authorization")
+"""Headers by which most apps know their user. What is answered to one is not for another."""
 
 
 def _add_routes(state: BlueprintSetupState, door: Door) -> None:
@@ -35,7 +62,7 @@ def _add_routes(state: BlueprintSetupState, door: Door) -> None:
     from . import message_views, owner_views, service_views, session_views
 
     rooms = (session_views, message_views, owner_views, service_views)
-    state.app.url_map.converters["convstore_id"] = SessionIds
+    state.app.url_map.converters.update(CONVERTERS)
     for route in ROUTES:
         view = next(getattr(room, route.endpoint) for room in rooms if hasattr(room, route.endpoint))
         state.add_url_rule(route.rule, route.endpoint, _served(route, view, door), methods=[route.method])
@@ -44,13 +71,14 @@ def _add_routes(state: BlueprintSetupState, door: Door) -> None:
 def _served(route: Route, view: Callable[..., Response], door: Door) -> Callable[..., Response]:
     """Make the view function of a route. A route that is switched off is a 404 of the host's."""
     owner = ANY if route.is_for_service else CALLER
+    names = re.findall(r"<(?:\w+:)?(\w+)>", route.rule)
 
     def serve(**path: Any) -> Response:
         access = door.access(owner)
         routes = access.settings.routes
         if routes is not True and not (routes and route.endpoint in routes):
             abort(404)
-        return view(door, access, **path)
+        return view(door, access, **{name: path[name] for name in names})  # others belong to the host's prefix
 
     serve.__doc__ = view.__doc__
     return serve

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-from werkzeug.routing import Rule
 
 from ..config import Settings
 from ..domain.results import Health
@@ -21,12 +19,12 @@ class Served:
 
     Attributes:
         name: Name that the blueprint is registered with.
-        rules: Rules of the whole app, of any blueprint.
+        rules: Path and endpoint of each rule of the blueprint, as werkzeug has them.
         has_owners: Requests may have an owner.
     """
 
     name: str
-    rules: Iterable[Rule]
+    rules: tuple[tuple[str, str], ...]
     settings: Settings = field(repr=False)
     has_owners: bool
 
@@ -35,12 +33,14 @@ class Door(NamedTuple):
     """Everything that the views of one store are handed.
 
     Attributes:
+        settings: Finds the settings.
         access: Finds settings and store, and resolves the owner.
         replier: Gives the handler of messages, if the app has one.
         served: Tells what the app serves, by the name that the blueprint is registered with.
         health: Asks the store how it is.
     """
 
+    settings: Callable[[], Settings]
     access: Callable[[Owner | Scope], Access]
     replier: Callable[[], Replier | None]
     served: Callable[[str], Served]

@@ -41,9 +41,7 @@ def list_messages(door: Door, access: Access, session_id: str) -> Response:
     query = query_of(schemas.MESSAGES_QUERY)
     page = messages.page(access, session_id, before=query["before"], limit=query["limit"])
     shown: MessagesJson = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
-    response = marked(shown, 200, page.fallback)
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return marked(shown, 200, page.fallback)
 
 
 def edit_message(door: Door, access: Access, session_id: str, seq: str) -> Response:

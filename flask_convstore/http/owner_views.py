@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import itertools
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +15,10 @@ from ..config import Settings
 from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
+from ..domain.json_text import MAX_DEPTH
 from ..domain.shapes import key_of
 from ..domain.validation import check_session_id
-from ..errors import InvalidInput, is_history_key
+from ..errors import InvalidInput, is_history_key, too_many_lines
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
@@ -28,11 +28,20 @@ from .reading import query_of
 from .request import body_text, json_value, limit_body
 from .response import answer
 from .routes import JSON_LINES
+from .tool_parts import foreign_role
 
 _CLOCKS_DIFFER_MS = 60_000
 """Most milliseconds that the clocks of two hosts differ."""
 _DELETING_SECONDS = 5.0
 """Longest time that one request deletes. The client asks again for the rest."""
+_IMPORTING_SECONDS = 5.0
+"""Longest time that one request imports. The client sends all again for the rest: what is there already stays as it is."""
+_EXPORTING_SECONDS = 30.0
+"""Time after which an export ends behind the next line with a cursor. The client goes on there."""
+MOST_IMPORTED = 1000
+"""Most sessions of one import."""
+_LINE_DEPTH = 4
+"""Levels of a line around a stored value: session, messages, message, edits."""
 
 
 def list_sessions(door: Door, access: Access) -> Response:
@@ -42,9 +51,7 @@ def list_sessions(door: Door, access: Access) -> Response:
     page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
     sessions_shown = [summary_json(found) for found in page.sessions]
     shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
-    response = answer(shown, 200)
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return answer(shown, 200)
 
 
 def delete_sessions(door: Door, access: Access) -> Response:
@@ -61,25 +68,61 @@ def export_sessions(door: Door, access: Access) -> Response:
     found = transfer.export(access, after=_cursor_of(query["cursor"]))
     first = next(found, None)  # an error in the first session becomes a problem response, not half an answer
 
+    until = time.monotonic() + _EXPORTING_SECONDS
+
     def lines() -> Iterator[bytes]:
         for session in itertools.chain([] if first is None else [first], found):
             yield json_text.dump(_visible(session, access.settings)) + b"\n"
+            if "cursor" in session and time.monotonic() > until:
+                return
 
-    response = Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    return Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
 
 
 def import_sessions(door: Door, access: Access) -> Response:
     """Import the lines of an export."""
     settings = access.settings
     owners.required(access)
+    access.count_turn()
     limit_body(request, settings.max_session_bytes)
-    lines = body_text(request, JSON_LINES).splitlines()
-    given = [_importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()]
-    named = (_named(access, session) for session in given)
-    shown: ImportedJson = {"imported": transfer.take_in(access, filter(None, named))}
+    until = time.monotonic() + _IMPORTING_SECONDS
+    lines = _lines_of(body_text(request, JSON_LINES))
+    # Each line is read twice, so that only one is in memory, and a bad one is told before anything is written.
+    for number, line in lines:
+        _read(line, settings, number)
+    left = len(lines)
+
+    def given() -> Iterator[dict[str, Any]]:
+        nonlocal left
+        for number, line in lines:
+            if time.monotonic() > until:
+                return
+            session = _named(access, _read(line, settings, number))
+            if session:
+                yield session
+            left -= 1
+
+    imported = transfer.take_in(access, given())
+    shown: ImportedJson = {"imported": imported, "complete": left == 0}
     return answer(shown, 200)
+
+
+def _lines_of(text: bytes) -> list[tuple[int, bytes]]:
+    """Divide the body of an import into its numbered lines, without those that are blank.
+
+    Raises:
+        TooLarge: There are too many.
+    """
+    count = text.count(b"\n") + 1
+    lines = [line for line in enumerate(text.split(b"\n"), 1) if line[1].strip()] if count <= 10 * MOST_IMPORTED else []
+    if len(lines) > MOST_IMPORTED or count > 10 * MOST_IMPORTED:
+        raise too_many_lines(MOST_IMPORTED, len(lines) or count)
+    return lines
+
+
+def _read(line: bytes, settings: Settings, number: int) -> dict[str, Any]:
+    """Parse and check a line of an import. A stored value may be as deep as one can be, and the line is deeper."""
+    return _importable(json_value(line, MAX_DEPTH + _LINE_DEPTH), settings, number)
 
 
 def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:
@@ -141,7 +184,16 @@ def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]
     _check_roles(messages, settings, line)
     _check_fields(data, settings, line)
     _check_key(session.get("shape"), data, settings, line)
-    return dict(session) if settings.client_ttl else {**session, "ttl_ms": None}
+    return dict(session) if settings.client_ttl else {**session, "ttl_ms": _lifetime_ms(data, settings)}
+
+
+def _lifetime_ms(data: dict[str, Any], settings: Settings) -> int | None:
+    """Choose the lifetime of an imported session, where clients may not. None: as all sessions.
+
+    The app may have completed the session, whose client must not make others that live as long.
+    """
+    is_longer = any(data.get(name) is True for name in schemas.lifetime_fields(settings))
+    return round(settings.ttl * 1000) if is_longer else None
 
 
 def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
@@ -151,6 +203,12 @@ def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
         role = _role(message)
         if role not in roles:
             reason = f"clients may not write messages of role {role!r}: remove them. Nothing was written."
+            raise InvalidInput(reason, line)
+        foreign = None if role == "assistant" else foreign_role(_body(message), roles)
+        if foreign:
+            reason = (
+                f"clients may not write calls or results of tools as role {role!r}: remove them. Nothing was written."
+            )
             raise InvalidInput(reason, line)
 
 
@@ -191,21 +249,28 @@ def _is_fresh(session_id: str) -> bool:
     return made_ms is not None and made_ms > now_ms() - STARTS_WITHIN_MS - _CLOCKS_DIFFER_MS
 
 
+def _body(message: Any) -> Any:
+    """Get the body of an exported message. None if it is none."""
+    return message.get("body") if isinstance(message, dict) else None
+
+
 def _role(message: Any) -> Any:
     """Find the role of an exported message. None if there is none, "?" if the role is no text."""
-    body = message.get("body") if isinstance(message, dict) else None
+    body = _body(message)
     role = body.get("role") if isinstance(body, dict) else None
     return role if isinstance(role, str) or role is None else "?"
 
 
 def _shown_cursor(cursor: str | None) -> str | None:
-    return None if cursor is None else base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
+    """Show a store's cursor, a time and perhaps an id, in characters that need no escape in a query."""
+    if cursor is None:
+        return None
+    time, space, rest = cursor.partition(" ")
+    return f"{time}.{rest.encode().hex()}" if space else time
 
 
 def _cursor_of(cursor: str | None) -> str | None:
     if cursor is None:
         return None
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidInput("is no cursor of ours: pass one from an earlier answer", "cursor") from None
+    time, dot, rest = cursor.partition(".")
+    return f"{time} {bytes.fromhex(rest).decode(errors='replace')}" if dot else time

@@ -39,12 +39,16 @@ from ..errors import (
     Unstorable,
     message_too_large,
 )
+from .etags import BadEtag
 from .json_schema import Whole
 
 _log = logging.getLogger("flask_convstore")
 
 PROBLEM = "application/problem+json"
 """Media type of every error."""
+
+UNCACHED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Headers of every answer that no cache may keep, and of which no browser may guess the type."""
 
 EXAMPLE_ID = "0b9f6d0c-58b4-4d0e-9a53-2d6d4c1a7e11"
 OTHER_EXAMPLE_ID = "c1f0a7de-30f5-4a1c-8e7b-6d1f6a2b9c45"
@@ -123,8 +127,14 @@ _ROWS = (
         "too-deep",
         "The body is nested too deep",
     ),
+    Problem(
+        BadEtag('If-Match must be * or ETags in double quotes, such as "1767605400000-3". Nothing was written.'),
+        400,
+        "bad-etag",
+        "The header is no list of ETags",
+    ),
     Problem(OwnerRequired(), 401, "owner-required", "An owner is needed", "Log in first."),
-    Problem(CrossOrigin(), 403, "cross-origin", "Not from another site"),
+    Problem(CrossOrigin("https://other.example"), 403, "cross-origin", "Not from another site"),
     Problem(
         Forbidden(EXAMPLE_ID),
         403,
@@ -237,7 +247,7 @@ def problem(error: ConvstoreError) -> Response:
     body, retry_after = problem_json(error, if_match=bool(request.headers.get("If-Match")))
     if body["status"] >= 500:
         _log.error("%s %s: %s", request.method, request.endpoint, error)
-    response = Response(json_text.dump(body), body["status"], mimetype=PROBLEM)
+    response = Response(json_text.dump(body), body["status"], UNCACHED, mimetype=PROBLEM)
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
     return response

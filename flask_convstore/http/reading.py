@@ -16,6 +16,8 @@ from ..domain.validation import MAX_SEQ, check_name
 from ..errors import InvalidInput, MessageNotFound
 from ..operations import sessions
 from ..operations.access import Access
+from ..sessions.session import AnySession
+from .etags import BadEtag, states_of
 from .request import limit_body, parser
 from .response import etag
 
@@ -48,20 +50,48 @@ def idempotency_key(access: Access, route: str) -> str | None:
     owner = access.owner if isinstance(access.owner, str) else None
     if route == "start" and owner is None and not _is_uuid(key):
         # The session's id is made from the key, and without an owner the id alone protects the session.
-        raise InvalidInput("without an owner the key must be a UUID. Nothing was written.", "Idempotency-Key")
+        raise InvalidInput("without an owner the key must be a random UUID. Nothing was written.", "Idempotency-Key")
     scope = f"{route}\n{owner or ''}\n{key}"
     return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
 
 
 def expected_state(access: Access, session_id: str) -> str:
-    """Read the state that If-Match asks for. "" stands for any. If several are named, take the one of the session."""
-    if not request.headers.get("If-Match") or request.if_match.star_tag:
+    """Read the state that If-Match asks for. "" stands for any. If several are named, take the one of the session.
+
+    Raises:
+        BadEtag: The header is no list of ETags.
+    """
+    header = request.headers.get("If-Match")
+    states = None if header is None else states_of(header)
+    if states is None:
         return ""
-    tags = [tag for tag in request.if_match if re.fullmatch(r"\d{1,16}-\d{1,16}", tag)]
-    if len(tags) > 1:
+    if len(states) > 1:
         state = etag(sessions.existing(access, session_id, last=0))
-        tags = [tag for tag in tags if tag == state]
-    return tags[0] if tags else "0-0"  # an unknown or weak tag names no state
+        states = [found for found in states if found == state]
+    return states[0] if states else "0-0"  # which no session has
+
+
+def matches(session: AnySession) -> bool:
+    """Tell whether a session is in a state that If-Match names, or the header is missing.
+
+    Raises:
+        BadEtag: The header is no list of ETags.
+    """
+    header = request.headers.get("If-Match")
+    states = None if header is None else states_of(header)
+    return states is None or etag(session) in states
+
+
+def is_known(state: str) -> bool:
+    """Tell whether If-None-Match names the state. A header that is no list of ETags only costs the whole answer."""
+    header = request.headers.get("If-None-Match")
+    if header is None:
+        return False
+    try:
+        states = states_of(header)
+    except BadEtag:
+        return False
+    return states is None or state in states
 
 
 def seq_of(session_id: str, text: str) -> int:
@@ -77,8 +107,8 @@ def seq_of(session_id: str, text: str) -> int:
 
 
 def _is_uuid(text: str) -> bool:
+    """Tell whether a UUID was made by somebody. The nil and the max UUID are the same for everybody."""
     try:
-        uuid.UUID(text)
+        return uuid.UUID(text).variant == uuid.RFC_4122
     except ValueError:
         return False
-    return True

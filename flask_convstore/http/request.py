@@ -7,16 +7,29 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import flask
-from marshmallow import Schema, ValidationError, missing
+from marshmallow import Schema, ValidationError, fields, missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..domain import json_text
-from ..errors import body_too_large
+from ..domain.json_search import shortened
+from ..errors import ConvstoreError, NotSerializable, body_too_large
 from .problems import BadJson, InvalidRequest, UnsupportedMediaType
 
 _LONGEST_INTEGER = 20
 """Characters of the longest integer of 64 bits. A longer text is not worth converting."""
+
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG, _HUGE = b"0" * 19, b"0" * 4300
+"""Digits of an integer that may have more than 64 bits, and of one that takes long to convert."""
+
+
+MOST_TOLD = 20
+"""Most errors that an answer lists."""
+
+
+_PLACED = 65_536
+"""Bytes of the largest body in which the place of a bad value is searched. In a larger one the decoder's words must do."""
 
 
 class RequestParser(FlaskParser):
@@ -31,7 +44,9 @@ class RequestParser(FlaskParser):
             raise UnsupportedMediaType(
                 f"the body must be application/json, not {req.mimetype or 'without a type'}. Nothing was written."
             )
-        return json_value(text)
+        value = json_value(text)
+        _refuse_unknown(value, schema, "")
+        return value
 
     def handle_error(
         self,
@@ -46,31 +61,66 @@ class RequestParser(FlaskParser):
         errors: dict[str, list[str]] = {}
         for found in error.messages_dict.values():  # one per location: json, query
             _flatten(found, "", errors)
-        raise InvalidRequest(errors)
+        raise InvalidRequest(_few(errors))
 
 
 parser = RequestParser()
 
 
-def json_value(text: bytes) -> Any:
+def json_value(text: bytes, deepest: int = json_text.MAX_DEPTH) -> Any:
     """Parse JSON *text* to a value that can be stored.
 
     Raises:
         BadJson: The text is no JSON, or an object has a name twice.
         NotSerializable: The value cannot be stored.
-        TooDeep: The value is nested too deep.
+        TooDeep: The value is nested deeper than so many levels.
     """
+    value, is_finite = _decoded(text)
+    encoded = json_text.encode_decoded(value, deepest, is_placed=len(text) <= _PLACED)
+    # Of two values of one name the first one would be lost, and with it a colon.
+    if _colons(text) != encoded.count(b":"):
+        raise BadJson("the body is no JSON: an object has a name twice. Nothing was written.")
+    if not is_finite and b"null" in encoded:
+        json_text.check_finite(value, deepest)
+    return value
+
+
+def _decoded(text: bytes) -> tuple[Any, bool]:
+    """Decode JSON *text*. Tell whether it has only numbers that are finite and may have 64 bits."""
+    digits = text.translate(_DIGITS)
+    if _LONG not in digits:
+        try:
+            return json_text.parse(text), True  # a client has no tags
+        except json.JSONDecodeError as error:
+            if len(text) > _PLACED:
+                raise _refusal(error) from None
+    # The other decoder gives better reasons, and takes numbers and texts that are then refused with their place.
     try:
-        value = _decoder.decode(text.decode())
+        decoder = _decoder_of_huge if _HUGE in digits else _decoder
+        return decoder.decode(text.decode()), False
     except RecursionError:
         raise BadJson("the body is nested too deep. Nothing was written.") from None
     except ValueError as error:
-        reason = str(error)
-        if isinstance(error, json.JSONDecodeError):
-            reason = f"line {error.lineno} column {error.colno}: {error.msg}"
-        raise BadJson(f"the body is no JSON: {reason}. Nothing was written.") from None
-    json_text.encode(value)
-    return value
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValueError) -> ConvstoreError:
+    """Tell where a text is no JSON, or holds a lone surrogate."""
+    reason = str(error)
+    if isinstance(error, json.JSONDecodeError):
+        reason = f"line {error.lineno} column {error.colno}: {error.msg}"
+    if "surrogate" in reason:
+        return NotSerializable(f"a text holds a lone surrogate: {reason}. Nothing was written.")
+    return BadJson(f"the body is no JSON: {reason}. Nothing was written.")
+
+
+def _colons(text: bytes) -> int:
+    """Count the colons of a JSON text, those in its names and texts too, where they may be escaped."""
+    colons = text.count(b":")
+    if b"\\u003" in text:
+        escapes = text.replace(rb"\\", b"")
+        colons += escapes.count(rb"\u003a") + escapes.count(rb"\u003A")
+    return colons
 
 
 def body_text(req: flask.Request, mimetype: str) -> bytes:
@@ -104,19 +154,33 @@ def _integer(text: str) -> int:
     return int(text[: _LONGEST_INTEGER + 1])
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object. Two values of one name are refused, since one would be lost."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has a name twice")
-    return found
-
-
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_object)
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+_decoder_of_huge = json.JSONDecoder(parse_constant=_refuse, parse_int=_integer)
+
+
+def _refuse_unknown(value: Any, schema: Schema, place: str) -> None:
+    """Refuse an object with very many names that *schema* does not know. The schema itself tells of a few."""
+    if not isinstance(value, dict):
+        return
+    unknown = len(value) - len(schema.load_fields.keys() & value.keys())
+    if unknown > MOST_TOLD:
+        raise InvalidRequest({place or "body": [f"{unknown:,} names of this object are unknown."]})
+    for name, field in schema.load_fields.items():
+        if isinstance(field, fields.Nested):
+            _refuse_unknown(value.get(name), field.schema, _place_of(name, place))
+
+
+def _few(errors: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Keep the first of many errors, and tell how many there are."""
+    if len(errors) <= MOST_TOLD:
+        return errors
+    told = dict(list(errors.items())[:MOST_TOLD])
+    told.setdefault("body", []).append(f"There are {len(errors) - MOST_TOLD:,} errors more.")
+    return told
 
 
 def _flatten(messages: Any, place: str, errors: dict[str, list[str]]) -> None:
@@ -130,4 +194,5 @@ def _flatten(messages: Any, place: str, errors: dict[str, list[str]]) -> None:
 def _place_of(key: object, place: str) -> str:
     if key in ("_schema", "key", "value"):  # words of marshmallow, no part of the body
         return place
-    return f"{place}.{key}" if place else str(key)
+    name = shortened(str(key))
+    return f"{place}.{name}" if place else name

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from werkzeug.routing import BaseConverter
 
+from ..domain.validation import END_OF_ROUTE
 from ..errors import (
     ConflictError,
     ConvstoreError,
@@ -35,6 +36,7 @@ from ..errors import (
     TurnLost,
     Unstorable,
 )
+from .etags import BadEtag
 from .problems import PRECONDITION_FAILED, PROBLEMS, BadJson, Problem, UnsupportedMediaType
 
 JSON_LINES = "application/x-ndjson"
@@ -45,8 +47,8 @@ IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
 
 _SESSION = "/<convstore_id:session_id>"
-_MESSAGES = "/<session_id>/messages"
-_MESSAGE = "/<session_id>/messages/<seq>"
+_MESSAGES = "/<convstore_ids:session_id>/messages"
+_MESSAGE = "/<convstore_ids:session_id>/messages/<seq>"
 
 _TURN = (TurnInProgress, TurnLost, SessionMoved, ConflictError, TooManyTurns)
 """Errors of a route that takes the turn of a session."""
@@ -84,7 +86,7 @@ class Route:
     def problems(self) -> list[Problem]:
         """List every problem that the route can answer with."""
         found = [PROBLEMS[kind] for kind in dict.fromkeys((*self.errors, *self._common_errors()))]
-        return [*found, PRECONDITION_FAILED] if IF_MATCH in self.headers else found
+        return [*found, PROBLEMS[BadEtag], PRECONDITION_FAILED] if IF_MATCH in self.headers else found
 
     def _common_errors(self) -> Iterator[type[ConvstoreError]]:
         if self.needs_owner:
@@ -98,7 +100,7 @@ class Route:
         if "session_id" in self.rule:
             yield SessionNotFound
             if self.method != "GET":
-                yield Forbidden
+                yield from (Forbidden, SessionMoved)  # both for guests of a shared session
         if not self.is_for_service:
             yield from (CorruptValue, StoreUnavailable, StoreMisconfigured)
 
@@ -128,8 +130,9 @@ ROUTES = (
         "openapi",
         "GET",
         "/openapi.json",
-        answers={200: "Document"},
+        answers={200: "Document", 304: None},
         errors=(NotInstalled,),
+        headers=(IF_NONE_MATCH,),
         is_for_service=True,
     ),
     Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
@@ -138,7 +141,7 @@ ROUTES = (
         "POST",
         "/import",
         answers={200: "Imported"},
-        errors=(SessionNotFound, TooManySessions),
+        errors=(SessionNotFound, TooManySessions, TooManyTurns),
         body="Exported",
         takes_lines=True,
         needs_owner=True,
@@ -183,7 +186,7 @@ ROUTES = (
     Route(
         "compact_session",
         "POST",
-        "/<session_id>/compact",
+        "/<convstore_ids:session_id>/compact",
         answers={201: "Session"},
         errors=(TooManySessions, *_TURN),
         body="Compact",
@@ -191,9 +194,9 @@ ROUTES = (
     Route(
         "fork_session",
         "POST",
-        "/<session_id>/fork",
+        "/<convstore_ids:session_id>/fork",
         answers={201: "Session"},
-        errors=(TooManySessions,),
+        errors=(TooManySessions, TooManyTurns),
         body="Fork",
     ),
 )
@@ -206,7 +209,18 @@ _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", r
 
 
 class SessionIds(BaseConverter):
-    """Session ids in paths, without the words of other routes, which do not have the methods of a session."""
+    """Session ids in paths. An id may hold slashes, as in ``telegram/123``. Routes of the host's own come first."""
 
-    regex = f"(?!(?:{'|'.join(map(re.escape, _BESIDE))})$)[^/]+"
-    part_isolating = True
+    regex = r"[\s\S]+?"
+    part_isolating = False
+    weight = 200
+
+
+class LastSessionIds(SessionIds):
+    """Session ids at the end of a path, without those of other routes, which do not have the methods of a session."""
+
+    regex = rf"(?!(?:{'|'.join(map(re.escape, _BESIDE))})\Z)(?![\s\S]*{END_OF_ROUTE}){SessionIds.regex}"
+
+
+CONVERTERS: dict[str, type[BaseConverter]] = {"convstore_id": LastSessionIds, "convstore_ids": SessionIds}
+"""Converters of the rules, by name."""

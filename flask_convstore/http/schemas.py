@@ -13,10 +13,13 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from ..config import Settings
+from ..domain.json_text import Decoded
 from ..domain.messages import Message
+from ..domain.types import COMPLETE
 from ..domain.validation import MAX_NAME, MAX_SEQ
-from ..sessions.content import MAX_FIELDS
+from ..sessions.content import MAX_FIELDS, check_count
 from .json_schema import CONTROL, Json, ref
+from .tool_parts import foreign_part
 
 
 class _Whole(fields.Integer):
@@ -41,11 +44,14 @@ def _limit() -> _Whole:
     return _Whole(load_default=50, validate=validate.Range(min=1, max=1000), metadata=metadata)
 
 
+CURSOR = "^[0-9]{1,16}(\\.([0-9a-f]{2})+)?$"
+"""Pattern of cursors as clients see them: a time, and the rest of the store's cursor as hexadecimal digits."""
+
+
 def _cursor() -> fields.String:
-    metadata = _said(
-        "`next` of the page before, or `cursor` of an export's line. The page begins behind it.", format="cursor"
-    )
-    return fields.String(load_default=None, validate=validate.Length(min=1, max=1000), metadata=metadata)
+    metadata = _said("`next` of the page before, or `cursor` of an export's line. The page begins behind it.")
+    checks = [validate.Length(min=1, max=1000), validate.Regexp(CURSOR)]
+    return fields.String(load_default=None, validate=checks, metadata=metadata)
 
 
 GET_QUERY = Schema.from_dict(
@@ -81,17 +87,20 @@ EXPORT_QUERY = Schema.from_dict({"cursor": _cursor()}, name="ExportQuery")()
 # ---- bodies
 
 
-def _check_content(content: object) -> None:
-    """Accept a text, or the parts of a multimodal message. A part is an object that names its type."""
-    if isinstance(content, str):
-        return
-    parts = content if isinstance(content, list) else []
-    if not parts or not all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
-        raise ValidationError("Not a text, nor a list of objects with a type.")
+def _content(settings: Settings) -> fields.Raw:
+    """Make the field of a message's content: a text, or parts. A part is an object that names its type."""
 
+    def check(content: object) -> None:
+        if isinstance(content, str):
+            return
+        parts = content if isinstance(content, list) else []
+        if not parts or set(map(type, parts)) != {dict} or {type(part.get("type")) for part in parts} != {str}:
+            raise ValidationError("Not a text, nor a list of objects with a type.")
+        role = foreign_part(parts, settings.client_roles)
+        if role:
+            raise ValidationError(f"Clients may not write calls or results of tools, which need the role {role!r}.")
 
-def _content() -> fields.Raw:
-    return fields.Raw(required=True, validate=_check_content, metadata={**ref("Content"), **_said("A text, or parts.")})
+    return fields.Raw(required=True, validate=check, metadata={**ref("Content"), **_said("A text, or parts.")})
 
 
 def _metadata(settings: Settings) -> fields.Dict:
@@ -110,7 +119,7 @@ def continue_body(settings: Settings) -> Schema:
             validate=validate.OneOf(settings.client_roles),
             metadata=_said("Speaker of the message."),
         ),
-        "content": _content(),
+        "content": _content(settings),
         "metadata": _metadata(settings),
     }
     return Schema.from_dict(message, name="Continue")()
@@ -119,7 +128,7 @@ def continue_body(settings: Settings) -> Schema:
 @lru_cache
 def edit_body(settings: Settings) -> Schema:
     """Make the form of a message's new content: ``{content, metadata?}``."""
-    return Schema.from_dict({"content": _content(), "metadata": _metadata(settings)}, name="Edit")()
+    return Schema.from_dict({"content": _content(settings), "metadata": _metadata(settings)}, name="Edit")()
 
 
 @lru_cache
@@ -207,12 +216,22 @@ def forms(settings: Settings) -> dict[str, Schema]:
 
 def message_of(body: dict[str, Any]) -> Message:
     """Make the message of a body that a client sent."""
-    return Message({"role": body["role"], "content": body["content"]}, body["metadata"])
+    metadata = None if body["metadata"] is None else Decoded(body["metadata"])
+    return Message(Decoded(role=body["role"], content=body["content"]), metadata)
 
 
 def first_role(settings: Settings) -> str:
     """Choose the role of a client's message that names none."""
     return "user" if "user" in settings.client_roles else settings.client_roles[0]
+
+
+def lifetime_fields(settings: Settings) -> tuple[str, ...]:
+    """List the data fields that change a session's lifetime, if clients may not do that.
+
+    Clients may with ``CONVSTORE_CLIENT_TTL``, or where ``CONVSTORE_CLIENT_DATA`` names the field.
+    """
+    is_named = isinstance(settings.client_data, tuple) and COMPLETE in settings.client_data
+    return () if settings.client_ttl or is_named else (COMPLETE,)
 
 
 def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
@@ -236,27 +255,31 @@ class _Data(fields.Dict):
     """
 
     def __init__(self, settings: Settings, history_key: str | None = None, **options: Any) -> None:
-        self._history_key = history_key
         self._allowed = settings.client_data
+        self._refused = {*([history_key] if history_key else []), *lifetime_fields(settings)}
         super().__init__(**options, metadata=self._shape())
 
     def _deserialize(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         data: dict[str, Any] = super()._deserialize(*arguments, **options)  # type: ignore[no-untyped-call]
+        check_count(len(data))
         refused = {name: ["Clients may not set this field."] for name in data if not self._is_allowed(name)}
         if refused:
             raise ValidationError(refused)
-        return data
+        return Decoded(data)
 
     def _is_allowed(self, name: str) -> bool:
-        if name == self._history_key:
+        if name in self._refused:
             return False
         return self._allowed if isinstance(self._allowed, bool) else name in self._allowed
 
     def _shape(self) -> Json:
         shape = _said("The app's own fields.", type="object", additionalProperties=ref("Value"))
         if self._allowed is True:
-            but_history = {"propertyNames": {"not": {"const": self._history_key}}} if self._history_key else {}
-            return {**shape, **but_history, "maxProperties": MAX_FIELDS}
+            return {
+                **shape,
+                **({"propertyNames": {"not": {"enum": sorted(self._refused)}}} if self._refused else {}),
+                "maxProperties": MAX_FIELDS,
+            }
         names = self._allowed or ()
         properties = {name: ref("Value") for name in names if self._is_allowed(name)}
         return {**shape, "properties": properties, "additionalProperties": False}

@@ -17,7 +17,11 @@ def health(door: Door, access: Access) -> Response:
 
 def openapi(door: Door, access: Access) -> Response:
     """Show the routes as an OpenAPI document."""
-    from .openapi.document import document  # seldom asked for
+    from .openapi.document import document_text  # seldom asked for
 
     served = door.served((request.endpoint or "").rpartition(".")[0])
-    return answer(document(served, request.root_path or "/"), 200)
+    text, etag = document_text(served, request.root_path or "/")
+    response = Response(text, 200, {"Cache-Control": "no-cache"}, content_type="application/json")
+    response.set_etag(etag)
+    response.make_conditional(request)
+    return response

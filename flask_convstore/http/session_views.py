@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from functools import partial
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from ..domain import json_text
 from ..domain.clock import as_datetime
@@ -21,9 +22,9 @@ from ..sessions.session import AnySession, data_of
 from . import schemas
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
-from .reading import body_of, expected_state, idempotency_key, query_of
+from .reading import body_of, expected_state, idempotency_key, is_known, matches, query_of
 from .response import answer, etag, marked, tagged
-from .shown import created, located, session_shown
+from .shown import created, is_apps, located, session_shown
 
 
 def start_session(door: Door, access: Access) -> Response:
@@ -35,8 +36,13 @@ def start_session(door: Door, access: Access) -> Response:
     if body["alias"] is not None:
         return _start_by_alias(door, access, body, message, key)
     session, receipt, last_seq = _start(door, access, body, message, key)
+    title = (title_of(message.body) if message and access.limits.has_titles else "") or None
+    # A large message is not kept in two forms: it is shown as it was stored.
+    del body["message"], message
+    if isinstance(session, dict):
+        session.pop(access.limits.history_key, None)
     shown = _as_started(session_shown(session, settings), receipt, last_seq)
-    shown["title"] = (title_of(message.body) if message else "") or None
+    shown["title"] = title
     if key:  # a repeat shows the data of the request, whatever has changed since
         shown["data"] = body["data"]
     return located(answer(shown, 201, receipt), session.session_id)
@@ -56,7 +62,7 @@ def _start(
     replier = door.replier() if message else None
     # Without a handler the message is part of the new session.
     history = [message] if message and not replier else []
-    content = {**body["data"], access.limits.history_key: history}
+    content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
     digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
     session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
@@ -99,7 +105,7 @@ def _start_by_alias(
     """Find the session that an outside id leads to, or start a new one. With a message, continue the session."""
     if not isinstance(access.owner, str):
         raise OwnerRequired
-    content = {**body["data"], access.limits.history_key: []}
+    content = json_text.Decoded(body["data"], **{access.limits.history_key: []})
     alias, ttl = body["alias"], body.get("ttl")
     found = aliases.resolve(access, alias)
     if message or found is None:
@@ -118,9 +124,9 @@ def get_session(door: Door, access: Access, session_id: str) -> Response:
     """Show the session. 304 if the client has this state of the session."""
     query = query_of(schemas.GET_QUERY)
     session = sessions.existing(access, session_id, last=query["last"])
-    if request.headers.get("If-Match") and not request.if_match.contains(etag(session)):
+    if not matches(session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
-    if request.if_none_match.contains_weak(etag(session)):
+    if is_known(etag(session)):
         return tagged(Response(status=304), session)
     return answer(session_shown(session, access.settings), 200, session)
 
@@ -129,7 +135,7 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
     """Set data fields (null removes one), the title, the lifetime."""
     body = body_of(access.settings, schemas.update_body)
     given = body.get("data", {})
-    data = {name: value for name, value in given.items() if value is not None}
+    data = json_text.Decoded((name, value) for name, value in given.items() if value is not None)
     receipt = updates.update(
         access,
         session_id,
@@ -160,11 +166,13 @@ def compact_session(door: Door, access: Access, session_id: str) -> Response:
     body = body_of(settings, schemas.compact_body)
     # Clients do not write in the name of the system, unless they may.
     role = "system" if "system" in settings.client_roles else schemas.first_role(settings)
-    session = branching.compact(access, session_id, {"role": role, "content": body["summary"]}, keep=body["keep"])
+    summary = {"role": role, "content": body["summary"]}
+    session = branching.compact(access, session_id, summary, keep=body["keep"], kept_head=partial(is_apps, settings))
     return created(session, settings)
 
 
 def fork_session(door: Door, access: Access, session_id: str) -> Response:
     """Make a second session from the messages up to one of them."""
     body = body_of(access.settings, schemas.FORK_BODY)
-    return created(branching.fork(access, session_id, body["seq"]), access.settings)
+    settings = access.settings
+    return created(branching.fork(access, session_id, body["seq"], kept_head=partial(is_apps, settings)), settings)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from flask import Response, url_for
+from flask import Response, request, url_for
+from flask.globals import request_ctx
 
 from ..config import Settings
 from ..domain.messages import Message
@@ -29,6 +31,20 @@ def session_shown(session: AnySession, settings: Settings) -> SessionJson:
     return session_json(session, history, data_of(session, settings.history_key[0]))
 
 
+_PROMPTS = ("system", "developer")
+
+
+def is_apps(settings: Settings, body: object) -> bool:
+    """Tell whether a message is the app's word to the model, such as a system prompt. Clients cannot take it away.
+
+    Clients may not write its role, and may not see it, unless it is a prompt that the app shows.
+    """
+    role = body.get("role") if isinstance(body, dict) else None
+    if role is None or role in settings.client_roles:
+        return False
+    return role in _PROMPTS or role not in settings.visible_roles
+
+
 def created(session: AnySession, settings: Settings, status: int = 201) -> Response:
     """Answer with a session and its location."""
     return located(answer(session_shown(session, settings), status, session), session.session_id)
@@ -36,5 +52,21 @@ def created(session: AnySession, settings: Settings, status: int = 201) -> Respo
 
 def located(response: Response, session_id: str) -> Response:
     """Add the location of a session to a response."""
-    response.headers["Location"] = url_for(".get_session", session_id=session_id)
+    values = {**_values_of_prefix(), "session_id": session_id}
+    response.headers["Location"] = url_for(".get_session", **values)
     return response
+
+
+_OURS = {"session_id", "seq"}
+
+
+def _values_of_prefix() -> dict[str, Any]:
+    """Find the values of the blueprint's prefix, such as ``tenant`` in ``/<tenant>/sessions``.
+
+    The app may have taken them out of the view's arguments by a ``url_value_preprocessor``, so the path is matched again.
+    """
+    rule, adapter = request.url_rule, request_ctx.url_adapter
+    if rule is None or adapter is None or rule.arguments <= _OURS:
+        return {}
+    _, values = adapter.match()
+    return {name: value for name, value in values.items() if name not in _OURS}

@@ -15,9 +15,10 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Mu
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from ..domain.keys import id_of, is_key, key_of
-from ..errors import InvalidInput, NotSerializable
+from ..errors import CorruptValue, InvalidInput, NotSerializable
 from ..operations.access import Access
-from ..operations.sessions import summaries
+from ..operations.salvage import salvage
+from ..operations.sessions import ids, summaries
 from ..sessions.session import plain
 from .converters import Converter
 from .place import NO_VALUE, Place
@@ -232,7 +233,8 @@ class SessionMapping(MutableMapping[Any, _V]):
         """
         if confirm is not True:
             raise TypeError("clear() deletes every stored session of the caller: call clear(confirm=True)")
-        for session_id in list(self._ids()):
+        stored = filter(is_key, ids(self._access()))
+        for session_id in dict.fromkeys([*stored, *self._added(self._unit(), set())]):
             place = self._place_of(session_id)
             with self._writing(place) as unit:
                 unit.remove(place)
@@ -333,11 +335,20 @@ class SessionMapping(MutableMapping[Any, _V]):
         except InvalidInput:
             raise KeyError(key) from None
         with self._writing(place) as unit:
-            value = unit.take(place)
+            value = self._taken(unit, place)
             if value is NO_VALUE:
                 raise KeyError(key)
         # A value that is deleted already is returned as a plain one, which may be assigned again.
         return plain(value) if unit.reads_anew else value
+
+    def _taken(self, unit: Unit, place: Place) -> Any:
+        """Take a value out of the unit. Of a damaged one, which is removed too, take what is left."""
+        try:
+            return unit.take(place)
+        except CorruptValue:
+            left = salvage(place.access, place.session_id)
+            unit.remove(place)
+            return left
 
     def _check(self, value: Any) -> None:
         """Refuse at once a value that can never be written. The traceback shows the line that is wrong."""

@@ -77,6 +77,7 @@ class TrackedValue:
         self._pending: _Pending | None = None
         self._is_behind = False  # others wrote between the baseline and our last write
         self._dropped: Texts | None = None  # the texts of the value when it was dropped
+        self._is_refused = False  # the changes were made in what was replaced or deleted meanwhile
 
     # ---- changes of the app
 
@@ -229,11 +230,19 @@ class TrackedValue:
             return None
         elif self.value is NO_VALUE or before is None:
             self._take(snapshot)
+        elif _is_replaced(before, snapshot) and self.is_changed():
+            self._keep_until_refused(snapshot)
         elif place.converter:
             return self._replaced(snapshot)
         else:
             self._take_over(snapshot, before, None, None)
         return None
+
+    def _keep_until_refused(self, snapshot: Snapshot) -> None:
+        """Keep changes of a conversation that was replaced by *snapshot*, until they are refused when they are written."""
+        if self._is_refused:
+            self._take(snapshot)
+            self._is_refused = False
 
     def _is_up_to(self, snapshot: Snapshot, before: Baseline | None) -> bool:
         """Tell whether nobody has written since the baseline was known."""
@@ -303,6 +312,7 @@ class TrackedValue:
         self.value, self._base, self._given, self._is_behind = NO_VALUE, None, None, False
         if snapshot is None:
             return
+        place.access.note_seen(snapshot)
         self._base = base_read(snapshot, place.origin)
         content = content_of(snapshot, place.first_key)
         if place.converter is None:
@@ -343,6 +353,7 @@ class TrackedValue:
     def _save(self, command: Put | Merge) -> None:
         """Write *command*, merged anew each time that others were faster."""
         given = self._texts(self.value) if self.place.converter else None
+        self._is_refused = True
         # A history that began the same must not begin twice.
         attempt: Put | Merge = command
         if isinstance(command, Merge) and command.creates and self._began.bodies:
@@ -357,6 +368,7 @@ class TrackedValue:
                 attempt = self._merged_anew(command, attempt, error)
             else:
                 self._landed(command, attempt, receipt, given)
+                self._is_refused = False
                 return
 
     def _merged_anew(self, command: Put | Merge, attempt: Put | Merge, conflict: ConflictError) -> Merge:
@@ -427,7 +439,11 @@ class TrackedValue:
         created_at_ms, version = seen.state
         expected = f"{created_at_ms}-{version}" if place.access.settings.conflict == "raise" else ""
         return Delete(
-            session_id=place.session_id, owner=place.access.owner, expected=expected, created_at_ms=created_at_ms
+            session_id=place.session_id,
+            owner=place.access.owner,
+            expected=expected,
+            created_at_ms=created_at_ms,
+            loaded_version=version,
         )
 
     def _content(self, value: Any, stored: Snapshot | None) -> Any:
@@ -470,6 +486,12 @@ def _our_part(stored: Baseline, given: Texts, attempt: Put | Merge, first_seq: i
     oldest_seq = stored.snapshot.first_seq
     seqs = [*range(oldest_seq, oldest_seq + len(bodies) - count), *range(first_seq, first_seq + count)]
     return replace(stored.but(fields=fields, elements=[join_element(0, body) for body in bodies]), seqs=seqs)
+
+
+def _is_replaced(before: Baseline, snapshot: Snapshot) -> bool:
+    """Tell whether a later conversation than the one that was loaded is stored."""
+    created_at_ms, version = before.state
+    return snapshot.created_at_ms != created_at_ms or version < snapshot.history_replaced
 
 
 def _are_alike(value: Any, content: Any) -> bool:

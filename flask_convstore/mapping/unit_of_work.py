@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..domain.commands import Delete, Merge, Put, Write
-from ..domain.results import Receipt
+from ..domain.results import Receipt, Snapshot
 from ..domain.types import Owner
-from ..errors import ChangesDropped, ConvstoreError, InvalidInput, StoreUnavailable
+from ..errors import ChangesDropped, ConvstoreError, CorruptValue, InvalidInput, StoreUnavailable
+from ..operations.access import NOT_SEEN, State
+from ..operations.salvage import damage_log
 from ..stores.store import Store
 from .place import NO_VALUE, Identity, Place
 from .tracked_value import TrackedValue
@@ -57,6 +59,7 @@ class Unit:
         self._former: list[TrackedValue] = []
         self._most_values = _MOST_UNHELD
         self._listings: dict[Kind, _Listing] = {}
+        self._seen: dict[tuple[Store, str], State] = {}
         self._lock = threading.RLock()
         self._is_writing = False
         self._reason = ""
@@ -108,7 +111,7 @@ class Unit:
         """Find the values of several places of one mapping. Those that are not here yet are loaded together.
 
         Yields:
-            Each place with its value, ``NO_VALUE`` if there is none.
+            Each place with its value, ``NO_VALUE`` if there is none. Damaged ones are left out, and logged.
 
         Raises:
             ConvstoreError: A value could not be loaded. The values before it are given first.
@@ -121,15 +124,23 @@ class Unit:
             if place.session_id not in loaded:
                 yield place, self.value(place, is_interaction=is_interaction)
                 continue
-            with self._lock:
-                found = self._values.get(place.identity)
-                if found is None:
-                    found = TrackedValue(place)
-                    found.take(loaded[place.session_id], is_interaction=is_interaction)
-                    self._make_room()
-                    self._values[place.identity] = found
-                value = found.value
+            try:
+                value = self._taken(place, loaded[place.session_id], is_interaction)
+            except CorruptValue as error:
+                damage_log.tell(error)
+                continue
             yield place, value
+
+    def _taken(self, place: Place, loaded: Snapshot | ConvstoreError | None, is_interaction: bool) -> Any:
+        """Take the value of a place from what was *loaded* with others, unless the value is here by now."""
+        with self._lock:
+            found = self._values.get(place.identity)
+            if found is None:
+                found = TrackedValue(place)
+                found.take(loaded, is_interaction=is_interaction)
+                self._make_room()
+                self._values[place.identity] = found
+            return found.value
 
     def value(self, place: Place, *, is_interaction: bool = True) -> Any:
         """Find the value of a place, or load it. ``NO_VALUE`` if there is none."""
@@ -314,6 +325,9 @@ class Unit:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Take over *command*, which came through another door. An error is logged, since merging at the end copes too."""
+        place = store, command.session_id
+        if place in self._seen and isinstance(command, (Put, Merge)) and not receipt.repeated:
+            self._seen[place] = receipt.created_at_ms, receipt.version
         with self._lock:  # another thread may be writing
             if self._is_writing:
                 return
@@ -323,6 +337,17 @@ class Unit:
                         value.refresh(command, receipt)
                     except Exception as error:  # the write is done: nothing may make it look undone
                         _log.warning("a loaded session was not brought up to date: %s", reason_of(error))
+
+    # ---- states
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read. A unit that reads anew may be long, and does not know."""
+        if not self.reads_anew:
+            self._seen[store, snapshot.session_id] = snapshot.created_at_ms, snapshot.version
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Find the state of a session that the app has read last, or made since."""
+        return self._seen.get((store, session_id), NOT_SEEN)
 
     # ---- values that outlive the unit
 

@@ -14,13 +14,21 @@ from typing import Protocol
 
 from ..config import Settings
 from ..domain.commands import BeginTurn, Command, Write
-from ..domain.results import Begun, Receipt, Snapshot
-from ..domain.types import Owner, Scope
+from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.types import ANY, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
-from ..errors import ConvstoreError, StoreUnavailable, TooManyTurns
-from ..sessions.content import ContentLimits
+from ..errors import ConvstoreError, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
+from ..sessions.content import TITLED_ROLE, ContentLimits
 from ..sessions.type_changes import TypeChanges
 from ..stores.store import Store
+
+State = tuple[int, int] | tuple[None, None]
+"""Time of creation in milliseconds since 1970, and version, of a session that was read."""
+
+NOT_SEEN: State = (None, None)
+
+_NEWCOMERS = 10
+"""Number of callers without a cookie who may share an address, such as that of an office."""
 
 
 class UnitOfWork(Protocol):
@@ -28,6 +36,14 @@ class UnitOfWork(Protocol):
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Bring loaded values up to date with a write that an operation has made."""
+        ...
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read."""
+        ...
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Find the state of a session that the app has read last, or made since."""
         ...
 
     def flush(self) -> None:
@@ -40,6 +56,13 @@ class NothingLoaded:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Do nothing, since nothing is loaded."""
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Do nothing: whoever has no unit of work may have read it long ago."""
+
+    def seen(self, store: Store, session_id: str) -> State:
+        """Know of no state."""
+        return NOT_SEEN
 
     def flush(self) -> None:
         """Do nothing, since nothing is loaded."""
@@ -77,6 +100,7 @@ class Backend:
             settings.max_data_bytes,
             settings.max_metadata_depth,
             tuple(other_keys),
+            has_titles=TITLED_ROLE in settings.visible_roles,
             is_tagged=is_tagged,
             changes=TypeChanges(self.name, is_tagged=is_tagged),
         )
@@ -104,16 +128,18 @@ class Access:
     Attributes:
         backend: The settings and the store of the namespace.
         owner: The name of the caller, None for nobody, ``ANY`` for the server.
+        newcomers: Name for all callers from one place who have just become owners. None: this one is known.
         settings, store, limits: As the backend has them.
     """
 
-    __slots__ = ("backend", "limits", "owner", "settings", "store")
+    __slots__ = ("backend", "limits", "newcomers", "owner", "settings", "store")
 
-    def __init__(self, backend: Backend, owner: Owner) -> None:
+    def __init__(self, backend: Backend, owner: Owner, newcomers: str | None = None) -> None:
         if owner is not None and not isinstance(owner, Scope):
             check_name(owner, "owner")
         self.backend = backend
         self.owner = owner
+        self.newcomers = newcomers
         self.settings = backend.settings
         self.store = backend.store
         self.limits = backend.limits
@@ -124,9 +150,16 @@ class Access:
 
     def apply(self, command: Command) -> Receipt:
         """Apply one write. Raises as ``Store.apply``."""
-        receipt = self.store.apply(command)
+        receipt = self.send(command)
         self.tell(command, receipt)
         return receipt
+
+    def send(self, command: Command) -> Receipt:
+        """Apply one write, and leave loaded values as they are. Raises as ``Store.apply``."""
+        try:
+            return self.store.apply(command)
+        except SessionMoved as moved:
+            raise self._as_told(moved) from None
 
     def tell(self, command: Command, receipt: Receipt) -> None:
         """Bring loaded values up to date with an acknowledged write."""
@@ -135,26 +168,74 @@ class Access:
 
     def begin(self, command: BeginTurn) -> Begun:
         """Begin a turn. Raises as ``Store.begin``."""
-        begun = self.store.begin(command)
+        try:
+            begun = self.store.begin(command)
+        except SessionMoved as moved:
+            raise self._as_told(moved) from None
         self.backend.unit_of_work.refresh(self.store, command, begun.receipt)
         return begun
 
     def load(self, session_id: str, last: int | None = None, *, is_interaction: bool = True) -> Snapshot | None:
         """Read a session with its *last* messages, or all. None if this owner has no such session."""
-        return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+        try:
+            return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+        except SessionMoved as moved:
+            if not self._sees(moved.moved_to):
+                return None
+            return self.store.load(session_id, ANY, last, is_interaction=is_interaction)
+
+    def messages(self, session_id: str, before: int | None, limit: int) -> Messages | None:
+        """Read some messages of a session, as ``Store.messages`` does. None if this owner has no such session."""
+        try:
+            return self.store.messages(session_id, self.owner, before, limit)
+        except SessionMoved as moved:
+            if not self._sees(moved.moved_to):
+                return None
+            return self.store.messages(session_id, ANY, before, limit)
+
+    def salvage(self, session_id: str) -> Snapshot | None:
+        """Read what is left of a session, as ``Store.salvage`` does. None if this owner has no such session."""
+        try:
+            return self.store.salvage(session_id, self.owner)
+        except SessionMoved as moved:
+            return self.store.salvage(session_id, ANY) if self._sees(moved.moved_to) else None
+
+    def _sees(self, session_id: str) -> bool:
+        return self.load(session_id, 0, is_interaction=False) is not None
+
+    def _as_told(self, moved: SessionMoved) -> ConvstoreError:
+        """Choose the error for a caller. With whom the conversation is shared no longer, finds no session."""
+        archived = self.store.load(moved.session_id, ANY, 0, is_interaction=False)
+        is_guest = archived is not None and self.owner not in (ANY, archived.owner)
+        return SessionNotFound(moved.session_id) if is_guest and not self._sees(moved.moved_to) else moved
 
     def load_many(
         self, session_ids: Sequence[str], *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         """Read several sessions. A session that cannot be read is an error in the list."""
-        return self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+        found = self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+        for index, session in enumerate(found):
+            if isinstance(session, SessionMoved):
+                found[index] = self.load(session.session_id, is_interaction=is_interaction)
+        return found
+
+    def note_seen(self, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read."""
+        self.backend.unit_of_work.note_seen(self.store, snapshot)
+
+    def seen(self, session_id: str) -> State:
+        """Find the state of a session that the running request has read last, or made since."""
+        return self.backend.unit_of_work.seen(self.store, session_id)
 
     def flush(self) -> None:
         """Write the changes of the unit of work."""
         self.backend.unit_of_work.flush()
 
     def count_turn(self) -> None:
-        """Count a turn that begins. Turns are not counted while the store is away.
+        """Count a turn that begins, or whatever makes a session. Turns are not counted while the store is away.
+
+        An anonymous caller without a cookie has a new owner each time. Those from one address are counted together, up to
+        ten times as many.
 
         Raises:
             TooManyTurns: The owner has begun as many turns in this minute as the settings allow. Nothing was written.
@@ -162,8 +243,9 @@ class Access:
         most = self.settings.max_turns_per_minute
         if not most or not isinstance(self.owner, str):
             return
+        name, most = (self.newcomers, _NEWCOMERS * most) if self.newcomers else (self.owner, most)
         with contextlib.suppress(StoreUnavailable):
-            wait_ms = self.store.spend(self.owner, most)
+            wait_ms = self.store.spend(name, most)
             if wait_ms:
                 raise TooManyTurns(wait_ms)
 

@@ -12,14 +12,11 @@ from ..domain.commands import LinkAlias, NoteAlias
 from ..domain.ids import new_id
 from ..domain.types import ANY, TOMBSTONE_MS, Alias, Scope
 from ..domain.validation import check_name, check_session_id
-from ..errors import SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
+from ..errors import CorruptValue, SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
 from ..sessions.content import Content
 from ..sessions.session import AnySession, base_of
 from . import sessions
 from .access import Access
-
-_SHORTEST_LIFE_MS = 30 * 24 * 3600 * 1000
-"""Shortest lifetime of an alias since it was last followed. An alias also outlives its session by a day."""
 
 _ATTEMPTS = 50
 """Most attempts to follow an alias that others lead elsewhere meanwhile. So many do not happen by chance."""
@@ -134,9 +131,13 @@ def aliases(access: Access, session_id: str) -> list[str]:
 def clear(access: Access, alias: str) -> bool:
     """Delete the session that *alias* leads to, and the alias. False if there was no session."""
     name, life_ms = _named(access, alias), _life_ms(access)
-    session = resolve(access, alias, last=0)
-    was_there = session is not None and sessions.delete(access, session.session_id) is not None
-    led_to = session.session_id if session is not None else access.store.follow(name, life_ms)
+    try:
+        session = resolve(access, alias, last=0)
+        session_id = session.session_id if session is not None else None
+    except CorruptValue:  # a damaged session is deleted too
+        session_id = access.store.follow(name, life_ms)
+    was_there = session_id is not None and sessions.delete(access, session_id) is not None
+    led_to = session_id or access.store.follow(name, life_ms)
     if led_to is not None:
         with behind_a_write() if was_there else contextlib.nullcontext():
             access.store.link(_led(name, led_to, None, life_ms))
@@ -160,10 +161,9 @@ def _named(access: Access, alias: str) -> Alias:
 
 
 def _life_ms(access: Access) -> int:
-    """Compute the lifetime of an alias of a session with a lifetime by the settings."""
+    """Compute the lifetime of an alias of a session with a lifetime by the settings. It outlives the session by a day."""
     settings = access.settings
-    longest_ms = round(max(settings.ttl, settings.ttl_complete) * 1000)
-    return max(_SHORTEST_LIFE_MS, longest_ms + TOMBSTONE_MS)
+    return round(max(settings.ttl, settings.ttl_complete) * 1000) + TOMBSTONE_MS
 
 
 def _led(alias: Alias, expected: str | None, session_id: str | None, life_ms: int) -> LinkAlias:

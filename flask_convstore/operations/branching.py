@@ -25,6 +25,9 @@ _V = TypeVar("_V")
 SummaryInput = str | Mapping[str, Any] | Callable[[list[Any]], Any]
 """A text (a system message), a message, or a function that makes one of them from the bodies that will be left out."""
 
+Kept = Callable[[Any], bool]
+"""A function from a message's body to whether the message stays."""
+
 _ATTEMPTS = 20
 """Most attempts to move a session while others write to it. The turn keeps out turns only."""
 
@@ -36,15 +39,23 @@ def compact(
     *,
     keep: int = 10,
     policy: Policy | None = None,
+    kept_head: Kept = lambda body: False,
 ) -> AnySession:
-    """Go on in a new session, which begins with a summary and the last *keep* messages."""
+    """Go on in a new session, which begins with a summary and the last *keep* messages.
+
+    Args:
+        kept_head: Tells by a body whether a message at the beginning stays there, before the summary.
+    """
     check_whole(keep, "keep")
+    access.count_turn()
     access.flush()
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
-        start = max(0, len(snapshot.elements) - keep)
+        head = _head(snapshot, kept_head)
+        start = max(head, len(snapshot.elements) - keep)
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
-        elements = content.added([message], access.limits).elements + tuple(snapshot.elements[start:])
+        added = content.added([message], access.limits).elements
+        elements = (*snapshot.elements[:head], *added, *snapshot.elements[start:])
         successor = _create(access, snapshot, elements, snapshot.usage)
         try:
             for name, role in snapshot.shared.items():
@@ -122,17 +133,21 @@ def _changed(before: Mapping[str, _V], now: Mapping[str, _V]) -> list[tuple[str,
     return [(name, now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
-def fork(access: Access, session_id: str, seq: int | None = None) -> AnySession:
-    """Make a new session with the same data, and the messages up to *seq*, or all."""
+def fork(
+    access: Access, session_id: str, seq: int | None = None, *, kept_head: Kept = lambda body: False
+) -> AnySession:
+    """Make a new session with the same data, and the messages up to *seq*, or all. *kept_head* as in ``compact``."""
     if seq is not None:
         check_whole(seq, "seq")
     check_session_id(session_id)
+    access.count_turn()
     access.flush()
     snapshot = access.load(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
     first_seq = snapshot.next_seq - len(snapshot.elements)
-    kept = snapshot.elements if seq is None else snapshot.elements[: max(0, seq - first_seq + 1)]
+    count = len(snapshot.elements) if seq is None else max(_head(snapshot, kept_head), seq - first_seq + 1)
+    kept = snapshot.elements[:count]
     if access.owner is not ANY and access.owner != snapshot.owner:
         snapshot = replace(snapshot, owner=access.owner)  # a guest's fork is the guest's own
     fork_id = _create(access, snapshot, kept)
@@ -150,15 +165,26 @@ def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage
     return command.session_id
 
 
+def _head(snapshot: Snapshot, is_kept: Kept) -> int:
+    """Count the messages at the beginning that stay."""
+    count = 0
+    while count < len(snapshot.elements) and is_kept(_body(snapshot, count)):
+        count += 1
+    return count
+
+
 def _bodies(snapshot: Snapshot, count: int) -> list[Any]:
     """List the bodies of the oldest *count* messages.
 
     Raises:
         CorruptValue: A stored message is damaged.
     """
-    first_seq = snapshot.next_seq - len(snapshot.elements)
-    oldest = enumerate(snapshot.elements[:count], first_seq)
-    return [stored_message(element, seq, snapshot.history_key).body for seq, element in oldest]
+    return [_body(snapshot, index) for index in range(count)]
+
+
+def _body(snapshot: Snapshot, index: int) -> Any:
+    seq = snapshot.next_seq - len(snapshot.elements) + index
+    return stored_message(snapshot.elements[index], seq, snapshot.history_key).body
 
 
 def _message(summary: Any) -> Any:

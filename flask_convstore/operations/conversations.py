@@ -12,7 +12,7 @@ from ..domain.types import CALLER, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
 from ..sessions.session import ListSession, LoadedSession, Session
-from . import aliases, branching, chats, messages, owners, rotation, sessions, transfer, turns, updates
+from . import aliases, branching, chats, messages, owners, rotation, salvage, sessions, transfer, turns, updates
 from .access import Access
 from .branching import SummaryInput
 from .health import health_of
@@ -179,6 +179,14 @@ class Conversations(abc.ABC):
     def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
         """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
         return sessions.touch(self._access(owner), session_id, ttl=ttl)
+
+    def salvage(self, session_id: str, *, owner: Owner | Scope = CALLER) -> Any:
+        """Read what is left of a damaged session, as a plain dict or list. None if nothing is. That is no interaction.
+
+        The server may have evicted one of its keys, or somebody else may have written into them. ``get_session`` raises
+        ``CorruptValue`` then. To mend the session, save a plain dict under its id, or delete it.
+        """
+        return salvage.salvage(self._access(owner), session_id)
 
     def exists(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
         """Tell whether there is such a session. Asking is an interaction, and moves the lifetime."""
@@ -382,8 +390,8 @@ class Conversations(abc.ABC):
         """Load the session that an outside conversation id leads to, ``"telegram:123"`` for example. None if there is none.
 
         With *create* a new session is made if the alias leads nowhere, or to a session that was deleted or has expired. Any
-        number of callers at once get one and the same new session. An alias lives for 30 days at least, and a day longer
-        than its session. Two owners' aliases of the same name are two aliases.
+        number of callers at once get one and the same new session. An alias lives a day longer than its session
+        may. Two owners' aliases of the same name are two aliases.
 
         Args:
             data: The content of a new session, as in ``save_session``. None: no messages.

@@ -69,7 +69,7 @@ def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, 
     if snapshot.created_at_ms != base.snapshot.created_at_ms:
         raise SessionNotFound(command.session_id)
     attempt = _with_fields(command, settled_fields(command, snapshot, began))
-    if rewrite.elements is None:
+    if rewrite.elements is None or rewrite.resets:
         gone = replace(rewrite, history_version=snapshot.history_version)
         return replace(attempt, history=gone, overwrites=(*attempt.overwrites, _path(access, snapshot)))
     theirs, ours = bodies_of(snapshot.elements), bodies_of(rewrite.elements)

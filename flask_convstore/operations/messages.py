@@ -184,7 +184,7 @@ def _one(access: Access, change: _Change) -> Messages:
 
 
 def _read(access: Access, session_id: str, before: int | None, limit: int) -> Messages:
-    found = access.store.messages(session_id, access.owner, before, limit)
+    found = access.messages(session_id, before, limit)
     if found is None:
         raise SessionNotFound(session_id)
     return found

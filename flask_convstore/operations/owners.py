@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 from ..domain.commands import Delete
 from ..domain.messages import Usage
+from ..domain.types import Alias
 from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound
 from ..sessions.session import AnySession
 from . import aliases, sessions
 from .access import Access
+from .salvage import damage_log
 
 
 def required(access: Access) -> str:
@@ -28,7 +29,11 @@ def current(access: Access) -> AnySession | None:
     """Load the owner's session with the last interaction. None if there is none."""
     required(access)
     for summary in sessions.summaries(access, newest_first=True):
-        session = sessions.get(access, summary.session_id)
+        try:
+            session = sessions.get(access, summary.session_id)
+        except CorruptValue as error:
+            damage_log.tell(error)
+            continue
         if session is not None and not session.moved_to:
             return session
     return None
@@ -39,6 +44,15 @@ def usage(access: Access) -> Usage:
     required(access)
     costs = [summary.usage for summary in sessions.summaries(access)]
     return Usage(sum(cost.input for cost in costs), sum(cost.output for cost in costs))
+
+
+def _aliases_of(access: Access, session_id: str) -> tuple[Alias, ...]:
+    """List the aliases of a session, which may be damaged."""
+    try:
+        snapshot = access.load(session_id, 0, is_interaction=False)
+    except CorruptValue:
+        snapshot = access.salvage(session_id)
+    return snapshot.aliases if snapshot else ()
 
 
 def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
@@ -53,15 +67,13 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
     owner, deleted = required(access), 0
     deadline = None if seconds is None else time.monotonic() + seconds
     try:
-        for summary in sessions.summaries(access):
+        for session_id in sessions.ids(access):
             if deadline is not None and time.monotonic() > deadline:
                 return deleted, False
-            with contextlib.suppress(CorruptValue):  # a damaged session is deleted too
-                snapshot = access.load(summary.session_id, 0, is_interaction=False)
-                for alias in snapshot.aliases if snapshot else ():
-                    aliases.forget(access, alias, summary.session_id)
+            for alias in _aliases_of(access, session_id):
+                aliases.forget(access, alias, session_id)
             try:
-                access.apply(Delete(session_id=summary.session_id, owner=owner))
+                access.apply(Delete(session_id=session_id, owner=owner))
                 deleted += 1
             except SessionNotFound:
                 continue

@@ -91,7 +91,7 @@ def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
 def _send(access: Access, session: AnySession, save: Pending) -> Receipt:
     """Send *save*. If it may have landed without an answer, it stays pending."""
     try:
-        return access.store.apply(save.attempt)
+        return access.send(save.attempt)
     except StoreUnavailable as error:
         if error.written is not False:
             on_base(session, replace(base_of(session), pending=save))
@@ -112,7 +112,10 @@ def get(access: Access, session_id: str, *, last: int | None = None) -> AnySessi
         check_whole(last, "last")
         last = min(last, MAX_LOADED)
     snapshot = access.load(session_id, last)
-    return loaded(snapshot, access.limits.history_key, access.backend.origin) if snapshot else None
+    if snapshot is None:
+        return None
+    access.note_seen(snapshot)
+    return loaded(snapshot, access.limits.history_key, access.backend.origin)
 
 
 def existing(access: Access, session_id: str, *, last: int | None = None) -> AnySession:
@@ -230,6 +233,7 @@ def append(
     limits = access.limits
     elements, first_title, usage = content.added(messages, limits)
     fields = content.fields_to_set(data, limits) if data else ()
+    created_at_ms, loaded_version = access.seen(session_id)
     return access.apply(
         Append(
             session_id=session_id,
@@ -237,6 +241,8 @@ def append(
             elements=elements,
             fields=fields,
             expected="" if expected_version is None else str(expected_version),
+            created_at_ms=created_at_ms,
+            loaded_version=loaded_version,
             first_title=first_title,
             usage=usage,
             token=token_or_new(token),
@@ -265,6 +271,13 @@ def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary
     """Walk through all sessions of the owner, a page at a time. A session may come twice."""
     for found in pages(access.store, access.owner, newest_first=newest_first):
         yield from found.sessions
+
+
+def ids(access: Access) -> Iterator[str]:
+    """Walk through the ids of all sessions of the owner, also of damaged ones. An id may come twice."""
+    for found in pages(access.store, access.owner):
+        yield from (summary.session_id for summary in found.sessions)
+        yield from found.damaged
 
 
 _ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "model"})

@@ -7,10 +7,12 @@ when the process dies.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -23,10 +25,9 @@ from ..domain.commands import (
     MoveConversation,
     RenewTurn,
     digest_of,
-    new_token,
     token_or_new,
 )
-from ..domain.messages import Message, Usage, message_of
+from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
@@ -34,6 +35,7 @@ from ..errors import (
     InvalidInput,
     SessionNotFound,
     StoreError,
+    StoreUnavailable,
     TurnInProgress,
     TurnLost,
 )
@@ -81,6 +83,9 @@ class Turn:
         self._element = command.element
         self._seq = begun.receipt.first_seq or 0
         self._end: tuple[Message | None, Receipt] | None = None
+        self._ending = threading.Lock()
+        self._lost: CommitTurn | None = None
+        """The end whose answer never came. It may be stored."""
         self.session_id = command.session_id
         self.token = command.token
 
@@ -142,27 +147,59 @@ class Turn:
             reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
 
         Raises:
-            TurnLost: Another turn has taken over. Nothing was written.
+            TurnLost: Another turn has taken over, or the conversation was replaced. Nothing was written.
             ConflictError: A field that was changed in ``data`` was changed by others too. Nothing was written.
             NotSerializable, TooLarge: The reply or a field cannot be stored. Nothing was written.
             SessionNotFound: The session was deleted meanwhile. Nothing was written.
-            InvalidInput: The turn has a reply already. Nothing was written.
+            InvalidInput: The turn has a reply already, perhaps one whose answer was lost. Nothing was written.
         """
         message, _ = self.end(reply)
         return message
 
     def end(self, reply: Any) -> tuple[Message | None, Receipt]:
-        """Store a reply as ``reply`` does, and return the receipt too. None after a reply returns that reply again."""
-        if self._end and reply is None:
+        """Store a reply as ``reply`` does, and return the receipt too. None after a reply returns that reply again.
+
+        After a reply whose answer was lost, None stores that one, if it is not stored yet.
+        """
+        with self._ending:
+            if self._end and reply is None:
+                return self._end
+            if self._end:
+                raise _replied_already()
+            body = as_message(reply)
+            lost = self._lost
+            commit = lost if lost and body is None else self._commit_of(body)
+            try:
+                receipt = self._access.apply(commit)
+            except StoreUnavailable as error:
+                if error.written is None:
+                    self._lost = commit
+                raise
+            except TurnLost as error:
+                if lost and commit is not lost:
+                    raise _replied_already() from error  # that one has landed
+                raise
+            elements = commit.elements
+            self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
             return self._end
-        if self._end:
-            raise InvalidInput("the turn has a reply already: reply once in each turn. Nothing was written.", "reply")
-        body = as_message(reply)
+
+    def _commit_of(self, body: Any) -> CommitTurn:
+        """Make the command that ends the turn with the message *body*. None: the turn has no reply."""
         elements, _, usage = content.added([] if body is None else [body], self._limits)
         fields = self._changed_fields()
-        receipt = self._commit(self._end_token, elements, fields, "unanswered" if body is None else "", usage)
-        self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
-        return self._end
+        status: Literal["", "unanswered"] = "unanswered" if body is None else ""
+        values = tuple((name, text or b"") for name, _, text in fields)
+        return CommitTurn(
+            session_id=self.session_id,
+            owner=self._access.owner,
+            turn=self._attempt,
+            elements=elements,
+            fields=fields,
+            status=status,
+            usage=usage,
+            token=self._end_token,
+            digest=f"{self._attempt} {digest_of(status, elements, values)}",
+        )
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:
         if "data" not in self.__dict__:
@@ -198,28 +235,6 @@ class Turn:
     def _end_token(self) -> str:
         return f"{self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
 
-    def _commit(
-        self,
-        token: str,
-        elements: tuple[bytes, ...] = (),
-        fields: tuple[FieldChange, ...] = (),
-        status: Literal["", "unanswered", "failed"] = "",
-        usage: Usage | None = None,
-    ) -> Receipt:
-        return self._access.apply(
-            CommitTurn(
-                session_id=self.session_id,
-                owner=self._access.owner,
-                turn=self._attempt,
-                elements=elements,
-                fields=fields,
-                status=status,
-                usage=usage,
-                token=token,
-                digest=self._attempt,
-            )
-        )
-
     def __enter__(self) -> Turn:
         try:
             self._renewer = renewer(self._access.store)
@@ -253,13 +268,21 @@ class Turn:
             self._fail()
 
     def _fail(self) -> None:
-        """Mark the message as failed and give the turn back, unless another turn has taken over."""
-        try:
-            self._commit(new_token(), status="failed")
-        except (TurnLost, SessionNotFound):
-            pass  # another turn marks the message, or the session is gone
-        except StoreError as error:
-            _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
+        _end_as_failed(self._access, self.session_id, self._attempt)
+
+
+def _end_as_failed(access: Access, session_id: str, attempt: str) -> None:
+    """Mark the message of a turn as failed and give the turn back, unless another turn has taken over."""
+    try:
+        access.apply(CommitTurn(session_id=session_id, owner=access.owner, turn=attempt, status="failed"))
+    except (TurnLost, SessionNotFound):
+        pass  # another turn marks the message, or the session is gone
+    except StoreError as error:
+        _log.warning("a failed turn could not be marked, its lease will end by itself: %s", error)
+
+
+def _replied_already() -> InvalidInput:
+    return InvalidInput("the turn has a reply already: reply once in each turn. Nothing was written.", "reply")
 
 
 def begin(
@@ -298,10 +321,11 @@ def begin(
         token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    begun = _begin_when_free(access, command, chosen)
-    if begun.reply or begun.snapshot is None:
-        return None, begun
-    return Turn(access, command, begun, last), begun
+    with _given_back_if_interrupted(access, command):
+        begun = _begin_when_free(access, command, chosen)
+        if begun.reply or begun.snapshot is None:
+            return None, begun
+        return Turn(access, command, begun, last), begun
 
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
@@ -319,10 +343,23 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    begun = _begin_when_free(access, command, chosen)
-    if begun.snapshot is None:
-        raise SessionNotFound(session_id)
-    return Turn(access, command, begun, None), begun.snapshot
+    with _given_back_if_interrupted(access, command):
+        begun = _begin_when_free(access, command, chosen)
+        if begun.snapshot is None:
+            raise SessionNotFound(session_id)
+        return Turn(access, command, begun, None), begun.snapshot
+
+
+@contextlib.contextmanager
+def _given_back_if_interrupted(access: Access, command: BeginTurn) -> Iterator[None]:
+    """Give the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
+    try:
+        yield
+    except ConvstoreError:
+        raise
+    except BaseException:
+        _end_as_failed(access, command.session_id, command.attempt)
+        raise
 
 
 def _policy(access: Access, given: Policy | None) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..domain.forks import Forking, watch
 from ..errors import ConvstoreError, StoreUnavailable
 from ..stores.store import Store, StoreAround
 from .outage_watch import OutageWatch
@@ -21,7 +22,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 32.0
 
 
-class Circuit:
+class Circuit(Forking):
     """This process's knowledge of whether a server answers. Its lock is never held during a call.
 
     Args:
@@ -36,6 +37,12 @@ class Circuit:
         self._failures = 0
         self._pause = _FIRST_PAUSE
         self._next_try = 0.0
+        self._is_trying = False
+        watch(self)
+
+    def in_child(self) -> None:
+        # The call that tries is another thread's, of the parent.
+        self._lock = threading.Lock()
         self._is_trying = False
 
     @property

@@ -113,7 +113,12 @@ def _earlier_save(*, mode: str, fields: Any, history: Any, **given: Any) -> Put 
         return Merge(fields=fields, history=history, creates=mode == "upsert", **_known(Merge, given))
     values = tuple((name, text) for name, _, text in fields if text is not None)
     elements = (history and history.elements) or ()
-    return Put(mode=mode, fields=values, elements=elements, **_known(Put, given))  # type: ignore[arg-type]
+    return _earlier_put(mode=mode, fields=values, elements=elements, **given)
+
+
+def _earlier_put(*, earlier_token: str = "", token: str, **given: Any) -> Put:
+    """Read the command that got a new token where its first try may have landed. Its own one knows that."""
+    return Put(token=earlier_token or token, **_known(Put, given))
 
 
 def _known(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +152,7 @@ def _earlier_commit(*, moved_to: str = "", expected: str = "", **given: Any) -> 
 
 _EARLIER: dict[str, Callable[..., Any]] = {
     "Save": _earlier_save,
+    "Put": _earlier_put,
     "Append": _earlier_append,
     "Touch": _earlier_touch,
     "CommitTurn": _earlier_commit,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Merge, Put, Touch, new_token
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Touch
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
@@ -39,6 +39,7 @@ class FallbackStore(StoreAround):
         circuit: Tells whether the store is worth a try.
         namespace: Names whose commands these are in the journal, which several stores share.
         wake: Called when commands wait in the journal, so that they are replayed.
+        keys: Gives the keys that sign ids, as ``OtherHostsStore`` has them.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class FallbackStore(StoreAround):
         namespace: str,
         limits: Limits,
         wake: Callable[[], None],
+        keys: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         super().__init__(store)
         self._journal = journal
@@ -56,6 +58,7 @@ class FallbackStore(StoreAround):
         self._namespace = namespace
         self._limits = limits
         self._wake = wake
+        self._keys = keys
         self._views: dict[str, JournalView] = {}
         self._opened = 0
 
@@ -130,7 +133,7 @@ class FallbackStore(StoreAround):
         it is removed.
         """
         lost = command.session_id if error.written is None and not command.digest else None
-        away = replace(command, session_id=id_made_away(), instead_of=lost)
+        away = replace(command, session_id=id_made_away(self._keys()), instead_of=lost)
         try:
             with self._changing(away.session_id):
                 started = self._started_with(command)  # by another worker meanwhile
@@ -156,10 +159,9 @@ class FallbackStore(StoreAround):
             return self._started_instead(command, error)
 
     def _started_instead(self, command: Put, error: StoreUnavailable) -> Receipt:
-        """Start the session here. It takes the place of the try on the store, whether that has landed or lands later."""
+        """Start the session here. By its token the store knows it, whether the try has landed there or lands later."""
         try:
-            instead = replace(command, token=new_token(), earlier_token=command.token)
-            receipt: Receipt = self._journalled(instead, may_start=True)
+            receipt: Receipt = self._journalled(command, may_start=True)
         except StoreUnavailable as too:
             reason = f"{error.reason}. {too.reason[:1].upper()}{too.reason[1:]}"
             raise StoreUnavailable(reason, written=error.written, is_down=error.is_down) from error
@@ -239,6 +241,11 @@ class FallbackStore(StoreAround):
         if self._journal.may_hold():
             return load_each(self, session_ids, owner, is_interaction=is_interaction)
         return super().load_many(session_ids, owner, is_interaction=is_interaction)
+
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        if self._is_here(session_id):
+            return self.load(session_id, owner, is_interaction=False)
+        return self._store.salvage(session_id, owner)
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         if not self._is_here(session_id):
@@ -343,6 +350,8 @@ def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun) -> Command |
     receipt = answer.receipt if isinstance(answer, Begun) else answer
     if receipt.repeated and not is_turn_taken_anew:
         return Touch(session_id=command.session_id, owner=ANY)
+    if isinstance(command, (Merge, Append, Delete)):
+        return replace(command, loaded_version=None)  # it was not late
     return replace(command, last=0) if isinstance(command, BeginTurn) else command
 
 

@@ -87,7 +87,7 @@ class Status(NamedTuple):
         pending: Commands that wait.
         oldest_at_ms: Time of acceptance of the oldest of them.
         dropped: Commands that were not replayed, because their session had been deleted or had expired meanwhile.
-        aside: Commands that could not be replayed, and are kept for an operator to look at.
+        aside: Commands that could not be replayed, or not wholly, and are kept for an operator to look at.
         problem: Problem of the journal itself, or of another one of this store (None: there is none).
     """
 
@@ -304,6 +304,12 @@ class Journal:
                 values = (row.number, namespace, journalled.session_id, row.at_ms, row.text, problem)
                 connection.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
 
+    def keep_aside(self, namespace: str, session_id: str, row: Row, problem: str) -> None:
+        """Keep a copy of one command, of which a part could not be replayed."""
+        with self.writing() as connection:
+            values = (row.number, namespace, session_id, row.at_ms, row.text, problem)
+            connection.execute("INSERT OR REPLACE INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
+
     def status(self) -> Status:
         """Count the commands."""
         if not self.exists():
@@ -315,14 +321,33 @@ class Journal:
             return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._file.problem)
 
     def is_usable(self) -> bool:
-        """Tell whether the journal can be written to."""
+        """Tell whether the journal could be written to.
+
+        Nothing reaches the disk, since everybody may ask, and as often as they like.
+        """
         try:
-            with self.writing() as connection:
+            with contextlib.suppress(_Undone), self.writing() as connection:
                 connection.execute("INSERT OR REPLACE INTO about VALUES ('checked', zeroblob(10000))")
-                connection.execute("UPDATE about SET value = '' WHERE name = 'checked'")
+                raise _Undone
         except StoreUnavailable:
             return False
-        return True
+        return self._folder is None or _has_room(self._folder)
+
+
+class _Undone(Exception):
+    """The transaction was a trial."""
+
+
+_ROOM_BYTES = 2**16
+"""Free bytes of a disk on which a session can be started."""
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize >= _ROOM_BYTES and not disk.f_flag & os.ST_RDONLY
 
 
 def _forget(connection: sqlite3.Connection, where: tuple[str, str]) -> None:

@@ -93,4 +93,4 @@ class JournalView:
 
 
 def _unreadable(row: Row, error: Exception) -> CorruptValue:
-    return CorruptValue(f"the journal, command {row.number}", f"it cannot be done again ({error})")
+    return CorruptValue(f"the journal, command {row.number}", f"it cannot be done again ({error})", "Mend or remove it")

@@ -16,9 +16,22 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, NoteAlias, Put, RenewTurn, Touch
-from ..errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable, TurnInProgress, TurnLost
+from ..domain.commands import BeginTurn, Command, Delete, Extend, Merge, NoteAlias, Put, RenewTurn, Touch
+from ..domain.forks import Forking, watch
+from ..domain.results import Receipt, Snapshot
+from ..domain.types import ANY
+from ..errors import (
+    ConflictError,
+    ConvstoreError,
+    MessageNotFound,
+    SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
+    TurnInProgress,
+    TurnLost,
+)
 from ..stores.store import Store
+from .beside import fitted, with_own_drops
 from .circuit import Circuit
 from .command_json import command_of
 from .fallback import FallbackStore
@@ -26,20 +39,31 @@ from .journal import Journal, JournalledSession, Row
 
 _log = logging.getLogger("flask_convstore")
 
+_NEVER = -1
+"""A time of creation that no session has."""
+
 _PAGE = 100
 _PAUSE = 0.2
 """Seconds between two tries. While the circuit is open, most tries end before anything is sent."""
 
 
+def _tell_nobody(_: Exception) -> None:
+    pass
+
+
 class Part(NamedTuple):
-    """One namespace: the store that its commands are for, and the fallback around it that keeps them."""
+    """One namespace: the store that its commands are for, and the fallback around it that keeps them.
+
+    *tell* is called with the error of what could not be handed over.
+    """
 
     namespace: str
     store: Store
     fallback: FallbackStore
+    tell: Callable[[Exception], None] = _tell_nobody
 
 
-class Replayer:
+class Replayer(Forking):
     """Replays a journal in a thread of its own, which lives while commands wait.
 
     Args:
@@ -54,6 +78,11 @@ class Replayer:
         self._batch = batch
         self._lock = threading.Lock()
         self._runs_in = 0
+        self._begun_again: set[tuple[str, str, int]] = set()
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.Lock()
 
     def wake(self) -> None:
         """Start the thread, unless it runs."""
@@ -104,20 +133,21 @@ class Replayer:
             self._journal.warn(f"writes wait for mappings that this app has not made yet: {', '.join(sorted(unknown))}")
         for part in parts:
             part.fallback.end_expired()
-        next(iter(parts)).store.ping()
+        server_ms = next(iter(parts)).store.time_ms()
+        behind_ms = now_ms() - server_ms  # and some of the round trip: rather too early than too late
         with self._journal.replaying() as is_mine:
             if not is_mine:
                 self._circuit.try_now()  # the process that replays has got an answer
                 return
             for part in parts:
-                self._replay_all(part)
+                self._replay_all(part, behind_ms)
 
-    def _replay_all(self, part: Part) -> None:
+    def _replay_all(self, part: Part, behind_ms: int) -> None:
         after, failed = 0, None
         while entries := self._journal.sessions(part.namespace, after, _PAGE):
             for journalled in entries:
                 try:
-                    replay(part.store, self._journal, part.namespace, journalled, self._batch)
+                    Replay(part, self._journal, journalled, self._batch, behind_ms, self._begun_again).run()
                 except TurnInProgress:
                     continue  # another host's turn: it ends, or its lease does
                 except StoreUnavailable as error:
@@ -131,73 +161,166 @@ class Replayer:
             raise failed
 
 
-def replay(store: Store, journal: Journal, namespace: str, journalled: JournalledSession, batch: int) -> None:
-    """Hand over one session: all its commands, in order. The progress is noted, whatever happens.
+class ServerForgot(Exception):
+    """The store does not know a session any more whose beginning was replayed: it has lost its memory."""
 
-    Commands of a session that was deleted or has expired meanwhile are dropped and counted. A session with a command that
-    the store refuses for good is set aside.
+
+class Replay:
+    """The replay of one session: all its commands, in order. The progress is noted, whatever happens.
+
+    Commands of a session that was deleted or has expired meanwhile are dropped and counted. What others have written to the
+    session meanwhile stays: see ``beside``. A part that has no place then is set aside and told, and the rest goes on. A
+    session with a command that the store refuses for good is set aside. Where the store has forgotten the session, it is
+    replayed from its beginning.
 
     Args:
         batch: Most commands that are replayed before that is noted. After a crash they come again, and the store must know
             all their tokens. The beginning of a turn is noted at once, since it may not come again when the turn has ended.
-
-    Raises:
-        StoreUnavailable, StoreMisconfigured, TurnInProgress: The store does not take the next command for now.
+        behind_ms: Milliseconds by which the store's clock is behind this host's, or somewhat more.
+        begun_again: Sessions that this process has replayed from their beginning a second time.
     """
-    going: JournalledSession | None = journalled
-    while going:
-        reached, dropped = going, 0
+
+    def __init__(
+        self,
+        part: Part,
+        journal: Journal,
+        journalled: JournalledSession,
+        batch: int,
+        behind_ms: int,
+        begun_again: set[tuple[str, str, int]],
+    ) -> None:
+        self._store = part.store
+        self._namespace = part.namespace
+        self._tell = part.tell
+        self._journal = journal
+        self._journalled = journalled
+        self._batch = batch
+        self._behind_ms = behind_ms
+        self._begun_again = begun_again
+
+    def run(self) -> None:
+        """Replay what waits.
+
+        Raises:
+            StoreUnavailable, StoreMisconfigured, TurnInProgress: The store does not take the next command for now.
+        """
+        going: JournalledSession | None = self._journalled
+        while going:
+            reached, dropped = going, 0
+            try:
+                for row in self._journal.rows(self._namespace, going, going.replayed, self._batch):
+                    command = command_of(row.text)
+                    reached, is_dropped = self._replayed(reached, row, command)
+                    dropped += is_dropped
+                    if isinstance(command, BeginTurn):
+                        break
+            except (StoreUnavailable, StoreMisconfigured, TurnInProgress):
+                self._note(reached, dropped)
+                raise
+            except ServerForgot:
+                _log.warning("the store has forgotten a session while it was handed over. It is handed over again")
+                self._note(reached._replace(replayed=0), 0)
+                return
+            except (ConvstoreError, ValueError) as error:
+                self._note(reached, dropped)
+                self._journal.set_aside(self._namespace, reached, str(error))
+                self._tell(error)
+                _log.error("a session in the journal cannot be replayed. Its other commands were set aside: %s", error)
+                return
+            going = self._note(reached, dropped)
+
+    def _note(self, reached: JournalledSession, dropped: int) -> JournalledSession | None:
+        return self._journal.replayed(self._namespace, reached, dropped)
+
+    def _replayed(
+        self, journalled: JournalledSession, row: Row, given: Command | BeginTurn
+    ) -> tuple[JournalledSession, bool]:
+        """Do the command *given* in *row*. Return the session as it is then, and whether the command had to be dropped."""
+        command = _as_of(row, _as_there(given, journalled))
+        is_start = isinstance(command, Put) and command.started_at_ms is not None
+        done = journalled._replace(replayed=row.number)
         try:
-            for row in journal.rows(namespace, going, going.replayed, batch):
-                command = command_of(row.text)
-                reached, is_dropped = _replayed(store, reached, row, command)
-                dropped += is_dropped
+            if is_start:
+                return self._started(done, row, command), False
+            self._done(row, self._with_own_drops(journalled, row, command))
+        except SessionNotFound:
+            if is_start:
+                raise
+            if self._may_be_forgotten(journalled):
+                raise ServerForgot from None
+            return done, not isinstance(command, (Touch, NoteAlias, RenewTurn, Delete))
+        except TurnLost:
+            if not isinstance(command, (RenewTurn, BeginTurn)):  # a turn that was begun before, and has ended
+                raise
+        return done, False
+
+    def _may_be_forgotten(self, journalled: JournalledSession) -> bool:
+        """Tell whether to begin again with a session that is not there any more. One that has ended is known to the store.
+
+        The second time in this process it is given up.
+        """
+        this = self._namespace, journalled.session_id, journalled.first
+        if this in self._begun_again or self._store.has_ended(journalled.session_id, ANY):
+            return False
+        self._begun_again.add(this)
+        return True
+
+    def _started(self, journalled: JournalledSession, row: Row, command: Put) -> JournalledSession:
+        """Start a session in the store too. Return it as the journal knows it then.
+
+        Raises:
+            SessionNotFound: The id is another owner's.
+        """
+        if command.mode == "replace":
+            command = replace(command, unchanged_since_ms=row.at_ms - self._behind_ms)
+        receipt = self._done(row, command)
+        if command.instead_of:  # a first try may have left that session, and nobody knows its id
+            with contextlib.suppress(SessionNotFound):
+                left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
+                self._store.apply(left)
+        # A session that has ended since has no time of creation. Nothing of this one is for its successor.
+        there_ms = (receipt and receipt.created_at_ms) or _NEVER
+        return journalled._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=there_ms)
+
+    def _done(self, row: Row, given: Command | BeginTurn) -> Receipt | None:
+        """Do a command, without what has no place beside the writes of others. None if all of it has none."""
+        command = given
+        while True:
+            try:
                 if isinstance(command, BeginTurn):
-                    break
-        except (StoreUnavailable, StoreMisconfigured, TurnInProgress):
-            journal.replayed(namespace, reached, dropped)
-            raise
-        except (ConvstoreError, ValueError) as error:
-            journal.replayed(namespace, reached, dropped)
-            journal.set_aside(namespace, reached, str(error))
-            _log.error("a session in the journal cannot be replayed. Its other commands were set aside: %s", error)
-            return
-        going = journal.replayed(namespace, reached, dropped)
+                    return self._store.begin(command).receipt
+                return self._store.apply(command)
+            except (ConflictError, MessageNotFound) as error:
+                fits = fitted(command, error, lambda: self._there(given))
+                if fits is None or fits.left_out:
+                    self._leave_out(row, given.session_id, error)
+                if fits is None:
+                    return None
+                command = fits.command
 
+    def _there(self, command: Command | BeginTurn) -> Snapshot:
+        there = self._store.load(command.session_id, command.owner, is_interaction=False)
+        if there is None:
+            raise SessionNotFound(command.session_id)
+        return there
 
-def _replayed(
-    store: Store, journalled: JournalledSession, row: Row, given: Command | BeginTurn
-) -> tuple[JournalledSession, bool]:
-    """Do the command *given* in *row*. Return the session as it is then, and whether the command had to be dropped."""
-    command = _as_of(row, _as_there(given, journalled))
-    if isinstance(command, Put) and command.started_at_ms is not None:
-        return _started(store, journalled, command)._replace(replayed=row.number), False
-    is_dropped = False
-    try:
-        if isinstance(command, BeginTurn):
-            store.begin(command)
-        else:
-            store.apply(command)
-    except SessionNotFound:
-        is_dropped = not isinstance(command, (Touch, NoteAlias, RenewTurn, Delete))
-    except TurnLost:
-        if not isinstance(command, (RenewTurn, BeginTurn)):  # a turn that was begun before, and has ended
-            raise
-    return journalled._replace(replayed=row.number), is_dropped
+    def _leave_out(self, row: Row, session_id: str, error: ConvstoreError) -> None:
+        self._journal.keep_aside(self._namespace, session_id, row, str(error))
+        self._tell(error)
+        _log.error(
+            "others have written to a session while the store was away from here. What has no place beside that was set "
+            "aside in the journal, as command %d: %s",
+            row.number,
+            error,
+        )
 
-
-def _started(store: Store, journalled: JournalledSession, command: Put) -> JournalledSession:
-    """Start a session in the store too. Return it as the journal knows it then.
-
-    Raises:
-        SessionNotFound: The id is another owner's.
-    """
-    receipt = store.apply(command)
-    if command.instead_of:  # a first try may have left that session, and nobody knows its id
-        with contextlib.suppress(SessionNotFound):
-            left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
-            store.apply(left)
-    return journalled._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=receipt.created_at_ms)
+    def _with_own_drops(self, journalled: JournalledSession, row: Row, command: Any) -> Any:
+        """See that a command that drops the oldest messages drops none of others."""
+        history = command.history if isinstance(command, Merge) else None
+        if not isinstance(history, Extend) or history.drop_below <= 1:
+            return command
+        before = [one for one in self._journal.rows(self._namespace, journalled, 0) if one.number < row.number]
+        return with_own_drops(command, [command_of(one.text) for one in before], self._there(command))
 
 
 def _as_of(row: Row, command: Any) -> Any:

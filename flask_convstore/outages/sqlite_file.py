@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..domain.clock import now_ms
+from ..domain.forks import Forking, watch
 from ..errors import StoreUnavailable
 
 _log = logging.getLogger("flask_convstore")
@@ -27,7 +28,7 @@ _PAUSE = 0.0003
 """Seconds between two tries to begin a transaction. Another process's transaction takes about as long."""
 
 
-class JournalFile:
+class JournalFile(Forking):
     """A database in a folder that only this user can read. Without a folder it lies in memory.
 
     Args:
@@ -66,7 +67,7 @@ class JournalFile:
         self._closing: Callable[[], object] = lambda: None
         self._inode = 0
         self._descriptors: set[int] = set()
-        _files.add(self)
+        watch(self)
 
     def exists(self) -> bool:
         """Tell whether there is a file."""
@@ -84,13 +85,12 @@ class JournalFile:
         deadline = time.monotonic() + self._timeout
         with self._alone(deadline), self._explained():
             connection = self._open()
-            self._begin(connection, deadline)
             try:
+                self._begin(connection, deadline)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
 
     @contextlib.contextmanager
@@ -143,12 +143,19 @@ class JournalFile:
 
     @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StoreUnavailable("the journal is in use", written=False)
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            yield  # within the block that has the lock
+            return
         try:
+            if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise StoreUnavailable("the journal is in use", written=False)
+            if self._connection:
+                _roll_back(self._connection)  # what an exception from elsewhere, such as a signal's, has left open
             yield
         finally:
-            self._lock.release()
+            # The exception may have come between the lock and the next line.
+            if self._lock._is_owned():  # type: ignore[attr-defined]
+                self._lock.release()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -312,6 +319,11 @@ class JournalFile:
         )
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
 _SPOILED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -327,27 +339,3 @@ def flush(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-_files: weakref.WeakSet[JournalFile] = weakref.WeakSet()
-_forking: list[JournalFile] = []
-
-
-def _before() -> None:
-    _forking.extend(_files)
-    for file in _forking:
-        file.before_fork()
-
-
-def _after() -> None:
-    while _forking:
-        _forking.pop().after_fork()
-
-
-def _in_child() -> None:
-    while _forking:
-        _forking.pop().in_child()
-
-
-if hasattr(os, "register_at_fork"):  # where processes can fork
-    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

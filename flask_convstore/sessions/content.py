@@ -5,6 +5,7 @@ The title of a session and the cost of its messages are read from the messages o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.clock import now_ms
+from ..domain.json_search import shortened
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.results import Snapshot
 from ..domain.shapes import Shape, full, key_of
@@ -41,6 +43,7 @@ class ContentLimits:
     Attributes:
         history_key: The first key. Errors name it.
         other_keys: The keys that are tried behind it.
+        has_titles: Titles are made of messages. Clients see a title, so it is made of no message that is hidden from them.
         is_tagged: New values are written so that types which JSON lacks come back.
         changes: Looks at the values that are written. None: the app converts them itself.
     """
@@ -50,6 +53,7 @@ class ContentLimits:
     max_data_bytes: int
     max_metadata_depth: int
     other_keys: tuple[str, ...] = ()
+    has_titles: bool = True
     is_tagged: bool = False
     changes: TypeChanges | None = None
 
@@ -98,6 +102,8 @@ def _texts_of_dict(
 ) -> Texts:
     key = key_in(content, limits, stored)
     data = {name: value for name, value in list(content.items()) if name != key}
+    if isinstance(content, json_text.Decoded):
+        data = json_text.Decoded(data)
     fields = encoded_fields(data, limits, stored=stored.fields if stored else NOTHING_STORED)
     if key is None:
         return "data", fields, None
@@ -136,13 +142,17 @@ def encoded_fields(
         NotSerializable: A name is no text, or JSON cannot hold a value.
     """
     fields = {}
+    is_known = isinstance(data, json_text.Decoded)
     for name, value in data.items():
         if not isinstance(name, str):
-            raise NotSerializable(f"the key {name!r} is no text. {_CURE_OF_NAMES}. Nothing was written.", path)
+            raise NotSerializable(
+                f"the key {shortened(repr(name))} is no text. {_CURE_OF_NAMES}. Nothing was written.", path
+            )
         place = f"{path}.{name}" if path else name
         json_text.encode(name, path)
         # Of a StrEnum only the value is read back.
-        fields[str.__str__(name)] = _field_text(value, place, stored.get(name), limits)
+        text = json_text.encode_known(value) if is_known else _field_text(value, place, stored.get(name), limits)
+        fields[str.__str__(name)] = text
     return fields
 
 
@@ -160,6 +170,7 @@ def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple
     Raises:
         InvalidInput: They cannot be stored. The error has the place and the reason.
     """
+    check_count(len(data))
     fields = tuple(encoded_fields(data, limits, "data").items())
     check_data_size(fields, limits)
     look_at_fields(data, data, limits)
@@ -168,12 +179,22 @@ def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple
 
 def look_at_fields(data: Any, names: Iterable[str], limits: ContentLimits) -> None:
     """Warn of types that JSON changes in the fields that are written."""
-    if not limits.changes:
+    if not limits.changes or isinstance(data, json_text.Decoded):
         return
     for name in names:
         value = data.get(name) if isinstance(data, Mapping) else data
         if not json_text.is_of_texts(value):
             limits.changes.look_at(value, name)
+
+
+def check_count(count: int) -> None:
+    """Refuse a write of so many data fields. That is told before any of them is looked at.
+
+    Raises:
+        TooLarge: There are too many.
+    """
+    if count > MAX_FIELDS:
+        raise too_many_fields(MAX_FIELDS, count)
 
 
 def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentLimits) -> None:
@@ -183,8 +204,7 @@ def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentL
         TooLarge: They are refused.
     """
     given = [(name, text) for name, text in fields if text is not None]
-    if len(given) > MAX_FIELDS:
-        raise too_many_fields(MAX_FIELDS, len(given))
+    check_count(len(given))
     size = sum(len(name.encode()) + len(text) for name, text in given)
     if size > limits.max_data_bytes:
         raise data_too_large(limits.max_data_bytes, size)
@@ -285,7 +305,7 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         elements.append(element)
         if limits.changes and not json_text.is_of_texts(body) and not _knows_json(body):
             limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
-        first_title = first_title or title_of(body)
+        first_title = first_title or (title_of(body) if limits.has_titles else "")
     return Added(tuple(elements), first_title, usage)
 
 
@@ -302,18 +322,20 @@ def look_at_messages(content: Any, indexes: Iterable[int], limits: ContentLimits
             limits.changes.look_at_messages([history[index]], limits.history_key, index)
 
 
+TITLED_ROLE = "user"
+"""Role of the message that a title is made of."""
 _LONGEST_TITLE = 60
 _LOOKED_AT = 200
-"""Characters of each part of a message that a title is made of."""
+"""Parts of a message, and characters of each part, that a title is made of."""
 
 
 def title_of(body: Any) -> str:
     """Make the title of a conversation that begins with *body*: the beginning of a user's text, or "" for other bodies."""
-    if not isinstance(body, dict) or body.get("role") != "user":
+    if not isinstance(body, dict) or body.get("role") != TITLED_ROLE:
         return ""
     content = body.get("content", body.get("parts"))
     words: list[str] = []
-    for part in content if isinstance(content, list) else (content,):
+    for part in content[:_LOOKED_AT] if isinstance(content, list) else (content,):
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
@@ -321,12 +343,20 @@ def title_of(body: Any) -> str:
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
-def first_title_of(given: Iterable[Given]) -> str:
-    """Make a title from the first message that gives one. "" if none does."""
-    for body, _ in given:
-        title = title_of(json_text.decode(body)) if b'"user"' in body else ""
-        if title:
-            return title
+def first_title_of(given: Iterable[Given], limits: ContentLimits, bodies: Iterable[Any] = ()) -> str:
+    """Make a title from the first message that gives one. "" if none does.
+
+    Args:
+        bodies: The same messages before they were encoded. A large one is then not decoded again.
+    """
+    if not limits.has_titles:
+        return ""
+    for (text, _), one in itertools.zip_longest(given, bodies):
+        if b'"user"' in text:
+            body = one.body if isinstance(one, Message) else one
+            title = title_of(body if isinstance(body, dict) else json_text.decode(text))
+            if title:
+                return title
     return ""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
 from ..domain.results import Snapshot
@@ -21,6 +22,7 @@ from .content import (
     ContentLimits,
     Given,
     Texts,
+    check_count,
     check_data_size,
     elements_of,
     encoded_fields,
@@ -72,7 +74,7 @@ def difference(
         created_at_ms=known.created_at_ms,
         loaded_version=known.version,
         ttl_ms=ttl_ms,
-        first_title=first_title_of(news),
+        first_title=first_title_of(news, limits),
         usage=usage_of(news),
     )
 
@@ -138,16 +140,54 @@ def _history_change(
     """Compare *history* with the messages of *base*, whose bodies were *before*. None if they are the same."""
     had_history = has_history(base.snapshot.shape)
     if history is None:
-        return _rewrite(base, None, limits) if had_history else None
+        return _rewrite(base, None, limits, resets=bool(before)) if had_history else None
     after = [body for body, _ in history]
     if before == after and had_history:
         return None
-    dropped = dropped_of(before, after)
-    if dropped == 0 or (dropped is not None and _known_whole(base, dropped)):
+    dropped = _mergeably_dropped(base, before, after)
+    if dropped is not None:
         kept = len(before) - dropped
         added = tuple(elements_of(history[kept:], limits, kept))
         return Extend(base.snapshot.first_seq + dropped if dropped else 0, added)
-    return _rewrite(base, tuple(_rewritten(base.snapshot.elements, before, history, limits)), limits)
+    elements = tuple(_rewritten(base.snapshot.elements, before, history, limits))
+    return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
+
+
+def _mergeably_dropped(base: Baseline, before: list[bytes], after: list[bytes]) -> int | None:
+    """Count the oldest messages that are missing in *after*. None if that is no change beside those of others."""
+    if before and not after:
+        return None
+    dropped = dropped_of(before, after)
+    return dropped if not dropped or _known_whole(base, dropped) else None
+
+
+def _begins_anew(before: list[bytes], after: list[bytes]) -> bool:
+    """Tell whether *after* has nothing of what was said *before*, from the user's first message on, and no summary of it.
+
+    It is either a part of the same opening, or goes on with another message of the user. A single message that has changed
+    in its place was edited. Messages without a role may be anything, such as a record or a summary.
+    """
+    if not after:
+        return True
+    if len(before) == len(after) and sum(map(bytes.__ne__, before, after)) == 1:
+        return False
+    opening, new_opening = _opening(before), _opening(after)
+    said = before[opening:]
+    if not said or not set(said).isdisjoint(after):
+        return False
+    if new_opening < len(after):
+        return bool(_role_of(after[new_opening]) == "user")
+    return set(after) <= set(before[:opening])
+
+
+def _opening(bodies: list[bytes]) -> int:
+    """Count the messages before the first one that a user may have said: system prompts, a greeting, or a summary."""
+    return next((index for index, body in enumerate(bodies) if _role_of(body) in (None, "user")), len(bodies))
+
+
+def _role_of(body: bytes) -> Any:
+    message = json_text.decode(body)
+    return message.get("role") if isinstance(message, dict) else None
 
 
 def _change_of_given(
@@ -185,11 +225,11 @@ def _known_whole(base: Baseline, dropped: int) -> bool:
     return list(base.seqs[:dropped]) == list(range(first_seq, first_seq + dropped))
 
 
-def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, limits: ContentLimits) -> Rewrite:
+def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, limits: ContentLimits, *, resets: bool) -> Rewrite:
     if base.is_partial:
         loaded = f"only its last {len(base.snapshot.elements)} messages were loaded"
         raise InvalidInput(f"{loaded}. Load all to drop or rewrite any. Nothing was written.", limits.history_key)
-    return Rewrite(base.snapshot.history_version, elements)
+    return Rewrite(base.snapshot.history_version, elements, resets)
 
 
 def _rewritten(
@@ -220,6 +260,8 @@ def whole(
     Raises:
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
+    if isinstance(content, Mapping):
+        check_count(len(content) - (limits.history_key in content))
     shape, fields, history = texts(content, limits)
     limits = limits.for_shape(shape)
     check_data_size(fields.items(), limits)
@@ -233,9 +275,14 @@ def whole(
         fields=tuple(fields.items()),
         elements=tuple(elements_of(history or [], limits)),
         ttl_ms=ttl_ms,
-        first_title=first_title_of(history or ()),
+        first_title=first_title_of(history or (), limits, _messages_in(content, limits) if history else ()),
         usage=usage_of(history or ()),
     )
+
+
+def _messages_in(content: Any, limits: ContentLimits) -> Sequence[Any]:
+    messages: Sequence[Any] = content.get(limits.history_key, ()) if isinstance(content, Mapping) else content
+    return messages if isinstance(messages, (list, tuple)) else ()
 
 
 def joining(session_id: str, content: Any, limits: ContentLimits, owner: Owner, ttl_ms: int | None) -> Merge:

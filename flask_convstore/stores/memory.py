@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
+from ..domain.forks import Forking, watch
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
 from ..domain.rules import (
     adjust,
     creates,
     new_session,
     refuse_guest,
+    refuse_moved_guest,
     refuse_reused,
+    refuse_written_since,
     repeated,
     take_again,
     takes_place,
@@ -55,7 +58,7 @@ class _Tokens:
             self.receipts = {name: kept for name, kept in self.receipts.items() if kept[2] > oldest}
 
 
-class MemoryStore:
+class MemoryStore(Forking):
     """A ``Store`` in a dict, under one lock. See there for its methods.
 
     A write changes a copy of the session, which takes its place when all went well.
@@ -75,6 +78,10 @@ class MemoryStore:
         self._buckets: dict[str, tuple[float, int]] = {}
         self._sweep_at = 64
         self._sweep_time = 0
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.RLock()
 
     def apply(self, command: Command, *, in_place: bool = False) -> Receipt:
         """Do as ``Store.apply``. *in_place* is for a command that was done before: nothing is checked, nor copied."""
@@ -82,6 +89,8 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            if not in_place:
+                refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             if isinstance(command, Harmless):
                 if not session:
@@ -97,6 +106,8 @@ class MemoryStore:
             now = self._clock()
             self._sweep(now)
             session = self._visible(command.session_id, command.owner, now)
+            if not in_place:
+                refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             receipt = self._repeated(command, session, now)
             if receipt:
@@ -110,6 +121,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 return None
             if is_interaction:
@@ -176,6 +188,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
@@ -184,6 +197,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
             if not session:
                 return None
             self._move_lifetime(session, now)
@@ -193,6 +207,9 @@ class MemoryStore:
             elements = session.elements[start:behind]
             return Messages(elements, session.first_seq + start, session.first_seq, session.title)
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        return self.load(session_id, owner, is_interaction=False)
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         with self._lock:
             now = self._clock()
@@ -200,6 +217,9 @@ class MemoryStore:
             if not tokens or self._visible(session_id, ANY, now):
                 return False
             return owner in (ANY, tokens.owner)
+
+    def time_ms(self) -> int:
+        return self._clock()
 
     def ping(self) -> float:
         return 0.0
@@ -219,6 +239,8 @@ class MemoryStore:
 
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
+        if isinstance(command, Put) and before:
+            refuse_written_since(command, before)
         if isinstance(command, Put) and command.ends_predecessor:
             predecessor, before = before, None
         session = before or self._created(command, predecessor, now)
@@ -317,9 +339,7 @@ class MemoryStore:
         if isinstance(command, Delete):
             tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
-        earlier = command.earlier_token if isinstance(command, Put) else ""
-        for token in (command.token, earlier) if earlier else (command.token,):
-            tokens.remember(token, receipt, command.digest, self._limits.max_tokens)
+        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens)
 
     def _sweep(self, now: int) -> None:
         """Forget what has expired, every minute, and each time the number of entries has doubled."""

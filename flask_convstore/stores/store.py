@@ -26,7 +26,8 @@ class Store(Protocol):
             SessionExists: There is one, and only a new one was wanted. Nothing was written.
             Forbidden: Another owner shares it, but not for this. Nothing was written.
             MessageNotFound: No such message. Nothing was written.
-            SessionMoved: Messages for a conversation that continues in another session. Nothing was written.
+            SessionMoved: Messages for a conversation that continues in another session, or a guest's write. Nothing was
+                written.
             ConflictError: Something that the command relies on has changed. Nothing was written.
             TokenReused: The token came before with another digest. Nothing was written.
             TooLarge: A limit would be passed. Nothing was written.
@@ -103,8 +104,19 @@ class Store(Protocol):
         """
         ...
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        """Read the fields and messages that are left of a session, which may be damaged. That is no interaction.
+
+        None if nothing is left, or if it is another owner's.
+        """
+        ...
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         """Tell whether this owner had a session that has ended within the last day."""
+        ...
+
+    def time_ms(self) -> int:
+        """Ask the server for its time, in milliseconds since 1970. Each node of a Cluster has its own."""
         ...
 
     def ping(self) -> float:
@@ -195,8 +207,14 @@ class StoreAround:
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         return self._call(self._store.messages, session_id, owner, before, limit)
 
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        return self._call(self._store.salvage, session_id, owner)
+
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         return self._call(self._store.has_ended, session_id, owner)
+
+    def time_ms(self) -> int:
+        return self._call(self._store.time_ms)
 
     def ping(self) -> float:
         return self._call(self._store.ping)

@@ -526,6 +526,109 @@ def test_client_roles(url: str) -> None:
     assert [message["content"] for message in service.get(session_id)["history"]] == ["a"]
 
 
+def test_a_body_cannot_look_like_an_envelope(service: Service) -> None:
+    """A status, an edit or a cost in a body would pass for the server's own."""
+    body = {
+        "role": "user",
+        "content": "x",
+        "id": "msg-9",
+        "seq": 9,
+        "created_at": "never",
+        "edited_at": "never",
+        "status": "redacted",
+        "tokens": {"input": 9, "output": 9},
+        "metadata": {"a": 1},
+        "own": True,
+    }
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": [body, {**body, "metadata": "no object"}]})
+        service.convstore.append("s", Message(body, metadata={"b": 2}))
+    first, second, third = service.get("s")["history"]
+    assert first == {
+        "id": "msg-1",
+        "seq": 1,
+        "role": "user",
+        "content": "x",
+        "created_at": first["created_at"],
+        "metadata": {"a": 1},
+        "own": True,
+    }
+    assert RFC3339.fullmatch(first["created_at"])
+    assert "metadata" not in second
+    assert third["metadata"] == {"b": 2}
+
+
+def test_completing_a_session_needs_the_right_to_a_lifetime(url: str) -> None:
+    """A client could keep sessions for a day instead of an hour."""
+    refused = Service(url)
+    session_id = refused.start()
+    for method, path in (("POST", ""), ("PATCH", f"/{session_id}")):
+        for value in (True, False, None):
+            response = refused.client.open(f"/sessions{path}", method=method, json={"data": {"complete": value}})
+            assert set(problem(response, 422, "invalid")["errors"]) == {"data.complete"}
+    allowed: list[dict[str, Any]] = [{"CLIENT_TTL": True}, {"CLIENT_DATA": ["complete"]}]
+    for config in allowed:
+        session_id = Service(url, **config).start(data={"complete": True})
+    other = Service(url, CLIENT_DATA=["name"], CLIENT_TTL=True)
+    problem(other.client.post("/sessions", json={"data": {"complete": True}}), 422, "invalid")
+
+
+def test_no_title_of_a_message_that_is_hidden(url: str) -> None:
+    service = Service(url, VISIBLE_ROLES=["assistant"])
+    shown = service.json(service.client.post("/sessions", json={"message": {"content": "PRIVATE"}}), 201)
+    session_id = shown["session_id"]
+    assert shown["title"] is None
+    service.say(session_id, "PRIVATE")
+    service.convstore.reply(lambda turn: "ok")
+    service.say(session_id, "PRIVATE")
+    with service.app.app_context():
+        convstore = service.convstore
+        convstore.save_session("saved", {"history": [{"role": "user", "content": "PRIVATE"}]})
+        convstore.save_session("merged", {"history": []})["history"].append({"role": "user", "content": "PRIVATE"})
+        session = convstore.get_session("merged")
+        assert session is not None
+        session["history"].append({"role": "user", "content": "PRIVATE"})
+        convstore.save_session("merged", session)
+    for name in (session_id, "saved", "merged"):
+        assert service.get(name)["title"] is None
+    assert service.json(service.client.patch(f"/sessions/{session_id}", json={"title": "set"}), 200)["title"] == "set"
+
+
+PROMPT = {"role": "system", "content": "PROMPT"}
+
+
+@pytest.mark.parametrize("visible", [["user", "assistant"], ["user", "assistant", "system"]])
+def test_clients_cannot_take_the_prompt_away(url: str, visible: list[str]) -> None:
+    """A fork of nothing and a compaction that keeps nothing left a model without its instructions."""
+    service = Service(url, VISIBLE_ROLES=visible)
+    talk = [PROMPT, {"role": "note", "content": "y"}, {"role": "user", "content": "hi"}, {**PROMPT, "content": "late"}]
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": talk})
+
+    def made(path: str, body: Any) -> Any:
+        made = service.json(service.client.post(f"/sessions/s/{path}", json=body), 201)
+        with service.app.app_context():
+            session = service.convstore.get_session(made["session_id"])
+        assert isinstance(session, dict)
+        return session["history"]
+
+    summary = {"role": "user", "content": "so far"}
+    assert made("fork", {"seq": 0}) == made("fork", {"seq": 1}) == talk[:2]
+    assert made("fork", {"seq": 3}) == talk[:3]
+    assert made("fork", {}) == talk
+    assert made("compact", {"summary": "so far", "keep": 0}) == [*talk[:2], summary]
+
+
+def test_clients_who_may_write_prompts_may_drop_them(url: str) -> None:
+    service = Service(url, CLIENT_ROLES=["user", "system"])
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": [PROMPT, {"role": "assistant", "content": "hello"}]})
+    forked = service.json(service.client.post("/sessions/s/fork", json={"seq": 0}), 201)
+    assert forked["message_count"] == 0
+    compacted = service.json(service.client.post("/sessions/s/compact", json={"summary": "x", "keep": 1}), 201)
+    assert compacted["message_count"] == 2
+
+
 # ---- errors that are not the client's, and manners
 
 
@@ -571,7 +674,7 @@ def test_the_hosts_error_handlers_stay_the_hosts(service: Service) -> None:
     client = service.client
     assert client.get("/nowhere").text == "host 404"
     assert client.get("/boom").text == "host error"
-    assert client.get("/sessions/a/b/c").text == "host 404", "routing is the host's"
+    assert client.get("/sessions/").text == "host 404", "routing is the host's"
     problem(client.get("/sessions/none"), 404, "not-found")
     problem(client.post("/sessions", data="{", content_type="application/json"), 400, "bad-json")
 

@@ -282,11 +282,16 @@ def test_two_that_rename_do_so_once(service: Service) -> None:
         assert service.convstore.get_session("s") == {"messages": [1, 2, 3]}
 
 
-def test_a_history_that_others_take_away_comes_back_under_its_key(service: Service) -> None:
-    """As a field does, and told: see the table of collisions."""
-    takes, grows = does(lambda v: v.pop("messages")), holding("messages", lambda found: found.append(2))
-    _, stored, _ = played(service, {"messages": [1], "n": 1}, takes, grows)
-    assert stored == {"messages": [2], "n": 1}
+def test_a_history_that_others_take_away_grows_no_more(service: Service) -> None:
+    """On a dict it grows where nobody sees it. Here the growth is refused, and told."""
+    visits = [does(lambda v: v.pop("messages")), holding("messages", lambda found: found.append(2))]
+    with service.app.app_context():
+        service.convstore.sessions["s"] = {"messages": [1], "n": 1}
+    with heard(service) as told:
+        overlap(service.convstore.sessions, visits, service)
+    assert "changes-lost" in [name for name, _ in told]
+    with service.app.app_context():
+        assert service.convstore.get_session("s") == {"n": 1}
 
 
 def test_a_loaded_value_follows_a_field_in_the_place_of_the_history(service: Service) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask_login
 import pytest
-from flask import Blueprint, Flask, Response, abort, request
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    after_this_request,
+    copy_current_request_context,
+    request,
+    stream_with_context,
+)
 from flask.testing import FlaskClient
 from flask_limiter import Limiter
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from flask_convstore import ANY, ConversationStore, InvalidInput, OwnerRequired, SessionMoved
+from flask_convstore import ANY, ConfigurationError, ConversationStore, OwnerRequired, SessionMoved
 from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
@@ -83,14 +94,35 @@ def test_a_number_is_a_name_too(url: str) -> None:
         assert service.convstore.get_session(session_id, owner="42") is not None
 
 
-@pytest.mark.parametrize("owner", ["", "x" * 201, "a\nb", "\ud800", True, 1.5, b"alice"])
-def test_a_loader_without_a_valid_name_lets_nobody_in(url: str, owner: Any) -> None:
+class User:
+    def __repr__(self) -> str:
+        return "User(ada@example.com)"
+
+
+@pytest.mark.parametrize(
+    "owner", ["", "x" * 201, "a\nb", "\ud800", True, False, 1.5, b"alice", User(), uuid.uuid4(), ["ada"]]
+)
+def test_a_loader_without_a_valid_name_is_the_apps_fault(
+    url: str, owner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients were told that their request was not valid, and no log told the app."""
     service = Service(url)
-    service.convstore.owner_loader(lambda: owner)
-    problem(service.client.get("/sessions"), 422, "invalid")
-    problem(service.client.post("/sessions"), 422, "invalid")
-    with service.app.test_request_context(), pytest.raises(InvalidInput):
+
+    @service.convstore.owner_loader
+    def load_owner() -> Any:
+        return owner
+
+    for method in ("GET", "POST"):
+        response = service.client.open("/sessions", method=method)
+        problem(response, 500, "misconfigured")
+        assert "owner" not in response.text
+    with service.app.test_request_context(), pytest.raises(ConfigurationError, match=r"load_owner returned a"):
         service.convstore.get_session("s")
+    assert len(caplog.records) == 2
+    for record in caplog.records:
+        assert "load_owner returned a" in record.message
+        assert "such as str(user.id), or None" in record.message
+        assert "ada" not in record.message
 
 
 def test_a_caller_without_an_owner(url: str) -> None:
@@ -268,6 +300,109 @@ def test_attributes_of_the_cookie(url: str) -> None:
         assert "Cookie" in response.headers["Vary"]
 
 
+def streamed_in_context(service: Service) -> Response:
+    def parts() -> Iterator[str]:
+        service.convstore.save_session("s", {"history": []})
+        yield "part"
+
+    return Response(stream_with_context(parts()))
+
+
+def streamed_by_itself(service: Service) -> Response:
+    def parts() -> Iterator[str]:
+        service.convstore.sessions["s"] = {"history": []}
+        yield "part"
+
+    return Response(parts())
+
+
+def changed_late(service: Service) -> Response:
+    @after_this_request
+    def save(response: Response) -> Response:
+        service.convstore.save_session("s", {"history": []})
+        return response
+
+    return Response("done")
+
+
+def streamed_by_another(service: Service) -> Response:
+    @after_this_request
+    def stream(response: Response) -> Response:
+        return streamed_in_context(service)
+
+    return Response("done")
+
+
+@pytest.mark.parametrize("view", [streamed_in_context, streamed_by_itself, changed_late, streamed_by_another])
+def test_a_new_browser_finds_what_its_streamed_response_has_stored(
+    url: str, view: Callable[[Service], Response]
+) -> None:
+    """The cookie is decided before the headers leave."""
+    service = anonymous(url)
+    service.app.add_url_rule("/stream", view_func=lambda: view(service))
+    assert service.client.get("/stream").data in (b"part", b"done")
+    assert listed(service.client) == ["s"]
+    first = cookie_of(service.client)
+    assert service.client.get("/stream").data
+    assert cookie_of(service.client) == first
+
+
+def test_a_new_browser_stores_nothing_when_its_response_has_left(url: str) -> None:
+    """Nobody could find it again. A browser with a cookie may."""
+    service = anonymous(url)
+    errors: list[Exception] = []
+
+    def save() -> None:
+        try:
+            service.convstore.save_session("s", {"history": []})
+        except OwnerRequired as error:
+            errors.append(error)
+
+    @service.app.get("/late")
+    def late() -> Response:
+        response = Response("done")
+        response.call_on_close(copy_current_request_context(save))
+        return response
+
+    service.client.get("/late").close()
+    (error,) = errors
+    assert "left without the cookie of a new browser" in str(error)
+    assert error.written is False  # type: ignore[attr-defined]
+    with service.app.app_context():
+        assert service.convstore.get_session("s", owner=ANY) is None
+    started(service.client)
+    service.client.get("/late").close()
+    assert len(errors) == 1
+    assert "s" in listed(service.client)
+
+
+def test_a_streamed_response_to_a_logged_in_user_brings_no_cookie(url: str) -> None:
+    service = anonymous(url)
+    service.convstore.owner_loader(lambda: "ada")
+    service.app.add_url_rule("/stream", view_func=lambda: streamed_in_context(service))
+    assert "Set-Cookie" not in service.client.get("/stream").headers
+
+
+def test_settings_of_the_apps_own_cookie_hold(url: str) -> None:
+    service = anonymous(url)
+    service.app.config.update(
+        SESSION_COOKIE_SECURE=True,
+        SESSION_COOKIE_DOMAIN="example.com",
+        SESSION_COOKIE_PATH="/app",
+        SESSION_COOKIE_SAMESITE="None",
+        SESSION_COOKIE_PARTITIONED=True,
+        SESSION_COOKIE_HTTPONLY=False,
+    )
+    (cookie,) = service.client.post("/sessions").headers.getlist("Set-Cookie")
+    for part in ("HttpOnly", "SameSite=None", "Path=/app", "Domain=example.com", "Secure", "Partitioned"):
+        assert f"; {part}" in cookie
+    service = anonymous(url)
+    service.app.config["APPLICATION_ROOT"] = "/root"
+    (cookie,) = service.client.post("/sessions").headers.getlist("Set-Cookie")
+    assert "; Path=/root" in cookie
+    assert "Partitioned" not in cookie
+
+
 def test_a_cookie_is_set_only_if_an_owner_is_needed(url: str) -> None:
     service = anonymous(url)
     service.app.get("/plain")(lambda: "hello")
@@ -349,8 +484,24 @@ def test_signing_keys_can_be_rotated(url: str) -> None:
     started(fresh)
     service.app.config["SECRET_KEY_FALLBACKS"] = []
     assert len(listed(fresh)) == 1, "new ones are signed with the new key"
+    assert listed(service.client) == [session_id], "old ones were signed anew"
     service.client.set_cookie(COOKIE, first)
     assert listed(service.client) == []
+
+
+def test_a_cookie_is_signed_anew_once(url: str) -> None:
+    """A browser that came every day lost its conversations when the old key was taken away."""
+    service = anonymous(url)
+    for fallbacks in ([SECRET], ["other", SECRET], [SECRET, "other"]):
+        key = f"new {fallbacks}"
+        service.app.config.update(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks)
+        client, newest = service.app.test_client(), URLSafeTimedSerializer(key, salt=f"flask-convstore.{COOKIE}")
+        client.set_cookie(COOKIE, signed("anonymous:1"))
+        assert ["Set-Cookie" in client.get("/sessions").headers for _ in range(2)] == [True, False]
+        assert newest.loads(cookie_of(client)) == "anonymous:1"
+        client.set_cookie(COOKIE, signed("anonymous:1", secret="forged"))
+        client.get("/sessions")
+        assert newest.loads(cookie_of(client)) != "anonymous:1"
 
 
 def test_a_login_ends_the_anonymous_owner(url: str) -> None:
@@ -368,6 +519,18 @@ def test_a_missing_secret_key_is_named(url: str, caplog: pytest.LogCaptureFixtur
     found = problem(service.client.get("/sessions"), 500, "misconfigured")
     assert "SECRET_KEY" not in str(found)
     assert "SECRET_KEY" in caplog.text
+    for path in ("/sessions/health", "/sessions/none"):
+        problem(service.client.get(path), 500, "misconfigured")
+
+
+def test_a_missing_secret_key_is_told_at_the_first_request(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever page it asks for. Until then the app may set the key."""
+    for secret, told in ((None, 1), (SECRET, 0)):
+        service = anonymous(url, secret=secret)
+        service.app.get("/plain")(lambda: "hello")
+        caplog.clear()
+        assert [service.client.get("/plain").status_code for _ in range(2)] == [200, 200]
+        assert [record.levelname for record in caplog.records if "set SECRET_KEY" in record.message] == ["ERROR"] * told
 
 
 def test_no_cookie_is_logged(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -449,8 +612,8 @@ def test_forms_of_other_sites_do_nothing_with_the_apps_cookies(url: str, mimetyp
 
 
 def test_cors_is_up_to_the_host(url: str) -> None:
-    """A page of another origin works with the app's login if the host allows it by CORS."""
-    service = Service(url)
+    """A page of another origin works with the app's login if the app trusts it and allows it by CORS."""
+    service = Service(url, TRUSTED_ORIGINS="https://app.example")
     service.convstore.owner_loader(lambda: request.cookies.get("login"))
 
     @service.app.after_request
@@ -461,7 +624,7 @@ def test_cors_is_up_to_the_host(url: str) -> None:
     service.client.set_cookie("login", "alice")
     response = service.client.post("/sessions", json={}, headers={"Origin": "https://app.example"})
     assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (201, "https://app.example")
-    plain = Service(url).client.post("/sessions", json={}, headers={"Origin": "https://app.example"})
+    plain = Service(url, TRUSTED_ORIGINS="*").client.post("/sessions", headers={"Origin": "https://app.example"})
     assert not [name for name, _ in plain.headers if name.startswith("Access-Control")]
 
 
@@ -626,8 +789,19 @@ def test_hostile_header_values(url: str, key: str) -> None:
     problem(service.call("alice", "POST", json={}, headers={"Idempotency-Key": key}), 422, "invalid")
 
 
-@pytest.mark.parametrize("tag", ["*", '"1-1"', 'W/"1-1"', "garbage", '"' + "1" * 10_000 + '"', '"1-1", "2-2"', '"٣-٣"'])
-def test_any_form_of_if_match(url: str, tag: str) -> None:
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("*", 200),
+        ('"1-1"', 412),
+        ('W/"1-1"', 412),
+        ('"1-1", "2-2"', 412),
+        ('"٣-٣"', 412),
+        ("garbage", 400),
+        ('"' + "1" * 10_000 + '"', 400),
+    ],
+)
+def test_any_form_of_if_match(url: str, tag: str, expected: int) -> None:
     service = OwnedService(url)
     session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
     headers = {"If-Match": tag.encode().decode("latin-1")}
@@ -637,7 +811,7 @@ def test_any_form_of_if_match(url: str, tag: str) -> None:
         ("DELETE", "", None),
     ):
         response = service.call("alice", method, f"/{session_id}{path}", json=body, headers=headers)
-        assert response.status_code in (412,) if tag != "*" else response.status_code < 300, response.data
+        assert response.status_code in (expected, expected + 1), response.data
 
 
 @pytest.mark.parametrize(

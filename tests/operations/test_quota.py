@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +23,7 @@ from flask_convstore.stores.memory import MemoryStore
 from ..conftest import check_lifetimes
 from ..harness import SETTINGS, MemoryHarness, PlainConversations, RedisHarness
 from ..servers import Server
-from ..service import OwnedService, problem
+from ..service import OwnedService, Service, problem
 from ..wire import Proxy
 
 INDEX = "chat:session:owner:{alice}"
@@ -506,3 +508,36 @@ def test_turns_are_not_counted_while_the_store_is_away(unused_url: str) -> None:
 @pytest.fixture
 def unused_url() -> str:
     return "redis://127.0.0.1:1/0"
+
+
+def test_whatever_makes_a_session_counts(url: str) -> None:
+    """Fork, compact, import and a start by an alias are no way around the limit."""
+    line = json.dumps({"session_id": str(uuid.uuid4()), "shape": "data", "data": {}, "messages": []})
+    calls: dict[str, Callable[[OwnedService, str], Any]] = {
+        "fork": lambda service, session_id: service.call("ada", "POST", f"/{session_id}/fork", json={}),
+        "compact": lambda service, session_id: service.call(
+            "ada", "POST", f"/{session_id}/compact", json={"summary": "s"}
+        ),
+        "import": lambda service, _: service.call(
+            "ada", "POST", "/import", data=line, content_type="application/x-ndjson"
+        ),
+        "alias": lambda service, _: service.call("ada", "POST", json={"alias": str(uuid.uuid4())}),
+    }
+    for number, (name, call) in enumerate(calls.items()):
+        service = OwnedService(url, MAX_TURNS_PER_MINUTE=2, PREFIX=f"{number}:")
+        session_id = service.call("ada", "POST", json={}).json["session_id"]  # type: ignore[index]
+        assert call(service, session_id).status_code in (200, 201), name
+        found = problem(call(service, session_id), 429, "too-many-turns")
+        assert found["written"] is False
+
+
+def test_browsers_without_a_cookie_are_counted_by_their_address(url: str) -> None:
+    """Each has a new owner, and would never come to the limit."""
+    service = Service(url, MAX_TURNS_PER_MINUTE=2, ANONYMOUS_OWNER=True)
+    service.app.secret_key = "s"
+    statuses = [service.app.test_client().post("/sessions").status_code for _ in range(21)]
+    assert statuses == [201] * 20 + [429]
+    other = {"REMOTE_ADDR": "10.0.0.2"}
+    client = service.app.test_client()
+    assert [client.post("/sessions", environ_base=other).status_code for _ in range(3)] == [201, 201, 201]
+    assert client.post("/sessions", environ_base=other).status_code == 429, "with its cookie the browser is an owner"

@@ -290,13 +290,15 @@ def test_slices_copies_and_sums_are_the_session(conversations: PlainConversation
     assert ({"b": 2, "a": 2} | Session(a=1)) == {"b": 2, "a": 1}
 
 
-def test_dropping_all_merges(conversations: PlainConversations) -> None:
+def test_dropping_all_is_a_rewrite(conversations: PlainConversations) -> None:
+    """It begins the conversation anew, and would drop what was not seen."""
     conversations.save_session("s", ["a", "b"])
     session = get(conversations)
     conversations.append("s", "c")
     session.clear()
-    conversations.save_session("s", session)
-    assert get(conversations) == ["c"]
+    with pytest.raises(ConflictError):
+        conversations.save_session("s", session)
+    assert get(conversations) == ["a", "b", "c"]
 
 
 @in_memory
@@ -401,8 +403,10 @@ def test_a_message_to_a_session_without_history_is_seen(conversations: PlainConv
     del one["history"]
     conversations.save_session("s", one)
     two["history"].append("two")
-    conversations.save_session("s", two)
-    assert get(conversations) == {"x": 1, "history": ["two"]}
+    with pytest.raises(SessionNotFound):
+        conversations.save_session("s", two)  # it was begun before the history went
+    conversations.append("s", "three")
+    assert get(conversations) == {"x": 1, "history": ["three"]}
 
 
 class LosesReplies(Recorder):

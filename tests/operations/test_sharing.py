@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from flask_convstore import ANY, Forbidden, InvalidInput, SessionNotFound
+from flask_convstore import ANY, Forbidden, InvalidInput, SessionMoved, SessionNotFound
 from flask_convstore.domain.commands import (
     Append,
     BeginTurn,
@@ -427,3 +427,69 @@ def test_a_superseded_guest_writes_nothing(conversations: PlainConversations) ->
     assert turn
     with pytest.raises(TurnLost), turn:
         turn.reply("late")
+
+
+# ---- compacted
+
+
+@pytest.mark.parametrize("guest", ["reader", "writer"])
+def test_a_compacted_session_is_shared_as_the_one_that_goes_on(conversations: PlainConversations, guest: str) -> None:
+    """After the end of a share the guest could still read, and write to, what a compaction had left behind."""
+    loaded = conversations.get_session("s", owner=guest)
+    assert isinstance(loaded, dict)
+    loaded["x"] = 1
+    first = branching.compact(conversations.access("owner"), "s", "so far").session_id
+    second = branching.compact(conversations.access("owner"), first, "so far").session_id
+
+    def calls(session_id: str) -> list[Any]:
+        access = conversations.access(guest)
+        return [
+            lambda: conversations.append(session_id, "x", owner=guest),
+            lambda: conversations.append(session_id, data={"x": 1}, owner=guest),
+            lambda: conversations.update_session(session_id, {"x": 1}, owner=guest),
+            lambda: conversations.update_session(session_id, title="x", owner=guest),
+            lambda: messages.edit(access, session_id, 1, "x"),
+            lambda: messages.redact(access, session_id, 1),
+            lambda: begin(access, session_id, {"role": "user", "content": "q"}),
+            lambda: conversations.save_session(session_id, {"x": 1}, owner=guest),
+            lambda: conversations.save_session(session_id, loaded, owner=guest),
+            lambda: conversations.delete_session(session_id, owner=guest) or _raise(SessionNotFound(session_id)),
+            lambda: conversations.touch(session_id, ttl=60, owner=guest) or _raise(SessionNotFound(session_id)),
+            lambda: updates.share(access, session_id, guest, "writer"),
+            lambda: aliases.link(access, "web:1", session_id),
+            lambda: rotation.rotate_id(access, session_id),
+            lambda: branching.compact(access, session_id, "so far"),
+        ]
+
+    def seen(session_id: str) -> list[bool]:
+        page = conversations.access(guest).messages(session_id, None, 10)
+        many = conversations.access(guest).load_many([session_id])
+        left = conversations.salvage(session_id, owner=guest)
+        session = conversations.get_session(session_id, owner=guest)
+        return [session is not None, page is not None, many != [None], left is not None]
+
+    def state() -> Any:
+        return [conversations.backend.store.load(name, ANY, is_interaction=False) for name in ("s", first)]
+
+    before = state()
+    for archived in ("s", first):
+        assert seen(archived) == [True] * 4
+        assert branching.fork(conversations.access(guest), archived)["kept"]
+        for call in calls(archived):
+            with pytest.raises((SessionMoved, Forbidden)):
+                call()
+    conversations.unshare(second, guest, owner="owner")
+    for archived in ("s", first):
+        assert seen(archived) == [False] * 4
+        for call in calls(archived):
+            with pytest.raises(SessionNotFound):
+                call()
+        with pytest.raises(SessionNotFound):
+            branching.fork(conversations.access(guest), archived)
+        assert conversations.get_session(archived, owner="owner") is not None
+    now = state()
+    assert [(s.version, s.elements, s.fields) for s in now] == [(s.version, s.elements, s.fields) for s in before]
+
+
+def _raise(error: Exception) -> Any:
+    raise error

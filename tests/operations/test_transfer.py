@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import uuid
+from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -292,7 +296,7 @@ def test_an_export_can_be_imported_over_http(url: str) -> None:
         convstore.edit_message("full", 3, say("shown now"), keep=True, owner="alice")
     response = service.call("alice", "GET", "/export")
     assert (response.status_code, response.mimetype) == (200, LINES)
-    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["Cache-Control"] == "no-store"
     exported = response.data
     assert b"secret" not in exported
     assert b"behind the scenes" not in exported
@@ -302,7 +306,7 @@ def test_an_export_can_be_imported_over_http(url: str) -> None:
     assert service.json(service.call("alice", "DELETE"), 200) == {"deleted": 4, "complete": True}
     for imported in (4, 0):
         answer = service.json(service.call("alice", "POST", "/import", data=exported, content_type=LINES), 200)
-        assert answer == {"imported": imported}
+        assert answer == {"imported": imported, "complete": True}
     for session_id, was in before.items():
         now = service.call("alice", "GET", f"/{session_id}").json
         assert now
@@ -363,7 +367,7 @@ def test_no_import_takes_an_id_that_others_rely_on(url: str) -> None:
     lines = "\n".join(json.dumps({**GOOD, "session_id": session_id}) for session_id in taken)
     for imported in (5, 0):
         answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
-        assert service.json(answer, 200) == {"imported": imported}
+        assert service.json(answer, 200) == {"imported": imported, "complete": True}
     for session_id in taken:
         assert service.call("mallory", "GET", f"/{session_id}").status_code in (404, 503), "503: it may be in a journal"
         with service.app.app_context():
@@ -376,7 +380,7 @@ def test_no_import_passes_the_quota(valkey: Server) -> None:
     service = OwnedService(valkey.url, MAX_SESSIONS=3)
     lines = "\n".join(json.dumps({**GOOD, "session_id": id_made_away()}) for _ in range(8))
     answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
-    assert (answer.status_code, answer.json) == (200, {"imported": 8})
+    assert (answer.status_code, answer.json) == (200, {"imported": 8, "complete": True})
     with service.app.app_context():
         assert service.convstore.health().pending == 0
         store: Any = service.convstore._access().backend.store
@@ -413,3 +417,55 @@ def test_retention(url: str) -> None:
     session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
     wait_for(lambda: service.call("alice", "GET", f"/{session_id}").status_code == 404, "it does not expire")
     assert service.call("alice", "GET").json["sessions"] == []  # type: ignore[index]
+
+
+def lines_of(count: int) -> list[dict[str, Any]]:
+    return [{**GOOD, "session_id": str(uuid.UUID(int=number, version=4))} for number in range(1, count + 1)]
+
+
+def test_an_import_has_at_most_so_many_sessions(url: str) -> None:
+    """Each costs a round trip. Neither a session nor a line that is blank is looked at before they are counted."""
+    service = OwnedService(url)
+    for body in ("\n".join(map(json.dumps, lines_of(1001))), "\n" * 1_000_000, "{\n" * 1001):
+        found = problem(
+            service.call("alice", "POST", "/import", data=body.encode(), content_type=LINES), 413, "too-large"
+        )
+        assert (found["limit"], found["written"]) == (1000, False)
+    assert service.call("alice", "GET").json == {"sessions": [], "next": None}
+
+
+def test_an_import_ends_in_time_and_goes_on_when_it_is_sent_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = OwnedService(url)
+    body = "\n".join(map(json.dumps, lines_of(10))).encode()
+    moments: Iterator[float] = iter([0.0] * 4)
+    monkeypatch.setattr("flask_convstore.http.owner_views.time", SimpleNamespace(monotonic=lambda: next(moments, 10.0)))
+    answer = service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
+    assert answer == {"imported": 3, "complete": False}
+    moments = itertools.repeat(0.0)
+    answer = service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
+    assert answer == {"imported": 7, "complete": True}
+
+
+def test_an_export_ends_in_time_behind_a_cursor(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = OwnedService(url, MAX_SESSIONS=0)
+    for part in range(2):
+        body = "\n".join(map(json.dumps, lines_of(250)[part * 125 : (part + 1) * 125])).encode()
+        service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
+    monkeypatch.setattr("flask_convstore.http.owner_views._EXPORTING_SECONDS", -1)
+    seen: set[str] = set()
+    query, parts = "", 0
+    while parts == 0 or query:
+        lines = [json.loads(line) for line in service.call("alice", "GET", f"/export{query}").data.splitlines()]
+        seen |= {line["session_id"] for line in lines}
+        query, parts = (f"?cursor={lines[-1]['cursor']}" if "cursor" in lines[-1] else ""), parts + 1
+    assert (len(seen), parts > 1) == (250, True)
+
+
+def test_the_deepest_value_that_is_exported_can_be_imported(url: str) -> None:
+    value: Any = 0
+    for _ in range(99):
+        value = [value]
+    line = {**with_message(body=say(value)), "data": {"a": [value]}}
+    service = OwnedService(url)
+    body = json.dumps(line).encode()
+    assert service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)["imported"] == 1

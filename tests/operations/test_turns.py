@@ -741,6 +741,74 @@ def test_a_corrupt_message_before_is_not_told_as_if_nothing_was_written(valkey: 
     assert b'"r"' in valkey.client.lrange(history, -1, -1)[0]
 
 
+class Unheard(Recorder):
+    """A store whose next end of a turn lands, or does not, without an answer."""
+
+    lands: bool | None = None
+
+    def apply(self, command: Any) -> Any:
+        if self.lands is not None and isinstance(command, CommitTurn):
+            lands, self.lands = self.lands, None
+            if lands:
+                super().apply(command)
+            raise StoreUnavailable("the answer was lost", written=None)
+        return super().apply(command)
+
+
+@pytest.mark.parametrize("lands", [True, False])
+def test_another_reply_is_not_told_as_stored_where_the_first_one_is(harness: Harness, lands: bool) -> None:
+    store = Unheard(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        store.lands = lands
+        with pytest.raises(StoreUnavailable):
+            turn.reply("a")
+        if lands:
+            with pytest.raises(InvalidInput, match="a reply already"):
+                turn.reply("b")
+        else:
+            turn.reply("b")
+    assert get(conversations)["history"][1:] == [{"role": "assistant", "content": "a" if lands else "b"}]
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize("again", ["the same reply", "the end of the block"])
+def test_a_reply_whose_answer_was_lost_is_stored_once(harness: Harness, lands: bool, again: str) -> None:
+    store = Unheard(harness.store)
+    conversations = PlainConversations(store)
+    conversations.save_session("s", {"n": 0, "history": []})
+    with take(conversations) as turn:
+        turn.data["n"] += 1
+        store.lands = lands
+        with pytest.raises(StoreUnavailable):
+            turn.reply("a")
+        if again == "the same reply":
+            told = turn.reply("a")
+            assert told
+            assert (told.seq, told["content"]) == (2, "a")
+    assert get(conversations) == {"n": 1, "history": [USER, {"role": "assistant", "content": "a"}]}
+    assert statuses(conversations) == [None, None]
+
+
+def test_of_threads_that_reply_at_once_one_is_told_that_it_is_stored(started: PlainConversations) -> None:
+    for _ in range(20):
+        with take(started) as turn, ThreadPoolExecutor(4) as pool:
+            barrier = threading.Barrier(4)
+
+            def reply(text: str, turn: Turn = turn, barrier: threading.Barrier = barrier) -> str | None:
+                barrier.wait()
+                try:
+                    told = turn.reply(text)
+                except InvalidInput:
+                    return None
+                assert told
+                return str(told["content"])
+
+            told = [text for text in pool.map(reply, "abcd") if text]
+        assert told == [get(started)["history"][-1]["content"]]
+
+
 def test_a_refused_reply_is_named(started: PlainConversations) -> None:
     with take(started) as turn:
         turn.reply("a")

@@ -52,10 +52,10 @@ EARLIER: list[tuple[str, Any]] = [
             ttl_ms=9,
             started_at_ms=5,
             instead_of="r",
-            earlier_token="S",
             first_title="t",
             usage=Usage(1, 2),
-            **ONCE,
+            token="S",
+            digest="d",
         ),
     ),
     (

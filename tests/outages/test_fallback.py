@@ -47,6 +47,7 @@ from flask_convstore.domain.messages import Usage, join_element, with_status
 from flask_convstore.domain.results import Begun, Messages
 from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import (
+    ConflictError,
     ConvstoreError,
     SessionExists,
     SessionNotFound,
@@ -58,7 +59,7 @@ from flask_convstore.outages.command_json import command_of, text_of
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal, Status
 from flask_convstore.outages.other_hosts import OtherHostsStore
-from flask_convstore.outages.replay import Part, Replayer, replay
+from flask_convstore.outages.replay import Part, Replay, Replayer
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
@@ -109,6 +110,7 @@ class Host:
         self.switch = Switch(store)
         self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
         self.circuit = Circuit(10**9)
+        self.told: list[Exception] = []
         self.workers = [
             FallbackStore(OtherHostsStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
             for journal in self.journals
@@ -117,7 +119,7 @@ class Host:
     def come_back(self) -> None:
         """The store answers again, and all is handed over."""
         self.switch.is_away = False
-        part = Part("", self.switch, self.workers[0])
+        part = Part("", self.switch, self.workers[0], self.told.append)
         Replayer(self.journals[0], self.circuit, lambda: [part], 10).wake()
         wait_for(lambda: not self.journals[0].may_hold(), "it is not handed over")
 
@@ -133,6 +135,17 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made.close()
 
 
+@pytest.fixture
+def told(host: Host) -> list[Exception]:
+    """The errors of what could not be handed over."""
+    return host.told
+
+
+def replay(store: Store, journal: Journal, entry: Any) -> None:
+    part = Part("", store, None)  # type: ignore[arg-type]
+    Replay(part, journal, entry, 10, 0, set()).run()
+
+
 def said(text: str) -> bytes:
     return join_element(1, b'"%b"' % text.encode())
 
@@ -140,6 +153,10 @@ def said(text: str) -> bytes:
 def start(session_id: str, *texts: str, mode: Any = "replace", owner: Any = None, **given: Any) -> Put:
     elements = tuple(said(text) for text in texts)
     return Put(session_id=session_id, owner=owner, mode=mode, shape="full", elements=elements, **given)
+
+
+def merge(session_id: str, history: Any, **given: Any) -> Merge:
+    return Merge(session_id=session_id, owner=None, history=history, **given)
 
 
 def upsert(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Merge:
@@ -214,6 +231,7 @@ def test_a_plain_save_takes_the_place_of_what_was_there(host: Host) -> None:
     host.switch.is_away = False
     before = host.switch.apply(start("s", "old", "older"))
     host.switch.is_away = True
+    time.sleep(0.01)  # times are compared to the millisecond
     worker = host.workers[0]
     worker.apply(start("s", "new"))
     worker.apply(append("s", "newer", expected="1"))
@@ -235,6 +253,113 @@ def test_a_try_that_has_landed_without_an_answer_is_replaced(host: Host) -> None
     worker.apply(append("s", "b", created_at_ms=receipt.created_at_ms, expected=f"{receipt.created_at_ms}-1"))
     host.come_back()
     assert texts_in(worker, "s") == ["a", "b"]
+
+
+def test_a_try_that_lands_late_is_not_done_again_over_what_came_behind_it(host: Host) -> None:
+    worker, save = host.workers[0], start("s", "a")
+    host.switch.written = None
+    worker.apply(save)  # nobody knows whether it has landed
+    host.switch.is_away = False
+    host.switch.apply(save)  # it lands now
+    host.switch.apply(append("s", "acknowledged"))
+    worker.apply(append("s", "journalled"))
+    host.come_back()
+    assert texts_in(worker, "s") == ["a", "acknowledged", "journalled"]
+
+
+def test_what_was_written_since_is_not_replaced(host: Host, told: list[Exception]) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "one", "two"))
+    time.sleep(0.01)
+    host.switch.is_away = False
+    theirs = append("s", "theirs")
+    host.switch.apply(start("s", "one"))
+    host.switch.apply(theirs)  # by another host, which was not cut off
+    host.come_back()
+    assert texts_in(worker, "s") == ["one", "theirs", "two"]
+    assert worker.apply(theirs).repeated
+    assert told == []
+
+
+def test_a_field_that_others_have_set_since_stays_theirs_and_that_is_told(
+    host: Host, told: list[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "ours", fields=(("a", b"1"), ("b", b"1"), ("c", b"1"))))
+    time.sleep(0.01)
+    host.switch.is_away = False
+    host.switch.apply(start("s", "theirs", fields=(("a", b"2"), ("b", b"1"))))
+    host.come_back()
+    found = worker.load("s", None)
+    assert found
+    assert found.fields == {"a": b"2", "b": b"1", "c": b"1"}
+    assert texts_in(worker, "s") == ["theirs", "ours"]
+    assert [type(error) for error in told] == [ConflictError]
+    assert host.journals[0].status()[2:4] == (0, 1)
+    assert "set aside" in caplog.text
+
+
+def test_messages_keep_their_meaning_where_others_have_written_between(host: Host, told: list[Exception]) -> None:
+    worker, save = host.workers[0], start("s", "a", "b")
+    host.switch.written = None
+    worker.apply(save)
+    host.switch.is_away = False
+    host.switch.apply(save)
+    host.switch.apply(append("s", "theirs"))
+    worker.apply(append("s", "c", expected="1"))
+    worker.apply(Edit(session_id="s", owner=None, seq=3, loaded=said("c"), element=said("C")))
+    worker.apply(merge("s", Extend(2, (said("d"),))))
+    begun = worker.begin(BeginTurn(session_id="s", owner=None, element=said("e"), lease_ms=9_000, expected="4"))
+    assert begun.receipt.first_seq == 5
+    host.come_back()
+    assert texts_in(worker, "s") == ["b", "theirs", "C", "d", "e"]
+    assert told == []
+
+
+def test_a_trim_drops_nothing_of_others(host: Host) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "one", "two"))
+    worker.apply(merge("s", Extend(3, (said("three"),))))
+    time.sleep(0.01)
+    host.switch.is_away = False
+    host.switch.apply(start("s", "theirs", "also theirs"))
+    host.come_back()
+    assert texts_in(worker, "s") == ["theirs", "also theirs", "one", "two", "three"]
+
+
+def test_what_cannot_be_done_beside_others_is_set_aside_alone(host: Host, told: list[Exception]) -> None:
+    worker, save = host.workers[0], start("s", "a", fields=(("f", b"1"),))
+    host.switch.written = None
+    worker.apply(save)
+    host.switch.is_away = False
+    host.switch.apply(save)
+    host.switch.apply(append("s", "theirs", fields=(("f", b'"theirs"'),)))
+    worker.apply(Update(session_id="s", owner=None, fields=(("f", b"2"),), expected="1"))
+    worker.apply(merge("s", Rewrite(1, (said("a"), said("b"))), fields=(FieldChange("f", b"2", b"3"),)))
+    worker.apply(append("s", "c"))
+    host.come_back()
+    assert texts_in(worker, "s") == ["a", "theirs", "b", "c"]
+    found = worker.load("s", None)
+    assert found
+    assert found.fields == {"f": b'"theirs"'}
+    assert len(told) == 3
+    assert host.journals[0].status().aside == 2
+
+
+def test_a_store_that_has_forgotten_is_told_again_from_the_beginning(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+    worker.apply(start("s", "a"))
+    for text in "bcdefgh":
+        worker.apply(append("s", text))
+    entry = journal.find("", "s")
+    assert entry
+    host.switch.is_away = False
+    with pytest.raises(StoreUnavailable):
+        replay(Failing(host.switch, 4), journal, entry)
+    host.switch._store = MemoryStore(LIMITS)  # it has started again, without what it had
+    host.come_back()
+    assert texts_in(worker, "s") == list("abcdefgh")
+    assert journal.status().dropped == 0
 
 
 def test_those_who_share_it_see_it_here_as_there(host: Host) -> None:
@@ -346,7 +471,7 @@ def test_what_was_deleted_meanwhile_is_dropped_and_counted(host: Host) -> None:
     host.switch.is_away = False
     entry = journal.find("", "s")
     assert entry
-    replay(host.switch, journal, "", entry, 10)
+    replay(host.switch, journal, entry)
     # Only the start is there yet; the rest comes, and meanwhile another host deletes the session.
     host.switch.is_away = True
     with pytest.raises(StoreUnavailable):
@@ -367,7 +492,7 @@ def test_what_was_deleted_meanwhile_is_dropped_and_counted(host: Host) -> None:
 
     entry = journal.find("", "t")
     assert entry
-    replay(Deleting(host.switch), journal, "", entry, 10)
+    replay(Deleting(host.switch), journal, entry)
     assert host.switch.load("t", None) is None
     assert (journal.status().dropped, journal.status().pending) == (1, 0)
 
@@ -391,7 +516,7 @@ def test_the_end_of_what_has_expired_is_not_the_end_of_its_successor(host: Host)
     entry = journal.find("", "s")
     assert entry
     with pytest.raises(StoreUnavailable):
-        replay(Failing(host.switch, 1), journal, "", entry, 10)
+        replay(Failing(host.switch, 1), journal, entry)
     wait_for(lambda: host.switch.load("s", None, is_interaction=False) is None, "it expires")
     host.switch.apply(start("s", "another host's"))
     host.come_back()
@@ -615,7 +740,7 @@ def test_replaying_goes_on_where_it_stopped(host: Host) -> None:
     entry = journal.find("", "s")
     assert entry
     with pytest.raises(StoreUnavailable):
-        replay(Failing(host.switch, 3), journal, "", entry, 10)
+        replay(Failing(host.switch, 3), journal, entry)
     entry = journal.find("", "s")
     assert entry
     assert entry.replayed == entry.first + 2
@@ -631,7 +756,7 @@ def test_a_live_write_between_two_batches_stays_behind_them(host: Host) -> None:
     assert entry
     worker.apply(append("s", "1"))  # behind what the replayer has seen
     host.switch.is_away = False
-    replay(host.switch, journal, "", entry, 10)
+    replay(host.switch, journal, entry)
     assert journal.find("", "s") is None
     assert texts_in(worker, "s") == ["0", "1"]
 
@@ -684,7 +809,7 @@ def crash_after(monkeypatch: pytest.MonkeyPatch, host: Host, calls: int) -> None
     assert entry
     host.switch.is_away = False
     with contextlib.suppress(Crash):
-        replay(host.switch, journal, "", entry, 10)
+        replay(host.switch, journal, entry)
     monkeypatch.undo()
 
 
@@ -756,7 +881,7 @@ def test_what_has_expired_half_handed_over_is_gone_whole(host: Host, clock: Cloc
     found = journal.find("", "s")
     assert found
     with pytest.raises(StoreUnavailable):
-        replay(Failing(host.switch, 2), journal, "", found, 10)
+        replay(Failing(host.switch, 2), journal, found)
     clock.now = found.expires_at_ms
     host.come_back()
     assert host.switch.load("s", None) is None
@@ -967,7 +1092,7 @@ def test_it_is_empty_when_all_is_handed_over_and_not_before(host: Host, tmp_path
     assert not journal.unmark_if_empty()
     entry = journal.find("", "s")
     assert entry
-    replay(host.switch, journal, "", entry, 10)
+    replay(host.switch, journal, entry)
     assert [one.may_hold() for one in host.journals] == [True, True]
     assert journal.unmark_if_empty()
     of_a_new_process = Journal(tmp_path / "journal", "target", 2**20, 1.0)
@@ -1110,7 +1235,7 @@ def test_a_session_that_fails_does_not_keep_the_others(host: Host) -> None:
     host.switch.is_away = False
     part = Part("", Broken(host.switch), worker)
     with pytest.raises(StoreUnavailable):
-        Replayer(journal, host.circuit, lambda: [part], 10)._replay_all(part)
+        Replayer(journal, host.circuit, lambda: [part], 10)._replay_all(part, 0)
     assert [entry.session_id for entry in journal.sessions("", 0, 9)] == ["a"]
 
 
@@ -1452,6 +1577,8 @@ def test_ids_made_away_are_uuids_that_tell_when(clock: Clock) -> None:
     assert len(ids) == 1000
     for session_id in ids:
         assert made_away_at_ms(session_id) == clock.now
+        assert made_away_at_ms(id_made_away([b"k"]), [b"other", b"k"]) == clock.now
+        assert made_away_at_ms(id_made_away([b"k"]), [b"other"]) is None
     for other in (new_id(), "x" * 36, "00000000-0000-8000-0000-00000000000g", id_made_away().upper(), ""):
         assert made_away_at_ms(other) is None or other == other.lower()
 

@@ -11,9 +11,11 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,41 @@ def test_what_is_started_while_redis_is_away_is_there_afterwards(redis_server: S
     with service.app.app_context():
         assert service.convstore.health().degraded is False
         assert {found.session_id for found in service.convstore.list_sessions().sessions} == {session_id, before}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fallback", ["journal", "memory"])
+def test_a_server_that_stands_still_longer_than_the_budget_loses_nothing(redis_server: Server, fallback: str) -> None:
+    """The save lands when the server goes on. Its caller has given up, and another write is acknowledged behind it."""
+    service = service_of(redis_server, BUDGET=1.0, FALLBACK=fallback)
+    service.start()
+    for number in range(3):
+        session_id = f"s{number}"
+        levels: dict[str, str | None] = {}
+
+        def write(name: str, call: Callable[[], Any], levels: dict[str, str | None] = levels) -> None:
+            with service.app.app_context():
+                levels[name] = call().fallback
+
+        convstore = service.convstore
+        os.kill(redis_server.process.pid, signal.SIGSTOP)
+        save = threading.Thread(
+            target=write, args=("save", partial(convstore.save_session, session_id, {"history": ["a"]}))
+        )
+        late = threading.Thread(target=write, args=("append", partial(convstore.append, session_id, {"content": "b"})))
+        save.start()
+        time.sleep(0.7)
+        late.start()
+        time.sleep(0.5)
+        os.kill(redis_server.process.pid, signal.SIGCONT)
+        save.join()
+        late.join()
+        assert levels == {"save": fallback, "append": None}
+        handed_over(service)
+        with service.app.app_context():
+            found = convstore.get_session(session_id)
+            assert found
+            assert found["history"] == ["a", {"content": "b"}]
 
 
 def test_an_app_starts_while_redis_is_away_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -267,6 +304,40 @@ def test_a_journal_that_cannot_be_written_is_told_loudly(
     redis_server.start()
     wait_for(lambda: service.client.get("/sessions/health").status_code == 200, "it does not come back")
     assert service.start()
+
+
+def test_asking_for_health_writes_nothing(
+    redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each GET wrote 25 KB during an outage, and everybody may ask."""
+    service = service_of(redis_server)
+    redis_server.kill()
+    folder = _journal_of(service)._folder
+    assert folder
+    assert service.start()
+
+    def files() -> dict[str, tuple[int, int]]:
+        return {
+            file.name: (file.stat().st_mtime_ns, file.stat().st_size)
+            for file in folder.iterdir()
+            if file.name[-4:] != "-shm"
+        }
+
+    before = files()
+    assert "journal.sqlite" in before
+    for _ in range(5):
+        health = service.client.get("/sessions/health")
+        assert (health.status_code, health.json and health.json["degraded"]) == (200, True)
+    assert files() == before
+    real = os.statvfs
+
+    def full(path: Any) -> Any:
+        found = real(path)
+        return os.statvfs_result((*found[:4], 1, *found[5:]))
+
+    monkeypatch.setattr(os, "statvfs", full)
+    assert service.client.get("/sessions/health").status_code == 503, "nothing more could be written"
+    redis_server.start()
 
 
 def spoil(file: Path) -> None:
@@ -472,6 +543,19 @@ def test_another_host_does_not_say_that_there_is_no_such_session(redis_server: S
     service = service_of(redis_server)
     problem(service.client.get(f"/sessions/{id_made_away()}"), 503, "unavailable")
     problem(service.client.get(f"/sessions/{uuid.uuid4()}"), 404, "not-found")
+
+
+def test_an_id_that_no_host_of_the_app_has_made_is_no_reason_to_be_away(
+    redis_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody can write a UUID of version 8. A proxy that counts 503 would take the host out."""
+    service = service_of(redis_server)
+    service.app.config.update(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["older", b"old"])
+    for keys in ([], [b"another"]):
+        problem(service.client.get(f"/sessions/{id_made_away(keys)}"), 404, "not-found")
+    assert not caplog.records
+    for key in (b"new", b"old", b"older"):
+        problem(service.client.get(f"/sessions/{id_made_away([key])}"), 503, "unavailable")
 
 
 @pytest.mark.server

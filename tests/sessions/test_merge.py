@@ -157,7 +157,7 @@ def test_a_history_that_came_or_went() -> None:
     save = (world := World(with_one, {"a": 1, "history": ["m", "theirs"]})).taken_over(mine)
     assert mine == without
     assert save
-    assert save.history == Rewrite(world.before.snapshot.history_version, None), "it collides"
+    assert save.history == Rewrite(world.before.snapshot.history_version, None, resets=True), "it collides"
 
 
 def test_a_history_that_cannot_be_changed_stays_as_it_is() -> None:

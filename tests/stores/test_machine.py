@@ -59,6 +59,7 @@ SHAPES = st.sampled_from(["full", "full:history", "full:messages", "data", "list
 HISTORY_KEYS = st.sampled_from(["", "messages"])
 CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
+LOADED = st.none() | st.none() | VERSIONS
 EXPECTED = st.just("") | VERSIONS.map(str)
 ETAGS = EXPECTED | VERSIONS.map(lambda version: f"{CREATED}-{version}")
 ALIASES = st.builds(Alias, st.sampled_from([None, "alice", "a:b"]), st.sampled_from(["x", "b:x", "ä"]))
@@ -129,9 +130,11 @@ class Machine(RuleBasedStateMachine):
         first_title=FIRST_TITLES,
         usage=USAGES,
         started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
-        earlier_token=st.sampled_from(["", "", "T1", "T2"]),
+        since=st.sampled_from([None, None, -100_000_000, 100_000_000]),
     )
-    def put(self, started: int | None, token: str | None, fields: Any, elements: Any, **given: Any) -> None:
+    def put(
+        self, started: int | None, since: int | None, token: str | None, fields: Any, elements: Any, **given: Any
+    ) -> None:
         shape = given["shape"]
         command = Put(
             fields=() if shape == "list" else tuple((name, text) for name, text in fields if text),
@@ -140,6 +143,8 @@ class Machine(RuleBasedStateMachine):
         )
         if started is not None:  # elsewhere, by a clock that may go wrong
             command = replace(command, started_at_ms=now_ms() + started)
+        if since is not None:
+            command = replace(command, unchanged_since_ms=now_ms() + since)
         self.both(with_token(command, token))
 
     @rule(
@@ -171,11 +176,12 @@ class Machine(RuleBasedStateMachine):
         token=TOKENS,
         digest=DIGESTS,
         changes=CHANGES,
-        change=st.sampled_from(["keep", "extend", "rewrite", "remove"]),
+        change=st.sampled_from(["keep", "extend", "rewrite", "remove", "reset", "empty"]),
         elements=ELEMENTS,
         bound=VERSIONS,
         shape=st.none() | st.none() | st.sampled_from(["full:history", "full:messages"]),
         history_key=HISTORY_KEYS,
+        loaded_version=LOADED,
         ttl_ms=TTLS,
         incarnation=INCARNATIONS,
         first_title=FIRST_TITLES,
@@ -197,6 +203,8 @@ class Machine(RuleBasedStateMachine):
             "extend": Extend(bound, elements),
             "rewrite": Rewrite(bound, elements),
             "remove": Rewrite(bound, None),
+            "reset": Rewrite(bound, elements, resets=True),
+            "empty": Rewrite(bound, (), resets=True),
         }[change]
         fields = tuple(FieldChange(*found) for found in changes)
         command = Merge(fields=fields, history=history, shape="data" if change == "remove" else shape, **given)
@@ -212,6 +220,7 @@ class Machine(RuleBasedStateMachine):
         expected=ETAGS,
         first_title=FIRST_TITLES,
         usage=USAGES,
+        loaded_version=LOADED,
         incarnation=INCARNATIONS,
     )
     def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
@@ -327,6 +336,7 @@ class Machine(RuleBasedStateMachine):
         token=TOKENS,
         digest=DIGESTS,
         expected=ETAGS,
+        loaded_version=LOADED,
         incarnation=INCARNATIONS,
         ago=st.none() | st.sampled_from([100_000, 0]),
     )

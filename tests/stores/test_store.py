@@ -881,11 +881,20 @@ def test_first_is_refused_where_one_has_ended(harness: Harness) -> None:
     assert harness.store.apply(save("s")).version == 1
 
 
-def test_an_earlier_try_that_comes_late_is_a_repeat(harness: Harness) -> None:
-    earlier = save("s", b"m1")
-    harness.store.apply(replace(save("s", b"m2"), earlier_token=earlier.token))
-    assert harness.store.apply(earlier).repeated
-    assert load(harness).elements == [b"m2"]
+def test_a_session_that_was_written_since_is_not_replaced(harness: Harness) -> None:
+    harness.store.apply(save("s", b"theirs"))
+    at_ms = load(harness).updated_at_ms
+    waited = replace(save("s", b"ours"), started_at_ms=at_ms - 5, unchanged_since_ms=at_ms - 1)
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(waited)
+    assert (caught.value.what, caught.value.actual) == ("version", 1)
+    assert load(harness).elements == [b"theirs"]
+    assert not harness.store.apply(replace(waited, unchanged_since_ms=at_ms)).repeated
+    assert load(harness).elements == [b"ours"]
+
+
+def test_the_time_is_the_stores(harness: Harness) -> None:
+    assert harness.store.time_ms() <= harness.store.apply(save("s")).updated_at_ms <= harness.store.time_ms()
 
 
 def test_whoever_asks_can_tell_an_end_from_nothing(harness: Harness) -> None:

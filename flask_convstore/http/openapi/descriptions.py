@@ -19,7 +19,8 @@ _ETAG = '"1767605400000-3"'
 
 # ---- headers
 
-_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_ETAGS = r'^(\*|(W/)?"[!#-~]+"(, ?(W/)?"[!#-~]+")*)$'
+_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){2}-[89ABab][0-9A-Fa-f]{3}-[0-9A-Fa-f]{12}$"
 _KEY = schema(
     str,
     "Name that the client gives this request. A repeat with the same name changes nothing and gets the first answer.",
@@ -29,19 +30,22 @@ _KEY = schema(
 )
 KEY_OF_NOBODY = schema(
     str,
-    f"{_KEY['description']} Without an owner the name must be a UUID, since the session's id is made from it.",
+    f"{_KEY['description']} Without an owner the name must be a random UUID, since the session's id is made from it.",
     format="uuid",
     pattern=_UUID,
 )
 GIVEN: dict[str, tuple[Json, str]] = {
     IDEMPOTENCY_KEY: (_KEY, "c0ffee00-9a53-4d0e-8a53-2d6d4c1a7e11"),
-    IF_MATCH: (schema(str, "Act only if the session is in the state of this `ETag`."), _ETAG),
-    IF_NONE_MATCH: (schema(str, "Answer 304 if the session is still in the state of this `ETag`."), _ETAG),
+    IF_MATCH: (
+        schema(str, "Act only if the session is in the state of this `ETag`, or of one of several.", pattern=_ETAGS),
+        _ETAG,
+    ),
+    IF_NONE_MATCH: (schema(str, "Answer 304 if the `ETag` is still this one."), _ETAG),
 }
 """Request headers, with an example."""
 
 SHOWN: dict[str, tuple[Json, str]] = {
-    "ETag": (schema(str, "Name of the session's state.", pattern=r'^"\d+-\d+"$'), _ETAG),
+    "ETag": (schema(str, "Name of the state that is shown.", pattern=r'^"[0-9a-f-]+"$'), _ETAG),
     "Location": (schema(str, "Path of the session."), f"/sessions/{EXAMPLE_ID}"),
     "Convstore-Expires-At": (
         schema(Time, "Time of the session's end, unless the session is used before. RFC 3339, UTC."),
@@ -159,7 +163,10 @@ OPERATIONS: dict[str, Operation] = {
     "openapi": Operation(
         summary="Show this document",
         description="Needs apispec, which the extra `[openapi]` of flask-convstore brings.",
-        answers=(Answer("The document.", {"openapi": VERSION, "info": {}, "paths": {}}),),
+        answers=(
+            Answer("The document.", {"openapi": VERSION, "info": {}, "paths": {}}, "ETag"),
+            Answer("The client has this document.", None, "ETag"),
+        ),
     ),
     "export_sessions": Operation(
         summary="Export the owner's sessions",
@@ -169,7 +176,7 @@ OPERATIONS: dict[str, Operation] = {
     "import_sessions": Operation(
         summary="Import the lines of an export",
         description="Sessions that exist already stay as they are, so that a repeat does no harm.",
-        answers=(Answer("The result.", {"imported": 12}),),
+        answers=(Answer("The result.", {"imported": 12, "complete": True}),),
         example=_EXPORT_EXAMPLE,
     ),
     "get_session": Operation(

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from marshmallow import Schema
 
 from ...config import Settings
+from ...domain import json_text
 from ...domain.validation import MAX_NAME, MAX_SEQ
 from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
 from .. import schemas
@@ -30,6 +33,17 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
+
+
+@lru_cache(maxsize=32)
+def document_text(served: Served, server: str) -> tuple[bytes, str]:
+    """Make the document as JSON text, and its ETag, once for each place of a blueprint.
+
+    Raises:
+        NotInstalled: apispec is missing.
+    """
+    text = json_text.dump(document(served, server))
+    return text, hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def document(served: Served, server: str) -> Json:
@@ -90,10 +104,10 @@ def _prefixed(name: str, prefix: str) -> str:
 def _paths(served: Served) -> dict[str, Json]:
     paths: dict[str, Json] = {}
     routes = {f"{served.name}.{route.endpoint}": route for route in ROUTES}
-    for rule in served.rules:
-        route = routes.get(rule.endpoint)
+    for rule, endpoint in served.rules:
+        route = routes.get(endpoint)
         if route and _is_served(route.endpoint, served.settings):
-            path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule)
+            path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule)
             names = re.findall(r"\{(\w+)\}", path)
             paths.setdefault(path, {})[route.method.lower()] = _operation(route, names, served)
     return paths
@@ -119,7 +133,9 @@ def _operation(route: Route, names: list[str], served: Served) -> Json:
     }
     if route.body:
         shown["requestBody"] = _body(route, operation, settings)
-    return {**shown, "responses": {**_successes(route, operation, settings), **_failures(route.problems(), settings)}}
+    of_prefix = {name: f"$request.path.{name}" for name in names if name not in _PATH}
+    successes = _successes(route, operation, settings, of_prefix)
+    return {**shown, "responses": {**successes, **_failures(route.problems(), settings)}}
 
 
 def _body(route: Route, operation: Operation, settings: Settings) -> Json:
@@ -131,20 +147,24 @@ def _body(route: Route, operation: Operation, settings: Settings) -> Json:
     }
 
 
-def _successes(route: Route, operation: Operation, settings: Settings) -> Json:
-    """Show the successful responses, by status."""
+def _successes(route: Route, operation: Operation, settings: Settings, of_prefix: Json) -> Json:
+    """Show the successful responses, by status. *of_prefix* has the parameters of the host's prefix, for links."""
     found: Json = {}
     for (status, component), answer in zip(route.answers.items(), operation.answers, strict=True):
         found[str(status)] = _success(component, answer)
         if operation.links and component:
-            found[str(status)]["links"] = _links(operation, settings)
+            found[str(status)]["links"] = _links(operation, settings, of_prefix)
     return found
 
 
-def _links(operation: Operation, settings: Settings) -> Json:
-    """Show the links to other operations that are served."""
+def _links(operation: Operation, settings: Settings, of_prefix: Json) -> Json:
+    """Show the links to other operations that are served. All are below the same prefix."""
     return {
-        name: {"operationId": link.endpoint, "parameters": link.parameters, "description": link.description}
+        name: {
+            "operationId": link.endpoint,
+            "parameters": {**of_prefix, **link.parameters},
+            "description": link.description,
+        }
         for name, link in ((name, LINKS[name]) for name in operation.links)
         if _is_served(link.endpoint, settings)
     }
@@ -191,7 +211,7 @@ def _failures(problems: Iterable[Problem], settings: Settings) -> Json:
 def _arises(shown: Problem, settings: Settings) -> bool:
     """Tell whether an error can occur with these settings."""
     if isinstance(shown.example, CrossOrigin):
-        return settings.anonymous_owner
+        return "*" not in settings.trusted_origins
     if isinstance(shown.example, TooManyTurns):
         return settings.max_turns_per_minute > 0
     if isinstance(shown.example, TooManySessions):

@@ -27,7 +27,7 @@ COMPONENTS: dict[str, Json] = {
     **{component_name(shape): component(shape) for shape in _CLOSED},
     "Message": component(answers.MessageJson, is_open=True),
     "Value": {
-        "description": "JSON value that can be stored. Integers have 64 bits, and nothing nests deeper than 100 levels.",
+        "description": "JSON value that can be stored. Integers have 64 bits, and no body nests deeper than 100 levels.",
         "type": ["object", "array", "string", "number", "boolean", "null"],
         "minimum": -(2**63),
         "maximum": 2**64 - 1,

@@ -99,7 +99,7 @@ def writing(command: Write, *, is_placed: bool = True) -> tuple[str, list[Argume
 
 def _put(command: Put, is_placed: bool) -> list[Argument]:
     head: list[Argument] = [command.mode, command.shape, command.ttl_ms or "", command.started_at_ms or ""]
-    head += (_first_title(command), _usage(command), command.earlier_token, int(is_placed))
+    head += (_first_title(command), _usage(command), command.unchanged_since_ms or "", int(is_placed))
     return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
 
 
@@ -107,11 +107,13 @@ def _merge(command: Merge, is_placed: bool) -> list[Argument]:
     change, bound, elements = _history(command.history)
     head: list[Argument] = [command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
     head += (_first_title(command), _usage(command), int(is_placed) if command.creates else "")
+    head.append(_loaded(command))
     return [*head, len(command.fields), *_triples(command.fields), *elements]
 
 
 def _append(command: Append) -> list[Argument]:
-    head: list[Argument] = [command.created_at_ms or "", command.expected, _first_title(command), _usage(command)]
+    head: list[Argument] = [command.created_at_ms or "", command.expected, _loaded(command)]
+    head += (_first_title(command), _usage(command))
     return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
 
 
@@ -120,7 +122,7 @@ def _update(command: Update) -> list[Argument]:
 
 
 def _delete(command: Delete) -> list[Argument]:
-    return [command.expected, command.created_at_ms or "", command.at_ms or ""]
+    return [command.expected, command.created_at_ms or "", _loaded(command), command.at_ms or ""]
 
 
 def _commit(command: CommitTurn) -> list[Argument]:
@@ -145,6 +147,10 @@ _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
     MoveConversation: ("move_conversation", _move),
     Edit: ("edit", _edit),
 }
+
+
+def _loaded(command: Merge | Append | Delete) -> Argument:
+    return "" if command.loaded_version is None else command.loaded_version
 
 
 def _first_title(command: Put | Merge | Append | BeginTurn) -> str:
@@ -176,4 +182,4 @@ def _history(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ..
         return "keep", 0, ()
     if isinstance(change, Extend):
         return "extend", change.drop_below, change.elements
-    return "rewrite", change.history_version, change.elements or ()
+    return "reset" if change.resets else "rewrite", change.history_version, change.elements or ()

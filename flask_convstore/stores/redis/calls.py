@@ -18,7 +18,7 @@ from redis import exceptions
 
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
-from .connections import DEADLINE
+from .connections import DEADLINE, line_of
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -74,6 +74,9 @@ class Durability:
         return int(count) if kind == "replicas" else 0
 
 
+_DISK = ("CONFIG", "GET", "append*")
+"""The question whether the server puts each write on its disk before it answers."""
+
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
 
 PATIENCE = Patience()
@@ -93,7 +96,8 @@ class Calls:
 
     def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
         self._replicas = durability.replicas
-        self._is_verified = durability.level != "fsync"
+        self._is_on_disk = durability.level == "fsync"
+        self._is_verified = False
         self._client = client  # held, since a client of ours is disconnected when it is garbage
         self._pool: Any = client.connection_pool
         self._patience = patience
@@ -116,24 +120,70 @@ class Calls:
         """Give up the connections. The next call opens new ones."""
         self._pool.disconnect()
 
-    def call(self, call: Call, queries: Sequence[Sequence[Argument]] = ()) -> Any:
+    def call(self, call: Call, queries: Sequence[Sequence[Argument]] = (), judge: Call | None = None) -> Any:
         """Run a script in one round trip. Return its reply, or with *queries* a list of all replies, of one moment.
 
         A server that does not know the script yet is sent its text. The nonce shows that the reply belongs to this call.
+
+        Args:
+            judge: A script as for ``read``. Where it changes its gate, *call* is run in another round trip, and no query.
         """
         nonce = os.urandom(8)
         deadline = self._deadline()
         writes = call.writes
-        if writes and not self._is_verified:
+        if writes and self._is_on_disk and not self._is_verified:
             self._verify(deadline)
-        replies = self._replies(call, call.by_digest(nonce), queries, deadline)
+        replies = self._replies(call, call.by_digest(nonce), queries, deadline, judge)
         if isinstance(replies[0], exceptions.NoScriptError):
-            replies = self._replies(call, call.by_text(nonce), queries, deadline)
+            replies = self._replies(call, call.by_text(nonce), queries, deadline, judge)
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
                 raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
         return replies if queries else replies[0]
+
+    def read(self, call: Call, queries: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Run a script that judges, and *queries* of one moment behind it, in one round trip.
+
+        The last key of the script is its gate. Where the script changes the gate, the server runs no query.
+
+        Return the reply of the script, followed by those to the queries if they ran.
+        """
+        for is_gated in (True, True, False):  # others may change the gate too, though hardly twice
+            nonce, deadline = os.urandom(8), self._deadline()
+            reply, found = self._gated(call, call.by_digest(nonce), queries, deadline, is_gated)
+            if isinstance(reply, exceptions.NoScriptError):
+                reply, found = self._gated(call, call.by_text(nonce), queries, deadline, is_gated)
+            _raised(reply, call.keys[0], call.writes)
+            self._check_nonce(call, nonce, reply)
+            if found is not None or _calls_off(reply):
+                break
+        return [reply, *self._unrefused(call, found)] if found and not _calls_off(reply) else [reply]
+
+    def _gated(
+        self,
+        call: Call,
+        command: Sequence[Argument],
+        queries: Sequence[Sequence[Argument]],
+        deadline: float,
+        gated: bool,
+    ) -> tuple[Any, list[Any] | None]:
+        """Send a script and queries. Return its reply and theirs. None for theirs: they were called off."""
+        watching: list[Sequence[Argument]] = [("WATCH", call.keys[-1])] if gated else []
+        commands = [*watching, command, ("MULTI",), *queries, ("EXEC",)]
+        replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
+        for reply in replies[: len(watching)]:
+            _raised(reply, call.keys[-1], call.writes)
+        reply, *queued, found = replies[len(watching) :]
+        refused = [answer for answer in queued if isinstance(answer, Exception)]
+        return reply, refused[:1] or found
+
+    def _unrefused(self, call: Call, replies: Any) -> list[Any]:
+        """Return the answer of EXEC. Raise the first error in it."""
+        listed = _listed(replies)
+        for reply in listed:
+            _raised(reply, call.keys[0], call.writes)
+        return listed
 
     def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
         """Run reading scripts, each with its queries at one moment of its own, in one round trip for all.
@@ -143,25 +193,24 @@ class Calls:
         nonces = [os.urandom(8) for _ in asked]
         commands: list[Sequence[Argument]] = []
         for (call, queries), nonce in zip(asked, nonces, strict=True):
-            commands += [("MULTI",), call.by_digest(nonce), *queries, ("EXEC",)]
+            commands += [("WATCH", call.keys[-1]), call.by_digest(nonce), ("MULTI",), *queries, ("EXEC",)]
         answers = iter(self._acknowledged(commands, "", False, self._deadline())) if asked else iter(())
         found: list[list[Any] | ConvstoreError] = []
         for (call, queries), nonce in zip(asked, nonces, strict=True):
-            *_, replies = itertools.islice(answers, len(queries) + 3)
-            found.append(self._judged(call, queries, nonce, replies))
+            _, reply, *_, replies = itertools.islice(answers, len(queries) + 4)
+            found.append(self._judged(call, queries, nonce, reply, replies))
         return found
 
     def _judged(
-        self, call: Call, queries: Sequence[Sequence[Argument]], nonce: bytes, replies: Any
+        self, call: Call, queries: Sequence[Sequence[Argument]], nonce: bytes, reply: Any, replies: Any
     ) -> list[Any] | ConvstoreError:
-        """Take the answer of one EXEC. A call whose script was unknown, or that failed, is done alone."""
-        is_whole = isinstance(replies, list) and not any(isinstance(reply, Exception) for reply in replies)
+        """Take the answers of one script and its queries. A call whose script was unknown, or that failed, is done alone."""
+        is_whole = isinstance(replies, list) and not any(isinstance(one, Exception) for one in replies)
         try:
-            if not is_whole:
-                alone: list[Any] = self.call(call, queries)
-                return alone
-            self._check_nonce(call, nonce, replies[0])
-            return replies  # type: ignore[no-any-return]
+            if isinstance(reply, Exception) or not (is_whole or _calls_off(reply)):
+                return self.read(call, queries)
+            self._check_nonce(call, nonce, reply)
+            return [reply] if _calls_off(reply) else [reply, *replies]
         except StoreUnavailable:
             raise
         except ConvstoreError as error:
@@ -175,11 +224,11 @@ class Calls:
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
         deadline = self._deadline()
-        if not self._is_verified:
+        if self._is_on_disk and not self._is_verified:
             self._verify(deadline)
         before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
-            (before,) = self._acknowledged([first.by_text(nonce)], first.keys[0], True, deadline)
+            (before,) = self._retried([first.by_text(nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
             (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
         _raised(reply, call.keys[0], call.writes)
@@ -195,14 +244,24 @@ class Calls:
         return time.monotonic() + self._patience.budget
 
     def _replies(
-        self, call: Call, command: Sequence[Argument], queries: Sequence[Sequence[Argument]], deadline: float
+        self,
+        call: Call,
+        command: Sequence[Argument],
+        queries: Sequence[Sequence[Argument]],
+        deadline: float,
+        judge: Call | None = None,
     ) -> list[Any]:
         if not queries:
             return self._acknowledged([command], call.keys[0], call.writes, deadline)
-        commands = [("MULTI",), command, *queries, ("EXEC",)]
-        *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
-        # A command that was refused when it was queued has spoiled the rest.
-        return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+        before: list[Sequence[Argument]] = [("WATCH", judge.keys[-1]), judge.by_digest(b"")] if judge else []
+        commands = [*before, ("MULTI",), command, *queries, ("EXEC",)]
+        *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline, len(before))
+        verdict = queued.pop(1) if judge else None
+        if judge and isinstance(verdict, exceptions.NoScriptError):
+            self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
+        if replies is None:
+            return self._replies(call, command, () if _calls_off(verdict) else queries, deadline)
+        return _of_transaction(queued, replies)
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
@@ -211,37 +270,66 @@ class Calls:
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
     def _verify(self, deadline: float) -> None:
-        """Check once, before the first write, that the server does what ``fsync`` promises."""
+        """Check before the first write that the server does what ``fsync`` promises."""
+        (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
+        self._check_disk(reply, written=False)
+        self._is_verified = True
+
+    def _check_disk(self, reply: Any, *, written: bool) -> None:
+        """Check what the server says of its disk. It says so with each write, since server and settings may change."""
         try:
-            (reply,) = self._acknowledged([("CONFIG", "GET", "append*")], "CONFIG", False, deadline)
             found = _raised(reply, "CONFIG", writes=False)
         except StoreMisconfigured as error:
             reason = (
                 f"CONVSTORE_DURABILITY=fsync cannot be verified: the server does not show its configuration ({error})"
             )
-            raise StoreMisconfigured(reason) from error
+            raise self._misconfigured(reason, written) from error
         shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
         if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
-            raise StoreMisconfigured(
-                "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
-            )
-        self._is_verified = True
+            reason = "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
+            raise self._misconfigured(reason, written)
+
+    def _misconfigured(self, reason: str, written: bool) -> StoreMisconfigured:
+        """Make the error. The next write is refused before it is done."""
+        self._is_verified = False
+        done = ". The write is done, but a crash of the server may undo it" if written else ""
+        error = StoreMisconfigured(f"{reason}{done}")
+        error.written = written
+        return error
 
     def _acknowledged(
-        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
+        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float, judging: int = 0
     ) -> list[Any]:
-        """Send commands as ``_retried``. Where a write must be on replicas, wait for them on the connection that wrote."""
-        replicas = self._replicas if writes else 0
-        if not replicas:
-            return self._retried(commands, key, writes, deadline)
-        waiting = ("WAIT", replicas, int(500 * self._patience.timeout))
-        *replies, confirmed = self._retried([*commands, waiting], key, writes, deadline)
-        is_done = not any(isinstance(reply, Exception) for reply in replies)
-        _raised(confirmed if is_done else None, "WAIT", writes)
-        if is_done and confirmed < replicas and _wrote(replies):
-            reason = f"only {confirmed} of {replicas} replicas have confirmed it in time"
+        """Send commands as ``_retried``. Where a write must be on replicas, wait for them on the connection that wrote.
+
+        Where a write must be on the disk, ask the server on the same way whether it puts writes there.
+
+        Args:
+            judging: Number of commands before those that write.
+        """
+        if writes and self._is_on_disk:
+            *replies, disk = self._retried([*commands, _DISK], key, writes, deadline)
+            self._check_written(replies[judging:], disk)
+            return replies
+        if writes and self._replicas:
+            waiting = ("WAIT", self._replicas, int(500 * self._patience.timeout))
+            *replies, confirmed = self._retried([*commands, waiting], key, writes, deadline)
+            self._check_confirmed(replies[judging:], confirmed)
+            return replies
+        return self._retried(commands, key, writes, deadline)
+
+    def _check_written(self, replies: Sequence[Any], disk: Any) -> None:
+        is_sent_again = any(isinstance(reply, exceptions.NoScriptError) for reply in replies)
+        if _wrote(replies) and not is_sent_again:
+            self._check_disk(disk, written=True)
+
+    def _check_confirmed(self, replies: Sequence[Any], confirmed: Any) -> None:
+        if any(isinstance(reply, Exception) for reply in replies):
+            return
+        _raised(confirmed, "WAIT", writes=True)
+        if confirmed < self._replicas and _wrote(replies):
+            reason = f"only {confirmed} of {self._replicas} replicas have confirmed it in time"
             raise StoreUnavailable(reason, written=True)
-        return replies
 
     def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
         """Send commands as ``_exchange``, again and again while failures may pass and time is left."""
@@ -284,11 +372,10 @@ class Calls:
         Whatever goes wrong, a connection with unread replies is not used again.
         """
         DEADLINE.moment = deadline
+        line, connection = line_of(pool), None
         try:
-            connection = pool.get_connection()
-        finally:
+            connection = line.lent(pool, deadline)
             DEADLINE.moment = math.inf
-        try:
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
             # A connection of the app's own client has only the methods of redis-py.
@@ -298,10 +385,14 @@ class Calls:
                 connection.disconnect()  # another server is the primary now
             return replies
         except BaseException:
-            connection.disconnect()
+            if connection is not None:
+                connection.disconnect()
             raise
         finally:
-            pool.release(connection)
+            DEADLINE.moment = math.inf
+            if connection is not None:
+                pool.release(connection)
+                line.call_next()
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
@@ -360,6 +451,16 @@ def _raised(reply: Any, key: str, writes: bool) -> Any:
     if isinstance(reply, exceptions.RedisError):
         raise as_ours(reply, key, writes=writes) from reply
     return reply
+
+
+def _of_transaction(queued: Sequence[Any], replies: Any) -> list[Any]:
+    """Take the answer of EXEC. A command that was refused when it was queued has spoiled the rest."""
+    return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+
+
+def _calls_off(reply: Any) -> bool:
+    """Tell whether a script's *reply* lets its caller read nothing: it has changed its gate, where it could."""
+    return isinstance(reply, list) and reply[0] in (b"missing", b"moved")
 
 
 def _listed(replies: Any) -> list[Any]:

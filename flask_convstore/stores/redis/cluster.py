@@ -19,6 +19,7 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from ...domain.forks import Forking, watch
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .connections import DEADLINE
@@ -31,7 +32,7 @@ _HOPS = 16
 """Times that one attempt follows a slot, as many as in Redis's own clients."""
 
 
-class LazyCluster:
+class LazyCluster(Forking):
     """A cluster client that is made and connects when it is first used."""
 
     def __init__(self, make: Callable[[], RedisCluster]) -> None:
@@ -39,6 +40,10 @@ class LazyCluster:
         self._lock = threading.Lock()
         self._cluster: Any = None
         self._generation = 0
+        watch(self)
+
+    def in_child(self) -> None:
+        self._lock = threading.Lock()
 
     def get(self, deadline: float = math.inf) -> tuple[Any, int]:
         """Return the client and the number of its known topology.
@@ -86,7 +91,8 @@ class ClusterCalls(Calls):
 
     def __init__(self, cluster: LazyCluster, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
         self._replicas = durability.replicas
-        self._is_verified = durability.level != "fsync"
+        self._is_on_disk = durability.level == "fsync"
+        self._is_verified = False
         self._patience = replace(patience, retries=_RETRIES)
         self._lazy = cluster
 
@@ -117,7 +123,7 @@ class ClusterCalls(Calls):
 
     def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
         """Run reading scripts one after the other, since each is of another slot."""
-        return [self._judged(call, queries, b"", None) for call, queries in asked]
+        return [self._judged(call, queries, b"", None, None) for call, queries in asked]
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Scan one primary after the other. The cursor names the primary and the place in it. A lost primary begins anew."""

@@ -16,8 +16,10 @@ import errno
 import math
 import os
 import select
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -27,6 +29,12 @@ from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
 _SHORTEST = 0.001
+
+_REFERENCES_OF_NOBODY = 4
+"""References to a connection in use that only its pool knows: the pool, a list, a variable, an argument."""
+
+_LONGEST_WAIT = 0.05
+"""Seconds until the first caller in a line looks again. The app's own calls over its client wake nobody."""
 
 
 class Deadline(threading.local):
@@ -169,6 +177,56 @@ def _poller(sock: Any) -> Any:
     return poller.poll
 
 
+class Line:
+    """The callers that wait for a connection of a pool, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[threading.Event] = deque()
+        self._pid = os.getpid()
+
+    def lent(self, pool: Any, deadline: float) -> Any:
+        """Lend a connection of *pool*. Wait until *deadline*, by ``time.monotonic``, if all are in use.
+
+        Raises:
+            MaxConnectionsError: None was given back in time.
+        """
+        if not self._waiting:
+            with contextlib.suppress(exceptions.MaxConnectionsError):
+                return pool.get_connection()
+        elif self._pid != os.getpid():  # the callers are the parent's
+            self._waiting, self._pid = deque(), os.getpid()
+        mine = threading.Event()
+        self._waiting.append(mine)
+        try:
+            return self._lent_in_turn(pool, mine, deadline)
+        finally:
+            self._waiting.remove(mine)
+            self.call_next()
+
+    def _lent_in_turn(self, pool: Any, mine: threading.Event, deadline: float) -> Any:
+        while True:
+            left, longest = deadline - time.monotonic(), _LONGEST_WAIT if self._waiting[0] is mine else math.inf
+            mine.clear()
+            if self._waiting[0] is mine or left <= 0:
+                try:
+                    return pool.get_connection()
+                except exceptions.MaxConnectionsError:
+                    if left <= 0:
+                        raise
+            mine.wait(min(left, longest, threading.TIMEOUT_MAX))
+
+    def call_next(self) -> None:
+        """Tell the first caller that a connection was given back."""
+        with contextlib.suppress(IndexError):
+            self._waiting[0].set()
+
+
+def line_of(pool: Any) -> Line:
+    """Find or make the line of a pool. The stores of several namespaces share a pool."""
+    line: Line | None = pool.__dict__.get("_convstore_line")
+    return line or pool.__dict__.setdefault("_convstore_line", Line())
+
+
 class Pool(ConnectionPool):
     """A pool that lends connections of ``in_time`` on a short way. Unusual cases go redis-py's way."""
 
@@ -179,31 +237,42 @@ class Pool(ConnectionPool):
 
     def get_connection(self, *names: Any, **options: Any) -> Any:
         connection = None
-        if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's
-            with self._lock:
-                if self._available_connections:
-                    connection = self._available_connections.pop()
-                    self._in_use_connections.add(connection)
-        if connection is None:
-            return self._connected(*names, **options)
         try:
-            is_ready = connection.is_ready()
-        except BaseException:  # under gevent a timeout of other code may end it there
-            self.release(connection)
+            if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's
+                with self._lock:
+                    if self._available_connections:
+                        connection = self._available_connections.pop()
+                        self._in_use_connections.add(connection)
+            if connection is None:
+                return self._connected(*names, **options)
+            if connection.is_ready():
+                return connection
+        except BaseException:  # a signal's, or a timeout of other code under gevent
+            if connection is not None:
+                self.release(connection)
             raise
-        if not is_ready:
-            self.release(connection)
-            return self._connected(*names, **options)
-        return connection
+        self.release(connection)
+        return self._connected(*names, **options)
 
     def _connected(self, *names: Any, **options: Any) -> Any:
         """Lend a connection as redis-py does."""
         try:
+            if len(self._in_use_connections) >= self.max_connections:
+                self.reclaim()
             return super().get_connection(*names, **options)
         except (AttributeError, TypeError, OSError) as error:  # another thread has closed it meanwhile
             if isinstance(error, OSError) and error.errno != errno.EBADF:
                 raise
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
+
+    def reclaim(self) -> None:
+        """Take back the connections that nobody has: an exception from elsewhere has cut their release short."""
+        with self._lock:
+            for connection in list(self._in_use_connections):
+                if sys.getrefcount(connection) <= _REFERENCES_OF_NOBODY:
+                    connection.disconnect()
+                    self._in_use_connections.discard(connection)
+                    self._available_connections.append(connection)
 
     def release(self, connection: Any) -> None:
         if self.pid != os.getpid() or connection.pid != self.pid or connection.should_reconnect():

@@ -54,6 +54,11 @@ class QuotaPlace(NamedTuple):
     most: int
 
 
+_WALK = re.compile(r"(\S+ )?[0-9]{1,20}")
+_TIME = re.compile("[0-9]{1,20}( .*)?", re.DOTALL)
+"""Cursors: of a walk through all keys, and a time of an owner's index, with whatever another store adds to it."""
+
+
 class RedisIndex:
     """The indexes of all owners under one prefix.
 
@@ -149,9 +154,8 @@ class RedisIndex:
 
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
         """List sessions, as ``Store.page``."""
-        if cursor is not None and not (
-            re.fullmatch(r"(\S+ )?[0-9]{1,20}", cursor) if owner is ANY else re.fullmatch("[0-9]{1,20}", cursor)
-        ):
+        form = _WALK if owner is ANY else _TIME
+        if cursor is not None and not form.fullmatch(cursor):
             raise InvalidInput("this is no cursor of ours", "cursor")
         if owner is ANY:
             return self._scanned(cursor, limit)
@@ -166,7 +170,7 @@ class RedisIndex:
         ]
         if gone:
             self._unindex(index, gone)
-        return Page(self._shown(found, owner), following)
+        return Page(self._shown(found, owner), following, _damaged([name.decode() for name, _ in entries], found))
 
     def _key(self, owner: str | None) -> str:
         return f"{self._prefix}owner:{{{in_key(owner or '')}}}"
@@ -176,7 +180,7 @@ class RedisIndex:
     ) -> tuple[list[tuple[bytes, int]], str | None]:
         """Read entries of an index, and the cursor of the next ones. Entries of one millisecond are never parted."""
         command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
-        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor}"
+        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor.partition(' ')[0]}"
         found = self._scored(command, index, first, last, "WITHSCORES", "LIMIT", 0, limit + 1)
         if len(found) <= limit:
             return found, None
@@ -194,8 +198,9 @@ class RedisIndex:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
         following, keys = self._calls.scan(cursor, pattern, limit)
         start = len(self._prefix) + 1
-        found = self._summaries([(unquote(key.decode()[start:-1]), None) for key in dict.fromkeys(keys)])
-        return Page(self._shown(found, ANY), following)
+        ids = [unquote(key.decode()[start:-1]) for key in dict.fromkeys(keys)]
+        found = self._summaries([(session_id, None) for session_id in ids])
+        return Page(self._shown(found, ANY), following, _damaged(ids, found))
 
     def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
         """Select the sessions of *owner*, without those past their greatest age that the server has not removed yet."""
@@ -235,6 +240,12 @@ class RedisIndex:
             return
         members = [part for entry in gone for part in entry]
         self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
+
+
+def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:
+    """Select the ids of sessions that are there, and are not ours as they are."""
+    pairs = zip(ids, found, strict=True)
+    return tuple(session_id for session_id, (exists, summary) in pairs if exists and summary is None)
 
 
 def _evicted(

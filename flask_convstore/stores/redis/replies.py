@@ -52,6 +52,16 @@ _BY_SESSION: dict[bytes, Callable[[str], ConvstoreError]] = {
 """The refusals that tell nothing but the session."""
 
 
+def refuse_moved(session_id: str, reply: list[Any]) -> None:
+    """Raise the error for a read of a guest, whose conversation goes on in another session.
+
+    Raises:
+        SessionMoved: The *reply* says so.
+    """
+    if reply[0] == b"moved":
+        raise SessionMoved(session_id, reply[2].decode())
+
+
 def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[str, str, str]) -> None:
     """Raise the error for a script's *reply* to *command* (None: a read), unless the command was done."""
     word = reply[0]
@@ -159,6 +169,23 @@ def snapshot_of(
     )
 
 
+def salvaged(session_id: str, keys: tuple[str, str, str], flat: list[bytes], elements: list[bytes]) -> Snapshot:
+    """Make a snapshot of what is left of a session: its fields and messages, whatever they are."""
+    stored = dict(zip(flat[::2], flat[1::2], strict=True))
+    shape = stored.get(b"shape", b"").decode(errors="replace")
+    return Snapshot(
+        session_id=session_id,
+        shape=shape if is_shape(shape) else "full",
+        created_at_ms=0,
+        fields={name[2:].decode(errors="replace"): text for name, text in stored.items() if name[:2] == b"d:"},
+        elements=elements,
+        aliases=tuple(alias_of(name[2:].decode(errors="replace")) for name in stored if name[:2] == b"a:"),
+        count=len(elements),
+        key=keys[0],
+        history_key=keys[1],
+    )
+
+
 def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
     """Read the facts that not every session has."""
     facts: dict[str, Any] = {}
@@ -170,6 +197,9 @@ def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
         facts["own_ttl_ms"] = int(stored[b"ttl"])
     if b"moved_to" in stored:
         facts["moved_to"] = stored[b"moved_to"].decode()
+    if b"history_replaced" in stored:
+        facts["replaced"] = int(stored.get(b"replaced", 0))
+        facts["history_replaced"] = int(stored[b"history_replaced"])
     if b"tokens_in" in stored:
         facts["usage"] = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"]))
     return facts

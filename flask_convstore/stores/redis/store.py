@@ -5,6 +5,7 @@
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
 |                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
+|                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body (seq = first + index)       |
@@ -16,14 +17,16 @@ session is one Cluster slot. It is percent-encoded there, so that no id reaches 
 keys of owners.
 
 A write is one script and one round trip. A start that needs one of its owner's places asks for that in another one
-before. A read is one MULTI/EXEC of the touch script, HGETALL and LRANGE, and one round trip too. So a list is sent as
-it is, instead of being converted twice by Lua.
+before. A read is the touch script and one MULTI/EXEC of HGETALL and LRANGE, in one round trip too. So a list is sent as it
+is, instead of being converted twice by Lua. What an owner may not see is not read: the transaction watches a key that the
+script changes where it finds no session for this owner.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -40,9 +43,12 @@ from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patienc
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import first_receipt, receipt_of, refuse, snapshot_of
+from .replies import first_receipt, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
+
+_ATTEMPTS = 5
+"""Most attempts to read a session that is deleted and created anew at just that moment."""
 
 
 class RedisStore:
@@ -54,6 +60,7 @@ class RedisStore:
         limits: Lifetimes and sizes of sessions.
         patience: Time limits of calls.
         durability: The worth of an acknowledged write.
+        tells_policy: Warn once, behind the first session that is created, of a server that evicts keys.
     """
 
     def __init__(
@@ -63,6 +70,8 @@ class RedisStore:
         limits: Limits,
         patience: Patience = PATIENCE,
         durability: Durability = PRIMARY,
+        *,
+        tells_policy: bool = False,
     ) -> None:
         self._calls = (
             ClusterCalls(client, patience, durability)
@@ -71,6 +80,7 @@ class RedisStore:
         )
         self._level = durability.level
         self._prefix = prefix
+        self._tells_policy = tells_policy
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
@@ -91,6 +101,8 @@ class RedisStore:
         call = Call(name, keys, (*self._head(command), *arguments))
         if isinstance(command, Put) or (isinstance(command, Merge) and command.creates):
             reply = self._created(command, call)
+            if self._tells_policy:
+                self._tell_policy()
         else:
             reply = self._calls.call(call)
         if reply[0] != b"ok":
@@ -116,8 +128,14 @@ class RedisStore:
 
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
-        call = Call("begin_turn", keys, (*self._head(command), *beginning(command)))
-        reply, *found = self._calls.call(call, reading(keys, command.last))
+        call, queries = (
+            Call("begin_turn", keys, (*self._head(command), *beginning(command))),
+            reading(keys, command.last),
+        )
+        reply, *found = self._calls.call(call, queries, self._touching(keys, command.owner, is_interaction=False))
+        # The session was started between the judgement and the turn. Of one that is gone the reply tells no time.
+        if not found and reply[0] in (b"ok", b"resumed", b"repeated") and reply[4]:
+            found = self._calls.commands(queries)
         if reply[0] == b"ok":
             now_begun = snapshot_of(command.session_id, keys, found, command.last, reply[6])
             receipt = receipt_of(reply, self._level)
@@ -138,7 +156,11 @@ class RedisStore:
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        replies = self._calls.call(self._touching(keys, owner, is_interaction), reading(keys, last))
+        call, queries = self._touching(keys, owner, is_interaction), reading(keys, last)
+        for _ in range(_ATTEMPTS):
+            replies = self._calls.read(call, queries)
+            if _is_of_one_session(replies):
+                break
         return self._loaded(session_id, keys, replies, last)
 
     def load_many(
@@ -151,7 +173,9 @@ class RedisStore:
             try:
                 if isinstance(replies, ConvstoreError):
                     raise replies
-                found.append(self._loaded(session_id, keys, replies, None))
+                is_whole = _is_of_one_session(replies)
+                loaded = self._loaded(session_id, keys, replies, None) if is_whole else None
+                found.append(loaded if is_whole else self.load(session_id, owner, is_interaction=is_interaction))
             except StoreUnavailable:
                 raise
             except ConvstoreError as error:
@@ -161,7 +185,9 @@ class RedisStore:
     def _touching(self, keys: tuple[str, str, str], owner: Owner, is_interaction: bool) -> Call:
         """The call with which each read begins."""
         arguments: tuple[Argument, ...] = ("", "", int(not is_interaction))
-        return Call("touch", keys, (owner_argument(owner), *self._times, *arguments), writes=False)
+        return Call(
+            "touch", (*keys, f"{keys[0]}:gate"), (owner_argument(owner), *self._times, *arguments), writes=False
+        )
 
     def _loaded(
         self, session_id: str, keys: tuple[str, str, str], replies: Sequence[Any], last: int | None
@@ -169,6 +195,7 @@ class RedisStore:
         reply, *found = replies
         if reply[0] == b"missing":
             return None
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
         if reply[7]:
@@ -185,6 +212,7 @@ class RedisStore:
         reply = self._calls.call(Call("turn_state", keys[:1], asked, writes=False))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return int(reply[2])
 
@@ -207,8 +235,31 @@ class RedisStore:
         reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
+        refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
+
+    def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
+        keys = self._keys(session_id)
+        reply = self._calls.call(Call("salvage", keys, (owner_argument(owner),), writes=False))
+        if reply[0] == b"missing":
+            return None
+        refuse_moved(session_id, reply)
+        return salvaged(session_id, keys, *reply[2:])
+
+    def _tell_policy(self) -> None:
+        """Warn of a server that evicts keys when its memory is full. Some managed services forbid to ask."""
+        self._tells_policy = False
+        with contextlib.suppress(ConvstoreError, AttributeError):
+            found = re.search(
+                r"maxmemory_policy:((?:volatile|allkeys)\S*)", self._calls.command("INFO", "memory").decode()
+            )
+            if found:
+                _log.warning(
+                    "the server evicts keys when its memory is full (maxmemory-policy %s): sessions, or parts of them, "
+                    "will be lost then. Set maxmemory-policy noeviction.",
+                    found[1],
+                )
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
@@ -219,6 +270,10 @@ class RedisStore:
             raise as_ours(refusal, tokens, writes=False) from refusal
         exists, whose = replies
         return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
+
+    def time_ms(self) -> int:
+        seconds, microseconds = self._calls.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def ping(self) -> float:
         started = time.perf_counter()
@@ -304,3 +359,21 @@ class RedisStore:
 def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
     """Pack numbers that go with every call, once."""
     return tuple(str(number).encode() for number in numbers)
+
+
+def _is_of_one_session(replies: Sequence[Any]) -> bool:
+    """Tell whether the script and the queries behind it have seen the same session. Between them another may take its place.
+
+    A session's owner never changes, so that the script's judgement holds for whatever is written meanwhile.
+    """
+    reply, *found = replies
+    if reply[0] != b"ok" or not found:
+        return True
+    stored = found[0]
+    created = stored.get(b"created") if isinstance(stored, dict) else _value_of(stored, b"created")
+    return bool(created == b"%d" % reply[3])
+
+
+def _value_of(flat: Sequence[Any], name: bytes) -> Any:
+    """Find the value of *name* among names and values in turn."""
+    return next((value for found, value in zip(flat[::2], flat[1::2], strict=True) if found == name), None)

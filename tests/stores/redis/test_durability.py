@@ -150,6 +150,30 @@ def test_fsync_is_verified_at_first_use(options: tuple[str, ...], fits: bool) ->
                 assert service.convstore.get_session("s") is None
 
 
+@pytest.mark.parametrize("how", ["CONFIG SET", "a server that starts again without AOF"])
+def test_fsync_is_not_acknowledged_once_the_server_has_changed(how: str) -> None:
+    with running("valkey", "--appendonly", "yes", "--appendfsync", "always") as server:
+        service = Service(server.url, DURABILITY="fsync")
+        with service.app.app_context():
+            service.convstore.save_session("s", {"history": []})
+            assert service.convstore.append("s", "one").level == "fsync"
+            if how == "CONFIG SET":
+                server.client.config_set("appendfsync", "everysec")
+            else:
+                server.kill()
+                server.start("--appendonly", "no")
+            with pytest.raises(StoreMisconfigured, match="a crash of the server may undo it") as caught:
+                service.convstore.save_session("s", {"history": ["two"]})
+            assert caught.value.written is True
+            with pytest.raises(StoreMisconfigured, match="appendfsync always") as caught:
+                service.convstore.append("s", "three")
+            assert caught.value.written is False
+            assert service.convstore.get_session("s") == {"history": ["two"]}
+            if how == "CONFIG SET":
+                server.client.config_set("appendfsync", "always")
+                assert service.convstore.append("s", "three").level == "fsync"
+
+
 def test_fsync_of_a_service_that_hides_its_configuration_is_refused_clearly() -> None:
     """Managed services forbid CONFIG, INFO and WAIT: all else works."""
     with running("valkey") as server:

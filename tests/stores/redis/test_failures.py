@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import socketserver
@@ -11,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +28,7 @@ from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
 from flask_convstore.stores.connect import connect, patience_of
+from flask_convstore.stores.redis.connections import Line, line_of
 from flask_convstore.stores.redis.failures import FAILURES, classify
 from flask_convstore.stores.redis.store import RedisStore
 
@@ -278,7 +282,7 @@ def too_many_clients() -> Iterator[RedisStore]:
 @contextlib.contextmanager
 def exhausted_pool() -> Iterator[RedisStore]:
     with prepared() as server:
-        store = store_at(server.url, max_connections=1)
+        store = store_at(server.url, max_connections=1, budget=0.3)
         held = store._calls._pool.get_connection()
         yield store
         store._calls._pool.release(held)
@@ -403,6 +407,78 @@ def test_a_connection_made_in_a_hurry_has_its_whole_patience_later() -> None:
         assert made._sock.gettimeout() == made.socket_timeout == 1
         assert made.socket_connect_timeout == 0.5
         store.close()
+
+
+def _waiting(pool: Any, count: int) -> bool:
+    return len(line_of(pool)._waiting) == count
+
+
+def test_callers_wait_for_a_connection_first_come_first_served() -> None:
+    """Within their budget, none is refused, and none is overtaken."""
+    with prepared() as server:
+        store = store_at(server.url, max_connections=1, budget=20)
+        pool = store._calls._pool
+        held = pool.get_connection()
+        order: list[int] = []
+
+        def call(number: int) -> None:
+            load(store)
+            order.append(number)
+
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(20)]
+        for count, thread in enumerate(threads, 1):
+            thread.start()
+            wait_for(partial(_waiting, pool, count), "the call waits")
+        pool.release(held)  # as the app's own call over the client does, which wakes nobody
+        for thread in threads:
+            thread.join()
+        assert order == list(range(20))
+        assert not line_of(pool)._waiting
+        store.close()
+
+
+def test_many_threads_share_few_connections() -> None:
+    """No call is refused while there is time left."""
+    with prepared() as server:
+        store = store_at(server.url, max_connections=2, budget=30)
+        failures: list[Exception] = []
+
+        def call() -> None:
+            try:
+                for _ in range(20):
+                    load(store)
+            except ConvstoreError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=call) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert store._calls._pool._created_connections <= 2
+        store.close()
+
+
+def test_a_caller_that_waited_in_vain_leaves_the_line() -> None:
+    """The next one is served."""
+    with prepared() as server:
+        store = store_at(server.url, max_connections=1, budget=0.1)
+        held = store._calls._pool.get_connection()
+        with pytest.raises(StoreUnavailable, match="all connections of this process are in use") as caught:
+            append(store)
+        assert caught.value.written is False
+        store._calls._pool.release(held)
+        append(store)
+        store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_wait_behind_callers_of_its_parent() -> None:
+    line = Line()
+    line._waiting.append(threading.Event())
+    line._pid = -1
+    assert line.lent(SimpleNamespace(get_connection=lambda: "lent"), time.monotonic() + 1) == "lent"
 
 
 def test_a_script_that_is_not_known_is_no_failure() -> None:

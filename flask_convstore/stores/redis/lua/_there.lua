@@ -3,7 +3,7 @@
 -- created, updated, and shared as _owner.lua does.
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 if not exists then
-    return {"missing", nonce}
+    --#include _missing.lua
 end
 --#include _owner.lua
 local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4])
@@ -11,5 +11,5 @@ if not (version and created and updated) then
     return {"corrupt", nonce, "session"}
 end
 if created + max_age <= now then
-    return {"missing", nonce}
+    --#include _missing.lua
 end

@@ -5,10 +5,11 @@ KEYS[1..3]  session, history, tokens
 ARGV[1..14] as in _open.lua, then
 ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
 ARGV[16]    expected     the version it must have, or "<created>-<version>", "" any
-ARGV[17]    title        as _facts.lua has it
-ARGV[18]    usage        as _facts.lua has it
-ARGV[19]    field_count  data fields that follow
-ARGV[20..]  name, value  a pair per field: its JSON text, "" removes the field
+ARGV[17]    loaded       the version that the writer knows, "" any. See _late.lua
+ARGV[18]    title        as _facts.lua has it
+ARGV[19]    usage        as _facts.lua has it
+ARGV[20]    field_count  data fields that follow
+ARGV[21..]  name, value  a pair per field: its JSON text, "" removes the field
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -32,10 +33,12 @@ if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
     return {"missing", nonce}
 end
 --#include _ours.lua
-local title_given, usage_given = ARGV[17], ARGV[18]
-local first_field, last_field = 20, 19 + 2 * ARGV[19]
+local title_given, usage_given = ARGV[18], ARGV[19]
+local first_field, last_field = 21, 20 + 2 * ARGV[20]
 local first_element = last_field + 1
 local added = #ARGV - last_field
+local loaded, adds = ARGV[17], added > 0
+--#include _late.lua
 if added > 0 then
     --#include _moved.lua
 end

@@ -16,6 +16,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
+         {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
          {"lost", nonce}                           another turn has taken over. Nothing was written
          {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile. Nothing was written
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written

@@ -5,13 +5,15 @@ KEYS[1..3]  session, history, tokens
 ARGV[1..14] as in _open.lua, then
 ARGV[15]    expected  the version it must have, or "<created>-<version>", "" any
 ARGV[16]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[17]    at        milliseconds since 1970: time when it was removed elsewhere, "" now
+ARGV[17]    loaded    the version that the writer knows, "" any. See _late.lua
+ARGV[18]    at        milliseconds since 1970: time when it was removed elsewhere, "" now
 
 Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as put does. version: its last one.
              owner: "" nobody, or "=name", whose index has to hear of it
          {"repeated", nonce, receipt, created, now, expires}   this token is known
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"missing", nonce}   no such session for this owner
+         {"moved", nonce, session_id} another owner's, who shares it. It goes on there
          {"forbidden", nonce}   another owner shares it
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
          {"corrupt", nonce, "tokens"}   the receipt under this token is not ours. Nothing was written
@@ -19,6 +21,7 @@ Cost     O(messages + fields), freed by the server in the background
 
 A session can be deleted on a full server, and where it is not whole.
 ]]
+--#include _sound.lua
 local owners_only = true
 --#include _open.lua
 --#include _repeated.lua
@@ -26,12 +29,14 @@ local expected = ARGV[15]
 if not exists or (ARGV[16] ~= "" and created ~= tonumber(ARGV[16])) then
     return {"missing", nonce}
 end
+local loaded, adds = ARGV[17], false
+--#include _late.lua
 version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 --#include _expected.lua
-created, history_version = created or 0, history_version or 0
+created, history_version = created and created < 253402300799000 and created or 0, history_version or 0
 local first_seq, lifetime = 0, 0
 redis.call("UNLINK", session, history)
-redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[17]) or now, created), "owner", meta[2] or "")
+redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[18]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua
 redis.call("PEXPIRE", tokens, ARGV[6])
 return {"ok", nonce, version, first_seq, created, now, now, history_version, {meta[2] or ""}}

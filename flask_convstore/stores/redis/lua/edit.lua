@@ -15,6 +15,7 @@ Returns  {"ok", nonce, version, seq, created, updated, expires, history_version,
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
+         {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
          {"gone", nonce}                           there is no such message. Nothing was written
          {"conflict", nonce, version, what}        "version", or "message", which is not as it was read. Nothing was written
          {"too_large", nonce, what, limit, size}   nothing was written

@@ -7,14 +7,17 @@ ARGV[1..14] as in _open.lua, then
 ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
 ARGV[16]    shape        as in put.lua, "" as it is
 ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all)
-ARGV[19]    bound        extend: messages below this seq are dropped. rewrite: the history_version that the writer knows
+ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all),
+                         "reset" (replace all, and begin anew)
+ARGV[19]    bound        extend: messages below this seq are dropped. rewrite, reset: the history_version that the
+                         writer knows
 ARGV[20]    title        as _facts.lua has it
 ARGV[21]    usage        as _facts.lua has it
 ARGV[22]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
                          would create one, but there is no place. Unless "", a session that exists keeps its shape
-ARGV[23]    field_count  data fields that follow
-ARGV[24..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one
+ARGV[23]    loaded       the version that the writer knows, "" any. See _late.lua
+ARGV[24]    field_count  data fields that follow
+ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one
                          ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -36,18 +39,22 @@ local owners_only = ARGV[17] ~= ""
 --#include _repeated.lua
 local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
 local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
-local first_field, first_element = 24, 24 + 3 * ARGV[23]
+local first_field, first_element = 25, 25 + 3 * ARGV[24]
 local added = #ARGV - first_element + 1
 local heir, started, ended = "", nil, 0
 if exists and ARGV[15] ~= "" and created ~= tonumber(ARGV[15]) or not exists and creates == "" then
     return {"missing", nonce}
 end
 if exists then
+    if change ~= "reset" then
+        local loaded, adds = ARGV[23], added > 0 or change == "rewrite"
+        --#include _late.lua
+    end
     --#include _intact.lua
     if added > 0 then
         --#include _moved.lua
     end
-    if change == "rewrite" and history_version ~= bound then
+    if (change == "rewrite" or change == "reset") and history_version ~= bound then
         return {"conflict", nonce, version, "history"}
     end
 else
@@ -65,7 +72,7 @@ local data_after, fields_set = data_bytes, false
 local first_seq = added > 0 and first + count or 0
 local updated = math.max(now, created)
 local drop, reserved = 0, 0
-if change == "rewrite" then
+if change == "rewrite" or change == "reset" then
     drop = count
 elseif change == "extend" then
     drop = math.max(0, math.min(bound - first, count))
@@ -78,6 +85,9 @@ end
 version = version + 1
 local history_changed = change ~= "keep" or not exists
 --#include _save.lua
+if exists and count > 0 and change == "reset" then
+    --#include _begin_anew.lua
+end
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua

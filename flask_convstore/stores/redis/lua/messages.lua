@@ -9,6 +9,7 @@ ARGV[8]     limit   most messages, the newest of them
 Returns  {"ok", nonce, version, first_seq, oldest, expires, title, elements}   the seq of the first of them, and of the
              oldest there is. title: "" none
          {"missing", nonce}             no such session for this owner
+         {"moved", nonce, session_id}   another owner's, who shares it. It goes on there
          {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
                                         should
 Cost     O(limit + messages behind them)

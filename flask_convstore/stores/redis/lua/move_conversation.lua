@@ -13,6 +13,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
+         {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
          {"lost", nonce}                           another turn has taken over. Nothing was written
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written

@@ -8,6 +8,7 @@ ARGV[8]     leads_here  "1": it leads here from now on, "0": not any more
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}   as touch does
          {"missing", nonce}              no such session for this owner
+         {"moved", nonce, session_id}    another owner's, who shares it. It goes on there
          {"forbidden", nonce}            another owner shares it
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)

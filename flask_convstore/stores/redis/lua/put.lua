@@ -11,7 +11,7 @@ ARGV[18]    started      milliseconds since 1970: the time of creation of a sess
                          the session that it replaces, "" it starts now
 ARGV[19]    title        as _facts.lua has it
 ARGV[20]    usage        as _facts.lua has it
-ARGV[21]    earlier      the token of an earlier try of this write, which may still arrive, "" none
+ARGV[21]    unchanged    milliseconds since 1970: a session that was written later is not replaced, "" any is
 ARGV[22]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
 ARGV[23]    field_count  data fields that follow
 ARGV[24..]  name, value  a pair per field: its JSON text
@@ -24,21 +24,33 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl, or it would end.
                                                    Nothing was written
          {"missing", nonce}                        the session is another owner's, or mode "first" finds a tombstone
+         {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
          {"new", nonce}                            it would create one, and has no place. Nothing was written
          {"exists", nonce}                         the session to create exists
+         {"conflict", nonce, version, "version"}   it was written later than ARGV[21]. Nothing was written
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + fields and messages before)
+
+A session that is not whole is replaced too. If its hash is not ours, it ends with that.
 ]]
+--#include _sound.lua
 local mode, started = ARGV[15], tonumber(ARGV[18])
 local owners_only = ARGV[17] ~= "" or mode == "replace" and started
 --#include _open.lua
 --#include _repeated.lua
 local heir, ended = "", 0
-if exists and mode == "replace" and started then
+local last_write = exists and tonumber(redis.call("HGET", session, "updated")) or 0
+if ARGV[21] ~= "" and version and last_write > tonumber(ARGV[21]) then
+    return {"conflict", nonce, version, "version"}
+end
+local is_ours = version and created and first and count and history_version and shape and history_bytes and data_bytes
+    and created < 253402300799000 -- the end of all calendars
+if exists and mode == "replace" and (started or not is_ours) then
     -- The session that is there ends here. It is removed with the first write.
-    heir, ended = meta[2] or "", math.max(created or 0, tonumber(redis.call("HGET", session, "updated")) or 0)
+    heir, ended = meta[2] or "", math.max(created or 0, last_write)
+    ended = ended < 253402300799000 and ended or 0
     exists, outlived = false, true
 end
 if exists and mode ~= "replace" then
@@ -47,11 +59,15 @@ end
 if mode == "first" and known[1] then
     return {"missing", nonce}
 end
+local is_whole, newest = true, false
 if exists then
-    --#include _intact.lua
+    is_whole = redis.call("LLEN", history) == count
+    newest = redis.call("LINDEX", history, -1)
 else
     --#include _new.lua
 end
+-- A conversation goes on in the one that takes its place if that has its newest message. Else it begins anew.
+local begins_anew = exists and count > 0
 
 local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[17]
 local first_field, first_element = 24, 24 + 2 * ARGV[23]
@@ -66,6 +82,12 @@ end
 --#include _shape.lua
 key_is_gone = true -- no field of the session before stays
 --#include _key_is_free.lua
+if newest and is_whole then
+    local body = string.sub(newest, string.find(newest, "\n", 1, true) or 1)
+    for at = first_element, #ARGV do
+        begins_anew = begins_anew and string.sub(ARGV[at], -#body) ~= body
+    end
+end
 local first_seq = added > 0 and first + count or 0
 local updated = math.max(now, created)
 --#include _fit.lua
@@ -75,9 +97,16 @@ end
 
 version = version + 1
 local history_changed = true
+if not is_whole then
+    redis.call("UNLINK", history)
+end
 --#include _save.lua
 if exists then
     redis.call("HDEL", session, "moved_to", "title")
+    if begins_anew then
+        redis.call("HSET", session, "replaced", version)
+        --#include _begin_anew.lua
+    end
     title, complete = false, false
     for _, field in ipairs(redis.call("HKEYS", session)) do
         if string.sub(field, 1, 2) == "d:" then
@@ -93,10 +122,6 @@ end
 --#include _own_ttl.lua
 --#include _lifetime.lua
 --#include _remember.lua
-if ARGV[21] ~= "" then
-    known[1], token = write, ARGV[21]
-    --#include _remember.lua
-end
 --#include _expire.lua
 --#include _due.lua
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}

@@ -8,6 +8,7 @@ ARGV[8]     lease  milliseconds the turn is ours from now, without being renewed
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
          {"missing", nonce}   no such session for this owner
+         {"moved", nonce, session_id} another owner's, who shares it. It goes on there
          {"forbidden", nonce} another owner shares it, and it may be read only
          {"lost", nonce}      the turn has ended, or another one has taken over
          {"corrupt", nonce, "session"}   the hash is not ours

@@ -9,6 +9,7 @@ ARGV[8]     role   "reader", "writer", "" none
 
 Returns  {"ok", nonce, version, created, updated, expires, lifetime}   milliseconds, since 1970 and from now
          {"missing", nonce}     no such session for this owner
+         {"moved", nonce, session_id} another owner's, who shares it. It goes on there
          {"forbidden", nonce}   another owner shares it
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)

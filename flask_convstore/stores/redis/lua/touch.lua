@@ -2,6 +2,7 @@
 touch: move a session's lifetime. Every read begins with it.
 
 KEYS[1..3]  session, history, tokens
+KEYS[4]     gate   a key that no session has. A read watches the gate, and is called off where this owner sees no session
 ARGV[1]  nonce          echoed in the reply
 ARGV[2]  owner          "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  ttl            milliseconds a session lives from now
@@ -15,8 +16,9 @@ ARGV[9]  look           "1": this is no interaction, and all stays as it is
 Returns  {"ok", nonce, version, created, updated, expires, lifetime, due}
              milliseconds, since 1970 and from now. due: see _due.lua
          {"missing", nonce}              no such session for this owner
+         {"moved", nonce, session_id}    another owner's, who shares it. It goes on there
          {"forbidden", nonce}            new_ttl of a session that another owner shares
-         {"corrupt", nonce, "session"}   the hash is not ours
+         {"corrupt", nonce, part}        "session": the hash is not ours. "history": it was evicted or cut. Nothing moves
 Cost     O(1)
 
 Where only writes are refused (a replica, a failing disk), a read still answers, with the lifetime as it is: hence pcall.
@@ -27,13 +29,17 @@ local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed")
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "ttl", "d:complete", "indexed",
+    "count")
 --#include _there.lua
+if redis.call("LLEN", history) ~= tonumber(meta[8]) then
+    return {"corrupt", nonce, tonumber(meta[8]) and "history" or "session"}
+end
 if shared and ARGV[8] ~= "" then
     return {"forbidden", nonce}
 end
 if ARGV[7] ~= "" and created ~= tonumber(ARGV[7]) then
-    return {"missing", nonce}
+    return {"missing", nonce} -- only a write asks for that
 end
 local own_ttl, complete, indexed = meta[5], meta[6], meta[7]
 if ARGV[9] == "1" then

@@ -8,6 +8,7 @@ ARGV[3]  max_age  milliseconds a session lives from its creation at most
 
 Returns  {"ok", nonce, remaining}   milliseconds, 0 or less if no turn is in progress
          {"missing", nonce}         no such session for this owner
+         {"moved", nonce, session_id} another owner's, who shares it. It goes on there
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(1)
 ]]

@@ -13,6 +13,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl. Nothing was written
          {"missing", nonce}                        no such session for this owner
+         {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "data", "session" (bytes). Nothing was written

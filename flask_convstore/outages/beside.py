@@ -1,0 +1,125 @@
+"""Journalled writes, fitted to what others have written to the same session in the store.
+
+A session that was saved whole while the store was away may be there all the same: the first try has landed, or another host
+has written it. Nothing that was written since is replaced. The messages of a journalled write go behind those that are
+there, and a field that others have changed stays theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Edit,
+    Extend,
+    FieldChange,
+    Merge,
+    Put,
+    Rewrite,
+)
+from ..domain.messages import bodies_of
+from ..domain.results import Snapshot
+from ..errors import ConflictError, ConvstoreError
+
+Load = Callable[[], Snapshot]
+"""Function that reads the session as it is in the store."""
+
+
+class Fitted(NamedTuple):
+    """A command that fits, and a part of the one before that was left out for it ("": nothing)."""
+
+    command: Command | BeginTurn
+    left_out: str
+
+
+def fitted(command: Command | BeginTurn, error: ConvstoreError, load: Load) -> Fitted | None:
+    """Fit *command*, which the store has refused with *error*, to the session as it is. None if that cannot be done."""
+    if isinstance(command, Edit):
+        return _edit_where_it_is(command, load())
+    if not isinstance(error, ConflictError):
+        return None
+    if isinstance(command, (Merge, CommitTurn)) and error.is_field:
+        fields = tuple(change for change in command.fields if change.name != error.what)
+        return Fitted(replace(command, fields=fields), error.what)
+    if isinstance(command, Put):
+        return _as_addition(command, load())
+    if isinstance(command, Merge) and isinstance(command.history, Rewrite):
+        more = _behind(command.history.elements or (), load().elements)
+        return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
+    if isinstance(command, (Append, BeginTurn)) and command.expected:
+        return Fitted(replace(command, expected=""), "")
+    return None
+
+
+def _as_addition(command: Put, there: Snapshot) -> Fitted:
+    """Make of a whole session what can be added to the one that is *there*: its messages, and the fields that are new."""
+    lost = sorted(name for name, text in command.fields if there.fields.get(name, text) != text)
+    new = tuple(FieldChange(name, None, text) for name, text in command.fields if name not in there.fields)
+    addition = Merge(
+        session_id=command.session_id,
+        owner=command.owner,
+        fields=new,
+        history=Extend(0, _behind(command.elements, there.elements)),
+        first_title=command.first_title,
+        usage=command.usage,
+        token=command.token,
+        digest=command.digest,
+    )
+    return Fitted(addition, ", ".join(lost))
+
+
+def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
+    """The messages of *ours* behind those with which both begin. The times of messages do not count."""
+    ours = list(ours)
+    same = 0
+    for our, their in zip(bodies_of(ours), bodies_of(theirs), strict=False):
+        if our != their:
+            break
+        same += 1
+    return tuple(ours[same:])
+
+
+def _edit_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
+    """Find the message that was edited at the seq that it has in the store."""
+    if command.loaded not in there.elements:
+        return None
+    first_seq = there.first_seq + there.count - len(there.elements)
+    return Fitted(replace(command, seq=first_seq + there.elements.index(command.loaded), expected=""), "")
+
+
+def elements_of(commands: Iterable[Any]) -> list[bytes]:
+    """The messages of a journalled session after *commands*, by seq from 1 on, those that were dropped too."""
+    elements: list[bytes] = []
+    for command in commands:
+        if isinstance(command, Put):
+            elements = list(command.elements) if command.started_at_ms else elements + list(command.elements)
+        elif isinstance(command, Edit):
+            elements[command.seq - 1] = command.element
+        elif isinstance(command, BeginTurn):
+            elements += [command.element] if command.element else []
+        elif isinstance(command, Merge):
+            elements += (command.history and command.history.elements) or ()
+        else:
+            elements += getattr(command, "elements", ())
+    return elements
+
+
+def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Merge:
+    """Let *command* drop no messages but its session's own, which stand under other seqs where others have written.
+
+    Args:
+        before: The session's commands before this one.
+    """
+    assert isinstance(command.history, Extend)
+    own = set(elements_of(before)[: command.history.drop_below - 1])
+    dropped = 0
+    while dropped < len(there.elements) and there.elements[dropped] in own:
+        dropped += 1
+    first_seq = there.first_seq + there.count - len(there.elements)
+    return replace(command, history=replace(command.history, drop_below=first_seq + dropped))

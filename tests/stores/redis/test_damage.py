@@ -1,0 +1,187 @@
+"""A session that lost a part is mended by whatever replaces or deletes it, and bricks nothing."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_convstore import ANY, ConversationStore
+from flask_convstore.errors import CorruptValue
+
+from ...servers import Server
+
+KEY = "chat:session:{s}"
+PARTS = {"the hash": KEY, "the history": f"{KEY}:history", "the tokens": f"{KEY}:tokens"}
+HISTORY = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+class Shop:
+    """An app with a session "s", which will be damaged, and a whole one."""
+
+    def __init__(self, server: Server) -> None:
+        self.client = server.client
+        self.app = Flask("damage")
+        self.app.config.update(CONVSTORE_URL=server.url, CONVSTORE_FALLBACK="none")
+        self.store = ConversationStore(self.app)
+        self.app.register_blueprint(self.store.blueprint, url_prefix="/sessions")
+        self.store.owner_loader(lambda: "ann")
+        self.sessions = self.store.sessions
+        with self.app.test_request_context("/"):
+            for name in ("s", "whole"):
+                self.store.save_session(name, {"topic": "tea", "history": [*HISTORY]})
+            self.store.append("s", {"role": "user", "content": "more"}, token="T")
+
+    def request(self, call: Callable[[], Any]) -> Any:
+        with self.app.test_request_context("/"):
+            found = call()
+            self.app.process_response(self.app.make_response("done"))
+            return found
+
+
+@pytest.fixture
+def shop(valkey: Server) -> Shop:
+    return Shop(valkey)
+
+
+def _typed(key: str) -> list[list[str]]:
+    return [["DEL", key], ["SET", key, "x"], ["EXPIRE", key, "60"]]
+
+
+DAMAGES: dict[str, list[list[str]]] = {
+    **{
+        " and ".join(names): [["DEL", PARTS[name]] for name in names]
+        for count in (1, 2, 3)
+        for names in itertools.combinations(PARTS, count)
+    },
+    **{f"{name} of another type": _typed(key) for name, key in PARTS.items()},
+    "a part of the history": [["LPOP", f"{KEY}:history"]],
+    "the version": [["HDEL", KEY, "version", "created"]],
+    "all but the owner": [["HDEL", KEY, "version", "created", "count", "first", "shape", "updated", "history_version"]],
+    "a time that is none": [["HSET", KEY, "created", "1e30"]],
+    "a field that is no JSON": [["HSET", KEY, "d:topic", "{broken"]],
+    "a message that is none": [["LSET", f"{KEY}:history", "0", "x"]],
+}
+
+CURES: dict[str, Callable[[Shop], Any]] = {
+    "save": lambda shop: shop.store.save_session("s", {"history": []}),
+    "an assignment": lambda shop: shop.sessions.__setitem__("s", {"history": []}),
+    "delete": lambda shop: shop.store.delete_session("s"),
+    "del": lambda shop: shop.sessions.pop("s", None),
+    "clear": lambda shop: shop.sessions.clear(confirm=True),
+    "delete_owner": lambda shop: shop.store.delete_owner(),
+    "DELETE": lambda shop: shop.app.test_client().delete("/sessions/s"),
+}
+
+
+def _damaged(shop: Shop, damage: str) -> None:
+    for command in DAMAGES[damage]:
+        shop.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("cure", CURES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_replaces_or_deletes_a_damaged_session_mends_it(shop: Shop, damage: str, cure: str) -> None:
+    """Behind it the id is as good as new."""
+    _damaged(shop, damage)
+    shop.request(lambda: CURES[cure](shop))
+    found = shop.request(lambda: shop.store.get_session("s"))
+    assert found == ({"history": []} if cure in ("save", "an assignment") else None)
+    shop.request(lambda: shop.store.save_session("s", {"history": []}))
+    shop.request(lambda: shop.store.append("s", HISTORY[0], token="T2"))
+    assert shop.request(lambda: shop.store.get_session("s")) == {"history": [HISTORY[0]]}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_session_spoils_no_other(shop: Shop, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Loops skip it. A loop over it is no interaction."""
+    _damaged(shop, damage)
+    with caplog.at_level(logging.WARNING):
+        values = shop.request(lambda: list(shop.sessions.values()))
+    assert {"topic": "tea", "history": HISTORY} in values
+    assert shop.request(lambda: "whole" in {found.session_id for found in shop.store.list_sessions().sessions})
+    assert any(line["session_id"] == "whole" for line in shop.request(lambda: list(shop.store.export_owner())))
+    assert shop.request(lambda: shop.sessions["whole"]["topic"]) == "tea"
+
+
+LEFT: dict[str, Any] = {
+    "the history": {"topic": "tea", "history": []},
+    "the tokens": {"topic": "tea", "history": [*HISTORY, {"role": "user", "content": "more"}]},
+    "the hash": {"history": [*HISTORY, {"role": "user", "content": "more"}]},
+    "the hash and the history": None,
+    "the hash and the tokens": None,
+    "a part of the history": {"topic": "tea", "history": [HISTORY[1], {"role": "user", "content": "more"}]},
+    "all but the owner": {"topic": "tea", "history": [*HISTORY, {"role": "user", "content": "more"}]},
+    "a field that is no JSON": {"history": [*HISTORY, {"role": "user", "content": "more"}]},
+    "a message that is none": {"topic": "tea", "history": [HISTORY[1], {"role": "user", "content": "more"}]},
+    "the history of another type": {"topic": "tea", "history": []},
+}
+
+
+@pytest.mark.parametrize("damage", LEFT)
+def test_what_is_left_can_be_read_on_purpose(shop: Shop, damage: str) -> None:
+    """By the owner alone."""
+    _damaged(shop, damage)
+    assert shop.request(lambda: shop.store.salvage("s")) == LEFT[damage]
+    assert shop.store.salvage("s", owner="bob") is None
+    assert shop.store.salvage("s", owner=None) is None
+    if damage == "the hash and the tokens":  # nobody knows whose it is
+        assert shop.store.salvage("s", owner=ANY)
+
+
+@pytest.mark.parametrize(
+    "damage", ["the history", "a part of the history", "the history of another type", "the version"]
+)
+def test_reading_a_damaged_session_is_an_error_that_moves_no_lifetime(shop: Shop, damage: str) -> None:
+    """It would live for ever."""
+    _damaged(shop, damage)
+    shop.client.pexpire(KEY, 5_000)
+    with pytest.raises(
+        CorruptValue, match=r"Save a plain dict, or delete the session\. salvage\(\) reads what is left"
+    ):
+        shop.request(lambda: shop.store.get_session("s"))
+    assert shop.app.test_client().get("/sessions/s").status_code == 500
+    assert shop.app.test_client().get("/sessions/s/messages").status_code == 500
+    assert shop.client.pttl(KEY) <= 5_000
+
+
+def test_a_popped_session_gives_what_is_left(shop: Shop) -> None:
+    """So does ``del``, which gives nothing."""
+    _damaged(shop, "the history")
+    assert shop.request(lambda: shop.sessions.pop("s")) == {"topic": "tea", "history": []}
+    assert shop.request(lambda: "s" in shop.sessions) is False
+
+
+def test_a_session_without_its_history_keeps_what_stands_in_its_hash(shop: Shop) -> None:
+    """A replaced session stays shared."""
+    shop.request(lambda: shop.store.share("s", "bob", "reader"))
+    _damaged(shop, "the history")
+    shop.request(lambda: shop.store.save_session("s", {"history": []}))
+    assert shop.store.get_session("s", owner="bob") == {"history": []}
+
+
+def test_an_alias_of_a_damaged_session_can_be_cleared(shop: Shop) -> None:
+    """The next message begins anew."""
+    session_id = shop.request(lambda: shop.store.resolve("x", create=True).session_id)
+    shop.request(lambda: shop.store.append(session_id, HISTORY[0]))
+    shop.client.delete(f"chat:session:{{{session_id}}}:history")
+    assert shop.request(lambda: shop.store.clear("x"))
+    assert shop.request(lambda: shop.store.resolve("x")) is None
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
+def test_a_server_that_evicts_is_told_once(valkey: Server, policy: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Behind the first session, since nothing is asked before."""
+    valkey.client.config_set("maxmemory-policy", policy)
+    try:
+        shop = Shop(valkey)
+        shop.request(lambda: shop.store.save_session("another", {}))
+    finally:
+        valkey.client.config_set("maxmemory-policy", "noeviction")
+    told = [record.getMessage() for record in caplog.records if "evicts keys" in record.getMessage()]
+    assert len(told) == (policy != "noeviction")
+    assert all(policy in line for line in told)

@@ -1,0 +1,104 @@
+"""Sessions of others are not read for a stranger: neither sent nor looked at, whatever their size or damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_convstore import ConversationStore
+from flask_convstore.errors import CorruptValue, SessionNotFound
+from flask_convstore.stores.redis.calls import Call, Calls
+
+from ...servers import Server, running
+
+
+@contextmanager
+def store(server: Server) -> Iterator[ConversationStore]:
+    """A store, in an app context, that has read something before. So the server knows the scripts."""
+    app = Flask("strangers")
+    app.config.update(CONVSTORE_URL=server.url, CONVSTORE_FALLBACK="none")
+    convstore = ConversationStore(app)
+    with app.app_context():
+        convstore.save_session("s", {"a": 1, "history": ["x" * 1000] * 50}, owner="ada")
+        assert convstore.get_session("s", owner="ada")
+        with convstore.turn("s", "hello", owner="ada") as turn:
+            turn.reply("hi")
+        yield convstore
+
+
+def reads(convstore: ConversationStore, session_id: str) -> None:
+    """Do as a stranger all that reads a session."""
+    stranger: dict[str, Any] = {"owner": "mallory"}
+    assert convstore.get_session(session_id, **stranger) is None
+    assert convstore.get_session(session_id, last=5, **stranger) is None
+    assert not convstore.exists(session_id, **stranger)
+    for refused in (
+        lambda: convstore.messages(session_id, **stranger),
+        lambda: convstore.fork(session_id, **stranger),
+        lambda: convstore.compact(session_id, "summary", **stranger),
+        lambda: convstore.turn(session_id, "hello", **stranger).__enter__(),
+    ):
+        with pytest.raises(SessionNotFound):
+            refused()
+
+
+def calls(server: Server) -> dict[str, int]:
+    client: Any = server.client
+    counted = client.info("commandstats")
+    return {name: counted.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("lrange", "hgetall")}
+
+
+def test_nothing_is_read_for_a_stranger(server: Server) -> None:
+    with store(server) as convstore:
+        before = calls(server)
+        for session_id in ("s", "none"):
+            reads(convstore, session_id)
+        assert calls(server) == before
+
+
+@pytest.mark.parametrize("damage", [["SET", "{}:history", "x"], ["DEL", "{}:history"], ["HDEL", "{}", "count"]])
+def test_a_strangers_damaged_session_is_no_session(server: Server, damage: list[str]) -> None:
+    with store(server) as convstore:
+        command, key, *rest = damage
+        server.client.execute_command(command, key.format("chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
+        for name in server.client.keys("*"):
+            server.client.expire(name, 100)
+        reads(convstore, "s")
+        with pytest.raises(CorruptValue):
+            convstore.get_session("s", owner="ada")
+
+
+@pytest.mark.server
+def test_a_refused_read_leaves_no_key_and_no_line_in_the_file() -> None:
+    """The gate is there within the script only."""
+    with running("valkey", "--appendonly", "yes") as server, store(server) as convstore:
+        client: Any = server.client
+        keys, size = set(client.keys("*")), client.info("persistence")["aof_current_size"]
+        for _ in range(20):
+            assert convstore.get_session("s", owner="mallory") is None
+        assert set(client.keys("*")) == keys
+        assert client.info("persistence")["aof_current_size"] == size
+
+
+def test_a_session_that_is_replaced_between_is_read_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script judges one session, and the queries read its successor of another owner. That one is judged too."""
+    with store(server) as convstore:
+        gated: Any = Calls._gated
+        done: list[bool] = []
+
+        def replaced(self: Calls, call: Call, *arguments: Any) -> Any:
+            reply, found = gated(self, call, *arguments)
+            if not done:
+                done.append(True)
+                convstore.delete_session("s", owner="ada")
+                convstore.save_session("s", {"b": 2, "history": ["secret"]}, owner="bob")
+                _, found = gated(self, call, ("GET", "chat:session:x"), *arguments[1:-1], False)
+            return reply, found
+
+        monkeypatch.setattr(Calls, "_gated", replaced)
+        assert convstore.get_session("s", owner="ada") is None
+        assert done
