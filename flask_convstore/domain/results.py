@@ -74,6 +74,7 @@ class Summary:
 
     Attributes:
         active_at_ms: Its last interaction, to within a minute.
+        began_at_ms: As a ``SessionRecord`` has it.
     """
 
     session_id: str
@@ -86,11 +87,12 @@ class Summary:
     message_count: int
     title: str | None
     usage: Usage = NO_USAGE
+    began_at_ms: int | None = None
 
     @property
     def created_at(self) -> datetime:
         """UTC, as a session has it."""
-        return as_datetime(self.created_at_ms)
+        return as_datetime(self.created_at_ms if self.began_at_ms is None else self.began_at_ms)
 
     @property
     def updated_at(self) -> datetime:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 from ..errors import InvalidInput, InvalidSessionId
+
+_T = TypeVar("_T")
 
 MAX_NAME = 200
 """The longest session id, owner, alias, token or title, in characters."""
@@ -42,6 +45,11 @@ def check_title(title: str) -> str:
     return title if title == "" else check_name(title, "title")
 
 
+def without_controls(text: _T) -> _T | str:
+    """Put a space in the place of each control character, as a title holds none. Anything but a text stays."""
+    return _controls.sub(" ", text) if isinstance(text, str) and not text.isprintable() else text
+
+
 def check_whole(number: object, path: str, least: int = 0, most: int | None = None) -> None:
     """Refuse what is no whole number from *least* to *most* (None: or more)."""
     if (
@@ -61,7 +69,8 @@ def check_lifetime(seconds: object, longest: float) -> None:
         raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {seconds!r}. Nothing was written.", "ttl")
 
 
-_control_character = re.compile("[\x00-\x1f\x7f-\x9f]").search
+_controls = re.compile("[\x00-\x1f\x7f-\x9f]")
+_control_character = _controls.search
 _lone_surrogate = re.compile("[\ud800-\udfff]").search
 
 

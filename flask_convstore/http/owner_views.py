@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import itertools
 import uuid
 from collections.abc import Iterator
@@ -15,13 +14,12 @@ from flask import Response, request, stream_with_context
 from ..config import Settings
 from ..domain import json_text
 from ..domain.clock import now_ms
-from ..domain.ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
-from ..domain.validation import check_session_id
-from ..errors import InvalidInput
+from ..domain.ids import STARTS_WITHIN_MS, made_away_at_ms
+from ..errors import ConvstoreError, InvalidInput
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
-from .answers import DeletedAllJson, ImportedJson, SessionsJson, summary_json
+from .answers import DeletedAllJson, SessionsJson, imported_json, summary_json
 from .door import Door
 from .reading import query_of
 from .request import body_text, json_value, limit_body
@@ -74,30 +72,23 @@ def import_sessions(door: Door, access: Access) -> Response:
     settings = access.settings
     owners.required(access)
     limit_body(request, settings.max_session_bytes)
-    lines = body_text(request, JSON_LINES).splitlines()
-    given = [_importable(json_value(line), settings, number) for number, line in enumerate(lines, 1) if line.strip()]
-    named = (_named(access, session) for session in given)
-    shown: ImportedJson = {"imported": transfer.take_in(access, filter(None, named))}
-    return answer(shown, 200)
+    lines = enumerate(body_text(request, JSON_LINES).splitlines(), 1)
+    given = ((number, _importable(line, settings)) for number, line in lines if line.strip())
+    imported = transfer.take_in_lines(access, given, keeps_id=lambda session_id: _keeps_id(access, session_id))
+    return answer(imported_json(imported), 200)
 
 
-def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:
-    """Give *session* a new id if a client could have chosen the old one. None if the owner has the session.
+def _keeps_id(access: Access, session_id: str) -> bool:
+    """Tell whether a session that is imported keeps its id.
 
     A client that could choose an id could keep others from using that id. Nobody can foresee a random UUID.
     """
-    session_id = session.get("session_id", "")
-    if session.get("corrupt"):
-        return session
-    if not _is_fresh(session_id):
-        if _is_ours(session_id):
-            return session
-        if access.load(session_id, 0, is_interaction=False):
-            return None
-        if access.store.has_ended(session_id, access.owner):
-            return session
-    key = hashlib.blake2b(f"import\n{access.owner}\n{session_id}".encode(), digest_size=16).hexdigest()
-    return {**session, "session_id": id_named(key)}
+    if _is_fresh(session_id):
+        return False
+    if _is_ours(session_id):
+        return True
+    there = access.load(session_id, 0, is_interaction=False)
+    return there is not None or access.store.has_ended(session_id, access.owner)
 
 
 def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -119,46 +110,50 @@ def _without_hidden_edits(message: dict[str, Any], roles: tuple[str | None, ...]
     return {**message, "edits": [body for body in message["edits"] if _role({"body": body}) in roles]}
 
 
-def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]:
+def _importable(line: bytes, settings: Settings) -> dict[str, Any] | ConvstoreError:
+    """Parse a line of an import. The reason, if clients may not write all of it, or if it is no exported session."""
+    try:
+        session = json_value(line)
+        if isinstance(session, dict) and session.get("corrupt"):
+            return {"session_id": session.get("session_id"), "corrupt": True}
+        return _checked(session, settings)
+    except ConvstoreError as error:
+        return error
+
+
+def _checked(session: Any, settings: Settings) -> dict[str, Any]:
     """Check that clients may write everything in an exported session.
 
     Raises:
-        InvalidInput: They may not, or this is no exported session. The error names the line.
+        InvalidInput: They may not, or this is no exported session.
     """
-    line = f"line {number}"
     if not isinstance(session, dict):
-        raise InvalidInput("must be an object. Nothing was written.", line)
-    if session.get("corrupt"):
-        return {"corrupt": True}
-    try:
-        check_session_id(session.get("session_id"))
-    except InvalidInput as error:
-        raise InvalidInput(error.reason, line) from None
+        raise InvalidInput("must be an object. Nothing was written.")
     messages, data = session.get("messages"), session.get("data")
     if not isinstance(messages, list) or not isinstance(data, dict):
-        raise InvalidInput("must have a list of messages and an object of data. Nothing was written.", line)
-    _check_roles(messages, settings, line)
-    _check_fields(data, settings, line)
+        raise InvalidInput("must have a list of messages and an object of data. Nothing was written.")
+    _check_roles(messages, settings)
+    _check_fields(data, settings)
     return dict(session) if settings.client_ttl else {**session, "ttl_ms": None}
 
 
-def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
+def _check_roles(messages: list[Any], settings: Settings) -> None:
     """Refuse messages of roles that clients may neither see nor write."""
     roles = (None, *settings.visible_roles, *settings.client_roles)
     for message in messages:
         role = _role(message)
         if role not in roles:
             reason = f"clients may not write messages of role {role!r}: remove them. Nothing was written."
-            raise InvalidInput(reason, line)
+            raise InvalidInput(reason)
 
 
-def _check_fields(data: dict[str, Any], settings: Settings, line: str) -> None:
+def _check_fields(data: dict[str, Any], settings: Settings) -> None:
     """Refuse data fields that clients may not set."""
     allowed = settings.client_data
     if allowed is True:
         return
     if not set(data) <= set(allowed or ()):
-        raise InvalidInput("clients may not set these data fields: remove them. Nothing was written.", line)
+        raise InvalidInput("clients may not set these data fields: remove them. Nothing was written.")
 
 
 def _is_ours(session_id: str) -> bool:

@@ -18,6 +18,7 @@ from .branching import SummaryInput
 from .health import health_of
 from .messages import MessagePage
 from .replies import TurnEnded, first_exchange
+from .transfer import Imported
 from .turns import Policy, Turn
 
 
@@ -443,18 +444,20 @@ class Conversations(abc.ABC):
         """
         return transfer.export(self._access(owner), after=after)
 
-    def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
+    def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> Imported:
         """Import exported sessions for this owner, and return the number of new sessions.
 
-        Sessions that exist stay as they are, so that repeating the call is harmless.
+        Sessions that exist stay as they are, so that repeating the call is harmless. The times of a session are kept, and
+        so is its place in lists. An import takes the owner's free places, the newest sessions first, and evicts nothing.
+        Each session stands for itself. The result lists those that were not imported in ``failed``, each with its line,
+        its id and the error. A session whose id is another owner's gets a random one, which ``renamed`` tells.
 
         Args:
             sessions: Sessions as ``export_owner`` gives them.
 
         Raises:
             OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
-            InvalidInput: One is no exported session. The sessions before it were imported.
-            SessionNotFound: One has an id that is another owner's. The sessions before it were imported.
+            InvalidInput: There are sessions, and none of them is an exported one. Nothing was written.
         """
         return transfer.take_in(self._access(owner), sessions)
 

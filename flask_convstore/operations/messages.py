@@ -11,7 +11,7 @@ from ..domain import json_text
 from ..domain.commands import Edit, digest_of, new_token, token_or_new
 from ..domain.messages import Message, edited_element, message_of, stored_message
 from ..domain.results import Messages, Receipt
-from ..domain.validation import MAX_SEQ, check_session_id, check_whole
+from ..domain.validation import MAX_SEQ, check_session_id, check_whole, without_controls
 from ..errors import ConflictError, MessageNotFound, SessionNotFound
 from ..sessions import content
 from .access import Access
@@ -162,7 +162,7 @@ def _command(access: Access, change: _Change) -> Edit:
         seq=change.seq,
         loaded=found.elements[0],
         element=element,
-        title=title if was_title and was_title == found.title else None,
+        title=title if was_title and was_title == without_controls(found.title) else None,
         expected=change.expected,
         token=change.token,
         digest=change.digest,

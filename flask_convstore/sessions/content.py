@@ -13,6 +13,7 @@ from ..domain import json_text
 from ..domain.clock import now_ms
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.types import Shape
+from ..domain.validation import without_controls
 from ..errors import (
     InvalidInput,
     NotSerializable,
@@ -217,7 +218,7 @@ def title_of(body: Any) -> str:
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
-    title = " ".join(words)
+    title = without_controls(" ".join(words))
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 

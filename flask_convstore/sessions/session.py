@@ -51,7 +51,7 @@ class Stored:
     @property
     def created_at(self) -> datetime:
         """UTC, by the server's clock."""
-        return as_datetime(self._base.snapshot.created_at_ms)
+        return as_datetime(self._base.snapshot.shown_created_at_ms)
 
     @property
     def updated_at(self) -> datetime:

@@ -4,6 +4,7 @@
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
 |                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
+|                        |      | began (creation that an imported session shows)                                           |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
@@ -32,7 +33,7 @@ import redis
 
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot
-from ...domain.rules import takes_place
+from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
@@ -101,6 +102,9 @@ class RedisStore:
             self._give_back(command.session_id, reply[8][0], receipt)
         elif reply[8]:
             self._spread(command.session_id, receipt.lifetime_ms, reply[8])
+        if isinstance(command, Put) and command.changed_at_ms is not None:
+            owner = None if isinstance(command.owner, Scope) else command.owner
+            self._index.date(owner, command.session_id, command.changed_at_ms)
         return receipt
 
     def _kept(self, command: Harmless) -> Receipt:
@@ -257,9 +261,9 @@ class RedisStore:
         """Run *command*, which may create a session, behind its index entry, and with a place where places are counted."""
         lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
         owner = None if isinstance(command.owner, Scope) else command.owner
-        most = self._limits.max_sessions
+        most, keeps = self._limits.max_sessions, isinstance(command, Put) and command.changed_at_ms is not None
         if not most or owner is None or not takes_place(command):
-            return self._index.create(self._index.entry(owner, command.session_id, lifetime), call)
+            return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
         spared = command.spared if isinstance(command, Put) else None
 
         def evict(session_id: str) -> bool:
@@ -271,8 +275,8 @@ class RedisStore:
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
-        place = QuotaPlace(owner, command.session_id, lifetime, most)
-        return self._index.create_in_place(place, call, unplaced, evict if self._limits.evict else None)
+        place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
+        return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""
