@@ -297,6 +297,12 @@ class ConversationStore(Conversations):
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         return self._access_in(self._namespaces.of_chats(), owner)
 
+    def _everywhere(self, owner: Owner | Scope = CALLER) -> dict[str, Access]:
+        main = self._access(owner)
+        self._namespaces.of_chats()
+        beside = {known.place: self._access_in(known, main.owner) for known in self._namespaces.known()}
+        return {"sessions": main, **beside}
+
     def _access_in(self, namespace: Namespace, owner: Owner | Scope = CALLER) -> Access:
         state = self._state()
         return Access(namespace.backend_in(state), self._caller(state) if owner is CALLER else owner)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .state import AppState
 
 
+_CHATS = "conversations"
+
+
 class Namespace:
     """Conversations beside the sessions, with keys of their own.
 
@@ -24,6 +27,11 @@ class Namespace:
     def __init__(self, name: str, changed: Callable[[Settings], dict[str, Any]]) -> None:
         self._name = name
         self._changed = changed
+
+    @property
+    def place(self) -> str:
+        """The name of the place, for people: ``chats`` or ``mapping:<name>``."""
+        return "chats" if self._name == _CHATS else self._name.replace("map:", "mapping:", 1)
 
     def backend_in(self, state: AppState) -> Backend:
         """Find or make the namespace's settings and store in an application."""
@@ -72,7 +80,7 @@ class Namespaces:
 
     def of_chats(self) -> Namespace:
         """Find or make the namespace of the chats."""
-        return self._named("conversations", _of_chats)
+        return self._named(_CHATS, _of_chats)
 
     def _check_options(self, name: str, options: dict[str, Any]) -> None:
         """Refuse options that differ from those of the mapping's first use. None takes the known value."""

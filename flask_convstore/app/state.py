@@ -121,7 +121,14 @@ class AppState:
         if self.client is None:
             return ObservedStore(MemoryStore(limits), send)
         durability = Durability(settings.durability)
-        redis_store = RedisStore(self.client, settings.prefix, limits, patience_of(settings), durability)
+        redis_store = RedisStore(
+            self.client,
+            settings.prefix,
+            limits,
+            patience_of(settings),
+            durability,
+            is_embedded=self.server.startswith("embedded:"),
+        )
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
         watched = CircuitStore(redis_store, self.circuit, watch)
         store: Store = OtherHostsStore(watched, limits)

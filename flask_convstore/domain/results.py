@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .clock import as_datetime
 from .messages import NO_USAGE, Usage
 from .record import SessionRecord
+from .types import Alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,20 @@ class Health:
         """Select what anybody may know."""
         names = ("connected", "latency_ms", "degraded", "pending")
         return {name: getattr(self, name) for name in names}
+
+
+class Traces(NamedTuple):
+    """What an owner has beside sessions of its own, on one page.
+
+    Attributes:
+        aliases: Aliases in the owner's scope, wherever they lead.
+        shared: Ids of other owners' sessions that the owner shares.
+        next: The cursor of the next page (None: there is none).
+    """
+
+    aliases: list[Alias]
+    shared: list[str]
+    next: str | None = None
 
 
 class About(NamedTuple):

@@ -17,6 +17,7 @@ from .access import Access
 from .branching import SummaryInput
 from .health import health_of
 from .messages import MessagePage
+from .owners import Forgotten, OwnerContents
 from .replies import TurnEnded, first_exchange
 from .transfer import Imported
 from .turns import Policy, Turn
@@ -38,6 +39,10 @@ class Conversations(abc.ABC):
     @abc.abstractmethod
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         """Find the store of the chats, and resolve the owner."""
+
+    def _everywhere(self, owner: Owner | Scope = CALLER) -> dict[str, Access]:
+        """Find every store that may hold something of the owner's, the one of the sessions first."""
+        return {"sessions": self._access(owner), "chats": self._chats(owner)}
 
     # ---- sessions
 
@@ -461,13 +466,33 @@ class Conversations(abc.ABC):
         """
         return transfer.take_in(self._access(owner), sessions)
 
-    def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
-        """Delete all sessions of an owner, and their aliases, and return their number. After an error, call again.
+    def owner_contents(self, *, seconds: float | None = None, owner: Owner | Scope = CALLER) -> OwnerContents:
+        """List all that is kept of an owner: sessions, chats, values of mappings, aliases, shares, and journalled sessions.
+
+        The call walks through the owner's indexes, and for aliases and shares through all keys of the server.
+
+        Args:
+            seconds: Time after which the search stops. None: no limit.
 
         Raises:
             OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
-        return owners.delete(self._access(owner))[0]
+        return owners.contents(self._everywhere(owner), seconds=seconds)
+
+    def delete_owner(self, *, seconds: float | None = None, owner: Owner | Scope = CALLER) -> Forgotten:
+        """Delete all that ``owner_contents`` lists, and return the number of sessions. After an error, call again.
+
+        The count of turns and the entries of indexes go too. The log of an embedded server is written anew. Out of reach are
+        backups, logs and replicas of a server of your own, journals of other hosts, and what was set aside as a file. The
+        receipts of writes, without any text, stay for a day.
+
+        Args:
+            seconds: Time after which the deletion stops. The result's ``complete`` is False then. None: no limit.
+
+        Raises:
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
+        """
+        return owners.forget(self._everywhere(owner), seconds=seconds)
 
     # ---- chats
 

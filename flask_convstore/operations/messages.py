@@ -122,7 +122,9 @@ def redact(
             body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
         return replace(message, body=body, metadata=None, edits=(), status="redacted")
 
-    return _changed(access, _Change(session_id, seq, redacted, expected, roles, new_token()))
+    redacted_now = _changed(access, _Change(session_id, seq, redacted, expected, roles, new_token()))
+    access.store.scrub()
+    return redacted_now
 
 
 def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:

@@ -116,6 +116,17 @@ class JournalFile:
         finally:
             self._give_up(lock)
 
+    def scrub(self) -> None:
+        """Have removed content leave the file and its log. A failure is logged."""
+        try:
+            with self.reading() as connection:
+                ((is_busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except StoreUnavailable as error:
+            _log.warning("removed text may be left in the journal: %s", error)
+        else:
+            if is_busy:
+                _log.warning("removed text may be left in the journal for now: another process is using it")
+
     def close(self) -> None:
         """Give up the connection. The next call opens a new one. What is in memory stays."""
         with self._lock:
@@ -278,6 +289,7 @@ class JournalFile:
             if self._path:
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")  # a removed command is overwritten
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
             self._begin(connection, time.monotonic() + self._timeout)
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.rules import (
     adjust,
     creates,
@@ -202,6 +202,25 @@ class MemoryStore:
             if not tokens or self._visible(session_id, ANY, now):
                 return False
             return owner in (ANY, tokens.owner)
+
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        with self._lock:
+            now = self._clock()
+            aliases = [alias for alias in self._aliases if alias.owner == owner and self._led(alias, now)]
+            shared = [
+                key for key in self._sessions if (found := self._visible(key, ANY, now)) and owner in found.shared
+            ]
+            return Traces(aliases, shared)
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        with self._lock:
+            self._buckets.pop(owner, None)
+
+    def journalled(self, owner: str) -> list[str]:
+        return []
+
+    def scrub(self) -> None:
+        """Do nothing. There is no file."""
 
     def ping(self) -> float:
         return 0.0

@@ -1464,3 +1464,27 @@ def test_a_child_process_begins_anew(host: Host) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert texts_in(worker, "s") == ["a", "b"]
     assert journal.status().pending == 2
+
+
+def on_disk(folder: Path, text: bytes) -> bool:
+    return any(text in file.read_bytes() for file in folder.iterdir())
+
+
+def test_removed_text_leaves_the_disk(host: Host, tmp_path: Path) -> None:
+    """When the journal has been handed over, and when its owner is forgotten, also while the store is away."""
+    folder, (one, other) = tmp_path / "journal", host.workers
+    for name, owner in (("a", "alice"), ("b", "bob")):
+        one.apply(start(name, f"secret of {owner}", owner=owner))
+    assert other.journalled("alice") == ["a"]
+    other.apply(Delete(session_id="a", owner="alice"))
+    assert other.journalled("alice") == []
+    with pytest.raises(StoreUnavailable):
+        other.forget_owner("alice", [])
+    assert not on_disk(folder, b"secret of alice")
+    assert on_disk(folder, b"secret of bob")
+    with pytest.raises(SessionNotFound):
+        one.apply(Append(session_id="a", owner="alice", elements=(said("late"),)))
+    host.come_back()
+    assert one.load("a", "alice") is None
+    assert texts_in(one, "b", "bob") == ["secret of bob"]
+    wait_for(lambda: not on_disk(folder, b"secret of bob"), "what was handed over stays on the disk")

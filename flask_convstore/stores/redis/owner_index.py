@@ -149,6 +149,10 @@ class RedisIndex:
         """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
         self._unindex(self._key(owner), [(session_id.encode(), until_ms)], grace_ms=0)
 
+    def removed_all(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        """Take deleted sessions out of the index, each with the time of its end, as ``removed``."""
+        self._unindex(self._key(owner), [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
+
     def date(self, owner: str | None, session_id: str, active_ms: int) -> None:
         """Move the entry of a session that was imported down to its last activity. Until then it stood as a new one."""
         try:

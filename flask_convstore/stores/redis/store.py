@@ -25,18 +25,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import redis
 
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
-from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot
+from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
-from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
+from .arguments import alias_of, alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
@@ -44,6 +46,12 @@ from .owner_index import QuotaPlace, RedisIndex
 from .replies import first_receipt, receipt_of, refuse, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
+
+
+_SCANNED = 1000
+"""Keys that the server looks at in one step of a walk."""
+_SECONDS_TO_SCRUB = 5.0
+"""Longest wait for a rewrite of the embedded server's log that runs already."""
 
 
 class RedisStore:
@@ -55,6 +63,7 @@ class RedisStore:
         limits: Lifetimes and sizes of sessions.
         patience: Time limits of calls.
         durability: The worth of an acknowledged write.
+        is_embedded: The server is ours, and so is the log of all writes that it keeps.
     """
 
     def __init__(
@@ -64,6 +73,8 @@ class RedisStore:
         limits: Limits,
         patience: Patience = PATIENCE,
         durability: Durability = PRIMARY,
+        *,
+        is_embedded: bool = False,
     ) -> None:
         self._calls = (
             ClusterCalls(client, patience, durability)
@@ -71,6 +82,7 @@ class RedisStore:
             else Calls(client, patience, durability)
         )
         self._level = durability.level
+        self._is_embedded = is_embedded
         self._prefix = prefix
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
@@ -180,8 +192,46 @@ class RedisStore:
         return snapshot
 
     def spend(self, owner: str, most: int) -> int:
-        bucket = f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
-        return int(self._calls.call(Call("spend", (bucket,), (most,)))[2])
+        return int(self._calls.call(Call("spend", (self._bucket(owner),), (most,)))[2])
+
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*{*}"
+        following, found = self._calls.scan(cursor, pattern, _SCANNED)
+        keys = [key.decode(errors="replace") for key in found]
+        led = self._alias("")[:-1]
+        aliases = [alias_of(key[len(led) : -1]) for key in keys if key.startswith(led)]
+        sessions = [key for key in keys if key.startswith(f"{self._prefix}{{")]
+        replies = self._calls.commands([("HEXISTS", key, f"s:{owner}") for key in sessions]) if sessions else []
+        shared = [
+            unquote(key[len(self._prefix) + 1 : -1])
+            for key, is_shared in zip(sessions, replies, strict=True)
+            if is_shared == 1
+        ]
+        return Traces([alias for alias in aliases if alias.owner == owner], shared, following)
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        self._calls.command("UNLINK", self._bucket(owner))
+        self._index.removed_all(owner, ended)
+
+    def journalled(self, owner: str) -> list[str]:
+        return []
+
+    def scrub(self) -> None:
+        """Have the embedded server write its log anew. A rewrite that runs may have begun before, so this waits for it."""
+        if not self._is_embedded:
+            return
+        deadline = time.monotonic() + _SECONDS_TO_SCRUB
+        while True:
+            try:
+                (reply,) = self._calls.commands([("BGREWRITEAOF",)])
+            except ConvstoreError as error:
+                reply = error
+            if not isinstance(reply, Exception):
+                return
+            if time.monotonic() > deadline:
+                _log.warning("removed text may be left in the log of the embedded server: %s", reply)
+                return
+            time.sleep(0.02)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         asked = (owner_argument(owner), self._limits.max_age_ms)
@@ -247,6 +297,9 @@ class RedisStore:
     def _keys(self, session_id: str) -> tuple[str, str, str]:
         key = session_key(self._prefix, session_id)
         return key, f"{key}:history", f"{key}:tokens"
+
+    def _bucket(self, owner: str) -> str:
+        return f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
 
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
