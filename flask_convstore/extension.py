@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -41,6 +42,10 @@ _H = TypeVar("_H", bound=Callable[[Turn], Any])
 _V = TypeVar("_V")
 
 
+LIVE: weakref.WeakSet[ConversationStore] = weakref.WeakSet()
+"""Every store of this process. The fixtures of ``pytest_plugin`` lead them elsewhere."""
+
+
 class ConversationStore(Conversations):
     """Conversations of a Flask app, kept in Redis or Valkey.
 
@@ -69,6 +74,7 @@ class ConversationStore(Conversations):
             raise ConfigurationError(
                 [f"config_prefix {config_prefix!r} looks like settings of CONVSTORE: begin it with another word"]
             )
+        LIVE.add(self)
         self.name = name
         self._config_prefix = config_prefix
         self._client = client
@@ -111,6 +117,11 @@ class ConversationStore(Conversations):
             self._apps.append(app)
         if settings.anonymous_owner and self._anonymous.write not in app.after_request_funcs.get(None, ()):
             app.after_request(self._anonymous.write)
+
+    def states(self) -> dict[Flask, AppState]:
+        """Find the state of this store in each app that it is registered with, for the fixtures of ``pytest_plugin``."""
+        found = {app: app.extensions.get(current.KEY, {}).get(self.name) for app in self._apps}
+        return {app: state for app, state in found.items() if state is not None and state.convstore is self}
 
     def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
         for name, other in others.items():

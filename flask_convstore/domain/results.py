@@ -185,7 +185,7 @@ class Health:
 
 
 class Traces(NamedTuple):
-    """What an owner has beside sessions of its own, on one page.
+    """Aliases and shares of an owner, on one page.
 
     Attributes:
         aliases: Aliases in the owner's scope, wherever they lead.

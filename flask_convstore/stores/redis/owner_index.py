@@ -293,9 +293,14 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         active_at_ms=max(last_active, updated),
         message_count=count,
         title=title.decode() if title else None,
-        usage=Usage(int(tokens_in or 0), int(tokens_out or 0)),
-        began_at_ms=int(began) if began else None,
+        usage=Usage(*map(_number, (tokens_in, tokens_out))),
+        began_at_ms=_number(began) or None,
     )
+
+
+def _number(text: bytes | None) -> int:
+    """Read a number that not every session has, 0 where there is none."""
+    return int(text or 0)
 
 
 def _pairs(replies: Sequence[Any]) -> list[tuple[bytes, int]]:

@@ -110,14 +110,18 @@ class RedisStore:
             refuse(command, reply, keys)
             return first_receipt(reply, reply[2], keys[2], self._level)
         receipt = receipt_of(reply, self._level)
+        self._tell_index(command, receipt, reply[8])
+        return receipt
+
+    def _tell_index(self, command: Write, receipt: Receipt, due: Sequence[bytes]) -> None:
+        """Tell the owner's index of a write that was done, as far as it has to know."""
         if isinstance(command, Delete):
-            self._give_back(command.session_id, reply[8][0], receipt)
-        elif reply[8]:
-            self._spread(command.session_id, receipt.lifetime_ms, reply[8])
+            self._give_back(command.session_id, due[0], receipt)
+        elif due:
+            self._spread(command.session_id, receipt.lifetime_ms, due)
         if isinstance(command, Put) and command.changed_at_ms is not None:
             owner = None if isinstance(command.owner, Scope) else command.owner
             self._index.date(owner, command.session_id, command.changed_at_ms)
-        return receipt
 
     def _kept(self, command: Harmless) -> Receipt:
         keys = self._keys(command.session_id)
@@ -200,14 +204,14 @@ class RedisStore:
         keys = [key.decode(errors="replace") for key in found]
         led = self._alias("")[:-1]
         aliases = [alias_of(key[len(led) : -1]) for key in keys if key.startswith(led)]
-        sessions = [key for key in keys if key.startswith(f"{self._prefix}{{")]
-        replies = self._calls.commands([("HEXISTS", key, f"s:{owner}") for key in sessions]) if sessions else []
-        shared = [
-            unquote(key[len(self._prefix) + 1 : -1])
-            for key, is_shared in zip(sessions, replies, strict=True)
-            if is_shared == 1
-        ]
+        shared = self._shared_with(owner, [key for key in keys if key.startswith(f"{self._prefix}{{")])
         return Traces([alias for alias in aliases if alias.owner == owner], shared, following)
+
+    def _shared_with(self, owner: str, keys: Sequence[str]) -> list[str]:
+        """Select the sessions that *owner* shares, by their keys. Return their ids."""
+        replies = self._calls.commands([("HEXISTS", key, f"s:{owner}") for key in keys]) if keys else []
+        ids = [unquote(key[len(self._prefix) + 1 : -1]) for key in keys]
+        return [name for name, is_shared in zip(ids, replies, strict=True) if is_shared == 1]
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._calls.command("UNLINK", self._bucket(owner))
