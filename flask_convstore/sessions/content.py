@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..domain import json_text
+from ..domain import json_text, json_types
 from ..domain.clock import now_ms
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.types import Shape
@@ -57,6 +57,8 @@ def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None)
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
     """
+    if isinstance(content, dict):
+        content = json_types.plain(content)
     if isinstance(content, (list, tuple)):
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
