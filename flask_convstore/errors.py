@@ -300,8 +300,8 @@ class ConflictError(ConvstoreError):
         self.actual = actual
         versions = f"version {actual} now" if expected is None else f"version {expected} expected, {actual} found"
         super().__init__(
-            f"session {session_id!r}: {what} was changed by another write ({versions}). Load the session again and repeat "
-            "the change. Nothing was written."
+            f"session {session_id!r}: {printable(what)} was changed by another write ({versions}). Load the session again "
+            "and repeat the change. Nothing was written."
         )
 
 

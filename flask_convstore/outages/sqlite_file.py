@@ -8,6 +8,7 @@ file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from ..domain.clock import now_ms
 from ..errors import StoreUnavailable
+from ..stores.private_folder import file_problem_of, make_private, problem_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -223,7 +225,7 @@ class JournalFile:
     def _opened_file(self) -> sqlite3.Connection:
         assert self.folder
         assert self._path
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_place(self.folder)
         with self._one_opens():
             for _ in range(2):
                 if not self._path.exists():
@@ -243,6 +245,18 @@ class JournalFile:
                 connection.close()
                 self._move_aside(problem)
         raise AssertionError("a new journal is none")
+
+    def _check_place(self, folder: Path) -> None:
+        """Make the folder if it is missing.
+
+        Raises:
+            PermissionError: It cannot be trusted with data, or a file in it.
+        """
+        make_private(folder)
+        files = [folder / f"journal.sqlite{ending}" for ending in ("", "-wal", "-shm")]
+        problem = problem_of(folder) or next(filter(None, map(file_problem_of, files)), None)
+        if problem:
+            raise PermissionError(errno.EPERM, problem)
 
     @contextlib.contextmanager
     def _one_opens(self) -> Iterator[None]:

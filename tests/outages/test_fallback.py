@@ -1488,3 +1488,36 @@ def test_removed_text_leaves_the_disk(host: Host, tmp_path: Path) -> None:
     assert one.load("a", "alice") is None
     assert texts_in(one, "b", "bob") == ["secret of bob"]
     wait_for(lambda: not on_disk(folder, b"secret of bob"), "what was handed over stays on the disk")
+
+
+@pytest.mark.parametrize("kind", ["loose", "another's", "a link", "a linked log"])
+def test_a_journal_that_others_could_change_is_refused(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir(mode=0o700)
+    if kind == "loose":
+        folder.chmod(0o777)
+    elif kind == "another's":
+        monkeypatch.setattr("flask_convstore.stores.private_folder.os.geteuid", lambda: 12345)
+    else:
+        (tmp_path / "elsewhere").touch(0o600)
+        (folder / ("journal.sqlite" if kind == "a link" else "journal.sqlite-wal")).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        host.workers[0].apply(start("s", "hi"))
+    assert (
+        "chmod go-w" if kind == "loose" else "this process runs as" if kind == "another's" else "Remove it"
+    ) in caplog.text
+    assert not (tmp_path / "elsewhere").exists() or (tmp_path / "elsewhere").stat().st_size == 0
+
+
+def test_a_journal_is_private_whatever_the_umask_is(tmp_path: Path) -> None:
+    made, before = tmp_path / "instance" / "convstore" / "journal", os.umask(0)
+    try:
+        host = Host(MemoryStore(LIMITS), made)
+        host.workers[0].apply(start("s", "hi"))
+    finally:
+        os.umask(before)
+    for place in (made, made.parent, made.parent.parent, *made.iterdir()):
+        assert place.stat().st_mode & 0o077 == 0, place
+    host.close()
