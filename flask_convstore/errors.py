@@ -154,7 +154,7 @@ def too_many_fields(limit: int, size: int) -> TooLarge:
 
 
 def data_too_large(limit: int, size: int) -> TooLarge:
-    """Say that the data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
+    """Say that the data of a write alone are larger than a session's may be by ``CONVSTORE_MAX_DATA_BYTES``."""
     return TooLarge("the data is too large in bytes of JSON", limit=limit, size=size)
 
 

@@ -16,7 +16,7 @@ from .app import current, json_provider, request_end
 from .app.namespaces import Namespace, Namespaces
 from .config import load_settings, share_keys
 from .domain.results import Health
-from .domain.types import ANY, CALLER, Owner, Scope
+from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
 from .domain.validation import check_name, check_whole
 from .errors import ConfigurationError
 from .http.anonymous_owner import AnonymousOwners
@@ -129,8 +129,16 @@ class ConversationStore(Conversations):
                 continue
             is_same_server = masked(state.settings.url) == masked(other.settings.url)
             if is_same_server and share_keys(state.settings, other.settings):
-                names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
-                raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
+                problem = f"the stores {name!r} and {self.name!r} would share their keys"
+                raise ConfigurationError([f"{problem}: {self._cure_of_shared_keys(other)}"])
+
+    def _cure_of_shared_keys(self, other: AppState) -> str:
+        """Say how this store gets keys of its own beside *other*."""
+        prefix = self._config_prefix
+        if other.convstore._config_prefix != prefix:
+            return f"set {prefix}_PREFIX (and {prefix}_CONVERSATION_PREFIX if you use it)"
+        word = re.sub(r"\W", "_", self.name).upper()
+        return f"both read the settings {prefix}_…. Give this one config_prefix={word!r}, and set {word}_PREFIX"
 
     def health(self, *, brief: bool = False) -> Health:
         """Ask store, circuit and journal how they are. A refusal is logged, not raised.
@@ -179,7 +187,7 @@ class ConversationStore(Conversations):
         load: Schema | type[Schema],
         default: Callable[[], Any] | None = None,
         dump: Callable[[Any], Any] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[Any]: ...
@@ -192,7 +200,7 @@ class ConversationStore(Conversations):
         load: type[_V],
         default: Callable[[], _V] | None = None,
         dump: Callable[[_V], Any] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[_V]: ...
@@ -205,7 +213,7 @@ class ConversationStore(Conversations):
         load: Callable[[Any], _V],
         dump: Callable[[_V], Any],
         default: Callable[[], _V] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[_V]: ...
@@ -218,7 +226,7 @@ class ConversationStore(Conversations):
         default: Callable[[], Any] | None = None,
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[Any]: ...
@@ -230,7 +238,7 @@ class ConversationStore(Conversations):
         default: Callable[[], Any] | None = None,
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | None = None,
         conflict: Literal["merge", "raise"] | None = None,
     ) -> SessionMapping[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import YEARS, Settings
+from ..domain.types import Lifetime
 from ..domain.validation import check_lifetime
 from ..errors import InvalidInput
 from ..operations.access import Backend
@@ -57,7 +58,7 @@ class Namespaces:
         self,
         name: str,
         *,
-        ttl: float | None,
+        ttl: Lifetime | None,
         history_key: str | None,
         conflict: Literal["merge", "raise"] | None,
     ) -> Namespace:
@@ -70,7 +71,7 @@ class Namespaces:
             reason = f"must be 1 to 100 characters without braces, colons and control characters, not {name!r}"
             raise InvalidInput(reason, "name")
         if ttl is not None:
-            check_lifetime(ttl, YEARS)
+            ttl = check_lifetime(ttl, YEARS)
         if conflict not in (None, "merge", "raise"):
             raise InvalidInput(f"must be 'merge' or 'raise', not {conflict!r}", "conflict")
         self._check_options(name, {"ttl": ttl, "history_key": history_key, "conflict": conflict})

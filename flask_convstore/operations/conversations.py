@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
 from ..domain.results import Health, Page, Receipt
-from ..domain.types import CALLER, Owner, Role, Scope
+from ..domain.types import CALLER, Lifetime, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
 from ..sessions.session import ListSession, LoadedSession, Session
@@ -48,16 +48,16 @@ class Conversations(abc.ABC):
 
     @overload
     def save_session(
-        self, session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Mapping[str, Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> Session: ...
 
     @overload
     def save_session(
-        self, session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Sequence[Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> ListSession: ...
 
     def save_session(
-        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Content, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> LoadedSession:
         """Save a session, and return *data* as a session.
 
@@ -91,16 +91,16 @@ class Conversations(abc.ABC):
 
     @overload
     def setdefault(
-        self, session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Mapping[str, Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> Session: ...
 
     @overload
     def setdefault(
-        self, session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Sequence[Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> ListSession: ...
 
     def setdefault(
-        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Content, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> LoadedSession:
         """Load a session, or create it with *data*. As with a dict, the first caller creates it.
 
@@ -158,7 +158,7 @@ class Conversations(abc.ABC):
         *,
         remove: Iterable[str] = (),
         title: str | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         expected_version: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Receipt:
@@ -182,7 +182,7 @@ class Conversations(abc.ABC):
         access, removed = self._access(owner), tuple(remove)
         return updates.update(access, session_id, data, removed=removed, title=title, ttl=ttl, expected=expected)
 
-    def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
+    def touch(self, session_id: str, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER) -> bool:
         """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
         return sessions.touch(self._access(owner), session_id, ttl=ttl)
 
@@ -358,7 +358,7 @@ class Conversations(abc.ABC):
         *,
         create: Literal[True],
         data: Content | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> LoadedSession: ...
@@ -370,7 +370,7 @@ class Conversations(abc.ABC):
         *,
         create: bool = False,
         data: Content | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> LoadedSession | None: ...
@@ -381,7 +381,7 @@ class Conversations(abc.ABC):
         *,
         create: bool = False,
         data: Content | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> LoadedSession | None:
