@@ -66,10 +66,10 @@ def _lead_anew(access: Access, alias: Alias, life_ms: int) -> str:
     return session_id
 
 
-def lead(access: Access, alias: str) -> str:
-    """Return the id to which *alias* leads. Where it leads nowhere, lead it to a new id, which nobody can foresee."""
+def lead(access: Access, alias: str) -> tuple[Alias, str]:
+    """Find the id to which *alias* leads. Where it leads nowhere, lead it to a new id, which nobody can foresee."""
     name, life_ms = _named(access, alias), _life_ms(access)
-    return access.store.follow(name, life_ms) or _lead_anew(access, name, life_ms)
+    return name, access.store.follow(name, life_ms) or _lead_anew(access, name, life_ms)
 
 
 def _create(

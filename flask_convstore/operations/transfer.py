@@ -192,9 +192,14 @@ class _Import:
         An alias in the owner's scope finds the id again when the import is repeated.
         """
         digest = hashlib.blake2b(save.session_id.encode(), digest_size=16).hexdigest()
-        renamed = aliases.lead(self._access, f"import:{digest}")
-        if not self._create(replace(save, session_id=renamed)):
-            raise SessionNotFound(save.session_id)
+        alias, renamed = aliases.lead(self._access, f"import:{digest}")
+        try:
+            if not self._create(replace(save, session_id=renamed)):
+                raise SessionNotFound(save.session_id)
+        except ConvstoreError as error:
+            if error.written is False and not isinstance(error, StoreError):
+                aliases.forget(self._access, alias, renamed)  # nothing stays of a line that found no place
+            raise
         self._renamed[save.session_id] = renamed
 
     def result(self) -> Imported:

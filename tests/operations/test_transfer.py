@@ -139,6 +139,14 @@ def test_an_import_evicts_nothing(harness: Harness, conversations: PlainConversa
     assert few.get_session("own0", owner="alice") is not None
 
 
+def test_a_line_without_a_place_leaves_nothing(harness: Harness, conversations: PlainConversations) -> None:
+    few = with_quota(conversations, harness, 1)
+    few.save_session("own", {}, owner="alice")
+    few.save_session("old1", {}, owner="bob")
+    assert len(transfer.take_in(few.access("alice"), [line_of(1)]).failed) == 1
+    assert harness.store.traces("alice").aliases == []
+
+
 def test_an_import_keeps_times_and_order(harness: Harness, conversations: PlainConversations) -> None:
     numbers = [3, 1, 4, 0, 2]
     moment = harness.moment()
