@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ def plain(value: Any) -> Any:
         return value
     kind: Any = type(value)
     form = _form_of(kind)
-    return form(value) if form and form in _CONTAINERS else value
+    return form(value) if form and (form in _CONTAINERS or dataclasses.is_dataclass(kind)) else value
 
 
 def _plain(value: Any) -> Any:
@@ -70,14 +71,13 @@ def _multiple(value: Any) -> dict[Any, Any]:
     return dict(value.to_dict(flat=False))
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    kind: Any = type(value)
-    return {name: getattr(value, name) for name in _field_names(kind)}
-
-
-@functools.lru_cache(maxsize=1000)
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _fields_of(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    """Make the function that makes an object of a dataclass of that *kind*."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    if len(names) < 2:
+        return lambda value: {name: getattr(value, name) for name in names}
+    values = operator.attrgetter(*names)
+    return lambda value: dict(zip(names, values(value), strict=True))
 
 
 def _time(value: Any) -> str:
@@ -112,7 +112,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "datetime.time": _time,
     "decimal.Decimal": str,
 }
-_CONTAINERS: set[Callable[[Any], Any]] = {_multiple, _object, _fields, list}
+_CONTAINERS: set[Callable[[Any], Any]] = {_multiple, _object, list}
 _PLAIN = {dict, list, str, int, float, bool, type(None)}
 
 
@@ -120,7 +120,7 @@ _PLAIN = {dict, list, str, int, float, bool, type(None)}
 def _form_of(kind: Any) -> Callable[[Any], Any] | None:
     """Choose what makes a plain value of an instance of *kind*. None if there is no rule."""
     if dataclasses.is_dataclass(kind):
-        return _fields
+        return _fields_of(kind)
     for base in kind.__mro__:
         form = _FORMS.get(f"{base.__module__}.{base.__qualname__}")
         if form:

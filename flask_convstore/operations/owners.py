@@ -99,12 +99,14 @@ def forget(places: Mapping[str, Access], *, seconds: float | None = None) -> For
     watch, count, led, shares = _Watch(seconds), 0, 0, 0
     try:
         for access in places.values():
-            ended = _deleted(access, watch)
-            for page in iter(lambda: list(itertools.islice(ended, _TOGETHER)), []):  # noqa: B023  used at once
-                count += len(page)
-                access.store.forget_owner(required(access), page)
-            if watch.is_running():
-                access.store.forget_owner(required(access), [])
+            ended: list[tuple[str, int]] = []
+            for entry in _deleted(access, watch):
+                count += 1
+                ended.append(entry)
+                if len(ended) == _TOGETHER:
+                    access.store.forget_owner(required(access), ended)
+                    ended = []
+            access.store.forget_owner(required(access), ended)
         for traces in itertools.takewhile(watch.is_running, _traces(places)):
             led += len(traces.aliases)
             shares += len(traces.shared)

@@ -273,6 +273,10 @@ def test_an_interrupted_operation_tells_if_anything_was_written(
     with pytest.raises(StoreUnavailable) as caught:
         owners.delete(away.access("alice"))
     assert caught.value.written is written
+    away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
+    with pytest.raises(StoreUnavailable) as caught:
+        away.delete_owner(owner="alice")
+    assert caught.value.written is written
     owners.delete(conversations.access("alice"))
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
     with pytest.raises(StoreUnavailable) as caught:
