@@ -82,7 +82,8 @@ class RedisIndex:
         With *most* it takes one of so many places, if one is free. Else so many of the oldest are *shown*. With *keeps* an
         entry that is there stays as it is.
         """
-        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, shown, int(keeps)))
+        arguments = (session_id, lifetime_ms, most, shown)
+        return Call("index", (self._key(owner),), (*arguments, 1) if keeps else arguments)
 
     def create_in_place(
         self, place: QuotaPlace, call: Call, unplaced: Call, evict: Callable[[str], bool] | None
