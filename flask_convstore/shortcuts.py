@@ -9,7 +9,7 @@ from flask import current_app
 
 from .app.current import KEY
 from .domain.results import Receipt
-from .domain.types import CALLER, Owner, Scope
+from .domain.types import CALLER, Lifetime, Owner, Scope
 from .extension import ConversationStore
 from .sessions.content import Content
 from .sessions.session import ListSession, LoadedSession, Session
@@ -40,18 +40,18 @@ def _default() -> ConversationStore:
 
 @overload
 def save_session(
-    session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    session_id: str, data: Mapping[str, Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
 ) -> Session: ...
 
 
 @overload
 def save_session(
-    session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    session_id: str, data: Sequence[Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
 ) -> ListSession: ...
 
 
 def save_session(
-    session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    session_id: str, data: Content, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
 ) -> LoadedSession:
     """Save a session, and return *data* as a session.
 

@@ -10,7 +10,7 @@ import contextlib
 
 from ..domain.commands import LinkAlias, NoteAlias
 from ..domain.ids import new_id
-from ..domain.types import ANY, TOMBSTONE_MS, Alias, Scope
+from ..domain.types import ANY, TOMBSTONE_MS, Alias, Lifetime, Scope
 from ..domain.validation import check_name, check_session_id
 from ..errors import CorruptValue, SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
 from ..sessions.content import Content
@@ -28,7 +28,7 @@ def resolve(
     *,
     create: bool = False,
     data: Content | None = None,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     last: int | None = None,
 ) -> AnySession | None:
     """Load the session that *alias* leads to. With *create*, make one where there is none."""
@@ -63,8 +63,14 @@ def _lead_anew(access: Access, alias: Alias, life_ms: int) -> str:
     return session_id
 
 
+def lead(access: Access, alias: str) -> tuple[Alias, str]:
+    """Find the id to which *alias* leads. Where it leads nowhere, lead it to a new id, which nobody can foresee."""
+    name, life_ms = _named(access, alias), _life_ms(access)
+    return name, access.store.follow(name, life_ms) or _lead_anew(access, name, life_ms)
+
+
 def _create(
-    access: Access, session_id: str, alias: Alias, data: Content | None, ttl: float | None, life_ms: int
+    access: Access, session_id: str, alias: Alias, data: Content | None, ttl: Lifetime | None, life_ms: int
 ) -> AnySession:
     """Create the session that *alias* leads to."""
     content = {access.settings.history_key: []} if data is None else data
@@ -88,7 +94,7 @@ def _refuse_anothers(access: Access, alias: Alias, session_id: str | None) -> No
         raise SessionNotFound(alias.name, reason) from None
 
 
-def ensure(access: Access, alias: str, *, data: Content, ttl: float | None) -> AnySession:
+def ensure(access: Access, alias: str, *, data: Content, ttl: Lifetime | None) -> AnySession:
     """Load the session that *alias* leads to, or make a new one with *data*."""
     session = resolve(access, alias, create=True, data=data, ttl=ttl)
     assert session is not None

@@ -13,6 +13,7 @@ from ..domain.commands import Append, Delete, Merge, Mode, Rewrite, Touch, diges
 from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
+from ..domain.types import Lifetime
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
@@ -34,7 +35,7 @@ MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
 
 
-def save(access: Access, session_id: str, data: Content, ttl: float | None = None) -> AnySession:
+def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Save a session, and return *data* as a session.
 
     A loaded session is merged, and returned itself. Any other value replaces the session or creates it.
@@ -130,7 +131,7 @@ def existing(access: Access, session_id: str, *, last: int | None = None) -> Any
     return session
 
 
-def setdefault(access: Access, session_id: str, data: Content, ttl: float | None = None) -> AnySession:
+def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Load a session, or create it with *data*. As with a dict, the first caller creates it."""
     _check_content(data)
     while True:
@@ -149,7 +150,7 @@ def create(
     data: Content,
     message: Message | None = None,
     *,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     token: str | None = None,
     digest: str = "",
     is_first: bool = False,
@@ -185,7 +186,7 @@ def start(
     data: Content,
     message: Message | None = None,
     *,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     token: str | None = None,
     digest: str = "",
 ) -> tuple[AnySession, Receipt]:
@@ -252,7 +253,7 @@ def append(
     )
 
 
-def touch(access: Access, session_id: str, *, ttl: float | None = None) -> bool:
+def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bool:
     """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
     check_session_id(session_id)
     try:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..domain import json_text
+from ..domain import json_text, json_types
 from ..domain.clock import now_ms
 from ..domain.json_search import shortened
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.types import Shape
+from ..domain.validation import without_controls
 from ..errors import (
     InvalidInput,
     NotSerializable,
@@ -63,6 +64,8 @@ def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None)
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
     """
+    if isinstance(content, dict):
+        content = json_types.plain(content)
     if isinstance(content, (list, tuple)):
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
@@ -238,7 +241,7 @@ def title_of(body: Any) -> str:
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
-    title = " ".join(words)
+    title = without_controls(" ".join(words))
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
 from ..domain.forks import Forking, watch
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.rules import (
     adjust,
     creates,
+    date,
+    may_evict,
     new_session,
     refuse_guest,
     refuse_moved_guest,
@@ -221,6 +223,25 @@ class MemoryStore(Forking):
     def time_ms(self) -> int:
         return self._clock()
 
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        with self._lock:
+            now = self._clock()
+            aliases = [alias for alias in self._aliases if alias.owner == owner and self._led(alias, now)]
+            shared = [
+                key for key in self._sessions if (found := self._visible(key, ANY, now)) and owner in found.shared
+            ]
+            return Traces(aliases, shared)
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        with self._lock:
+            self._buckets.pop(owner, None)
+
+    def journalled(self, owner: str) -> list[str]:
+        return []
+
+    def scrub(self) -> None:
+        """Do nothing. There is no file."""
+
     def ping(self) -> float:
         return 0.0
 
@@ -249,7 +270,7 @@ class MemoryStore(Forking):
         history_version = session.history_version
         first_seq = write(command, session, self._limits, now, is_checked=not in_place)
         if not before and takes_place(command):
-            self._take_place(session.owner, command.spared if isinstance(command, Put) else None, now)
+            self._take_place(session.owner, command, now)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
             session.expires_at_ms = now
@@ -258,6 +279,7 @@ class MemoryStore(Forking):
             self._move_lifetime(session, now)
         receipt = session.receipt(first_seq, history_version, _LEVEL, now)
         self._remember(command, session, receipt, now)
+        date(command, session, now)
         return receipt
 
     def _created(self, command: Write, predecessor: StoredSession | None, now: int) -> StoredSession:
@@ -278,14 +300,15 @@ class MemoryStore(Forking):
             ended_at_ms = max(ended_at_ms, predecessor.created_at_ms, predecessor.updated_at_ms)
         return new_session(command, owner, ended_at_ms, now)
 
-    def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
-        """Make room for one more session of *owner*, where their number is limited. The session *spared* stays."""
+    def _take_place(self, owner: str | None, command: Write, now: int) -> None:
+        """Make room for one more session of *owner*, where their number is limited."""
         most = self._limits.max_sessions
         if owner is None or not most:
             return
         own = [key for _, key in self._by_activity(owner, now)]
         surplus = max(0, len(own) - most + 1)
-        evictable = [key for key in own if key != spared] if self._limits.evict else []
+        spared = command.spared if isinstance(command, Put) else None
+        evictable = [key for key in own if key != spared] if may_evict(command, self._limits) else []
         if len(evictable) < surplus:
             raise TooManySessions(most)
         for key in evictable[:surplus]:

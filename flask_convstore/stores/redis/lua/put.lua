@@ -13,8 +13,10 @@ ARGV[18]    title        as _facts.lua has it
 ARGV[19]    usage        as _facts.lua has it
 ARGV[20]    unchanged    milliseconds since 1970: a session that was written later is not replaced, "" any is
 ARGV[21]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
-ARGV[22]    field_count  data fields that follow
-ARGV[23..]  name, value  a pair per field: its JSON text
+ARGV[22]    began        milliseconds since 1970: time of creation that an imported session shows, "" the true one
+ARGV[23]    changed      milliseconds since 1970: last write and interaction of an imported session (at most now), "" it is none
+ARGV[24]    field_count  data fields that follow
+ARGV[25..]  name, value  a pair per field: its JSON text
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -69,7 +71,7 @@ end
 local begins_anew = exists and count > 0
 
 local title_given, usage_given, own_ttl_given = ARGV[18], ARGV[19], ARGV[16]
-local first_field, first_element = 23, 23 + 2 * ARGV[22]
+local first_field, first_element = 25, 25 + 2 * ARGV[24]
 local added, drop, reserved = #ARGV - first_element + 1, count, 0
 local data_after, fields_set = 0, first_element > first_field
 for at = first_field, first_element - 1 do
@@ -119,4 +121,11 @@ end
 --#include _remember.lua
 --#include _expire.lua
 --#include _due.lua
+if ARGV[23] ~= "" then
+    local changed = math.min(tonumber(ARGV[23]), now)
+    redis.call("HSET", session, "updated", changed, "indexed", changed)
+    if ARGV[22] ~= "" then
+        redis.call("HSET", session, "began", math.min(tonumber(ARGV[22]), changed))
+    end
+end
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
