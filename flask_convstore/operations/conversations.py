@@ -110,17 +110,20 @@ class Conversations(abc.ABC):
         """
         return sessions.setdefault(self._access(owner), session_id, data, ttl)
 
-    def delete_session(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
+    def delete_session(
+        self, session_id: str, *, expected: str = "", token: str | None = None, owner: Owner | Scope = CALLER
+    ) -> bool:
         """Delete a session for good. False if there was none.
 
         Args:
+            token: Your own name for this call. A repeat gets the first answer, and deletes no session that began since.
             expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
 
         Raises:
             ConflictError: The session has another version. Nothing was written.
             Forbidden: The session is only shared with this owner. Nothing was written.
         """
-        return sessions.delete(self._access(owner), session_id, expected=expected) is not None
+        return sessions.delete(self._access(owner), session_id, expected=expected, token=token) is not None
 
     def append(
         self,
@@ -422,9 +425,14 @@ class Conversations(abc.ABC):
         """List the aliases that lead to a session, sorted. Empty if there is no such session."""
         return aliases.aliases(self._access(owner), session_id)
 
-    def clear(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
-        """Delete the session that *alias* leads to, and the alias. False if there was no session."""
-        return aliases.clear(self._access(owner), alias)
+    def clear(self, alias: str, *, token: str | None = None, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the session that *alias* leads to, and the alias. False if there was no session.
+
+        Args:
+            token: Your own name for this call, such as the id of an update. A repeat within a day gets the first answer, and
+                deletes no session that began since. It takes another round trip.
+        """
+        return aliases.clear(self._access(owner), alias, token=token)
 
     # ---- owners
 
@@ -533,9 +541,13 @@ class Conversations(abc.ABC):
         """List the messages of the chat of *key*, its *last* ones or all, oldest first. Empty if there is no chat."""
         return chats.get_conversation(self._chats(owner), key, last=last)
 
-    def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
-        """Delete the chat of *key* in one round trip. False if there was none."""
-        return chats.clear_conversation(self._chats(owner), key)
+    def clear_conversation(self, key: Hashable, *, token: str | None = None, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the chat of *key* in one round trip. False if there was none.
+
+        Args:
+            token: As ``delete_session`` has it.
+        """
+        return chats.clear_conversation(self._chats(owner), key, token=token)
 
     # ---- operations
 

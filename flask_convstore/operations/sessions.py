@@ -200,10 +200,11 @@ def start(
     return create(access, session_id, data, message, ttl=ttl, token=token, digest=digest, may_start_away=True)
 
 
-def delete(access: Access, session_id: str, *, expected: str = "") -> Receipt | None:
+def delete(access: Access, session_id: str, *, expected: str = "", token: str | None = None) -> Receipt | None:
     """Delete a session for good. None if there was none.
 
     Args:
+        token: Names this call. A repeat gets the first answer, and deletes no session that was begun since.
         expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
 
     Raises:
@@ -211,7 +212,15 @@ def delete(access: Access, session_id: str, *, expected: str = "") -> Receipt | 
     """
     check_session_id(session_id)
     try:
-        return access.apply(Delete(session_id=session_id, owner=access.owner, expected=expected))
+        return access.apply(
+            Delete(
+                session_id=session_id,
+                owner=access.owner,
+                expected=expected,
+                token=token_or_new(token),
+                digest="" if token is None else digest_of("delete", ()),
+            )
+        )
     except SessionNotFound:
         return None
 

@@ -100,6 +100,8 @@ class MemoryStore(Forking):
                 adjust(command, session, now)
                 self._move_lifetime(session, now)
                 return session.receipt(None, None, _LEVEL, now)
+            if isinstance(command, Delete):
+                self._refuse_absent(command, session, now)
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
@@ -216,7 +218,7 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             tokens = self._tokens_of(session_id, now)
-            if not tokens or self._visible(session_id, ANY, now):
+            if not tokens or not tokens.writes or self._visible(session_id, ANY, now):
                 return False
             return owner in (ANY, tokens.owner)
 
@@ -258,6 +260,33 @@ class MemoryStore(Forking):
             if session:
                 session.expires_at_ms = max(session.expires_at_ms, until_ms)
 
+    def _refuse_absent(self, command: Delete, session: StoredSession | None, now: int) -> None:
+        """Refuse a delete that finds no session, or that has found none the first time.
+
+        Raises:
+            SessionNotFound: Nothing was deleted. With a digest that is remembered.
+        """
+        tokens = self._tokens_of(command.session_id, now) or _Tokens(_named(command.owner))
+        known = tokens.receipts.get(command.token)
+        is_ours = command.owner in (ANY, tokens.owner)
+        if known and (session or is_ours):
+            if known[0].version or known[1] != command.digest:
+                return
+        elif session:
+            return
+        elif command.digest and is_ours:
+            self._note_absence(command, tokens, now)
+        raise SessionNotFound(command.session_id)
+
+    def _note_absence(self, command: Delete, tokens: _Tokens, now: int) -> None:
+        """Remember that *command* has found no session, so that its repeat spares one that began since."""
+        is_anothers = self._visible(command.session_id, ANY, now)
+        if not is_anothers and len(tokens.receipts) < self._limits.max_tokens:
+            self._tokens[command.session_id] = tokens
+            receipt = Receipt(0, None, False, _LEVEL, 0, now, 0, 0, 0)
+            tokens.receipts[command.token] = receipt, command.digest, 0
+            tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
+
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
         if isinstance(command, Put) and before:
@@ -289,12 +318,12 @@ class MemoryStore(Forking):
             SessionNotFound: The command creates none, the session is another owner's, or one has ended lately.
         """
         is_taken = not predecessor and self._visible(command.session_id, ANY, now)
-        tokens = self._tokens_of(command.session_id, now)
-        has_ended = isinstance(command, Put) and command.mode == "first" and tokens
+        tokens = self._tokens_of(command.session_id, now) or _Tokens(None)
+        has_ended = isinstance(command, Put) and command.mode == "first" and tokens.writes
         if not creates(command) or is_taken or has_ended:
             raise SessionNotFound(command.session_id)
-        owner = None if isinstance(command.owner, Scope) else command.owner
-        ended_at_ms = tokens.ended if tokens else 0
+        owner = _named(command.owner)
+        ended_at_ms = tokens.ended
         if predecessor:
             owner = predecessor.owner
             ended_at_ms = max(ended_at_ms, predecessor.created_at_ms, predecessor.updated_at_ms)
@@ -381,6 +410,10 @@ def _place_of(cursor: str) -> tuple[int, str]:
     if not active.isdecimal():
         raise InvalidInput("this is no cursor of ours", "cursor")
     return int(active), session_id
+
+
+def _named(owner: Owner) -> str | None:
+    return None if isinstance(owner, Scope) else owner
 
 
 def _snapshot(session: StoredSession, last: int | None) -> Snapshot:

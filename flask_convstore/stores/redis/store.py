@@ -318,12 +318,12 @@ class RedisStore:
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
         # The two replies may be of two moments. A session that starts between them was not there at the first.
-        replies = self._calls.commands([("EXISTS", key), ("HGET", tokens, "owner")])
+        replies = self._calls.commands([("EXISTS", key), ("HMGET", tokens, "owner", "writes")])
         refusal = refusal_among(replies)
         if refusal:
             raise as_ours(refusal, tokens, writes=False) from refusal
-        exists, whose = replies
-        return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
+        exists, (whose, writes) = replies
+        return not exists and whose is not None and writes is not None and owner in (ANY, whose.decode()[1:] or None)
 
     def time_ms(self) -> int:
         seconds, microseconds = self._calls.command("TIME")
