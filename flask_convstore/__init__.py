@@ -46,6 +46,9 @@ from .shortcuts import (
     save_message,
     save_session,
 )
+from .telemetry import log_lines
+
+log_lines.install()
 
 __version__ = "0.1.0.dev0"
 

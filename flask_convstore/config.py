@@ -11,12 +11,13 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
+from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
 
 from .domain.types import TOMBSTONE_MS, Limits
+from .domain.validation import no_lifetime
 from .errors import ConfigurationError
-from .urls import url_problems
+from .urls import as_redis, url_problems, with_credentials
 
 _log = logging.getLogger("flask_convstore")
 
@@ -63,8 +64,9 @@ class Settings:
 
     url: str = _setting(
         "redis://localhost:6379/0",
-        "Place of the sessions: `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://h1:26379,h2:26379/mymaster/0`, "
-        "`redis+cluster://h1:7000,h2:7001`, `embedded:///folder`, `memory://` (this process).",
+        "Place of the sessions: `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://` (TLS), `unix://`, "
+        "`redis+sentinel://h1:26379,h2:26379/mymaster/0`, `redis+cluster://h1:7000,h2:7001`, `embedded:///folder`, "
+        "`memory://` (this process).",
         secret=True,
     )
     prefix: str = _setting("chat:session:", "Beginning of every key. No braces, no control characters.")
@@ -82,7 +84,7 @@ class Settings:
     )
     max_message_bytes: int = _setting(1_048_576, "Largest message, metadata included.", minimum=1, maximum=2**29)
     max_data_bytes: int = _setting(
-        1_048_576, "Largest data of one write, all fields together.", minimum=1, maximum=2**29
+        1_048_576, "Largest data of a session, all fields together, names included.", minimum=1, maximum=2**29
     )
     max_session_bytes: int = _setting(2**26, "Largest session, data and messages.", minimum=1, maximum=2**32)
     max_history: int = _setting(100_000, "Most messages of a session.", minimum=1, maximum=1e7)
@@ -194,6 +196,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "url", as_redis(self.url))
         problems = [problem for setting in fields(self) for problem in _bounds_problems(setting, self)]
         problems += self._prefix_problems()
         problems += url_problems(self.url)
@@ -315,9 +318,9 @@ def load_settings(
             environment is only a warning, since other programs write there too.
     """
     declared = {f"{prefix}_{setting.name.upper()}": setting for setting in fields(Settings)}
-    problems = [_unknown(key, declared) for key in _unknown_names(config, prefix, declared)]
+    problems = [_unknown(key, prefix, declared) for key in _unknown_names(config, prefix, declared)]
     for key in _unknown_names(environ, prefix, declared):
-        _log.warning("in the environment, %s", _unknown(key, declared))
+        _log.warning("in the environment, %s", _unknown(key, prefix, declared))
 
     values, common_problems = _common_values(config, environ, prefix)
     problems += common_problems
@@ -341,9 +344,23 @@ def _unknown_names(given: Mapping[str, Any], prefix: str, declared: Collection[s
     return [key for key in given if key.startswith(f"{prefix}_") and key not in declared]
 
 
-def _unknown(key: str, declared: Collection[str]) -> str:
-    near = difflib.get_close_matches(key, declared, n=1, cutoff=0.7)
-    return f"{key} is no setting" + (f": did you mean {near[0]}?" if near else "")
+_WHOLE = "redis://user:password@host:6379/0"
+_TLS = "rediss://host:6379/0"
+_IN_THE_URL = {
+    **dict.fromkeys(("PASSWORD", "USERNAME", "USER", "HOST", "HOSTNAME", "PORT", "DB", "DATABASE"), _WHOLE),
+    **dict.fromkeys(("SSL", "TLS"), _TLS),
+    **dict.fromkeys(("REDIS_URL", "URI", "REDIS", "SERVER"), _WHOLE),
+}
+"""Words of other libraries for what our URL says."""
+
+
+def _unknown(key: str, prefix: str, declared: Collection[str]) -> str:
+    word = key.removeprefix(f"{prefix}_")
+    if word in _IN_THE_URL:
+        return f"{key} is no setting: it belongs to {prefix}_URL, as in {_IN_THE_URL[word]}"
+    names = [name.removeprefix(f"{prefix}_") for name in declared]
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.65)  # without the beginning, which all have
+    return f"{key} is no setting" + (f": did you mean {prefix}_{near[0]}?" if near else "")
 
 
 def _routes_problems(routes: Any, endpoints: Collection[str]) -> list[str]:
@@ -364,7 +381,8 @@ def _common_values(
     """Find URL and TTL under other names, and the problems with these."""
     values: dict[str, Any] = {}
     problems = []
-    url = environ.get("REDIS_URL") or _url_of_parts(environ)
+    url = environ.get("REDIS_URL")
+    url = with_credentials(url, *_credentials(environ)) if url else _url_of_parts(environ)
     if prefix != "CONVSTORE":
         # A second store lies beside the first one, unless its own settings say otherwise.
         first = config.get("CONVSTORE_URL") or environ.get("CONVSTORE_URL")
@@ -382,7 +400,8 @@ def _common_values(
 
 def _url_of_parts(environ: Mapping[str, str]) -> str | None:
     """Build a URL from ``REDIS_HOST`` and its kin. None if the environment has none of them."""
-    host, port, password, database = (environ.get(f"REDIS_{part}") for part in ("HOST", "PORT", "PASSWORD", "DB"))
+    host, port = (environ.get(f"REDIS_{part}") for part in ("HOST", "PORT"))
+    user, password, database = _credentials(environ)
     if not any((host, port, password, database)):
         return None
     host = host or "localhost"
@@ -390,8 +409,13 @@ def _url_of_parts(environ: Mapping[str, str]) -> str | None:
         host = f"[{host}]"
     # Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379 beside a service named redis.
     port = (port or "6379").rpartition(":")[2]
-    credentials = f":{quote(password, safe='')}@" if password else ""
-    return f"redis://{credentials}{host}:{port}/{database or 0}"
+    return with_credentials(f"redis://{host}:{port}", user, password, database or "0")
+
+
+def _credentials(environ: Mapping[str, str]) -> tuple[str, str, str]:
+    """Read user, password and database, "" where there is none."""
+    user, password, database = (environ.get(f"REDIS_{part}", "") for part in ("USERNAME", "PASSWORD", "DB"))
+    return user, password, database
 
 
 # ---- values
@@ -419,13 +443,13 @@ def _converted(value: object, kind: str) -> Any:
         is_right = "bool" in kind
     elif isinstance(value, int):
         is_right = kind in ("int", "float")
-    elif isinstance(value, float):
+    elif isinstance(value, (float, timedelta)):
         is_right = kind == "float"
     else:
         return _names(value, kind)
     if not is_right:
         raise ValueError
-    return value
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _names(value: object, kind: str) -> tuple[str, ...]:
@@ -451,6 +475,9 @@ def _parsed(text: str, kind: str) -> Any:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+_LIFETIMES = ("TTL", "TTL_COMPLETE", "MAX_TTL", "MAX_AGE", "CONVERSATION_TTL")
+
+
 def _bounds_problems(setting: Field[Any], settings: Settings) -> list[str]:
     name, value, facts = setting.name.upper(), getattr(settings, setting.name), setting.metadata
     choices = facts["choices"]
@@ -458,4 +485,6 @@ def _bounds_problems(setting: Field[Any], settings: Settings) -> list[str]:
         return [f"{name} must be one of {', '.join(choices)}, not {value!r}"]
     if setting.type not in ("int", "float") or facts["minimum"] <= value <= facts["maximum"]:
         return []
+    if name in _LIFETIMES:
+        return [f"{name} {no_lifetime(value, facts['maximum'])}"]
     return [f"{name} must be {facts['minimum']:.12g} to {facts['maximum']:.12g}, not {value!r}"]

@@ -163,7 +163,7 @@ def too_many_lines(limit: int, size: int) -> TooLarge:
 
 
 def data_too_large(limit: int, size: int) -> TooLarge:
-    """Say that the data of one write are larger than ``CONVSTORE_MAX_DATA_BYTES`` allows."""
+    """Say that the data of a write alone are larger than a session's may be by ``CONVSTORE_MAX_DATA_BYTES``."""
     return TooLarge("the data is too large in bytes of JSON", limit=limit, size=size)
 
 
@@ -324,8 +324,8 @@ class ConflictError(ConvstoreError):
         self.actual = actual
         versions = f"version {actual} now" if expected is None else f"version {expected} expected, {actual} found"
         super().__init__(
-            f"session {session_id!r}: {what} was changed by another write ({versions}). Load the session again and repeat "
-            "the change. Nothing was written."
+            f"session {session_id!r}: {printable(what)} was changed by another write ({versions}). Load the session again "
+            "and repeat the change. Nothing was written."
         )
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -19,7 +20,7 @@ from .app.module_globals import ModuleGlobals
 from .app.namespaces import Namespace, Namespaces
 from .config import load_settings, share_keys
 from .domain.results import Health
-from .domain.types import ANY, CALLER, Owner, Scope
+from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
 from .domain.validation import check_whole, name_problem
 from .errors import ConfigurationError, OwnerRequired
 from .http.anonymous_owner import TOO_LATE, AnonymousOwners, check_secret_key
@@ -45,6 +46,10 @@ _log = logging.getLogger("flask_convstore")
 
 _H = TypeVar("_H", bound=Callable[[Turn], Any])
 _V = TypeVar("_V")
+
+
+LIVE: weakref.WeakSet[ConversationStore] = weakref.WeakSet()
+"""Every store of this process. The fixtures of ``pytest_plugin`` lead them elsewhere."""
 
 
 class ConversationStore(Conversations):
@@ -75,6 +80,7 @@ class ConversationStore(Conversations):
             raise ConfigurationError(
                 [f"config_prefix {config_prefix!r} looks like settings of CONVSTORE: begin it with another word"]
             )
+        LIVE.add(self)
         self.name = name
         self._config_prefix = config_prefix
         self._client = client
@@ -134,14 +140,27 @@ class ConversationStore(Conversations):
         except ConfigurationError as error:
             _log.error("%s", error)
 
+    def states(self) -> dict[Flask, AppState]:
+        """Find the state of this store in each app that it is registered with, for the fixtures of ``pytest_plugin``."""
+        found = {app: app.extensions.get(current.KEY, {}).get(self.name) for app in self._apps}
+        return {app: state for app, state in found.items() if state is not None and state.convstore is self}
+
     def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
         for name, other in others.items():
             if name == self.name or not (state.client and other.client):
                 continue
             is_same_server = masked(state.settings.url) == masked(other.settings.url)
             if is_same_server and share_keys(state.settings, other.settings):
-                names = f"{self._config_prefix}_PREFIX (and {self._config_prefix}_CONVERSATION_PREFIX if you use it)"
-                raise ConfigurationError([f"the stores {name!r} and {self.name!r} would share their keys: set {names}"])
+                problem = f"the stores {name!r} and {self.name!r} would share their keys"
+                raise ConfigurationError([f"{problem}: {self._cure_of_shared_keys(other)}"])
+
+    def _cure_of_shared_keys(self, other: AppState) -> str:
+        """Say how this store gets keys of its own beside *other*."""
+        prefix = self._config_prefix
+        if other.convstore._config_prefix != prefix:
+            return f"set {prefix}_PREFIX (and {prefix}_CONVERSATION_PREFIX if you use it)"
+        word = re.sub(r"\W", "_", self.name).upper()
+        return f"both read the settings {prefix}_…. Give this one config_prefix={word!r}, and set {word}_PREFIX"
 
     def health(self, *, brief: bool = False) -> Health:
         """Ask store, circuit and journal how they are. A refusal is logged, not raised.
@@ -193,7 +212,7 @@ class ConversationStore(Conversations):
         load: Schema | type[Schema],
         default: Callable[[], Any] | None = None,
         dump: Callable[[Any], Any] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
@@ -207,7 +226,7 @@ class ConversationStore(Conversations):
         load: type[_V],
         default: Callable[[], _V] | None = None,
         dump: Callable[[_V], Any] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
@@ -221,7 +240,7 @@ class ConversationStore(Conversations):
         load: Callable[[Any], _V],
         dump: Callable[[_V], Any],
         default: Callable[[], _V] | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
@@ -236,7 +255,7 @@ class ConversationStore(Conversations):
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
         messages: Any = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
@@ -250,7 +269,7 @@ class ConversationStore(Conversations):
         load: Any = None,
         dump: Callable[[Any], Any] | None = None,
         messages: Any = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         history_key: str | Sequence[str] | None = None,
         conflict: Literal["merge", "raise"] | None = None,
         types: Literal["plain", "tagged"] | None = None,
@@ -340,6 +359,12 @@ class ConversationStore(Conversations):
 
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         return self._access_in(self._namespaces.of_chats(), owner)
+
+    def _everywhere(self, owner: Owner | Scope = CALLER) -> dict[str, Access]:
+        main = self._access(owner)
+        self._namespaces.of_chats()
+        beside = {known.place: self._access_in(known, main.owner) for known in self._namespaces.known()}
+        return {"sessions": main, **beside}
 
     def _access_in(self, namespace: Namespace, owner: Owner | Scope = CALLER) -> Access:
         state = self._state()

@@ -5,35 +5,78 @@
 | convstore_memory | in the process, fast and without a server                                                       |
 | convstore_valkey | on a real Valkey, empty for each test. Needs the extra ``flask-convstore[embedded]``, and Linux |
 
-A fixture sets ``CONVSTORE_URL`` in the environment, for apps that are made during the test. Its value is the URL, for apps
-that take the URL from elsewhere. An app with ``CONVSTORE_URL`` in its own config needs the value there.
+During a test with such a fixture every store of the process keeps its sessions there: also one whose app names another URL
+in its config, was given a client, or was made before the test, such as the ``app`` of a module. After the test an app that
+was there before has its own store again. The environment variable ``CONVSTORE_URL`` tells processes that the test starts.
+The fixture's value is the URL.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from .config import Settings
+from .config import Settings, share_keys
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from .app.state import AppState
 
 
 @pytest.fixture
-def convstore_memory(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL ``memory://``. Each app has its own sessions, which end with the app."""
-    monkeypatch.setenv("CONVSTORE_URL", "memory://")
-    return "memory://"
+def convstore_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL ``memory://``. Each app has its own sessions, which end with the test."""
+    with _led_to("memory://", monkeypatch):
+        yield "memory://"
 
 
 @pytest.fixture
-def convstore_valkey(monkeypatch: pytest.MonkeyPatch, _convstore_server: tuple[str, redis.Redis]) -> str:
+def convstore_valkey(monkeypatch: pytest.MonkeyPatch, _convstore_server: tuple[str, redis.Redis]) -> Iterator[str]:
     """The URL of an empty, real Valkey. All apps of the test share the server, as several workers would."""
     url, client = _convstore_server
     client.flushall()
+    with _led_to(url, monkeypatch):
+        yield url
+
+
+@contextlib.contextmanager
+def _led_to(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lead every store of the process to *url*, and those that were there before back in the end."""
+    from . import extension  # every run of pytest imports this module
+    from .app import current, state
+
+    make = state.make_state
+
+    def make_there(convstore: Any, app: Flask, settings: Settings, given: object) -> AppState:
+        states = app.extensions.get(current.KEY, {})
+        others = [other.settings for name, other in states.items() if name != convstore.name]
+        return make(convstore, app, _settings_there(settings, url, convstore.name, others), None)
+
     monkeypatch.setenv("CONVSTORE_URL", url)
-    return url
+    monkeypatch.setattr(state, "make_state", make_there)
+    before = [(app, own) for convstore in list(extension.LIVE) for app, own in convstore.states().items()]
+    for app, own in before:
+        states = app.extensions[current.KEY]
+        states[own.convstore.name] = make_there(own.convstore, app, own.settings, None)
+    yield
+    for app, own in before:
+        app.extensions[current.KEY][own.convstore.name] = own
+
+
+def _settings_there(settings: Settings, url: str, name: str, others: list[Settings]) -> Settings:
+    """Change settings so that nothing leaves *url*. Stores that were on two servers keep their keys apart on one."""
+    fallback = "memory" if settings.fallback == "journal" else settings.fallback
+    there = replace(settings, url=url, fallback=fallback)
+    if any(other.url == url and share_keys(there, other) for other in others):
+        there = replace(there, prefix=f"{name}:{there.prefix}", conversation_prefix="")
+    return there
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from flask import current_app
 
 from .app.current import KEY
 from .domain.results import Receipt
-from .domain.types import CALLER, Owner, Scope
+from .domain.types import CALLER, Lifetime, Owner, Scope
 from .extension import ConversationStore
 from .sessions.content import Content
 from .sessions.session import ListSession, LoadedSession, Session
@@ -40,18 +40,18 @@ def _default() -> ConversationStore:
 
 @overload
 def save_session(
-    session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    session_id: str, data: Mapping[str, Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
 ) -> Session: ...
 
 
 @overload
 def save_session(
-    session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    session_id: str, data: Sequence[Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
 ) -> ListSession: ...
 
 
 def save_session(
-    session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+    session_id: str, data: Content, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
 ) -> LoadedSession:
     """Save a session, and return *data* as a session.
 
@@ -89,10 +89,13 @@ def get_session(session_id: str, *, last: int | None = None, owner: Owner | Scop
     return _default().get_session(session_id, last=last, owner=owner)
 
 
-def delete_session(session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
+def delete_session(
+    session_id: str, *, expected: str = "", token: str | None = None, owner: Owner | Scope = CALLER
+) -> bool:
     """Delete a session for good. False if there was none.
 
     Args:
+        token: Your own name for this call. A repeat gets the first answer, and deletes no session that began since.
         expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
         owner: As in ``save_session``.
 
@@ -101,7 +104,7 @@ def delete_session(session_id: str, *, expected: str = "", owner: Owner | Scope 
         Forbidden: The session is only shared with this owner. Nothing was written.
         StoreUnavailable: No answer came in time. The error says whether anything was written.
     """
-    return _default().delete_session(session_id, expected=expected, owner=owner)
+    return _default().delete_session(session_id, expected=expected, token=token, owner=owner)
 
 
 def save_message(
@@ -144,14 +147,15 @@ def get_conversation(key: Hashable, *, last: int | None = None, owner: Owner | S
     return _default().get_conversation(key, last=last, owner=owner)
 
 
-def clear_conversation(key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
+def clear_conversation(key: Hashable, *, token: str | None = None, owner: Owner | Scope = CALLER) -> bool:
     """Delete the chat of *key* in one round trip. False if there was none.
 
     Args:
         key: As in ``save_message``.
+        token: As in ``delete_session``.
         owner: As in ``save_session``.
 
     Raises:
         StoreUnavailable: No answer came in time. The error says whether anything was written.
     """
-    return _default().clear_conversation(key, owner=owner)
+    return _default().clear_conversation(key, token=token, owner=owner)

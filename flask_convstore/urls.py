@@ -3,13 +3,62 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "embedded", "memory")
+_ENCODED = (
+    "percent-encode such a character in a user or password: / is %2F, # is %23, ? is %3F, [ is %5B, ] is %5D, @ is %40"
+)
+
+
+def as_redis(url: str) -> str:
+    """Write ``valkey://`` as ``redis://``, ``valkeys://`` as ``rediss://``, and so for Sentinels and a Cluster."""
+    return re.sub(r"^valkey(?=s?(\+\w+)?://)", "redis", url)
+
+
+_PARTS = re.compile(r"(?:([^/?#]*)@)?([^/?#@]*)(/?[^?#@]*)((?:\?.*)?)", re.DOTALL)
+"""User and password, hosts, path and query of a URL behind its scheme."""
+
+
+def with_credentials(url: str, user: str, password: str, database: str) -> str:
+    """Add to *url* what it lacks of a user, a password and a database. Where it names no server, it stays as it is."""
+    scheme, _, rest = as_redis(url).partition("://")
+    found = _PARTS.fullmatch(rest)
+    if not scheme.startswith("redis") or not found:
+        return url
+    given, hosts, path, query = (part or "" for part in found.groups())
+    if not re.search(r"[?&](username|password)=", query):
+        given = _credentials(given, user, password)
+    if "+" not in scheme and path in ("", "/") and "db=" not in query:
+        path = f"/{database}" if database else path
+    return "".join((scheme, "://", given, "@" * bool(given), hosts, path, query))
+
+
+def _credentials(given: str, user: str, password: str) -> str:
+    """Write user and password as a URL has them. Those that were *given* there come first."""
+    had_user, _, had_password = given.partition(":")
+    user, password = had_user or quote(user, safe=""), had_password or quote(password, safe="")
+    return f"{user}:{password}" if password else user
+
+
+def _raw_characters(url: str) -> list[str]:
+    """Find the characters before the last @ that end a user or password too early."""
+    scheme, _, rest = url.partition("://")
+    location = re.split("[/?#]", rest, maxsplit=1)[0]
+    if not scheme.startswith("redis") or "@" not in rest:
+        return []
+    if "@" in location:
+        return [character for character in "[]" if character in location.rpartition("@")[0]]
+    if re.fullmatch(r"[\w.,:-]*:\d+|[\w.,-]+|\[[0-9a-fA-F:.]+\](:\d+)?", location):
+        return []  # an @ in an option
+    return [character for character in "/#?[]" if character in rest.rpartition("@")[0]]
 
 
 def url_problems(url: str) -> list[str]:
     """Find the problems of *url*, a sentence each. Neither a server nor a file is asked."""
+    raw = _raw_characters(url)
+    if raw:
+        return [f"URL has {' and '.join(raw)} before its last @: {_ENCODED}"]
     if _names_nodes(url):
         return _nodes_problems(url)
     try:
@@ -29,11 +78,11 @@ def url_problems(url: str) -> list[str]:
 
 def _host_problems(parts: SplitResult) -> list[str]:
     if parts.fragment:
-        return ["URL has a #: write %23 for a # in a password"]
+        return [f"URL has a #: {_ENCODED}"]
     if re.fullmatch(r"/?|/\d+", parts.path):
         return []
     if "@" in parts.path:
-        return ["URL has an @ behind a slash: write %2F for a slash in a password"]
+        return [f"URL has an @ behind a slash: {_ENCODED}"]
     return [f"URL ends with {parts.path!r}, which is no database number"]
 
 

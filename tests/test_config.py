@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -48,6 +49,86 @@ def test_config_wins_over_environment() -> None:
 )
 def test_the_url_from_the_environment(environ: dict[str, str], url: str) -> None:
     assert load_settings({}, environ).url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("redis://h", "redis://us:p%2Fw@h/5"),
+        ("redis://h:1/2", "redis://us:p%2Fw@h:1/2"),
+        ("rediss://u@h", "rediss://u:p%2Fw@h/5"),
+        ("redis://:x@h/", "redis://us:x@h/5"),
+        ("redis://h?db=3", "redis://us:p%2Fw@h?db=3"),
+        ("redis://h/0?password=x", "redis://h/0?password=x"),
+        ("redis://[::1]:7", "redis://us:p%2Fw@[::1]:7/5"),
+        ("redis://h/0?ssl_ca_certs=/x@y", "redis://us:p%2Fw@h/0?ssl_ca_certs=/x@y"),
+        ("redis+sentinel://a:1,b:2/m/0", "redis+sentinel://us:p%2Fw@a:1,b:2/m/0"),
+        ("redis+cluster://a:1", "redis+cluster://us:p%2Fw@a:1"),
+        ("valkeys://h", "rediss://us:p%2Fw@h/5"),
+        ("unix:///x", "unix:///x"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_url_is_completed_by_its_parts(url: str, whole: str) -> None:
+    """Those of the URL come first. ``CONVSTORE_URL`` is whole."""
+    environ = {"REDIS_URL": url, "REDIS_PASSWORD": "p/w", "REDIS_USERNAME": "us", "REDIS_DB": "5"}
+    assert load_settings({}, environ).url == whole
+    assert load_settings({"CONVSTORE_URL": url}, environ).url == url.replace("valkeys", "rediss")
+
+
+@pytest.mark.parametrize(
+    ("url", "same"), [("valkey://h", "redis"), ("valkeys://h", "rediss"), ("valkey+cluster://h", "redis+cluster")]
+)
+def test_the_schemes_of_valkey(url: str, same: str) -> None:
+    assert Settings(url=url).url == f"{same}://h"
+
+
+@pytest.mark.parametrize("character", "/#?[]")
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "valkey"])
+def test_a_raw_character_in_a_password_is_named(scheme: str, character: str) -> None:
+    for credentials in (f":se{character}cret", f"user:se{character}cret"):
+        with pytest.raises(ConfigurationError, match="percent-encode") as caught:
+            Settings(url=f"{scheme}://{credentials}@host:6379/0")
+        assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h/0?client_name=a@b", "redis://:a@b@h", "redis://u:p@h:1/0?x=c@d/e", "redis://[::1]:7/0"]
+)
+def test_an_at_sign_elsewhere_is_no_mistake(url: str) -> None:
+    assert Settings(url=url).url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("PASSWORD", "CONVSTORE_URL, as in redis://user:password@host"),
+        ("DB", "CONVSTORE_URL, as in redis://"),
+        ("SSL", "CONVSTORE_URL, as in rediss://"),
+        ("MAX_HISTORYS", "did you mean CONVSTORE_MAX_HISTORY"),
+    ],
+)
+def test_hints_lead_nobody_astray(name: str, cure: str) -> None:
+    with pytest.raises(ConfigurationError, match=cure) as caught:
+        load_settings({f"CONVSTORE_{name}": "x"}, {})
+    assert str(caught.value).count("CONVSTORE_") == 2
+
+
+def test_lifetimes_may_be_timedeltas() -> None:
+    config = {
+        "CONVSTORE_TTL": timedelta(hours=2),
+        "CONVSTORE_MAX_AGE": timedelta(days=3),
+        "CONVSTORE_CONVERSATION_TTL": None,
+    }
+    settings = load_settings(config, {})
+    assert (settings.ttl, settings.max_age, settings.conversation_ttl) == (7200, 259_200, 604_800)
+
+
+@pytest.mark.parametrize("never", [0, -1, float("inf"), "inf", timedelta(0)])
+@pytest.mark.parametrize("name", ["TTL", "TTL_COMPLETE", "MAX_TTL", "MAX_AGE", "CONVERSATION_TTL"])
+def test_never_is_refused_with_the_longest(name: str, never: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"CONVSTORE_{name} must be .* for ever.* the longest is 315360000"):
+        load_settings({f"CONVSTORE_{name}": never}, {})
 
 
 def test_the_lifetime_from_the_environment() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any, cast
 
 import fakeredis
@@ -337,3 +338,29 @@ def test_a_call_that_is_meant_otherwise_names_the_right_one() -> None:
         ConversationStore("redis://localhost")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"write @convstore.reply\(last=20\)"):
         ConversationStore().reply(20)  # type: ignore[call-overload]
+
+
+def test_two_stores_with_the_same_settings_are_told_the_cure() -> None:
+    app = Flask("two")
+    app.config["CONVSTORE_URL"] = "redis://localhost:1"
+    ConversationStore(app)
+    with pytest.raises(ConfigurationError, match="config_prefix='MY_NOTES', and set MY_NOTES_PREFIX"):
+        ConversationStore(app, name="my notes")
+    with pytest.raises(ConfigurationError, match="set NOTES_PREFIX"):
+        ConversationStore(app, name="notes", config_prefix="NOTES")
+
+
+def test_a_lifetime_may_be_a_timedelta(url: str) -> None:
+    app = Flask("lifetimes")
+    app.config["CONVSTORE_URL"] = url
+    convstore = ConversationStore(app)
+    with app.app_context():
+        convstore.save_session("s", {}, ttl=timedelta(minutes=5))
+        convstore.mapping("notes", ttl=timedelta(seconds=90))["n"] = {}
+        assert convstore.touch("s", ttl=timedelta(minutes=10))
+        session = convstore.get_session("s")
+        assert session is not None
+        assert 590 < (session.expires_at - session.updated_at).total_seconds() <= 610
+        for never in (0, -1, float("inf"), timedelta(0)):
+            with pytest.raises(InvalidInput, match=r"for ever.*the longest is 31536000"):
+                convstore.touch("s", ttl=never)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+import flask_convstore
+
+from .servers import Server
 
 pytest_plugins = ["pytester"]
 
@@ -51,3 +57,61 @@ def test_app({fixture}, given, again):
 
 def test_the_fixtures_are_explained(pytester: pytest.Pytester) -> None:
     pytester.runpytest("--fixtures").stdout.fnmatch_lines(["convstore_memory*", "*memory://*", "convstore_valkey*"])
+
+
+GLOBAL = """
+import redis
+from flask import Flask, request
+from flask_convstore import ConversationStore
+
+app = Flask(__name__)
+app.config.update(CONVSTORE_URL={url!r}, NOTES_URL={url!r}, NOTES_PREFIX="n:", GIVEN_PREFIX="g:", CONVSTORE_BUDGET=1)
+convstore = ConversationStore(app)
+notes = ConversationStore(app, name="notes", config_prefix="NOTES")
+given = ConversationStore(app, name="given", config_prefix="GIVEN", client=redis.Redis.from_url({url!r}))
+before = [store.client for store in (convstore, notes, given)]
+
+@app.post("/<sid>")
+def say(sid):
+    for store in (convstore, notes, given):
+        store.sessions.setdefault(sid, []).append("hi")
+    convstore.save_message(sid, "user", "hi")
+    return {{"count": len(notes.sessions[sid])}}
+"""
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("fixture", ["convstore_memory", "convstore_valkey"])
+@pytest.mark.parametrize("kind", ["global", "config", "away"])
+def test_an_apps_own_server_and_journal_stay_as_they_are(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, valkey: Server, fixture: str, kind: str
+) -> None:
+    """The fixtures win over an app that is a module's and was made before, a URL in its config, and a client."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(flask_convstore.__file__).parents[1]))
+    url = "redis://127.0.0.1:1/0" if kind == "away" else valkey.url
+    pytester.makepyfile(myapp=GLOBAL.format(url=url))
+    outside = "from myapp import app, before, convstore, notes, given" if kind != "config" else ""
+    inside = "" if outside else "from myapp import app, before, convstore, notes, given"
+    pytester.makepyfile(
+        f"""
+import pytest
+{outside}
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_app({fixture}, again):
+    {inside}
+    client = app.test_client()
+    assert [client.post("/s").json["count"] for _ in range(2)] == [1, 2]
+    with app.app_context():
+        assert [len(store.sessions["s"]) for store in (convstore, notes, given)] == [2, 2, 2]
+        assert not convstore.health().degraded
+
+def test_after():
+    {inside}
+    if {bool(outside)}:
+        assert [store.client for store in (convstore, notes, given)] == before
+"""
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=3)
+    assert list(valkey.client.scan_iter()) == []
+    assert not list(pytester.path.glob("instance/convstore/**/journal.sqlite"))

@@ -6,12 +6,16 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import YEARS, Settings, history_keys
+from ..domain.types import Lifetime
 from ..domain.validation import check_lifetime
 from ..errors import InvalidInput
 from ..operations.access import Backend
 
 if TYPE_CHECKING:
     from .state import AppState
+
+
+_CHATS = "conversations"
 
 
 class Namespace:
@@ -24,6 +28,11 @@ class Namespace:
     def __init__(self, name: str, changed: Callable[[Settings], dict[str, Any]]) -> None:
         self._name = name
         self._changed = changed
+
+    @property
+    def place(self) -> str:
+        """The name of the place, for people: ``chats`` or ``mapping:<name>``."""
+        return "chats" if self._name == _CHATS else self._name.replace("map:", "mapping:", 1)
 
     def backend_in(self, state: AppState) -> Backend:
         """Find or make the namespace's settings and store in an application."""
@@ -49,7 +58,7 @@ class Namespaces:
         self,
         name: str,
         *,
-        ttl: float | None,
+        ttl: Lifetime | None,
         history_key: str | Sequence[str] | None,
         conflict: Literal["merge", "raise"] | None,
         types: Literal["plain", "tagged"] | None,
@@ -63,7 +72,7 @@ class Namespaces:
             reason = f"must be 1 to 100 characters without braces, colons and control characters, not {name!r}"
             raise InvalidInput(reason, "name")
         if ttl is not None:
-            check_lifetime(ttl, YEARS)
+            ttl = check_lifetime(ttl, YEARS)
         if conflict not in (None, "merge", "raise"):
             raise InvalidInput(f"must be 'merge' or 'raise', not {conflict!r}", "conflict")
         if types not in (None, "plain", "tagged"):
@@ -76,7 +85,7 @@ class Namespaces:
 
     def of_chats(self) -> Namespace:
         """Find or make the namespace of the chats."""
-        return self._named("conversations", _of_chats)
+        return self._named(_CHATS, _of_chats)
 
     def _check_options(self, name: str, options: dict[str, Any]) -> None:
         """Refuse options that differ from those of the mapping's first use. None takes the known value."""

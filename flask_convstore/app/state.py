@@ -138,6 +138,7 @@ class AppState(Forking):
             patience_of(settings),
             durability,
             tells_policy=not namespace,
+            is_embedded=self.server.startswith("embedded:"),
         )
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
         watched = CircuitStore(redis_store, self.circuit, watch)

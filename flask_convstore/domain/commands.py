@@ -106,6 +106,9 @@ class Put:
             receipt tells the id. Only for ``create``.
         first_title: For a session that has no title ("": none).
         usage: Cost of the messages (None: nothing to tell).
+        began_at_ms: The time of creation that an imported session shows (None: it began when it was created).
+        changed_at_ms: The last write and interaction of an imported session, its place in lists. A time to come is now.
+            Nothing is evicted for such a session. None: it is none.
     """
 
     session_id: str
@@ -123,6 +126,8 @@ class Put:
     may_start_away: bool = False
     first_title: str = ""
     usage: Usage | None = None
+    began_at_ms: int | None = None
+    changed_at_ms: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 

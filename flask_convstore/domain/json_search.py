@@ -35,12 +35,14 @@ class _Level:
 
     Attributes:
         is_there: There is such a part, be it empty.
+        inside: The parts of other types once more, each with the key of a child and the child, which may be made anew.
     """
 
     lists: list[list[Any]] = field(default_factory=list)
     dicts: list[dict[Any, Any]] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
     is_there: bool = False
+    inside: list[tuple[Any, Key, Any]] = field(default_factory=list)
 
     @property
     def width(self) -> int:
@@ -131,10 +133,11 @@ class Search(NamedTuple):
         return list(islice(filter(self.is_refused, level.others), 1))
 
     def _inside(self, level: _Level) -> Iterator[Any]:
-        return chain(level.values(), (child for part in level.others for _, child in self.children(part)))
+        level.inside = [(part, key, child) for part in level.others for key, child in self.children(part)]
+        return chain(level.values(), (child for _, _, child in level.inside))
 
     def _keys(self, levels: Sequence[_Level], part: Any) -> list[Key]:
-        """Find the keys that lead to *part*, of which each level has a parent. Empty where a parent made the part anew."""
+        """Find the keys that lead to *part*, of which each level has a parent."""
         keys: list[Key] = []
         for level in reversed(levels):
             found = self._holder(level, part)
@@ -153,8 +156,7 @@ class Search(NamedTuple):
         if index is not None:
             holder, within = _at(level.dicts, index)
             return holder, next(islice(holder, within, None))
-        inside = ((one, key, child) for one in level.others for key, child in self.children(one))
-        return next(((one, key) for one, key, child in inside if child is part), None)
+        return next(((one, key) for one, key, child in level.inside if child is part), None)
 
 
 def _index(parts: Iterable[Any], part: Any) -> int | None:

@@ -1,8 +1,7 @@
 """JSON text for values: the one form in which the store keeps values of the app.
 
-A value that is decoded and encoded again gives the same bytes. So a changed value is found. Besides JSON's own types these
-are written: datetime, date, time (RFC 3339), UUID and Decimal (their text), Enum (its value), dataclass (an object), tuple
-(an array). There is no pickle.
+A value that is decoded and encoded again gives the same bytes. So a changed value is found. ``json_types`` has the rule
+for what JSON makes of a type. There is no pickle.
 
 Tagged text brings types back (``value_types``). Reading knows tags in any text. No value of an app or a client becomes one.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -20,6 +18,7 @@ import orjson
 from ..errors import NotSerializable, TooDeep
 from . import value_types
 from .json_search import Key, Search, place_of, shortened
+from .json_types import as_json, dumps, plain
 
 MAX_DEPTH = 100
 """Deepest nesting of arrays and objects. orjson's own limit is 254. An answer wraps a value in a few more levels."""
@@ -44,7 +43,7 @@ def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
     if is_tagged:
         value = tagged(value, path)
     try:
-        text = orjson.dumps(value, default=_as_json)
+        text = dumps(value)
     except (TypeError, RecursionError) as error:
         text = _encoded_by_keys(value, path, error)
     # orjson writes null for NaN and Infinity. Only a text with such a null, or with many brackets, is worth a closer look. A
@@ -71,7 +70,7 @@ def tagged(value: object, path: str = "") -> Any:
         TooDeep: It contains itself.
     """
     try:
-        return value_types.tag(value, _as_json)
+        return value_types.tag(value, as_json)
     except RecursionError:
         raise _too_deep(MAX_DEPTH, path) from None
 
@@ -153,8 +152,8 @@ def is_encoded(values: list[Any] | tuple[Any, ...], texts: list[bytes]) -> bool:
         part: Any = values[start : start + _TOGETHER]
         try:
             if value_types.has_tags(together):
-                part = value_types.tag(list(part), _as_json)
-            if orjson.dumps(part, default=_as_json) != together or _may_hide_nan(part, together):
+                part = value_types.tag(list(part), as_json)
+            if dumps(part) != together or _may_hide_nan(part, together):
                 return False
         except (TypeError, RecursionError):
             return False
@@ -205,9 +204,9 @@ def check_depth(value: object, path: str, deepest: int) -> None:
 def dump(value: object) -> bytes:
     """Write a value that was encoded or decoded before as plain JSON, without tags. It is not checked again."""
     try:
-        return orjson.dumps(value, default=_as_json)
+        return dumps(value)
     except TypeError:
-        return orjson.dumps(value_types.plain(value_types.tag(value, _as_json)))
+        return dumps(value_types.plain(value_types.tag(value, as_json)))
 
 
 def decode(text: bytes) -> Any:
@@ -255,19 +254,6 @@ def _decoded(text: bytes, index: int) -> Any:
         raise ValueError(str(error), index) from None
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, tuple):  # a named one: orjson takes plain ones only
-        return list(value)
-    # Messages of the vendors' SDKs and models of pydantic know how they become JSON.
-    if callable(getattr(value, "model_dump", None)) and not isinstance(value, type):
-        return value.model_dump(mode="json")
-    if callable(getattr(value, "to_dict", None)) and not isinstance(value, type):
-        return value.to_dict()
-    raise TypeError
-
-
 def _encoded_by_keys(value: object, path: str, error: Exception) -> bytes:
     """Encode a *value* whose keys are texts of their own class, such as a StrEnum. orjson takes them only when told to.
 
@@ -281,7 +267,7 @@ def _encoded_by_keys(value: object, path: str, error: Exception) -> bytes:
         place, part = found
         raise NotSerializable(f"{_reason(part)}. Nothing was written.", place) from None
     try:
-        return orjson.dumps(value, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
+        return dumps(value, orjson.OPT_NON_STR_KEYS)
     except (TypeError, RecursionError):
         raise NotSerializable(f"{error}. Nothing was written.", path) from None
 
@@ -329,12 +315,11 @@ def _too_deep(deepest: int, path: str) -> TooDeep:
 
 def _children(value: object) -> list[tuple[Key, object]]:
     """List the parts of *value*, with their keys."""
+    value = plain(value)
     if isinstance(value, dict):
         return [(str(key), child) for key, child in list(value.items())]
     if isinstance(value, (list, tuple)):
         return list(enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     if isinstance(value, enum.Enum):
         return [(None, value.value)]
     return []
@@ -349,7 +334,12 @@ def _refused_leaves(leaves: list[object]) -> list[object]:
 
 
 def _not_finite(leaves: list[object]) -> list[object]:
-    return [leaf for leaf in leaves if isinstance(leaf, float) and not math.isfinite(leaf)]
+    return list(filter(_is_infinite, leaves))
+
+
+def _is_infinite(part: object) -> bool:
+    """Tell whether *part* is a float, be it of a subclass, that JSON has no number for."""
+    return isinstance(part, float) and not math.isfinite(part)
 
 
 def _is_refused(part: object) -> bool:
@@ -358,6 +348,7 @@ def _is_refused(part: object) -> bool:
 
 def _reason(part: object) -> str | None:
     """Explain why JSON cannot hold *part* itself, whatever it contains. None if it can."""
+    part = plain(part)
     if isinstance(part, dict):
         for key in part:
             if not isinstance(key, str):
@@ -369,13 +360,13 @@ def _reason(part: object) -> str | None:
         return "the text holds a lone surrogate" if _has_surrogate(part) else None
     if isinstance(part, int) and not -(2**63) <= part < 2**64:
         return "the integer has more than 64 bits"
-    if isinstance(part, (list, tuple)) or (dataclasses.is_dataclass(part) and not isinstance(part, type)):
+    if isinstance(part, list):
         return None
     try:
-        orjson.dumps(part, default=_as_json)
-    except TypeError:
+        dumps(part)
+    except TypeError as error:
         cure = f". {_CURE}" if type(part) in value_types.TAGGED_TYPES else ""
-        return f"JSON cannot hold a {type(part).__name__}{cure}"
+        return f"{error.__cause__ or f'JSON cannot hold a {type(part).__name__}'}{cure}"
     return None
 
 
@@ -392,5 +383,5 @@ def _has_surrogate(text: str) -> bool:
 
 
 _NOTHING = Search(MAX_DEPTH, lambda leaves: [], lambda part: False, _children, has_keys=False)
-_NOT_FINITE = _NOTHING._replace(leaves=_not_finite)
+_NOT_FINITE = _NOTHING._replace(leaves=_not_finite, is_refused=_is_infinite)
 _REFUSED = Search(MAX_DEPTH, _refused_leaves, _is_refused, _children)

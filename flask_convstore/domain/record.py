@@ -28,6 +28,7 @@ class SessionRecord:
         aliases: The aliases that were told to lead here, sorted. One may have been led elsewhere since.
         usage: The cost of its messages in all, also of those that are gone.
         shared: The roles of other owners.
+        began_at_ms: The time of creation that it shows, where that is another one: it was imported (None: the same).
     """
 
     session_id: str
@@ -49,3 +50,9 @@ class SessionRecord:
     aliases: tuple[Alias, ...] = ()
     usage: Usage = NO_USAGE
     shared: Mapping[str, Role] = field(default_factory=dict)
+    began_at_ms: int | None = None
+
+    @property
+    def shown_created_at_ms(self) -> int:
+        """The time of creation as people see it. ``created_at_ms`` tells one session of an id from another."""
+        return self.created_at_ms if self.began_at_ms is None else self.began_at_ms

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .clock import as_datetime
 from .messages import NO_USAGE, Usage
 from .record import SessionRecord
+from .types import Alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Summary:
 
     Attributes:
         active_at_ms: Its last interaction, to within a minute.
+        began_at_ms: As a ``SessionRecord`` has it.
     """
 
     session_id: str
@@ -86,11 +88,12 @@ class Summary:
     message_count: int
     title: str | None
     usage: Usage = NO_USAGE
+    began_at_ms: int | None = None
 
     @property
     def created_at(self) -> datetime:
         """UTC, as a session has it."""
-        return as_datetime(self.created_at_ms)
+        return as_datetime(self.created_at_ms if self.began_at_ms is None else self.began_at_ms)
 
     @property
     def updated_at(self) -> datetime:
@@ -184,6 +187,20 @@ class Health:
         """Select what anybody may know."""
         names = ("connected", "latency_ms", "degraded", "pending")
         return {name: getattr(self, name) for name in names}
+
+
+class Traces(NamedTuple):
+    """Aliases and shares of an owner, on one page.
+
+    Attributes:
+        aliases: Aliases in the owner's scope, wherever they lead.
+        shared: Ids of other owners' sessions that the owner shares.
+        next: The cursor of the next page (None: there is none).
+    """
+
+    aliases: list[Alias]
+    shared: list[str]
+    next: str | None = None
 
 
 class About(NamedTuple):

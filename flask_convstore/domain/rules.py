@@ -113,6 +113,11 @@ def takes_place(command: Write) -> bool:
     return isinstance(command, Merge)
 
 
+def may_evict(command: Write, limits: Limits) -> bool:
+    """Tell whether another session may be evicted to make a place. An import takes free places only."""
+    return limits.evict and not (isinstance(command, Put) and command.changed_at_ms is not None)
+
+
 def new_session(command: Put | Merge, owner: str | None, ended_at_ms: int, now: int) -> StoredSession:
     """Make the empty session that *command* creates.
 
@@ -121,6 +126,14 @@ def new_session(command: Put | Merge, owner: str | None, ended_at_ms: int, now: 
     started_at_ms = command.started_at_ms if isinstance(command, Put) else None
     created_at_ms = max(started_at_ms or now, ended_at_ms + 1)
     return StoredSession(session_id=command.session_id, owner=owner, created_at_ms=created_at_ms)
+
+
+def date(command: Write, session: StoredSession, now: int) -> None:
+    """Give a session that was imported its own times, once the write is acknowledged. A time to come is *now*."""
+    if isinstance(command, Put) and command.changed_at_ms is not None:
+        changed = min(command.changed_at_ms, now)
+        session.began_at_ms = command.began_at_ms and min(command.began_at_ms, changed)
+        session.updated_at_ms = session.active_at_ms = changed
 
 
 def write(command: Write, session: StoredSession, limits: Limits, now: int, *, is_checked: bool = True) -> int | None:

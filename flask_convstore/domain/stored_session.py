@@ -107,4 +107,5 @@ class StoredSession(SessionRecord):
             message_count=len(self.elements),
             title=self.title,
             usage=self.usage,
+            began_at_ms=self.began_at_ms,
         )

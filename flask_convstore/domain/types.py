@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, Literal, NamedTuple, TypeVar, dataclass_transform
 
 _T = TypeVar("_T")
@@ -35,6 +36,9 @@ CALLER: Final = Scope.CALLER
 
 Owner = str | None | Literal[Scope.ANY]
 """An owner's name, None for nobody (ownerless sessions only), or ``ANY``."""
+
+Lifetime = float | timedelta
+"""A lifetime: seconds, or a ``timedelta``."""
 
 Role = Literal["reader", "writer"]
 """Rights of another owner in a session. A writer may do all but delete it, share it, compact it, and give it a lifetime or

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import TypeVar
 
 from ..errors import InvalidInput, InvalidSessionId
+
+_T = TypeVar("_T")
 
 MAX_NAME = 200
 """The longest session id, owner, alias, token or title, in characters."""
@@ -52,6 +56,11 @@ def check_title(title: str) -> str:
     return title if title == "" else check_name(title, "title")
 
 
+def without_controls(text: _T) -> _T | str:
+    """Put a space in the place of each control character, as a title holds none. Anything but a text stays."""
+    return _controls.sub(" ", text) if isinstance(text, str) and not text.isprintable() else text
+
+
 def check_whole(number: object, path: str, least: int = 0, most: int | None = None) -> None:
     """Refuse what is no whole number from *least* to *most* (None: or more)."""
     if (
@@ -65,13 +74,24 @@ def check_whole(number: object, path: str, least: int = 0, most: int | None = No
     raise InvalidInput(f"it is a whole number, {bounds}, not {number!r}. Nothing was written.", path)
 
 
-def check_lifetime(seconds: object, longest: float) -> None:
-    """Refuse what is no lifetime."""
+def check_lifetime(given: object, longest: float) -> float:
+    """Refuse what is no lifetime: seconds, or a ``timedelta``. Return the seconds."""
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= longest:
-        raise InvalidInput(f"a lifetime is 1 to {longest:.0f} seconds, not {seconds!r}. Nothing was written.", "ttl")
+        raise InvalidInput(f"a lifetime {no_lifetime(seconds, longest)}. Nothing was written.", "ttl")
+    return seconds
 
 
-_control_character = re.compile("[\x00-\x1f\x7f-\x9f]").search
+def no_lifetime(given: object, longest: float) -> str:
+    """Explain why *given* is no lifetime."""
+    text = f"must be 1 to {longest:.12g} seconds, not {given!r}"
+    is_never = isinstance(given, (int, float)) and not 0 < given < longest
+    never = f". Nothing is kept for ever, so that no key is left behind: the longest is {longest:.12g}"
+    return text + (never if is_never and not isinstance(given, bool) else "")
+
+
+_controls = re.compile("[\x00-\x1f\x7f-\x9f]")
+_control_character = _controls.search
 _lone_surrogate = re.compile("[\ud800-\udfff]").search
 
 

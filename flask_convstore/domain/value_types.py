@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -29,6 +28,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+
+from . import json_types
 
 KEY = "$convstore"
 """The key that tells a tag."""
@@ -111,11 +112,8 @@ def _tagged_other(value: Any, convert: Convert) -> Any:
 
 def _parts_of_other(value: Any) -> dict[Any, Any] | list[Any] | None:
     """List the parts of a dict or list of a class of its own, or of a dataclass. None if it has none."""
-    if isinstance(value, (dict, list)):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in fields(value) if not one.name.startswith("_")}
-    return None
+    parts = json_types.plain(value)
+    return parts if type(parts) in (dict, list) else None
 
 
 def _tagged_dict(value: dict[Any, Any], convert: Convert) -> Any:

@@ -13,6 +13,8 @@ from ..config import Settings
 from ..domain.clock import as_datetime
 from ..domain.messages import Message, Usage
 from ..domain.results import Summary
+from ..domain.validation import MAX_NAME
+from ..operations.transfer import Failed, Imported
 from ..sessions.session import AnySession
 from .json_schema import Positive, Time, Whole
 
@@ -119,11 +121,26 @@ class DeletedAllJson(TypedDict):
     complete: Annotated[bool, "False if sessions are left. Repeat the request then."]
 
 
+class FailedLineJson(TypedDict):
+    """A line that was not imported."""
+
+    line: Annotated[Positive, "Its number in the body, from 1."]
+    session_id: NotRequired[Annotated[str, "The id in the line."]]
+    detail: Annotated[str, "The reason."]
+
+
 class ImportedJson(TypedDict):
     """Result of an import."""
 
     imported: Annotated[Whole, "Number of new sessions, without those that existed already."]
     complete: Annotated[bool, "False if the time was over before the last line. Repeat the request then."]
+    failed: NotRequired[
+        Annotated[list[FailedLineJson], "The lines that were not imported, 100 at most. Absent if none."]
+    ]
+    failed_count: NotRequired[Annotated[Positive, "Number of lines that were not imported."]]
+    renamed: NotRequired[
+        Annotated[dict[str, str], "New ids, by the ids in the lines, of sessions whose own ids were not free."]
+    ]
 
 
 class HealthJson(TypedDict):
@@ -170,13 +187,35 @@ def summary_json(summary: Summary) -> SummaryJson:
     return {
         "session_id": summary.session_id,
         "version": summary.version,
-        "created_at": timestamp(as_datetime(summary.created_at_ms)),
+        "created_at": timestamp(summary.created_at),
         "updated_at": timestamp(as_datetime(summary.updated_at_ms)),
         "expires_at": timestamp(as_datetime(summary.expires_at_ms)),
         "message_count": summary.message_count,
         "title": summary.title,
         **_tokens_part(summary.usage),
     }
+
+
+_MOST_FAILED = 100
+"""Most lines that were not imported in one answer."""
+
+
+def imported_json(imported: Imported) -> ImportedJson:
+    """Show the result of an import, with the lines that were not imported."""
+    shown: ImportedJson = {"imported": int(imported), "complete": imported.complete}
+    if imported.failed:
+        shown["failed"] = [_failed_json(failed) for failed in imported.failed[:_MOST_FAILED]]
+        shown["failed_count"] = len(imported.failed)
+    if imported.renamed:
+        shown["renamed"] = imported.renamed
+    return shown
+
+
+def _failed_json(failed: Failed) -> FailedLineJson:
+    shown: FailedLineJson = {"line": failed.line, "detail": str(failed.error)}
+    if failed.session_id is not None:
+        shown["session_id"] = failed.session_id[:MAX_NAME]
+    return shown
 
 
 def _tokens_part(usage: Usage | None) -> _TokensPart:

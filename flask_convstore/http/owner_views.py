@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 import uuid
@@ -14,15 +13,14 @@ from flask import Response, request, stream_with_context
 from ..config import Settings
 from ..domain import json_text
 from ..domain.clock import now_ms
-from ..domain.ids import STARTS_WITHIN_MS, id_named, made_away_at_ms
+from ..domain.ids import STARTS_WITHIN_MS, made_away_at_ms
 from ..domain.json_text import MAX_DEPTH
 from ..domain.shapes import key_of
-from ..domain.validation import check_session_id
-from ..errors import InvalidInput, is_history_key, too_many_lines
+from ..errors import ConvstoreError, InvalidInput, is_history_key, too_many_lines
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
-from .answers import DeletedAllJson, ImportedJson, SessionsJson, summary_json
+from .answers import DeletedAllJson, SessionsJson, imported_json, summary_json
 from .door import Door
 from .reading import query_of
 from .request import body_text, json_value, limit_body
@@ -85,26 +83,12 @@ def import_sessions(door: Door, access: Access) -> Response:
     owners.required(access)
     access.count_turn()
     limit_body(request, settings.max_session_bytes)
-    until = time.monotonic() + _IMPORTING_SECONDS
-    lines = _lines_of(body_text(request, JSON_LINES))
-    # Each line is read twice, so that only one is in memory, and a bad one is told before anything is written.
-    for number, line in lines:
-        _read(line, settings, number)
-    left = len(lines)
-
-    def given() -> Iterator[dict[str, Any]]:
-        nonlocal left
-        for number, line in lines:
-            if time.monotonic() > until:
-                return
-            session = _named(access, _read(line, settings, number))
-            if session:
-                yield session
-            left -= 1
-
-    imported = transfer.take_in(access, given())
-    shown: ImportedJson = {"imported": imported, "complete": left == 0}
-    return answer(shown, 200)
+    # A line is read when its turn comes, so that only one is in memory.
+    given = ((number, _importable(line, settings)) for number, line in _lines_of(body_text(request, JSON_LINES)))
+    imported = transfer.take_in_lines(
+        access, given, keeps_id=lambda session_id: _keeps_id(access, session_id), seconds=_IMPORTING_SECONDS
+    )
+    return answer(imported_json(imported), 200)
 
 
 def _lines_of(text: bytes) -> list[tuple[int, bytes]]:
@@ -120,28 +104,17 @@ def _lines_of(text: bytes) -> list[tuple[int, bytes]]:
     return lines
 
 
-def _read(line: bytes, settings: Settings, number: int) -> dict[str, Any]:
-    """Parse and check a line of an import. A stored value may be as deep as one can be, and the line is deeper."""
-    return _importable(json_value(line, MAX_DEPTH + _LINE_DEPTH), settings, number)
-
-
-def _named(access: Access, session: dict[str, Any]) -> dict[str, Any] | None:
-    """Give *session* a new id if a client could have chosen the old one. None if the owner has the session.
+def _keeps_id(access: Access, session_id: str) -> bool:
+    """Tell whether a session that is imported keeps its id.
 
     A client that could choose an id could keep others from using that id. Nobody can foresee a random UUID.
     """
-    session_id = session.get("session_id", "")
-    if session.get("corrupt"):
-        return session
-    if not _is_fresh(session_id):
-        if _is_ours(session_id):
-            return session
-        if access.load(session_id, 0, is_interaction=False):
-            return None
-        if access.store.has_ended(session_id, access.owner):
-            return session
-    key = hashlib.blake2b(f"import\n{access.owner}\n{session_id}".encode(), digest_size=16).hexdigest()
-    return {**session, "session_id": id_named(key)}
+    if _is_fresh(session_id):
+        return False
+    if _is_ours(session_id):
+        return True
+    there = access.load(session_id, 0, is_interaction=False)
+    return there is not None or access.store.has_ended(session_id, access.owner)
 
 
 def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -163,27 +136,34 @@ def _without_hidden_edits(message: dict[str, Any], roles: tuple[str | None, ...]
     return {**message, "edits": [body for body in message["edits"] if _role({"body": body}) in roles]}
 
 
-def _importable(session: Any, settings: Settings, number: int) -> dict[str, Any]:
+def _importable(line: bytes, settings: Settings) -> dict[str, Any] | ConvstoreError:
+    """Parse a line of an import. The reason, if clients may not write all of it, or if it is no exported session.
+
+    A stored value may be as deep as one can be, and the line is deeper.
+    """
+    try:
+        session = json_value(line, MAX_DEPTH + _LINE_DEPTH)
+        if isinstance(session, dict) and session.get("corrupt"):
+            return {"session_id": session.get("session_id"), "corrupt": True}
+        return _checked(session, settings)
+    except ConvstoreError as error:
+        return error
+
+
+def _checked(session: Any, settings: Settings) -> dict[str, Any]:
     """Check that clients may write everything in an exported session.
 
     Raises:
-        InvalidInput: They may not, or this is no exported session. The error names the line.
+        InvalidInput: They may not, or this is no exported session.
     """
-    line = f"line {number}"
     if not isinstance(session, dict):
-        raise InvalidInput("must be an object. Nothing was written.", line)
-    if session.get("corrupt"):
-        return {"corrupt": True}
-    try:
-        check_session_id(session.get("session_id"))
-    except InvalidInput as error:
-        raise InvalidInput(error.reason, line) from None
+        raise InvalidInput("must be an object. Nothing was written.")
     messages, data = session.get("messages"), session.get("data")
     if not isinstance(messages, list) or not isinstance(data, dict):
-        raise InvalidInput("must have a list of messages and an object of data. Nothing was written.", line)
-    _check_roles(messages, settings, line)
-    _check_fields(data, settings, line)
-    _check_key(session.get("shape"), data, settings, line)
+        raise InvalidInput("must have a list of messages and an object of data. Nothing was written.")
+    _check_roles(messages, settings)
+    _check_fields(data, settings)
+    _check_key(session.get("shape"), data, settings)
     return dict(session) if settings.client_ttl else {**session, "ttl_ms": _lifetime_ms(data, settings)}
 
 
@@ -196,32 +176,32 @@ def _lifetime_ms(data: dict[str, Any], settings: Settings) -> int | None:
     return round(settings.ttl * 1000) if is_longer else None
 
 
-def _check_roles(messages: list[Any], settings: Settings, line: str) -> None:
+def _check_roles(messages: list[Any], settings: Settings) -> None:
     """Refuse messages of roles that clients may neither see nor write."""
     roles = (None, *settings.visible_roles, *settings.client_roles)
     for message in messages:
         role = _role(message)
         if role not in roles:
             reason = f"clients may not write messages of role {role!r}: remove them. Nothing was written."
-            raise InvalidInput(reason, line)
+            raise InvalidInput(reason)
         foreign = None if role == "assistant" else foreign_role(_body(message), roles)
         if foreign:
             reason = (
                 f"clients may not write calls or results of tools as role {role!r}: remove them. Nothing was written."
             )
-            raise InvalidInput(reason, line)
+            raise InvalidInput(reason)
 
 
-def _check_fields(data: dict[str, Any], settings: Settings, line: str) -> None:
+def _check_fields(data: dict[str, Any], settings: Settings) -> None:
     """Refuse data fields that clients may not set."""
     allowed = settings.client_data
     if allowed is True:
         return
     if not set(data) <= set(allowed or ()):
-        raise InvalidInput("clients may not set these data fields: remove them. Nothing was written.", line)
+        raise InvalidInput("clients may not set these data fields: remove them. Nothing was written.")
 
 
-def _check_key(shape: Any, data: dict[str, Any], settings: Settings, line: str) -> None:
+def _check_key(shape: Any, data: dict[str, Any], settings: Settings) -> None:
     """Refuse a key of the history that the app does not know, and a data field under the key of the history."""
     keys = settings.history_key
     key = key_of(shape, keys[0]) if isinstance(shape, str) else None
@@ -229,9 +209,9 @@ def _check_key(shape: Any, data: dict[str, Any], settings: Settings, line: str) 
         reason = (
             f"the key of its messages is {key!r}, none of {', '.join(keys)}: change its shape. Nothing was written."
         )
-        raise InvalidInput(reason, line)
+        raise InvalidInput(reason)
     if (key or keys[0]) in data:
-        raise is_history_key(key or keys[0], f"{line}.data")
+        raise is_history_key(key or keys[0])
 
 
 def _is_ours(session_id: str) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Response
 
 from ..domain import json_text
-from ..domain.clock import as_datetime, as_milliseconds
+from ..domain.clock import as_datetime
 from ..domain.results import Receipt
-from ..sessions.session import AnySession
+from ..sessions.session import AnySession, base_of
 from .answers import timestamp
 
 
@@ -42,5 +42,5 @@ def tagged(response: Response, state: AnySession | Receipt) -> Response:
 
 def etag(state: AnySession | Receipt) -> str:
     """Name one state of one session. The time of creation tells apart a session and a deleted one of the same id."""
-    created_at_ms = state.created_at_ms if isinstance(state, Receipt) else as_milliseconds(state.created_at)
+    created_at_ms = state.created_at_ms if isinstance(state, Receipt) else base_of(state).snapshot.created_at_ms
     return f"{created_at_ms}-{state.version}"

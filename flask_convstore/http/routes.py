@@ -155,7 +155,14 @@ ROUTES = (
         query="GetQuery",
     ),
     Route("update_session", "PATCH", _SESSION, answers={200: "Updated"}, headers=(IF_MATCH,), body="Update"),
-    Route("delete_session", "DELETE", _SESSION, answers={200: "Deleted"}, headers=(IF_MATCH,)),
+    Route(
+        "delete_session",
+        "DELETE",
+        _SESSION,
+        answers={200: "Deleted"},
+        errors=(InvalidInput,),
+        headers=(IDEMPOTENCY_KEY, IF_MATCH),
+    ),
     Route(
         "continue_session",
         "POST",

@@ -153,7 +153,8 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
 
 def delete_session(door: Door, access: Access, session_id: str) -> Response:
     """Delete the session."""
-    receipt = sessions.delete(access, session_id, expected=expected_state(access, session_id))
+    key = idempotency_key(access, "delete")
+    receipt = sessions.delete(access, session_id, expected=expected_state(access, session_id), token=key)
     if receipt is None:
         raise SessionNotFound(session_id)
     shown: DeletedJson = {"status": "deleted"}

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..config import Settings
 from ..domain.commands import BeginTurn, Command, Write
 from ..domain.results import Begun, Messages, Receipt, Snapshot
-from ..domain.types import ANY, Owner, Scope
+from ..domain.types import ANY, Lifetime, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
 from ..errors import ConvstoreError, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
 from ..sessions.content import TITLED_ROLE, ContentLimits
@@ -249,7 +249,7 @@ class Access:
             if wait_ms:
                 raise TooManyTurns(wait_ms)
 
-    def ttl_ms(self, ttl: float | None) -> int | None:
+    def ttl_ms(self, ttl: Lifetime | None) -> int | None:
         """Convert a lifetime in seconds to milliseconds. None stays None.
 
         Raises:
@@ -257,5 +257,4 @@ class Access:
         """
         if ttl is None:
             return None
-        check_lifetime(ttl, self.settings.max_ttl)
-        return round(ttl * 1000)
+        return round(check_lifetime(ttl, self.settings.max_ttl) * 1000)

@@ -7,10 +7,11 @@ caller decides by compare-and-set where an alias leads. All others follow.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
-from ..domain.commands import LinkAlias, NoteAlias
+from ..domain.commands import LinkAlias, NoteAlias, token_or_new
 from ..domain.ids import new_id
-from ..domain.types import ANY, TOMBSTONE_MS, Alias, Scope
+from ..domain.types import ANY, TOMBSTONE_MS, Alias, Lifetime, Scope
 from ..domain.validation import check_name, check_session_id
 from ..errors import CorruptValue, SessionExists, SessionNotFound, StoreUnavailable, behind_a_write
 from ..sessions.content import Content
@@ -28,7 +29,7 @@ def resolve(
     *,
     create: bool = False,
     data: Content | None = None,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     last: int | None = None,
 ) -> AnySession | None:
     """Load the session that *alias* leads to. With *create*, make one where there is none."""
@@ -63,8 +64,14 @@ def _lead_anew(access: Access, alias: Alias, life_ms: int) -> str:
     return session_id
 
 
+def lead(access: Access, alias: str) -> tuple[Alias, str]:
+    """Find the id to which *alias* leads. Where it leads nowhere, lead it to a new id, which nobody can foresee."""
+    name, life_ms = _named(access, alias), _life_ms(access)
+    return name, access.store.follow(name, life_ms) or _lead_anew(access, name, life_ms)
+
+
 def _create(
-    access: Access, session_id: str, alias: Alias, data: Content | None, ttl: float | None, life_ms: int
+    access: Access, session_id: str, alias: Alias, data: Content | None, ttl: Lifetime | None, life_ms: int
 ) -> AnySession:
     """Create the session that *alias* leads to."""
     content = {access.limits.history_key: []} if data is None else data
@@ -88,7 +95,7 @@ def _refuse_anothers(access: Access, alias: Alias, session_id: str | None) -> No
         raise SessionNotFound(alias.name, reason) from None
 
 
-def ensure(access: Access, alias: str, *, data: Content, ttl: float | None) -> AnySession:
+def ensure(access: Access, alias: str, *, data: Content, ttl: Lifetime | None) -> AnySession:
     """Load the session that *alias* leads to, or make a new one with *data*."""
     session = resolve(access, alias, create=True, data=data, ttl=ttl)
     assert session is not None
@@ -128,20 +135,38 @@ def aliases(access: Access, session_id: str) -> list[str]:
     ]
 
 
-def clear(access: Access, alias: str) -> bool:
-    """Delete the session that *alias* leads to, and the alias. False if there was no session."""
+def clear(access: Access, alias: str, *, token: str | None = None) -> bool:
+    """Delete the session that *alias* leads to, and the alias. False if there was no session.
+
+    Args:
+        token: Names this call. A repeat within a day gets the first answer, and deletes no session that began since.
+    """
     name, life_ms = _named(access, alias), _life_ms(access)
-    try:
-        session = resolve(access, alias, last=0)
-        session_id = session.session_id if session is not None else None
-    except CorruptValue:  # a damaged session is deleted too
-        session_id = access.store.follow(name, life_ms)
-    was_there = session_id is not None and sessions.delete(access, session_id) is not None
+    session_id = _meant(access, alias, name, life_ms)
+    if token is not None:
+        meant = session_id or access.store.follow(name, life_ms) or new_id()
+        session_id = access.store.link(_led(_note_of(name, token), None, meant, TOMBSTONE_MS))
+    was_there = session_id is not None and sessions.delete(access, session_id, token=token) is not None
     led_to = session_id or access.store.follow(name, life_ms)
     if led_to is not None:
         with behind_a_write() if was_there else contextlib.nullcontext():
             access.store.link(_led(name, led_to, None, life_ms))
     return was_there
+
+
+def _note_of(alias: Alias, token: str) -> Alias:
+    """Name the note of the session that the first call with *token* means. No alias of an app has such a name."""
+    named = f"{alias.name}\n{token_or_new(token)}"
+    return Alias(alias.owner, f"\n{hashlib.blake2b(named.encode(), digest_size=16).hexdigest()}")
+
+
+def _meant(access: Access, alias: str, name: Alias, life_ms: int) -> str | None:
+    """Find the session that an alias leads to, damaged or not. None if there is none."""
+    try:
+        session = resolve(access, alias, last=0)
+    except CorruptValue:
+        return access.store.follow(name, life_ms)
+    return None if session is None else session.session_id
 
 
 def move(access: Access, alias: Alias, session_id: str, moved_to: str) -> None:

@@ -55,6 +55,6 @@ def get_conversation(access: Access, key: Hashable, *, last: int | None = None) 
     return [] if session is None else history_of(session, access.limits.history_key)
 
 
-def clear_conversation(access: Access, key: Hashable) -> bool:
-    """Delete the chat of *key*. False if there was none."""
-    return sessions.delete(access, id_of(key)) is not None
+def clear_conversation(access: Access, key: Hashable, *, token: str | None = None) -> bool:
+    """Delete the chat of *key*. False if there was none. *token* as in ``sessions.delete``."""
+    return sessions.delete(access, id_of(key), token=token) is not None

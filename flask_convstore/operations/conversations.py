@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
 from ..domain.results import Health, Page, Receipt
-from ..domain.types import CALLER, Owner, Role, Scope
+from ..domain.types import CALLER, Lifetime, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
 from ..sessions.session import ListSession, LoadedSession, Session
@@ -17,7 +17,9 @@ from .access import Access
 from .branching import SummaryInput
 from .health import health_of
 from .messages import MessagePage
+from .owners import Forgotten, OwnerContents
 from .replies import TurnEnded, first_exchange
+from .transfer import Imported
 from .turns import Policy, Turn
 
 
@@ -38,20 +40,24 @@ class Conversations(abc.ABC):
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         """Find the store of the chats, and resolve the owner."""
 
+    def _everywhere(self, owner: Owner | Scope = CALLER) -> dict[str, Access]:
+        """Find every store that may hold something of the owner's, the one of the sessions first."""
+        return {"sessions": self._access(owner), "chats": self._chats(owner)}
+
     # ---- sessions
 
     @overload
     def save_session(
-        self, session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Mapping[str, Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> Session: ...
 
     @overload
     def save_session(
-        self, session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Sequence[Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> ListSession: ...
 
     def save_session(
-        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Content, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> LoadedSession:
         """Save a session, and return *data* as a session.
 
@@ -85,16 +91,16 @@ class Conversations(abc.ABC):
 
     @overload
     def setdefault(
-        self, session_id: str, data: Mapping[str, Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Mapping[str, Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> Session: ...
 
     @overload
     def setdefault(
-        self, session_id: str, data: Sequence[Any], *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Sequence[Any], *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> ListSession: ...
 
     def setdefault(
-        self, session_id: str, data: Content, *, ttl: float | None = None, owner: Owner | Scope = CALLER
+        self, session_id: str, data: Content, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER
     ) -> LoadedSession:
         """Load a session, or create it with *data*. As with a dict, the first caller creates it.
 
@@ -104,17 +110,20 @@ class Conversations(abc.ABC):
         """
         return sessions.setdefault(self._access(owner), session_id, data, ttl)
 
-    def delete_session(self, session_id: str, *, expected: str = "", owner: Owner | Scope = CALLER) -> bool:
+    def delete_session(
+        self, session_id: str, *, expected: str = "", token: str | None = None, owner: Owner | Scope = CALLER
+    ) -> bool:
         """Delete a session for good. False if there was none.
 
         Args:
+            token: Your own name for this call. A repeat gets the first answer, and deletes no session that began since.
             expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
 
         Raises:
             ConflictError: The session has another version. Nothing was written.
             Forbidden: The session is only shared with this owner. Nothing was written.
         """
-        return sessions.delete(self._access(owner), session_id, expected=expected) is not None
+        return sessions.delete(self._access(owner), session_id, expected=expected, token=token) is not None
 
     def append(
         self,
@@ -152,7 +161,7 @@ class Conversations(abc.ABC):
         *,
         remove: Iterable[str] = (),
         title: str | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         expected_version: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Receipt:
@@ -176,7 +185,7 @@ class Conversations(abc.ABC):
         access, removed = self._access(owner), tuple(remove)
         return updates.update(access, session_id, data, removed=removed, title=title, ttl=ttl, expected=expected)
 
-    def touch(self, session_id: str, *, ttl: float | None = None, owner: Owner | Scope = CALLER) -> bool:
+    def touch(self, session_id: str, *, ttl: Lifetime | None = None, owner: Owner | Scope = CALLER) -> bool:
         """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
         return sessions.touch(self._access(owner), session_id, ttl=ttl)
 
@@ -360,7 +369,7 @@ class Conversations(abc.ABC):
         *,
         create: Literal[True],
         data: Content | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> LoadedSession: ...
@@ -372,7 +381,7 @@ class Conversations(abc.ABC):
         *,
         create: bool = False,
         data: Content | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> LoadedSession | None: ...
@@ -383,7 +392,7 @@ class Conversations(abc.ABC):
         *,
         create: bool = False,
         data: Content | None = None,
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         last: int | None = None,
         owner: Owner | Scope = CALLER,
     ) -> LoadedSession | None:
@@ -416,9 +425,14 @@ class Conversations(abc.ABC):
         """List the aliases that lead to a session, sorted. Empty if there is no such session."""
         return aliases.aliases(self._access(owner), session_id)
 
-    def clear(self, alias: str, *, owner: Owner | Scope = CALLER) -> bool:
-        """Delete the session that *alias* leads to, and the alias. False if there was no session."""
-        return aliases.clear(self._access(owner), alias)
+    def clear(self, alias: str, *, token: str | None = None, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the session that *alias* leads to, and the alias. False if there was no session.
+
+        Args:
+            token: Your own name for this call, such as the id of an update. A repeat within a day gets the first answer, and
+                deletes no session that began since. It takes another round trip.
+        """
+        return aliases.clear(self._access(owner), alias, token=token)
 
     # ---- owners
 
@@ -451,28 +465,50 @@ class Conversations(abc.ABC):
         """
         return transfer.export(self._access(owner), after=after)
 
-    def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> int:
+    def import_sessions(self, sessions: Iterable[Mapping[str, Any]], *, owner: Owner | Scope = CALLER) -> Imported:
         """Import exported sessions for this owner, and return the number of new sessions.
 
-        Sessions that exist stay as they are, so that repeating the call is harmless.
+        Sessions that exist stay as they are, so that repeating the call is harmless. The times of a session are kept, and
+        so is its place in lists. An import takes the owner's free places, the newest sessions first, and evicts nothing.
+        Each session stands for itself. The result lists those that were not imported in ``failed``, each with its line,
+        its id and the error. A session whose id is another owner's gets a random one, which ``renamed`` tells.
 
         Args:
             sessions: Sessions as ``export_owner`` gives them.
 
         Raises:
             OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
-            InvalidInput: One is no exported session. The sessions before it were imported.
-            SessionNotFound: One has an id that is another owner's. The sessions before it were imported.
+            InvalidInput: There are sessions, and none of them is an exported one. Nothing was written.
         """
         return transfer.take_in(self._access(owner), sessions)
 
-    def delete_owner(self, *, owner: Owner | Scope = CALLER) -> int:
-        """Delete all sessions of an owner, and their aliases, and return their number. After an error, call again.
+    def owner_contents(self, *, seconds: float | None = None, owner: Owner | Scope = CALLER) -> OwnerContents:
+        """List all that is kept of an owner: sessions, chats, values of mappings, aliases, shares, and journalled sessions.
+
+        The call walks through the owner's indexes, and for aliases and shares through all keys of the server.
+
+        Args:
+            seconds: Time after which the search stops. None: no limit.
 
         Raises:
             OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
-        return owners.delete(self._access(owner))[0]
+        return owners.contents(self._everywhere(owner), seconds=seconds)
+
+    def delete_owner(self, *, seconds: float | None = None, owner: Owner | Scope = CALLER) -> Forgotten:
+        """Delete all that ``owner_contents`` lists, and return the number of sessions. After an error, call again.
+
+        The count of turns and the entries of indexes go too. The log of an embedded server is written anew. Out of reach are
+        backups, logs and replicas of a server of your own, journals of other hosts, and what was set aside as a file. The
+        receipts of writes, without any text, stay for a day.
+
+        Args:
+            seconds: Time after which the deletion stops. The result's ``complete`` is False then. None: no limit.
+
+        Raises:
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
+        """
+        return owners.forget(self._everywhere(owner), seconds=seconds)
 
     # ---- chats
 
@@ -505,9 +541,13 @@ class Conversations(abc.ABC):
         """List the messages of the chat of *key*, its *last* ones or all, oldest first. Empty if there is no chat."""
         return chats.get_conversation(self._chats(owner), key, last=last)
 
-    def clear_conversation(self, key: Hashable, *, owner: Owner | Scope = CALLER) -> bool:
-        """Delete the chat of *key* in one round trip. False if there was none."""
-        return chats.clear_conversation(self._chats(owner), key)
+    def clear_conversation(self, key: Hashable, *, token: str | None = None, owner: Owner | Scope = CALLER) -> bool:
+        """Delete the chat of *key* in one round trip. False if there was none.
+
+        Args:
+            token: As ``delete_session`` has it.
+        """
+        return chats.clear_conversation(self._chats(owner), key, token=token)
 
     # ---- operations
 

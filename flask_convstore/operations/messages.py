@@ -11,7 +11,7 @@ from ..domain import json_text
 from ..domain.commands import Edit, digest_of, new_token, token_or_new
 from ..domain.messages import Message, edited_element, message_of, stored_message
 from ..domain.results import Messages, Receipt
-from ..domain.validation import MAX_SEQ, check_session_id, check_whole
+from ..domain.validation import MAX_SEQ, check_session_id, check_whole, without_controls
 from ..errors import ConflictError, MessageNotFound, SessionNotFound
 from ..sessions import content
 from .access import Access
@@ -124,7 +124,9 @@ def redact(
             body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
         return replace(message, body=body, metadata=None, edits=(), status="redacted")
 
-    return _changed(access, _Change(session_id, seq, redacted, expected, roles, new_token()))
+    redacted_now = _changed(access, _Change(session_id, seq, redacted, expected, roles, new_token()))
+    access.store.scrub()
+    return redacted_now
 
 
 def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
@@ -164,7 +166,7 @@ def _command(access: Access, change: _Change) -> Edit:
         seq=change.seq,
         loaded=found.elements[0],
         element=element,
-        title=title if was_title and was_title == found.title else None,
+        title=title if was_title and was_title == without_controls(found.title) else None,
         expected=change.expected,
         token=change.token,
         digest=change.digest,

@@ -1,12 +1,17 @@
-"""All sessions of an owner, page by page. An interrupted operation goes on when it is called again."""
+"""All that is kept of an owner, page by page. An interrupted operation goes on when it is called again."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from ..domain.commands import Delete
+from ..domain.commands import Delete, LinkAlias, Share
 from ..domain.messages import Usage
-from ..domain.types import Alias
+from ..domain.results import Traces
+from ..domain.types import ANY, Alias
 from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound
 from ..sessions.session import AnySession
 from . import aliases, sessions
@@ -46,6 +51,113 @@ def usage(access: Access) -> Usage:
     return Usage(sum(cost.input for cost in costs), sum(cost.output for cost in costs))
 
 
+class OwnerContents(NamedTuple):
+    """All that is kept of an owner.
+
+    Attributes:
+        sessions: Ids by their place: ``sessions``, ``chats``, and ``mapping:<name>`` for each mapping of this app.
+        aliases: Names of the owner's aliases, wherever they lead.
+        shared: Ids of other owners' sessions that the owner shares.
+        journalled: Ids of sessions that wait in this host's journal.
+        complete: False if the time was over before all was found.
+    """
+
+    sessions: dict[str, list[str]]
+    aliases: list[str]
+    shared: list[str]
+    journalled: list[str]
+    complete: bool
+
+
+class Forgotten(int):
+    """The number of sessions that were deleted, chats and values of mappings among them.
+
+    Attributes:
+        aliases, shares: Numbers of the aliases and shares that were removed.
+        complete: False if the time was over before all was gone. Call again then.
+    """
+
+    aliases: int
+    shares: int
+    complete: bool
+
+
+def contents(places: Mapping[str, Access], *, seconds: float | None = None) -> OwnerContents:
+    """List all that is kept of an owner. *places* gives access to each namespace, the sessions first."""
+    watch = Watch(seconds)
+    found = OwnerContents({}, [], [], [], True)
+    for name, access in places.items():
+        required(access)
+        found.sessions[name] = list(dict.fromkeys(itertools.takewhile(watch.is_running, sessions.ids(access))))
+        found.journalled.extend(access.store.journalled(required(access)))
+    for traces in itertools.takewhile(watch.is_running, _traces(places)):
+        found.aliases.extend(alias.name for alias in traces.aliases)
+        found.shared.extend(traces.shared)
+    return found._replace(
+        aliases=sorted(set(found.aliases)), shared=sorted(set(found.shared)), complete=watch.is_running()
+    )
+
+
+def forget(places: Mapping[str, Access], *, seconds: float | None = None) -> Forgotten:
+    """Delete all that is kept of an owner. *places* as in ``contents``."""
+    watch, count, led, shares = Watch(seconds), 0, 0, 0
+    try:
+        for access in places.values():
+            ended: list[tuple[str, int]] = []
+            for entry in _deleted(access, watch):
+                count += 1
+                ended.append(entry)
+                if len(ended) == _TOGETHER:
+                    access.store.forget_owner(required(access), ended)
+                    ended = []
+            access.store.forget_owner(required(access), ended)
+        for traces in itertools.takewhile(watch.is_running, _traces(places)):
+            led += len(traces.aliases)
+            shares += len(traces.shared)
+            _remove(next(iter(places.values())), traces)
+        next(iter(places.values())).store.scrub()
+    except ConvstoreError as error:
+        error.written = True if count or led or shares else error.written
+        raise
+    forgotten = Forgotten(count)
+    forgotten.aliases, forgotten.shares, forgotten.complete = led, shares, watch.is_running()
+    return forgotten
+
+
+_TOGETHER = 500
+"""Deleted sessions that leave their owner's index together."""
+
+
+class Watch:
+    """A time that runs out. None: it never does."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def is_running(self, *_: object) -> bool:
+        return self._deadline is None or time.monotonic() <= self._deadline
+
+
+def _traces(places: Mapping[str, Access]) -> Iterator[Traces]:
+    """Walk through the aliases and shares of an owner, which belong to the sessions."""
+    access = next(iter(places.values()))
+    cursor: str | None = None
+    while True:
+        traces = access.store.traces(required(access), cursor)
+        yield traces
+        cursor = traces.next
+        if cursor is None:
+            return
+
+
+def _remove(access: Access, traces: Traces) -> None:
+    for alias in traces.aliases:
+        access.store.link(LinkAlias(alias=alias, session_id=None, expected=ANY, lifetime_ms=1))
+    for session_id in traces.shared:
+        with contextlib.suppress(SessionNotFound):
+            access.apply(Share(session_id=session_id, owner=ANY, name=required(access), role=None))
+
+
 def _aliases_of(access: Access, session_id: str) -> tuple[Alias, ...]:
     """List the aliases of a session, which may be damaged."""
     try:
@@ -64,20 +176,26 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
     Returns:
         The number of sessions deleted, and True if these were all.
     """
-    owner, deleted = required(access), 0
-    deadline = None if seconds is None else time.monotonic() + seconds
+    watch, count = Watch(seconds), 0
     try:
-        for session_id in sessions.ids(access):
-            if deadline is not None and time.monotonic() > deadline:
-                return deleted, False
-            for alias in _aliases_of(access, session_id):
-                aliases.forget(access, alias, session_id)
-            try:
-                access.apply(Delete(session_id=session_id, owner=owner))
-                deleted += 1
-            except SessionNotFound:
-                continue
+        for count, _ in enumerate(_deleted(access, watch), 1):  # noqa: B007  counted up to an error
+            pass
+        access.store.scrub()
     except ConvstoreError as error:
-        error.written = True if deleted else error.written
+        error.written = True if count else error.written
         raise
-    return deleted, True
+    return count, watch.is_running()
+
+
+def _deleted(access: Access, watch: Watch) -> Iterator[tuple[str, int]]:
+    """Delete the sessions of an owner, with the aliases that they know of. Give the id and the end of each."""
+    owner = required(access)
+    here = access.store.journalled(owner)
+    for session_id in itertools.takewhile(watch.is_running, itertools.chain(here, sessions.ids(access))):
+        for alias in _aliases_of(access, session_id):
+            aliases.forget(access, alias, session_id)
+        try:
+            receipt = access.apply(Delete(session_id=session_id, owner=owner))
+        except SessionNotFound:
+            continue
+        yield session_id, receipt.updated_at_ms

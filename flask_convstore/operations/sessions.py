@@ -14,6 +14,7 @@ from ..domain.commands import Append, Delete, Merge, Mode, Rewrite, Touch, diges
 from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
+from ..domain.types import Lifetime
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
@@ -35,7 +36,7 @@ MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
 
 
-def save(access: Access, session_id: str, data: Content, ttl: float | None = None) -> AnySession:
+def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Save a session, and return *data* as a session.
 
     A loaded session is merged, and returned itself. Any other value replaces the session or creates it.
@@ -130,7 +131,7 @@ def existing(access: Access, session_id: str, *, last: int | None = None) -> Any
     return session
 
 
-def setdefault(access: Access, session_id: str, data: Content, ttl: float | None = None) -> AnySession:
+def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Load a session, or create it with *data*. As with a dict, the first caller creates it."""
     _check_content(data)
     for _ in attempts(access, session_id):
@@ -148,7 +149,7 @@ def create(
     data: Content,
     message: Message | None = None,
     *,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     token: str | None = None,
     digest: str = "",
     is_first: bool = False,
@@ -184,7 +185,7 @@ def start(
     data: Content,
     message: Message | None = None,
     *,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     token: str | None = None,
     digest: str = "",
 ) -> tuple[AnySession, Receipt]:
@@ -198,10 +199,11 @@ def start(
     return create(access, session_id, data, message, ttl=ttl, token=token, digest=digest, may_start_away=True)
 
 
-def delete(access: Access, session_id: str, *, expected: str = "") -> Receipt | None:
+def delete(access: Access, session_id: str, *, expected: str = "", token: str | None = None) -> Receipt | None:
     """Delete a session for good. None if there was none.
 
     Args:
+        token: Names this call. A repeat gets the first answer, and deletes no session that was begun since.
         expected: The version that the session must have, or its state (an ETag, ``<created_ms>-<version>``). "": any.
 
     Raises:
@@ -209,7 +211,15 @@ def delete(access: Access, session_id: str, *, expected: str = "") -> Receipt | 
     """
     check_session_id(session_id)
     try:
-        return access.apply(Delete(session_id=session_id, owner=access.owner, expected=expected))
+        return access.apply(
+            Delete(
+                session_id=session_id,
+                owner=access.owner,
+                expected=expected,
+                token=token_or_new(token),
+                digest="" if token is None else digest_of("delete", ()),
+            )
+        )
     except SessionNotFound:
         return None
 
@@ -251,7 +261,7 @@ def append(
     )
 
 
-def touch(access: Access, session_id: str, *, ttl: float | None = None) -> bool:
+def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bool:
     """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
     check_session_id(session_id)
     try:

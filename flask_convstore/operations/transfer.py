@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..domain import json_text, value_types
 from ..domain.clock import LATEST_MS
@@ -13,13 +16,23 @@ from ..domain.commands import Put
 from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
 from ..domain.results import Snapshot
 from ..domain.shapes import is_shape, key_of
-from ..domain.validation import check_session_id, check_title
-from ..errors import ConvstoreError, CorruptValue, InvalidInput, SessionExists, is_history_key
+from ..domain.validation import check_session_id, check_title, without_controls
+from ..errors import (
+    ConvstoreError,
+    CorruptValue,
+    InvalidInput,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+    TooManySessions,
+    is_history_key,
+)
 from ..sessions import content
 from ..sessions.content import ContentLimits
 from ..stores.store import pages
+from . import aliases
 from .access import Access
-from .owners import required
+from .owners import Watch, required
 
 _log = logging.getLogger("flask_convstore")
 
@@ -50,36 +63,193 @@ def _line(access: Access, session_id: str) -> dict[str, Any] | None:
         return {"session_id": session_id, "corrupt": True}
 
 
-def take_in(access: Access, sessions: Iterable[Mapping[str, Any]]) -> int:
-    """Import exported sessions, and return the number of new ones. Sessions that exist stay as they are."""
+class Failed(NamedTuple):
+    """A line that was not imported.
+
+    Attributes:
+        line: Its number, from 1.
+        session_id: Its session's id. None where the line has none.
+        error: The reason.
+    """
+
+    line: int
+    session_id: str | None
+    error: ConvstoreError
+
+
+class Imported(int):
+    """The number of new sessions of an import, which knows the rest of the result.
+
+    Attributes:
+        existing: Number of sessions that existed already. They stay as they are.
+        failed: The lines that were not imported, each with its reason.
+        renamed: The new id of each session whose own id was not free, by the own one.
+        complete: False if the time was over before the last line. Import the same again then.
+    """
+
+    existing: int
+    failed: list[Failed]
+    renamed: dict[str, str]
+    complete: bool
+
+
+Given = tuple[int, Mapping[str, Any] | ConvstoreError]
+"""A line of an import with its number: an exported session, or the reason why it is none."""
+
+
+def take_in(access: Access, sessions: Iterable[Mapping[str, Any]]) -> Imported:
+    """Import exported sessions, as ``take_in_lines`` does. The lines are counted from 1."""
+    return take_in_lines(access, enumerate(sessions, 1))
+
+
+def take_in_lines(
+    access: Access,
+    lines: Iterable[Given],
+    *,
+    keeps_id: Callable[[str], bool] = lambda session_id: True,
+    seconds: float | None = None,
+) -> Imported:
+    """Import exported sessions, the newest first. Sessions that exist stay as they are.
+
+    Each line stands for itself. An import takes the free places of its owner, and evicts nothing. Repeating it does no harm.
+
+    Args:
+        keeps_id: Tells whether a session keeps its own id, if that is free.
+        seconds: Time after which no more sessions are created. None: no limit.
+
+    Raises:
+        InvalidInput: There are lines, and none holds an exported session. Nothing was written.
+    """
     required(access)
-    count = 0
-    for number, line in enumerate(sessions, 1):
-        if isinstance(line, Mapping) and line.get("corrupt"):
-            continue
+    wanted, watch = _Import(access, keeps_id), Watch(seconds)
+    for number, save in wanted.newest(lines):
+        if not watch.is_running():
+            wanted.complete = False
+            break
+        wanted.take(number, save)
+    return wanted.result()
+
+
+class _Import:
+    """An import on its way.
+
+    Attributes:
+        complete: No line was left out because the time was over.
+    """
+
+    def __init__(self, access: Access, keeps_id: Callable[[str], bool]) -> None:
+        self.complete = True
+        self._access = access
+        self._keeps_id = keeps_id
+        self._count = self._existing = 0
+        self._failed: list[Failed] = []
+        self._renamed: dict[str, str] = {}
+
+    def newest(self, lines: Iterable[Given]) -> Iterator[tuple[int, Put]]:
+        """Give the sessions of *lines* that may find a place, the newest first. The order of equals is kept."""
+        most = self._access.settings.max_sessions
+        kept: list[tuple[int, int, Put]] = []  # a heap: the oldest first
+        for number, line in lines:
+            save = self._read(number, line)
+            if save is None:
+                continue
+            if not most:
+                yield number, save
+                continue
+            ranked = save.changed_at_ms or 0, -number, save
+            if len(kept) < most:
+                heapq.heappush(kept, ranked)
+            else:
+                _, place, beyond = heapq.heappushpop(kept, ranked)
+                self._failed.append(Failed(-place, beyond.session_id, TooManySessions(most)))
+        for _, place, save in sorted(kept, reverse=True):
+            yield -place, save
+
+    def _read(self, number: int, line: Mapping[str, Any] | ConvstoreError) -> Put | None:
+        """Make the command for a line. None if it is no exported session, which is noted."""
+        session_id = None
         try:
-            save = _imported(access, line)
-        except InvalidInput as error:
-            error.written = count > 0
-            raise
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            refused = InvalidInput(_refusal(error, count), f"line {number}")
-            refused.written = count > 0
-            raise refused from error
-        try:
-            count += not access.apply(save).repeated
-        except SessionExists:
-            continue  # an earlier import has written the session
+            if isinstance(line, ConvstoreError):
+                raise line
+            session_id = line.get("session_id")
+            if line.get("corrupt"):
+                raise InvalidInput("this session was damaged when it was exported. Nothing was written.")
+            return _imported(self._access, line)
         except ConvstoreError as error:
-            error.written = True if count else error.written
+            refused = error
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = f"this is no exported session ({error!r}): mend or remove the line. Nothing was written."
+            refused = InvalidInput(reason)
+        self._failed.append(Failed(number, session_id if isinstance(session_id, str) else None, refused))
+        return None
+
+    def take(self, number: int, save: Put) -> None:
+        """Create one session, under its own id if that is free."""
+        try:
+            if not self._keeps_id(save.session_id) or not self._create(save):
+                self._create_renamed(save)
+        except StoreError as error:
+            error.written = True if self._count else error.written
             raise
-    return count
+        except ConvstoreError as error:
+            self._failed.append(Failed(number, save.session_id, error))
+
+    def _create(self, save: Put) -> bool:
+        """Create a session, unless it exists. False if its id is another owner's."""
+        try:
+            self._count += not self._access.apply(save).repeated
+        except SessionExists:
+            self._existing += 1
+        except SessionNotFound:
+            return False
+        return True
+
+    def _create_renamed(self, save: Put) -> None:
+        """Create a session whose own id is not free, under a random one, which nobody could take before.
+
+        An alias in the owner's scope finds the id again when the import is repeated.
+        """
+        digest = hashlib.blake2b(save.session_id.encode(), digest_size=16).hexdigest()
+        alias, renamed = aliases.lead(self._access, f"import:{digest}")
+        try:
+            if not self._create(replace(save, session_id=renamed)):
+                raise SessionNotFound(save.session_id)
+        except ConvstoreError as error:
+            if error.written is False and not isinstance(error, StoreError):
+                aliases.forget(self._access, alias, renamed)  # nothing stays of a line that found no place
+            raise
+        self._renamed[save.session_id] = renamed
+
+    def result(self) -> Imported:
+        """Give the result.
+
+        Raises:
+            InvalidInput: No line holds an exported session.
+        """
+        self._failed.sort(key=lambda failed: failed.line)
+        is_no_export = not (self._count or self._existing or any(not _is_bad(one.error) for one in self._failed))
+        if self._failed and is_no_export and self.complete:
+            first, more = self._failed[0], len(self._failed) - 1
+            raise _refused(first, more) from first.error
+        imported = Imported(self._count)
+        imported.existing, imported.failed, imported.renamed = self._existing, self._failed, self._renamed
+        imported.complete = self.complete
+        return imported
 
 
-def _refusal(error: Exception, count: int) -> str:
-    """Tell why a line is refused, and how many sessions before it were written."""
-    effect = f"The {count} sessions before it were written" if count else "Nothing was written"
-    return f"this is no exported session ({error!r}): mend or remove the line. {effect}."
+def _is_bad(error: ConvstoreError) -> bool:
+    """Tell whether a line itself is bad, and not the moment."""
+    return not isinstance(error, TooManySessions)
+
+
+def _refused(failed: Failed, more: int) -> ConvstoreError:
+    """Make the error for an import without any session, from the first line that failed."""
+    error = failed.error
+    if not isinstance(error, InvalidInput):
+        return error
+    others = f" {more} more lines are refused too." if more else ""
+    place = f"line {failed.line}"
+    return InvalidInput(f"{error.reason}{others}", f"{place}, {error.path}" if error.path else place)
 
 
 def _exported(snapshot: Snapshot) -> dict[str, Any]:
@@ -93,7 +263,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
     messages = [message_of(element, seq) for seq, element in enumerate(snapshot.elements, first)]
     line = {
         "session_id": snapshot.session_id,
-        "created_at_ms": snapshot.created_at_ms,
+        "created_at_ms": snapshot.shown_created_at_ms,
         "updated_at_ms": snapshot.updated_at_ms,
         "shape": snapshot.shape,
         "title": snapshot.title,
@@ -128,6 +298,7 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
     content.check_facts({"tokens": usage or ()}, "session", limits)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
+    began_at_ms, changed_at_ms = _times(line)
     return Put(
         session_id=line["session_id"],
         owner=access.owner,
@@ -136,9 +307,20 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
         fields=fields,
         elements=elements,
         ttl_ms=None if ttl_ms is None else access.ttl_ms(ttl_ms / 1000),
-        first_title="" if title is None else check_title(title),
+        first_title="" if title is None else check_title(without_controls(title)),
         usage=usage,
+        began_at_ms=began_at_ms,
+        changed_at_ms=changed_at_ms,
     )
+
+
+def _times(line: Mapping[str, Any]) -> tuple[int | None, int]:
+    """Read when an exported session was created and last written. A line may lack both."""
+    began, changed = line.get("created_at_ms"), line.get("updated_at_ms")
+    for time_ms in (began, changed):
+        if time_ms is not None:
+            _check_time(time_ms)
+    return began and max(began, 1), LATEST_MS if changed is None else max(changed, 1)
 
 
 def _check_shape(shape: Any, fields: Iterable[tuple[str, bytes]], first_key: str, *, has_messages: bool) -> None:
@@ -180,11 +362,15 @@ def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
         ValueError: No export of ours has such a fact.
     """
     for time_ms in (created_at_ms, facts.get("edited_at", 0)):
-        if type(time_ms) is not int or not 0 <= time_ms < LATEST_MS:
-            raise ValueError(f"{time_ms!r} is no time in milliseconds")
+        _check_time(time_ms)
     if facts.get("status", "failed") not in _STATUSES:
         raise ValueError(f"its status is {facts['status']!r}")
     if not isinstance(facts.get("metadata", {}), dict):
         raise ValueError("its metadata is no object")
     if not isinstance(facts.get("edits", []), list):
         raise ValueError("its edits are no list")
+
+
+def _check_time(time_ms: object) -> None:
+    if type(time_ms) is not int or not 0 <= time_ms < LATEST_MS:
+        raise ValueError(f"{time_ms!r} is no time in milliseconds")

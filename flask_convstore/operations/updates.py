@@ -7,7 +7,7 @@ from typing import Any
 
 from ..domain.commands import Share, Update
 from ..domain.results import Receipt
-from ..domain.types import Role
+from ..domain.types import Lifetime, Role
 from ..domain.validation import check_name, check_session_id, check_title
 from ..errors import InvalidInput, too_many_fields
 from ..sessions import content
@@ -20,7 +20,7 @@ def update(
     data: Mapping[str, Any] | None = None,
     *,
     title: str | None = None,
-    ttl: float | None = None,
+    ttl: Lifetime | None = None,
     expected: str = "",
     removed: tuple[str, ...] = (),
 ) -> Receipt:

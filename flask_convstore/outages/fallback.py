@@ -308,6 +308,26 @@ class FallbackStore(StoreAround):
 
     # ---- handing over
 
+    def journalled(self, owner: str) -> list[str]:
+        here = self._journal.owned(self._namespace, owner) if self._journal.exists() else []
+        return [journalled.session_id for journalled in here if journalled.expires_at_ms != NEVER_MS]
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        """Do as ``Store.forget_owner``. What the journal holds of *owner* is reduced to the ends of sessions first."""
+        if self._journal.exists():
+            for journalled in self._journal.owned(self._namespace, owner):
+                self._end(journalled, now_ms())
+            self._journal.drop_aside(
+                [row.number for row in self._journal.set_aside_rows(self._namespace) if _is_of(row.text, owner)]
+            )
+            self._journal.scrub()
+        super().forget_owner(owner, ended)
+
+    def scrub(self) -> None:
+        if self._journal.may_hold():
+            self._journal.scrub()
+        super().scrub()
+
     def forget(self, session_id: str | None = None) -> None:
         """Forget the view of a session that is not here any more. None: forget all views, since the store answers."""
         if session_id is None:
@@ -319,20 +339,32 @@ class FallbackStore(StoreAround):
     def end_expired(self) -> None:
         """End the sessions whose lifetime is over. The store hears only that they began and ended."""
         for journalled in self._journal.expired(self._namespace, _BATCH):
-            rows = self._journal.rows(self._namespace, journalled, 0)
-            instead, created = [], journalled.created_here_ms
-            try:
-                for row in rows:
-                    command = command_of(row.text)
-                    if isinstance(command, Put) and command.started_at_ms:
-                        created = command.started_at_ms
-                        short = replace(command, shape="data", fields=(), elements=())
-                        instead = [(row.at_ms, text_of(short))] if row.number > journalled.replayed else []
-            except ValueError:
-                continue  # the replay sets it aside
-            end = Delete(session_id=journalled.session_id, owner=ANY, created_at_ms=created)
-            self._journal.end(self._namespace, journalled, [*instead, (journalled.expires_at_ms, text_of(end))])
-            self.forget(journalled.session_id)
+            self._end(journalled, journalled.expires_at_ms)
+
+    def _end(self, journalled: JournalledSession, at_ms: int) -> None:
+        """Put a session's beginning and its end, without any content, in the place of its commands."""
+        rows = self._journal.rows(self._namespace, journalled, 0)
+        instead, created = [], journalled.created_here_ms
+        try:
+            for row in rows:
+                command = command_of(row.text)
+                if isinstance(command, Put) and command.started_at_ms:
+                    created = command.started_at_ms
+                    short = replace(command, shape="data", fields=(), elements=(), first_title="")
+                    instead = [(row.at_ms, text_of(short))] if row.number > journalled.replayed else []
+        except ValueError:
+            return  # the replay sets it aside
+        end = Delete(session_id=journalled.session_id, owner=ANY, created_at_ms=created)
+        self._journal.end(self._namespace, journalled, [*instead, (at_ms, text_of(end))])
+        self.forget(journalled.session_id)
+
+
+def _is_of(text: bytes, owner: str) -> bool:
+    """Tell whether a command that was set aside is *owner*'s. One that cannot be read is nobody's."""
+    try:
+        return command_of(text).owner == owner
+    except ValueError:
+        return False
 
 
 def _as_start(command: Put | Merge, receipt: Receipt, *, is_first: bool) -> Put:

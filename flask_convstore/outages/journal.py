@@ -144,6 +144,10 @@ class Journal:
         """Log a problem, and show it in the status."""
         self._file.warn(problem)
 
+    def scrub(self) -> None:
+        """Have removed commands leave the disk."""
+        self._file.scrub()
+
     # ---- the marker
 
     def may_hold(self) -> bool:
@@ -189,7 +193,8 @@ class Journal:
             if self._folder:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._marker)
-            return True
+        self.scrub()
+        return True
 
     # ---- sessions and their commands
 
@@ -221,6 +226,23 @@ class Journal:
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND expires_at_ms <= ? LIMIT ?"
             return [JournalledSession(*row) for row in connection.execute(query, (namespace, now_ms(), limit))]
+
+    def owned(self, namespace: str, owner: str) -> list[JournalledSession]:
+        """Sessions of *owner*."""
+        with self.reading() as connection:
+            query = _SELECT + "WHERE namespace = ? AND owner = ?"
+            return [JournalledSession(*row) for row in connection.execute(query, (namespace, owner))]
+
+    def set_aside_rows(self, namespace: str) -> list[Row]:
+        """The commands that were set aside."""
+        with self.reading() as connection:
+            query = "SELECT number, at_ms, command FROM aside WHERE namespace = ?"
+            return [Row(*row) for row in connection.execute(query, (namespace,))]
+
+    def drop_aside(self, numbers: Sequence[int]) -> None:
+        """Drop commands that were set aside, by their numbers."""
+        with self.writing() as connection:
+            connection.executemany("DELETE FROM aside WHERE number = ?", [(number,) for number in numbers])
 
     def started_with(self, namespace: str, token: str) -> str | None:
         """The id of the session that was started here with *token* within the last day (None: there is none)."""

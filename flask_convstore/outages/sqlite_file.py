@@ -8,6 +8,7 @@ file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -20,6 +21,7 @@ from pathlib import Path
 from ..domain.clock import now_ms
 from ..domain.forks import Forking, watch
 from ..errors import StoreUnavailable
+from ..stores.private_folder import file_problem_of, make_private, problem_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -115,6 +117,17 @@ class JournalFile(Forking):
                 fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough where a child has the lock too
         finally:
             self._give_up(lock)
+
+    def scrub(self) -> None:
+        """Have removed content leave the file and its log. A failure is logged."""
+        try:
+            with self.reading() as connection:
+                ((is_busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except StoreUnavailable as error:
+            _log.warning("removed text may be left in the journal: %s", error)
+        else:
+            if is_busy:
+                _log.warning("removed text may be left in the journal for now: another process is using it")
 
     def close(self) -> None:
         """Give up the connection. The next call opens a new one. What is in memory stays."""
@@ -219,7 +232,7 @@ class JournalFile(Forking):
     def _opened_file(self) -> sqlite3.Connection:
         assert self.folder
         assert self._path
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_place(self.folder)
         with self._one_opens():
             for _ in range(2):
                 if not self._path.exists():
@@ -239,6 +252,18 @@ class JournalFile(Forking):
                 connection.close()
                 self._move_aside(problem)
         raise AssertionError("a new journal is none")
+
+    def _check_place(self, folder: Path) -> None:
+        """Make the folder if it is missing.
+
+        Raises:
+            PermissionError: It cannot be trusted with data, or a file in it.
+        """
+        make_private(folder)
+        files = [folder / f"journal.sqlite{ending}" for ending in ("", "-wal", "-shm")]
+        problem = problem_of(folder) or next(filter(None, map(file_problem_of, files)), None)
+        if problem:
+            raise PermissionError(errno.EPERM, problem)
 
     @contextlib.contextmanager
     def _one_opens(self) -> Iterator[None]:
@@ -285,6 +310,7 @@ class JournalFile(Forking):
             if self._path:
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")  # a removed command is overwritten
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
             self._begin(connection, time.monotonic() + self._timeout)
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..domain import json_text
+from ..domain import json_text, json_types
 from ..domain.clock import now_ms
 from ..domain.json_search import shortened
 from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.results import Snapshot
 from ..domain.shapes import Shape, full, key_of
+from ..domain.validation import without_controls
 from ..domain.value_types import has_tags
 from ..errors import (
     InvalidInput,
@@ -89,6 +90,8 @@ def texts(
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
     """
+    if isinstance(content, dict) and not isinstance(content, json_text.Decoded):
+        content = json_types.plain(content)
     if isinstance(content, (list, tuple)) and not (limits.is_tagged and type(content) is tuple):
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
@@ -339,7 +342,7 @@ def title_of(body: Any) -> str:
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
-    title = " ".join(words)
+    title = without_controls(" ".join(words))
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..domain import json_text
+from ..domain import json_text, json_types
 from ..domain.clock import as_datetime
 from ..domain.messages import Message, Usage, bodies_of, stored_message
 from ..domain.results import Snapshot
@@ -52,7 +52,7 @@ class Stored:
     @property
     def created_at(self) -> datetime:
         """UTC, by the server's clock."""
-        return as_datetime(self._base.snapshot.created_at_ms)
+        return as_datetime(self._base.snapshot.shown_created_at_ms)
 
     @property
     def updated_at(self) -> datetime:
@@ -182,6 +182,8 @@ def _like(original: AnySession, session: _S) -> _S:
 
 def based(content: Content, base: Baseline) -> AnySession:
     """Make a session with *content*, which measures its changes from *base*."""
+    if isinstance(content, dict):
+        content = json_types.plain(content)
     return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
 
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
 from ..domain.forks import Forking, watch
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.rules import (
     adjust,
     creates,
+    date,
+    may_evict,
     new_session,
     refuse_guest,
     refuse_moved_guest,
@@ -98,6 +100,8 @@ class MemoryStore(Forking):
                 adjust(command, session, now)
                 self._move_lifetime(session, now)
                 return session.receipt(None, None, _LEVEL, now)
+            if isinstance(command, Delete):
+                self._refuse_absent(command, session, now)
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
@@ -214,12 +218,31 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             tokens = self._tokens_of(session_id, now)
-            if not tokens or self._visible(session_id, ANY, now):
+            if not tokens or not tokens.writes or self._visible(session_id, ANY, now):
                 return False
             return owner in (ANY, tokens.owner)
 
     def time_ms(self) -> int:
         return self._clock()
+
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        with self._lock:
+            now = self._clock()
+            aliases = [alias for alias in self._aliases if alias.owner == owner and self._led(alias, now)]
+            shared = [
+                key for key in self._sessions if (found := self._visible(key, ANY, now)) and owner in found.shared
+            ]
+            return Traces(aliases, shared)
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        with self._lock:
+            self._buckets.pop(owner, None)
+
+    def journalled(self, owner: str) -> list[str]:
+        return []
+
+    def scrub(self) -> None:
+        """Do nothing. There is no file."""
 
     def ping(self) -> float:
         return 0.0
@@ -237,6 +260,33 @@ class MemoryStore(Forking):
             if session:
                 session.expires_at_ms = max(session.expires_at_ms, until_ms)
 
+    def _refuse_absent(self, command: Delete, session: StoredSession | None, now: int) -> None:
+        """Refuse a delete that finds no session, or that has found none the first time.
+
+        Raises:
+            SessionNotFound: Nothing was deleted. With a digest that is remembered.
+        """
+        tokens = self._tokens_of(command.session_id, now) or _Tokens(_named(command.owner))
+        known = tokens.receipts.get(command.token)
+        is_ours = command.owner in (ANY, tokens.owner)
+        if known and (session or is_ours):
+            if known[0].version or known[1] != command.digest:
+                return
+        elif session:
+            return
+        elif command.digest and is_ours:
+            self._note_absence(command, tokens, now)
+        raise SessionNotFound(command.session_id)
+
+    def _note_absence(self, command: Delete, tokens: _Tokens, now: int) -> None:
+        """Remember that *command* has found no session, so that its repeat spares one that began since."""
+        is_anothers = self._visible(command.session_id, ANY, now)
+        if not is_anothers and len(tokens.receipts) < self._limits.max_tokens:
+            self._tokens[command.session_id] = tokens
+            receipt = Receipt(0, None, False, _LEVEL, 0, now, 0, 0, 0)
+            tokens.receipts[command.token] = receipt, command.digest, 0
+            tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
+
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
         predecessor = None
         if isinstance(command, Put) and before:
@@ -249,7 +299,7 @@ class MemoryStore(Forking):
         history_version = session.history_version
         first_seq = write(command, session, self._limits, now, is_checked=not in_place)
         if not before and takes_place(command):
-            self._take_place(session.owner, command.spared if isinstance(command, Put) else None, now)
+            self._take_place(session.owner, command, now)
         if isinstance(command, Delete):
             del self._sessions[command.session_id]
             session.expires_at_ms = now
@@ -258,6 +308,7 @@ class MemoryStore(Forking):
             self._move_lifetime(session, now)
         receipt = session.receipt(first_seq, history_version, _LEVEL, now)
         self._remember(command, session, receipt, now)
+        date(command, session, now)
         return receipt
 
     def _created(self, command: Write, predecessor: StoredSession | None, now: int) -> StoredSession:
@@ -267,25 +318,26 @@ class MemoryStore(Forking):
             SessionNotFound: The command creates none, the session is another owner's, or one has ended lately.
         """
         is_taken = not predecessor and self._visible(command.session_id, ANY, now)
-        tokens = self._tokens_of(command.session_id, now)
-        has_ended = isinstance(command, Put) and command.mode == "first" and tokens
+        tokens = self._tokens_of(command.session_id, now) or _Tokens(None)
+        has_ended = isinstance(command, Put) and command.mode == "first" and tokens.writes
         if not creates(command) or is_taken or has_ended:
             raise SessionNotFound(command.session_id)
-        owner = None if isinstance(command.owner, Scope) else command.owner
-        ended_at_ms = tokens.ended if tokens else 0
+        owner = _named(command.owner)
+        ended_at_ms = tokens.ended
         if predecessor:
             owner = predecessor.owner
             ended_at_ms = max(ended_at_ms, predecessor.created_at_ms, predecessor.updated_at_ms)
         return new_session(command, owner, ended_at_ms, now)
 
-    def _take_place(self, owner: str | None, spared: str | None, now: int) -> None:
-        """Make room for one more session of *owner*, where their number is limited. The session *spared* stays."""
+    def _take_place(self, owner: str | None, command: Write, now: int) -> None:
+        """Make room for one more session of *owner*, where their number is limited."""
         most = self._limits.max_sessions
         if owner is None or not most:
             return
         own = [key for _, key in self._by_activity(owner, now)]
         surplus = max(0, len(own) - most + 1)
-        evictable = [key for key in own if key != spared] if self._limits.evict else []
+        spared = command.spared if isinstance(command, Put) else None
+        evictable = [key for key in own if key != spared] if may_evict(command, self._limits) else []
         if len(evictable) < surplus:
             raise TooManySessions(most)
         for key in evictable[:surplus]:
@@ -358,6 +410,10 @@ def _place_of(cursor: str) -> tuple[int, str]:
     if not active.isdecimal():
         raise InvalidInput("this is no cursor of ours", "cursor")
     return int(active), session_id
+
+
+def _named(owner: Owner) -> str | None:
+    return None if isinstance(owner, Scope) else owner
 
 
 def _snapshot(session: StoredSession, last: int | None) -> Snapshot:

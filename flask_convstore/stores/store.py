@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..domain.commands import BeginTurn, Command, LinkAlias
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.types import Alias, Owner
 from ..errors import ConvstoreError, StoreUnavailable
 
@@ -119,6 +119,28 @@ class Store(Protocol):
         """Ask the server for its time, in milliseconds since 1970. Each node of a Cluster has its own."""
         ...
 
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        """List what *owner* has beside sessions, a page at a time. A server walks through all its keys for that."""
+        ...
+
+    def journalled(self, owner: str) -> list[str]:
+        """List the ids of the owner's sessions in this host's journal."""
+        ...
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        """Drop what is kept of *owner* beside sessions and aliases: the count of turns, and the ids of sessions that ended.
+
+        *ended* are those ids, each with the time in milliseconds of its end.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Have removed text leave the files on this host that are ours: the embedded server's log, and the journal.
+
+        A failure is logged.
+        """
+        ...
+
     def ping(self) -> float:
         """Measure how many milliseconds an answer takes. StoreUnavailable if none comes."""
         ...
@@ -215,6 +237,18 @@ class StoreAround:
 
     def time_ms(self) -> int:
         return self._call(self._store.time_ms)
+
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        return self._call(self._store.traces, owner, cursor)
+
+    def journalled(self, owner: str) -> list[str]:
+        return self._store.journalled(owner)
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        self._call(self._store.forget_owner, owner, ended)
+
+    def scrub(self) -> None:
+        self._store.scrub()
 
     def ping(self) -> float:
         return self._call(self._store.ping)

@@ -6,16 +6,21 @@ import dataclasses
 import datetime as dt
 import enum
 import uuid
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict, UserDict, UserList, UserString
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.datastructures import CombinedMultiDict, MultiDict
 
 from flask_convstore.domain import json_text
 from flask_convstore.errors import NotSerializable, TooDeep
+
+from ..service import Service
 
 JSON = st.recursive(
     st.none()
@@ -167,3 +172,114 @@ def test_a_null_is_told_from_a_nan_without_a_walk() -> None:
         json_text.encode({"a": [float("nan")], "b": 1})
     with pytest.raises(NotSerializable, match=r"a\[0\]: JSON has no inf"):
         json_text.encode({"a": (float("inf"),), "b": None})
+
+
+# ---- one rule for every type
+
+
+class OwnFloat(float):
+    """As ``np.float64`` is."""
+
+
+class OwnText(str):
+    __slots__ = ()
+
+
+class OwnWhole(int):
+    """As the numbers of an ORM may be."""
+
+
+class FakeDatetime(dt.datetime):
+    """As freezegun and pendulum have one."""
+
+
+class FakeDate(dt.date):
+    """As freezegun has one."""
+
+
+class FakeTime(dt.time):
+    """As pendulum has one."""
+
+
+class OwnItems(dict[str, Any]):
+    """A dict whose content stands elsewhere, as a proxy's does."""
+
+    def __init__(self, **own: Any) -> None:
+        super().__init__()
+        self.own = own
+
+    def items(self) -> Any:
+        return self.own.items()
+
+
+class OwnOrder(list[Any]):
+    def __iter__(self) -> Any:
+        return iter(sorted(super().__iter__()))
+
+
+@dataclasses.dataclass
+class Private:
+    _secret: int = 1
+    shown: Any = 2
+
+
+SEVERAL = MultiDict([("a", "1"), ("a", "2")])
+ONE_RULE: list[tuple[Any, bytes]] = [
+    (CombinedMultiDict([SEVERAL, MultiDict([("b", "3")])]), b'{"a":["1","2"],"b":["3"]}'),
+    (SEVERAL, b'{"a":["1","2"]}'),
+    (OwnItems(a=OwnItems(b=1)), b'{"a":{"b":1}}'),
+    (OwnOrder([3, 1, 2]), b"[1,2,3]"),
+    (UserDict(a=UserList([UserString("x")])), b'{"a":["x"]}'),
+    (ChainMap({"a": 1}, {"b": 2}), b'{"b":2,"a":1}'),
+    (MappingProxyType({"a": 1}), b'{"a":1}'),
+    (OwnFloat(1.5), b"1.5"),
+    (OwnText("x"), b'"x"'),
+    (OwnWhole(7), b"7"),
+    (FakeDatetime(2026, 1, 2, 3, tzinfo=dt.UTC), b'"2026-01-02T03:00:00+00:00"'),
+    (FakeDate(2026, 1, 2), b'"2026-01-02"'),
+    (FakeTime(1, 2), b'"01:02:00"'),
+    (dt.time(1, 2, tzinfo=dt.UTC), b'"01:02:00+00:00"'),
+    (Private(), b'{"_secret":1,"shown":2}'),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), ONE_RULE)
+def test_one_rule_in_every_door(value: Any, text: bytes) -> None:
+    """Alone, deep in a value, beside what takes another way, in data, in a message, in a history, and in a mapping."""
+    assert json_text.encode(value) == json_text.dump(value) == text
+    assert json_text.encode({"a": [value]}) == b'{"a":[%b]}' % text
+    assert json_text.encode({Word.RED: [value, None]}) == b'{"red":[%b,null]}' % text
+    assert json_text.encode([value, dt.time(1, tzinfo=dt.UTC)]) == b'[%b,"01:00:00+00:00"]' % text
+    same, service = json_text.decode(text), Service("memory://")
+    with service.app.app_context():
+        store = service.convstore
+        store.save_session("s", {"f": value, "history": [{"role": "user", "content": value}]})
+        store.append("s", {"role": "user", "content": value}, data={"g": value})
+        store.sessions["m"] = {"f": value}
+        session, held = store.get_session("s"), store.get_session("m")
+    assert session == {"f": same, "g": same, "history": 2 * [{"role": "user", "content": same}]}
+    assert held == {"f": same}
+
+
+def test_content_is_taken_by_the_same_rule() -> None:
+    service = Service("memory://")
+    with service.app.app_context():
+        assert service.convstore.save_session("s", SEVERAL) == {"a": ["1", "2"]}
+        assert service.convstore.get_session("s") == {"a": ["1", "2"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (OwnFloat("nan"), "a"),
+        (OwnItems(b=[OwnFloat("inf")]), "a.b[0]"),
+        (MultiDict([("b", 1), ("b", float("nan"))]), "a.b[1]"),
+        (Private(shown={1}), "a.shown"),
+        (UserDict(b=object()), "a.b"),
+        (dt.time(1, tzinfo=ZoneInfo("Europe/Berlin")), "a"),
+    ],
+)
+def test_what_no_rule_covers_is_refused_with_its_path(value: Any, path: str) -> None:
+    with pytest.raises(NotSerializable) as caught:
+        json_text.encode({"a": value})
+    assert caught.value.path == path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import flask_login
@@ -29,6 +30,7 @@ from flask_convstore import ANY, ConfigurationError, ConversationStore, OwnerReq
 from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
+from ..processes import wait_for
 from ..service import OwnedService, Service, in_memory, path_of, problem
 
 SECRET = "not a secret"
@@ -840,3 +842,67 @@ def test_no_internals_in_errors(url: str, monkeypatch: pytest.MonkeyPatch) -> No
     response = service.call("alice", "GET")
     assert response.status_code == 500
     assert b"password" not in response.data
+
+
+# ---- being forgotten
+
+
+def test_all_that_is_kept_of_an_owner_is_listed_and_deleted(url: str) -> None:
+    """Sessions, chats, values of mappings, aliases also of sessions that are gone, shares, and the count of turns."""
+    service = OwnedService(url, MAX_TURNS_PER_MINUTE=5)
+    store, notes = service.convstore, service.convstore.mapping("notes")
+    with service.app.app_context():
+        store.resolve("telegram:+4917012345", create=True, owner="al:ice")
+        gone = store.resolve("telegram:+4917099999", create=True, owner="al:ice")
+        assert gone is not None
+        store.delete_session(gone.session_id, owner=ANY)
+        store.save_message("chat", "user", "hello", owner="al:ice")
+        store.save_session("bobs", {"x": 1}, owner="bob")
+        store.share("bobs", "al:ice", "reader", owner="bob")
+        store.resolve("telegram:+4917012345", create=True, owner="bob")
+        store.resolve("telegram:+4917012345", create=True, owner="al")
+    service.call("al:ice", "POST", json={})
+    with service.app.test_request_context(headers={"X-Owner": "al:ice"}):
+        notes["n"] = {"text": "mine"}
+    with service.app.test_request_context(headers={"X-Owner": "bob"}):
+        notes["b"] = {"text": "bobs"}
+    with service.app.app_context():
+        found = store.owner_contents(owner="al:ice")
+        assert {name: len(ids) for name, ids in found.sessions.items()} == {
+            "sessions": 2,
+            "chats": 1,
+            "mapping:notes": 1,
+        }
+        assert found[1:] == (["telegram:+4917012345", "telegram:+4917099999"], ["bobs"], [], True)
+        assert store.delete_owner(seconds=-1, owner="al:ice").complete is False
+        forgotten = store.delete_owner(owner="al:ice")
+        assert (forgotten, forgotten.aliases, forgotten.shares, forgotten.complete) == (4, 1, 1, True)
+        left = store.owner_contents(owner="al:ice")
+        assert (set(map(len, left.sessions.values())), left[1:]) == ({0}, ([], [], [], True))
+        assert store.resolve("telegram:+4917012345", owner="bob") is not None
+        assert store.get_session("bobs", owner="bob") == {"x": 1}
+        assert notes["b"] == {"text": "bobs"}
+        if url.startswith("redis"):
+            client: Any = store.client
+            left_keys = [key for key in client.scan_iter() if b"al%3Aice" in key or b"{al:ice}" in key]
+            assert left_keys == []
+
+
+@pytest.mark.server
+def test_redacted_text_leaves_the_embedded_log(tmp_path: Path) -> None:
+    service = OwnedService(f"embedded://{tmp_path / 'data'}?idle=0")
+    store = service.convstore
+
+    def logged(text: bytes) -> bool:
+        return any(text in file.read_bytes() for file in (tmp_path / "data" / "appendonlydir").iterdir())
+
+    with service.app.app_context():
+        store.save_session("s", {"history": [{"role": "user", "content": "my secret"}]}, owner="alice")
+        store.save_session("t", {"x": "another one"}, owner="alice")
+        assert logged(b"my secret")
+        store.redact_message("s", 1, owner="alice")
+        wait_for(lambda: not logged(b"my secret"), "the redacted text stays in the log")
+        assert logged(b"another one")
+        store.delete_owner(owner="alice")
+        wait_for(lambda: not logged(b"another one"), "the deleted text stays in the log")
+    store.client.close()  # type: ignore[union-attr]

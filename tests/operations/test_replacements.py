@@ -228,8 +228,8 @@ def test_what_was_begun_before_a_replacement_does_not_land_in_it(world: World, r
     world.during = replace
     status = world.request(lambda: LATE_WRITES[late](world))
     assert world.content() == seen[0]
-    assert status >= 400
-    assert world.errors
+    # An error at the end of the request is its answer. The others were raised in the view.
+    assert status in (404, 409) if not world.errors else status == 500
     assert all(issubclass(kind, (SessionNotFound, TurnLost, ConflictError)) for kind in world.errors)
 
 

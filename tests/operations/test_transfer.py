@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, StoreUnavailable
+from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, StoreUnavailable, TooManySessions
+from flask_convstore.domain.clock import LATEST_MS, as_milliseconds
 from flask_convstore.domain.ids import id_made_away, new_id
 from flask_convstore.domain.messages import Usage
 from flask_convstore.operations import aliases, messages, owners, transfer, updates
 from flask_convstore.outages.fallback import FallbackStore
 
-from ..harness import AwayAfter, Harness, PlainConversations, RedisHarness
+from ..harness import SETTINGS, AwayAfter, Harness, PlainConversations, RedisHarness
 from ..processes import wait_for
 from ..servers import Server
 from ..service import OwnedService, in_memory, problem
@@ -98,9 +99,120 @@ def test_an_import_leaves_existing_sessions_as_they_are(conversations: PlainConv
 def test_an_import_does_not_take_another_owners_id(conversations: PlainConversations) -> None:
     fill(conversations)
     lines = [{**line, "session_id": "bobs"} for line in transfer.export(conversations.access("alice"))][:1]
-    with pytest.raises(SessionNotFound):
-        transfer.take_in(conversations.access("alice"), lines)
+    for count in (1, 0):
+        imported = transfer.take_in(conversations.access("alice"), lines)
+        assert (imported, imported.existing, imported.failed) == (count, 1 - count, [])
+        (renamed,) = imported.renamed.items()
+        assert renamed[0] == "bobs"
+        session = conversations.get_session(renamed[1], owner="alice")
+        assert session is not None
+        assert [message.body for message in session.messages] == [message["body"] for message in lines[0]["messages"]]
     assert conversations.get_session("bobs", owner="bob") == {"history": [say("secret")]}
+    assert conversations.get_session("bobs", owner="alice") is None
+
+
+def line_of(number: int, **more: Any) -> dict[str, Any]:
+    """A line of an export whose session was last written long ago, the later the higher *number* is."""
+    at = 1_600_000_000_000 + number * 1000
+    made = {"created_at_ms": at - 500, "updated_at_ms": at}
+    return {"session_id": f"old{number}", "shape": "data", "data": {"n": number}, "messages": [], **made, **more}
+
+
+def with_quota(conversations: PlainConversations, harness: Harness, most: int) -> PlainConversations:
+    store: Any = harness.store
+    store._limits = replace(store._limits, max_sessions=most)
+    return PlainConversations(harness.store, replace(SETTINGS, max_sessions=most))
+
+
+def test_an_import_evicts_nothing(harness: Harness, conversations: PlainConversations) -> None:
+    """It takes the free places, the newest first. Whatever finds no place is told, also at a repeat."""
+    few = with_quota(conversations, harness, 10)
+    own = [f"own{number}" for number in range(6)]
+    for session_id in own:
+        few.save_session(session_id, {}, owner="alice")
+        harness.age(1)
+    for count in (4, 0):
+        imported = transfer.take_in(few.access("alice"), [line_of(number) for number in range(12)])
+        assert (imported, imported.existing) == (count, 4 - count)
+        assert [(one.line, one.session_id) for one in imported.failed] == [(n + 1, f"old{n}") for n in range(8)]
+        assert all(isinstance(one.error, TooManySessions) for one in imported.failed)
+        listed = [summary.session_id for summary in few.list_sessions(limit=100, owner="alice").sessions]
+        assert listed == [*reversed(own), "old11", "old10", "old9", "old8"]
+    few.save_session("next", {}, owner="alice")
+    assert few.get_session("old8", owner="alice") is None, "the oldest goes first, as ever"
+    assert few.get_session("own0", owner="alice") is not None
+
+
+def test_a_line_without_a_place_leaves_nothing(harness: Harness, conversations: PlainConversations) -> None:
+    few = with_quota(conversations, harness, 1)
+    few.save_session("own", {}, owner="alice")
+    few.save_session("old1", {}, owner="bob")
+    assert len(transfer.take_in(few.access("alice"), [line_of(1)]).failed) == 1
+    assert harness.store.traces("alice").aliases == []
+
+
+def test_an_import_keeps_times_and_order(harness: Harness, conversations: PlainConversations) -> None:
+    numbers = [3, 1, 4, 0, 2]
+    moment = harness.moment()
+    with moment:
+        assert transfer.take_in(conversations.access("alice"), map(line_of, numbers)) == 5
+    listed = conversations.list_sessions(limit=100, owner="alice").sessions
+    assert [summary.session_id for summary in listed] == [f"old{number}" for number in (4, 3, 2, 1, 0)]
+    for number, summary in enumerate(reversed(listed)):
+        session = conversations.get_session(summary.session_id, owner="alice")
+        assert session is not None
+        for shown in (summary, session):
+            times = [as_milliseconds(time) for time in (shown.created_at, shown.updated_at)]
+            assert times == [line_of(number)["created_at_ms"], line_of(number)["updated_at_ms"]]
+        assert as_milliseconds(session.expires_at) - 3_600_000 >= moment.began
+    again = {line["session_id"]: line for line in transfer.export(conversations.access("alice"))}
+    assert {name: line["created_at_ms"] for name, line in again.items()} == {
+        f"old{number}": line_of(number)["created_at_ms"] for number in numbers
+    }
+    state = conversations.get_session("old0", owner="alice")
+    conversations.delete_session("old0", owner="alice")
+    transfer.take_in(conversations.access("alice"), [line_of(0)])
+    assert state is not None
+    state["late"] = True
+    with pytest.raises(SessionNotFound):
+        conversations.save_session("old0", state, owner="alice")
+
+
+def test_a_time_to_come_is_now(harness: Harness, conversations: PlainConversations) -> None:
+    later = LATEST_MS - 1
+    moment = harness.moment()
+    with moment:
+        transfer.take_in(conversations.access("alice"), [line_of(0, created_at_ms=later, updated_at_ms=later)])
+    session = conversations.get_session("old0", owner="alice")
+    assert session is not None
+    assert as_milliseconds(session.created_at) in moment
+    assert as_milliseconds(session.updated_at) in moment
+
+
+def test_each_line_stands_for_itself(conversations: PlainConversations) -> None:
+    """A title with a control character, which early versions made from a message, is no reason to refuse one."""
+    lines = [
+        line_of(0),
+        {"x": 1},
+        line_of(1, title="a\x1b[31m\nb"),
+        {**line_of(2), "corrupt": True},
+        line_of(3, shape="?"),
+    ]
+    imported = transfer.take_in(conversations.access("alice"), lines)
+    assert imported == 2
+    assert [(one.line, one.session_id) for one in imported.failed] == [(2, None), (4, "old2"), (5, "old3")]
+    session = conversations.get_session("old1", owner="alice")
+    assert session is not None
+    assert session.title == "a [31m b"
+    with pytest.raises(InvalidInput, match=r"line 1.*1 more") as caught:
+        transfer.take_in(conversations.access("alice"), [{"x": 1}, {"y": 1}])
+    assert caught.value.written is False
+
+
+def test_a_title_of_a_message_has_no_control_characters(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": [say("a\x00b \x1b[0m c")]}, owner="alice")
+    (summary,) = conversations.list_sessions(owner="alice").sessions
+    assert summary.title == "a b  [0m c"
 
 
 @pytest.mark.slow
@@ -164,6 +276,10 @@ def test_an_interrupted_operation_tells_if_anything_was_written(
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
     with pytest.raises(StoreUnavailable) as caught:
         owners.delete(away.access("alice"))
+    assert caught.value.written is written
+    away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
+    with pytest.raises(StoreUnavailable) as caught:
+        away.delete_owner(owner="alice")
     assert caught.value.written is written
     owners.delete(conversations.access("alice"))
     away = PlainConversations(AwayAfter(conversations.backend.store, writes, lost))
@@ -262,7 +378,13 @@ def test_foreign_lines_are_refused(url: str, line: Any) -> None:
     service = OwnedService(url, CLIENT_TTL=True)
     body = json.dumps(GOOD | {"session_id": new_id()}) + "\n" + json.dumps(line)
     response = service.call("alice", "POST", "/import", data=body.encode(), content_type=LINES)
-    assert response.status_code == 422, response.data
+    if line == {**GOOD, "title": "a\nb"}:
+        assert response.json == {"imported": 2, "complete": True}
+    else:
+        answer = service.json(response, 200)
+        assert (answer["imported"], answer["failed_count"], answer["failed"][0]["line"]) == (1, 1, 2)
+        alone = service.call("alice", "POST", "/import", data=json.dumps(line).encode(), content_type=LINES)
+        problem(alone, 422, "invalid")
     for session in service.call("alice", "GET").json["sessions"]:  # type: ignore[index]
         assert service.call("alice", "GET", f"/{session['session_id']}").status_code == 200
     assert service.call("alice", "GET", "/export").status_code == 200
@@ -367,7 +489,8 @@ def test_no_import_takes_an_id_that_others_rely_on(url: str) -> None:
     lines = "\n".join(json.dumps({**GOOD, "session_id": session_id}) for session_id in taken)
     for imported in (5, 0):
         answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
-        assert service.json(answer, 200) == {"imported": imported, "complete": True}
+        told = service.json(answer, 200)
+        assert (told["imported"], told["complete"], sorted(told["renamed"])) == (imported, True, sorted(taken))
     for session_id in taken:
         assert service.call("mallory", "GET", f"/{session_id}").status_code in (404, 503), "503: it may be in a journal"
         with service.app.app_context():
@@ -380,7 +503,9 @@ def test_no_import_passes_the_quota(valkey: Server) -> None:
     service = OwnedService(valkey.url, MAX_SESSIONS=3)
     lines = "\n".join(json.dumps({**GOOD, "session_id": id_made_away()}) for _ in range(8))
     answer = service.call("mallory", "POST", "/import", data=lines.encode(), content_type=LINES)
-    assert (answer.status_code, answer.json) == (200, {"imported": 8, "complete": True})
+    told = service.json(answer, 200)
+    assert (told["imported"], told["complete"], told["failed_count"]) == (3, True, 5)
+    assert "may have no more" in told["failed"][0]["detail"]
     with service.app.app_context():
         assert service.convstore.health().pending == 0
         store: Any = service.convstore._access().backend.store
@@ -434,11 +559,16 @@ def test_an_import_has_at_most_so_many_sessions(url: str) -> None:
     assert service.call("alice", "GET").json == {"sessions": [], "next": None}
 
 
-def test_an_import_ends_in_time_and_goes_on_when_it_is_sent_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = OwnedService(url)
+@pytest.mark.parametrize("most", [0, 50])
+def test_an_import_ends_in_time_and_goes_on_when_it_is_sent_again(
+    url: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = OwnedService(url, MAX_SESSIONS=most)
     body = "\n".join(map(json.dumps, lines_of(10))).encode()
     moments: Iterator[float] = iter([0.0] * 4)
-    monkeypatch.setattr("flask_convstore.http.owner_views.time", SimpleNamespace(monotonic=lambda: next(moments, 10.0)))
+    monkeypatch.setattr(
+        "flask_convstore.operations.owners.time", SimpleNamespace(monotonic=lambda: next(moments, 10.0))
+    )
     answer = service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
     assert answer == {"imported": 3, "complete": False}
     moments = itertools.repeat(0.0)

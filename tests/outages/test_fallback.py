@@ -1596,3 +1596,60 @@ def test_a_child_process_begins_anew(host: Host) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert texts_in(worker, "s") == ["a", "b"]
     assert journal.status().pending == 2
+
+
+def on_disk(folder: Path, text: bytes) -> bool:
+    return any(text in file.read_bytes() for file in folder.iterdir())
+
+
+def test_removed_text_leaves_the_disk(host: Host, tmp_path: Path) -> None:
+    """When the journal has been handed over, and when its owner is forgotten, also while the store is away."""
+    folder, (one, other) = tmp_path / "journal", host.workers
+    for name, owner in (("a", "alice"), ("b", "bob")):
+        one.apply(start(name, f"secret of {owner}", owner=owner))
+    assert other.journalled("alice") == ["a"]
+    other.apply(Delete(session_id="a", owner="alice"))
+    assert other.journalled("alice") == []
+    with pytest.raises(StoreUnavailable):
+        other.forget_owner("alice", [])
+    assert not on_disk(folder, b"secret of alice")
+    assert on_disk(folder, b"secret of bob")
+    with pytest.raises(SessionNotFound):
+        one.apply(Append(session_id="a", owner="alice", elements=(said("late"),)))
+    host.come_back()
+    assert one.load("a", "alice") is None
+    assert texts_in(one, "b", "bob") == ["secret of bob"]
+    wait_for(lambda: not on_disk(folder, b"secret of bob"), "what was handed over stays on the disk")
+
+
+@pytest.mark.parametrize("kind", ["loose", "another's", "a link", "a linked log"])
+def test_a_journal_that_others_could_change_is_refused(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir(mode=0o700)
+    if kind == "loose":
+        folder.chmod(0o777)
+    elif kind == "another's":
+        monkeypatch.setattr("flask_convstore.stores.private_folder.os.geteuid", lambda: 12345)
+    else:
+        (tmp_path / "elsewhere").touch(0o600)
+        (folder / ("journal.sqlite" if kind == "a link" else "journal.sqlite-wal")).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        host.workers[0].apply(start("s", "hi"))
+    assert (
+        "chmod go-w" if kind == "loose" else "this process runs as" if kind == "another's" else "Remove it"
+    ) in caplog.text
+    assert not (tmp_path / "elsewhere").exists() or (tmp_path / "elsewhere").stat().st_size == 0
+
+
+def test_a_journal_is_private_whatever_the_umask_is(tmp_path: Path) -> None:
+    made, before = tmp_path / "instance" / "convstore" / "journal", os.umask(0)
+    try:
+        host = Host(MemoryStore(LIMITS), made)
+        host.workers[0].apply(start("s", "hi"))
+    finally:
+        os.umask(before)
+    for place in (made, made.parent, made.parent.parent, *made.iterdir()):
+        assert place.stat().st_mode & 0o077 == 0, place
+    host.close()

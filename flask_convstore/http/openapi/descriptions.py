@@ -87,6 +87,12 @@ _SUMMARY_EXAMPLE: Json = {
 _UPDATED_EXAMPLE: Json = {**_SUMMARY_EXAMPLE, "data": {"name": "Ada"}}
 _SESSION_EXAMPLE: Json = {**_UPDATED_EXAMPLE, "history": [_MESSAGE_EXAMPLE, _REPLY_EXAMPLE]}
 _NEW_EXAMPLE: Json = {**_SESSION_EXAMPLE, "session_id": OTHER_EXAMPLE_ID, "version": 1}
+_IMPORT_EXAMPLE = {
+    "imported": 12,
+    "complete": True,
+    "failed": [{"line": 3, "session_id": EXAMPLE_ID, "detail": "the owner has 50 sessions, and may have no more. …"}],
+    "failed_count": 1,
+}
 _EXPORT_EXAMPLE = (
     f'{{"session_id":"{EXAMPLE_ID}","created_at_ms":1767605400000,"updated_at_ms":1767605402125,"shape":"full:history",'
     '"title":"Hello","ttl_ms":null,"tokens":{"input":0,"output":0},"data":{"name":"Ada"},'
@@ -175,8 +181,10 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "import_sessions": Operation(
         summary="Import the lines of an export",
-        description="Sessions that exist already stay as they are, so that a repeat does no harm.",
-        answers=(Answer("The result.", {"imported": 12, "complete": True}),),
+        description="Sessions that exist already stay as they are, so that a repeat does no harm. An import takes the "
+        "owner's free places, the newest sessions first, and evicts nothing. Each line stands for itself, and the answer "
+        "tells which were not imported. Only where no line holds an exported session, the import is refused.",
+        answers=(Answer("The result.", _IMPORT_EXAMPLE),),
         example=_EXPORT_EXAMPLE,
     ),
     "get_session": Operation(

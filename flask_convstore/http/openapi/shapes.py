@@ -18,6 +18,7 @@ _CLOSED = (
     answers.DeletedJson,
     answers.DeletedAllJson,
     answers.ImportedJson,
+    answers.FailedLineJson,
     answers.HealthJson,
     problems.ProblemJson,
 )

@@ -36,6 +36,7 @@ import redis
 from redis.connection import UnixDomainSocketConnection
 
 from ...errors import ConfigurationError, StoreMisconfigured, StoreUnavailable
+from ..private_folder import file_problem_of, make_private, private_opener, problem_of
 from ..redis.connections import Pool
 from . import supervisor
 from .supervisor import open_lock, try_lock, unlock
@@ -153,7 +154,7 @@ class EmbeddedServer:
         script = [_python(), "-I", "-S", supervisor.__file__, str(self._folder), str(self._idle_seconds), path]
         if self._log.exists() and self._log.stat().st_size > _LARGEST_LOG:
             self._log.replace(self._log.with_suffix(".log.old"))
-        with self._log.open("ab") as log:
+        with open(self._log, "ab", opener=private_opener) as log:
             launched = subprocess.run(  # noqa: S603  our own script, and no shell
                 [*script, str(self._program), *options],
                 stdin=subprocess.DEVNULL,
@@ -192,7 +193,9 @@ class EmbeddedServer:
         if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
             path = os.path.join(tempfile.mkdtemp(prefix=_PRIVATE), "s")
         written = self._folder / "socket.new"
-        written.write_text(path)
+        written.unlink(missing_ok=True)
+        with open(written, "x", opener=private_opener) as file:
+            file.write(path)
         written.replace(self._folder / "socket")
         return path
 
@@ -267,22 +270,16 @@ def check_folder(folder: Path) -> None:
     """Make the folder if it is missing, and refuse one that cannot be trusted with data.
 
     Raises:
-        StoreMisconfigured: The folder is another user's, lies on a network file system, or cannot be made.
+        StoreMisconfigured: The folder is another user's, others can write into it or to the file that names the socket, it
+            lies on a network file system, or it cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
+        make_private(folder)
+        problem = problem_of(folder) or file_problem_of(folder / "socket")
     except OSError as error:
         raise StoreMisconfigured(f"{folder} cannot be used for embedded data: {error}") from error
-    if status.st_uid != os.geteuid():
-        raise StoreMisconfigured(
-            f"{folder} belongs to the user with id {status.st_uid}, and this process runs as {os.geteuid()}. "
-            "Run every process of the app as one user, or name a folder of this user."
-        )
-    if status.st_mode & 0o022:
-        raise StoreMisconfigured(
-            f"others can write into {folder}, and could put a socket of theirs there. Run chmod go-w on it."
-        )
+    if problem:
+        raise StoreMisconfigured(problem)
     kind = file_system(folder)
     if _NETWORK_FILE_SYSTEMS.fullmatch(kind):
         raise StoreMisconfigured(

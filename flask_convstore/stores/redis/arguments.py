@@ -100,6 +100,8 @@ def writing(command: Write, *, is_placed: bool = True) -> tuple[str, list[Argume
 def _put(command: Put, is_placed: bool) -> list[Argument]:
     head: list[Argument] = [command.mode, command.shape, command.ttl_ms or "", command.started_at_ms or ""]
     head += (_first_title(command), _usage(command), command.unchanged_since_ms or "", int(is_placed))
+    changed = command.changed_at_ms
+    head += ("", "") if changed is None else (command.began_at_ms or "", changed)
     return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
 
 

@@ -31,7 +31,7 @@ from .failures import as_ours
 
 _log = logging.getLogger("flask_convstore")
 
-_FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed", "tokens_in", "tokens_out")
+_FIELDS = ("version", "created", "updated", "count", "owner", "title", "indexed", "tokens_in", "tokens_out", "began")
 
 _GRACE_MS = 60_000
 """A younger entry stays without its session, which may be about to be created."""
@@ -52,6 +52,7 @@ class QuotaPlace(NamedTuple):
     session_id: str
     lifetime_ms: int
     most: int
+    keeps: bool = False
 
 
 _WALK = re.compile(r"(\S+ )?[0-9]{1,20}")
@@ -72,12 +73,22 @@ class RedisIndex:
         self._max_age_ms = max_age_ms
         self._creations = 0
 
-    def entry(self, owner: str | None, session_id: str, lifetime_ms: int, most: int = 0, shown: int = _SHOWN) -> Call:
+    def entry(
+        self,
+        owner: str | None,
+        session_id: str,
+        lifetime_ms: int,
+        most: int = 0,
+        keeps: bool = False,
+        shown: int = _SHOWN,
+    ) -> Call:
         """Make the call that tells the owner's index of a session's activity. The index lives at least so long from now.
 
-        With *most* it takes one of so many places, if one is free. Else so many of the oldest are *shown*.
+        With *most* it takes one of so many places, if one is free. Else so many of the oldest are *shown*. With *keeps* an
+        entry that is there stays as it is.
         """
-        return Call("index", (self._key(owner),), (session_id, lifetime_ms, most, shown))
+        arguments = (session_id, lifetime_ms, most, shown)
+        return Call("index", (self._key(owner),), (*arguments, 1) if keeps else arguments)
 
     def create_in_place(
         self, place: QuotaPlace, call: Call, unplaced: Call, evict: Callable[[str], bool] | None
@@ -143,6 +154,17 @@ class RedisIndex:
     def removed(self, owner: str, session_id: str, until_ms: int) -> None:
         """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
         self._unindex(self._key(owner), [(session_id.encode(), until_ms)], grace_ms=0)
+
+    def removed_all(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        """Take deleted sessions out of the index, each with the time of its end, as ``removed``."""
+        self._unindex(self._key(owner), [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
+
+    def date(self, owner: str | None, session_id: str, active_ms: int) -> None:
+        """Move the entry of a session that was imported down to its last activity. Until then it stood as a new one."""
+        try:
+            self._calls.command("ZADD", self._key(owner), "LT", active_ms, session_id)
+        except ConvstoreError as error:
+            _log.warning("an imported session is listed as a new one: %s", error)
 
     def create(self, entry: Call, call: Call) -> Any:
         """Run *call*, which may create a session, behind its *entry* in the same round trip."""
@@ -267,7 +289,7 @@ def _evicted(
 
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:
     """Make a summary from the fields named ``_FIELDS``. None if the session is gone, or not ours."""
-    *numbers, owner, title, indexed, tokens_in, tokens_out = stored
+    *numbers, owner, title, indexed, tokens_in, tokens_out, began = stored
     try:
         version, created, updated, count = (int(number or "") for number in numbers)
         last_active = int(indexed or updated) if active is None else active
@@ -283,8 +305,14 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         active_at_ms=max(last_active, updated),
         message_count=count,
         title=title.decode() if title else None,
-        usage=Usage(int(tokens_in or 0), int(tokens_out or 0)),
+        usage=Usage(*map(_number, (tokens_in, tokens_out))),
+        began_at_ms=_number(began) or None,
     )
+
+
+def _number(text: bytes | None) -> int:
+    """Read a number that not every session has, 0 where there is none."""
+    return int(text or 0)
 
 
 def _pairs(replies: Sequence[Any]) -> list[tuple[bytes, int]]:

@@ -195,6 +195,8 @@ def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
         facts["title"] = stored[b"title"].decode()
     if stored.get(b"ttl", b"").isdigit():
         facts["own_ttl_ms"] = int(stored[b"ttl"])
+    if b"began" in stored:
+        facts["began_at_ms"] = int(stored[b"began"])
     if b"moved_to" in stored:
         facts["moved_to"] = stored[b"moved_to"].decode()
     if b"history_replaced" in stored:

@@ -4,6 +4,7 @@
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
 |                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
+|                        |      | began (creation that an imported session shows)                                           |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
 |                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
@@ -30,15 +31,16 @@ import re
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import redis
 
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
-from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot
-from ...domain.rules import takes_place
+from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
-from .arguments import alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
+from .arguments import alias_of, alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
@@ -49,6 +51,10 @@ _log = logging.getLogger("flask_convstore")
 
 _ATTEMPTS = 5
 """Most attempts to read a session that is deleted and created anew at just that moment."""
+_SCANNED = 1000
+"""Keys that the server looks at in one step of a walk."""
+_SECONDS_TO_SCRUB = 5.0
+"""Longest wait for a rewrite of the embedded server's log that runs already."""
 
 
 class RedisStore:
@@ -61,6 +67,7 @@ class RedisStore:
         patience: Time limits of calls.
         durability: The worth of an acknowledged write.
         tells_policy: Warn once, behind the first session that is created, of a server that evicts keys.
+        is_embedded: The server is ours, and so is the log of all writes that it keeps.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class RedisStore:
         durability: Durability = PRIMARY,
         *,
         tells_policy: bool = False,
+        is_embedded: bool = False,
     ) -> None:
         self._calls = (
             ClusterCalls(client, patience, durability)
@@ -79,6 +87,7 @@ class RedisStore:
             else Calls(client, patience, durability)
         )
         self._level = durability.level
+        self._is_embedded = is_embedded
         self._prefix = prefix
         self._tells_policy = tells_policy
         self._limits = limits
@@ -109,11 +118,18 @@ class RedisStore:
             refuse(command, reply, keys)
             return first_receipt(reply, reply[2], keys[2], self._level)
         receipt = receipt_of(reply, self._level)
-        if isinstance(command, Delete):
-            self._give_back(command.session_id, reply[8][0], receipt)
-        elif reply[8]:
-            self._spread(command.session_id, receipt.lifetime_ms, reply[8])
+        self._tell_index(command, receipt, reply[8])
         return receipt
+
+    def _tell_index(self, command: Write, receipt: Receipt, due: Sequence[bytes]) -> None:
+        """Tell the owner's index of a write that was done, as far as it has to know."""
+        if isinstance(command, Delete):
+            self._give_back(command.session_id, due[0], receipt)
+        elif due:
+            self._spread(command.session_id, receipt.lifetime_ms, due)
+        if isinstance(command, Put) and command.changed_at_ms is not None:
+            owner = None if isinstance(command.owner, Scope) else command.owner
+            self._index.date(owner, command.session_id, command.changed_at_ms)
 
     def _kept(self, command: Harmless) -> Receipt:
         keys = self._keys(command.session_id)
@@ -128,11 +144,11 @@ class RedisStore:
 
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
-        call, queries = (
-            Call("begin_turn", keys, (*self._head(command), *beginning(command))),
-            reading(keys, command.last),
-        )
-        reply, *found = self._calls.call(call, queries, self._touching(keys, command.owner, is_interaction=False))
+        call = Call("begin_turn", keys, (*self._head(command), *beginning(command)))
+        queries = reading(keys, command.last)
+        # The server itself may see every session.
+        judge = None if command.owner is ANY else self._touching(keys, command.owner, is_interaction=False)
+        reply, *found = self._calls.call(call, queries, judge)
         # The session was started between the judgement and the turn. Of one that is gone the reply tells no time.
         if not found and reply[0] in (b"ok", b"resumed", b"repeated") and reply[4]:
             found = self._calls.commands(queries)
@@ -203,8 +219,46 @@ class RedisStore:
         return snapshot
 
     def spend(self, owner: str, most: int) -> int:
-        bucket = f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
-        return int(self._calls.call(Call("spend", (bucket,), (most,)))[2])
+        return int(self._calls.call(Call("spend", (self._bucket(owner),), (most,)))[2])
+
+    def traces(self, owner: str, cursor: str | None = None) -> Traces:
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*{*}"
+        following, found = self._calls.scan(cursor, pattern, _SCANNED)
+        keys = [key.decode(errors="replace") for key in found]
+        led = self._alias("")[:-1]
+        aliases = [alias_of(key[len(led) : -1]) for key in keys if key.startswith(led)]
+        shared = self._shared_with(owner, [key for key in keys if key.startswith(f"{self._prefix}{{")])
+        return Traces([alias for alias in aliases if alias.owner == owner], shared, following)
+
+    def _shared_with(self, owner: str, keys: Sequence[str]) -> list[str]:
+        """Select the sessions that *owner* shares, by their keys. Return their ids."""
+        replies = self._calls.commands([("HEXISTS", key, f"s:{owner}") for key in keys]) if keys else []
+        ids = [unquote(key[len(self._prefix) + 1 : -1]) for key in keys]
+        return [name for name, is_shared in zip(ids, replies, strict=True) if is_shared == 1]
+
+    def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+        self._calls.command("UNLINK", self._bucket(owner))
+        self._index.removed_all(owner, ended)
+
+    def journalled(self, owner: str) -> list[str]:
+        return []
+
+    def scrub(self) -> None:
+        """Have the embedded server write its log anew. A rewrite that runs may have begun before, so this waits for it."""
+        if not self._is_embedded:
+            return
+        deadline = time.monotonic() + _SECONDS_TO_SCRUB
+        while True:
+            try:
+                (reply,) = self._calls.commands([("BGREWRITEAOF",)])
+            except ConvstoreError as error:
+                reply = error
+            if not isinstance(reply, Exception):
+                return
+            if time.monotonic() > deadline:
+                _log.warning("removed text may be left in the log of the embedded server: %s", reply)
+                return
+            time.sleep(0.02)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         asked = (owner_argument(owner), self._limits.max_age_ms)
@@ -264,12 +318,12 @@ class RedisStore:
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
         # The two replies may be of two moments. A session that starts between them was not there at the first.
-        replies = self._calls.commands([("EXISTS", key), ("HGET", tokens, "owner")])
+        replies = self._calls.commands([("EXISTS", key), ("HMGET", tokens, "owner", "writes")])
         refusal = refusal_among(replies)
         if refusal:
             raise as_ours(refusal, tokens, writes=False) from refusal
-        exists, whose = replies
-        return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
+        exists, (whose, writes) = replies
+        return not exists and whose is not None and writes is not None and owner in (ANY, whose.decode()[1:] or None)
 
     def time_ms(self) -> int:
         seconds, microseconds = self._calls.command("TIME")
@@ -299,6 +353,9 @@ class RedisStore:
         key = session_key(self._prefix, session_id)
         return key, f"{key}:history", f"{key}:tokens"
 
+    def _bucket(self, owner: str) -> str:
+        return f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
+
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
 
@@ -313,9 +370,9 @@ class RedisStore:
         """Run *command*, which may create a session, behind its index entry, and with a place where places are counted."""
         lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
         owner = None if isinstance(command.owner, Scope) else command.owner
-        most = self._limits.max_sessions
+        most, keeps = self._limits.max_sessions, isinstance(command, Put) and command.changed_at_ms is not None
         if not most or owner is None or not takes_place(command):
-            return self._index.create(self._index.entry(owner, command.session_id, lifetime), call)
+            return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
         spared = command.spared if isinstance(command, Put) else None
 
         def evict(session_id: str) -> bool:
@@ -327,8 +384,8 @@ class RedisStore:
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
-        place = QuotaPlace(owner, command.session_id, lifetime, most)
-        return self._index.create_in_place(place, call, unplaced, evict if self._limits.evict else None)
+        place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
+        return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""

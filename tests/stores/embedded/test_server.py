@@ -577,3 +577,26 @@ def test_data_move_to_a_server_of_ones_own(folder: Path, kind: str) -> None:
         assert {name: moved.get_session(name) for name in expected} == expected
         assert moved.append("s1", "y", token="T").repeated
         assert 0 < server.client.ttl("chat:session:{s1}") <= 5000
+
+
+def test_the_socket_is_private_whatever_the_umask_is(tmp_path: Path) -> None:
+    """Nobody else can reach the server, nor say where its socket is."""
+    folder = tmp_path / "some" / "data"
+    before = os.umask(0)
+    try:
+        with store(folder) as conversations:
+            conversations.exists("s")
+            for place in (folder, folder.parent, *folder.rglob("*")):
+                assert place.stat().st_mode & 0o077 == 0, place
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_name_of_a_socket_that_others_could_have_written(folder: Path, is_link: bool) -> None:
+    folder.mkdir(mode=0o755)
+    (folder / "other").write_text("/tmp/theirs")
+    (folder / "other").chmod(0o666)
+    (folder / "socket").symlink_to(folder / "other") if is_link else (folder / "other").rename(folder / "socket")
+    with store(folder) as conversations, pytest.raises(StoreMisconfigured, match="Remove it"):
+        conversations.exists("s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable
@@ -11,9 +12,9 @@ import pytest
 from flask import Flask
 
 from flask_convstore import ANY, ConversationStore
-from flask_convstore.errors import CorruptValue
+from flask_convstore.errors import CorruptValue, SessionNotFound
 
-from ...servers import Server
+from ...servers import Server, running
 
 KEY = "chat:session:{s}"
 PARTS = {"the hash": KEY, "the history": f"{KEY}:history", "the tokens": f"{KEY}:tokens"}
@@ -185,3 +186,40 @@ def test_a_server_that_evicts_is_told_once(valkey: Server, policy: str, caplog: 
     told = [record.getMessage() for record in caplog.records if "evicts keys" in record.getMessage()]
     assert len(told) == (policy != "noeviction")
     assert all(policy in line for line in told)
+
+
+@pytest.mark.server
+def test_on_a_server_that_evicts_no_session_is_bricked_and_none_is_mixed() -> None:
+    """A session that lost its hash is gone whole. A session that lost its history can be begun anew."""
+    with running("valkey", "--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random") as server:
+        app = Flask("evicting")
+        app.config.update(CONVSTORE_URL=server.url, CONVSTORE_FALLBACK="none", CONVSTORE_MAX_SESSIONS=0)
+        store = ConversationStore(app)
+        text, names = "x" * 300, [f"s{number}" for number in range(800)]
+        for turn, name in itertools.product(range(4), names):
+            with app.app_context(), contextlib.suppress(CorruptValue, SessionNotFound):
+                if not turn:
+                    store.save_session(name, {"name": name, "history": []})
+                store.append(name, {"role": "user", "content": f"{name} {turn} {text}"})
+        assert int(server.client.info("stats")["evicted_keys"]) > 100
+        found = [_read(app, store, name) for name in names]
+        assert {kind for kind, _ in found} == {"whole", "gone", "damaged"}
+        for name, (kind, session) in zip(names, found, strict=True):
+            if kind == "whole":
+                assert session["name"] == name
+                assert all(message["content"].startswith(f"{name} ") for message in session["history"])
+        server.client.config_set("maxmemory", 0)
+        for name in names:
+            with app.app_context():
+                store.save_session(name, {"name": name, "history": []})
+                store.append(name, HISTORY[0])
+            assert _read(app, store, name) == ("whole", {"name": name, "history": [HISTORY[0]]})
+
+
+def _read(app: Flask, store: ConversationStore, name: str) -> tuple[str, Any]:
+    with app.app_context():
+        try:
+            session = store.get_session(name)
+        except CorruptValue:
+            return "damaged", store.salvage(name)
+        return ("gone", None) if session is None else ("whole", session)

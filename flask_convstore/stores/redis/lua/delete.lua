@@ -12,7 +12,7 @@ Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {
              owner: "" nobody, or "=name", whose index has to hear of it
          {"repeated", nonce, receipt, created, now, expires}   this token is known
          {"reused", nonce}                         this token came with another request. Nothing was written
-         {"missing", nonce}   no such session for this owner
+         {"missing", nonce}   no such session for this owner, now or the first time. With a digest that is remembered
          {"moved", nonce, session_id} another owner's, who shares it. It goes on there
          {"forbidden", nonce}   another owner shares it
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
@@ -24,8 +24,14 @@ A session can be deleted on a full server, and where it is not whole.
 --#include _sound.lua
 local owners_only = true
 --#include _open.lua
+if receipt and string.sub(receipt, 1, 2) == "0 " then
+    return {"missing", nonce} -- the first time there was none
+end
 --#include _repeated.lua
 local expected = ARGV[15]
+if not exists and ARGV[8] ~= "" then
+    --#include _absent.lua
+end
 if not exists or (ARGV[16] ~= "" and created ~= tonumber(ARGV[16])) then
     return {"missing", nonce}
 end

@@ -8,6 +8,7 @@ ARGV[2]  member    the session's id
 ARGV[3]  lifetime  milliseconds the index lives from now, unless it lives longer
 ARGV[4]  most      number of places, "0" any number
 ARGV[5]  shown     number of members that are shown where all places are taken
+ARGV[6]  keeps     "1": a member that is there keeps its score, as for an import. Absent: it gets a new one
 
 Returns  {"ok", nonce, taken}     the member's score if it was not there before, else 0
          {"full", nonce, surplus, member, score, ...}   all places are taken, so many must be given back. Oldest members
@@ -27,7 +28,9 @@ if most > 0 and not is_there then
         return {"full", nonce, taken - most + 1, unpack(oldest)}
     end
 end
-redis.call("ZADD", index, now, member)
+if not is_there or ARGV[6] ~= "1" then
+    redis.call("ZADD", index, now, member)
+end
 if redis.call("PTTL", index) < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end

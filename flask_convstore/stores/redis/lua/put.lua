@@ -13,8 +13,10 @@ ARGV[19]    title        as _facts.lua has it
 ARGV[20]    usage        as _facts.lua has it
 ARGV[21]    unchanged    milliseconds since 1970: a session that was written later is not replaced, "" any is
 ARGV[22]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
-ARGV[23]    field_count  data fields that follow
-ARGV[24..]  name, value  a pair per field: its JSON text
+ARGV[23]    began        milliseconds since 1970: time of creation that an imported session shows, "" the true one
+ARGV[24]    changed      milliseconds since 1970: last write and interaction of an imported session (at most now), "" it is none
+ARGV[25]    field_count  data fields that follow
+ARGV[26..]  name, value  a pair per field: its JSON text
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -70,7 +72,7 @@ end
 local begins_anew = exists and count > 0
 
 local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[17]
-local first_field, first_element = 24, 24 + 2 * ARGV[23]
+local first_field, first_element = 26, 26 + 2 * ARGV[25]
 local added, drop, reserved = #ARGV - first_element + 1, count, 0
 local data_after, fields_set = 0, first_element > first_field
 shape = ARGV[16]
@@ -124,4 +126,11 @@ end
 --#include _remember.lua
 --#include _expire.lua
 --#include _due.lua
+if ARGV[24] ~= "" then
+    local changed = math.min(tonumber(ARGV[24]), now)
+    redis.call("HSET", session, "updated", changed, "indexed", changed)
+    if ARGV[23] ~= "" then
+        redis.call("HSET", session, "began", math.min(tonumber(ARGV[23]), changed))
+    end
+end
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}
