@@ -160,6 +160,11 @@ def _note_of(alias: Alias, token: str) -> Alias:
     return Alias(alias.owner, f"\n{hashlib.blake2b(named.encode(), digest_size=16).hexdigest()}")
 
 
+def is_note(alias: Alias) -> bool:
+    """Tell whether this is no alias of the app's, but a note of what a call with a token meant."""
+    return alias.name.startswith("\n")
+
+
 def _meant(access: Access, alias: str, name: Alias, life_ms: int) -> str | None:
     """Find the session that an alias leads to, damaged or not. None if there is none."""
     try:

@@ -91,7 +91,7 @@ def contents(places: Mapping[str, Access], *, seconds: float | None = None) -> O
         found.sessions[name] = list(dict.fromkeys(itertools.takewhile(watch.is_running, sessions.ids(access))))
         found.journalled.extend(access.store.journalled(required(access)))
     for traces in itertools.takewhile(watch.is_running, _traces(places)):
-        found.aliases.extend(alias.name for alias in traces.aliases)
+        found.aliases.extend(alias.name for alias in traces.aliases if not aliases.is_note(alias))
         found.shared.extend(traces.shared)
     return found._replace(
         aliases=sorted(set(found.aliases)), shared=sorted(set(found.shared)), complete=watch.is_running()
@@ -112,7 +112,7 @@ def forget(places: Mapping[str, Access], *, seconds: float | None = None) -> For
                     ended = []
             access.store.forget_owner(required(access), ended)
         for traces in itertools.takewhile(watch.is_running, _traces(places)):
-            led += len(traces.aliases)
+            led += sum(not aliases.is_note(alias) for alias in traces.aliases)
             shares += len(traces.shared)
             _remove(next(iter(places.values())), traces)
         next(iter(places.values())).store.scrub()

@@ -167,21 +167,25 @@ class Turn:
             if self._end:
                 raise _replied_already()
             body = as_message(reply)
-            lost = self._lost
-            commit = lost if lost and body is None else self._commit_of(body)
-            try:
-                receipt = self._access.apply(commit)
-            except StoreUnavailable as error:
-                if error.written is None:
-                    self._lost = commit
-                raise
-            except TurnLost as error:
-                if lost and commit is not lost:
-                    raise _replied_already() from error  # that one has landed
-                raise
+            commit = self._lost if self._lost and body is None else self._commit_of(body)
+            receipt = self._committed(commit)
             elements = commit.elements
             self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
             return self._end
+
+    def _committed(self, commit: CommitTurn) -> Receipt:
+        """Apply *commit*. One whose answer is lost is kept."""
+        lost = self._lost
+        try:
+            return self._access.apply(commit)
+        except StoreUnavailable as error:
+            if error.written is None:
+                self._lost = commit
+            raise
+        except TurnLost as error:
+            if lost and commit is not lost:
+                raise _replied_already() from error  # that one has landed
+            raise
 
     def _commit_of(self, body: Any) -> CommitTurn:
         """Make the command that ends the turn with the message *body*. None: the turn has no reply."""

@@ -42,18 +42,26 @@ def fitted(command: Command | BeginTurn, error: ConvstoreError, load: Load) -> F
     """Fit *command*, which the store has refused with *error*, to the session as it is. None if that cannot be done."""
     if isinstance(command, Edit):
         return _edit_where_it_is(command, load())
-    if not isinstance(error, ConflictError):
-        return None
-    if isinstance(command, (Merge, CommitTurn)) and error.is_field:
-        fields = tuple(change for change in command.fields if change.name != error.what)
-        return Fitted(replace(command, fields=fields), error.what)
+    return _beside(command, error, load) if isinstance(error, ConflictError) else None
+
+
+def _beside(command: Command | BeginTurn, error: ConflictError, load: Load) -> Fitted | None:
+    """Fit *command* beside what it conflicts with. None if that cannot be done."""
     if isinstance(command, Put):
         return _as_addition(command, load())
+    if isinstance(command, (Append, BeginTurn)):
+        return Fitted(replace(command, expected=""), "") if command.expected else None
+    return _merged(command, error, load) if isinstance(command, (Merge, CommitTurn)) else None
+
+
+def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fitted | None:
+    """Leave out the field that others have changed, or the order of the messages. None if it is neither."""
+    if error.is_field:
+        fields = tuple(change for change in command.fields if change.name != error.what)
+        return Fitted(replace(command, fields=fields), error.what)
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
         more = _behind(command.history.elements or (), load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
-    if isinstance(command, (Append, BeginTurn)) and command.expected:
-        return Fitted(replace(command, expected=""), "")
     return None
 
 

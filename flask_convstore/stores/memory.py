@@ -288,11 +288,9 @@ class MemoryStore(Forking):
             tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
 
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
-        predecessor = None
-        if isinstance(command, Put) and before:
-            refuse_written_since(command, before)
-        if isinstance(command, Put) and command.ends_predecessor:
-            predecessor, before = before, None
+        predecessor = _predecessor(command, before)
+        if predecessor:
+            before = None
         session = before or self._created(command, predecessor, now)
         if before and not in_place:
             session = before.copy()
@@ -410,6 +408,18 @@ def _place_of(cursor: str) -> tuple[int, str]:
     if not active.isdecimal():
         raise InvalidInput("this is no cursor of ours", "cursor")
     return int(active), session_id
+
+
+def _predecessor(command: Write, there: StoredSession | None) -> StoredSession | None:
+    """Find the session that ends because *command* begins another one in its place.
+
+    Raises:
+        ConflictError: The session that is *there* was written to since, and is not replaced.
+    """
+    if not isinstance(command, Put) or not there:
+        return None
+    refuse_written_since(command, there)
+    return there if command.ends_predecessor else None
 
 
 def _named(owner: Owner) -> str | None:

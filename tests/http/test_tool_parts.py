@@ -119,5 +119,8 @@ def test_an_import_has_no_parts_of_tools_that_its_roles_may_not_write(url: str) 
         {"content": "x", "tool_call_id": "t"},
     ):
         assert "results of tools" in problem(sent(body), 422, "invalid")["errors"]["line 1"][0]
-    assert sent({"role": "assistant", "content": [RESULTS[1]], "tool_calls": [{"id": "t"}]}).json == {"imported": 1}
-    assert sent("tool_result").json == {"imported": 1}
+    assert sent({"role": "assistant", "content": [RESULTS[1]], "tool_calls": [{"id": "t"}]}).json == {
+        "imported": 1,
+        "complete": True,
+    }
+    assert sent("tool_result").json == {"imported": 1, "complete": True}

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from flask_convstore import ConversationStore
-from flask_convstore.errors import CorruptValue, SessionNotFound
+from flask_convstore.errors import CorruptValue, SessionNotFound, TurnInProgress
 from flask_convstore.stores.redis.calls import Call, Calls
 
 from ...servers import Server, running
@@ -58,6 +58,36 @@ def test_nothing_is_read_for_a_stranger(server: Server) -> None:
         for session_id in ("s", "none"):
             reads(convstore, session_id)
         assert calls(server) == before
+
+
+def test_nothing_is_read_for_a_former_guest_of_a_compacted_session(server: Server) -> None:
+    with store(server) as convstore:
+        convstore.share("s", "mallory", role="writer", owner="ada")
+        moved_to = convstore.compact("s", "so far", owner="ada").session_id
+        convstore.unshare(moved_to, "mallory", owner="ada")
+        assert convstore.get_session("s", owner="mallory") is None  # the server knows the scripts now
+        before = calls(server)
+        assert convstore.get_session("s", last=5, owner="mallory") is None
+        with pytest.raises(SessionNotFound):
+            convstore.messages("s", owner="mallory")
+        with pytest.raises(SessionNotFound):
+            convstore.fork("s", owner="mallory")
+        assert calls(server) == before
+
+
+def test_a_refused_turn_is_no_write_that_replicas_lack(server: Server) -> None:
+    """The answer of the script that judges was taken for one of a write."""
+    app = Flask("replicated")
+    app.config.update(CONVSTORE_URL=server.url, CONVSTORE_FALLBACK="none", CONVSTORE_COMMAND_TIMEOUT=0.2)
+    app.config.update(CONVSTORE_DURABILITY="replicas:1")
+    replicated = ConversationStore(app)
+    with (
+        store(server) as convstore,
+        convstore.turn("s", "hello", owner="ada"),
+        app.app_context(),
+        pytest.raises(TurnInProgress),
+    ):
+        replicated.turn("s", "hello", owner="ada").__enter__()
 
 
 @pytest.mark.parametrize("damage", [["SET", "{}:history", "x"], ["DEL", "{}:history"], ["HDEL", "{}", "count"]])
