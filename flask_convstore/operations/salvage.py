@@ -56,13 +56,17 @@ def salvage(access: Access, session_id: str) -> Any:
 def _left(snapshot: Snapshot, first_key: str) -> Any:
     """Decode the fields and messages that are whole."""
     content = {name: value for name, text in snapshot.fields.items() for value in _decoded(text)}
-    history = [body for element in snapshot.elements for body in _body(element)]
+    history = _history(snapshot)
     if snapshot.shape == "list":
         return history
     if snapshot.shape == "value" and "" in content:
         return content[""]
     key = key_of(snapshot.shape, first_key)
     return {**content, key or first_key: history} if history or key else content
+
+
+def _history(snapshot: Snapshot) -> list[Any]:
+    return [body for element in snapshot.elements for body in _body(element)]
 
 
 def _body(element: bytes) -> list[Any]:
