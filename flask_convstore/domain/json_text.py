@@ -165,7 +165,7 @@ _STRICT = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | or
 
 def comes_back(value: object, *, is_tagged: bool) -> bool:
     """Tell whether reading gives *value* as it is now, with all its types. False also where that is not sure."""
-    if is_of_texts(value) or value is None:
+    if _is_known(value) or value is None:
         return True
     try:
         text = orjson.dumps(value, default=_kept_by_tags if is_tagged else None, option=_STRICT)

@@ -6,6 +6,7 @@ The names are those of OpenAI, Anthropic, Google, Mistral and the AI SDK.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 CALLS, RESULTS = "assistant", "tool"
 """Roles that may write calls of tools, and results of tools."""
 
-_RESULT = re.compile(r"(tool|function|call)-?(result|output|response)$|^tool-|^dynamic-?tool$")
-_CALL = re.compile(r"(tool|function|mcp|computer|shell|search|interpreter)-?(use|call|invocation)$")
+_RESULT = re.compile(r"(tool|function|call)-?(result|output|response)$|^tool-|^dynamic-?tool$", re.MULTILINE)
+_CALL = re.compile(r"(tool|function|mcp|computer|shell|search|interpreter)-?(use|call|invocation)$", re.MULTILINE)
+_TYPE = operator.methodcaller("get", "type")
 _LONGEST_TYPE = 100
 """Characters of the longest type of a part that is looked at. No type of a tool is longer."""
 _KEYS = {
@@ -42,10 +44,20 @@ def foreign_part(content: object, roles: Collection[str | None]) -> str | None:
 
 
 def _roles_of_parts(content: object) -> Iterable[str]:
-    parts = content if isinstance(content, list) else [content]
-    for part in parts:
-        if isinstance(part, dict):
+    parts: list[Any] = content if isinstance(content, list) else [content]
+    dicts = parts if set(map(type, parts)) == {dict} else [part for part in parts if isinstance(part, dict)]
+    # A hostile message may have very many parts. All are looked at together, in C, before any is looked at alone.
+    if not _KEYS.keys().isdisjoint(set().union(*dicts)) or _may_be_of_tools(map(_TYPE, dicts)):
+        for part in dicts:
             yield from _roles_of_part(part)
+
+
+def _may_be_of_tools(kinds: Iterable[Any]) -> bool:
+    """Tell whether some of the types of parts may be those of tools."""
+    found = list(kinds)
+    texts = found if set(map(type, found)) == {str} else [kind for kind in found if isinstance(kind, str)]
+    names = "\n".join(set(texts)).lower().replace("_", "-")
+    return bool(_CALL.search(names) or _RESULT.search(names))
 
 
 def _roles_of_part(part: dict[str, Any]) -> Iterable[str]:

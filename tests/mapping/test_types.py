@@ -364,6 +364,14 @@ def test_http_sees_plain_json_and_writes_no_tags(url: str) -> None:
         assert found["tags"] == evil
 
 
+def test_what_clients_send_is_told_as_no_change_of_types(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(url)
+    sid = service.start(data={"a": [{"b": None}]})
+    service.say(sid, [{"type": "text", "text": "hi", "n": 1.5}], metadata={"m": [1]})
+    assert service.client.patch(f"/sessions/{sid}", json={"data": {"c": {"d": [True]}}}).status_code == 200
+    assert not caplog.records
+
+
 def test_an_export_is_plain_json(url: str) -> None:
     site = tagged_site(url)
     with site.app.app_context():
