@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -287,9 +288,17 @@ def _reason(part: object) -> str | None:
     try:
         orjson.dumps(part, default=_as_json)
     except TypeError:
+        if isinstance(part, deque):
+            return f"JSON cannot hold a deque{_cure_of_deques(part.maxlen)}"
         cure = f". {_CURE}" if type(part) in value_types.TAGGED_TYPES else ""
         return f"JSON cannot hold a {type(part).__name__}{cure}"
     return None
+
+
+def _cure_of_deques(length: int | None) -> str:
+    if length is None:
+        return ". Use a list, or give the mapping a load= with type hints"
+    return f" with maxlen={length}. Use a list, and cut it with del last[:-{length}]"
 
 
 _CURE_OF_KEYS = "Make it a text, or set CONVSTORE_TYPES=tagged, which keeps the keys of dicts inside fields"
