@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections import deque
 from typing import Any
 
 import orjson
@@ -365,9 +366,17 @@ def _reason(part: object) -> str | None:
     try:
         dumps(part)
     except TypeError as error:
+        if isinstance(part, deque):
+            return f"JSON cannot hold a deque{_cure_of_deques(part.maxlen)}"
         cure = f". {_CURE}" if type(part) in value_types.TAGGED_TYPES else ""
         return f"{error.__cause__ or f'JSON cannot hold a {type(part).__name__}'}{cure}"
     return None
+
+
+def _cure_of_deques(length: int | None) -> str:
+    if length is None:
+        return ". Use a list, or give the mapping a load= with type hints"
+    return f" with maxlen={length}. Use a list, and cut it with del last[:-{length}]"
 
 
 _CURE_OF_KEYS = "Make it a text, or set CONVSTORE_TYPES=tagged, which keeps the keys of dicts inside fields"

@@ -227,16 +227,25 @@ def _is_schema(kind: type) -> bool:
     return marshmallow is not None and issubclass(kind, marshmallow.Schema)
 
 
-def _fields(kind: Any) -> dict[str, str] | None:
-    """Map each field of a dataclass or attrs class to its name in ``__init__``. None if *kind* is no such class."""
+def _fields(kind: Any) -> dict[str, str | None] | None:
+    """Map each field of a dataclass or attrs class to its name in ``__init__``. None if *kind* is no such class.
+
+    A field with ``init=False`` has no name there. One that is not compared either is no state, such as a lock.
+    """
     if not isinstance(kind, type):
         return None
     if dataclasses.is_dataclass(kind):
-        return {field.name: field.name for field in dataclasses.fields(kind) if field.init}
+        fields = dataclasses.fields(kind)
+        return {one.name: one.name if one.init else None for one in fields if one.init or one.compare}
     attributes = getattr(kind, "__attrs_attrs__", None)
     if attributes is None:
         return None
-    return {one.name: getattr(one, "alias", None) or one.name.lstrip("_") for one in attributes if one.init}
+    return {one.name: _attrs_name(one) if one.init else None for one in attributes if one.init or one.eq}
+
+
+def _attrs_name(attribute: Any) -> str:
+    name: str = getattr(attribute, "alias", None) or attribute.name.lstrip("_")
+    return name
 
 
 _WRITERS: dict[type, Callable[[Any], Any]] = {
@@ -290,11 +299,11 @@ def _parts_of(value: Any) -> Any:
     """List the parts of an object by name, or those of a container. None if it has none."""
     names = _fields(type(value))
     if names is not None:
-        return {name: getattr(value, name) for name in names}
+        return {name: getattr(value, name) for name, given in names.items() if given or hasattr(value, name)}
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return value
+    if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, deque) and value.maxlen is None):
+        return value  # a deque with a length is left, and refused: JSON cannot hold the length
     return vars(value) if _is_plain(type(value)) and type(value) not in _TEXTS else None
 
 
@@ -318,9 +327,7 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
     """Build an object or a dict. Keys that are no fields of the object are left out."""
     names = _fields(kind)
     if names is not None:
-        hints = typing.get_type_hints(kind)
-        given = {names[name]: _build(hints.get(name), plain[name]) for name in names if name in plain}
-        return kind(**given)
+        return _build_fields(kind, names, plain)
     if typing.is_typeddict(kind):
         hints = typing.get_type_hints(kind)
         return {key: _build(hints.get(key), part) for key, part in plain.items()}
@@ -331,6 +338,16 @@ def _build_from_dict(kind: Any, plain: dict[Any, Any]) -> Any:
     return (
         _build_mapping(get_origin(kind) or kind, get_args(kind), plain) if _is_mapping(kind) else _convert(kind, plain)
     )
+
+
+def _build_fields(kind: Any, names: dict[str, str | None], plain: dict[Any, Any]) -> Any:
+    """Build an object of a dataclass or attrs class. Fields that ``__init__`` does not take are set behind it."""
+    hints = typing.get_type_hints(kind)
+    parts = {name: _build(hints.get(name), plain[name]) for name in names if name in plain}
+    built = kind(**{given: parts.pop(name) for name, given in names.items() if given and name in parts})
+    for name, part in parts.items():
+        object.__setattr__(built, name, part)  # of a frozen class too
+    return built
 
 
 def _is_mapping(kind: Any) -> bool:

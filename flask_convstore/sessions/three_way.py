@@ -24,6 +24,8 @@
 | list                        | removed one element, as two would   | collision: without it, though both may have used it |
 |                             | that take a task from a queue       |                                                     |
 | list of distinct names      | added one name                      | collision: the name once                            |
+| list                        | made it, beginning with the same    | collision: that once, unless it is a system prompt  |
+| pair of a text and a number | made it                             | collision: ours                                     |
 
 Tagged JSON merges by its types: a set as the set that it is, a tuple at each place, a dict by its keys, and a time like one
 that is a text. Any other tag is one value, which collides as a whole.
@@ -163,17 +165,28 @@ class _Merge:
         was, mine, others = map(value_types.value_in, (base, ours, theirs))
         if kind is not tuple:
             merged = value_types.in_order(_sets([] if was is MISSING else was, mine, others, text_of))
-        elif was is not MISSING and len(was) == len(mine) == len(others):
-            merged = self._records(was, mine, others, path)
-        else:
-            merged = self._lists(was, mine, others, path)
-        return value_types.with_tag(kind.__name__, merged)
+            return value_types.with_tag(kind.__name__, merged)
+        start = [MISSING] * len(mine) if was is MISSING else was
+        if len(start) == len(mine) == len(others):
+            return value_types.with_tag("tuple", self._records(start, mine, others, path))
+        if was is MISSING:
+            return self._collided(ours, path)
+        return value_types.with_tag("tuple", self._lists(was, mine, others, path))
 
     def _lists(self, base: Any, ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         was = base if isinstance(base, list) else None
         if are_records(ours, theirs) and (was is None or are_records(was, ours)):
             return self._records(was or [MISSING] * len(ours), ours, theirs, path)
-        return self._elements(common_beginning(ours, theirs) if was is None else was, ours, theirs, path)
+        return self._made_lists(ours, theirs, path) if was is None else self._elements(was, ours, theirs, path)
+
+    def _made_lists(self, ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
+        """Merge two lists where none was: both appended to a new one, or both set a pair."""
+        if _are_pairs(ours, theirs):
+            return ours if self._same(ours, theirs) else self._collided(ours, path)
+        begun = common_beginning(ours, theirs)
+        if not all(map(_is_prompt, begun)):
+            self._collisions.append(path)  # Both may have appended it, and it stays once.
+        return self._elements(begun, ours, theirs, path)
 
     def _elements(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         if not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs))):
@@ -281,6 +294,17 @@ def are_records(one: list[Any], other: list[Any]) -> bool:
     kinds = set().union(*places)
     is_mixed = bool(kinds & {list, dict}) and len(kinds) > 1
     return is_mixed and (int in kinds or dict not in kinds) and all(len(found) <= 1 for found in places)
+
+
+def _are_pairs(one: list[Any], other: list[Any]) -> bool:
+    """Tell whether two lists are set as a whole, such as ``[name, points]``: texts, and numbers or flags."""
+    kinds, other_kinds = ([_kind_of_place(part) for part in parts] for parts in (one, other))
+    return kinds == other_kinds and len(set(kinds)) > 1 and set(kinds) <= {int, str, bool}
+
+
+def _is_prompt(message: Any) -> bool:
+    """Tell whether a message is one with which each conversation begins."""
+    return isinstance(message, dict) and message.get("role") in ("system", "developer")
 
 
 def _kind_of_place(value: Any) -> type | None:

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import enum
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -236,11 +237,50 @@ def test_the_fields_of_a_dataclass_are_the_fields_of_the_session(site: Site) -> 
     typed = site.convstore.mapping("typed", load=Everything)
     site.ok(lambda: typed.update(a=EVERYTHING))
     stored = raw(site)
-    assert set(stored) == {field.name for field in dataclasses.fields(Everything)} - {"total"}
+    assert set(stored) == {field.name for field in dataclasses.fields(Everything)}
     assert (stored["at"], stored["color"], stored["price"]) == ("2026-01-02T03:04:05.678901+00:00", "blue", "-0.00")
     assert (stored["deep"], stored["pair"]) == ({"a": [{"x": 6, "y": 0.5}, None], "b": []}, [7, {"x": 8, "y": 0.5}])
     with site.app.app_context():
         assert typed["a"].total == 2
+
+
+@dataclasses.dataclass(slots=True)
+class Talk:
+    """A class whose state is no argument of ``__init__``."""
+
+    name: str
+    turns: list[Point] = dataclasses.field(init=False, default_factory=list)
+    count: int = dataclasses.field(init=False, default=0)
+    seen_at: dt.datetime = dataclasses.field(init=False)
+    lock: Any = dataclasses.field(init=False, compare=False, repr=False, default_factory=threading.Lock)
+
+
+@attrs.define
+class AttrsTalk:
+    name: str
+    turns: list[Point] = attrs.field(init=False, factory=list)
+    count: int = attrs.field(init=False, default=0)
+    seen_at: dt.datetime | None = attrs.field(init=False, default=None)
+    lock: Any = attrs.field(init=False, eq=False, repr=False, factory=threading.Lock)
+
+
+@in_memory
+@pytest.mark.parametrize("load", [Talk, AttrsTalk])
+def test_fields_that_init_does_not_take_are_kept(site: Site, load: Any) -> None:
+    talks = site.convstore.mapping("talks", load=load)
+    site.ok(lambda: talks.update(ada=load("Ada")))
+
+    def say() -> None:
+        talks["ada"].turns.append(Point(1))
+        talks["ada"].count += 1
+        talks["ada"].seen_at = AT
+
+    site.ok(say)
+    site.ok(say)
+    with site.app.app_context():
+        talk = talks["ada"]
+        assert (talk.turns, talk.count, talk.seen_at) == ([Point(1), Point(1)], 2, AT)
+        assert talk.lock.acquire(blocking=False)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +355,9 @@ def test_different_attributes_of_two_requests_both_land(site: Site) -> None:
     site.ok(lambda: typed.update(a=Everything(Point(1))))
     site.ok(view)
     with site.app.app_context():
-        assert typed["a"] == Everything(Point(5), numbers={5}, text="theirs")
+        expected = Everything(Point(5), numbers={5}, text="theirs")
+        expected.total = 2  # as in a dict, where nothing computes it anew
+        assert typed["a"] == expected
 
 
 @pytest.mark.parametrize(
@@ -755,6 +797,17 @@ def test_annotations_bring_back_collections_durations_and_bytes() -> None:
         assert type(getattr(loaded, field.name)) is type(getattr(value, field.name))
     loaded.lists["new"].append(dt.date.max)
     assert loaded.counts["new"] == 0
+
+
+@in_memory
+@pytest.mark.parametrize("load", [None, dict[str, collections.deque[int]]])
+def test_a_deque_with_a_length_is_refused_with_the_cure(
+    site: Site, load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JSON does not hold the length, so such a deque would come back without it, and grow for ever."""
+    windows = site.convstore.mapping("windows", load=load)
+    problem(site.visit(lambda: windows.update(a={"last": collections.deque([1], maxlen=3)})), 500, "not-stored")
+    assert "last: JSON cannot hold a deque with maxlen=3. Use a list, and cut it with del last[:-3]" in caplog.text
 
 
 @in_memory

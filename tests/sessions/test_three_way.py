@@ -133,6 +133,7 @@ def test_tagged_values_merge_by_their_types(case: str) -> None:
 
 
 TAGGED_COLLISIONS: dict[str, tuple[Any, Any, Any]] = {
+    "tuples of other lengths, where none was": (None, ("a", 1), ("b",)),
     "a price": (Decimal(1), Decimal(2), Decimal(3)),
     "an id": (uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)),
     "a day and a text": (dt.date(2026, 1, 1), dt.date(2026, 1, 2), "tomorrow"),
@@ -146,6 +147,12 @@ TAGGED_COLLISIONS: dict[str, tuple[Any, Any, Any]] = {
 def test_other_tagged_values_collide_as_a_whole(case: str) -> None:
     base, ours, theirs = map(tagged, TAGGED_COLLISIONS[case])
     assert merge({"a": base}, {"a": ours}, {"a": theirs}) == ({"a": ours}, ("a",))
+
+
+@pytest.mark.parametrize("base", [None, MISSING])
+def test_tuples_that_both_made_are_not_joined(base: Any) -> None:
+    sides = {"at": base} if base is None else {}, {"at": tagged((1, "b"))}, {"at": tagged((3, "d"))}
+    assert merge(*sides) == ({"at": tagged((1, "b"))}, ("at[0]", "at[1]"))
 
 
 @given(VALUES, VALUES, VALUES)
@@ -177,6 +184,11 @@ COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {
     ),
     "a name that both added": ({"votes": []}, {"votes": ["ok"]}, {"votes": ["ok"]}, {"votes": ["ok"]}, ["votes"]),
     "a queue that both turned": ({"q": [1, 2, 3]}, {"q": [2, 3, 1]}, {"q": [2, 3, 1]}, {"q": [2, 3, 1, 1]}, ["q[0]"]),
+    "a pair that both made": ({"best": None}, {"best": ["a", 1]}, {"best": ["b", 1]}, {"best": ["a", 1]}, ["best"]),
+    "a text and a flag that both made": ({}, {"last": ["a", True]}, {"last": ["b", True]}, {"last": ["a", True]}, ["last"]),
+    "lists that both made alike": ({}, {"log": [HI]}, {"log": [HI]}, {"log": [HI]}, ["log"]),
+    "lists that both began alike": ({}, {"log": [HI, YO]}, {"log": [HI, SYSTEM]}, {"log": [HI, SYSTEM, YO]}, ["log"]),
+    "names that both made alike": ({}, {"votes": ["ok"]}, {"votes": ["ok"]}, {"votes": ["ok"]}, ["votes"]),
     "a time with a zone and one without": (
         {"t": ""}, {"t": "2026-01-01T00:00:00"}, {"t": "2026-01-01T00:00:00Z"}, {"t": "2026-01-01T00:00:00"}, ["t"]
     ),
