@@ -64,7 +64,7 @@ def texts(content: Any, limits: ContentLimits, known: list[bytes] | None = None)
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
     """
-    if isinstance(content, dict):
+    if isinstance(content, dict) and type(content) is not json_text.Decoded:
         content = json_types.plain(content)
     if isinstance(content, (list, tuple)):
         return "list", {}, _given(content, limits, known)
