@@ -335,7 +335,7 @@ def _refused_leaves(leaves: list[object]) -> list[object]:
 
 
 def _not_finite(leaves: list[object]) -> list[object]:
-    return list(filter(_is_infinite, leaves))
+    return [leaf for leaf in leaves if isinstance(leaf, float) and not math.isfinite(leaf)]
 
 
 def _is_infinite(part: object) -> bool:

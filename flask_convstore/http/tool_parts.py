@@ -6,17 +6,19 @@ The names are those of OpenAI, Anthropic, Google, Mistral and the AI SDK.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Collection, Iterable
+from itertools import compress, repeat
+from operator import is_, methodcaller
 from typing import Any
 
 CALLS, RESULTS = "assistant", "tool"
 """Roles that may write calls of tools, and results of tools."""
 
-_RESULT = re.compile(r"(tool|function|call)-?(result|output|response)$|^tool-|^dynamic-?tool$", re.MULTILINE)
-_CALL = re.compile(r"(tool|function|mcp|computer|shell|search|interpreter)-?(use|call|invocation)$", re.MULTILINE)
-_TYPE = operator.methodcaller("get", "type")
+_RESULT = re.compile(r"(tool|function|call)-?(result|output|response)$|^tool-|^dynamic-?tool$")
+_CALL = re.compile(r"(tool|function|mcp|computer|shell|search|interpreter)-?(use|call|invocation)$")
+_TOOL = re.compile(f"{_RESULT.pattern}|{_CALL.pattern}", re.MULTILINE)
+"""Either of them, in any line."""
 _LONGEST_TYPE = 100
 """Characters of the longest type of a part that is looked at. No type of a tool is longer."""
 _KEYS = {
@@ -40,32 +42,33 @@ def foreign_role(body: object, roles: Collection[str | None]) -> str | None:
 
 def foreign_part(content: object, roles: Collection[str | None]) -> str | None:
     """Find the role that a part of *content* speaks for, if this role is not among *roles*."""
-    return next((role for role in _roles_of_parts(content) if role not in roles), None)
+    return next((role for role in sorted(_roles_of_parts(content)) if role not in roles), None)
 
 
-def _roles_of_parts(content: object) -> Iterable[str]:
-    parts: list[Any] = content if isinstance(content, list) else [content]
-    dicts = parts if set(map(type, parts)) == {dict} else [part for part in parts if isinstance(part, dict)]
-    # A hostile message may have very many parts. All are looked at together, in C, before any is looked at alone.
-    if not _KEYS.keys().isdisjoint(set().union(*dicts)) or _may_be_of_tools(map(_TYPE, dicts)):
-        for part in dicts:
-            yield from _roles_of_part(part)
+def _roles_of_parts(content: object) -> set[str]:
+    """Find the roles that parts speak for, nearly all of it in C, since a hostile message has very many parts."""
+    given = content if isinstance(content, list) else [content]
+    parts: list[dict[str, Any]] = list(_of_type(given, dict))
+    keys = _KEYS.keys() & set().union(*parts)
+    roles = {_KEYS[key] for key in keys if any(map(methodcaller("get", key), parts))}
+    named = set(_of_type(list(map(methodcaller("get", "type"), parts)), str))
+    kinds = list(compress(named, map(_LONGEST_TYPE.__ge__, map(len, named))))
+    if _TOOL.search(_plain("\n".join(kinds))):
+        roles.update(*map(_roles_of_kind, kinds))
+    return roles
 
 
-def _may_be_of_tools(kinds: Iterable[Any]) -> bool:
-    """Tell whether some of the types of parts may be those of tools."""
-    found = list(kinds)
-    texts = found if set(map(type, found)) == {str} else [kind for kind in found if isinstance(kind, str)]
-    names = "\n".join(set(texts)).lower().replace("_", "-")
-    return bool(_CALL.search(names) or _RESULT.search(names))
+def _of_type(values: list[Any], kind: type) -> Iterable[Any]:
+    return compress(values, map(is_, map(type, values), repeat(kind)))
 
 
-def _roles_of_part(part: dict[str, Any]) -> Iterable[str]:
-    kind = part.get("type")
-    if isinstance(kind, str) and len(kind) <= _LONGEST_TYPE:
-        name = kind.lower().replace("_", "-")
-        if _CALL.search(name):
-            yield CALLS
-        elif _RESULT.search(name):
-            yield RESULTS
-    yield from (_KEYS[key] for key in _KEYS.keys() & part.keys() if part[key])
+def _plain(kind: str) -> str:
+    return kind.lower().replace("_", "-")
+
+
+def _roles_of_kind(kind: str) -> list[str]:
+    """Find the role that a part of this type speaks for."""
+    name = _plain(kind)
+    if _CALL.search(name):
+        return [CALLS]
+    return [RESULTS] if _RESULT.search(name) else []
