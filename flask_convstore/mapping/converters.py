@@ -235,11 +235,16 @@ def _fields(kind: Any) -> dict[str, str | None] | None:
     if not isinstance(kind, type):
         return None
     if dataclasses.is_dataclass(kind):
-        fields = dataclasses.fields(kind)
-        return {one.name: one.name if one.init else None for one in fields if one.init or one.compare}
+        return _dataclass_fields(dataclasses.fields(kind))
     attributes = getattr(kind, "__attrs_attrs__", None)
-    if attributes is None:
-        return None
+    return None if attributes is None else _attrs_fields(attributes)
+
+
+def _dataclass_fields(fields: Iterable[Any]) -> dict[str, str | None]:
+    return {one.name: one.name if one.init else None for one in fields if one.init or one.compare}
+
+
+def _attrs_fields(attributes: Iterable[Any]) -> dict[str, str | None]:
     return {one.name: _attrs_name(one) if one.init else None for one in attributes if one.init or one.eq}
 
 
@@ -302,9 +307,14 @@ def _parts_of(value: Any) -> Any:
         return {name: getattr(value, name) for name, given in names.items() if given or hasattr(value, name)}
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (list, tuple, set, frozenset)) or (isinstance(value, deque) and value.maxlen is None):
-        return value  # a deque with a length is left, and refused: JSON cannot hold the length
+    if isinstance(value, (list, tuple, set, frozenset)) or _is_endless(value):
+        return value
     return vars(value) if _is_plain(type(value)) and type(value) not in _TEXTS else None
+
+
+def _is_endless(value: Any) -> bool:
+    """Tell a deque whose length is not bounded. Any other is refused, since JSON cannot hold the length."""
+    return isinstance(value, deque) and value.maxlen is None
 
 
 def _build(kind: Any, plain: Any) -> Any:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flask_convstore import Message, StoreUnavailable, TurnInProgress
 
+from ..processes import wait_for
 from ..servers import running
 from ..service import Service
-from .raising import Interrupted, Interruption
+from .raising import Interruption
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -20,10 +23,15 @@ EVERY = 5
 """Each so many lines of an operation, since the lines of a call are hundreds. The first one differs by operation."""
 
 
-@pytest.fixture(scope="module", params=["valkey", "journal"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+class OneService(Service):
+    is_there: bool
+
+
+@pytest.fixture(params=["valkey", "journal"])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OneService]:
     with running("valkey") as server:
-        made = Service(server.url, BUDGET=2.0, RETRIES=0, TURN_LEASE=3600)
+        made = OneService(server.url, BUDGET=2.0, RETRIES=0, TURN_LEASE=3600)
+        made.is_there = request.param == "valkey"
         with made.app.app_context():
             if request.param == "journal":
                 server.kill()
@@ -73,18 +81,22 @@ def is_on_its_way(where: str) -> bool:
     return where.endswith(("conversations.py turn", "turns.py __enter__", "contextlib.py __exit__"))
 
 
+def are_all_back(client: Any) -> bool:
+    """Tell whether no call has a connection. The late writer may have one for a moment."""
+    client.connection_pool.reclaim()
+    return not client.connection_pool._in_use_connections
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_next_call_works(service: Service, name: str) -> None:
+def test_the_next_call_works(service: OneService, name: str) -> None:
     operate, left = OPERATIONS[name]
-    client: Any = service.convstore.client
     moment = len(name) % EVERY
     while True:
         moment += EVERY
         session_id = f"{name}{moment}"
         service.convstore.save_session(session_id, {"history": []})
         interruption = Interruption(moment)
-        with contextlib.suppress(Interrupted):
-            interruption.call(lambda session_id=session_id: operate(service, session_id, "a"))  # type: ignore[misc]
+        interruption.call(partial(operate, service, session_id, "a"))
         if not interruption.is_raised:
             break
         try:
@@ -95,6 +107,6 @@ def test_the_next_call_works(service: Service, name: str) -> None:
         found = texts(service, session_id)
         assert found[len(found) - len(left) :] == left, interruption.where
         assert found[: len(found) - len(left)] in ([], ["a"], ["a", "re a"]), interruption.where
-        client.connection_pool.reclaim()
-        assert not client.connection_pool._in_use_connections, interruption.where
+        if service.is_there:  # else the replay has a connection now and then
+            wait_for(partial(are_all_back, service.convstore.client), f"a connection is out: {interruption.where}")
     assert moment > 10 * EVERY
