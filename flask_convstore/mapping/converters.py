@@ -13,6 +13,7 @@ import dataclasses
 import enum
 import functools
 import inspect
+import operator
 import sys
 import types
 import typing
@@ -234,23 +235,20 @@ def _fields(kind: Any) -> dict[str, str | None] | None:
     """
     if not isinstance(kind, type):
         return None
-    if dataclasses.is_dataclass(kind):
-        return _dataclass_fields(dataclasses.fields(kind))
-    attributes = getattr(kind, "__attrs_attrs__", None)
-    return None if attributes is None else _attrs_fields(attributes)
+    is_dataclass = dataclasses.is_dataclass(kind)
+    fields = dataclasses.fields(kind) if is_dataclass else getattr(kind, "__attrs_attrs__", None)
+    if fields is None:
+        return None
+    compared = operator.attrgetter("compare" if is_dataclass else "eq")
+    return {one.name: _name_in_init(one) for one in fields if one.init or compared(one)}
 
 
-def _dataclass_fields(fields: Iterable[Any]) -> dict[str, str | None]:
-    return {one.name: one.name if one.init else None for one in fields if one.init or one.compare}
-
-
-def _attrs_fields(attributes: Iterable[Any]) -> dict[str, str | None]:
-    return {one.name: _attrs_name(one) if one.init else None for one in attributes if one.init or one.eq}
-
-
-def _attrs_name(attribute: Any) -> str:
-    name: str = getattr(attribute, "alias", None) or attribute.name.lstrip("_")
-    return name
+def _name_in_init(field: Any) -> str | None:
+    """Name the argument of a field. attrs leaves out leading underscores, or has an alias."""
+    if not field.init:
+        return None
+    name: str = field.name if isinstance(field, dataclasses.Field) else field.name.lstrip("_")
+    return getattr(field, "alias", None) or name
 
 
 _WRITERS: dict[type, Callable[[Any], Any]] = {
@@ -301,20 +299,25 @@ def _take_apart(value: Any, named: frozenset[Any] = frozenset()) -> Any:
 
 
 def _parts_of(value: Any) -> Any:
-    """List the parts of an object by name, or those of a container. None if it has none."""
+    """List the parts of an object by name, or those of a container. None if it has none.
+
+    A deque with a length has none, so it is refused: JSON cannot hold the length.
+    """
     names = _fields(type(value))
     if names is not None:
-        return {name: getattr(value, name) for name, given in names.items() if given or hasattr(value, name)}
+        return _values_of(value, names)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (list, tuple, set, frozenset)) or _is_endless(value):
+    if isinstance(value, (list, tuple, set, frozenset)):
         return value
+    if isinstance(value, deque):
+        return value if value.maxlen is None else None
     return vars(value) if _is_plain(type(value)) and type(value) not in _TEXTS else None
 
 
-def _is_endless(value: Any) -> bool:
-    """Tell a deque whose length is not bounded. Any other is refused, since JSON cannot hold the length."""
-    return isinstance(value, deque) and value.maxlen is None
+def _values_of(value: Any, names: dict[str, str | None]) -> dict[str, Any]:
+    """List the values of fields. One that ``__init__`` does not take may have none yet."""
+    return {name: getattr(value, name) for name, given in names.items() if given or hasattr(value, name)}
 
 
 def _build(kind: Any, plain: Any) -> Any:
