@@ -107,7 +107,7 @@ def _mapping(store: ConversationStore, floor: Floor, compare: Comparing, size: i
 
     def add() -> None:
         with sessions.scope():
-            sessions["mapped"]["history"].append(USER)
+            sessions["mapped"]["history"].append({**USER})  # as apps do: a message that nothing else holds
 
     def add_by_hand() -> None:
         floor.read("mapped")
