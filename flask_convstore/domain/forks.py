@@ -1,7 +1,7 @@
-"""Forks: what has a lock, or a state that belongs to one process, begins anew in a forked child.
+"""Forks: objects with a lock, or with the state of one process, begin anew in a forked child.
 
-Only the thread that forks lives on in a child. A lock that another thread held there stays locked for ever, and what that
-thread was about to do is never done.
+Only the thread that forks lives on in a child. A lock that another thread held there stays locked for ever, and the
+work of that thread is never done.
 """
 
 from __future__ import annotations

@@ -168,8 +168,8 @@ class ServerForgot(Exception):
 class Replay:
     """The replay of one session: all its commands, in order. The progress is noted, whatever happens.
 
-    Commands of a session that was deleted or has expired meanwhile are dropped and counted. What others have written to the
-    session meanwhile stays: see ``beside``. A part that has no place then is set aside and told, and the rest goes on. A
+    Commands of a session that was deleted or has expired meanwhile are dropped and counted. Later writes of others to
+    the session stay: see ``beside``. A part without a place beside them is set aside and told, and the rest goes on. A
     session with a command that the store refuses for good is set aside. Where the store has forgotten the session, it is
     replayed from its beginning.
 
@@ -308,8 +308,8 @@ class Replay:
         self._journal.keep_aside(self._namespace, session_id, row, str(error))
         self._tell(error)
         _log.error(
-            "others have written to a session while the store was away from here. What has no place beside that was set "
-            "aside in the journal, as command %d: %s",
+            "others have written to a session while the store was away from here. A part without a place beside that was "
+            "set aside in the journal, as command %d: %s",
             row.number,
             error,
         )

@@ -292,8 +292,8 @@ class Calls:
     def _misconfigured(self, reason: str, written: bool) -> StoreMisconfigured:
         """Make the error. The next write is refused before it is done."""
         self._is_verified = False
-        done = ". The write is done, but a crash of the server may undo it" if written else ""
-        error = StoreMisconfigured(f"{reason}{done}")
+        done = "The write is done, but a crash of the server may undo it" if written else "Nothing was written"
+        error = StoreMisconfigured(f"{reason}. {done}")
         error.written = written
         return error
 

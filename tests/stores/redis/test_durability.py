@@ -144,7 +144,7 @@ def test_fsync_is_verified_at_first_use(options: tuple[str, ...], fits: bool) ->
                 service.convstore.save_session("s", {})
                 assert service.convstore.append("s", data={"n": 1}).level == "fsync"
             else:
-                with pytest.raises(StoreMisconfigured, match="appendfsync always") as caught:
+                with pytest.raises(StoreMisconfigured, match=r"appendfsync always\. Nothing was written") as caught:
                     service.convstore.save_session("s", {})
                 assert caught.value.written is False
                 assert service.convstore.get_session("s") is None

@@ -5,7 +5,7 @@ KEYS[1..3]  session, history, tokens
 ARGV[1..14] as in _open.lua, then
 ARGV[15]    mode         "replace" takes the place of a session that exists, "create" fails if one exists, "first" fails also
                          where there is a tombstone
-ARGV[16]    shape        "full" data and history, "data" no history, "list" bare history, "value" one nameless field
+ARGV[16]    shape        "full:<key>" data and history, "data" no history, "list" bare history, "value" one nameless field
 ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
 ARGV[18]    started      milliseconds since 1970: the time of creation of a session that was started elsewhere, which ends
                          the session that it replaces, "" it starts now
