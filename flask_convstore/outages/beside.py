@@ -104,18 +104,32 @@ def _edit_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
 def elements_of(commands: Iterable[Any]) -> list[bytes]:
     """The messages of a journalled session after *commands*, by seq from 1 on, those that were dropped too."""
     elements: list[bytes] = []
+    begun: set[str] = set()
     for command in commands:
-        if isinstance(command, Put):
-            elements = list(command.elements) if command.started_at_ms else elements + list(command.elements)
+        if isinstance(command, Put) and command.started_at_ms:
+            elements = list(command.elements)
         elif isinstance(command, Edit):
             elements[command.seq - 1] = command.element
-        elif isinstance(command, BeginTurn):
-            elements += [command.element] if command.element else []
-        elif isinstance(command, Merge):
-            elements += (command.history and command.history.elements) or ()
-        else:
-            elements += getattr(command, "elements", ())
+        elif not isinstance(command, BeginTurn):
+            elements += _added_by(command)
+        elif command.token not in begun:  # a turn that was taken anew has its message already
+            begun.add(command.token)
+            elements += _added_by(command)
     return elements
+
+
+def _added_by(command: Any) -> Iterable[bytes]:
+    if isinstance(command, BeginTurn):
+        return [command.element] if command.element else []
+    if isinstance(command, Merge):
+        return (command.history and command.history.elements) or ()
+    return getattr(command, "elements", ())
+
+
+def _identity(element: bytes) -> tuple[bytes, bytes]:
+    """The time and the body of a message. A turn that was interrupted has marked its message since."""
+    head, _, body = element.partition(b"\n")
+    return head.partition(b",")[0].rstrip(b"}"), body
 
 
 def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Merge:
@@ -125,9 +139,9 @@ def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Me
         before: The session's commands before this one.
     """
     assert isinstance(command.history, Extend)
-    own = set(elements_of(before)[: command.history.drop_below - 1])
+    own = set(map(_identity, elements_of(before)[: command.history.drop_below - 1]))
     dropped = 0
-    while dropped < len(there.elements) and there.elements[dropped] in own:
+    while dropped < len(there.elements) and _identity(there.elements[dropped]) in own:
         dropped += 1
     first_seq = there.first_seq + there.count - len(there.elements)
     return replace(command, history=replace(command.history, drop_below=first_seq + dropped))

@@ -327,6 +327,19 @@ def test_a_trim_drops_nothing_of_others(host: Host) -> None:
     assert texts_in(worker, "s") == ["theirs", "also theirs", "one", "two", "three"]
 
 
+def test_a_trim_drops_messages_that_were_marked_since(host: Host) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "one"))
+    turn = BeginTurn(session_id="s", owner=None, element=said("two"), lease_ms=9_000)
+    for attempt in ("first", "second"):
+        worker.begin(replace(turn, attempt=attempt))
+        worker.apply(CommitTurn(session_id="s", owner=None, turn=attempt, status="failed"))
+    worker.apply(merge("s", Extend(3, (said("three"),))))
+    assert texts_in(worker, "s") == ["three"]
+    host.come_back()
+    assert texts_in(worker, "s") == ["three"]
+
+
 def test_what_cannot_be_done_beside_others_is_set_aside_alone(host: Host, told: list[Exception]) -> None:
     worker, save = host.workers[0], start("s", "a", fields=(("f", b"1"),))
     host.switch.written = None
