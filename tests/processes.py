@@ -28,6 +28,15 @@ def supervisors(folder: Path) -> list[int]:
     return [pid for pid in _pids() if f"supervisor.py\0{folder}\0" in _read(pid, "cmdline")]
 
 
+def on_disk(folder: Path, text: bytes) -> bool:
+    """Tell whether a file in *folder* holds *text*. A file may be removed meanwhile."""
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if text in file.read_bytes():
+                return True
+    return False
+
+
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

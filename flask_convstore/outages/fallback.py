@@ -19,11 +19,11 @@ from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
-from ..errors import ConvstoreError, StoreUnavailable
+from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
 from ..stores.store import Store, StoreAround, load_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
-from .journal import NEVER_MS, Journal, JournalledSession
+from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
 
 _T = TypeVar("_T")
@@ -178,7 +178,9 @@ class FallbackStore(StoreAround):
             is_for_here = may_start if view is None else creates(command) or view.is_of(command.owner)
             if not is_for_here:
                 return None
-            answer = self._added(view or self._new_view(session_id), command)
+            answer = self._added_or_absent(view or self._new_view(session_id), command)
+        if isinstance(answer, SessionNotFound):
+            raise answer
         return _marked(answer, self._journal.kind)
 
     @contextlib.contextmanager
@@ -196,6 +198,20 @@ class FallbackStore(StoreAround):
     def _new_view(self, session_id: str) -> JournalView:
         view = self._views[session_id] = JournalView(self._limits, JournalledSession(session_id))
         return view
+
+    def _added_or_absent(self, view: JournalView, command: Any) -> Receipt | Begun | SessionNotFound:
+        """Do as ``_added``. A delete that has found no session is noted, so that its repeat spares one that began since."""
+        is_known = isinstance(command, Delete) and view.knows(command.token)
+        try:
+            return self._added(view, command)
+        except SessionNotFound as error:
+            if not isinstance(command, Delete) or is_known or not view.knows(command.token):
+                raise
+            absence = replace(command, created_at_ms=UNBORN_MS, expected="", loaded_version=None)
+            now = now_ms()
+            view.journalled = self._journal.add(self._namespace, view.journalled, now, text_of(absence))
+            view.seen, view.last_at_ms = view.journalled.last, now
+            return error
 
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""

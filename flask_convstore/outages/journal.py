@@ -49,6 +49,9 @@ _STARTS_MS = TOMBSTONE_MS
 NEVER_MS = 2**53
 """The end of a session that waits for the store however long that takes."""
 
+UNBORN_MS = -1
+"""A time of creation that no session has."""
+
 
 class JournalledSession(NamedTuple):
     """A session in the journal.

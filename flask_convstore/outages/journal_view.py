@@ -75,6 +75,10 @@ class JournalView:
         """Look at the turn, as ``Store.turn_remaining_ms``."""
         return self._store.turn_remaining_ms(self.journalled.session_id, owner)
 
+    def knows(self, token: str) -> bool:
+        """Tell whether a write, or a delete that has found nothing, is remembered under *token*."""
+        return self._store.knows(self.journalled.session_id, token)
+
     def is_of(self, owner: Owner) -> bool:
         """Tell whether the session is visible to *owner*."""
         return owner in (ANY, self.journalled.owner) or self.load(owner, 0) is not None

@@ -35,12 +35,9 @@ from .beside import fitted, with_own_drops
 from .circuit import Circuit
 from .command_json import command_of
 from .fallback import FallbackStore
-from .journal import Journal, JournalledSession, Row
+from .journal import UNBORN_MS, Journal, JournalledSession, Row
 
 _log = logging.getLogger("flask_convstore")
-
-_NEVER = -1
-"""A time of creation that no session has."""
 
 _PAGE = 100
 _PAUSE = 0.2
@@ -279,7 +276,7 @@ class Replay:
                 left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
                 self._store.apply(left)
         # A session that has ended since has no time of creation. Nothing of this one is for its successor.
-        there_ms = (receipt and receipt.created_at_ms) or _NEVER
+        there_ms = (receipt and receipt.created_at_ms) or UNBORN_MS
         return journalled._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=there_ms)
 
     def _done(self, row: Row, given: Command | BeginTurn) -> Receipt | None:

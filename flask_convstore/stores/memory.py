@@ -260,6 +260,11 @@ class MemoryStore(Forking):
             if session:
                 session.expires_at_ms = max(session.expires_at_ms, until_ms)
 
+    def knows(self, session_id: str, token: str) -> bool:
+        """Tell whether there is a receipt under *token*, also that of a delete that has found nothing."""
+        tokens = self._tokens_of(session_id, self._clock())
+        return bool(tokens and token in tokens.receipts)
+
     def _refuse_absent(self, command: Delete, session: StoredSession | None, now: int) -> None:
         """Refuse a delete that finds no session, or that has found none the first time.
 

@@ -30,7 +30,7 @@ from flask_convstore import ANY, ConfigurationError, ConversationStore, OwnerReq
 from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
-from ..processes import wait_for
+from ..processes import on_disk, wait_for
 from ..service import OwnedService, Service, in_memory, path_of, problem
 
 SECRET = "not a secret"
@@ -895,7 +895,7 @@ def test_redacted_text_leaves_the_embedded_log(tmp_path: Path) -> None:
     store = service.convstore
 
     def logged(text: bytes) -> bool:
-        return any(text in file.read_bytes() for file in (tmp_path / "data" / "appendonlydir").iterdir())
+        return on_disk(tmp_path / "data" / "appendonlydir", text)
 
     with service.app.app_context():
         store.save_session("s", {"history": [{"role": "user", "content": "my secret"}]}, owner="alice")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flask_convstore.config import Settings, limits_of
@@ -65,7 +65,7 @@ from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
 
 from ..clocks import Clock
-from ..processes import wait_for
+from ..processes import on_disk, wait_for
 from ..servers import Server
 
 LIMITS = limits_of(Settings(max_tokens=20, max_history=8))
@@ -1533,6 +1533,13 @@ def shown(store: Store, session_id: str) -> Any:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commands=st.lists(st.tuples(COMMANDS, TOKENS, st.booleans()), max_size=14))
+@example(
+    commands=[
+        (Delete(session_id="s", owner=ANY), None, False),
+        (Delete(session_id="s", owner=ANY), "T1", False),
+        (Put(session_id="s", owner=ANY, mode="replace", shape="full"), "T1", True),
+    ]
+)
 def test_any_commands_have_the_effect_here_that_they_have_there(
     commands: Any, valkey_url: RedisStore, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -1585,6 +1592,26 @@ def test_text_that_is_no_command_is_refused(text: bytes) -> None:
         command_of(text)
 
 
+def test_the_repeat_of_a_delete_that_found_nothing_spares_what_began_since(host: Host) -> None:
+    """In every worker, and when the store has heard of it."""
+    one, other = host.workers
+    one.apply(start("s", "a"))
+    one.apply(Delete(session_id="s", owner=ANY))
+    late = Delete(session_id="s", owner=ANY, token="late", digest="delete")
+    for worker in (one, other, one):
+        with pytest.raises(SessionNotFound):
+            worker.apply(late)
+    assert host.journals[0].status().pending == 3
+    one.apply(Put(session_id="s", owner=ANY, mode="replace", shape="full", elements=(said("b"),)))
+    with pytest.raises(SessionNotFound):
+        other.apply(late)
+    assert texts_in(one, "s") == texts_in(other, "s") == ["b"]
+    host.come_back()
+    with pytest.raises(SessionNotFound):
+        one.apply(late)
+    assert texts_in(one, "s") == ["b"]
+
+
 def test_ids_made_away_are_uuids_that_tell_when(clock: Clock) -> None:
     ids = {id_made_away() for _ in range(1000)}
     assert len(ids) == 1000
@@ -1609,10 +1636,6 @@ def test_a_child_process_begins_anew(host: Host) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert texts_in(worker, "s") == ["a", "b"]
     assert journal.status().pending == 2
-
-
-def on_disk(folder: Path, text: bytes) -> bool:
-    return any(text in file.read_bytes() for file in folder.iterdir())
 
 
 def test_removed_text_leaves_the_disk(host: Host, tmp_path: Path) -> None:
