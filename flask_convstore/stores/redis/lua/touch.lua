@@ -2,7 +2,8 @@
 touch: move a session's lifetime. Every read begins with it.
 
 KEYS[1..3]  session, history, tokens
-KEYS[4]     gate   a key that no session has. A read watches the gate, and is called off where this owner sees no session
+KEYS[4]     gate   a key that no session has. A read watches the gate, and is called off where this owner sees no session.
+                   Absent where the server itself reads, and where nothing is read
 ARGV[1]  nonce          echoed in the reply
 ARGV[2]  owner          "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  ttl            milliseconds a session lives from now
