@@ -35,7 +35,7 @@ local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
 if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
 else
-    --#include _expire.lua
+    --#include _expire_rest.lua
 end
 local behind = math.max(0, math.min(count, (ARGV[7] == "" and oldest + count or tonumber(ARGV[7])) - oldest))
 local from = math.max(0, behind - ARGV[8])

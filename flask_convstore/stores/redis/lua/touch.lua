@@ -57,6 +57,6 @@ if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
     return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}}
 end
---#include _expire.lua
+--#include _expire_rest.lua
 --#include _due.lua
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, due}
