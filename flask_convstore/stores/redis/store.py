@@ -204,9 +204,10 @@ class RedisStore:
                 if isinstance(replies, ConvstoreError):
                     raise replies
                 reply, *read = replies
-                is_whole = reply[0] != b"ok" or _are_of(reply[2], reply[3], read)
-                loaded = self._loaded(session_id, keys, reply, read, None) if is_whole else None
-                found.append(loaded if is_whole else self.load(session_id, owner, is_interaction=is_interaction))
+                if reply[0] != b"ok" or _are_of(reply[2], reply[3], read):
+                    found.append(self._loaded(session_id, keys, reply, read, None))
+                else:
+                    found.append(self.load(session_id, owner, is_interaction=is_interaction))
             except StoreUnavailable:
                 raise
             except ConvstoreError as error:
