@@ -81,6 +81,10 @@ def test_what_takes_away_is_done(full: tuple[Server, ConversationStore]) -> None
     store.redact_message("a", 1, **ADA)
     session: Any = store.get_session("a", **ADA)
     assert session["history"][0] == {"role": "user", "content": ""}
+    store.drop("a", newest=1, **ADA)
+    store.drop("a", message=1, **ADA)
+    assert store.pop_message("a", **ADA)
+    assert len(store.messages("a", **ADA).messages) == 0
     store.unshare("a", "bob", **ADA)
     assert store.get_session("a", owner="bob") is None
     assert store.delete_session("c", **ADA)
