@@ -187,7 +187,7 @@ class RedisStore:
         if reply[0] != b"ok":
             return self._begun_before(command, reply, keys)
         receipt = receipt_of(reply, self._level)
-        if _are_of(receipt.version, receipt.created_at_ms, found):
+        if _are_of(receipt.version, receipt.created_at_ms, found, gate):
             snapshot: Snapshot | None = snapshot_of(session_id, keys, found, last, reply[6])
         else:
             snapshot = self.load(session_id, command.owner, last, is_interaction=False)
@@ -215,12 +215,13 @@ class RedisStore:
         call, queries = self._touching(keys, gate, owner, is_interaction), reading(keys, last)
         for _ in range(_ATTEMPTS):
             reply, *found = self._calls.read(call, queries, gate)
-            if reply[0] != b"ok" or _are_of(reply[2], reply[3], found):
+            if reply[0] != b"ok" or _are_of(reply[2], reply[3], found, gate):
                 return self._loaded(session_id, keys, reply, found, last)
-            gate = (
-                gate if found else None
-            )  # the script has let this owner pass, yet the server ran no query behind the gate
-        snapshot_of(session_id, keys, found, last, 0)  # raises if it is damaged
+            # A full server runs nothing behind a gate though the script has let this owner pass. A server that serves others
+            # between two commands needs the transaction that stands behind a gate.
+            gate = f"{keys[0]}:gate" if found else None
+        if found and _state_of(found[-1]) is None:
+            snapshot_of(session_id, keys, found, last, 0)  # raises, since it is damaged
         raise StoreUnavailable("others write to this session all the time", written=False)
 
     def load_many(
@@ -233,12 +234,12 @@ class RedisStore:
             for (_, keys), gate in zip(places, gates, strict=True)
         ]
         found: list[Snapshot | ConvstoreError | None] = []
-        for (session_id, keys), replies in zip(places, self._calls.read_each(asked), strict=True):
+        for (session_id, keys), gate, replies in zip(places, gates, self._calls.read_each(asked), strict=True):
             try:
                 if isinstance(replies, ConvstoreError):
                     raise replies
                 reply, *read = replies
-                if reply[0] != b"ok" or _are_of(reply[2], reply[3], read):
+                if reply[0] != b"ok" or _are_of(reply[2], reply[3], read, gate):
                     found.append(self._loaded(session_id, keys, reply, read, None))
                 else:
                     found.append(self.load(session_id, owner, is_interaction=is_interaction))
@@ -485,18 +486,26 @@ def _gate(keys: tuple[str, str, str], owner: Owner) -> str | None:
     return None if owner is ANY else f"{keys[0]}:gate"
 
 
-def _are_of(version: int, created: int, found: list[Any]) -> bool:
-    """Tell whether the replies to ``reading`` are of the state that the script before them has told. Make the hash a dict.
+def _are_of(version: int, created: int, found: list[Any], gate: str | None) -> bool:
+    """Tell whether the replies to ``reading`` are of one moment, and of the session that the script before them has seen.
 
-    False also where the server has read nothing, or what is no session of ours. Between the script and a query others may
-    write. Whatever they do to the messages makes another version of the session, or another session.
+    False also where the server has read nothing, or what is no session of ours. Makes the hash a dict.
+
+    Behind a gate all replies are of one moment. Else others may write between, and whatever they do to the messages makes
+    another version of the session than the script has told, or another session.
     """
     if not found:
         return False
     flat = found[-1]
     # A connection of the app's own client may give a dict.
-    stored = found[-1] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+    found[-1] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+    state = _state_of(found[-1])
+    return state == (created, version) or (gate is not None and state is not None and state[0] == created)
+
+
+def _state_of(stored: dict[bytes, bytes]) -> tuple[int, int] | None:
+    """Read the time of creation and the version of a session. None if it is gone, or damaged."""
     try:
-        return int(stored[b"version"]) == version and int(stored[b"created"]) == created
+        return int(stored[b"created"]), int(stored[b"version"])
     except (KeyError, ValueError):
-        return False
+        return None
