@@ -205,7 +205,7 @@ class RedisStore:
         is_gone = not receipt.expires_at_ms
         # The session may have changed since, and the reply does not tell its version.
         snapshot = None if is_gone else self.load(command.session_id, command.owner, command.last, is_interaction=False)
-        return Begun(receipt, snapshot, reply=ended)
+        return Begun(receipt, snapshot, reply=ended, token=reply[7].decode())
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
