@@ -89,23 +89,32 @@ class JournalFile(Forking):
         watch(self)
 
     def exists(self) -> bool:
-        """Tell whether there is a file."""
-        return self._connection is not None or bool(self._path and self._path.exists())
+        """Tell whether there is a file, or may be one in a folder that cannot be looked into."""
+        if self._connection is not None:
+            return True
+        try:
+            return bool(self._path and _inode_of(self._path))
+        except OSError:
+            return True
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection, for this thread alone in this process."""
-        with self._explained(), self._ready(self._open, self._timeout) as connection:
+    def reading(self, timeout: float = math.inf) -> Iterator[sqlite3.Connection]:
+        """A connection, for this thread alone in this process.
+
+        Args:
+            timeout: Seconds to wait for others, if that is shorter than for anything else.
+        """
+        with self._explained(), self._ready(self._open, min(timeout, self._timeout)) as connection:
             yield connection
 
     @contextlib.contextmanager
-    def writing(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:
+    def writing(self, timeout: float = math.inf) -> Iterator[sqlite3.Connection]:
         """A transaction, alone among all threads and processes. At its end all of it is on the disk, or nothing.
 
         Args:
-            timeout: Seconds to wait for others (None: as long as for anything).
+            timeout: As for ``reading``.
         """
-        with self._explained(), self._ready(self._begun, self._timeout if timeout is None else timeout) as connection:
+        with self._explained(), self._ready(self._begun, min(timeout, self._timeout)) as connection:
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -422,7 +431,7 @@ def _inode_of(path: Path) -> int:
     """The number by which a file keeps its identity when it is renamed. 0 if there is none."""
     try:
         return os.stat(path).st_ino
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 
