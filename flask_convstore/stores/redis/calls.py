@@ -37,10 +37,10 @@ class Call(NamedTuple):
     writes: bool = True
 
     def by_digest(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVALSHA", scripts.script(self.name)[1], len(self.keys), *self.keys, nonce, *self.arguments)
+        return ("EVALSHA", scripts.script(self.name)[1], f"{len(self.keys)}", *self.keys, nonce, *self.arguments)
 
     def by_text(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVAL", scripts.script(self.name)[0], len(self.keys), *self.keys, nonce, *self.arguments)
+        return ("EVAL", scripts.script(self.name)[0], f"{len(self.keys)}", *self.keys, nonce, *self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ _DISK = ("CONFIG", "GET", "append*")
 """The question whether the server puts each write on its disk before it answers."""
 
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
+
 
 PATIENCE = Patience()
 PRIMARY = Durability()
@@ -376,7 +377,9 @@ class Calls:
         try:
             connection = line.lent(pool, deadline)
             DEADLINE.moment = math.inf
-            packed = b"".join([_pack(tuple(command)) for command in commands])
+            packed = b"".join(
+                [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
+            )
             left = deadline - time.monotonic()
             # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
@@ -393,6 +396,11 @@ class Calls:
             if connection is not None:
                 pool.release(connection)
                 line.call_next()
+
+
+def _in_words(command: Sequence[Argument]) -> list[Argument]:
+    """Write the numbers in a command. hiredis 3.5 kills the process where a signal's handler raises while it does that."""
+    return [str(part) if isinstance(part, int) else part for part in command]
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:

@@ -200,7 +200,7 @@ class RedisStore:
 
     def _touching(self, keys: tuple[str, str, str], owner: Owner, is_interaction: bool) -> Call:
         """The call with which each read begins."""
-        arguments: tuple[Argument, ...] = ("", "", int(not is_interaction))
+        arguments: tuple[Argument, ...] = ("", "", "0" if is_interaction else "1")
         return Call(
             "touch", (*keys, f"{keys[0]}:gate"), (owner_argument(owner), *self._times, *arguments), writes=False
         )
