@@ -266,9 +266,13 @@ class Calls:
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
-            self.close()
-            reason = "the server's reply belongs to another call, and the connections were closed"
-            raise StoreUnavailable(reason, written=None if call.writes else False)
+            raise self._mixed_up(written=None if call.writes else False)
+
+    def _mixed_up(self, *, written: bool | None) -> StoreUnavailable:
+        """Close the connections, of which one has given another call's reply. Return the error that tells so."""
+        self.close()
+        reason = "the server's reply belongs to another call, and the connections were closed"
+        return StoreUnavailable(reason, written=written)
 
     def _verify(self, deadline: float) -> None:
         """Check before the first write that the server does what ``fsync`` promises."""
@@ -285,7 +289,9 @@ class Calls:
                 f"CONVSTORE_DURABILITY=fsync cannot be verified: the server does not show its configuration ({error})"
             )
             raise self._misconfigured(reason, written) from error
-        shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        shown = _settings_in(found)
+        if shown is None:
+            raise self._mixed_up(written=None if written else False)
         if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
             reason = "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
             raise self._misconfigured(reason, written)
@@ -452,6 +458,15 @@ def _wrote(replies: Sequence[Any]) -> bool:
     """Tell whether a script among *replies* has written, now or the first time."""
     flat = [part for reply in replies for part in ([reply, *reply] if isinstance(reply, list) else [reply])]
     return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in flat)
+
+
+def _settings_in(reply: Any) -> dict[Any, Any] | None:
+    """Take the settings from the answer to ``_DISK``. None if it is the answer to something else."""
+    if isinstance(reply, dict):
+        return reply
+    if not isinstance(reply, list) or not all(str(name).startswith("b'append") for name in reply[::2]):
+        return None
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _raised(reply: Any, key: str, writes: bool) -> Any:
