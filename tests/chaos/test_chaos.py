@@ -108,6 +108,7 @@ def test_a_small_world_keeps_the_promises(name: str) -> None:
     assert SCENES[name](random.Random(name)) == []
 
 
+@pytest.mark.server
 @pytest.mark.chaos
 @pytest.mark.parametrize("name", SCENES)
 def test_a_small_world_keeps_the_promises_whatever_comes(name: str) -> None:
@@ -115,6 +116,7 @@ def test_a_small_world_keeps_the_promises_whatever_comes(name: str) -> None:
         assert SCENES[name](random.Random(seed)) == []
 
 
+@pytest.mark.server
 @pytest.mark.chaos
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # http.client's half-closed sockets
 def test_no_promise_is_broken_in_twenty_seconds() -> None:
