@@ -11,7 +11,8 @@ Settings come from the environment. ``CHAOS_INSTANCE`` is the instance folder, w
 | DELETE /own/<id>         | delete_session                                                             |
 
 Handlers fork now and then. While a file ``interrupting`` is in the instance folder, exceptions come out of nowhere in the
-threads of requests. With ``CHAOS_SAVES_EARLY`` a session is saved when the app is made, by ``--preload`` before the workers
+threads of requests. ``CHAOS_CLOCK_MS`` puts the clock of the host wrong by so many
+milliseconds. With ``CHAOS_SAVES_EARLY`` a session is saved when the app is made, by ``--preload`` before the workers
 are forked.
 
 Each answer says in ``Chaos-Seconds`` how long it took in here.
@@ -25,6 +26,7 @@ import hashlib
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -66,6 +68,9 @@ def reply(turn: Turn) -> str:
 
 def create_app() -> Flask:
     """For gunicorn."""
+    clock: Any = sys.modules["flask_convstore.domain.clock"]
+    if hasattr(clock, "_Offset"):
+        clock._Offset.ms += int(os.environ.get("CHAOS_CLOCK_MS", "0"))
     app = Flask(__name__, instance_path=os.environ["CHAOS_INSTANCE"])
     convstore.init_app(app)
     app.register_blueprint(convstore.blueprint)

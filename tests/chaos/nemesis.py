@@ -194,6 +194,21 @@ def _preload_in_outage(world: SingleWorld, chance: random.Random) -> None:
     time.sleep(chance.uniform(0, 2))
 
 
+def _wrong_clock(world: SingleWorld, chance: random.Random) -> None:
+    """The app begins in an outage, while the clock of its host is two hours ahead, or an hour behind."""
+    world.proxy.tell("cut")
+    shift = chance.choice((2 * 3_600_000, -3_600_000))
+    world.workers.kill_with_master()
+    world.workers.start(CHAOS_CLOCK_MS=str(shift))
+    time.sleep(chance.uniform(0.5, 2))
+    if chance.random() < 0.5:
+        kill_gunicorn(world, chance)  # the clock is right again, and the server still away
+        time.sleep(chance.uniform(0.2, 1))
+    world.proxy.tell("pass")
+    time.sleep(chance.uniform(0.5, 2))
+    kill_gunicorn(world, chance)
+
+
 def _interrupt_in_outage(world: SingleWorld, chance: random.Random) -> None:
     world.proxy.tell("cut")
     time.sleep(chance.uniform(0.2, 1))
@@ -287,6 +302,7 @@ SINGLE: list[Fault[SingleWorld]] = [
     Fault("replies swapped", _swap_replies),
     Fault("worker stands still in its journal", _stop_a_worker_in_its_journal),
     Fault("preloaded in an outage", _preload_in_outage),
+    Fault("clock wrong in an outage", _wrong_clock),
     Fault("exceptions from elsewhere in an outage", _interrupt_in_outage),
     Fault("replayer killed", _kill_replayer),
     Fault("workers killed in an outage", _kill_workers_in_outage),
