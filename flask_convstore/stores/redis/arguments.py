@@ -61,7 +61,7 @@ def owner_argument(owner: Owner) -> str:
     return "*" if owner is ANY else "" if owner is None else f"={owner}"
 
 
-def target_argument(target: Target) -> str:
+def target_argument(target: Target) -> Argument:
     """Encode the seq or the id of a message. "": none."""
     return f"={target}" if isinstance(target, str) and target else f"{target}"
 
