@@ -19,7 +19,6 @@ from redis.cluster import RedisCluster
 
 from .. import signals
 from ..config import Settings, limits_of
-from ..domain.clock import now_ms
 from ..domain.forks import Forking, watch
 from ..domain.results import Health
 from ..errors import StoreUnavailable
@@ -111,7 +110,7 @@ class AppState(Forking):
             status = self.journal.status()
         except StoreUnavailable as error:
             return replace(health, problem=_joined(health.problem, error.reason))
-        age = (now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
+        age = (self.journal.now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
         return replace(
             health,
             degraded=health.degraded or status.pending > 0,

@@ -45,7 +45,7 @@ from flask_convstore.domain.commands import (
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms, new_id
 from flask_convstore.domain.messages import Usage, join_element, with_status
 from flask_convstore.domain.results import Begun, Messages
-from flask_convstore.domain.types import ANY, Alias
+from flask_convstore.domain.types import ANY, Alias, Limits
 from flask_convstore.errors import (
     ConflictError,
     ConvstoreError,
@@ -106,13 +106,13 @@ class Failing(StoreAround):
 class Host:
     """Workers of one host: stores around one store, which share a folder."""
 
-    def __init__(self, store: Store, folder: Path | None, workers: int = 2) -> None:
+    def __init__(self, store: Store, folder: Path | None, workers: int = 2, limits: Limits = LIMITS) -> None:
         self.switch = Switch(store)
         self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
         self.circuit = Circuit(10**9)
         self.told: list[Exception] = []
         self.workers = [
-            FallbackStore(OtherHostsStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
+            FallbackStore(OtherHostsStore(self.switch, limits), journal, self.circuit, "", limits, lambda: None)
             for journal in self.journals
         ]
 
@@ -165,8 +165,7 @@ def upsert(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Mer
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], int]) -> None:
-    for room in ("fallback", "journal_view"):
-        monkeypatch.setattr(f"flask_convstore.outages.{room}.now_ms", clock)
+    monkeypatch.setattr(Journal, "now_ms", lambda _: clock())
 
 
 def start_away(worker: Store, *texts: str, owner: Any = None, **given: Any) -> str:

@@ -35,6 +35,7 @@ from urllib.parse import unquote
 
 import redis
 
+from ...domain.clock import hear
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
@@ -51,6 +52,8 @@ _log = logging.getLogger("flask_convstore")
 
 _ATTEMPTS = 5
 """Most attempts to read a session that is deleted and created anew at just that moment."""
+_HEARS_EVERY = 64
+"""Each so manieth read, from the first on, tells this process the server's time."""
 _SCANNED = 1000
 """Keys that the server looks at in one step of a walk."""
 _SECONDS_TO_SCRUB = 5.0
@@ -88,6 +91,7 @@ class RedisStore:
         )
         self._level = durability.level
         self._is_embedded = is_embedded
+        self._reads = 0
         self._prefix = prefix
         self._tells_policy = tells_policy
         self._limits = limits
@@ -214,6 +218,9 @@ class RedisStore:
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
+        if self._reads % _HEARS_EVERY == 0:
+            hear(reply[5] - reply[6])
+        self._reads += 1
         if reply[7]:
             self._spread(session_id, reply[6], reply[7])
         return snapshot
