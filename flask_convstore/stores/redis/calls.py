@@ -77,6 +77,8 @@ class Durability:
 _DISK = ("CONFIG", "GET", "append*")
 """The question whether the server puts each write on its disk before it answers."""
 
+_GRANT = "docs/security.md has the rights that a user needs."
+
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
 
 PATIENCE = Patience()
@@ -131,13 +133,14 @@ class Calls:
         nonce = os.urandom(8)
         deadline = self._deadline()
         writes = call.writes
-        if writes and self._is_on_disk and not self._is_verified:
-            self._verify(deadline)
+        if writes and not self._is_verified:
+            self._verify(call, deadline)
         replies = self._replies(call, call.by_digest(nonce), queries, deadline, judge)
         if isinstance(replies[0], exceptions.NoScriptError):
             replies = self._replies(call, call.by_text(nonce), queries, deadline, judge)
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
+                self._is_verified = False  # a right may have been taken away
                 raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
         return replies if queries else replies[0]
@@ -224,13 +227,14 @@ class Calls:
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
         deadline = self._deadline()
-        if self._is_on_disk and not self._is_verified:
-            self._verify(deadline)
+        if not self._is_verified:
+            self._verify(call, deadline)
         before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
             (before,) = self._retried([first.by_text(nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
             (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
+        self._is_verified = self._is_verified and not isinstance(reply, Exception)
         _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, reply)
         if isinstance(before, exceptions.RedisError):
@@ -256,6 +260,9 @@ class Calls:
         before: list[Sequence[Argument]] = [("WATCH", judge.keys[-1]), judge.by_digest(b"")] if judge else []
         commands = [*before, ("MULTI",), command, *queries, ("EXEC",)]
         *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline, len(before))
+        refusal = next((one for one in (*queued, replies) if isinstance(one, exceptions.NoPermissionError)), None)
+        if refusal:
+            raise self._unpermitted(call, refusal, [*queued[len(before) :], *_listed(replies)]) from refusal
         verdict = queued.pop(1) if judge else None
         if judge and isinstance(verdict, exceptions.NoScriptError):
             self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
@@ -269,11 +276,38 @@ class Calls:
             reason = "the server's reply belongs to another call, and the connections were closed"
             raise StoreUnavailable(reason, written=None if call.writes else False)
 
-    def _verify(self, deadline: float) -> None:
-        """Check before the first write that the server does what ``fsync`` promises."""
-        (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
-        self._check_disk(reply, written=False)
-        self._is_verified = True
+    def _verify(self, call: Call, deadline: float) -> None:
+        """Check before the first write, and after each refusal, that the server lets us do all that sessions need.
+
+        With ``fsync`` that it does what this promises, too.
+        """
+        if self._is_on_disk:
+            (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
+            self._check_disk(reply, written=False)
+        is_about_session = len(call.keys) > 1
+        if is_about_session:
+            self._check_rights(Call("rights", call.keys[:3], (), writes=False), deadline)
+            self._is_verified = True
+
+    def _check_rights(self, asked: Call, deadline: float) -> None:
+        nonce = os.urandom(8)
+        (reply,) = self._acknowledged([asked.by_text(nonce)], asked.keys[0], False, deadline)
+        _raised(reply, asked.keys[0], writes=False)
+        self._check_nonce(asked, nonce, reply)
+        if len(reply) > 2:
+            lacking = ", ".join(sorted({name.decode() for name in reply[2:]}))
+            error = StoreMisconfigured(
+                f"the server does not let this user run {lacking}. Nothing was written. {_GRANT}"
+            )
+            error.written = False
+            raise error
+
+    def _unpermitted(self, call: Call, refusal: exceptions.RedisError, replies: Sequence[Any]) -> ConvstoreError:
+        """Make the error for a transaction of which a part is not permitted. The script may have run all the same."""
+        self._is_verified = False
+        error = as_ours(refusal, call.keys[0], writes=call.writes)
+        error.written = _wrote(replies)
+        return error
 
     def _check_disk(self, reply: Any, *, written: bool) -> None:
         """Check what the server says of its disk. It says so with each write, since server and settings may change."""

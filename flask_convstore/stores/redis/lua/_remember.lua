@@ -8,11 +8,11 @@ receipt = string.format("%d %d %d %d %d %d %s", version, first_seq, at, history_
     math.max(now + lifetime - at, 0), write, ARGV[8])
 redis.call("HSET", tokens, "writes", write, "t:" .. token, receipt)
 if write > most and write % math.ceil(most / 4) == 0 then
-    local kept = redis.call("HGETALL", tokens)
+    local kept = redis.pcall("HGETALL", tokens)
     for at = 1, #kept, 2 do
         local number = string.sub(kept[at], 1, 2) == "t:" and string.match(kept[at + 1], "^%d+ %d+ %d+ %d+ %d+ (%d+) ")
         if number and tonumber(number) <= write - most then
-            redis.call("HDEL", tokens, kept[at])
+            redis.pcall("HDEL", tokens, kept[at])
         end
     end
 end

@@ -46,6 +46,7 @@ end
 
 local first_seq = added > 0 and first + count or 0
 local drop, reserved, data_after, fields_set = 0, 0, data_bytes, false
+local removes, marked = false, false
 --#include _key.lua
 --#include _count_fields.lua
 --#include _shape.lua

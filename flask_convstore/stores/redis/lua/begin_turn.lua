@@ -74,19 +74,18 @@ local title_given, usage_given = ARGV[19], ARGV[20]
 local first_element, drop, data_after, fields_set = 21, 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
+local removes = false
 --#include _key.lua
 --#include _shape.lua
 --#include _key_is_free.lua
 --#include _fit.lua
 local first_seq = added > 0 and first + count or 0
+local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
+--#include _marked.lua
 version = version + 1
 local history_changed = added > 0 or turn[1]
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
-if turn[1] then
-    first = first + drop
-    local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
-    --#include _mark.lua
-end
+--#include _mark.lua
 --#include _facts.lua
 --#include _done.lua

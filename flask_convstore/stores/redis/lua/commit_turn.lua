@@ -43,12 +43,15 @@ local first_field, first_element = 19, 19 + 3 * ARGV[18]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
 local drop, data_after, fields_set = 0, data_bytes, false
+local removes = true
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua
 --#include _key_is_free.lua
 local reserved = 0
 --#include _fit.lua
+local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
+--#include _marked.lua
 version = version + 1
 local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _add.lua
@@ -57,8 +60,6 @@ for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua
 end
-first = first + drop
-local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
 --#include _mark.lua
 --#include _facts.lua
 --#include _done.lua
