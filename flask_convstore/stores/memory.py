@@ -51,13 +51,22 @@ class _Tokens:
     writes: int = 0
     receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
 
-    def remember(self, token: str, receipt: Receipt, digest: str, most: int) -> None:
-        """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do."""
+    def remember(self, token: str, receipt: Receipt, digest: str, most: int, young_ms: int) -> None:
+        """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do.
+
+        Those of writes after *young_ms* are kept in any case.
+        """
         self.writes += 1
         self.receipts[token] = receipt, digest, self.writes
-        if self.writes > most and self.writes % math.ceil(most / 4) == 0:
+        step = math.ceil(most / 4)
+        is_due = self.writes > most and self.writes % step == 0
+        if is_due and self.writes // step % math.ceil(len(self.receipts) / most / 2) == 0:
             oldest = self.writes - most
-            self.receipts = {name: kept for name, kept in self.receipts.items() if kept[2] > oldest}
+            self.receipts = {
+                name: kept
+                for name, kept in self.receipts.items()
+                if kept[2] > oldest or kept[0].updated_at_ms > young_ms
+            }
 
 
 class MemoryStore(Forking):
@@ -394,7 +403,8 @@ class MemoryStore(Forking):
         if isinstance(command, Delete):
             tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
-        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens)
+        young_ms = now - self._limits.receipt_ms
+        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens, young_ms)
 
     def _sweep(self, now: int) -> None:
         """Forget what has expired, every minute, and each time the number of entries has doubled."""

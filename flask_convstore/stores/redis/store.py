@@ -98,12 +98,9 @@ class RedisStore:
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
         self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
-        self._bounds = _as_bytes(
-            limits.max_tokens,
-            limits.max_history,
-            int(limits.trim),
-            limits.max_data_bytes,
-            limits.max_session_bytes,
+        self._bounds: tuple[Argument, ...] = (
+            f"{limits.max_tokens}.{-(-limits.receipt_ms // 1000):06d}",
+            *_as_bytes(limits.max_history, int(limits.trim), limits.max_data_bytes, limits.max_session_bytes),
         )
 
     def apply(self, command: Command) -> Receipt:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore.config import Settings, limits_of
+from flask_convstore.config import Settings
 from flask_convstore.domain.commands import BeginTurn, CommitTurn, RenewTurn, Share, Touch
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY
@@ -28,7 +28,7 @@ from flask_convstore.stores.connect import connect, patience_of
 from flask_convstore.stores.redis.scripts import script
 from flask_convstore.stores.redis.store import RedisStore
 
-from ...harness import SETTINGS, PlainConversations, RedisHarness
+from ...harness import SETTINGS, PlainConversations, RedisHarness, limits_for
 from ...processes import wait_for
 from ...servers import Server, programs, running
 from ...wire import Proxy
@@ -38,7 +38,7 @@ BOT = {"role": "assistant", "content": "a" * 800}
 
 
 def on(client: redis.Redis, settings: Settings = SETTINGS) -> PlainConversations:
-    store = RedisStore(client, settings.prefix, limits_of(settings), patience_of(settings))
+    store = RedisStore(client, settings.prefix, limits_for(settings), patience_of(settings))
     return PlainConversations(store, settings)
 
 
