@@ -79,6 +79,8 @@ _DISK = ("CONFIG", "GET", "append*")
 
 _GRANT = "docs/security.md has the rights that a user needs."
 
+_PLAIN = Call("commands", (), (), writes=False)
+
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
 
 PATIENCE = Patience()
@@ -106,12 +108,13 @@ class Calls:
 
     def command(self, *command: Argument) -> Any:
         """Send one plain command. Return its reply."""
-        (reply,) = self._acknowledged([command], str(command[0]), False, self._deadline())
+        (reply,) = self.commands([command])
         return _raised(reply, str(command[0]), writes=False)
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Send several plain commands in one round trip, not at one moment. Return the replies, with errors as values."""
-        return self._acknowledged(commands, str(commands[0][0]), False, self._deadline())
+        asked, nonce = proving(commands)
+        return self._proved(self._acknowledged(asked, str(commands[0][0]), False, self._deadline()), nonce)
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Find some of the keys that fit *pattern*. Return them behind the next cursor (None: there are no more)."""
@@ -270,6 +273,14 @@ class Calls:
             return self._replies(call, command, () if _calls_off(verdict) else queries, deadline)
         return _of_transaction(queued, replies)
 
+    def _proved(self, replies: Sequence[Any], nonce: bytes) -> list[Any]:
+        """Take the echoes off that show that *replies* belong to their commands."""
+        before, *found, after = replies
+        for echo in (before, after):
+            _raised(echo, "ECHO", writes=False)
+            self._check_nonce(_PLAIN, nonce, [b"ok", echo])
+        return found
+
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
             self.close()
@@ -427,6 +438,12 @@ class Calls:
             if connection is not None:
                 pool.release(connection)
                 line.call_next()
+
+
+def proving(commands: Sequence[Sequence[Argument]]) -> tuple[list[Sequence[Argument]], bytes]:
+    """Put plain *commands* between two that echo a nonce. Return them, and the nonce."""
+    nonce = os.urandom(8)
+    return [("ECHO", nonce), *commands, ("ECHO", nonce)], nonce
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
