@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Collection
@@ -199,11 +200,26 @@ def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: boo
     """Make the journal for a *target* that may be away. None if the settings want none, or the system cannot have one."""
     if settings.fallback == "none" or not is_needed:
         return None
+    _warn_of_uwsgi()
     is_kept = settings.fallback == "journal"
     if is_kept and not importlib.util.find_spec("fcntl"):
         _log.warning("CONVSTORE_FALLBACK=journal needs file locks, which this system lacks. There is no fallback.")
         return None
     return Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
+
+
+def _warn_of_uwsgi() -> None:
+    """Warn where uWSGI runs threads only while requests run. The journal is handed over by a thread, and leases kept."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)  # that module is only inside uWSGI
+    if options is not None and not {"enable-threads", "threads"} & {_text_of(name) for name in options}:
+        _log.warning(
+            "uWSGI runs without --enable-threads. The journal is handed over, and the leases of turns are renewed, only "
+            "while requests run: add --enable-threads."
+        )
+
+
+def _text_of(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _folder_name(name: str, target: str) -> str:

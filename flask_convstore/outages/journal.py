@@ -182,7 +182,11 @@ class Journal:
             return self._is_marked
         if self._learned_by != os.getpid():
             self._learn()
-        return os.access(self._marker, os.F_OK)
+        is_there = os.access(self._marker, os.F_OK)
+        if self._is_marked and not is_there:
+            self._look_again()
+            is_there = os.access(self._marker, os.F_OK)
+        return is_there
 
     def exists(self) -> bool:
         """Tell whether there is a journal at all."""
@@ -203,6 +207,21 @@ class Journal:
                     f"writes wait in {other.parent} for a store that is not this one any more. "
                     "Start an app with the URL and prefix of that store to hand them over, or remove the folder."
                 )
+
+    def _look_again(self) -> None:
+        """Look whether another process has handed all over, or somebody has removed the marker or the whole journal."""
+        assert self._folder
+        self._is_marked = False
+        if not (self._folder / "journal.sqlite").exists():
+            self._file.warn(
+                f"the journal in {self._folder} was removed while writes may have waited in it. They are lost, unless the "
+                "folder is put back and the app started again."
+            )
+            return
+        with contextlib.suppress(StoreUnavailable, OSError):
+            if self.status().pending:
+                self._mark()
+                self._file.warn(f"the file {self._marker} was removed while writes waited. It was made again.")
 
     def _mark(self) -> None:
         self._is_marked = True

@@ -349,7 +349,10 @@ class MemoryStore(Forking):
         own = [key for _, key in self._by_activity(owner, now)]
         surplus = max(0, len(own) - most + 1)
         spared = command.spared if isinstance(command, Put) else None
-        evictable = [key for key in own if key != spared] if may_evict(command, self._limits) else []
+        busy = {key for key in own if (turn := self._sessions[key].turn) and turn.until_ms > now}
+        evictable = (
+            [key for key in own if key != spared and key not in busy] if may_evict(command, self._limits) else []
+        )
         if len(evictable) < surplus:
             raise TooManySessions(most)
         for key in evictable[:surplus]:

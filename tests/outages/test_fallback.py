@@ -6,6 +6,7 @@ import contextlib
 import gc
 import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -1140,6 +1141,26 @@ def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog
     assert "my-other" not in caplog.text
     assert "my-app-too" not in caplog.text
     again.close()
+
+
+def test_a_marker_that_is_removed_is_made_again(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "a"))
+    (tmp_path / "journal" / "pending").unlink()
+    assert host.journals[0].may_hold()
+    assert host.journals[1].may_hold(), "every worker finds it"
+    assert "was removed while writes waited" in caplog.text
+    assert texts_in(host.workers[1], "s") == ["a"]
+    host.come_back()
+    assert [journal.may_hold() for journal in host.journals] == [False, False]
+
+
+def test_a_journal_that_is_removed_is_told(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    host.workers[0].apply(start("s", "a"))
+    shutil.rmtree(tmp_path / "journal")
+    assert not host.journals[0].may_hold()
+    assert "was removed while writes may have waited" in caplog.text
+    assert "was removed" in str(host.journals[0].status().problem)
 
 
 def test_none_is_made_while_the_store_answers(host: Host, tmp_path: Path) -> None:

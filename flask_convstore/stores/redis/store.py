@@ -35,12 +35,12 @@ from urllib.parse import unquote
 
 import redis
 
-from ...domain.clock import hear
+from ...domain.clock import hear, monotonic
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
-from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
+from ...errors import ConvstoreError, CorruptValue, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import alias_of, alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
@@ -334,9 +334,9 @@ class RedisStore:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def ping(self) -> float:
-        started = time.perf_counter()
+        started = monotonic()
         self._calls.command("PING")
-        return (time.perf_counter() - started) * 1000
+        return (monotonic() - started) * 1000
 
     def about(self) -> About:
         try:
@@ -380,7 +380,7 @@ class RedisStore:
         spared = command.spared if isinstance(command, Put) else None
 
         def evict(session_id: str) -> bool:
-            if session_id == spared:
+            if session_id == spared or self._is_busy(session_id, owner):
                 return False
             with contextlib.suppress(SessionNotFound):
                 self.apply(Delete(session_id=session_id, owner=owner))
@@ -390,6 +390,12 @@ class RedisStore:
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
         place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
         return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
+
+    def _is_busy(self, session_id: str, owner: str) -> bool:
+        """Tell whether a turn is in progress. A damaged session has none."""
+        with contextlib.suppress(SessionNotFound, CorruptValue):
+            return self.turn_remaining_ms(session_id, owner) > 0
+        return False
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""
