@@ -348,15 +348,17 @@ class MemoryStore(Forking):
             return
         own = [key for _, key in self._by_activity(owner, now)]
         surplus = max(0, len(own) - most + 1)
-        spared = command.spared if isinstance(command, Put) else None
-        busy = {key for key in own if (turn := self._sessions[key].turn) and turn.until_ms > now}
-        evictable = (
-            [key for key in own if key != spared and key not in busy] if may_evict(command, self._limits) else []
-        )
+        evictable = self._evictable(own, command, now) if may_evict(command, self._limits) else []
         if len(evictable) < surplus:
             raise TooManySessions(most)
         for key in evictable[:surplus]:
             self.apply(Delete(session_id=key, owner=owner))
+
+    def _evictable(self, own: list[str], command: Write, now: int) -> list[str]:
+        """Select the sessions that may make room for *command*: none that it spares, and none with a turn in progress."""
+        spared = command.spared if isinstance(command, Put) else None
+        busy = {key for key in own if (turn := self._sessions[key].turn) and turn.until_ms > now}
+        return [key for key in own if key != spared and key not in busy]
 
     def _begin_again(self, command: BeginTurn, receipt: Receipt, session: StoredSession | None, now: int) -> Begun:
         """Tell of a turn whose token was known: it has ended, or its session is gone, or it is taken again."""

@@ -263,9 +263,7 @@ class Calls:
         before: list[Sequence[Argument]] = [("WATCH", judge.keys[-1]), judge.by_digest(b"")] if judge else []
         commands = [*before, ("MULTI",), command, *queries, ("EXEC",)]
         *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline, len(before))
-        refusal = next((one for one in (*queued, replies) if isinstance(one, exceptions.NoPermissionError)), None)
-        if refusal:
-            raise self._unpermitted(call, refusal, [*queued[len(before) :], *_listed(replies)]) from refusal
+        self._refuse_unpermitted(call, queued, replies, len(before))
         verdict = queued.pop(1) if judge else None
         if judge and isinstance(verdict, exceptions.NoScriptError):
             self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
@@ -313,12 +311,18 @@ class Calls:
             error.written = False
             raise error
 
-    def _unpermitted(self, call: Call, refusal: exceptions.RedisError, replies: Sequence[Any]) -> ConvstoreError:
-        """Make the error for a transaction of which a part is not permitted. The script may have run all the same."""
-        self._is_verified = False
-        error = as_ours(refusal, call.keys[0], writes=call.writes)
-        error.written = _wrote(replies)
-        return error
+    def _refuse_unpermitted(self, call: Call, queued: Sequence[Any], replies: Any, judging: int) -> None:
+        """Refuse a transaction of which a part is not permitted. The script may have run all the same.
+
+        Args:
+            judging: Number of replies before those of the transaction.
+        """
+        refusal = next((one for one in (*queued, replies) if isinstance(one, exceptions.NoPermissionError)), None)
+        if refusal:
+            self._is_verified = False
+            error = as_ours(refusal, call.keys[0], writes=call.writes)
+            error.written = _wrote([*queued[judging:], *_listed(replies)])
+            raise error from refusal
 
     def _check_disk(self, reply: Any, *, written: bool) -> None:
         """Check what the server says of its disk. It says so with each write, since server and settings may change."""
