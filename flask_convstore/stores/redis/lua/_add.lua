@@ -38,7 +38,11 @@ if type(numbered) == "table" then
 end
 if drop > 0 then
     redis.call("LTRIM", history, drop, -1)
+    --#include _advance.lua
 end
 if drop > 0 or shape ~= meta[7] or data_after ~= data_bytes then
-    redis.call("HSET", session, "first", first + drop, "shape", shape, "data_bytes", data_after)
+    redis.call("HSET", session, "first", first, "shape", shape, "data_bytes", data_after)
+end
+if gaps ~= (meta[15] or "") then
+    redis.call("HSET", session, "gaps", gaps, "first", first)
 end

@@ -10,14 +10,18 @@ local lacks = added > 0 and not may("RPUSH", history, "") and "RPUSH" or not exi
 if outlived then
     redis.call("UNLINK", session)
 end
+--#include _advance.lua
 -- The first write is one that a full server refuses. Then nothing is written.
-local numbered = redis.pcall("HSET", session, "version", version, "created", created, "updated", updated, "first", first + drop,
+local numbered = redis.pcall("HSET", session, "version", version, "created", created, "updated", updated, "first", first,
     "count", count + added - drop, "history_version", history_changed and version or history_version, "shape", shape,
     "history_bytes", history_after, "data_bytes", data_after)
 if type(numbered) == "table" then
     lacks = not may("HSET", session, "version", version) and "HSET"
     --#include _rights.lua
     return numbered
+end
+if gaps ~= (exists and meta[15] or "") then
+    redis.call("HSET", session, "gaps", gaps)
 end
 if not exists then
     -- Messages that are left of an evicted session are not part of the new one.

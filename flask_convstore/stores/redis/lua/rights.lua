@@ -16,7 +16,7 @@ if redis.acl_check_cmd then -- fakeredis has none
         {"HINCRBY", session, "count", 1}, {"HGET", session, "owner"}, {"HMGET", session, "owner"}, {"HGETALL", session},
         {"HKEYS", session}, {"HEXISTS", session, "owner"}, {"HSTRLEN", session, "owner"}, {"HLEN", tokens},
         {"RPUSH", history, ""}, {"LTRIM", history, 0, -1}, {"LSET", history, 0, ""}, {"LLEN", history},
-        {"LINDEX", history, 0}, {"LRANGE", history, 0, -1}, {"EXISTS", session}, {"TYPE", session},
+        {"LINDEX", history, 0}, {"LREM", history, 1, ""}, {"LRANGE", history, 0, -1}, {"EXISTS", session}, {"TYPE", session},
         {"PEXPIREAT", session, 1}, {"PEXPIRE", tokens, 1}, {"PTTL", session}, {"UNLINK", history},
     }) do
         if not redis.acl_check_cmd(unpack(asked)) then
