@@ -283,6 +283,10 @@ def share_keys(one: Settings, other: Settings) -> bool:
     return any(_overlap(first, second) for first in one.prefixes for second in other.prefixes)
 
 
+_CALLS_OF_A_RETRY = 12
+"""Calls after which nothing of ours is repeated any more: those of an operation, tried anew behind a failure."""
+
+
 def limits_of(settings: Settings) -> Limits:
     """Read from *settings* how long sessions live, and how large they may get."""
     return Limits(
@@ -291,6 +295,7 @@ def limits_of(settings: Settings) -> Limits:
         max_age_ms=round(settings.max_age * 1000),
         tombstone_ms=TOMBSTONE_MS,
         max_tokens=settings.max_tokens,
+        receipt_ms=round(settings.budget * 1000) * _CALLS_OF_A_RETRY,
         max_history=settings.max_history,
         trim=settings.history_policy == "trim",
         max_data_bytes=settings.max_data_bytes,

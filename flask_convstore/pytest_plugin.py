@@ -8,7 +8,8 @@
 During a test with such a fixture every store of the process keeps its sessions there: also one whose app names another URL
 in its config, was given a client, or was made before the test, such as the ``app`` of a module. After the test an app that
 was there before has its own store again. The environment variable ``CONVSTORE_URL`` tells processes that the test starts.
-The fixture's value is the URL.
+The fixture's value is the URL. With ``convstore_memory`` lifetimes follow the clock of the process at every moment, so that
+a test that sets or freezes it sees sessions expire.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pytest
 import redis
 
 from .config import Settings, share_keys
+from .domain import clock
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def convstore_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL ``memory://``. Each app has its own sessions, which end with the test."""
+    monkeypatch.setattr(clock, "ticks_ms", lambda: int(clock.wall_seconds() * 1000))
+    monkeypatch.setattr(clock._Offset, "ms", 0)
     with _led_to("memory://", monkeypatch):
         yield "memory://"
 

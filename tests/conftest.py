@@ -87,7 +87,11 @@ def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of this process, which stands still until the test moves it. Servers and monotonic clocks go on."""
     clock = Clock()
-    monkeypatch.setattr("flask_convstore.domain.clock.time", SimpleNamespace(time_ns=lambda: clock.now * 1_000_000))
+    ticks = SimpleNamespace(
+        clock_gettime_ns=lambda _: clock.now * 1_000_000, monotonic_ns=lambda: clock.now * 1_000_000
+    )
+    monkeypatch.setattr("flask_convstore.domain.clock.time", ticks)
+    monkeypatch.setattr("flask_convstore.domain.clock._Offset.ms", 0)
     return clock
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
 import redis
 
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.types import ANY, CALLER, Owner, Scope
+from flask_convstore.domain.types import ANY, CALLER, Limits, Owner, Scope
 from flask_convstore.errors import StoreUnavailable
 from flask_convstore.operations.access import Access, Backend
 from flask_convstore.operations.conversations import Conversations
@@ -25,6 +26,13 @@ in_memory = pytest.mark.parametrize("harness", ["memory"], indirect=True)
 
 SETTINGS = Settings(max_tokens=20)
 TTL = 3_600_000
+
+
+def limits_for(settings: Settings) -> Limits:
+    """The limits by which only the last receipts are kept, however young others are."""
+    return replace(limits_of(settings), receipt_ms=0)
+
+
 TTL_COMPLETE = 86_400_000
 
 
@@ -56,7 +64,7 @@ class MemoryHarness:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.store = MemoryStore(limits_of(SETTINGS), self.clock)
+        self.store = MemoryStore(limits_for(SETTINGS), self.clock)
 
     def expire(self, session_id: str) -> None:
         self.store._sessions[session_id].expires_at_ms = self.clock.now
@@ -77,7 +85,7 @@ class RedisHarness:
 
     def __init__(self, client: redis.Redis, settings: Settings = SETTINGS) -> None:
         self.client = client
-        self.store = RedisStore(client, settings.prefix, limits_of(settings), patience_of(settings))
+        self.store = RedisStore(client, settings.prefix, limits_for(settings), patience_of(settings))
 
     def keys(self, session_id: str) -> tuple[str, str, str]:
         return self.store._keys(session_id)

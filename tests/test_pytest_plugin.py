@@ -55,6 +55,27 @@ def test_app({fixture}, given, again):
     pytester.runpytest().assert_outcomes(passed=4)
 
 
+def test_a_test_that_sets_the_clock_sees_sessions_expire(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+import time
+from flask import Flask
+from flask_convstore import ConversationStore
+
+def test_app(convstore_memory, monkeypatch):
+    convstore = ConversationStore(Flask(__name__))
+    convstore.save_session("s", {})
+    assert convstore.get_session("s") is not None
+    now = time.time
+    for module in (time, __import__("flask_convstore.domain.clock", fromlist=["clock"])):  # as freezegun does
+        for name in [name for name, value in vars(module).items() if value is now]:
+            monkeypatch.setattr(module, name, lambda: now() + 3601)
+    assert convstore.get_session("s") is None
+"""
+    )
+    pytester.runpytest().assert_outcomes(passed=1)
+
+
 def test_the_fixtures_are_explained(pytester: pytest.Pytester) -> None:
     pytester.runpytest("--fixtures").stdout.fnmatch_lines(["convstore_memory*", "*memory://*", "convstore_valkey*"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Collection
@@ -19,7 +20,6 @@ from redis.cluster import RedisCluster
 
 from .. import signals
 from ..config import Settings, limits_of
-from ..domain.clock import now_ms
 from ..domain.forks import Forking, watch
 from ..domain.results import Health
 from ..errors import StoreUnavailable
@@ -113,7 +113,7 @@ class AppState(Forking):
             is_degraded = health.degraded or self.journal.may_hold()
             problem = _joined(health.problem, error.reason)
             return replace(health, degraded=is_degraded, pending=None, problem=problem)
-        age = (now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
+        age = (self.journal.now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
         return replace(
             health,
             degraded=health.degraded or status.pending > 0,
@@ -202,11 +202,26 @@ def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: boo
     """Make the journal for a *target* that may be away. None if the settings want none, or the system cannot have one."""
     if settings.fallback == "none" or not is_needed:
         return None
+    _warn_of_uwsgi()
     is_kept = settings.fallback == "journal"
     if is_kept and not importlib.util.find_spec("fcntl"):
         _log.warning("CONVSTORE_FALLBACK=journal needs file locks, which this system lacks. There is no fallback.")
         return None
     return Journal(folder if is_kept else None, target, settings.journal_max_bytes, settings.budget)
+
+
+def _warn_of_uwsgi() -> None:
+    """Warn where uWSGI runs threads only while requests run. The journal is handed over by a thread, and leases kept."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)  # that module is only inside uWSGI
+    if options is not None and not {"enable-threads", "threads"} & {_text_of(name) for name in options}:
+        _log.warning(
+            "uWSGI runs without --enable-threads. The journal is handed over, and the leases of turns are renewed, only "
+            "while requests run: add --enable-threads."
+        )
+
+
+def _text_of(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _folder_name(name: str, target: str) -> str:

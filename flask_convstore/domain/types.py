@@ -69,7 +69,8 @@ class Limits:
 
     A session lives *ttl_ms* from its last interaction, *ttl_complete_ms* once its field ``complete`` is true, unless it was
     saved with a lifetime of its own. It never lives longer than *max_age_ms* from its creation. Tokens live *tombstone_ms*
-    longer than their session. Over *max_history* messages the oldest go if *trim*, else the write is refused. Over
+    longer than their session. A write is known by its token while it is one of the last *max_tokens*, and for *receipt_ms*
+    however many come behind it. Over *max_history* messages the oldest go if *trim*, else the write is refused. Over
     *max_sessions* (0: any number) of one owner the oldest goes if *evict*, else the start is refused. The history of a
     session that does not remember its key has *history_key*.
     """
@@ -83,6 +84,7 @@ class Limits:
     trim: bool
     max_data_bytes: int
     max_session_bytes: int
+    receipt_ms: int = 0
     max_sessions: int = 0
     evict: bool = True
     history_key: str = "history"

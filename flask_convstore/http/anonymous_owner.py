@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import Any, NamedTuple
 
 from flask import Flask, Response, current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from ..domain.clock import wall_seconds
 from ..errors import ConfigurationError, OwnerRequired
 
 _LIFETIME_SECONDS = 365 * 24 * 3600
@@ -121,7 +121,7 @@ def _loaded(serializer: URLSafeTimedSerializer, cookie: str) -> _Found | None:
         return None
     if not isinstance(owner, str):
         return None
-    return _Found(owner, is_due=given.timestamp() + _RENEWED_AFTER_SECONDS < time.time())
+    return _Found(owner, is_due=given.timestamp() + _RENEWED_AFTER_SECONDS < wall_seconds())
 
 
 def _attributes(app: Flask) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..domain.clock import now_ms
 from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Target, Touch
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
@@ -201,7 +200,7 @@ class FallbackStore(StoreAround):
         self._wake()
 
     def _new_view(self, session_id: str) -> JournalView:
-        view = self._views[session_id] = JournalView(self._limits, JournalledSession(session_id))
+        view = self._views[session_id] = JournalView(self._limits, JournalledSession(session_id), self._journal.now_ms)
         return view
 
     def _added_or_absent(self, view: JournalView, command: Any) -> Receipt | Begun | SessionNotFound:
@@ -213,14 +212,14 @@ class FallbackStore(StoreAround):
             if not isinstance(command, Delete) or is_known or not view.knows(command.token):
                 raise
             absence = replace(command, created_at_ms=UNBORN_MS, expected="", loaded_version=None)
-            now = now_ms()
+            now = self._journal.now_ms()
             view.journalled = self._journal.add(self._namespace, view.journalled, now, text_of(absence))
             view.seen, view.last_at_ms = view.journalled.last, now
             return error
 
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
-        now, journalled = now_ms(), view.journalled
+        now, journalled = self._journal.now_ms(), view.journalled
         is_start = creates(command) and view.load(ANY, 0, now) is None
         if isinstance(command, Put) and is_start:
             command = replace(command, started_at_ms=now)
@@ -327,7 +326,7 @@ class FallbackStore(StoreAround):
         while journalled := self._journal.find(self._namespace, session_id):
             view = self._views.get(session_id)
             if not view or view.journalled.first != journalled.first or view.seen > journalled.last:
-                view = self._views[session_id] = JournalView(self._limits, journalled)
+                view = self._views[session_id] = JournalView(self._limits, journalled, self._journal.now_ms)
             for row in self._journal.rows(self._namespace, journalled, view.seen):
                 view.fold(row)
             view.journalled = journalled
@@ -347,7 +346,7 @@ class FallbackStore(StoreAround):
         """Do as ``Store.forget_owner``. What the journal holds of *owner* is reduced to the ends of sessions first."""
         if self._journal.exists():
             for journalled in self._journal.owned(self._namespace, owner):
-                self._end(journalled, now_ms())
+                self._end(journalled, self._journal.now_ms())
             self._journal.drop_aside(
                 [row.number for row in self._journal.set_aside_rows(self._namespace) if _is_of(row.text, owner)]
             )

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from ..domain.clock import now_ms
+from ..domain.clock import boot, now_ms, ticks_ms
 from ..domain.types import TOMBSTONE_MS
 from ..errors import StoreUnavailable
 from .sqlite_file import JournalFile, flush
@@ -154,6 +154,29 @@ class Journal:
         """Have removed commands leave the disk."""
         self._file.scrub()
 
+    # ---- its time
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970, the same in all processes of the host.
+
+        While commands wait, nobody can set that time, and after a boot it goes on from the last command. Where it differs
+        from the store's is for the replay to see.
+        """
+        if not self._file.exists():
+            return now_ms()
+        with self.reading() as connection:
+            offset = _offset_in(connection)
+        return now_ms() if offset is None else ticks_ms() + offset
+
+    def _go_on(self) -> None:
+        """Go on from the last command where the host was booted since."""
+        with self.writing() as connection:
+            (last,) = connection.execute("SELECT max(at_ms) FROM commands").fetchone()
+            if last is not None and self.now_ms() < last:
+                connection.execute("DELETE FROM about WHERE name = 'clock'")
+            if last is not None and _offset_in(connection) is None:
+                _keep_offset(connection, last - ticks_ms())
+
     # ---- the marker
 
     def may_hold(self) -> bool:
@@ -162,7 +185,11 @@ class Journal:
             return self._is_marked
         if self._learned_by != os.getpid():
             self._learn()
-        return os.access(self._marker, os.F_OK)
+        is_there = os.access(self._marker, os.F_OK)
+        if self._is_marked and not is_there:
+            self._look_again()
+            is_there = os.access(self._marker, os.F_OK)
+        return is_there
 
     def exists(self) -> bool:
         """Tell whether there is a journal at all."""
@@ -174,6 +201,7 @@ class Journal:
         with contextlib.suppress(StoreUnavailable, OSError):
             if self.exists() and self.status().pending:
                 self._mark()
+                self._go_on()
         assert self._folder
         name = self._folder.name.rpartition("-")[0]
         for other in self._folder.parent.glob(f"{name}-*/pending"):
@@ -182,6 +210,21 @@ class Journal:
                     f"writes wait in {other.parent} for a store that is not this one any more. "
                     "Start an app with the URL and prefix of that store to hand them over, or remove the folder."
                 )
+
+    def _look_again(self) -> None:
+        """Look whether another process has handed all over, or somebody has removed the marker or the whole journal."""
+        assert self._folder
+        self._is_marked = False
+        if not (self._folder / "journal.sqlite").exists():
+            self._file.warn(
+                f"the journal in {self._folder} was removed while writes may have waited in it. They are lost, unless the "
+                "folder is put back and the app started again."
+            )
+            return
+        with contextlib.suppress(StoreUnavailable, OSError):
+            if self.status().pending:
+                self._mark()
+                self._file.warn(f"the file {self._marker} was removed while writes waited. It was made again.")
 
     def _mark(self) -> None:
         self._is_marked = True
@@ -194,7 +237,9 @@ class Journal:
         with self.writing() as connection:
             if connection.execute("SELECT 1 FROM sessions LIMIT 1").fetchone():
                 return False
-            connection.execute("DELETE FROM starts WHERE at_ms < ?", (now_ms() - _STARTS_MS,))
+            connection.execute("DELETE FROM starts WHERE at_ms < ?", (self.now_ms() - _STARTS_MS,))
+            if not connection.execute("SELECT 1 FROM starts LIMIT 1").fetchone():
+                connection.execute("DELETE FROM about WHERE name = 'clock'")
             self._is_marked = False
             if self._folder:
                 with contextlib.suppress(FileNotFoundError):
@@ -231,7 +276,7 @@ class Journal:
         """Sessions whose lifetime is over."""
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND expires_at_ms <= ? LIMIT ?"
-            return [JournalledSession(*row) for row in connection.execute(query, (namespace, now_ms(), limit))]
+            return [JournalledSession(*row) for row in connection.execute(query, (namespace, self.now_ms(), limit))]
 
     def owned(self, namespace: str, owner: str) -> list[JournalledSession]:
         """Sessions of *owner*."""
@@ -271,6 +316,8 @@ class Journal:
         """
         self._mark()
         with self.reading() as connection:
+            if _offset_in(connection) is None:
+                _keep_offset(connection, now_ms() - ticks_ms())
             query = "INSERT INTO commands (namespace, session_id, at_ms, command) VALUES (?, ?, ?, ?)"
             number = connection.execute(query, (namespace, journalled.session_id, at_ms, text)).lastrowid or 0
             journalled = journalled._replace(first=journalled.first or number, last=number)
@@ -376,6 +423,17 @@ def _has_room(folder: Path) -> bool:
     except OSError:
         return False
     return disk.f_bavail * disk.f_frsize >= _ROOM_BYTES and not disk.f_flag & os.ST_RDONLY
+
+
+def _offset_in(connection: sqlite3.Connection) -> int | None:
+    """Read the milliseconds from ``ticks_ms`` to the journal's time. None where they are of another boot, or not there."""
+    found = connection.execute("SELECT value FROM about WHERE name = 'clock'").fetchone()
+    of_boot, _, offset = found[0].rpartition(" ") if found else ("", "", "")
+    return int(offset) if found and of_boot == boot() else None
+
+
+def _keep_offset(connection: sqlite3.Connection, offset: int) -> None:
+    connection.execute("INSERT OR REPLACE INTO about VALUES ('clock', ?)", (f"{boot()} {offset}",))
 
 
 def _forget(connection: sqlite3.Connection, where: tuple[str, str]) -> None:

@@ -6,9 +6,8 @@ The commands are folded by the rules of ``MemoryStore``. Each process does that 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Put, Target
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Limits, Owner
@@ -21,18 +20,22 @@ from .journal import JournalledSession, Row
 class JournalView:
     """A session that the journal holds.
 
+    Args:
+        clock: The journal's time in milliseconds since 1970.
+
     Attributes:
         journalled: The journal's record of the session.
         seen: The number of the last command that was folded.
         last_at_ms: The time when that command was accepted.
     """
 
-    def __init__(self, limits: Limits, journalled: JournalledSession) -> None:
+    def __init__(self, limits: Limits, journalled: JournalledSession, clock: Callable[[], int]) -> None:
         self.journalled = journalled
         self.seen = 0
         self.last_at_ms = 0
         self._then_ms: int | None = None
-        self._store = MemoryStore(limits, lambda: now_ms() if self._then_ms is None else self._then_ms)
+        self._clock = clock
+        self._store = MemoryStore(limits, lambda: clock() if self._then_ms is None else self._then_ms)
 
     def fold(self, row: Row) -> None:
         """Do again what was done then. The command in *row* is proof that the session was there.
@@ -89,7 +92,7 @@ class JournalView:
 
     def is_stale(self, snapshot: Snapshot) -> bool:
         """Tell whether a read must be noted in the journal. There a session lives from its last command."""
-        return now_ms() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
+        return self._clock() - self.last_at_ms > (snapshot.expires_at_ms - self.last_at_ms) / 10
 
     @contextlib.contextmanager
     def _as_of(self, at_ms: int | None) -> Iterator[None]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..domain.clock import now_ms
+from ..domain.clock import CLOCKS_DIFFER_MS, hear
 from ..domain.commands import BeginTurn, Command, Delete, Extend, Merge, NoteAlias, Put, RenewTurn, Touch
 from ..domain.forks import Forking, watch
 from ..domain.results import Receipt, Snapshot
@@ -131,7 +131,8 @@ class Replayer(Forking):
         for part in parts:
             part.fallback.end_expired()
         server_ms = next(iter(parts)).store.time_ms()
-        behind_ms = now_ms() - server_ms  # and some of the round trip: rather too early than too late
+        hear(server_ms)
+        behind_ms = self._journal.now_ms() - server_ms  # and some of the round trip: rather too early than too late
         with self._journal.replaying() as is_mine:
             if not is_mine:
                 self._circuit.try_now()  # the process that replays has got an answer
@@ -173,7 +174,7 @@ class Replay:
     Args:
         batch: Most commands that are replayed before that is noted. After a crash they come again, and the store must know
             all their tokens. The beginning of a turn is noted at once, since it may not come again when the turn has ended.
-        behind_ms: Milliseconds by which the store's clock is behind this host's, or somewhat more.
+        behind_ms: Milliseconds by which the store's clock is behind the journal's, or somewhat more.
         begun_again: Sessions that this process has replayed from their beginning a second time.
     """
 
@@ -233,7 +234,7 @@ class Replay:
         self, journalled: JournalledSession, row: Row, given: Command | BeginTurn
     ) -> tuple[JournalledSession, bool]:
         """Do the command *given* in *row*. Return the session as it is then, and whether the command had to be dropped."""
-        command = _as_of(row, _as_there(given, journalled))
+        command = self._as_of(row, _as_there(given, journalled))
         is_start = isinstance(command, Put) and command.started_at_ms is not None
         done = journalled._replace(replayed=row.number)
         try:
@@ -270,14 +271,26 @@ class Replay:
         """
         if command.mode == "replace":
             command = replace(command, unchanged_since_ms=row.at_ms - self._behind_ms)
-        receipt = self._done(row, command)
+        here_ms = command.started_at_ms or 0
+        receipt = self._done(row, replace(command, started_at_ms=self._there_ms(here_ms)))
         if command.instead_of:  # a first try may have left that session, and nobody knows its id
             with contextlib.suppress(SessionNotFound):
                 left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
                 self._store.apply(left)
         # A session that has ended since has no time of creation. Nothing of this one is for its successor.
         there_ms = (receipt and receipt.created_at_ms) or UNBORN_MS
-        return journalled._replace(created_here_ms=command.started_at_ms or 0, created_there_ms=there_ms)
+        return journalled._replace(created_here_ms=here_ms, created_there_ms=there_ms)
+
+    def _there_ms(self, here_ms: int) -> int:
+        """Convert a time of the journal to the store's, unless one round trip explains the difference."""
+        return here_ms - self._behind_ms if abs(self._behind_ms) > CLOCKS_DIFFER_MS else here_ms
+
+    def _as_of(self, row: Row, command: Any) -> Any:
+        """Give *command* the rest of its lease, or its time of deletion, as it was accepted earlier."""
+        if isinstance(command, (BeginTurn, RenewTurn)):
+            left_ms = row.at_ms + command.lease_ms - self._journal.now_ms()
+            return replace(command, lease_ms=min(command.lease_ms, max(0, left_ms)))
+        return replace(command, at_ms=self._there_ms(row.at_ms)) if isinstance(command, Delete) else command
 
     def _done(self, row: Row, given: Command | BeginTurn) -> Receipt | None:
         """Do a command, without what has no place beside the writes of others. None if all of it has none."""
@@ -318,14 +331,6 @@ class Replay:
             return command
         before = [one for one in self._journal.rows(self._namespace, journalled, 0) if one.number < row.number]
         return with_own_drops(command, [command_of(one.text) for one in before], self._there(command))
-
-
-def _as_of(row: Row, command: Any) -> Any:
-    """Give *command* the rest of its lease, or its time of deletion, as it was accepted earlier."""
-    if isinstance(command, (BeginTurn, RenewTurn)):
-        left_ms = row.at_ms + command.lease_ms - now_ms()
-        return replace(command, lease_ms=min(command.lease_ms, max(0, left_ms)))
-    return replace(command, at_ms=row.at_ms) if isinstance(command, Delete) else command
 
 
 def _as_there(command: Any, journalled: JournalledSession) -> Any:

@@ -60,13 +60,21 @@ class _Tokens:
     receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
 
-    def remember(self, token: str, receipt: Receipt, digest: str, most: int) -> None:
-        """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do."""
+    def remember(self, token: str, receipt: Receipt, digest: str, most: int, young_ms: int) -> None:
+        """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do.
+
+        Those of writes after *young_ms* are kept in any case.
+        """
         self.writes += 1
         self.receipts[token] = receipt, digest, self.writes
-        if self.writes > most and self.writes % math.ceil(most / 4) == 0:
+        step = math.ceil(most / 4)
+        if self.writes > most and self.writes % step == 0:
             oldest = self.writes - most
-            self.receipts = {name: kept for name, kept in self.receipts.items() if kept[2] > oldest}
+            self.receipts = {
+                name: kept
+                for name, kept in self.receipts.items()
+                if kept[2] > oldest or kept[0].updated_at_ms > young_ms
+            }
 
 
 class MemoryStore(Forking):
@@ -365,12 +373,17 @@ class MemoryStore(Forking):
             return
         own = [key for _, key in self._by_activity(owner, now)]
         surplus = max(0, len(own) - most + 1)
-        spared = command.spared if isinstance(command, Put) else None
-        evictable = [key for key in own if key != spared] if may_evict(command, self._limits) else []
+        evictable = self._evictable(own, command, now) if may_evict(command, self._limits) else []
         if len(evictable) < surplus:
             raise TooManySessions(most)
         for key in evictable[:surplus]:
             self.apply(Delete(session_id=key, owner=owner))
+
+    def _evictable(self, own: list[str], command: Write, now: int) -> list[str]:
+        """Select the sessions that may make room for *command*: none that it spares, and none with a turn in progress."""
+        spared = command.spared if isinstance(command, Put) else None
+        busy = {key for key in own if (turn := self._sessions[key].turn) and turn.until_ms > now}
+        return [key for key in own if key != spared and key not in busy]
 
     def _begin_again(self, command: BeginTurn, receipt: Receipt, session: StoredSession | None, now: int) -> Begun:
         """Tell of a turn whose token was known: it has ended, or its session is gone, or it is taken again."""
@@ -436,7 +449,8 @@ class MemoryStore(Forking):
         if isinstance(command, Delete):
             tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
-        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens)
+        young_ms = now - self._limits.receipt_ms
+        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens, young_ms)
         added = added_by(command, receipt.first_seq, session)
         tokens.ids |= {name: command.token for name in map(own_id, added) if name}
 

@@ -66,6 +66,25 @@ def started(conversations: PlainConversations, kind: Kind, *names: str, owner: s
         kind.age(10)
 
 
+def test_a_session_with_a_turn_in_progress_is_not_evicted(kind: Kind) -> None:
+    conversations = kind(max_sessions=13)
+    names = [f"{number:02}" for number in range(13)]
+    started(conversations, kind, *names)
+    turns = [conversations.turn(name, Message({"role": "user"}), owner="alice") for name in names[:12]]
+    for turn in turns:
+        turn.__enter__()
+    kind.age(10)
+    started(conversations, kind, "new")
+    assert left(conversations) == [*names[:12], "new"], "the oldest ten are not all that is looked at"
+    with conversations.turn("new", Message({"role": "user"}), owner="alice"):
+        with pytest.raises(TooManySessions):
+            conversations.save_session("newer", {}, owner="alice")
+        turns[3].reply("done")
+        turns[3].__exit__(None, None, None)
+        conversations.save_session("newer", {}, owner="alice")
+    assert "03" not in left(conversations)
+
+
 def left(conversations: PlainConversations, owner: str = "alice") -> list[str]:
     return sorted(session.session_id for session in conversations.list_sessions(owner=owner).sessions)
 

@@ -39,7 +39,7 @@ from flask_convstore.operations.turns import Turn, begin, hold
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 
-from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory
+from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory, limits_for
 from ..operations.test_sessions import BOT, USER, Recorder, get
 from ..servers import Server
 from ..service import Service
@@ -1020,9 +1020,9 @@ def limited(harness: Harness, **settings: Any) -> PlainConversations:
     """The operations on a store of the same kind with other limits."""
     chosen = Settings(**settings)
     if isinstance(harness.store, MemoryStore):
-        return PlainConversations(MemoryStore(limits_of(chosen), harness.store._clock), chosen)
+        return PlainConversations(MemoryStore(limits_for(chosen), harness.store._clock), chosen)
     assert isinstance(harness.store, RedisStore)
-    return PlainConversations(RedisStore(harness.store._calls._client, chosen.prefix, limits_of(chosen)), chosen)
+    return PlainConversations(RedisStore(harness.store._calls._client, chosen.prefix, limits_for(chosen)), chosen)
 
 
 def test_too_many_messages_are_refused(harness: Harness) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -46,7 +47,7 @@ from flask_convstore.domain.commands import (
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms, new_id
 from flask_convstore.domain.messages import Usage, join_element, own_id, with_id, with_status
 from flask_convstore.domain.results import Begun, Messages
-from flask_convstore.domain.types import ANY, Alias
+from flask_convstore.domain.types import ANY, Alias, Limits
 from flask_convstore.errors import (
     ConflictError,
     ConvstoreError,
@@ -107,13 +108,13 @@ class Failing(StoreAround):
 class Host:
     """Workers of one host: stores around one store, which share a folder."""
 
-    def __init__(self, store: Store, folder: Path | None, workers: int = 2) -> None:
+    def __init__(self, store: Store, folder: Path | None, workers: int = 2, limits: Limits = LIMITS) -> None:
         self.switch = Switch(store)
         self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
         self.circuit = Circuit(10**9)
         self.told: list[Exception] = []
         self.workers = [
-            FallbackStore(OtherHostsStore(self.switch, LIMITS), journal, self.circuit, "", LIMITS, lambda: None)
+            FallbackStore(OtherHostsStore(self.switch, limits), journal, self.circuit, "", limits, lambda: None)
             for journal in self.journals
         ]
 
@@ -166,8 +167,7 @@ def upsert(session_id: str, *texts: str, owner: Any = None, **given: Any) -> Mer
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], int]) -> None:
-    for room in ("fallback", "journal_view"):
-        monkeypatch.setattr(f"flask_convstore.outages.{room}.now_ms", clock)
+    monkeypatch.setattr(Journal, "now_ms", lambda _: clock())
 
 
 def start_away(worker: Store, *texts: str, owner: Any = None, **given: Any) -> str:
@@ -1142,6 +1142,26 @@ def test_what_waits_for_another_store_of_this_app_is_told(tmp_path: Path, caplog
     assert "my-other" not in caplog.text
     assert "my-app-too" not in caplog.text
     again.close()
+
+
+def test_a_marker_that_is_removed_is_made_again(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "a"))
+    (tmp_path / "journal" / "pending").unlink()
+    assert host.journals[0].may_hold()
+    assert host.journals[1].may_hold(), "every worker finds it"
+    assert "was removed while writes waited" in caplog.text
+    assert texts_in(host.workers[1], "s") == ["a"]
+    host.come_back()
+    assert [journal.may_hold() for journal in host.journals] == [False, False]
+
+
+def test_a_journal_that_is_removed_is_told(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    host.workers[0].apply(start("s", "a"))
+    shutil.rmtree(tmp_path / "journal")
+    assert not host.journals[0].may_hold()
+    assert "was removed while writes may have waited" in caplog.text
+    assert "was removed" in str(host.journals[0].status().problem)
 
 
 def test_none_is_made_while_the_store_answers(host: Host, tmp_path: Path) -> None:

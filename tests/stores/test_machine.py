@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from flask_convstore.config import Settings, limits_of
+from flask_convstore.config import Settings
 from flask_convstore.domain.clock import now_ms
 from flask_convstore.domain.commands import (
     ANYTHING,
@@ -43,6 +43,7 @@ from flask_convstore.errors import ConvstoreError
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 
+from ..harness import limits_for
 from ..servers import Server
 
 CREATED = "<created>"
@@ -91,7 +92,7 @@ class Machine(RuleBasedStateMachine):
         guest=st.sampled_from([None, "reader", "writer", "writer"]),
     )
     def start(self, policy: str, max_session_bytes: int, owner: Any, guest: Any) -> None:
-        limits = limits_of(
+        limits = limits_for(
             Settings(
                 max_tokens=6,
                 max_history=6,

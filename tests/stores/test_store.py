@@ -47,11 +47,12 @@ from flask_convstore.errors import (
     TurnInProgress,
     TurnLost,
 )
+from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store
 
-from ..clocks import Moment
-from ..harness import SETTINGS, TTL, TTL_COMPLETE, Harness, MemoryHarness, RedisHarness
+from ..clocks import Clock, Moment
+from ..harness import SETTINGS, TTL, TTL_COMPLETE, Harness, MemoryHarness, RedisHarness, limits_for
 from ..servers import Server
 
 
@@ -528,6 +529,30 @@ def test_only_the_last_tokens_are_kept(harness: Harness) -> None:
         harness.store.apply(command)
     assert all(harness.store.apply(command).repeated for command in commands[-most:])
     assert not harness.store.apply(commands[0]).repeated, "the oldest is forgotten: the session is saved anew"
+
+
+def test_a_receipt_outlives_every_retry_however_many_come_behind_it(harness: Harness) -> None:
+    limits = limits_of(SETTINGS)
+    if isinstance(harness.store, MemoryStore):
+        store: Store = MemoryStore(limits, harness.store._clock)
+    else:
+        assert isinstance(harness.store, RedisStore)
+        store = RedisStore(harness.store._calls._client, "hot:", limits)
+    commands: list[Command] = [save("s"), *(append("s", b"m") for _ in range(7 * SETTINGS.max_tokens))]
+    for command in commands:
+        store.apply(command)
+    assert all(store.apply(command).repeated for command in commands)
+    assert limits.receipt_ms == 60_000, "twelve times the budget"
+
+
+def test_receipts_that_no_retry_needs_any_more_are_dropped_from_a_hot_session() -> None:
+    clock = Clock()
+    store, most = MemoryStore(limits_of(SETTINGS), clock), SETTINGS.max_tokens
+    store.apply(save("s"))
+    for _ in range(100 * most):
+        clock.now += 500
+        store.apply(append("s", b"m"))
+        assert len(store._tokens["s"].receipts) <= 2 * (most + 120)  # a minute has 120 of them
 
 
 def test_a_successor_starts_anew_and_later(harness: Harness) -> None:
@@ -1121,7 +1146,7 @@ def test_a_session_that_was_moved_takes_no_messages(harness: Harness) -> None:
 
 def limited(harness: Harness, **limits: Any) -> Store:
     """The same sessions, under other limits."""
-    chosen = replace(limits_of(SETTINGS), **limits)
+    chosen = replace(limits_for(SETTINGS), **limits)
     if isinstance(harness, MemoryHarness):
         harness.store._limits = chosen
         return harness.store

@@ -78,6 +78,10 @@ class Durability:
 _DISK = ("CONFIG", "GET", "append*")
 """The question whether the server puts each write on its disk before it answers."""
 
+_GRANT = "docs/security.md has the rights that a user needs."
+
+_PLAIN = Call("commands", (), (), writes=False)
+
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
 
 
@@ -106,12 +110,13 @@ class Calls:
 
     def command(self, *command: Argument) -> Any:
         """Send one plain command. Return its reply."""
-        (reply,) = self._acknowledged([command], str(command[0]), False, self._deadline())
+        (reply,) = self.commands([command])
         return _raised(reply, str(command[0]), writes=False)
 
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Send several plain commands in one round trip, not at one moment. Return the replies, with errors as values."""
-        return self._acknowledged(commands, str(commands[0][0]), False, self._deadline())
+        asked, nonce = proving(commands)
+        return self._proved(self._acknowledged(asked, str(commands[0][0]), False, self._deadline()), nonce)
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Find some of the keys that fit *pattern*. Return them behind the next cursor (None: there are no more)."""
@@ -141,13 +146,14 @@ class Calls:
         """
         nonce, deadline = os.urandom(8), self._deadline()
         writes = call.writes
-        if writes and self._is_on_disk and not self._is_verified:
-            self._verify(deadline)
+        if writes and not self._is_verified:
+            self._verify(call, deadline)
         replies = self._replies(call, call.by_digest(nonce), queries, gate, deadline)
         if isinstance(replies[0], exceptions.NoScriptError):
             replies = self._replies(call, call.by_text(nonce), queries, gate, deadline)
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
+                self._is_verified = False  # a right may have been taken away
                 raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
         return replies
@@ -162,7 +168,10 @@ class Calls:
     ) -> list[Any]:
         commands = _behind_gate(command, queries, gate) if gate else [command, *queries]
         replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
-        return _from_behind_gate(replies) if gate else replies
+        if not gate:
+            return replies
+        self._refuse_unpermitted(call, replies)
+        return _from_behind_gate(replies)
 
     def read_each(
         self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]], str | None]]
@@ -208,13 +217,14 @@ class Calls:
         nonce = os.urandom(8)
         told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
         deadline = self._deadline()
-        if self._is_on_disk and not self._is_verified:
-            self._verify(deadline)
+        if not self._is_verified:
+            self._verify(call, deadline)
         before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
             (before,) = self._retried([first.by_text(nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
             (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
+        self._is_verified = self._is_verified and not isinstance(reply, Exception)
         _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, reply)
         if isinstance(before, exceptions.RedisError):
@@ -229,8 +239,8 @@ class Calls:
         told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
         deadline = self._deadline()
         try:
-            if calls and self._is_on_disk and not self._is_verified:
-                self._verify(deadline)
+            if calls and not self._is_verified:
+                self._verify(calls[0], deadline)
             replies = self._written_all(told, deadline) if calls else []
         except ConvstoreError as error:
             return [copy.copy(error) for _ in calls]
@@ -246,6 +256,7 @@ class Calls:
                 return reply
             if isinstance(reply, exceptions.NoScriptError):
                 return self.call(call)
+            self._is_verified = self._is_verified and not isinstance(reply, Exception)
             _raised(reply, call.keys[0], call.writes)
             self._check_nonce(call, nonce, reply)
             return reply
@@ -255,6 +266,14 @@ class Calls:
     def _deadline(self) -> float:
         """Compute the moment at which a call that begins now must have ended."""
         return time.monotonic() + self._patience.budget
+
+    def _proved(self, replies: Sequence[Any], nonce: bytes) -> list[Any]:
+        """Take the echoes off that show that *replies* belong to their commands."""
+        before, *found, after = replies
+        for echo in (before, after):
+            _raised(echo, "ECHO", writes=False)
+            self._check_nonce(_PLAIN, nonce, [b"ok", echo])
+        return found
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
@@ -266,11 +285,42 @@ class Calls:
         reason = "the server's reply belongs to another call, and the connections were closed"
         return StoreUnavailable(reason, written=written)
 
-    def _verify(self, deadline: float) -> None:
-        """Check before the first write that the server does what ``fsync`` promises."""
-        (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
-        self._check_disk(reply, written=False)
-        self._is_verified = True
+    def _verify(self, call: Call, deadline: float) -> None:
+        """Check before the first write, and after each refusal, that the server lets us do all that sessions need.
+
+        With ``fsync`` that it does what this promises, too.
+        """
+        if self._is_on_disk:
+            (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
+            self._check_disk(reply, written=False)
+        is_about_session = len(call.keys) > 1
+        if is_about_session:
+            self._check_rights(Call("rights", call.keys[:3], (), writes=False), deadline)
+            self._is_verified = True
+
+    def _check_rights(self, asked: Call, deadline: float) -> None:
+        nonce = os.urandom(8)
+        (reply,) = self._acknowledged([asked.by_text(nonce)], asked.keys[0], False, deadline)
+        _raised(reply, asked.keys[0], writes=False)
+        self._check_nonce(asked, nonce, reply)
+        if len(reply) > 2:
+            lacking = ", ".join(sorted({name.decode() for name in reply[2:]}))
+            error = StoreMisconfigured(
+                f"the server does not let this user run {lacking}. Nothing was written. {_GRANT}"
+            )
+            error.written = False
+            raise error
+
+    def _refuse_unpermitted(self, call: Call, replies: Sequence[Any]) -> None:
+        """Refuse replies of which a part is not permitted. The script may have run all the same."""
+        refusal = next((one for one in replies if isinstance(one, Exception) and "NOPERM" in f"{one!r}"), None)
+        refusal = refusal or next((one for one in replies if isinstance(one, exceptions.NoPermissionError)), None)
+        is_script_known = not isinstance(replies[1], exceptions.NoScriptError)
+        if refusal and is_script_known:
+            self._is_verified = False
+            error = as_ours(refusal, call.keys[0], writes=call.writes)
+            error.written = _wrote(replies)
+            raise error from refusal
 
     def _check_disk(self, reply: Any, *, written: bool) -> None:
         """Check what the server says of its disk. It says so with each write, since server and settings may change."""
@@ -398,6 +448,12 @@ def _in_words(command: Sequence[Argument]) -> list[Argument]:
     return [str(part) if isinstance(part, int) else part for part in command]
 
 
+def proving(commands: Sequence[Sequence[Argument]]) -> tuple[list[Sequence[Argument]], bytes]:
+    """Put plain *commands* between two that echo a nonce. Return them, and the nonce."""
+    nonce = os.urandom(8)
+    return [("ECHO", nonce), *commands, ("ECHO", nonce)], nonce
+
+
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
     """Find the first error among *replies*."""
     for reply in replies:
@@ -473,4 +529,4 @@ def _from_behind_gate(replies: Sequence[Any]) -> list[Any]:
     # A full Redis 7 refuses every command within a transaction, a full Valkey none that reads.
     if found is None or isinstance(refused, exceptions.OutOfMemoryError):
         return [reply]
-    return [reply, refused] if refused else [reply, *found]
+    return [reply, refused] if refused else [reply, *(found if isinstance(found, list) else [found])]

@@ -21,7 +21,7 @@ from redis.cluster import RedisCluster
 
 from ...domain.forks import Forking, watch
 from ...errors import ConvstoreError
-from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
+from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, proving, refusal_among
 from .connections import DEADLINE
 from .failures import as_ours, classify
 
@@ -112,7 +112,8 @@ class ClusterCalls(Calls):
                 nodes.setdefault(node.name, (node, []))[1].append(number)  # redis-py 7 cannot hash a node
             for node, numbers in nodes.values():
                 pool = cluster.get_redis_connection(node).connection_pool
-                replies = self._over(pool, [commands[number] for number in numbers], deadline)
+                asked, nonce = proving([commands[number] for number in numbers])
+                replies = self._proved(self._over(pool, asked, deadline), nonce)
                 found.update(zip(numbers, replies, strict=True))
         for number, command in enumerate(commands):
             if number not in found or isinstance(found[number], _ELSEWHERE):
@@ -231,6 +232,6 @@ def _key_of(commands: Sequence[Sequence[Argument]]) -> str | None:
     for command in commands:
         if command[0] in ("EVALSHA", "EVAL"):
             return str(command[3])
-        if command[0] not in ("MULTI", "EXEC", "PING", "WAIT", "CONFIG", "INFO"):
+        if command[0] not in ("MULTI", "EXEC", "ECHO", "PING", "WAIT", "CONFIG", "INFO"):
             return str(command[1])
     return None

@@ -46,6 +46,7 @@ FAILURES = (
     Failure("wrong password", exceptions.AuthenticationWrongNumberOfArgsError, "", "misconfigured"),
     Failure("no permission", exceptions.AuthorizationError, "", "misconfigured"),
     Failure("no permission", exceptions.NoPermissionError, "", "misconfigured"),
+    Failure("no permission", None, "because of: NOPERM", "misconfigured"),  # at the end of a transaction
     Failure("no permission in a script", None, "The user executing the script", "misconfigured"),  # Redis's words
     Failure("no permission in a script", None, "ACL failure in script", "misconfigured"),  # Valkey's
     Failure("certificate refused", None, "CERTIFICATE_VERIFY_FAILED", "misconfigured"),

@@ -115,9 +115,9 @@ class RedisIndex:
                 return reply
             surplus, is_patient = placed[2], attempt < _PATIENT_ATTEMPTS
             freed = self._make_room(index, _pairs(placed[3:]), surplus, place.owner, evict, is_patient=is_patient)
-            if freed is None:
+            if freed is None and (evict is None or shown == _MOST_SHOWN):
                 break
-            shown = _SHOWN if freed or is_patient else _MOST_SHOWN
+            shown = _SHOWN if freed or (is_patient and freed is not None) else _MOST_SHOWN
         raise TooManySessions(place.most)
 
     def _make_room(

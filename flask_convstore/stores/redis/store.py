@@ -39,12 +39,13 @@ from urllib.parse import unquote
 
 import redis
 
+from ...domain.clock import hear, monotonic
 from ...domain.commands import Append, BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Target, Write
 from ...domain.numbering import gaps_in, seqs_of
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
-from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
+from ...errors import ConvstoreError, CorruptValue, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import (
     alias_of,
     alias_text,
@@ -67,6 +68,8 @@ _log = logging.getLogger("flask_convstore")
 
 _ATTEMPTS = 5
 """Most attempts to read a session that is deleted and created anew at just that moment."""
+_HEARS_EVERY = 64
+"""Each so manieth read, from the first on, tells this process the server's time."""
 _SCANNED = 1000
 """Keys that the server looks at in one step of a walk."""
 _SECONDS_TO_SCRUB = 5.0
@@ -104,18 +107,16 @@ class RedisStore:
         )
         self._level = durability.level
         self._is_embedded = is_embedded
+        self._reads = 0
         self._prefix = prefix
         self._tells_policy = tells_policy
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
         self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
-        self._bounds = _as_bytes(
-            limits.max_tokens,
-            limits.max_history,
-            int(limits.trim),
-            limits.max_data_bytes,
-            limits.max_session_bytes,
+        self._bounds: tuple[Argument, ...] = (
+            f"{limits.max_tokens}.{-(-limits.receipt_ms // 1000):06d}",
+            *_as_bytes(limits.max_history, int(limits.trim), limits.max_data_bytes, limits.max_session_bytes),
         )
 
     def apply(self, command: Command) -> Receipt:
@@ -263,6 +264,9 @@ class RedisStore:
             refuse_moved(session_id, reply)
             refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
+        if self._reads % _HEARS_EVERY == 0:
+            hear(reply[5] - reply[6])
+        self._reads += 1
         if reply[7]:
             self._spread(session_id, reply[6], reply[7])
         return snapshot
@@ -393,9 +397,9 @@ class RedisStore:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def ping(self) -> float:
-        started = time.perf_counter()
+        started = monotonic()
         self._calls.command("PING")
-        return (time.perf_counter() - started) * 1000
+        return (monotonic() - started) * 1000
 
     def about(self) -> About:
         try:
@@ -439,7 +443,7 @@ class RedisStore:
         spared = command.spared if isinstance(command, Put) else None
 
         def evict(session_id: str) -> bool:
-            if session_id == spared:
+            if session_id == spared or self._is_busy(session_id, owner):
                 return False
             with contextlib.suppress(SessionNotFound):
                 self.apply(Delete(session_id=session_id, owner=owner))
@@ -449,6 +453,12 @@ class RedisStore:
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
         place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
         return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
+
+    def _is_busy(self, session_id: str, owner: str) -> bool:
+        """Tell whether a turn is in progress. A damaged session has none."""
+        with contextlib.suppress(SessionNotFound, CorruptValue):
+            return self.turn_remaining_ms(session_id, owner) > 0
+        return False
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""

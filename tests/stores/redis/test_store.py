@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from flask_convstore.config import Settings, limits_of
+from flask_convstore.config import Settings
 from flask_convstore.domain.commands import BeginTurn, CommitTurn, RenewTurn, Share, Touch
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY
@@ -28,7 +28,7 @@ from flask_convstore.stores.connect import connect, patience_of
 from flask_convstore.stores.redis.scripts import script
 from flask_convstore.stores.redis.store import RedisStore
 
-from ...harness import SETTINGS, PlainConversations, RedisHarness
+from ...harness import SETTINGS, PlainConversations, RedisHarness, limits_for
 from ...processes import wait_for
 from ...servers import Server, programs, running
 from ...wire import Proxy
@@ -38,7 +38,7 @@ BOT = {"role": "assistant", "content": "a" * 800}
 
 
 def on(client: redis.Redis, settings: Settings = SETTINGS) -> PlainConversations:
-    store = RedisStore(client, settings.prefix, limits_of(settings), patience_of(settings))
+    store = RedisStore(client, settings.prefix, limits_for(settings), patience_of(settings))
     return PlainConversations(store, settings)
 
 
@@ -492,7 +492,8 @@ def test_a_missing_permission_is_loud(server: Server) -> None:
     conversations = on(connect(Settings(url=f"unix://reader:pw@{server.socket}", retries=0), Path()))
     with pytest.raises(StoreMisconfigured) as caught:
         conversations.save_session("s", {})
-    assert caught.value.written is None, "a script has no way back"
+    assert caught.value.written is False
+    assert "hset" in str(caught.value).lower()
     server.client.execute_command("ACL", "SETUSER", "reader", "-evalsha", "-eval")  # type: ignore[no-untyped-call]
     with pytest.raises(StoreMisconfigured) as caught:
         conversations.get_session("s", owner="alice")

@@ -6,7 +6,7 @@ if now - (tonumber(indexed) or 0) >= 60000 then
     local marked = redis.pcall("HSET", session, "indexed", now)
     if type(marked) ~= "table" then
         due[1] = meta[2] or ""
-        for _, field in ipairs(redis.call("HKEYS", session)) do
+        for _, field in ipairs(redis.pcall("HKEYS", session)) do
             if string.sub(field, 1, 2) == "a:" then
                 due[#due + 1] = string.sub(field, 3)
             end

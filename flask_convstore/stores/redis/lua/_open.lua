@@ -11,7 +11,7 @@
 -- ARGV[6]   tombstone          milliseconds the tokens outlive the session
 -- ARGV[7]   token              makes the write repeatable, and is never empty
 -- ARGV[8]   digest             of the request, or "" where the token cannot come with another request
--- ARGV[9]   max_tokens         tokens that are kept
+-- ARGV[9]   max_tokens         tokens that are kept, then as a fraction of six digits the seconds for which any is kept
 -- ARGV[10]  max_history        messages a session may have
 -- ARGV[11]  trim               "1": over max_history the oldest go, "0": the write is refused
 -- ARGV[12]  max_data_bytes     names and values of all data fields

@@ -1,14 +1,25 @@
 -- _save: write the numbers of a session, which may be new, then its messages. Needs the new version, drop (oldest
--- messages that go), added, first_element, updated, shape, history_after, data_after, history_changed, and heir (owner of
--- a new session that the server creates, "" nobody).
+-- messages that go), added, first_element, updated, shape, history_after, data_after, history_changed, removes (HDEL
+-- follows), and heir (owner of a new session that the server creates, "" nobody).
+local may = redis.acl_check_cmd or type -- fakeredis has none
+local lacks = added > 0 and not may("RPUSH", history, "") and "RPUSH" or not exists and not may("UNLINK", history) and "UNLINK"
+    or not exists and not may("PEXPIREAT", tokens, 0) and "PEXPIREAT"
+    or drop > 0 and not may("LTRIM", history, 0, -1) and "LTRIM" or removes and not may("HDEL", session, "turn") and "HDEL"
+    or usage_given ~= "" and not may("HINCRBY", session, "count", 1) and "HINCRBY"
+--#include _rights.lua
 if outlived then
     redis.call("UNLINK", session)
 end
 --#include _advance.lua
 -- The first write is one that a full server refuses. Then nothing is written.
-redis.call("HSET", session, "version", version, "created", created, "updated", updated, "first", first,
+local numbered = redis.pcall("HSET", session, "version", version, "created", created, "updated", updated, "first", first,
     "count", count + added - drop, "history_version", history_changed and version or history_version, "shape", shape,
     "history_bytes", history_after, "data_bytes", data_after)
+if type(numbered) == "table" then
+    lacks = not may("HSET", session, "version", version) and "HSET"
+    --#include _rights.lua
+    return numbered
+end
 if gaps ~= (exists and meta[15] or "") then
     redis.call("HSET", session, "gaps", gaps)
 end

@@ -62,6 +62,7 @@ if target ~= "" then
     --#include _tail.lua
 end
 local drop, reserved, data_after, fields_set = 0, 0, data_bytes, false
+local removes, marked = false, false
 --#include _key.lua
 --#include _count_fields.lua
 --#include _shape.lua

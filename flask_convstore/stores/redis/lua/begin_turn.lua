@@ -99,6 +99,7 @@ local title_given, usage_given = ARGV[19], ARGV[20]
 local drop, data_after, fields_set = 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
+local removes = false
 --#include _key.lua
 --#include _shape.lua
 --#include _key_is_free.lua
@@ -108,6 +109,8 @@ if target ~= "" then
     --#include _tail.lua
 end
 --#include _fit.lua
+local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
+--#include _marked.lua
 version = version + 1
 local history_changed = added > 0 or turn[1] or target ~= ""
 --#include _name.lua
@@ -119,9 +122,6 @@ if added > 0 then
 end
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
-if turn[1] then
-    local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
-    --#include _mark.lua
-end
+--#include _mark.lua
 --#include _facts.lua
 --#include _done.lua

@@ -62,12 +62,15 @@ if kept > 1 and (added > 0 or ARGV[16] == "unanswered") then
 end
 local first_seq = added > 0 and next_seq or 0
 local drop, data_after, fields_set = 0, data_bytes, false
+local removes = true
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua
 --#include _key_is_free.lua
 local reserved = 0
 --#include _fit.lua
+local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
+--#include _marked.lua
 version = version + 1
 local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _name.lua
@@ -77,7 +80,6 @@ for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua
 end
-local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
 --#include _mark.lua
 --#include _facts.lua
 --#include _done.lua

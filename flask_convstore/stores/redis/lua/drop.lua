@@ -65,6 +65,11 @@ elseif tail < count then
     --#include _tail.lua
     history_after = history_bytes
 end
+local may, added = redis.acl_check_cmd or type, 0 -- fakeredis has none
+local lacks = middle and not may("LSET", history, 0, "") and "LSET" or middle and not may("LREM", history, 1, "") and "LREM"
+    or not may("LTRIM", history, 0, -1) and "LTRIM" or not may("UNLINK", history) and "UNLINK"
+    or not may("HDEL", session, "turn") and "HDEL"
+--#include _rights.lua
 --#include _though_full.lua
 redis.call("HSET", session, "version", version, "updated", updated, "count", count, "first", first, "gaps", gaps,
     "history_bytes", history_after, "history_version", first_seq > 0 and version or history_version)

@@ -45,6 +45,10 @@ local history_after = history_bytes + #ARGV[19] - #stored
 if history_after > history_bytes and history_after + data_bytes > tonumber(ARGV[13]) then
     return {"too_large", nonce, "session", tonumber(ARGV[13]), history_after + data_bytes}
 end
+local may = redis.acl_check_cmd or type -- fakeredis has none
+local lacks = not may("HSET", session, "version", 0) and "HSET" or not may("LSET", history, 0, "") and "LSET"
+    or ARGV[20] == "-" and not may("HDEL", session, "title") and "HDEL"
+--#include _rights.lua
 version = version + 1
 local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that is ahead
 -- The first write is one that a full server refuses. Then nothing is written. Only a redaction is done there too. A raw

@@ -28,10 +28,13 @@ if most > 0 and not is_there then
         return {"full", nonce, taken - most + 1, unpack(oldest)}
     end
 end
+local left, may = redis.call("PTTL", index), redis.acl_check_cmd or type -- fakeredis has none
+local lacks = left < 0 and not may("PEXPIRE", index, 1) and "PEXPIRE"
+--#include _rights.lua
 if not is_there or ARGV[6] ~= "1" then
     redis.call("ZADD", index, now, member)
 end
-if redis.call("PTTL", index) < lifetime then
+if left < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end
 return {"ok", nonce, is_there and 0 or now}

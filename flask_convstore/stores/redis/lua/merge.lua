@@ -77,7 +77,7 @@ end
 if ARGV[16] ~= "" and not (exists and creates ~= "") then
     shape = ARGV[16]
 end
-local data_after, fields_set = data_bytes, false
+local data_after, fields_set, removes = data_bytes, false, change == "reset"
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua

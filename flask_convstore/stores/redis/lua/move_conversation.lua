@@ -33,11 +33,16 @@ if turn[1] ~= ARGV[15] then
 end
 --#include _expected.lua
 
-local first_seq, updated = 0, math.max(now, created)
+local first_seq, drop, updated = 0, 0, math.max(now, created)
+local mark_seq, mark_status = tonumber(turn[2]) or 0, ""
+--#include _marked.lua
+local may = redis.acl_check_cmd or type -- fakeredis has none
+local lacks = not may("HSET", session, "version", 0) and "HSET" or not may("HDEL", session, "turn") and "HDEL" or not may("LSET", history, 0, "") and "LSET"
+    or not may("HINCRBY", session, "count", 1) and "HINCRBY"
+--#include _rights.lua
 version = version + 1
 -- The first write is one that a full server refuses. Then nothing is written.
 redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[16])
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
-local mark_seq, mark_status = tonumber(turn[2]) or 0, ""
 --#include _mark.lua
 --#include _done.lua

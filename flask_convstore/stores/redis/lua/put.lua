@@ -77,7 +77,8 @@ local begins_anew = exists and count > 0
 local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[17]
 local first_field, first_element = 28, 28 + 2 * ARGV[27]
 local added, drop, reserved = #ARGV - first_element + 1, count, 0
-local data_after, fields_set = 0, first_element > first_field
+local data_after, fields_set, removes = 0, first_element > first_field, exists
+local fields_before = exists and redis.call("HKEYS", session) or {}
 shape = ARGV[16]
 --#include _key.lua
 for at = first_field, first_element - 1, 2 do
@@ -118,7 +119,7 @@ if exists then
         --#include _begin_anew.lua
     end
     title, complete = false, false
-    for _, field in ipairs(redis.call("HKEYS", session)) do
+    for _, field in ipairs(fields_before) do
         if string.sub(field, 1, 2) == "d:" then
             redis.call("HDEL", session, field)
         end

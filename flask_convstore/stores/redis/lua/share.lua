@@ -24,6 +24,9 @@ local meta = redis.call("HMGET", session, "version", "owner", "created", "update
 if shared then
     return {"forbidden", nonce}
 end
+local may = redis.acl_check_cmd or type -- fakeredis has none
+local lacks = ARGV[8] == "" and not may("HDEL", session, "owner") and "HDEL"
+--#include _rights.lua
 local own_ttl, complete, guest = meta[5], meta[6], "s:" .. ARGV[7]
 if ARGV[8] == "" then
     --#include _though_full.lua

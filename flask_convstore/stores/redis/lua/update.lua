@@ -34,6 +34,7 @@ local title_given, usage_given, own_ttl_given = ARGV[17], "", ARGV[16]
 local first_field, last_field, first_element = 18, #ARGV, #ARGV + 1
 local first_seq, added, drop, reserved = 0, 0, 0, 0
 local data_after, fields_set, history_changed = data_bytes, false, false
+local removes, marked = title_given == "-", false
 --#include _key.lua
 --#include _count_fields.lua
 --#include _shape.lua
