@@ -238,6 +238,8 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
         _refuse_moved(command.session_id, session)
     if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
         _refuse_conflict(command, "history", session)
+    if isinstance(command.history, Extend) and command.history.oldest_seq not in (0, session.first_seq):
+        _refuse_conflict(command, "history", session)
     _refuse_collisions(command, session)
 
 
@@ -454,7 +456,9 @@ def _refuse_unexpected(command: Expecting, session: StoredSession) -> None:
 def _refuse_collisions(command: Merge | CommitTurn, session: StoredSession) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
-        if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
+        collides_alike = isinstance(command, Merge) and change.loaded is not None
+        may_be_alike = stored == change.value and not collides_alike and not _may_hide_changes(stored)
+        if stored != change.loaded and not may_be_alike:
             _refuse_conflict(command, change.name, session, is_field=True)
 
 

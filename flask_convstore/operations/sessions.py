@@ -31,7 +31,7 @@ from ..sessions.content import TITLED_ROLE, Content
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
 from .access import Access
-from .merging import NOTHING, attempts, beside_theirs
+from .merging import NOTHING, attempts, behind_theirs, beside_theirs
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
@@ -84,9 +84,12 @@ def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
         try:
             return _landed(access, session, save, _send(access, session, save))
         except ConflictError as conflict:
-            if not conflict.is_field or isinstance(attempt.history, Rewrite):
+            if isinstance(command.history, Rewrite):
                 raise
-            attempt = beside_theirs(access, command, attempt, NOTHING, conflict)
+            if conflict.is_field and not isinstance(attempt.history, Rewrite):
+                attempt = beside_theirs(access, command, attempt, NOTHING, conflict)
+            else:
+                attempt = behind_theirs(access, command, base_of(session), NOTHING, conflict)
     raise AssertionError("attempts() raises in the end")
 
 

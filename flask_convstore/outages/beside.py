@@ -58,7 +58,9 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
     """Leave out the field that others have changed, or the order of the messages. None if it is neither."""
     if error.is_field:
         fields = tuple(change for change in command.fields if change.name != error.what)
-        return Fitted(replace(command, fields=fields), error.what)
+        there = load().fields.get(error.what)
+        is_alike = any(change == (error.what, change.loaded, there) for change in command.fields)
+        return Fitted(replace(command, fields=fields), "" if is_alike else error.what)
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
         more = _behind(command.history.elements or (), load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
@@ -144,4 +146,4 @@ def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Me
     while dropped < len(there.elements) and _identity(there.elements[dropped]) in own:
         dropped += 1
     first_seq = there.first_seq + there.count - len(there.elements)
-    return replace(command, history=replace(command.history, drop_below=first_seq + dropped))
+    return replace(command, history=replace(command.history, drop_below=first_seq + dropped, oldest_seq=0))

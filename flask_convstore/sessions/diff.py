@@ -148,7 +148,11 @@ def _history_change(
     if dropped is not None:
         kept = len(before) - dropped
         added = tuple(elements_of(history[kept:], limits, kept))
-        return Extend(base.snapshot.first_seq + dropped if dropped else 0, added)
+        if not dropped:
+            return Extend(0, added)
+        oldest_seq = base.snapshot.first_seq
+        is_taken = set(after[kept:]) <= set(before)  # nothing new pushes the oldest out
+        return Extend(oldest_seq + dropped, added, oldest_seq if is_taken else 0)
     elements = tuple(_rewritten(base.snapshot.elements, before, history, limits))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
 

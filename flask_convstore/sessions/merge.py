@@ -39,6 +39,9 @@ _EMPTY = (
 """Initial values that say nothing."""
 
 
+_DIGITS = b"-0123456789"
+"""Beginnings of numbers in JSON text."""
+
 _STEPS_OF_A_PART = 10
 """Steps of comparing a part of an element in Python, where aligning takes one."""
 
@@ -62,15 +65,27 @@ def settled(change: FieldChange, began: Began, stored: bytes | None, effort: thr
         return Settled(change)
     start = _value(change.loaded)
     if change.loaded is None and change.name in began.fields:
-        begun = began.fields[change.name]
-        if begun == change.value and (began.is_default or begun in _EMPTY or stored == begun):
-            # Only the others have made something of what both began with.
-            return Settled(FieldChange(change.name, stored, stored))
-        start = _start(began, _value(begun), _value(change.value), _value(stored))
+        yielding = _yielding(change, began, stored)
+        if yielding:
+            return yielding
+        start = _start(began, _value(began.fields[change.name]), _value(change.value), _value(stored))
     merged = three_way.merge(start, _value(change.value), _value(stored), change.name, effort)
     text = None if merged.value is three_way.MISSING else json_text.write(merged.value)
     is_merged = stored != change.value or text != stored
     return Settled(FieldChange(change.name, stored, text), is_merged, merged.collisions)
+
+
+def _yielding(change: FieldChange, began: Began, stored: bytes | None) -> Settled | None:
+    """Let a field stay that only the others have made something of, since both began. None if it does not stay.
+
+    A bare number may be counted from nothing by both, which is told. Numbers in a dict that begins are constants, as a rule.
+    """
+    begun = began.fields[change.name]
+    is_nothing = began.is_default or begun in _EMPTY
+    if begun != change.value or not (is_nothing or stored == begun):
+        return None
+    is_count = not is_nothing and change.name == "" and begun[:1] in _DIGITS
+    return Settled(FieldChange(change.name, stored, stored), collisions=(change.name,) * is_count)
 
 
 def merged_bodies(before: list[bytes], ours: list[bytes], theirs: list[bytes], path: str) -> three_way.Merged:
@@ -133,7 +148,7 @@ def _value(text: bytes | None) -> Any:
 
 def _may_hide_changes(text: bytes | None) -> bool:
     """Tell values apart that two writers can change in the same way twice: count, or append."""
-    return text is not None and text[:1] in b"-0123456789[{"
+    return text is not None and text[:1] in _DIGITS + b"[{"
 
 
 def take_over(

@@ -32,7 +32,7 @@ class CollisionLog:
         if now < self._next_at:
             self._left_out += 1
             return
-        named = ", ".join(map(printable, paths[:_MOST_PATHS]))
+        named = ", ".join(printable(path) if path else "the value" for path in paths[:_MOST_PATHS])
         if len(paths) > _MOST_PATHS:
             named += f" and {len(paths) - _MOST_PATHS} more"
         more = f" {self._left_out} collisions before this one were not logged." if self._left_out else ""

@@ -1153,7 +1153,8 @@ def test_different_fields_of_two_requests_both_land(site: Site) -> None:
 
 COLLISIONS: list[tuple[Any, Any, Any, Any, bool]] = [
     # stored, first's, second's, the merged value, and whether something was overwritten
-    ("a", "b", "b", "b", False),
+    ("a", "b", "b", "b", True),
+    (None, ["first"], ["second"], ["second", "first"], True),
     (5, 6, 8, 9, False),
     (5, 4, 4, 3, False),
     (-5, 5, -10, 0, False),

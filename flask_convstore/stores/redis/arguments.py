@@ -179,9 +179,11 @@ def _triples(fields: Sequence[FieldChange]) -> list[Argument]:
     return [part for name, loaded, value in fields for part in (name, loaded or b"", value or b"")]
 
 
-def _history(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ...]]:
+def _history(change: Extend | Rewrite | None) -> tuple[str, Argument, tuple[bytes, ...]]:
     if change is None:
         return "keep", 0, ()
+    if isinstance(change, Extend) and change.oldest_seq:
+        return "take", f"{change.oldest_seq}-{change.drop_below}", change.elements
     if isinstance(change, Extend):
         return "extend", change.drop_below, change.elements
     return "reset" if change.resets else "rewrite", change.history_version, change.elements or ()

@@ -139,7 +139,7 @@ def test_eight_processes_that_race_start_one_server(folder: Path) -> None:
         "with store(Path(sys.argv[1])) as conversations:\n"
         "    sys.stdin.readline()\n"
         "    conversations.setdefault('s', {'history': []})\n"
-        "    conversations.append('s', sys.argv[2])\n"
+        "    conversations.append('s', Message(sys.argv[2]))\n"
         "    print(conversations.backend.store._calls._client.info('server')['process_id'], flush=True)\n"
         "    sys.stdin.readline()\n"
     )

@@ -42,7 +42,7 @@ local title_given, usage_given = "", ARGV[17]
 local first_field, first_element = 19, 19 + 3 * ARGV[18]
 local added = #ARGV - first_element + 1
 local first_seq = added > 0 and first + count or 0
-local drop, data_after, fields_set = 0, data_bytes, false
+local drop, data_after, fields_set, alike_collides = 0, data_bytes, false, false
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua

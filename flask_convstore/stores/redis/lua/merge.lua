@@ -7,10 +7,11 @@ ARGV[1..14] as in _open.lua, then
 ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
 ARGV[16]    shape        as in put.lua, "" as it is
 ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all),
-                         "reset" (replace all, and begin anew)
-ARGV[19]    bound        extend: messages below this seq are dropped. rewrite, reset: the history_version that the
-                         writer knows
+ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "take" (extend, where the
+                         oldest message is the one that the writer knows), "rewrite" (replace all), "reset" (replace all,
+                         and begin anew)
+ARGV[19]    bound        extend: messages below this seq are dropped. take: the seq of the oldest message, "-", and the
+                         bound of extend. rewrite, reset: the history_version that the writer knows
 ARGV[20]    title        as _facts.lua has it
 ARGV[21]    usage        as _facts.lua has it
 ARGV[22]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
@@ -38,6 +39,7 @@ local owners_only = ARGV[17] ~= ""
 --#include _open.lua
 --#include _repeated.lua
 local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
+local oldest, below = string.match(ARGV[19], "^(%d+)%-(%d+)$")
 local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
 local first_field, first_element = 25, 25 + 3 * ARGV[24]
 local added = #ARGV - first_element + 1
@@ -57,13 +59,16 @@ if exists then
     if (change == "rewrite" or change == "reset") and history_version ~= bound then
         return {"conflict", nonce, version, "history"}
     end
+    if change == "take" and first ~= tonumber(oldest) then
+        return {"conflict", nonce, version, "history"}
+    end
 else
     --#include _new.lua
 end
 if ARGV[16] ~= "" and not (exists and creates ~= "") then
     shape = ARGV[16]
 end
-local data_after, fields_set = data_bytes, false
+local data_after, fields_set, alike_collides = data_bytes, false, true
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua
@@ -74,8 +79,8 @@ local updated = math.max(now, created)
 local drop, reserved = 0, 0
 if change == "rewrite" or change == "reset" then
     drop = count
-elseif change == "extend" then
-    drop = math.max(0, math.min(bound - first, count))
+elseif change == "extend" or change == "take" then
+    drop = math.max(0, math.min((bound or tonumber(below)) - first, count))
 end
 --#include _fit.lua
 if not exists and creates == "0" then
