@@ -161,6 +161,7 @@ class TrackedValue:
         """Write *command*, which becomes the baseline."""
         if not isinstance(command, Delete):
             self._save(command)
+            self.place.look_at(self.value)
             return
         try:
             self._send(command, command, None)
