@@ -81,8 +81,9 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
 
 
 def _tagging(dump: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
-    is_ours = isinstance(dump, functools.partial) and dump.func is _take_apart
-    return functools.partial(dump, is_tagged=True) if is_ours else None
+    function: Any = dump
+    is_ours = isinstance(function, functools.partial) and function.func is _take_apart
+    return functools.partial(function, is_tagged=True) if is_ours else None
 
 
 def converter_of_messages(kind: Any) -> Converter:
