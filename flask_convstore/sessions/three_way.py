@@ -30,6 +30,8 @@
 | list                        | removed one element, as two would   | collision: without it, though both may have used it |
 |                             | that take a task from a queue       |                                                     |
 | list of distinct names      | added one name                      | collision: the name once                            |
+| list of distinct whole      | added one number                    | collision: the number twice                         |
+| numbers, as ids             |                                     |                                                     |
 | list of distinct names      | replaced all names                  | collision: the new ones of both                     |
 | list                        | made it, beginning with the same    | collision: that once, unless it is a system prompt  |
 | pair of a text and a number | made it                             | collision: ours                                     |
@@ -208,6 +210,8 @@ class _Merge:
     def _elements(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         are_names = not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs)))
         merged = self._names(base, ours, theirs, path) if are_names else None
+        if all(map(_is_set_of_ids, (base, ours, theirs))):
+            self._collisions += [path] * _is_added_twice(base, ours, theirs)
         return self._edits(base, ours, theirs, path) if merged is None else merged
 
     def _edits(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
@@ -398,7 +402,7 @@ def _sets(base: list[Any], ours: list[Any], theirs: list[Any], name_of: Callable
     return kept + [part for part in ours if (name := name_of(part)) not in in_base and name not in in_theirs]
 
 
-def _is_added_twice(base: list[str], ours: list[str], theirs: list[str]) -> bool:
+def _is_added_twice(base: list[Any], ours: list[Any], theirs: list[Any]) -> bool:
     return not set(base).issuperset(set(ours) & set(theirs))
 
 
@@ -497,6 +501,12 @@ def _later_time(ours: Any, theirs: Any) -> Any:
 def _is_set_of_names(value: list[Any]) -> bool:
     """Tell whether a list may be used as a set: of names, ids or tags, and not of messages."""
     return all(isinstance(part, str) and _MESSAGE(part) is None for part in value) and len(set(value)) == len(value)
+
+
+def _is_set_of_ids(value: list[Any]) -> bool:
+    """Tell whether a list may hold the ids of what was done: whole numbers, each one once, and no times."""
+    are_ids = all(type(part) is int and not any(part in times for times in _TIMES) for part in value)
+    return are_ids and len(set(value)) == len(value)
 
 
 def _is_of_messages(path: str) -> bool:

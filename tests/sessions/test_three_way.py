@@ -188,6 +188,7 @@ COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {
     "a message that both took": (
         {"messages": [HI, YO]}, {"messages": [YO]}, {"messages": [YO]}, {"messages": [YO]}, ["messages[0]"]
     ),
+    "an id that both added": ({"seen": [7]}, {"seen": [7, 8]}, {"seen": [7, 8]}, {"seen": [7, 8, 8]}, ["seen"]),
     "names that both replaced": ({"a": ["x"]}, {"a": ["y"]}, {"a": ["z"]}, {"a": ["z", "y"]}, ["a"]),
     "a name in the place of one": (
         {"a": ["x", "k"]}, {"a": ["y", "k"]}, {"a": ["z", "k"]}, {"a": ["y", "k"]}, ["a[0]"]
