@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
-from ..domain.commands import Extend, FieldChange, Merge
+from ..domain.commands import Append, CommitTurn, Extend, FieldChange, Merge, Update
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from ..domain.shapes import key_of
@@ -146,11 +146,6 @@ def _value(text: bytes | None) -> Any:
     return three_way.MISSING if text is None else json_text.parse(text)
 
 
-def _may_hide_changes(text: bytes | None) -> bool:
-    """Tell values apart that two writers can change in the same way twice: count, or append."""
-    return text is not None and text[:1] in _DIGITS + b"[{"
-
-
 def take_over(
     value: dict[str, Any] | list[Any],
     before: Baseline,
@@ -248,16 +243,10 @@ def _take_over_fields(
                 value[name] = _into(value.get(name), content[name], effort)
             else:
                 del value[name]
-        elif _is_own_change(change, theirs):
+        elif mine != was:  # also where it equals theirs: both may have counted, or taken the same
             is_merged = merges and was != theirs and _is_merged_here(value, change, theirs, effort)
             _put(known, name, theirs if is_merged else was)
     return known
-
-
-def _is_own_change(change: FieldChange, theirs: bytes | None) -> bool:
-    """Tell whether the app has changed a field. Equal numbers may both have been counted, equal lists both appended to."""
-    _, was, mine = change
-    return mine not in (was, theirs) or (mine != was and _may_hide_changes(mine))
 
 
 def _is_merged_here(value: dict[str, Any], change: FieldChange, theirs: bytes | None, effort: three_way.Effort) -> bool:
@@ -279,17 +268,23 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
         fields[name] = text
 
 
-def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, limits: ContentLimits) -> Baseline:
-    """Take the writes of *command* into *before*, where *value* has them too, since a copy of it was saved."""
+def with_written(
+    value: Any, before: Baseline, command: Merge | Append | Update | CommitTurn, receipt: Receipt, limits: ContentLimits
+) -> Baseline:
+    """Take the writes of *command* into *before*, where *value* has them too.
+
+    A copy of it was saved, or the app has set a field through two doors.
+    """
     was, known = bodies_of(before.snapshot.elements), dict(before.snapshot.fields)
     _, fields, history = texts(value, limits, was, before.snapshot)
-    for name, _, text in command.fields:
+    for name, *_, text in command.fields:
         if fields.get(name) == text:
             _put(known, name, text)
     before = before.but(fields=known)
-    if not isinstance(command.history, Extend) or not command.history.elements or history is None:
+    change = command.history if isinstance(command, Merge) else None
+    if not isinstance(change, Extend) or not change.elements or history is None:
         return before
-    elements, written = before.snapshot.elements, list(command.history.elements)
+    elements, written = before.snapshot.elements, list(change.elements)
     mine = [body for body, _ in history]
     dropped = diff.dropped_of(was, mine)
     if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):

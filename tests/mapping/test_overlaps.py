@@ -330,6 +330,45 @@ def test_a_session_that_grew_before_it_was_popped_is_told(service: Service) -> N
     assert ("changes-overwritten", ("",)) in [(name, facts.get("fields")) for name, facts in told]
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), ("a", "b"), ([1], [1, 2]), (False, True), ({"n": 1}, {"n": 2})])
+@pytest.mark.parametrize("door", ["update_session", "append", "turn"])
+def test_a_field_that_one_request_sets_by_two_doors_is_one_change(
+    service: Service, door: str, before: Any, after: Any
+) -> None:
+    convstore = service.convstore
+    with service.app.app_context():
+        convstore.sessions["s"] = {"f": before, "history": []}
+    with heard(service) as told, service.app.test_request_context():
+        convstore.sessions["s"]["f"] = copy.deepcopy(after)
+        if door == "update_session":
+            convstore.update_session("s", {"f": after})
+        elif door == "append":
+            convstore.append("s", "hi", data={"f": after})
+        else:
+            with convstore.turn("s", "hi") as turn:
+                turn.data["f"] = after
+                turn.reply("yo")
+    with service.app.app_context():
+        session: Any = convstore.get_session("s")
+    assert session["f"] == after
+    assert "changes-overwritten" not in [name for name, _ in told]
+
+
+@pytest.mark.parametrize("change", [lambda s: s.pop("a", None), lambda s: s.update(a=2)])
+def test_the_same_change_is_told_also_behind_a_refresh(service: Service, change: Change) -> None:
+    def visit(sessions: Any) -> Iterator[None]:
+        session = sessions["s"]
+        yield
+        change(session)
+        sessions.refresh("s")
+
+    with service.app.app_context():
+        service.convstore.sessions["s"] = {"a": "x", "b": 1}
+    with heard(service) as told:
+        overlap(service.convstore.sessions, [does(lambda s: (s.pop("a"), change(s))), visit], service)
+    assert ("changes-overwritten", ("a",)) in [(name, facts.get("fields")) for name, facts in told]
+
+
 def test_a_count_from_nothing_is_told(service: Service) -> None:
     counts = service.convstore.mapping("counts")
 

@@ -68,9 +68,9 @@ class World:
         ("a", GONE, "c", "c", b'"a"'),
         ("a", "b", GONE, GONE, b'"a"'),
         (GONE, "b", "c", "c", None),
-        ("a", "b", "b", "b", GONE),  # both alike
-        ("a", GONE, GONE, GONE, GONE),
-        (1, 2, 2, 2, b"1"),  # both alike, but both may have counted
+        ("a", "b", "b", "b", b'"a"'),  # both alike, but both may have taken the step
+        ("a", GONE, GONE, GONE, b'"a"'),
+        (1, 2, 2, 2, b"1"),  # both may have counted
         (-1, -2, -2, -2, b"-1"),
         (GONE, 1, 1, 1, None),
     ],
