@@ -284,14 +284,18 @@ def with_written(
     change = command.history if isinstance(command, Merge) else None
     if not isinstance(change, Extend) or not change.elements or history is None:
         return before
-    elements, written = before.snapshot.elements, list(change.elements)
-    mine = [body for body, _ in history]
+    return _with_appended(before, change.elements, [body for body, _ in history], receipt.first_seq or 0)
+
+
+def _with_appended(before: Baseline, elements: Sequence[bytes], mine: list[bytes], first_seq: int) -> Baseline:
+    """Take new *elements*, numbered from *first_seq*, into *before*, where the messages *mine* have them too."""
+    was = bodies_of(before.snapshot.elements)
     dropped = diff.dropped_of(was, mine)
-    if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):
+    if dropped is None or mine[len(was) - dropped :][: len(elements)] != bodies_of(elements):
         return before
-    first_seq = receipt.first_seq or 0
-    extended = before.but(elements=[*elements, *written], count=before.snapshot.count + len(written))
-    return replace(extended, seqs=[*before.seqs, *range(first_seq, first_seq + len(written))])
+    count = before.snapshot.count + len(elements)
+    extended = before.but(elements=[*before.snapshot.elements, *elements], count=count)
+    return replace(extended, seqs=[*before.seqs, *range(first_seq, first_seq + len(elements))])
 
 
 def _into(old: Any, new: Any, effort: three_way.Effort) -> Any:
