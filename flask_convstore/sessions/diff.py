@@ -151,7 +151,7 @@ def _history_change(
         if not dropped:
             return Extend(0, added)
         oldest_seq = base.snapshot.first_seq
-        is_taken = set(after[kept:]) <= set(before)  # nothing new pushes the oldest out
+        is_taken = all(body in before for body in after[kept:])  # nothing new pushes the oldest out
         return Extend(oldest_seq + dropped, added, oldest_seq if is_taken else 0)
     elements = tuple(_rewritten(base.snapshot.elements, before, history, limits))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
