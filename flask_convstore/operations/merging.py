@@ -81,7 +81,7 @@ def _as_rewrite(command: Merge, base: Baseline) -> Rewrite | None:
     """Write the messages of *base* out that a command leaves which takes the oldest. None if there is no order to merge."""
     change = command.history
     if isinstance(change, Extend) and change.oldest_seq:
-        left = base.snapshot.elements[change.drop_below - change.oldest_seq :]
+        left = base.snapshot.elements[sum(seq < change.drop_below for seq in base.seqs) :]
         return Rewrite(base.snapshot.history_version, (*left, *change.elements))
     return change if isinstance(change, Rewrite) else None
 

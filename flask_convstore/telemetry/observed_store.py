@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..domain.commands import (
     Write,
 )
 from ..domain.results import Begun, Receipt
-from ..errors import SessionNotFound
+from ..errors import ConvstoreError, SessionNotFound
 from ..stores.store import Store, StoreAround
 from .collisions import CollisionLog
 
@@ -49,6 +50,16 @@ class ObservedStore(StoreAround):
         except SessionNotFound:
             self._tell_deleted(command, is_collision=True)
             raise
+        return self._told(command, receipt)
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        answers = self._store.apply_each(commands)
+        return [
+            self._told(command, answer) if isinstance(answer, Receipt) else answer
+            for command, answer in zip(commands, answers, strict=True)
+        ]
+
+    def _told(self, command: Command, receipt: Receipt) -> Receipt:
         if isinstance(command, Harmless):
             return receipt
         # A token that nobody else knows was seen before only if an answer was lost, and the write was repeated by the stores
