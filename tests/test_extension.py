@@ -14,6 +14,7 @@ from flask import Flask
 
 import flask_convstore
 from flask_convstore import ConversationStore, InvalidInput, delete_session, get_session, save_session
+from flask_convstore.domain.messages import Message
 from flask_convstore.errors import ConfigurationError
 from flask_convstore.telemetry.observed_store import ObservedStore
 
@@ -312,7 +313,7 @@ def test_a_store_made_before_a_fork_serves_the_child(valkey: Server) -> None:
             if child == 0:
                 try:
                     for turn in range(50):
-                        app.extensions["convstore"]["convstore"].convstore.append("s", f"{number}:{turn}")
+                        app.extensions["convstore"]["convstore"].convstore.append("s", Message(f"{number}:{turn}"))
                 finally:
                     os._exit(0)
             children.append(child)

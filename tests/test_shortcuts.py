@@ -19,6 +19,7 @@ from flask_convstore import (
     save_message,
     save_session,
 )
+from flask_convstore.domain.messages import Message
 
 SHORTCUTS = (save_session, get_session, delete_session, save_message, get_conversation, clear_conversation)
 
@@ -57,7 +58,7 @@ def test_get_session_loads_the_last_messages(convstore: ConversationStore) -> No
 
 def test_delete_session_deletes_an_expected_version_only(convstore: ConversationStore) -> None:
     save_session("s", {}, owner="ada")
-    convstore.append("s", "hi", owner="ada")
+    convstore.append("s", Message("hi"), owner="ada")
     with pytest.raises(ConflictError):
         delete_session("s", expected="1", owner="ada")
     assert delete_session("s", expected="2", owner="ada")

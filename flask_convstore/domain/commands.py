@@ -65,10 +65,16 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Drop the messages with a seq below *drop_below*, add *elements* at the end. Merges with other writes."""
+    """Drop the messages with a seq below *drop_below*, add *elements* at the end. Merges with other writes.
+
+    Attributes:
+        oldest_seq: The dropped messages are taken, as from a queue, and this one is the oldest. A merge conflicts if it is
+            gone (0: they are trimmed, and others may have trimmed them too).
+    """
 
     drop_below: int
     elements: tuple[bytes, ...]
+    oldest_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ class Merge:
     """Write changes into a session, all or none, beside what others have written.
 
     Attributes:
-        fields: A field that others have changed too is a conflict.
+        fields: A field that others have changed too is a conflict, even where both have changed it in the same way.
         history: None leaves the messages.
         shape: None leaves it.
         history_key: The key of the history, if the session has none yet ("": that of the settings).

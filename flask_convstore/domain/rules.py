@@ -263,9 +263,16 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
         _refuse_moved(command.session_id, session)
     if isinstance(command.history, Extend) and not command.creates:
         _refuse_known(command.history.elements, session)
-    if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
+    if _has_other_history(command.history, session):
         _refuse_conflict(command, "history", session)
     _refuse_collisions(command, session)
+
+
+def _has_other_history(change: Extend | Rewrite | None, session: StoredSession) -> bool:
+    """Tell whether the messages are not those any more that are to be rewritten, or the oldest that are to be taken."""
+    if isinstance(change, Rewrite):
+        return change.history_version != session.history_version
+    return change is not None and change.oldest_seq not in (0, session.first_seq)
 
 
 def _append(command: Append, session: StoredSession, now: int) -> int | None:
@@ -616,7 +623,9 @@ def _refuse_unexpected(command: Expecting, session: StoredSession) -> None:
 def _refuse_collisions(command: Merge | CommitTurn, session: StoredSession) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
-        if change.loaded not in (ANYTHING, stored) and (stored != change.value or _may_hide_changes(stored)):
+        collides_alike = isinstance(command, Merge) and change.loaded is not None
+        may_be_alike = stored == change.value and not collides_alike and not _may_hide_changes(stored)
+        if change.loaded not in (ANYTHING, stored) and not may_be_alike:
             _refuse_conflict(command, change.name, session, is_field=True)
 
 

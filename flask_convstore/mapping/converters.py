@@ -41,6 +41,7 @@ class Converter(NamedTuple):
         source: The ``load=``, ``dump=`` or ``messages=`` of the mapping.
         is_pair: Both are functions of the app.
         is_of_messages: Both take the key of the messages too, and convert these only.
+        dump_tagged: As *dump*, where sets and tuples need not become lists. None: *dump* makes what comes back.
     """
 
     load: Callable[..., Any]
@@ -48,6 +49,7 @@ class Converter(NamedTuple):
     source: tuple[Any, ...]
     is_pair: bool = False
     is_of_messages: bool = False
+    dump_tagged: Callable[[Any], Any] | None = None
 
 
 def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | None:
@@ -70,11 +72,18 @@ def converter_of(load: Any, dump: Callable[[Any], Any] | None) -> Converter | No
     known = _conversions(load, may_be_plain=given_dump is None)
     if known:
         own_load, own_dump = known
-        return Converter(own_load, given_dump or own_dump, (load, dump))
+        used = given_dump or own_dump
+        return Converter(own_load, used, (load, dump), dump_tagged=_tagging(used))
     if load is None or dump is None:
         raise TypeError("a mapping needs load= and dump= both, or load= a class or an annotation such as list[Message]")
     _check_callable_with_one_value(load, "load")
     return Converter(load, dump, (load, dump), is_pair=True)
+
+
+def _tagging(dump: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+    function: Any = dump
+    is_ours = isinstance(function, functools.partial) and function.func is _take_apart
+    return functools.partial(function, is_tagged=True) if is_ours else None
 
 
 def converter_of_messages(kind: Any) -> Converter:
@@ -279,26 +288,36 @@ def _name_kinds(kind: Any, named: set[Any]) -> None:
                 _name_kinds(part, named)
 
 
-def _take_apart(value: Any, named: frozenset[Any] = frozenset()) -> Any:
+def _take_apart(value: Any, named: frozenset[Any] = frozenset(), *, is_tagged: bool = False) -> Any:
     """Turn each object in *value* into a dict of its fields.
 
     Args:
         named: Types of ``_WRITERS`` that the annotations name. Others are left, and refused.
+        is_tagged: Sets and tuples stay, since tags bring them back.
     """
     kind = type(value)
     if isinstance(value, str | int | float | None):
         return value
     if _is_model(kind):
         return _dump_model(value)
-    parts = _parts_of(value)
+    parts = parts_of(value)
     if isinstance(parts, dict):
-        return {name: _take_apart(part, named) for name, part in parts.items()}
+        return {name: _take_apart(part, named, is_tagged=is_tagged) for name, part in parts.items()}
     if parts is not None:
-        return [_take_apart(part, named) for part in parts]
+        apart = [_take_apart(part, named, is_tagged=is_tagged) for part in parts]
+        return _as_before(kind, apart) if is_tagged and kind in (tuple, set, frozenset) else apart
     return _WRITERS[kind](value) if kind in named else value
 
 
-def _parts_of(value: Any) -> Any:
+def _as_before(kind: type, parts: list[Any]) -> Any:
+    """Make the tuple or set again. A set of objects stays a list, since their dicts have no place in a set."""
+    try:
+        return kind(parts)
+    except TypeError:
+        return parts
+
+
+def parts_of(value: Any) -> Any:
     """List the parts of an object by name, or those of a container. None if it has none.
 
     A deque with a length has none, so it is refused: JSON cannot hold the length.
@@ -327,6 +346,8 @@ def _build(kind: Any, plain: Any) -> Any:
         TypeError, ValueError: The JSON does not fit the annotation.
     """
     kind = getattr(kind, "__supertype__", kind)  # of a NewType
+    if kind is None:
+        return plain
     if get_origin(kind) in (Union, types.UnionType):
         return _build_one_of(get_args(kind), plain)
     if isinstance(plain, dict):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from ..domain import json_text
 from ..domain.results import Snapshot
 from ..domain.shapes import key_of
 from ..domain.types import Owner
@@ -12,6 +14,7 @@ from ..operations.access import Access
 from ..sessions.content import ContentLimits, key_in
 from ..stores.store import Store
 from .converters import Converter
+from .returning import losses
 
 NO_VALUE: Any = object()
 """The value of a place without one. None is a value."""
@@ -56,7 +59,21 @@ class Place:
             return value
         if converter.is_of_messages:
             return converter.dump(value, key_in(value, self.limits, stored) if isinstance(value, Mapping) else None)
-        return converter.dump(value)
+        dump = converter.dump_tagged if self.limits.is_tagged else None
+        return (dump or converter.dump)(value)
+
+    def look_at(self, value: Any) -> None:
+        """Warn of types that an object which was written loses on its way through JSON."""
+        changes, converter = self.access.backend.limits.changes, self.converter
+        if changes and converter and not (converter.is_pair or converter.is_of_messages):
+            changes.look_at_objects(lambda: losses(value, self._returned(value, converter)))
+
+    def _returned(self, value: Any, converter: Converter) -> Any:
+        """Make *value* again, as the next request will. *value* itself if that fails, since its error will tell."""
+        with contextlib.suppress(Exception):
+            text = json_text.encode(self.dump(value, None), is_tagged=self.limits.is_tagged)
+            return converter.load(json_text.decode(text))
+        return value
 
     def _limits(self) -> ContentLimits:
         backend = self.access.backend

@@ -12,7 +12,7 @@ import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..domain.commands import Delete, Merge, Put, Rewrite, Touch
+from ..domain.commands import Append, CommitTurn, Delete, Merge, Put, Rewrite, Touch, Update
 from ..domain.messages import join_element
 from ..domain.results import Receipt, Snapshot
 from ..errors import (
@@ -161,6 +161,7 @@ class TrackedValue:
         """Write *command*, which becomes the baseline."""
         if not isinstance(command, Delete):
             self._save(command)
+            self.place.look_at(self.value)
             return
         try:
             self._send(command, command, None)
@@ -286,7 +287,7 @@ class TrackedValue:
         place, limits = self.place, self.place.limits
         base, content = base_read(snapshot, place.origin), content_of(snapshot, place.first_key)
         self._refreshed = base
-        if receipt and isinstance(command, Merge) and not command.creates:
+        if receipt and _is_of_fields(command):
             before = merge.with_written(self.value, before, command, receipt, limits)
         elif isinstance(command, (Put, Merge)) and not self._differs(base, self.value):
             self._rebase(base)  # the app itself has put this content there
@@ -491,6 +492,11 @@ def _is_replaced(before: Baseline, snapshot: Snapshot) -> bool:
     """Tell whether a later conversation than the one that was loaded is stored."""
     created_at_ms, version = before.state
     return snapshot.created_at_ms != created_at_ms or version < snapshot.history_replaced
+
+
+def _is_of_fields(command: Any) -> bool:
+    """Tell a write that changes fields of a session that is there."""
+    return isinstance(command, (Append, Update, CommitTurn)) or (isinstance(command, Merge) and not command.creates)
 
 
 def _are_alike(value: Any, content: Any) -> bool:

@@ -143,8 +143,9 @@ class Conversations(abc.ABC):
         message of the session has is left out. Where all are, the call is a repeat too.
 
         Args:
-            messages: Bodies, any JSON value, or ``Message`` objects with an id or metadata. A single list of message dicts
-                is taken as these messages.
+            messages: Dicts such as ``{"role": "user", "content": "hi"}``, messages of an SDK, or texts, each of which
+                becomes a user's message. A single list of messages is taken as these messages. A ``Message`` has an id or
+                metadata, and its body may be any JSON value, which is stored as it is.
             data: Fields to set, whatever their values were.
             token: Your own name for this write, 1 to 200 characters. None makes one.
             expected_version: Write only if the session has this version.
@@ -155,6 +156,7 @@ class Conversations(abc.ABC):
             SessionNotFound: No such session for this owner, or it has expired. With *create*: the id is another owner's.
             ConflictError: The session does not have the expected version. Nothing was written.
             TokenReused: The token came before with other messages or data. Nothing was written.
+            InvalidInput: None, a number or a list was given instead of a message. Nothing was written.
             MessageIdReused: The session has another message with one of the ids. Nothing was written.
             NotSerializable, TooLarge: A value cannot be stored. Nothing was written.
         """
@@ -297,7 +299,7 @@ class Conversations(abc.ABC):
         """Store *message* and take the turn: ``with convstore.turn(sid, message) as turn: turn.reply(llm(turn.history))``.
 
         Args:
-            message: A body, a ``Message``, or a text, which becomes the user's message.
+            message: A dict, a message of an SDK, a ``Message``, or a text, which becomes the user's message.
             last: Most messages in ``turn.history``, the new one included. None: all.
             token: Your own name for this turn. The same token takes a turn again that died or failed, if nobody has written
                 since.
@@ -311,10 +313,10 @@ class Conversations(abc.ABC):
             TurnEnded: The turn of this token was ended before. The error has the message and the reply. Nothing was written.
             TurnLost: The turn of this token was not ended, and others have written since. Nothing was written.
             SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
+            InvalidInput: None, a number or a list was given instead of a message. Nothing was written.
         """
         access = self._access(owner)
-        if isinstance(message, str):
-            message = {"role": "user", "content": message}
+        message = sessions.as_message(message, "turn")
         turn, begun = turns.begin(access, session_id, message, last=last, token=token, policy=policy, replaces=replaces)
         if turn is None:
             raise TurnEnded(session_id, first_exchange(access, session_id, begun))

@@ -56,14 +56,14 @@ def beside_theirs(access: Access, command: Merge, attempt: Merge, began: Began, 
 
 
 def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, conflict: ConflictError) -> Merge:
-    """Make *command*, which rewrites the history of *base*, anew from the history and the fields that are stored now.
+    """Make *command*, which rewrites the history of *base* or takes its oldest, anew from what is stored now.
 
     Raises:
         ConflictError: It is *conflict*, where the settings want an error, or where the baseline is not known whole.
         SessionNotFound: The session is gone.
     """
-    rewrite = command.history
-    if access.settings.conflict == "raise" or not isinstance(rewrite, Rewrite) or rewrite.history_version < 0:
+    rewrite = _as_rewrite(command, base)
+    if access.settings.conflict == "raise" or rewrite is None or rewrite.history_version < 0:
         raise conflict
     snapshot = stored(access, command.session_id, None)
     if snapshot.created_at_ms != base.snapshot.created_at_ms:
@@ -77,10 +77,20 @@ def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, 
     return _with_history(attempt, snapshot, merged, rewrite.elements)
 
 
+def _as_rewrite(command: Merge, base: Baseline) -> Rewrite | None:
+    """Write the messages of *base* out that a command leaves which takes the oldest. None if there is no order to merge."""
+    change = command.history
+    if isinstance(change, Extend) and change.oldest_seq:
+        left = base.snapshot.elements[sum(seq < change.drop_below for seq in base.seqs) :]
+        return Rewrite(base.snapshot.history_version, (*left, *change.elements))
+    return change if isinstance(change, Rewrite) else None
+
+
 def made_by_both(access: Access, command: Merge, began: Began) -> Merge:
     """Make *command*, which creates a session, anew for one that another writer has created meanwhile.
 
-    Messages with which both begin are not added again. Two records, such as ``[model, messages, time]``, become one.
+    Messages with which both begin are not added again, nor those of a default. Two records, such as
+    ``[model, messages, time]``, become one.
 
     Raises:
         ConflictError: Two records differ, where the settings want an error.
@@ -95,7 +105,7 @@ def made_by_both(access: Access, command: Merge, began: Began) -> Merge:
         if access.settings.conflict == "raise" and is_merged:
             raise ConflictError(command.session_id, "history", expected=None, actual=snapshot.version)
         return _with_history(command, snapshot, record, elements)
-    if theirs[: len(began_with)] == began_with == ours[: len(began_with)]:
+    if ours[: len(began_with)] == began_with and (began.is_default or theirs[: len(began_with)] == began_with):
         return replace(command, history=Extend(0, elements[len(began_with) :]))
     return command
 

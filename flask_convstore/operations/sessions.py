@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 from ..domain.commands import (
@@ -40,11 +41,11 @@ from ..errors import (
 )
 from ..sessions import content, diff
 from ..sessions.baseline import Pending, base_created, base_merged
-from ..sessions.content import Content, ContentLimits
+from ..sessions.content import TITLED_ROLE, Content, ContentLimits
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
 from .access import Access
-from .merging import NOTHING, attempts, beside_theirs
+from .merging import NOTHING, attempts, behind_theirs, beside_theirs
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
@@ -97,9 +98,12 @@ def _merge(access: Access, session: AnySession, command: Merge) -> AnySession:
         try:
             return _landed(access, session, save, _send(access, session, save))
         except ConflictError as conflict:
-            if not conflict.is_field or isinstance(attempt.history, Rewrite):
+            if isinstance(command.history, Rewrite):
                 raise
-            attempt = beside_theirs(access, command, attempt, NOTHING, conflict)
+            if conflict.is_field and not isinstance(attempt.history, Rewrite):
+                attempt = beside_theirs(access, command, attempt, NOTHING, conflict)
+            else:
+                attempt = behind_theirs(access, command, base_of(session), NOTHING, conflict)
     raise AssertionError("attempts() raises in the end")
 
 
@@ -321,7 +325,7 @@ def append_many(
         raise InvalidInput("append_many takes a dict: a list of messages for each session id. Nothing was written.")
     known = tokens or {}
     commands = [
-        appending(access, session_id, tuple(added), token=known.get(session_id))
+        appending(access, session_id, (added,) if isinstance(added, str) else tuple(added), token=known.get(session_id))
         for session_id, added in messages.items()
     ]
     return dict(zip(messages, access.apply_each(commands), strict=True))
@@ -358,24 +362,53 @@ def ids(access: Access) -> Iterator[str]:
 
 _ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "model"})
 
+_RIGHT_LINE = '(session_id, {"role": "user", "content": …})'
+
+_NO_MESSAGES = (bool, int, float, bytes, list, tuple, set, frozenset, NoneType)
+"""Types of bodies that an app only means if it puts them into a ``Message``."""
+
 
 def _as_meant(messages: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Spread a single list of message dicts.
+    """Spread a single list of messages, and make the user's messages of bare texts.
 
     Raises:
-        InvalidInput: A role and a text were given instead of a message.
+        InvalidInput: Something else was given instead of messages.
     """
-    first = messages[0] if messages else None
-    if len(messages) == 1 and isinstance(first, list) and first and all(map(_is_message, first)):
-        return tuple(first)
-    if len(messages) == 2 and isinstance(first, str) and first in _ROLES:
-        call = f'append(session_id, {{"role": "{first}", "content": …}})'
-        raise InvalidInput(f"append takes messages, not a role and a text: write {call}. Nothing was written.")
-    return messages
+    if len(messages) == 1 and isinstance(messages[0], (list, tuple)):
+        return _of_list(messages[0])
+    if len(messages) == 2 and all(isinstance(one, str) for one in messages) and not _ROLES.isdisjoint(messages):
+        raise _no_message("a role and a text", f"append{_RIGHT_LINE}")
+    return tuple(map(as_message, messages))
 
 
-def _is_message(value: object) -> bool:
-    return isinstance(value, dict) and "role" in value
+def as_message(message: Any, call: str = "append") -> Any:
+    """Make the user's message of a text. Dicts, messages of an SDK, and ``Message`` objects stay.
+
+    Raises:
+        InvalidInput: It is no message.
+    """
+    if isinstance(message, str):
+        return {"role": TITLED_ROLE, "content": message}
+    if isinstance(message, _NO_MESSAGES):
+        kind = type(message).__name__
+        raise _no_message("None" if message is None else f"one of type {kind}", f"{call}{_RIGHT_LINE}", call)
+    return message
+
+
+def _of_list(messages: Sequence[Any]) -> tuple[Any, ...]:
+    """Check the messages of a list. Texts and parts of a content in a list are refused, since they may be one message."""
+    for message in messages:
+        if isinstance(message, dict) and "type" in message and "role" not in message:
+            raise _no_message("the parts of one", f"append{_RIGHT_LINE.replace('…', 'parts')}")
+        if isinstance(message, str):
+            each = 'append(session_id, *({"role": "user", "content": text} for text in texts))'
+            raise _no_message("a list of texts", each)
+    return tuple(map(as_message, messages))
+
+
+def _no_message(given: str, cure: str, call: str = "append") -> InvalidInput:
+    own = "For a body of your own shape write Message(body)"
+    return InvalidInput(f"{call} takes messages, not {given}: write {cure}. {own}. Nothing was written.")
 
 
 def _check_content(data: object) -> None:

@@ -58,7 +58,9 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
     """Leave out the field that others have changed, or the order of the messages. None if it is neither."""
     if error.is_field:
         fields = tuple(change for change in command.fields if change.name != error.what)
-        return Fitted(replace(command, fields=fields), error.what)
+        there = load().fields.get(error.what)
+        is_alike = any(change == (error.what, change.loaded, there) for change in command.fields)
+        return Fitted(replace(command, fields=fields), "" if is_alike else error.what)
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
         more = _behind(command.history.elements or (), load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
@@ -143,4 +145,4 @@ def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Me
     while dropped < len(there.elements) and _identity(there.elements[dropped]) in own:
         dropped += 1
     drop_below = there.seqs[dropped] if dropped < len(there.elements) else there.next_seq
-    return replace(command, history=replace(command.history, drop_below=drop_below))
+    return replace(command, history=replace(command.history, drop_below=drop_below, oldest_seq=0))

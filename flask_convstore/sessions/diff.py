@@ -149,7 +149,10 @@ def _history_change(
     if dropped is not None:
         kept = len(before) - dropped
         added = tuple(elements_of(history[kept:], limits, kept))
-        return Extend(base.seqs[dropped - 1] + 1 if dropped else 0, added)
+        if not dropped:
+            return Extend(0, added)
+        is_taken = all(body in before for body in after[kept:])  # nothing new pushes the oldest out
+        return Extend(base.seqs[dropped - 1] + 1, added, base.snapshot.first_seq if is_taken else 0)
     elements = tuple(_rewritten(base.snapshot.elements, before, history, limits))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
 

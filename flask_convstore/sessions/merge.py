@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
-from ..domain.commands import Extend, FieldChange, Merge
+from ..domain.commands import Append, CommitTurn, Extend, FieldChange, Merge, Update
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from ..domain.shapes import key_of
@@ -39,6 +39,9 @@ _EMPTY = (
 """Initial values that say nothing."""
 
 
+_DIGITS = b"-0123456789"
+"""Beginnings of numbers in JSON text."""
+
 _STEPS_OF_A_PART = 10
 """Steps of comparing a part of an element in Python, where aligning takes one."""
 
@@ -62,15 +65,27 @@ def settled(change: FieldChange, began: Began, stored: bytes | None, effort: thr
         return Settled(change)
     start = _value(change.loaded)
     if change.loaded is None and change.name in began.fields:
-        begun = began.fields[change.name]
-        if begun == change.value and (began.is_default or begun in _EMPTY or stored == begun):
-            # Only the others have made something of what both began with.
-            return Settled(FieldChange(change.name, stored, stored))
-        start = _start(began, _value(begun), _value(change.value), _value(stored))
+        yielding = _yielding(change, began, stored)
+        if yielding:
+            return yielding
+        start = _start(began, _value(began.fields[change.name]), _value(change.value), _value(stored))
     merged = three_way.merge(start, _value(change.value), _value(stored), change.name, effort)
     text = None if merged.value is three_way.MISSING else json_text.write(merged.value)
     is_merged = stored != change.value or text != stored
     return Settled(FieldChange(change.name, stored, text), is_merged, merged.collisions)
+
+
+def _yielding(change: FieldChange, began: Began, stored: bytes | None) -> Settled | None:
+    """Let a field stay that only the others have made something of, since both began. None if it does not stay.
+
+    A bare number may be counted from nothing by both, which is told. Numbers in a dict that begins are constants, as a rule.
+    """
+    begun = began.fields[change.name]
+    is_nothing = began.is_default or begun in _EMPTY
+    if begun != change.value or not (is_nothing or stored == begun):
+        return None
+    is_count = not is_nothing and change.name == "" and begun[:1] in _DIGITS
+    return Settled(FieldChange(change.name, stored, stored), collisions=(change.name,) * is_count)
 
 
 def merged_bodies(before: list[bytes], ours: list[bytes], theirs: list[bytes], path: str) -> three_way.Merged:
@@ -129,11 +144,6 @@ def _are_all(kind: type, *values: Any) -> bool:
 
 def _value(text: bytes | None) -> Any:
     return three_way.MISSING if text is None else json_text.parse(text)
-
-
-def _may_hide_changes(text: bytes | None) -> bool:
-    """Tell values apart that two writers can change in the same way twice: count, or append."""
-    return text is not None and text[:1] in b"-0123456789[{"
 
 
 def take_over(
@@ -233,16 +243,10 @@ def _take_over_fields(
                 value[name] = _into(value.get(name), content[name], effort)
             else:
                 del value[name]
-        elif _is_own_change(change, theirs):
+        elif mine != was:  # also where it equals theirs: both may have counted, or taken the same
             is_merged = merges and was != theirs and _is_merged_here(value, change, theirs, effort)
             _put(known, name, theirs if is_merged else was)
     return known
-
-
-def _is_own_change(change: FieldChange, theirs: bytes | None) -> bool:
-    """Tell whether the app has changed a field. Equal numbers may both have been counted, equal lists both appended to."""
-    _, was, mine = change
-    return mine not in (was, theirs) or (mine != was and _may_hide_changes(mine))
 
 
 def _is_merged_here(value: dict[str, Any], change: FieldChange, theirs: bytes | None, effort: three_way.Effort) -> bool:
@@ -264,24 +268,34 @@ def _put(fields: dict[str, bytes], name: str, text: bytes | None) -> None:
         fields[name] = text
 
 
-def with_written(value: Any, before: Baseline, command: Merge, receipt: Receipt, limits: ContentLimits) -> Baseline:
-    """Take the writes of *command* into *before*, where *value* has them too, since a copy of it was saved."""
+def with_written(
+    value: Any, before: Baseline, command: Merge | Append | Update | CommitTurn, receipt: Receipt, limits: ContentLimits
+) -> Baseline:
+    """Take the writes of *command* into *before*, where *value* has them too.
+
+    A copy of it was saved, or the app has set a field through two doors.
+    """
     was, known = bodies_of(before.snapshot.elements), dict(before.snapshot.fields)
     _, fields, history = texts(value, limits, was, before.snapshot)
-    for name, _, text in command.fields:
+    for name, *_, text in command.fields:
         if fields.get(name) == text:
             _put(known, name, text)
     before = before.but(fields=known)
-    if not isinstance(command.history, Extend) or not command.history.elements or history is None:
+    change = command.history if isinstance(command, Merge) else None
+    if not isinstance(change, Extend) or not change.elements or history is None:
         return before
-    elements, written = before.snapshot.elements, list(command.history.elements)
-    mine = [body for body, _ in history]
+    return _with_appended(before, change.elements, [body for body, _ in history], receipt.first_seq or 0)
+
+
+def _with_appended(before: Baseline, elements: Sequence[bytes], mine: list[bytes], first_seq: int) -> Baseline:
+    """Take new *elements*, numbered from *first_seq*, into *before*, where the messages *mine* have them too."""
+    was = bodies_of(before.snapshot.elements)
     dropped = diff.dropped_of(was, mine)
-    if dropped is None or mine[len(was) - dropped :][: len(written)] != bodies_of(written):
+    if dropped is None or mine[len(was) - dropped :][: len(elements)] != bodies_of(elements):
         return before
-    first_seq = receipt.first_seq or 0
-    extended = before.but(elements=[*elements, *written], count=before.snapshot.count + len(written))
-    return replace(extended, seqs=[*before.seqs, *range(first_seq, first_seq + len(written))])
+    count = before.snapshot.count + len(elements)
+    extended = before.but(elements=[*before.snapshot.elements, *elements], count=count)
+    return replace(extended, seqs=[*before.seqs, *range(first_seq, first_seq + len(elements))])
 
 
 def _into(old: Any, new: Any, effort: three_way.Effort) -> Any:

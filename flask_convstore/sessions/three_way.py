@@ -3,7 +3,7 @@
 | part                        | what both did                       | result                                              |
 | --------------------------- | ----------------------------------- | --------------------------------------------------- |
 | anything                    | only one changed it                 | that change                                         |
-| text, bool, null            | the same change                     | the change, once                                    |
+| text, bool, null            | made it, with the same value        | that value                                          |
 | dict                        | changed different keys              | both changes                                        |
 | dict                        | changed one key                     | the merge of its values                             |
 | list of distinct names      | added or removed some, as in a set  | both changes, each name once                        |
@@ -17,6 +17,12 @@
 | number                      | counted beyond 64 bits              | collision: ours                                     |
 | time (a number or a text)   | set                                 | the later one                                       |
 | text, bool, null            | set to different values             | collision: ours                                     |
+| text, bool, null            | changed it in the same way          | collision: the change once, as where both take a    |
+|                             |                                     | step, or claim a thing                              |
+| value of a dict, element of | removed it                          | collision: without it, though both may have used it |
+| a set                       |                                     |                                                     |
+| dict, list                  | made it, where a text, null or      | collision: the merge, as if it had been empty       |
+|                             | number was                          |                                                     |
 | value of a dict             | one changed it, one removed it      | collision: ours                                     |
 | element of a list           | one changed it, one removed it      | collision: the changed one                          |
 | anything                    | changed its type                    | collision: ours                                     |
@@ -24,6 +30,9 @@
 | list                        | removed one element, as two would   | collision: without it, though both may have used it |
 |                             | that take a task from a queue       |                                                     |
 | list of distinct names      | added one name                      | collision: the name once                            |
+| list of distinct whole      | added one number                    | collision: the number twice                         |
+| numbers, as ids             |                                     |                                                     |
+| list of distinct names      | replaced all names                  | collision: the new ones of both                     |
 | list                        | made it, beginning with the same    | collision: that once, unless it is a system prompt  |
 | pair of a text and a number | made it                             | collision: ours                                     |
 
@@ -117,19 +126,28 @@ class _Merge:
             return ours
         kind = _kind(ours)
         if kind is None or kind != _kind(theirs):
-            return self._others(ours, theirs, path)
-        if kind is dict:
-            return self._dicts(base if _kind(base) is dict else {}, ours, theirs, path)
+            return self._others(base, ours, theirs, path)
         if kind is int:
             return self._numbers(base, ours, theirs, path)
+        told = len(self._collisions)
+        merged = self._containers(kind, base, ours, theirs, path)
+        is_put_by_both = base is not MISSING and _kind(base) in (None, int) and not self._same(ours, theirs)
+        if is_put_by_both and len(self._collisions) == told:
+            self._collisions.append(path)
+        return merged
+
+    def _containers(self, kind: type, base: Any, ours: Any, theirs: Any, path: str) -> Any:
+        if kind is dict:
+            return self._dicts(base if _kind(base) is dict else {}, ours, theirs, path)
         return self._sequences(kind, base if _kind(base) is kind else MISSING, ours, theirs, path)
 
-    def _others(self, ours: Any, theirs: Any, path: str) -> Any:
-        """Merge what has no parts, or not the same type."""
-        if self._same(ours, theirs):
-            return ours
+    def _others(self, base: Any, ours: Any, theirs: Any, path: str) -> Any:
+        """Merge what has no parts, or not the same type. Whatever both have changed, or removed, is told."""
         later = _later_time(ours, theirs)
-        return self._collided(ours, path) if later is None else later
+        if later is not None:
+            return later
+        is_made_alike = base is MISSING and self._same(ours, theirs)
+        return ours if is_made_alike else self._collided(ours, path)
 
     def _collided(self, winner: Any, path: str) -> Any:
         self._collisions.append(path)
@@ -143,7 +161,7 @@ class _Merge:
 
     def _fields(self, base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], path: str) -> dict[str, Any]:
         merged = {}
-        for name in {**theirs, **ours}:
+        for name in {**theirs, **ours, **base}:
             place = _place_of(path, name)
             value = self.of(base.get(name, MISSING), ours.get(name, MISSING), theirs.get(name, MISSING), place)
             if value is not MISSING:
@@ -164,6 +182,7 @@ class _Merge:
             return self._lists(base, ours, theirs, path)
         was, mine, others = map(value_types.value_in, (base, ours, theirs))
         if kind is not tuple:
+            self._collisions += [path] * _is_removed_twice(was, mine, others)
             merged = value_types.in_order(_sets([] if was is MISSING else was, mine, others, text_of))
             return value_types.with_tag(kind.__name__, merged)
         start = [MISSING] * len(mine) if was is MISSING else was
@@ -189,10 +208,13 @@ class _Merge:
         return self._elements(begun, ours, theirs, path)
 
     def _elements(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
-        if not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs))):
+        are_names = not _is_of_messages(path) and all(map(_is_set_of_names, (base, ours, theirs)))
+        merged = self._names(base, ours, theirs, path) if are_names else None
+        if all(map(_is_set_of_ids, (base, ours, theirs))):
             self._collisions += [path] * _is_added_twice(base, ours, theirs)
-            self._tell_taken_twice(base, _positions(base, ours), _positions(base, theirs), (ours, theirs), path)
-            return _sets(base, ours, theirs)
+        return self._edits(base, ours, theirs, path) if merged is None else merged
+
+    def _edits(self, base: list[Any], ours: list[Any], theirs: list[Any], path: str) -> list[Any]:
         our_edit, their_edit = self._edit(base, ours), self._edit(base, theirs)
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
@@ -200,6 +222,18 @@ class _Merge:
         added = our_edit.added(), their_edit.added()
         self._tell_taken_twice(base, our_edit.removed(), their_edit.removed(), added, path)
         return self._edited(base, our_edit, their_edit, path)
+
+    def _names(self, base: list[str], ours: list[str], theirs: list[str], path: str) -> list[str] | None:
+        """Merge distinct names as sets. None if their order counts: they were moved, or put before others."""
+        self._collisions += [path] * _is_added_twice(base, ours, theirs)
+        if not (_is_added_to(base, ours) and _is_added_to(base, theirs)):
+            is_order_of_both = set(base) == set(ours) and self._same(ours, theirs)
+            return self._collided(ours, path) if is_order_of_both else None
+        if base and ours and theirs and set(base).isdisjoint([*ours, *theirs]):
+            self._collisions.append(path)  # Both have put other names in the place of all.
+        else:
+            self._tell_taken_twice(base, _positions(base, ours), _positions(base, theirs), (ours, theirs), path)
+        return _sets(base, ours, theirs)
 
     def _edit(self, base: list[Any], changed: list[Any]) -> _Edit | None:
         """Find the way from *base* to *changed*. None if aligning them takes too many steps."""
@@ -254,7 +288,7 @@ class _Merge:
         if not both:
             return
         known = {text_of(part) for part in base}
-        grows = _is_of_messages(path) or all(any(text_of(part) not in known for part in parts) for parts in added)
+        grows = all(any(text_of(part) not in known for part in parts) for parts in added)
         if not (grows and all(_are_oldest(gone, len(base)) for gone in (ours, theirs))):
             self._collisions.append(f"{path}[{min(both)}]")
 
@@ -368,8 +402,21 @@ def _sets(base: list[Any], ours: list[Any], theirs: list[Any], name_of: Callable
     return kept + [part for part in ours if (name := name_of(part)) not in in_base and name not in in_theirs]
 
 
-def _is_added_twice(base: list[str], ours: list[str], theirs: list[str]) -> bool:
+def _is_added_twice(base: list[Any], ours: list[Any], theirs: list[Any]) -> bool:
     return not set(base).issuperset(set(ours) & set(theirs))
+
+
+def _is_removed_twice(base: Any, ours: list[Any], theirs: list[Any]) -> bool:
+    """Tell whether an element of a set is gone from both. *base* may be missing."""
+    left = {text_of(part) for part in (*ours, *theirs)}
+    return base is not MISSING and any(text_of(part) not in left for part in base)
+
+
+def _is_added_to(base: list[str], changed: list[str]) -> bool:
+    """Tell whether the names that are left stand in their order, with new ones behind them only."""
+    left = set(changed)
+    kept = [name for name in base if name in left]
+    return changed[: len(kept)] == kept
 
 
 def _positions(base: list[str], changed: list[str]) -> set[int]:
@@ -454,6 +501,12 @@ def _later_time(ours: Any, theirs: Any) -> Any:
 def _is_set_of_names(value: list[Any]) -> bool:
     """Tell whether a list may be used as a set: of names, ids or tags, and not of messages."""
     return all(isinstance(part, str) and _MESSAGE(part) is None for part in value) and len(set(value)) == len(value)
+
+
+def _is_set_of_ids(value: list[Any]) -> bool:
+    """Tell whether a list may hold the ids of what was done: whole numbers, each one once, and no times."""
+    are_ids = all(type(part) is int and not any(part in times for times in _TIMES) for part in value)
+    return are_ids and len(set(value)) == len(value)
 
 
 def _is_of_messages(path: str) -> bool:

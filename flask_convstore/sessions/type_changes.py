@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..domain import json_text
@@ -16,6 +16,10 @@ _log = logging.getLogger("flask_convstore")
 
 _MOST = 20
 """Most warnings of one store in a process."""
+
+
+_OBJECTS = "objects of a class"
+"""Stands for the name of a field where objects of the app's class are told."""
 
 
 class TypeChanges:
@@ -58,6 +62,31 @@ class TypeChanges:
             if (kind, name) not in self._told and len(self._told) < _MOST:
                 self._told.add((kind, name))
                 self._tell(kind, place)
+
+    def look_at_objects(self, find: Callable[[], Mapping[type, tuple[str, type]]]) -> None:
+        """Look at an object that the app's class makes.
+
+        Args:
+            find: Maps each type that it loses to the path of the first part of it, and the type that this comes back as.
+        """
+        if len(self._told) >= _MOST or not self._is_due(_OBJECTS):
+            return
+        for kind, (path, returned) in find().items():
+            if (kind, _OBJECTS) not in self._told and len(self._told) < _MOST:
+                self._told.add((kind, _OBJECTS))
+                self._tell_returned(kind, path, returned)
+
+    def _tell_returned(self, kind: type, path: str, returned: type) -> None:
+        tagged = ", or set CONVSTORE_TYPES=tagged" if path and kind in TAGGED_TYPES and not self._is_tagged else ""
+        cure = f"Annotate it with its type in its class{tagged}" if path else f"Name both: load={returned.__name__} | …"
+        _log.warning(
+            "%s: %s holds a %s, which comes back as a %s. %s.",
+            self._store,
+            printable(path) if path else "a value",
+            kind.__name__,
+            returned.__name__,
+            cure,
+        )
 
     def _is_due(self, name: str) -> bool:
         if len(self._writes) > 10 * _MOST:

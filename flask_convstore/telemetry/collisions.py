@@ -32,13 +32,13 @@ class CollisionLog:
         if now < self._next_at:
             self._left_out += 1
             return
-        named = ", ".join(map(printable, paths[:_MOST_PATHS]))
+        named = ", ".join(printable(path) if path else "the value" for path in paths[:_MOST_PATHS])
         if len(paths) > _MOST_PATHS:
             named += f" and {len(paths) - _MOST_PATHS} more"
         more = f" {self._left_out} collisions before this one were not logged." if self._left_out else ""
         _log.warning(
-            "session %r: two writers changed %s at once. The last one won. To refuse the second write instead, "
-            "set CONVSTORE_CONFLICT=raise.%s",
+            "session %r: two writers changed %s at once, or took the same. The last one won. To refuse the second write "
+            "instead, set CONVSTORE_CONFLICT=raise.%s",
             session_id,
             named,
             more,

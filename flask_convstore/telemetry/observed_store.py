@@ -24,9 +24,12 @@ from ..domain.commands import (
     Write,
 )
 from ..domain.results import Begun, Receipt
-from ..errors import ConvstoreError
+from ..errors import ConvstoreError, SessionNotFound
 from ..stores.store import Store, StoreAround
 from .collisions import CollisionLog
+
+_WHOLE = ("",)
+"""The path of a whole session."""
 
 
 class ObservedStore(StoreAround):
@@ -42,7 +45,12 @@ class ObservedStore(StoreAround):
         self._collisions = CollisionLog()
 
     def apply(self, command: Command) -> Receipt:
-        return self._told(command, self._store.apply(command))
+        try:
+            receipt = self._store.apply(command)
+        except SessionNotFound:
+            self._tell_deleted(command, is_collision=True)
+            raise
+        return self._told(command, receipt)
 
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
         answers = self._store.apply_each(commands)
@@ -63,6 +71,12 @@ class ObservedStore(StoreAround):
             self._signal(replace(command, session_id=started_as) if started_as else command, receipt)
         return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
 
+    def _tell_deleted(self, command: Command, *, is_collision: bool) -> None:
+        """Tell that two have deleted the session that one has loaded, or that it had a change which nobody saw."""
+        if isinstance(command, Delete) and command.loaded_version is not None and is_collision:
+            self._collisions.tell(command.session_id, _WHOLE)
+            self._send(signals.changes_overwritten, session_id=command.session_id, owner=command.owner, fields=_WHOLE)
+
     def begin(self, command: BeginTurn) -> Begun:
         begun = self._store.begin(command)
         if not begun.receipt.repeated or not command.digest:
@@ -76,6 +90,7 @@ class ObservedStore(StoreAround):
 
         if isinstance(command, Delete):
             send(signals.session_deleted, receipt=receipt)
+            self._tell_deleted(command, is_collision=_had_changed(command, receipt))
             return
         if isinstance(command, Edit):
             send(signals.message_edited, receipt=receipt, seq=command.seq)
@@ -89,6 +104,12 @@ class ObservedStore(StoreAround):
                 send(signals.changes_overwritten, fields=command.overwrites)
         if signals.messages_appended.receivers and (count := _messages_added(command)):
             send(signals.messages_appended, receipt=receipt, count=count)
+
+
+def _had_changed(command: Delete, receipt: Receipt) -> bool:
+    """Tell whether the deleted session had another version than the one that was loaded. A fallback counts its own."""
+    loaded = command.loaded_version
+    return loaded is not None and receipt.version > loaded and receipt.fallback is None
 
 
 def _messages_added(command: Write) -> int:

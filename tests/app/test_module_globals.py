@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ..servers import Server
+
 APP = """
 from flask import Flask
 from flask_convstore import ConversationStore
@@ -14,7 +16,7 @@ from flask_convstore import ConversationStore
 def create_app():
     global conversations, notes, app
     app = Flask("app")
-    app.config["CONVSTORE_URL"] = "memory://"
+    app.config["CONVSTORE_URL"] = URL
     convstore = ConversationStore(app)
     conversations, notes = convstore.sessions, convstore.mapping("notes")
     app.add_url_rule("/<word>", view_func=view, endpoint="view")
@@ -43,7 +45,7 @@ WORDS = {
 @pytest.fixture
 def module() -> Any:
     module = types.ModuleType("user_app")
-    vars(module).update(WORDS=WORDS)
+    vars(module).update(WORDS=WORDS, URL="memory://")
     exec(APP, vars(module))
     return module
 
@@ -58,6 +60,30 @@ def test_a_replaced_global_is_told_once_with_the_right_lines(
     (warning,) = caplog.messages
     assert "the global 'conversations' of the module user_app" in warning
     assert "conversations.clear(confirm=True) and conversations.update(...)" in warning
+
+
+def test_a_worker_that_has_replaced_its_global_tells_and_the_other_goes_on(
+    valkey: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two modules on one server have nothing else in common, as two processes."""
+    one, other = (types.ModuleType(name) for name in ("one", "other"))
+    for worker in (one, other):
+        vars(worker).update(WORDS=WORDS, URL=valkey.url)
+        exec(APP, vars(worker))
+    clients = [worker.app.test_client() for worker in (one, other)]
+    for path in ("add", "look"):
+        clients[0].get(f"/{path}")
+    clients[1].get("/look")
+    clients[0].get("/replace")
+    assert not caplog.messages
+    for client in clients * 2:
+        client.get("/look")
+    (warning,) = caplog.messages
+    assert "the global 'conversations' of the module one" in warning
+    assert one.conversations == {}
+    with other.app.app_context():
+        assert other.conversations == {"a": {"n": 1}}
+        assert other.app.extensions["convstore"]["convstore"].convstore.get_session("a") == {"n": 1}
 
 
 @pytest.mark.parametrize("word", ["clear", "delete", "another", "forget", "look"])

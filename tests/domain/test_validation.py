@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import InvalidInput
+from flask_convstore.domain.messages import Message
 from flask_convstore.domain.validation import check_lifetime, check_title, check_whole
 
 from ..harness import PlainConversations
@@ -45,4 +46,4 @@ def test_a_title_may_be_none() -> None:
 def test_a_version_is_a_whole_number(conversations: PlainConversations, version: Any) -> None:
     conversations.save_session("s", {"history": []})
     with pytest.raises(InvalidInput, match="expected_version"):
-        conversations.append("s", "hi", expected_version=version)
+        conversations.append("s", Message("hi"), expected_version=version)

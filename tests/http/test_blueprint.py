@@ -196,8 +196,8 @@ def test_a_history_trimmed_by_the_handler(service: Service) -> None:
     def reply(turn: Turn) -> str:
         session = service.convstore.get_session(turn.session_id)
         assert isinstance(session, dict)
-        service.convstore.append(turn.session_id, *(f"later{number}" for number in range(12)))
-        service.convstore.append(turn.session_id, "last")
+        service.convstore.append(turn.session_id, *(Message(f"later{number}") for number in range(12)))
+        service.convstore.append(turn.session_id, Message("last"))
         latest = service.convstore.get_session(turn.session_id)
         assert isinstance(latest, dict)
         latest["history"] = latest["history"][-11:]
@@ -681,7 +681,7 @@ def test_the_hosts_error_handlers_stay_the_hosts(service: Service) -> None:
 
 def test_the_hosts_routes_can_answer_with_problems_too(service: Service) -> None:
     service.app.register_error_handler(ConvstoreError, flask_convstore.problem)
-    service.app.add_url_rule("/own", view_func=lambda: str(service.convstore.append("none", "x")))
+    service.app.add_url_rule("/own", view_func=lambda: str(service.convstore.append("none", Message("x"))))
     problem(service.client.get("/own"), 404, "not-found")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flask_convstore import ConfigurationError, InvalidInput, StoreError
 from flask_convstore.domain.commands import Put
-from flask_convstore.domain.messages import join_element
+from flask_convstore.domain.messages import Message, join_element
 from flask_convstore.domain.types import ANY
 
 from ..servers import Server
@@ -405,7 +405,7 @@ def test_a_field_stays_a_field(service: Service) -> None:
     with service.app.app_context():
         assert service.convstore.get_session("s") == {"messages": ["a", "b", "c"]}
         assert shape_in(service) == "data"
-        service.convstore.append("s", "said")
+        service.convstore.append("s", Message("said"))
         session: Any = service.convstore.get_session("s")
         assert session == {"messages": ["a", "b", "c"], "history": ["said"]}
         session["messages"].append("d")
@@ -426,7 +426,7 @@ def test_a_session_remembers_its_key_under_other_settings(
     with after.app.test_request_context():
         after.convstore.sessions["s"][key].append("b")
     with after.app.app_context():
-        after.convstore.append("s", "c")
+        after.convstore.append("s", Message("c"))
         found: Any = after.convstore.get_session("s")
         assert found == {**content, key: ["a", "b", "c"]}
         assert [message.body for message in found.messages] == ["a", "b", "c"]
@@ -445,7 +445,7 @@ def test_a_field_that_other_settings_would_hide_is_never_hidden(valkey: Server) 
         session["history"] = "none"
         after.convstore.save_session("s", session)
         with pytest.raises(InvalidInput, match="the key of the history") as caught:
-            after.convstore.append("s", "a message")
+            after.convstore.append("s", Message("a message"))
         assert caught.value.path == "data.history"
         with pytest.raises(InvalidInput), after.convstore.turn("s", "a message"):
             pass
@@ -453,7 +453,7 @@ def test_a_field_that_other_settings_would_hide_is_never_hidden(valkey: Server) 
         session = after.convstore.get_session("s")
         session["messages"] = ["a message"]
         after.convstore.save_session("s", session)
-        assert after.convstore.append("s", "another").first_seq == 2
+        assert after.convstore.append("s", Message("another")).first_seq == 2
         assert after.convstore.get_session("s") == {"history": "none", "messages": ["a message", "another"]}
 
 
@@ -482,7 +482,7 @@ def test_the_key_of_the_history_is_no_field(begun: tuple[Service, str, str]) -> 
             lambda: convstore.update_session("s", {own: 3}),
             lambda: convstore.update_session("s", {own: []}),
             lambda: convstore.append("s", data={own: 3}),
-            lambda: convstore.append("s", "hi", data={own: 3}),
+            lambda: convstore.append("s", Message("hi"), data={own: 3}),
             in_a_turn,
         ):
             with pytest.raises(InvalidInput, match=f"^data.{own}: this is the key of the history") as caught:
@@ -566,7 +566,7 @@ def test_helpers_follow_the_key(begun: tuple[Service, str, str]) -> None:
         partial[own].append("x")
         convstore.save_session("s", partial)
         partial[own].pop(0)
-        convstore.append("s", "y")
+        convstore.append("s", Message("y"))
         some: Any = convstore.get_session("s", last=1)
         some[own].clear()
         with pytest.raises(InvalidInput) as caught:

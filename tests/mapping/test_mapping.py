@@ -695,7 +695,7 @@ def test_a_stream_with_the_request_s_context_uses_the_mappings_as_a_view_does(si
             site.sessions["s"]["history"].append("said")
             site.sessions["new"] = {"x": 1}
             yield "x"
-            site.convstore.append("s", "through another door")
+            site.convstore.append("s", Message("through another door"))
             assert site.sessions["s"]["history"] == [USER, BOT, "through another door", "said"]
             site.sessions["s"]["n"] += 1
 
@@ -806,7 +806,7 @@ def merging(convstore: ConversationStore, *, last: int | None = None) -> None:
 
 
 def appending(convstore: ConversationStore) -> None:
-    convstore.append("s", "theirs", data={"b": {"theirs": 1}})
+    convstore.append("s", Message("theirs"), data={"b": {"theirs": 1}})
     session: Any = convstore.get_session("s", last=0)
     del session["gone"]
     convstore.save_session("s", session)
@@ -856,7 +856,7 @@ def test_what_comes_through_another_door_is_taken_over_into_a_list(site: Site) -
         held = site.sessions["list"]
         held.append("mine")
         del held[0]
-        site.convstore.append("list", "theirs")
+        site.convstore.append("list", Message("theirs"))
         assert (held, site.sessions["list"] is held) == ([2, "theirs", "mine"], True)
 
     site.put("list", [1, 2])
@@ -867,7 +867,7 @@ def test_what_comes_through_another_door_is_taken_over_into_a_list(site: Site) -
 def test_taking_over_writes_nothing_by_itself(site: Site) -> None:
     def view() -> None:
         assert site.sessions["s"]["n"] == 1
-        site.convstore.append("s", "theirs", data={"n": 2})
+        site.convstore.append("s", Message("theirs"), data={"n": 2})
         assert site.sessions["s"]["n"] == 2
 
     site.ok(view)
@@ -895,7 +895,7 @@ def test_taking_over_loses_nothing_of_another_request(url: str, conflict: str, f
     def view() -> None:
         changes[field](site.sessions["s"])
         site.ok(lambda: changes[field](site.sessions["s"]))
-        site.convstore.append("s", "said")
+        site.convstore.append("s", Message("said"))
 
     with heard(signals.changes_overwritten, site.app) as overwritten:
         response = site.visit(view)
@@ -966,7 +966,7 @@ def test_a_history_that_is_rewritten_here_and_appended_to_elsewhere_merges(site:
 
     def view() -> None:
         site.sessions["s"]["history"][0]["content"] = "edited"
-        site.convstore.append("s", "last")
+        site.convstore.append("s", Message("last"))
 
     site.ok(view)
     assert site.stored()["history"] == [{**USER, "content": "edited"}, BOT, "last"]
@@ -995,7 +995,7 @@ def test_what_is_appended_here_outlives_a_reset_through_another_door(site: Site)
 def test_a_history_that_is_taken_away_here_and_appended_to_elsewhere_is_gone_and_told(site: Site) -> None:
     def view() -> None:
         del site.sessions["s"]["history"]
-        site.convstore.append("s", "theirs")
+        site.convstore.append("s", Message("theirs"))
 
     with heard(signals.changes_overwritten, site.app) as told:
         site.ok(view)
@@ -1006,7 +1006,7 @@ def test_a_history_that_is_taken_away_here_and_appended_to_elsewhere_is_gone_and
 def test_a_history_that_begins_through_another_door_is_taken_over(site: Site) -> None:
     def view() -> None:
         session = site.sessions["bare"]
-        site.convstore.append("bare", "theirs")
+        site.convstore.append("bare", Message("theirs"))
         session["history"].append("mine")
 
     site.put("bare", {"n": 1})
@@ -1085,7 +1085,7 @@ def test_what_came_between_is_not_dropped(site: Site, start: list[Any], drop: in
         history.append("mine")
         site.sessions.flush()
         del history[:drop]
-        site.convstore.append("t", "last")
+        site.convstore.append("t", Message("last"))
 
     site.put("t", {"history": start})
     site.ok(view)
@@ -1112,9 +1112,9 @@ def test_dropping_all_that_was_loaded_keeps_what_others_added(site: Site, who: s
         history += ["question", "answer"]
         del history[:-2]
         if who == "this request":
-            site.convstore.append("s", "theirs")
+            site.convstore.append("s", Message("theirs"))
         else:
-            site.ok(lambda: site.convstore.append("s", "theirs"))
+            site.ok(lambda: site.convstore.append("s", Message("theirs")))
 
     site.ok(view)
     assert site.stored()["history"] == ["question", "answer", "theirs"]
@@ -1153,7 +1153,8 @@ def test_different_fields_of_two_requests_both_land(site: Site) -> None:
 
 COLLISIONS: list[tuple[Any, Any, Any, Any, bool]] = [
     # stored, first's, second's, the merged value, and whether something was overwritten
-    ("a", "b", "b", "b", False),
+    ("a", "b", "b", "b", True),
+    (None, ["first"], ["second"], ["second", "first"], True),
     (5, 6, 8, 9, False),
     (5, 4, 4, 3, False),
     (-5, 5, -10, 0, False),
@@ -1598,7 +1599,7 @@ def test_what_is_written_in_an_inner_scope_is_taken_over(site: Site, outer_is: s
     def view() -> None:
         session = site.sessions["s"]
         with site.sessions.scope():
-            site.convstore.append("s", "inner", data={"n": 2})
+            site.convstore.append("s", Message("inner"), data={"n": 2})
         assert (session["n"], session["history"]) == (2, [USER, BOT, "inner"])
 
     in_request_or_scope(site, view, outer_is)

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask, Response, request
 
 from flask_convstore import SessionMoved, SessionNotFound, StoreUnavailable
+from flask_convstore.domain.messages import Message
 
 from ..servers import Server
 from ..service import Service
@@ -72,7 +73,7 @@ def test_a_value_of_the_mapping_may_be_saved_by_save_session(service: Service, w
             session["history"].append("user")
             session["n"] += 1
             saved = {"a copy as a dict": dict(session), "a copy": session.copy()}.get(what, session)
-            elsewhere(service, lambda: store.append("s", "theirs"))
+            elsewhere(service, lambda: store.append("s", Message("theirs")))
             store.save_session("s", saved)
         session["history"].append("later")
 
@@ -138,8 +139,8 @@ def test_an_older_copy_takes_over_the_writes_of_others(service: Service, made: s
             made
         ]()
         theirs = None if made == "slice" else {"n": 5}
-        elsewhere(service, lambda: store.append("s", "THEIRS", data=theirs))
-        store.append("s", "own door")
+        elsewhere(service, lambda: store.append("s", Message("THEIRS"), data=theirs))
+        store.append("s", Message("own door"))
         (new if made == "slice" else new["history"]).append("mine")
         sessions["s"] = new
 
@@ -156,7 +157,7 @@ def test_compact_takes_along_messages_added_meanwhile(service: Service) -> None:
         store.link("web:1", "s")
 
         def summary(left_out: list[Any]) -> str:
-            elsewhere(service, lambda: store.append("s", "said", data={"n": 2, "new": True}))
+            elsewhere(service, lambda: store.append("s", Message("said"), data={"n": 2, "new": True}))
             return "sum"
 
         new = store.compact("s", summary, keep=1)
@@ -195,7 +196,7 @@ def test_no_operation_adds_a_message_to_a_compacted_session(service: Service) ->
     assert (response.status_code, response.json["session_id"]) == (409, new.session_id)
     with service.app.app_context():
         store.save_session("s", {"history": []})  # a new session under the old name
-        store.append("s", "2")
+        store.append("s", Message("2"))
         assert store.get_session("s") == {"history": ["2"]}
 
 
@@ -393,7 +394,7 @@ def test_a_write_whose_answer_was_lost_updates_the_mapping(server: Server) -> No
         def view() -> None:
             session = service.convstore.sessions["s"]
             proxy.faults = ["lost reply"]
-            receipt = service.convstore.append("s", "once")
+            receipt = service.convstore.append("s", Message("once"))
             assert (receipt.repeated, session) == (False, ["once"])
 
         with heard(service) as found:
@@ -448,7 +449,7 @@ def test_a_failed_update_of_the_mapping_spoils_no_operation(service: Service) ->
 
     def view() -> None:
         sessions["s"]["history"] = ("a", "mine")
-        assert store.append("s", "theirs").version == 2
+        assert store.append("s", Message("theirs")).version == 2
 
     ok(service, view)
     assert stored(service) == {"history": ["a", "theirs", "mine"]}

@@ -15,6 +15,7 @@ import pytest
 from flask import Flask, Response, copy_current_request_context, stream_with_context
 
 from flask_convstore import ConversationStore, signals
+from flask_convstore.domain.messages import Message
 from flask_convstore.mapping.late_writer import late_writer
 
 from ..processes import wait_for
@@ -152,7 +153,7 @@ def test_a_thread_that_goes_on_is_written_meanwhile(site: Service) -> None:
 def test_a_pool_inside_a_request_works(site: Service) -> None:
     def view() -> None:
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda number: site.convstore.append("s", f"m{number}", data=None), range(8)))
+            list(pool.map(lambda number: site.convstore.append("s", Message(f"m{number}"), data=None), range(8)))
 
     with site.app.app_context():
         site.convstore.sessions["s"] = {"history": []}

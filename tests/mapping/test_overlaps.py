@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import copy
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -259,6 +260,139 @@ def test_what_both_took_or_added_is_told(service: Service, case: str) -> None:
     assert told == places
 
 
+USED: dict[str, tuple[Any, Change, list[str]]] = {
+    "a key": ({"a": 1, "b": 2}, lambda s: s.pop("a"), ["a"]),
+    "a key that may be gone": ({"a": 1}, lambda s: s.pop("a", None), ["a"]),
+    "the last key": ({"m": {"a": 1, "b": 2}}, lambda s: s["m"].popitem(), ["m.b"]),
+    "all keys": ({"m": {"a": 1, "b": 2}}, lambda s: s["m"].clear(), ["m.a", "m.b"]),
+    "a flag": ({"a": False}, lambda s: s.update(a=True), ["a"]),
+    "a flag that is turned": ({"a": False}, lambda s: s.update(a=not s["a"]), ["a"]),
+    "a step": ({"step": "name"}, lambda s: s.update(step={"name": "age", "age": "end"}[s["step"]]), ["step"]),
+    "the oldest job of a bare list": ([{"j": 1}, {"j": 2}], lambda s: s.pop(0), ["history[0]"]),
+    "the newest job of a bare list": ([{"j": 1}, {"j": 2}], lambda s: s.pop(), ["history[1]"]),
+    "the oldest of a history": ({"history": [{"j": 1}, {"j": 2}]}, lambda s: s["history"].pop(0), ["history[0]"]),
+    "a list that is turned": ([1, 2, 3], lambda s: s.append(s.pop(0)), ["history[0]"]),
+    "a list where nothing was": ({"a": None}, lambda s: s.update(a=s["a"] or []) or s["a"].append({"x": 1}), ["a"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("conflict", ["merge", "raise"])
+@pytest.mark.parametrize("case", USED)
+def test_what_both_have_used_is_told(url: str, case: str, conflict: str) -> None:
+    """A dict under a lock gives the second request another element, a KeyError, or the value that the first one has made."""
+    content, change, places = USED[case]
+    service = Service(url, CONFLICT=conflict)
+    with service.app.app_context():
+        service.convstore.sessions["s"] = copy.deepcopy(content)
+    with heard(service) as told:
+        overlap(service.convstore.sessions, [does(change), does(change)], service)
+    overwritten = [place for name, facts in told if name == "changes-overwritten" for place in facts["fields"]]
+    lost = [str(facts["error"]) for name, facts in told if name == "changes-lost"]
+    if conflict == "raise":
+        assert not overwritten
+        assert len(lost) == 1
+        assert "was changed by another write" in lost[0]
+    else:
+        assert (overwritten, lost) == (places, [])
+
+
+@pytest.mark.parametrize("url", ["memory", "valkey"], indirect=True)
+@pytest.mark.parametrize("content", [{"a": 1}, ["a"]])
+def test_a_session_that_both_have_popped_is_told(service: Service, content: Any) -> None:
+    def pops(sessions: Any) -> Iterator[None]:
+        assert sessions["s"]
+        yield
+        assert sessions.pop("s") == content
+
+    with service.app.app_context():
+        service.convstore.sessions["s"] = copy.deepcopy(content)
+    with heard(service) as told:
+        overlap(service.convstore.sessions, [pops, pops], service)
+    assert [(name, facts.get("fields")) for name, facts in told if name != "session-deleted"] == [
+        ("changes-overwritten", ("",))
+    ]
+
+
+def test_a_session_that_grew_before_it_was_popped_is_told(service: Service) -> None:
+    """The popped value lacks that growth."""
+    popped: list[Any] = []
+
+    def pops(sessions: Any) -> Iterator[None]:
+        assert sessions["s"]
+        yield
+        popped.append(sessions.pop("s"))
+
+    with service.app.app_context():
+        service.convstore.sessions["s"] = {"a": []}
+    with heard(service) as told:
+        overlap(service.convstore.sessions, [does(lambda s: s["a"].append(1)), pops], service)
+    assert popped == [{"a": []}]
+    assert ("changes-overwritten", ("",)) in [(name, facts.get("fields")) for name, facts in told]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), ("a", "b"), ([1], [1, 2]), (False, True), ({"n": 1}, {"n": 2})])
+@pytest.mark.parametrize("door", ["update_session", "append", "turn"])
+def test_a_field_that_one_request_sets_by_two_doors_is_one_change(
+    service: Service, door: str, before: Any, after: Any
+) -> None:
+    convstore = service.convstore
+    with service.app.app_context():
+        convstore.sessions["s"] = {"f": before, "history": []}
+    with heard(service) as told, service.app.test_request_context():
+        convstore.sessions["s"]["f"] = copy.deepcopy(after)
+        if door == "update_session":
+            convstore.update_session("s", {"f": after})
+        elif door == "append":
+            convstore.append("s", "hi", data={"f": after})
+        else:
+            with convstore.turn("s", "hi") as turn:
+                turn.data["f"] = after
+                turn.reply("yo")
+    with service.app.app_context():
+        session: Any = convstore.get_session("s")
+    assert session["f"] == after
+    assert "changes-overwritten" not in [name for name, _ in told]
+
+
+@pytest.mark.parametrize("change", [lambda s: s.pop("a", None), lambda s: s.update(a=2)])
+def test_the_same_change_is_told_also_behind_a_refresh(service: Service, change: Change) -> None:
+    def visit(sessions: Any) -> Iterator[None]:
+        session = sessions["s"]
+        yield
+        change(session)
+        sessions.refresh("s")
+
+    with service.app.app_context():
+        service.convstore.sessions["s"] = {"a": "x", "b": 1}
+    with heard(service) as told:
+        overlap(service.convstore.sessions, [does(lambda s: (s.pop("a"), change(s))), visit], service)
+    assert ("changes-overwritten", ("a",)) in [(name, facts.get("fields")) for name, facts in told]
+
+
+def test_a_count_from_nothing_is_told(service: Service) -> None:
+    counts = service.convstore.mapping("counts")
+
+    def counting(sessions: Any) -> Iterator[None]:
+        count = counts.get("ada", 0)
+        yield
+        counts["ada"] = count + 1
+
+    with heard(service) as told:
+        overlap(None, [counting, counting], service)
+    assert ("changes-overwritten", ("",)) in [(name, facts.get("fields")) for name, facts in told]
+
+
+def test_one_default_is_taken_where_two_have_set_other_ones(service: Service) -> None:
+    def greeted(sessions: Any, greeting: str) -> Iterator[None]:
+        chat = sessions.setdefault("s", [greeting])
+        yield
+        chat.append("hi")
+
+    overlap(service.convstore.sessions, [lambda s: greeted(s, "Hello"), lambda s: greeted(s, "Moin")], service)
+    with service.app.app_context():
+        assert service.convstore.get_session("s") == ["Hello", "hi", "hi"]
+
+
 @pytest.mark.parametrize("key", ["messages", "log", "history"])
 def test_two_that_trim_a_list_which_grows_do_not_collide(service: Service, key: str) -> None:
     def change(session: Any) -> None:
@@ -304,9 +438,9 @@ def test_a_record_that_two_begin_is_a_conflict_where_the_settings_want_one(url: 
 def test_a_write_that_others_are_always_faster_than_ends_with_the_budget(
     service: Service, monkeypatch: pytest.MonkeyPatch, door: str
 ) -> None:
-    """Each look at the clock takes a second of the five."""
-    seconds = itertools.count()
-    monkeypatch.setattr(merging, "monotonic", lambda: next(seconds))
+    """Each look of this thread at the clock takes a second of the five."""
+    seconds, here = itertools.count(), threading.current_thread()
+    monkeypatch.setattr(merging, "monotonic", lambda: next(seconds) if threading.current_thread() is here else 0)
     store: Any = service.app.extensions["convstore"]["convstore"].backend.store
     apply, tries = store.apply, []
 

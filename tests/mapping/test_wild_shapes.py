@@ -29,8 +29,13 @@ from .test_wild import Answer, Workers, answer_of, serving
 Call = Callable[[str, str, Any], Answer]
 """Function that sends a request to an app: its method, path and body."""
 
-COLLISIONS = {"usage_counters": {"usage.by_model.small"}}
-"""Places that collide, since two requests count from nothing: 1 and 1 may be a sum, or the same value set twice."""
+COLLISIONS = {
+    "characters": {"elf.gold"},
+    "dataclass_users": {"conversations.tea.words.reply", "conversations.tea.words.to"},
+    "flash_cards": {"best"},
+    "usage_counters": {"usage.by_model.small"},
+}
+"""Places that collide. Where two requests count from nothing, 1 and 1 may be a sum, or the same value set twice."""
 
 ORDERS = list(itertools.permutations(TEXTS))
 
@@ -209,6 +214,30 @@ def test_two_clients_at_once(name: str, begins: str, order: tuple[str, ...], url
 
 
 # ---- from two workers
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+@pytest.mark.parametrize("name", sorted(IN_ONE_PROCESS))
+def test_events_and_commands_of_two_workers_at_once(name: str, order: tuple[str, ...], valkey: Server) -> None:
+    """Two apps of one store have nothing else in common, as two processes. One of them does what has the text ``two``."""
+    meeting = Meeting()
+    on_dict = module_of(name, None, meeting)
+    for request in on_dict.BEFORE:
+        calling(on_dict)(*request)
+    expected = kept(together(on_dict, calling(on_dict), meeting, order))
+    meeting = Meeting()
+    one, other = (module_of(name, valkey.url, meeting) for _ in range(2))
+
+    def call(method: str, path: str, body: Any) -> Answer:
+        return calling(other if "two" in f"{path} {body}" else one)(method, path, body)
+
+    with told_places(one) as places, told_places(other) as other_places:
+        for request in one.BEFORE:
+            call(*request)
+        found = kept(together(one, call, meeting, order))
+    assert lost(expected, found, []) == []
+    assert invented(expected, found) == []
+    assert places + other_places == []
 
 
 def test_two_workers_and_a_restart(valkey: Server) -> None:

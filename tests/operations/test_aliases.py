@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import ANY, InvalidInput, SessionNotFound, StoreUnavailable
+from flask_convstore.domain.messages import Message
 from flask_convstore.domain.types import Alias
 from flask_convstore.operations import aliases, branching
 
@@ -51,7 +52,7 @@ def test_an_alias_of_a_deleted_session_leads_to_a_new_one(
     new = resolved(conversations).session_id
     assert new != old
     with pytest.raises(SessionNotFound):
-        conversations.append(old, "late")
+        conversations.append(old, Message("late"))
     assert resolved(conversations).session_id == new
 
 
@@ -168,7 +169,7 @@ def test_an_alias_outlives_a_session_that_is_used_by_its_id_only(server: Server)
         service.convstore.touch(session.session_id, ttl=40 * 24 * 3600)
         server.client.pexpire(alias, 1000)
         server.client.hset(key, "indexed", 1)  # as a minute later
-        service.convstore.append(session.session_id, "still here")
+        service.convstore.append(session.session_id, Message("still here"))
         assert 40 * DAY < server.client.pttl(alias) <= 41 * DAY
 
 

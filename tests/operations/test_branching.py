@@ -12,7 +12,6 @@ from flask_convstore import (
     ConflictError,
     CorruptValue,
     InvalidInput,
-    Message,
     NotSerializable,
     SessionMoved,
     SessionNotFound,
@@ -21,7 +20,7 @@ from flask_convstore import (
     TurnLost,
 )
 from flask_convstore.domain.commands import LinkAlias, MoveConversation
-from flask_convstore.domain.messages import Usage
+from flask_convstore.domain.messages import Message, Usage
 from flask_convstore.domain.types import ANY
 from flask_convstore.operations import aliases, branching, messages, rotation, sessions, updates
 from flask_convstore.operations.turns import begin
@@ -64,7 +63,7 @@ def test_the_old_session_stays_readable_and_refuses_messages(talk: PlainConversa
     assert old["history"] == TALK
     assert old.moved_to == new.session_id
     for call in (
-        lambda: talk.append("s", "x"),
+        lambda: talk.append("s", Message("x")),
         lambda: begin(talk.access(), "s", "x"),
         lambda: branching.compact(talk.access(), "s", "again"),
     ):
@@ -157,7 +156,7 @@ def test_a_fork_is_a_second_conversation(talk: PlainConversations) -> None:
     assert whole == {"name": "Ada", "history": TALK}
     assert part == {"name": "Ada", "history": TALK[:3]}
     assert len({"s", whole.session_id, part.session_id}) == 3
-    talk.append(part.session_id, "another way")
+    talk.append(part.session_id, Message("another way"))
     assert get(talk, "s")["history"] == TALK
     assert aliases.aliases(talk.access(), whole.session_id) == []
     assert talk.get_session(part.session_id, owner="bob") is None
@@ -281,7 +280,7 @@ def test_a_write_that_cannot_be_taken_along_stops_the_compaction(talk: PlainConv
 
 
 def test_constant_writes_stop_a_compaction(talk: PlainConversations) -> None:
-    meddling = Meddling(talk._access().backend.store, lambda: talk.append("s", "more"), times=100)
+    meddling = Meddling(talk._access().backend.store, lambda: talk.append("s", Message("more")), times=100)
     with pytest.raises(ConflictError) as caught:
         branching.compact(PlainConversations(meddling).access(), "s", "summary")
     assert (caught.value.what, 100 - meddling.times) == ("version", 20)
@@ -345,7 +344,7 @@ def test_a_compaction_may_take_over_a_turn_in_progress(talk: PlainConversations)
 def test_each_write_during_a_compaction_is_taken_along_alone(talk: PlainConversations, what: str) -> None:
     updates.update(talk.access(), "s", title="before")
     meddle: dict[str, Callable[[], object]] = {
-        "a message": lambda: talk.append("s", "late"),
+        "a message": lambda: talk.append("s", Message("late")),
         "a field": lambda: talk.append("s", data={"name": "Bob"}),
         "a title": lambda: updates.update(talk.access(), "s", title="after"),
         "no title": lambda: updates.update(talk.access(), "s", title=""),

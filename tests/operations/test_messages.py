@@ -281,7 +281,7 @@ def test_edit_over_http(url: str) -> None:
             session_id,
             say("mine", name="ada"),
             say("theirs", "assistant"),
-            "bare",
+            Message("bare"),
             {"content": "no role"},
             say("hidden", "system"),
         )
@@ -356,7 +356,7 @@ def test_redact_over_http(url: str) -> None:
     service = Service(url)
     session_id = service.start(message={"content": SECRET, "metadata": {"x": SECRET}})
     with service.app.app_context():
-        service.convstore.append(session_id, say("hidden", "system"), say(SECRET, "assistant"), SECRET)
+        service.convstore.append(session_id, say("hidden", "system"), say(SECRET, "assistant"), Message(SECRET))
     path = f"/sessions/{session_id}/messages"
     tag = service.client.get(f"/sessions/{session_id}").headers["ETag"]
     problem(service.client.delete(f"{path}/1", headers={"If-Match": '"1-1"'}), 412, "precondition-failed")
@@ -388,7 +388,7 @@ def test_pages_of_messages(conversations: PlainConversations) -> None:
     assert found == [[7, 8, 9, 10], [3, 4, 5, 6], [1, 2]]
     assert messages.page(conversations.access(), "s", before=1, limit=4) == ([], None, None)
     assert [m.seq for m in messages.page(conversations.access(), "s", before=99, limit=2).messages] == [9, 10]
-    conversations.append("s", "11")
+    conversations.append("s", Message("11"))
     assert [m.seq for m in messages.page(conversations.access(), "s", before=7, limit=4).messages] == [3, 4, 5, 6], (
         "pages do not move"
     )

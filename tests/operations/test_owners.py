@@ -27,6 +27,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from flask_convstore import ANY, ConfigurationError, ConversationStore, OwnerRequired, SessionMoved
+from flask_convstore.domain.messages import Message
 from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
@@ -684,7 +685,7 @@ def test_error_handlers_of_the_app_stay_its_own(url: str) -> None:
     @app.get("/hosts")
     def hosts() -> str:
         with app.test_request_context():
-            service.convstore.append("absent", "x")
+            service.convstore.append("absent", Message("x"))
         return ""
 
     assert service.client.get("/hosts").data == b"host: SessionNotFound"

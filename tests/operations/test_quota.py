@@ -246,7 +246,7 @@ def test_a_quota_of_one_loses_nothing(kind: Kind, make: Any) -> None:
     with pytest.raises(TooManySessions):
         make(conversations.access("alice"), "a")
     assert conversations.get_session("a", owner="alice") == {"history": ["a"]}
-    conversations.append("a", "goes on", owner="alice")
+    conversations.append("a", Message("goes on"), owner="alice")
 
 
 @pytest.mark.parametrize("policy", ["oldest", "reject"])
@@ -382,7 +382,7 @@ def test_a_quota_costs_one_more_round_trip(valkey: Server) -> None:
         for call, trips in (
             (lambda: conversations.save_session("a", {}, owner="alice"), 2),
             (lambda: conversations.save_session("a", {"n": 1}, owner="alice"), 2),
-            (lambda: conversations.append("a", "m", owner="alice"), 1),
+            (lambda: conversations.append("a", Message("m"), owner="alice"), 1),
             (lambda: conversations.delete_session("a", owner="alice"), 2),
         ):
             proxy.reset()

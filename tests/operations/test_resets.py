@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import ANY, TokenReused
+from flask_convstore.domain.messages import Message
 
 from ..service import OwnedService, Service
 
@@ -79,7 +80,7 @@ def test_another_token_deletes(service: Service) -> None:
 def test_a_token_of_another_write_is_refused(service: Service) -> None:
     with service.app.app_context():
         service.convstore.save_session("s", {"history": []})
-        service.convstore.append("s", "hi", token="T")
+        service.convstore.append("s", Message("hi"), token="T")
         with pytest.raises(TokenReused):
             service.convstore.delete_session("s", token="T")
 

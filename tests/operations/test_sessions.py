@@ -263,7 +263,7 @@ def test_dropping_the_oldest_merges(conversations: PlainConversations) -> None:
     one[:] = one[-20:]
     two.pop(0)
     two.append("two")
-    conversations.append("s", "three")
+    conversations.append("s", Message("three"))
     conversations.save_session("s", one)
     conversations.save_session("s", two)
     assert get(conversations) == [*range(2, 20), "three", "one", "one", "two"]
@@ -294,7 +294,7 @@ def test_dropping_all_is_a_rewrite(conversations: PlainConversations) -> None:
     """It begins the conversation anew, and would drop what was not seen."""
     conversations.save_session("s", ["a", "b"])
     session = get(conversations)
-    conversations.append("s", "c")
+    conversations.append("s", Message("c"))
     session.clear()
     with pytest.raises(ConflictError):
         conversations.save_session("s", session)
@@ -348,7 +348,7 @@ def test_rewrites_one_after_the_other(conversations: PlainConversations) -> None
 def test_a_rewrite_does_not_remove_unseen_messages(conversations: PlainConversations) -> None:
     conversations.save_session("s", ["a"])
     session = get(conversations)
-    conversations.append("s", "theirs")
+    conversations.append("s", Message("theirs"))
     session.append("mine")
     conversations.save_session("s", session)
     session[0] = "A"
@@ -376,7 +376,7 @@ def test_dropping_never_removes_unseen_messages(conversations: PlainConversation
 def test_dropping_from_a_session_loaded_empty(conversations: PlainConversations) -> None:
     conversations.save_session("s", [])
     session = get(conversations)
-    conversations.append("s", "theirs")
+    conversations.append("s", Message("theirs"))
     session.append("mine")
     conversations.save_session("s", session)
     session.pop()
@@ -405,7 +405,7 @@ def test_a_message_to_a_session_without_history_is_seen(conversations: PlainConv
     two["history"].append("two")
     with pytest.raises(SessionNotFound):
         conversations.save_session("s", two)  # it was begun before the history went
-    conversations.append("s", "three")
+    conversations.append("s", Message("three"))
     assert get(conversations) == {"x": 1, "history": ["three"]}
 
 
@@ -480,7 +480,7 @@ def test_a_pending_save_that_does_not_fit_any_more_is_given_up(harness: Harness)
 def test_a_message_is_found_by_its_number(conversations: PlainConversations) -> None:
     conversations.save_session("s", ["a", "b"])
     session = get(conversations)
-    conversations.append("s", "theirs")
+    conversations.append("s", Message("theirs"))
     session.append("mine")
     conversations.save_session("s", session)
     found = [session.message(seq) for seq in range(6)]
@@ -742,18 +742,68 @@ def test_owners(conversations: PlainConversations) -> None:
 # ---- beginners' calls
 
 
-def test_a_list_of_messages_is_taken_as_these_messages(conversations: PlainConversations) -> None:
-    """``append(sid, [m1, m2])`` means two messages. Any other list is a body of its own."""
+@pytest.mark.parametrize("pair", [[USER, BOT], (USER, BOT), [Message(USER), BOT]])
+def test_a_list_of_messages_is_taken_as_these_messages(conversations: PlainConversations, pair: Any) -> None:
+    """``append(sid, [m1, m2])`` means two messages."""
     conversations.save_session("s", {"history": []})
-    conversations.append("s", [USER, BOT])
-    conversations.append("s", [1, 2])
-    assert get(conversations)["history"] == [USER, BOT, [1, 2]]
+    conversations.append("s", pair)
+    assert get(conversations)["history"] == [USER, BOT]
 
 
-def test_a_role_and_a_text_are_refused_with_the_right_line(conversations: PlainConversations) -> None:
+def test_a_text_is_the_user_s_message(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"history": []})
-    with pytest.raises(InvalidInput, match=r'write append\(session_id, {"role": "user", "content": …}\)'):
-        conversations.append("s", "user", "hi")
+    conversations.append("s", "hello", BOT, data={"a": 1}, token="T")
+    assert conversations.append("s", USER, BOT, data={"a": 1}, token="T").repeated
+    assert get(conversations) == {"history": [USER, BOT], "a": 1}
+    assert get(conversations).title == "hello"
+
+
+def test_a_history_of_texts_stays_one(conversations: PlainConversations) -> None:
+    """The shape of a history is the app's own. Only ``append`` makes messages of texts, unless they are a ``Message``."""
+    conversations.save_session("s", ["User: hi"])
+    session = get(conversations)
+    session.append("Bot: hello")
+    conversations.save_session("s", session)
+    conversations.append("s", Message("User: bye"), Message(None), Message(3), Message(["x"]))
+    assert get(conversations) == ["User: hi", "Bot: hello", "User: bye", None, 3, ["x"]]
+
+
+WRITE = r'write append\(session_id, {"role": "user", "content": …}\)'
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        (("user", "hi"), f"not a role and a text: {WRITE}"),
+        (("hi", "user"), f"not a role and a text: {WRITE}"),
+        ((None,), f"not None: {WRITE}"),
+        ((3,), f"not one of type int: {WRITE}"),
+        ((True,), f"not one of type bool: {WRITE}"),
+        ((b"hi",), f"not one of type bytes: {WRITE}"),
+        (([1, 2],), f"not one of type int: {WRITE}"),
+        (([USER, None],), f"not None: {WRITE}"),
+        (([USER], [BOT]), f"not one of type list: {WRITE}"),
+        ((USER, [BOT]), f"not one of type list: {WRITE}"),
+        ((["a", "b"],), r'not a list of texts: write append\(session_id, \*\({"role": "user", "content": text} for'),
+        (([{"type": "text", "text": "a"}],), r'not the parts of one: write append\(session_id, .* "content": parts}\)'),
+        (([],), "append needs a message or data"),
+    ],
+)
+def test_what_is_no_message_is_refused_with_the_right_line(
+    conversations: PlainConversations, messages: tuple[Any, ...], told: str
+) -> None:
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(InvalidInput, match=told) as caught:
+        conversations.append("s", *messages)
+    assert str(caught.value).endswith("Nothing was written.")
+    assert get(conversations).version == 1
+
+
+@pytest.mark.parametrize("message", [None, 3, ["a"], [USER]])
+def test_what_is_no_message_begins_no_turn(conversations: PlainConversations, message: Any) -> None:
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(InvalidInput, match=r"turn takes messages, .* write turn\(session_id, {"):
+        conversations.turn("s", message)
     assert get(conversations).version == 1
 
 
@@ -813,7 +863,7 @@ def test_too_large_names_limit_and_size(harness: Harness) -> None:
     conversations = PlainConversations(harness.store, Settings(max_message_bytes=100))
     conversations.save_session("s", {})
     with pytest.raises(TooLarge) as caught:
-        conversations.append("s", "ok", Message("short", {"m": "x" * 200}))
+        conversations.append("s", Message("ok"), Message("short", {"m": "x" * 200}))
     assert (caught.value.limit, caught.value.path) == (100, "history[1]")
     assert caught.value.size > 200
     assert get(conversations).version == 1

@@ -26,7 +26,7 @@ from flask_convstore.domain.commands import (
     Touch,
     Update,
 )
-from flask_convstore.domain.messages import join_element
+from flask_convstore.domain.messages import Message, join_element
 from flask_convstore.domain.types import Alias
 from flask_convstore.errors import ConvstoreError, TurnLost
 from flask_convstore.http.routes import ROUTES as ROUTES_TABLE
@@ -303,7 +303,7 @@ def test_a_share_revoked_in_the_middle_of_a_turn(conversations: PlainConversatio
 def test_a_known_token_gives_no_access_after_a_share(conversations: PlainConversations, role: Any) -> None:
     """Otherwise a repeat would return the receipt, and move the lifetime."""
     calls: list[Any] = [
-        lambda: conversations.append("s", "x", token="T", owner="writer"),
+        lambda: conversations.append("s", Message("x"), token="T", owner="writer"),
         lambda: begin(conversations.access("writer"), "s", {"role": "user", "content": "q"}, token="B"),
         lambda: messages.edit(conversations.access("writer"), "s", 1, "y", token="E"),
     ]
@@ -418,7 +418,7 @@ def test_a_share_made_before_a_login_does_not_follow(conversations: PlainConvers
         for session_id in ("s", taken):
             assert conversations.get_session(session_id, owner=attacker) is None
             with pytest.raises(SessionNotFound):
-                conversations.append(session_id, "x", owner=attacker)
+                conversations.append(session_id, Message("x"), owner=attacker)
     assert conversations.get_session(taken, owner="victim") is not None
 
 
@@ -447,7 +447,7 @@ def test_a_compacted_session_is_shared_as_the_one_that_goes_on(conversations: Pl
         stored = conversations.backend.store.load(session_id, ANY, is_interaction=False)
         seq = stored.first_seq if stored else 1
         return [
-            lambda: conversations.append(session_id, "x", owner=guest),
+            lambda: conversations.append(session_id, Message("x"), owner=guest),
             lambda: conversations.append(session_id, data={"x": 1}, owner=guest),
             lambda: conversations.update_session(session_id, {"x": 1}, owner=guest),
             lambda: conversations.update_session(session_id, title="x", owner=guest),

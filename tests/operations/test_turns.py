@@ -83,7 +83,7 @@ def test_a_turn(started: PlainConversations) -> None:
 
 @pytest.mark.parametrize(("last", "expected"), [(None, [0, 1, 2, 3, USER]), (1, [USER]), (3, [2, 3, USER]), (99, None)])
 def test_the_window(started: PlainConversations, last: int | None, expected: list[Any] | None) -> None:
-    started.append("s", *range(4))
+    started.append("s", *map(Message, range(4)))
     with take(started, last=last) as turn:
         assert turn.history == ([0, 1, 2, 3, USER] if expected is None else expected)
         turn.reply("x")
@@ -433,7 +433,7 @@ def test_a_turn_that_was_ended_gives_what_was_said(url: str) -> None:
 def test_a_turn_that_others_wrote_behind_is_lost(started: PlainConversations) -> None:
     with pytest.raises(ZeroDivisionError), take(started, token="T"):
         raise ZeroDivisionError
-    started.append("s", "somebody else")
+    started.append("s", Message("somebody else"))
     with pytest.raises(TurnLost):
         begin(started.access(), "s", USER, token="T")
     assert get(started)["history"] == [USER, "somebody else"]
@@ -467,7 +467,7 @@ def test_a_token_that_was_forgotten_begins_anew(harness: Harness) -> None:
 def test_a_predecessors_token_leads_nowhere(started: PlainConversations) -> None:
     with pytest.raises(ZeroDivisionError), take(started, token="T"):
         raise ZeroDivisionError
-    started.append("s", "x", token="A")
+    started.append("s", Message("x"), token="A")
     started.delete_session("s")
     started.save_session("s", {"history": ["the successor's"]})
     with pytest.raises(SessionNotFound) as caught:
@@ -475,7 +475,7 @@ def test_a_predecessors_token_leads_nowhere(started: PlainConversations) -> None
     assert caught.value.session_id == "s"
     with pytest.raises(SessionNotFound):
         converse(started.access(), "s", Message("x"), None, token="A")
-    assert started.append("s", "x", token="A").repeated
+    assert started.append("s", Message("x"), token="A").repeated
     assert get(started)["history"] == ["the successor's"]
 
 
@@ -688,7 +688,7 @@ def test_conversing_is_repeatable(started: PlainConversations) -> None:
         converse(started.access(), "s", Message(USER, {"m": 1}), Replier(handler), token="T")
     first = converse(started.access(), "s", Message(USER, {"m": 1}), Replier(handler), token="T")
     assert len(calls) == 2
-    started.append("s", "later")
+    started.append("s", Message("later"))
     again = converse(started.access(), "s", Message(USER, {"m": 1}), Replier(handler), token="T")
     assert len(calls) == 2
     assert (again.message, again.reply) == (first.message, first.reply)
@@ -697,7 +697,7 @@ def test_conversing_is_repeatable(started: PlainConversations) -> None:
 
 def test_conversing_without_a_handler_is_repeatable(started: PlainConversations) -> None:
     first = converse(started.access(), "s", Message(USER), None, token="T")
-    started.append("s", "later")
+    started.append("s", Message("later"))
     again = converse(started.access(), "s", Message(USER), None, token="T")
     assert (again.message, again.reply, again.receipt.version) == (first.message, None, first.receipt.version)
 
@@ -905,7 +905,7 @@ def test_a_repeat_without_a_handler_finds_a_deleted_session_gone(started: PlainC
 
 def test_no_more_is_read_than_was_asked_for(started: PlainConversations) -> None:
     """The messages asked for, and the one before, which tells what became of its turn."""
-    started.append("s", *range(10))
+    started.append("s", *map(Message, range(10)))
     for last, read in ((1, 2), (3, 3), (None, 13)):
         turn, begun = begin(started.access(), "s", USER, last=last)
         assert turn
@@ -1029,7 +1029,7 @@ def test_too_many_messages_are_refused(harness: Harness) -> None:
     conversations = limited(harness, max_history=3)
     conversations.save_session("s", {"history": [1, 2]})
     for call in (
-        lambda: conversations.append("s", 3, 4, data={"a": 1}),
+        lambda: conversations.append("s", Message(3), Message(4), data={"a": 1}),
         lambda: conversations.save_session("s", {"history": [1, 2, 3, 4]}),
         lambda: conversations.save_session("t", [1, 2, 3, 4]),
     ):
@@ -1053,7 +1053,7 @@ def test_too_many_messages_are_refused(harness: Harness) -> None:
 def test_a_history_can_be_trimmed(harness: Harness) -> None:
     conversations = limited(harness, max_history=4, history_policy="trim")
     conversations.save_session("s", {"history": [1, 2, 3]})
-    assert conversations.append("s", 4, 5).first_seq == 4
+    assert conversations.append("s", Message(4), Message(5)).first_seq == 4
     assert get(conversations)["history"] == [2, 3, 4, 5]
     with take(conversations) as turn:
         assert turn.history == [3, 4, 5, USER]
@@ -1065,7 +1065,7 @@ def test_a_history_can_be_trimmed(harness: Harness) -> None:
     conversations.save_session("s", session)
     assert get(conversations)["history"] == [USER, BOT, 8, 9]
     with pytest.raises(TooLarge):
-        conversations.append("s", *range(5))
+        conversations.append("s", *map(Message, range(5)))
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), take(conversations):
             raise ZeroDivisionError
@@ -1078,8 +1078,8 @@ def test_a_limit_is_what_there_may_be(harness: Harness) -> None:
     conversations.save_session("s", {"a": "1234567", "history": []})  # a name of 1, a text of 9
     with pytest.raises(TooLarge):
         conversations.save_session("t", {"a": "12345678", "history": []})
-    conversations.append("s", 1, 2, 3, 4)
-    conversations.append("s", 5, 6, 7, 8)
+    conversations.append("s", Message(1), Message(2), Message(3), Message(4))
+    conversations.append("s", Message(5), Message(6), Message(7), Message(8))
     assert get(conversations)["history"] == [5, 6, 7, 8]
 
 
@@ -1102,7 +1102,7 @@ def test_large_sessions_are_refused(harness: Harness) -> None:
         conversations.append("s", data={"b": "x" * 300})
     assert (caught.value.limit, caught.value.size) == (500, 301 + 2 + 301 + 2)
     with pytest.raises(TooLarge, match="session"):
-        conversations.append("s", "m" * 1_200)
+        conversations.append("s", Message("m" * 1_200))
     session = get(conversations)
     session["b"] = "x" * 300
     with pytest.raises(TooLarge, match="data"):
@@ -1115,9 +1115,9 @@ def test_large_sessions_are_refused(harness: Harness) -> None:
         begin(conversations.access(), "s", "m" * 400)
     session["history"].pop(0)
     conversations.save_session("s", session)
-    conversations.append("s", "m" * 500, data={"a": "y" * 250})
+    conversations.append("s", Message("m" * 500), data={"a": "y" * 250})
     conversations.save_session("s", {"history": []})
-    conversations.append("s", "m" * 1_900)
+    conversations.append("s", Message("m" * 1_900))
 
 
 def test_bytes_are_counted_exactly(harness: Harness) -> None:
@@ -1142,8 +1142,8 @@ def test_bytes_are_counted_exactly(harness: Harness) -> None:
     if snapshot.count == 20:
         room += len(snapshot.elements[0])
     with pytest.raises(TooLarge):
-        conversations.append("s", "z" * (room + 1))
-    conversations.append("s", "z" * room)
+        conversations.append("s", Message("z" * (room + 1)))
+    conversations.append("s", Message("z" * room))
 
 
 def harness_load(conversations: PlainConversations) -> Any:
@@ -1166,7 +1166,7 @@ def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
     receipt_of = conversations.backend.store.load
     session = conversations.save_session("s", {"complete": True, "history": []}, ttl=5_000)
     assert (session.expires_at - session.created_at).total_seconds() == 150
-    conversations.append("s", "x")
+    conversations.append("s", Message("x"))
     snapshot = receipt_of("s", ANY)
     assert snapshot
     assert snapshot.expires_at_ms - snapshot.created_at_ms == 150_000
@@ -1182,7 +1182,7 @@ def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
     assert outlived.get_session("s") is None
     renewal = RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1000)
     for call in (
-        lambda: outlived.append("s", "x"),
+        lambda: outlived.append("s", Message("x")),
         lambda: begin(outlived.access(), "s", USER),
         lambda: outlived.backend.store.apply(renewal),
     ):

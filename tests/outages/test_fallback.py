@@ -360,6 +360,25 @@ def test_what_cannot_be_done_beside_others_is_set_aside_alone(host: Host, told: 
     assert host.journals[0].status().aside == 2
 
 
+def test_the_same_change_and_a_message_that_was_taken_have_a_place_beside_others(
+    host: Host, told: list[Exception]
+) -> None:
+    worker, save = host.workers[0], start("s", "a", "b", fields=(("f", b"true"), ("g", b'"x"')))
+    host.switch.written = None
+    worker.apply(save)
+    host.switch.is_away = False
+    host.switch.apply(save)
+    same = (FieldChange("f", b"true", None), FieldChange("g", b'"x"', b'"y"'))
+    host.switch.apply(merge("s", Extend(2, (), oldest_seq=1), fields=same))
+    worker.apply(merge("s", Extend(2, (said("c"),), oldest_seq=1), fields=same))
+    host.come_back()
+    assert texts_in(worker, "s") == ["b", "c"]
+    found = worker.load("s", None)
+    assert found
+    assert found.fields == {"g": b'"y"'}
+    assert (told, host.journals[0].status().aside) == ([], 0)
+
+
 def test_a_store_that_has_forgotten_is_told_again_from_the_beginning(host: Host) -> None:
     worker, journal = host.workers[0], host.journals[0]
     worker.apply(start("s", "a"))

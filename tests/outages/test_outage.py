@@ -23,6 +23,7 @@ import pytest
 
 from flask_convstore import Session, StoreMisconfigured, StoreUnavailable, Turn
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms
+from flask_convstore.domain.messages import Message
 from flask_convstore.outages.journal import Journal
 from flask_convstore.outages.replay import Replayer
 
@@ -233,7 +234,7 @@ def test_the_words_of_the_library_say_who_served(redis_server: Server) -> None:
         assert isinstance(session, dict)
         session["n"] = 1
         assert convstore.save_session("mine", session).fallback == "journal"
-        assert convstore.append("mine", "hello").fallback == "journal"
+        assert convstore.append("mine", Message("hello")).fallback == "journal"
         with convstore.turn("mine", "a question") as turn:
             turn.reply("an answer")
         found = convstore.get_session("mine")

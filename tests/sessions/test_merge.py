@@ -68,9 +68,9 @@ class World:
         ("a", GONE, "c", "c", b'"a"'),
         ("a", "b", GONE, GONE, b'"a"'),
         (GONE, "b", "c", "c", None),
-        ("a", "b", "b", "b", GONE),  # both alike
-        ("a", GONE, GONE, GONE, GONE),
-        (1, 2, 2, 2, b"1"),  # both alike, but both may have counted
+        ("a", "b", "b", "b", b'"a"'),  # both alike, but both may have taken the step
+        ("a", GONE, GONE, GONE, b'"a"'),
+        (1, 2, 2, 2, b"1"),  # both may have counted
         (-1, -2, -2, -2, b"-1"),
         (GONE, 1, 1, 1, None),
     ],
@@ -195,7 +195,8 @@ def test_a_history_that_is_shared_is_up_to_date_already() -> None:
         (b"1", b"3", b"5", (b"5", b"7"), True, ()),
         (b"1", b"2", b"2", (b"2", b"3"), True, ()),
         (b'"a"', b'"b"', b'"c"', (b'"c"', b'"b"'), True, ("f",)),
-        (b'"a"', b'"b"', b'"b"', (b'"b"', b'"b"'), False, ()),
+        (b'"a"', b'"b"', b'"b"', (b'"b"', b'"b"'), False, ("f",)),
+        (b"true", None, None, (None, None), False, ("f",)),
         (None, b"[]", b"[1]", (b"[1]", b"[1]"), False, ()),
         (b'{"a":1}', b'{"a":1,"b":2}', b'{"a":2}', (b'{"a":2}', b'{"a":2,"b":2}'), True, ()),
         (b'{"a":1}', None, b'{"a":2}', (b'{"a":2}', None), True, ("f",)),
@@ -208,6 +209,24 @@ def test_a_field_that_both_have_written_is_merged(
     """An app that wants conflicts raised is told of each field that both have changed."""
     found = settled(FieldChange("f", loaded, value), Began({"f": b"[]"}), stored)
     assert found == (FieldChange("f", *settled_as), is_merged, collisions)
+
+
+@pytest.mark.parametrize(
+    ("name", "begun", "is_default", "collisions"),
+    [
+        ("", b"1", False, ("",)),
+        ("", b"1", True, ()),
+        ("", b"0", False, ()),
+        ("", b'"a"', False, ()),
+        ("f", b"1", False, ()),
+    ],
+)
+def test_a_value_that_two_have_counted_from_nothing_is_told(
+    name: str, begun: bytes, is_default: bool, collisions: Any
+) -> None:
+    """``counts[key] = counts.get(key, 0) + 1``. The numbers with which two dicts begin are constants, as a rule."""
+    found = settled(FieldChange(name, None, begun), Began({name: begun}, is_default=is_default), begun)
+    assert found == (FieldChange(name, begun, begun), False, collisions)
 
 
 @pytest.mark.parametrize(

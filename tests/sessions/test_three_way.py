@@ -26,7 +26,10 @@ HI, YO, SYSTEM = ({"role": "user", "content": "hi"}, {"role": "user", "content":
 CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "only ours changed": ({"a": 1}, {"a": "x"}, {"a": 1}, {"a": "x"}),
     "only theirs changed": ({"a": 1}, {"a": 1}, {"a": [1]}, {"a": [1]}),
-    "both made the same change": ({"a": None}, {"a": "x"}, {"a": "x"}, {"a": "x"}),
+    "both made the same key": ({}, {"a": "x"}, {"a": "x"}, {"a": "x"}),
+    "both set the same time": (
+        {"t": None}, {"t": "2026-01-01T00:00"}, {"t": "2026-01-01T00:00"}, {"t": "2026-01-01T00:00"}
+    ),
     "different keys": ({}, {"a": 1}, {"b": 2}, {"b": 2, "a": 1}),
     "a key that we removed and one that they added": ({"a": 1}, {}, {"a": 1, "b": 2}, {"b": 2}),
     "a key that they removed": ({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"b": 1}, {"b": 2}),
@@ -54,7 +57,12 @@ CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "removed from the middle": ([1, 2, 3], [1, 3], [1, 2, 3, 4], [1, 3, 4]),
     "inserted at the beginning": ([1, 2], [0, 1, 2], [1, 2, 3], [0, 1, 2, 3]),
     "both dropped the oldest of a log": ({"log": [1, 2]}, {"log": [2, 3]}, {"log": [2, 4]}, {"log": [2, 4, 3]}),
-    "both dropped the oldest message": ({"messages": [HI, YO]}, {"messages": [YO]}, {"messages": [YO]}, {"messages": [YO]}),
+    "both dropped the oldest message": (
+        {"messages": [HI, YO]}, {"messages": [YO, 1]}, {"messages": [YO, 2]}, {"messages": [YO, 2, 1]}
+    ),
+    "names at the beginning": (["a"], ["b", "a"], ["c", "a"], ["c", "b", "a"]),
+    "names in another order, and a new one": (["a", "b"], ["b", "a"], ["a", "b", "c"], ["b", "a", "c"]),
+    "both put the same list in the place of nothing": ({"a": None}, {"a": []}, {"a": []}, {"a": []}),
     "both dropped the oldest behind a prompt": (
         {"messages": [SYSTEM, HI, YO]}, {"messages": [SYSTEM, YO, 1]}, {"messages": [SYSTEM, YO, 2]},
         {"messages": [SYSTEM, YO, 2, 1]},
@@ -165,6 +173,30 @@ def test_tagged_values_stay_tagged_values(base: Any, ours: Any, theirs: Any) -> 
 
 
 COLLISIONS: dict[str, tuple[Any, Any, Any, Any, list[str]]] = {
+    "the same change": ({"a": None}, {"a": "x"}, {"a": "x"}, {"a": "x"}, ["a"]),
+    "a flag that both turned": ({"a": False}, {"a": True}, {"a": True}, {"a": True}, ["a"]),
+    "a key that both took": ({"a": {"k": 1, "l": 2}}, {"a": {"l": 2}}, {"a": {"l": 2}}, {"a": {"l": 2}}, ["a.k"]),
+    "an element of a set that both took": (
+        {"a": tagged({1, 2})}, {"a": tagged({2})}, {"a": tagged({2})}, {"a": tagged({2})}, ["a"]
+    ),
+    "a number key that both took": ({"a": tagged({1: 1})}, {"a": {}}, {"a": {}}, {"a": {}}, ["a.1"]),
+    "lists that both set": ({"a": None}, {"a": ["x"]}, {"a": ["y"]}, {"a": ["y", "x"]}, ["a"]),
+    "dicts that both set": ({"a": ""}, {"a": {"x": 1}}, {"a": {"y": 1}}, {"a": {"y": 1, "x": 1}}, ["a"]),
+    "sets that both set": (
+        {"a": None}, {"a": tagged({1})}, {"a": tagged({2})}, {"a": tagged({1, 2})}, ["a"]
+    ),
+    "a message that both took": (
+        {"messages": [HI, YO]}, {"messages": [YO]}, {"messages": [YO]}, {"messages": [YO]}, ["messages[0]"]
+    ),
+    "an id that both added": ({"seen": [7]}, {"seen": [7, 8]}, {"seen": [7, 8]}, {"seen": [7, 8, 8]}, ["seen"]),
+    "names that both replaced": ({"a": ["x"]}, {"a": ["y"]}, {"a": ["z"]}, {"a": ["z", "y"]}, ["a"]),
+    "a name in the place of one": (
+        {"a": ["x", "k"]}, {"a": ["y", "k"]}, {"a": ["z", "k"]}, {"a": ["y", "k"]}, ["a[0]"]
+    ),
+    "the same name at the beginning": (
+        {"a": ["k"]}, {"a": ["y", "k"]}, {"a": ["y", "k"]}, {"a": ["y", "y", "k"]}, ["a"]
+    ),
+    "names that both turned": ({"q": ["a", "b"]}, {"q": ["b", "a"]}, {"q": ["b", "a"]}, {"q": ["b", "a"]}, ["q"]),
     "texts": ({"a": {"b": "x"}}, {"a": {"b": "y"}}, {"a": {"b": "z"}}, {"a": {"b": "y"}}, ["a.b"]),
     "true is no number": ({"a": 1}, {"a": True}, {"a": 2}, {"a": True}, ["a"]),
     "changed and removed": ({"a": "x"}, {"a": "y"}, {}, {"a": "y"}, ["a"]),

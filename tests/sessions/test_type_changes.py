@@ -15,6 +15,7 @@ import pytest
 
 from flask_convstore import Message
 from flask_convstore.domain import json_text
+from flask_convstore.mapping.returning import losses
 from flask_convstore.sessions.type_changes import TypeChanges
 
 from ..mapping.test_mapping import Site
@@ -137,6 +138,82 @@ def test_each_door_tells(url: str, caplog: pytest.LogCaptureFixture) -> None:
             turn.data["tuple"] = (1,)
             turn.reply(SdkMessage())
         assert [line.partition(": ")[2] for line in lines()] == ["day holds a date,", "tuple holds a tuple,"]
+
+
+class Note:
+    at: dt.datetime
+    pair: tuple[str, int]
+
+    def __init__(self) -> None:
+        self.at = AT
+        self.pair = ("q", 1)
+        self.word = Word.RED
+        self.level = Level.LOW
+
+
+class Chat:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.note = "x"
+
+
+class Bigger(Chat):
+    pass
+
+
+LOST: dict[str, tuple[Any, str]] = {
+    "a datetime": (
+        AT,
+        "value holds a datetime, which comes back as a str. Annotate it with its type in its class, or set",
+    ),
+    "a datetime in a list": ([{"at": AT}], "value[0].at holds a datetime, which comes back as a str"),
+    "an enum": (Color.RED, "value holds a Color, which comes back as a str. Annotate it with its type in its class."),
+    "a set": ({"a"}, "value holds a set, which comes back as a list"),
+    "a tuple": ((1, 2), "value holds a tuple, which comes back as a list"),
+    "a UUID": (uuid.UUID(int=1), "value holds a UUID, which comes back as a str"),
+    "a Counter": (collections.Counter("aa"), "value holds a Counter, which comes back as a dict"),
+    "an object": ([Note()], "value[0] holds a Note, which comes back as a dict"),
+    "a dataclass": (Point(1), "value holds a Point, which comes back as a dict"),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_attributes_of_a_plain_class_are_told_once(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site("memory://")
+    value, told = LOST[case]
+    chats = site.convstore.mapping("chats", load=Chat)
+    site.ok(lambda: chats.update(a=Chat(value)))
+    site.ok(lambda: chats.update(b=Chat(value)))
+    site.ok(lambda: setattr(chats["b"], "note", "y"))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"the mapping 'chats' of the store 'convstore': {told}")
+
+
+def test_an_object_of_a_subclass_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site("memory://")
+    chats, both = site.convstore.mapping("chats", load=Chat), site.convstore.mapping("both", load=Bigger | Chat)
+    site.ok(lambda: (chats.update(a=Bigger("x")), both.update(a=Bigger("x"))))
+    site.ok(lambda: chats.update(b=Bigger("x")))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.endswith("a value holds a Bigger, which comes back as a Chat. Name both: load=Chat | ….")
+
+
+@pytest.mark.parametrize(("types", "value"), [("plain", Note()), ("plain", "x"), ("tagged", (AT, {uuid.UUID(int=1)}))])
+def test_objects_that_come_back_are_not_told(types: str, value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site("memory://", TYPES=types)
+    is_note = isinstance(value, Note)
+    chats: Any = site.convstore.mapping("chats", load=Note if is_note else Chat)
+    site.ok(lambda: chats.update(a=value if is_note else Chat(value)))
+    assert not caplog.records
+    if not is_note:
+        with site.app.app_context():
+            assert chats["a"].value == value
+
+
+def test_a_loss_is_found_in_sets_and_beside_attributes_that_are_gone() -> None:
+    mine, other = Chat({"a": [frozenset({AT})]}), Chat({"a": [frozenset({AT.isoformat()})]})
+    del other.note
+    assert losses(mine, other) == {dt.datetime: ("value.a[0]", type(None))}
 
 
 @in_memory

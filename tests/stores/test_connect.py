@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from flask_convstore.config import Settings
+from flask_convstore.domain.messages import Message
 from flask_convstore.errors import ConfigurationError, StoreUnavailable
 from flask_convstore.stores.connect import connect, connect_cluster, patience_of
 from flask_convstore.stores.redis.calls import Patience
@@ -98,18 +99,18 @@ def test_a_unix_socket_that_disappears_and_comes_back() -> None:
         with service.app.app_context():
             service.convstore.save_session("s", [])
             server.socket.rename(server.folder / "away")
-            service.convstore.append("s", "connected")
+            service.convstore.append("s", Message("connected"))
             service.convstore.close()
             with pytest.raises(StoreUnavailable, match="No such file") as caught:
-                service.convstore.append("s", "lost")
+                service.convstore.append("s", Message("lost"))
             assert (caught.value.written, caught.value.is_down) == (False, True)
             (server.folder / "away").rename(server.socket)
-            service.convstore.append("s", "back")
+            service.convstore.append("s", Message("back"))
             assert service.convstore.get_session("s") == ["connected", "back"]
             server.process.kill()
             server.process.wait()
             with pytest.raises(StoreUnavailable, match="refused") as caught:
-                service.convstore.append("s", "lost")
+                service.convstore.append("s", Message("lost"))
             assert caught.value.written is False
 
 

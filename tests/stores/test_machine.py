@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
         token=TOKENS,
         digest=DIGESTS,
         changes=CHANGES,
-        change=st.sampled_from(["keep", "extend", "rewrite", "remove", "reset", "empty"]),
+        change=st.sampled_from(["keep", "extend", "take", "rewrite", "remove", "reset", "empty"]),
         elements=ELEMENTS,
         bound=VERSIONS,
         shape=st.none() | st.none() | st.sampled_from(["full:history", "full:messages"]),
@@ -224,6 +224,7 @@ class Machine(RuleBasedStateMachine):
         history: Extend | Rewrite | None = {
             "keep": None,
             "extend": Extend(bound, elements),
+            "take": Extend(bound + 1, elements, oldest_seq=max(1, bound)),
             "rewrite": Rewrite(bound, elements),
             "remove": Rewrite(bound, None),
             "reset": Rewrite(bound, elements, resets=True),

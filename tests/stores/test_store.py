@@ -323,11 +323,21 @@ def test_the_same_field_collides(harness: Harness, value: bytes | None) -> None:
     assert contents(load(harness)) == ({"a": b"2", "b": b"1"}, [b"m1"], 2, 2), "nothing was written"
 
 
-def test_the_same_value_is_no_collision(harness: Harness) -> None:
-    harness.store.apply(save("s", a=b"false", b=b"1"))
+@pytest.mark.parametrize("value", [b"true", b"null", b'"x"', None])
+def test_the_same_change_collides(harness: Harness, value: bytes | None) -> None:
+    """Both may have taken a thing, or a step."""
+    harness.store.apply(save("s", a=b"false"))
+    harness.store.apply(merge("s", ("a", b"false", value)))
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(merge("s", ("a", b"false", value)))
+    assert (caught.value.what, caught.value.is_field) == ("a", True)
+
+
+def test_the_same_new_value_is_no_collision(harness: Harness) -> None:
+    harness.store.apply(save("s"))
     for _ in range(2):
-        harness.store.apply(merge("s", ("a", b"false", b"true"), ("b", b"1", None)))
-    assert load(harness).fields == {"a": b"true"}
+        harness.store.apply(merge("s", ("a", None, b"true"), ("b", None, b'"x"'), ("c", None, None)))
+    assert load(harness).fields == {"a": b"true", "b": b'"x"'}
 
 
 @pytest.mark.parametrize(("loaded", "value"), [(b"0", b"1"), (None, b"-1"), (b"1", b"2.5")])
@@ -388,6 +398,21 @@ def test_appends_and_drops_merge(harness: Harness) -> None:
     harness.store.apply(merge("s", history=Extend(2, (b"m6",))))
     snapshot = load(harness)
     assert (snapshot.elements, snapshot.next_seq, snapshot.count) == ([b"m3", b"m4", b"m5", b"m6"], 7, 4)
+
+
+def test_the_oldest_is_taken_once(harness: Harness) -> None:
+    """Two that take the oldest message of a queue: the second one has to look again. Appending does not matter."""
+    take = merge("s", history=Extend(3, (), oldest_seq=2))
+    harness.store.apply(save("s", b"m1", b"m2", b"m3"))
+    with pytest.raises(ConflictError) as caught:
+        harness.store.apply(take)
+    assert (caught.value.what, caught.value.is_field) == ("history", False)
+    harness.store.apply(merge("s", history=Extend(2, (b"m4",), oldest_seq=1)))
+    harness.store.apply(take)
+    assert contents(load(harness)) == ({}, [b"m3", b"m4"], 3, 5)
+    with pytest.raises(ConflictError):
+        harness.store.apply(replace(take, token="T2"))
+    assert contents(load(harness)) == ({}, [b"m3", b"m4"], 3, 5), "nothing was written"
 
 
 def test_drop_never_reaches_what_its_writer_gave(harness: Harness) -> None:

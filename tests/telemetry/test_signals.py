@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import StoreUnavailable, signals
+from flask_convstore.domain.messages import Message
 
 from ..servers import Server, running
 from ..service import Service
@@ -70,8 +71,8 @@ def test_each_write_is_told_once(url: str) -> None:
         found.clear()
         session["n"] = 1
         store.save_session("s", session)
-        store.append("s", "c", token="T")
-        store.append("s", "c", token="T")
+        store.append("s", Message("c"), token="T")
+        store.append("s", Message("c"), token="T")
         store.get_session("s")
         store.touch("s")
         with store.turn("s", "d") as turn:
@@ -94,7 +95,7 @@ def test_no_signal_holds_what_was_said(url: str) -> None:
     service = Service(url)
     with service.app.app_context(), heard(service) as found:
         service.convstore.save_session("s", {"history": ["the secret"], "x": "the secret"})
-        service.convstore.append("s", "the secret")
+        service.convstore.append("s", Message("the secret"))
     assert "secret" not in repr(found)
 
 

@@ -124,7 +124,7 @@ def _merge(command: Merge, is_placed: bool) -> list[Argument]:
         command.shape or "",
         _number(command.ttl_ms),
         change,
-        f"{bound}",
+        bound,
     ]
     head += (_first_title(command), _usage(command), _flag(is_placed) if command.creates else "")
     head.append(_loaded(command))
@@ -215,9 +215,11 @@ def _triples(fields: Sequence[FieldChange]) -> list[Argument]:
     return [part for name, loaded, value in fields for part in (name, loaded or b"", value or b"")]
 
 
-def _history(change: Extend | Rewrite | None) -> tuple[str, int, tuple[bytes, ...]]:
+def _history(change: Extend | Rewrite | None) -> tuple[str, Argument, tuple[bytes, ...]]:
     if change is None:
-        return "keep", 0, ()
+        return "keep", "0", ()
+    if isinstance(change, Extend) and change.oldest_seq:
+        return "take", f"{change.oldest_seq}-{change.drop_below}", change.elements
     if isinstance(change, Extend):
-        return "extend", change.drop_below, change.elements
-    return "reset" if change.resets else "rewrite", change.history_version, change.elements or ()
+        return "extend", f"{change.drop_below}", change.elements
+    return "reset" if change.resets else "rewrite", f"{change.history_version}", change.elements or ()

@@ -313,10 +313,9 @@ class Calls:
 
     def _refuse_unpermitted(self, call: Call, replies: Sequence[Any]) -> None:
         """Refuse replies of which a part is not permitted. The script may have run all the same."""
-        refusal = next((one for one in replies if isinstance(one, Exception) and "NOPERM" in f"{one!r}"), None)
-        refusal = refusal or next((one for one in replies if isinstance(one, exceptions.NoPermissionError)), None)
-        is_script_known = not isinstance(replies[1], exceptions.NoScriptError)
-        if refusal and is_script_known:
+        refusals = (one for one in replies if isinstance(one, exceptions.RedisError) and _is_unpermitted(one))
+        refusal = next(refusals, None)
+        if refusal and not isinstance(replies[1], exceptions.NoScriptError):
             self._is_verified = False
             error = as_ours(refusal, call.keys[0], writes=call.writes)
             error.written = _wrote(replies)
@@ -492,6 +491,11 @@ def _read(connection: Any) -> Any:
         raise
     except exceptions.RedisError as error:
         return error
+
+
+def _is_unpermitted(error: exceptions.RedisError) -> bool:
+    """Tell whether the user may not run a command, or the end of a transaction."""
+    return isinstance(error, exceptions.NoPermissionError) or "NOPERM" in str(error)
 
 
 def _wrote(replies: Sequence[Any]) -> bool:

@@ -23,6 +23,7 @@ from flask import Flask
 
 from flask_convstore import ConversationStore
 from flask_convstore.config import Settings
+from flask_convstore.domain.messages import Message
 from flask_convstore.errors import ConfigurationError, StoreMisconfigured, StoreUnavailable
 from flask_convstore.stores.connect import connect
 from flask_convstore.stores.embedded import server, supervisor
@@ -138,7 +139,7 @@ def test_eight_processes_that_race_start_one_server(folder: Path) -> None:
         "with store(Path(sys.argv[1])) as conversations:\n"
         "    sys.stdin.readline()\n"
         "    conversations.setdefault('s', {'history': []})\n"
-        "    conversations.append('s', sys.argv[2])\n"
+        "    conversations.append('s', Message(sys.argv[2]))\n"
         "    print(conversations.backend.store._calls._client.info('server')['process_id'], flush=True)\n"
         "    sys.stdin.readline()\n"
     )
@@ -280,7 +281,7 @@ def test_a_forked_process_is_a_user_too(folder: Path) -> None:
         if child == 0:
             try:
                 os.read(come, 1)
-                conversations.append("s", "from the child")
+                conversations.append("s", Message("from the child"))
             finally:
                 os._exit(0)
     # The parent has given up the folder; the child has not, and the server outlives many times its idle time.
@@ -314,7 +315,7 @@ class Load:
             number += 1
             text = f"{writer}:{number}"
             try:
-                self._conversations.append("s", text)
+                self._conversations.append("s", Message(text))
             except StoreUnavailable as error:
                 self.failures.append(error)
             else:
@@ -411,7 +412,7 @@ def test_users_that_come_in_the_moment_of_the_stop(folder: Path) -> None:
     conversations = on(connect(Settings(url=url(folder)), Path()))
     conversations.save_session("s", {"history": []})
     for number in range(5):
-        conversations.append("s", number)
+        conversations.append("s", Message(number))
         conversations.close()
         start_lock = supervisor.open_lock(str(folder), supervisor.START_LOCK)
         while supervisor.try_lock(start_lock, exclusive=True):
@@ -441,7 +442,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
                 wait_for(lambda: load.failures, "a full disk is not noticed")
             filler.unlink()
             load.check()
-            conversations.append("s", "after")
+            conversations.append("s", Message("after"))
         wait_for(lambda: not servers(disk) and not supervisors(disk), "a process is left behind")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
@@ -545,7 +546,7 @@ def test_a_copy_of_the_folder_is_a_backup(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, copied, ignore=shutil.ignore_patterns("*.sock"))
     with store(copied) as conversations:
         assert conversations.get_session("s") == {"a": 1}
-        conversations.append("s", "only in the copy")
+        conversations.append("s", Message("only in the copy"))
     with store(folder) as conversations:
         assert conversations.get_session("s") == {"a": 1}
     wait_for(lambda: not servers(copied) and not supervisors(copied), "a process is left behind")
@@ -557,10 +558,10 @@ def test_data_move_to_a_server_of_ones_own(folder: Path, kind: str) -> None:
     with store(folder) as conversations:
         for number in range(50):
             conversations.save_session(f"s{number}", {"n": number, "history": ["x", "é", number]}, ttl=5000)
-            conversations.append(f"s{number}", "y", token="T")
+            conversations.append(f"s{number}", Message("y"), token="T")
         conversations.delete_session("s0")
         conversations.backend.store._calls._client.bgrewriteaof()
-        conversations.append("s1", "z")
+        conversations.append("s1", Message("z"))
         expected = {f"s{number}": conversations.get_session(f"s{number}") for number in range(50)}
     wait_for(lambda: not servers(folder), "the server is not stopped")
     with running(kind) as server:
@@ -575,7 +576,7 @@ def test_data_move_to_a_server_of_ones_own(folder: Path, kind: str) -> None:
         assert b"-ERR" not in received
         moved = on(server.client)
         assert {name: moved.get_session(name) for name in expected} == expected
-        assert moved.append("s1", "y", token="T").repeated
+        assert moved.append("s1", Message("y"), token="T").repeated
         assert 0 < server.client.ttl("chat:session:{s1}") <= 5000
 
 

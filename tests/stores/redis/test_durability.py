@@ -38,7 +38,7 @@ def test_the_level_is_told(url: str) -> None:
     level = "memory" if url == "memory://" else "primary"
     with service.app.app_context():
         service.convstore.save_session("s", [])
-        assert service.convstore.append("s", "m").level == level
+        assert service.convstore.append("s", Message("m")).level == level
     assert service.client.post("/sessions").headers["Convstore-Level"] == level
 
 
@@ -47,7 +47,7 @@ def test_replicas_have_what_was_acknowledged() -> None:
         service = Service(primary.url, DURABILITY="replicas:2", RETRIES=0, COMMAND_TIMEOUT=1)
         with service.app.app_context():
             service.convstore.save_session("s", {"history": []})
-            receipt = service.convstore.append("s", "one")
+            receipt = service.convstore.append("s", Message("one"))
             assert receipt.level == "replicas:2"
             for replica in replicas:
                 assert replica.client.llen("chat:session:{s}:history") == 1
@@ -74,7 +74,7 @@ def test_a_shortfall_says_that_the_message_is_written() -> None:
                 )
                 assert refused["written"] is True
             with service.app.app_context(), pytest.raises(StoreUnavailable, match="0 of 1 replicas") as caught:
-                service.convstore.append(session_id, "more")
+                service.convstore.append(session_id, Message("more"))
             assert caught.value.written is True
         finally:
             replica.process.send_signal(signal.SIGCONT)
@@ -157,7 +157,7 @@ def test_fsync_is_not_acknowledged_once_the_server_has_changed(how: str) -> None
         service = Service(server.url, DURABILITY="fsync")
         with service.app.app_context():
             service.convstore.save_session("s", {"history": []})
-            assert service.convstore.append("s", "one").level == "fsync"
+            assert service.convstore.append("s", Message("one")).level == "fsync"
             if how == "CONFIG SET":
                 server.client.config_set("appendfsync", "everysec")
             else:
@@ -167,12 +167,12 @@ def test_fsync_is_not_acknowledged_once_the_server_has_changed(how: str) -> None
                 service.convstore.save_session("s", {"history": ["two"]})
             assert caught.value.written is True
             with pytest.raises(StoreMisconfigured, match="appendfsync always") as caught:
-                service.convstore.append("s", "three")
+                service.convstore.append("s", Message("three"))
             assert caught.value.written is False
             assert service.convstore.get_session("s") == {"history": ["two"]}
             if how == "CONFIG SET":
                 server.client.config_set("appendfsync", "always")
-                assert service.convstore.append("s", "three").level == "fsync"
+                assert service.convstore.append("s", Message("three")).level == "fsync"
 
 
 def test_fsync_of_a_service_that_hides_its_configuration_is_refused_clearly() -> None:

@@ -29,7 +29,7 @@ from flask_convstore.domain.commands import (
     Update,
     new_token,
 )
-from flask_convstore.domain.messages import join_element
+from flask_convstore.domain.messages import Message, join_element
 from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.operations.turns import begin
@@ -236,7 +236,7 @@ def calls(server: Server) -> int:
 def write_from_threads(conversations: PlainConversations, writers: int, count: int, start: int = 0) -> None:
     def write(writer: int) -> None:
         for number in range(start, start + count):
-            conversations.append("s", f"{writer}:{number}:a", f"{writer}:{number}:b")
+            conversations.append("s", Message(f"{writer}:{number}:a"), Message(f"{writer}:{number}:b"))
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))
@@ -268,7 +268,7 @@ def test_a_delete_that_races_writes_never_revives(server: Server) -> None:
             barrier.wait()
             try:
                 if number == 0:
-                    conversations.append("s", "late")
+                    conversations.append("s", Message("late"))
                 elif number == 1:
                     conversations.save_session("s", session)
                 else:

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from flask_convstore import ANY, InvalidInput
+from flask_convstore.domain.messages import Message
 from flask_convstore.operations import sessions
 from flask_convstore.stores.redis import owner_index
 from flask_convstore.stores.redis.store import RedisStore
@@ -187,7 +188,7 @@ def test_activity_is_told_once_a_minute(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {"history": []})
     for call in (
-        lambda: conversations.append("s", "m"),
+        lambda: conversations.append("s", Message("m")),
         lambda: conversations.get_session("s"),
         lambda: conversations.touch("s"),
         lambda: conversations.append("s", data={"x": 1}),
@@ -251,7 +252,7 @@ def test_an_index_that_cannot_be_told_spoils_nothing(server: Server, caplog: pyt
     server.client.delete(INDEX)
     server.client.set(INDEX, "of another type", px=100_000)
     with caplog.at_level(logging.WARNING, "flask_convstore"):
-        conversations.append("s", "m")
+        conversations.append("s", Message("m"))
     assert "index of chat:session:{s} was not told" in caplog.text
     session = conversations.get_session("s")
     assert session is not None

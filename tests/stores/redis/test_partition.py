@@ -60,7 +60,7 @@ def test_a_black_hole_ends_with_the_budget(cut_off: Island, url: str, budget: fl
     service = Service(url.format(cut_off.there), FALLBACK="none", BUDGET=budget, CONNECT_TIMEOUT=2)
     started = time.monotonic()
     with service.app.app_context(), pytest.raises(StoreUnavailable, match="cannot reach") as caught:
-        service.convstore.append("s", "a")
+        service.convstore.append("s", Message("a"))
     assert budget - 0.25 < time.monotonic() - started < budget + SLACK
     assert (caught.value.written, caught.value.is_down) == (False, True)
 
@@ -98,7 +98,7 @@ class Load:
                 while True:
                     started = time.monotonic()
                     try:
-                        self._service.convstore.append(session_id, str(len(done)), token=token)
+                        self._service.convstore.append(session_id, Message(str(len(done))), token=token)
                         done.append(str(len(done)))
                         break
                     except StoreUnavailable as error:
@@ -158,7 +158,7 @@ def test_silent_sentinels_end_with_the_budget(cut_off: Island, server: Server) -
             for _ in range(3):
                 started = time.monotonic()
                 with pytest.raises(StoreUnavailable):
-                    service.convstore.append("s", "a", token="T")
+                    service.convstore.append("s", Message("a"), token="T")
                 assert time.monotonic() - started < 1 + SLACK
             cut_off.heal()
             wait_for(lambda: _says(service, "s", "a", "T"), "it does not come back")
@@ -167,7 +167,7 @@ def test_silent_sentinels_end_with_the_budget(cut_off: Island, server: Server) -
 
 def _says(service: Service, session_id: str, text: str, token: str) -> bool:
     try:
-        service.convstore.append(session_id, text, token=token)
+        service.convstore.append(session_id, Message(text), token=token)
     except StoreUnavailable:
         return False
     return True
@@ -213,7 +213,7 @@ def test_what_a_minority_acknowledges(cut_off: Island, server: Server) -> None:
 
         def say(service: Service, name: str, text: str) -> None:
             with service.app.app_context():
-                service.convstore.append(name, text)
+                service.convstore.append(name, Message(text))
                 said[name].append(text)
 
         with outside.app.app_context():

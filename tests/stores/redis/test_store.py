@@ -14,7 +14,7 @@ import redis
 
 from flask_convstore.config import Settings
 from flask_convstore.domain.commands import BeginTurn, CommitTurn, RenewTurn, Share, Touch
-from flask_convstore.domain.messages import join_element
+from flask_convstore.domain.messages import Message, join_element
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import (
     CorruptValue,
@@ -97,7 +97,7 @@ def test_tokens_are_bounded(server: Server) -> None:
     conversations.save_session("s", {})
     most = SETTINGS.max_tokens
     for number in range(3 * most):
-        conversations.append("s", "m")
+        conversations.append("s", Message("m"))
         names: Any = server.client.hkeys("chat:session:{s}:tokens")
         kept = sum(name.startswith(b"t:") for name in names)
         assert min(number + 2, most) <= kept < most * 5 / 4
@@ -112,7 +112,7 @@ def test_bytes_are_counted_as_they_are(server: Server) -> None:
         assert turn
         with pytest.raises(ZeroDivisionError), turn:
             raise ZeroDivisionError
-        conversations.append("s", "x", data={"a": "y" * number, f"b{number}": 1})
+        conversations.append("s", Message("x"), data={"a": "y" * number, f"b{number}": 1})
         stored: Any = server.client.hgetall("chat:session:{s}")
         elements: Any = server.client.lrange("chat:session:{s}:history", 0, -1)
         data = {name[2:]: text for name, text in stored.items() if name.startswith(b"d:")}
@@ -260,7 +260,7 @@ def test_a_server_that_forgot_its_scripts_is_taught_again(server: Server) -> Non
 def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     conversations = on(valkey.client)
     conversations.save_session("s", {})
-    conversations.append("s", "zero")
+    conversations.append("s", Message("zero"))
     calls = conversations.backend.store._calls  # type: ignore[attr-defined]
     replies: list[Any] = []
     original = calls._exchange
@@ -270,9 +270,9 @@ def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pyte
         return replies[0]
 
     monkeypatch.setattr(calls, "_exchange", stale)
-    conversations.append("s", "one")
+    conversations.append("s", Message("one"))
     with pytest.raises(StoreUnavailable) as caught:
-        conversations.append("s", "two")
+        conversations.append("s", Message("two"))
     assert caught.value.written is None
 
 
@@ -337,7 +337,7 @@ def test_nothing_is_written_into_a_corrupt_session(server: Server, broken: str) 
         server.client.execute_command(name, target.replace("{}", "chat:session:{s}"), *rest)  # type: ignore[no-untyped-call]
     before = {key: server.client.dump(key) for key in server.client.scan_iter(match="*{s}*")}
     for call in (
-        lambda: conversations.append("s", "x"),
+        lambda: conversations.append("s", Message("x")),
         lambda: conversations.append("s", data={"a": 2}),
         lambda: conversations.save_session("s", session),
     ):
@@ -377,10 +377,10 @@ def test_whoever_needs_a_number_that_is_none_names_the_key(server: Server, field
 def test_a_corrupt_receipt_is_named(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {})
-    conversations.append("s", "x", token="T")
+    conversations.append("s", Message("x"), token="T")
     server.client.hset("chat:session:{s}:tokens", "t:T", "garbage")
     with pytest.raises(CorruptValue) as caught:
-        conversations.append("s", "x", token="T")
+        conversations.append("s", Message("x"), token="T")
     assert caught.value.key == "chat:session:{s}:tokens"
     assert "a receipt that is not ours" in str(caught.value)
 
@@ -441,7 +441,7 @@ def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
         session["history"].append("two")
         before = server.client.dump("chat:session:{s}"), server.client.dump("chat:session:{s}:history")
         for call in (
-            lambda: conversations.append("s", "x", data={"b": 1}),
+            lambda: conversations.append("s", Message("x"), data={"b": 1}),
             lambda: conversations.save_session("s", {"history": ["y"]}),
             lambda: conversations.save_session("s", session),
             lambda: conversations.save_session("new", {"c": 1}),
@@ -470,7 +470,7 @@ def test_a_replica_still_reads() -> None:
         assert session == {"a": 1}
         assert 0 < replica.client.pttl("chat:session:{s}") <= 3_600_000
         with pytest.raises(StoreUnavailable):
-            conversations.append("s", "x")
+            conversations.append("s", Message("x"))
         with pytest.raises(StoreUnavailable):
             conversations.touch("s", ttl=60)
 
@@ -525,7 +525,7 @@ def test_a_stopped_server_is_unavailable() -> None:
         conversations.save_session("s", {})
         server.process.terminate()
         server.process.wait(10)
-        for call in (lambda: conversations.get_session("s"), lambda: conversations.append("s", "x")):
+        for call in (lambda: conversations.get_session("s"), lambda: conversations.append("s", Message("x"))):
             with pytest.raises(StoreUnavailable):
                 call()
         health = conversations.health()
@@ -543,7 +543,7 @@ def test_reads_are_of_one_moment(server: Server) -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            conversations.append("s", number, data={"n": number})
+            conversations.append("s", Message(number), data={"n": number})
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -121,8 +121,8 @@ def used(service: Service) -> None:
     store = service.convstore
     with service.app.app_context():
         store.save_session("s", {"n": 1, "history": ["a"]}, owner="ada")
-        assert store.append("s", "b", token="T").repeated is False
-        assert store.append("s", "b", token="T").repeated is True
+        assert store.append("s", Message("b"), token="T").repeated is False
+        assert store.append("s", Message("b"), token="T").repeated is True
         with store.turn("s", Message("c")) as turn:
             turn.reply("d")
         found: Any = store.get_session("s")
@@ -139,7 +139,7 @@ def refused(url: str, **config: Any) -> StoreMisconfigured:
     service = Service(url, **config)
     started = time.monotonic()
     with service.app.app_context(), pytest.raises(StoreMisconfigured) as caught:
-        service.convstore.append("s", "a")
+        service.convstore.append("s", Message("a"))
     assert time.monotonic() - started < 2
     assert caught.value.written is False
     return caught.value
@@ -204,7 +204,7 @@ def test_without_a_certificate_of_ours_it_is_an_error_in_time(certificates: Cert
         def refused() -> None:
             service = Service(found.url(certificates.trusting), BUDGET=2)
             with service.app.app_context(), pytest.raises((StoreMisconfigured, StoreUnavailable), match="ssl_certfile"):
-                service.convstore.append("s", "a")
+                service.convstore.append("s", Message("a"))
 
         assert least_seconds(refused) < 2.2
 
@@ -217,7 +217,7 @@ def test_the_wrong_scheme_for_a_port_ends_in_time(certificates: Certificates, tl
     def refused() -> None:
         service = Service(url, BUDGET=1)
         with service.app.app_context(), pytest.raises(StoreUnavailable, match="TLS") as caught:
-            service.convstore.append("s", "a")
+            service.convstore.append("s", Message("a"))
         assert caught.value.is_down
 
     assert least_seconds(refused) < 1.2
@@ -264,7 +264,7 @@ def test_a_server_that_is_gone_and_comes_back(certificates: Certificates) -> Non
         server.process.kill()
         server.process.wait()
     with service.app.app_context(), pytest.raises(StoreUnavailable):
-        service.convstore.append("s", "a")
+        service.convstore.append("s", Message("a"))
     with running("redis", "--tls-port", str(port), *certificates.options):
         used(service)
 

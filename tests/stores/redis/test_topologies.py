@@ -33,8 +33,8 @@ def used(service: Service) -> None:
     for number in range(12):  # of several slots
         session_id = f"s{number}"
         session: Any = store.save_session(session_id, {"n": 0, "history": ["a"]}, owner="alice" if number % 2 else None)
-        store.append(session_id, "b", data={"x": 1}, token="T")
-        assert store.append(session_id, "b", data={"x": 1}, token="T").repeated
+        store.append(session_id, Message("b"), data={"x": 1}, token="T")
+        assert store.append(session_id, Message("b"), data={"x": 1}, token="T").repeated
         session["n"] = 1
         store.save_session(session_id, session)
         with store.turn(session_id, Message("c")) as turn:
@@ -74,10 +74,10 @@ def test_a_cluster_does_what_one_server_does() -> None:
                 check_lifetimes(server.client)
                 assert server.client.dbsize() > 0
                 server.client.script_flush()
-            service.convstore.append("s1", "still")
+            service.convstore.append("s1", Message("still"))
             assert isinstance(service.convstore.client, RedisCluster)
             service.convstore.close()
-            service.convstore.append("s1", "and still")
+            service.convstore.append("s1", Message("and still"))
 
 
 def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ class Load:
             number = 0
             while self._go_on:
                 try:
-                    store.append(session_id, f"{number}")
+                    store.append(session_id, Message(f"{number}"))
                     self.acknowledged[session_id].append(f"{number}")
                     number += 1
                     if number % 5 == 0:
@@ -268,7 +268,7 @@ def test_a_silent_cluster_ends_with_the_budget() -> None:
         def call(number: int) -> tuple[float, bool | None]:
             started = time.monotonic()
             with service.app.app_context(), pytest.raises(StoreUnavailable) as caught:
-                service.convstore.append(f"s{number}", "a")
+                service.convstore.append(f"s{number}", Message("a"))
             return time.monotonic() - started, caught.value.written
 
         for server in found.primaries:

@@ -61,7 +61,7 @@ if kept > 1 and (added > 0 or ARGV[16] == "unanswered") then
     end
 end
 local first_seq = added > 0 and next_seq or 0
-local drop, data_after, fields_set = 0, data_bytes, false
+local drop, data_after, fields_set, alike_collides = 0, data_bytes, false, false
 local removes = true
 --#include _key.lua
 --#include _merge_fields.lua

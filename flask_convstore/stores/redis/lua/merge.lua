@@ -7,10 +7,11 @@ ARGV[1..14] as in _open.lua, then
 ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
 ARGV[16]    shape        as in put.lua, "" as it is
 ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "rewrite" (replace all),
-                         "reset" (replace all, and begin anew)
-ARGV[19]    bound        extend: messages below this seq are dropped. rewrite, reset: the history_version that the
-                         writer knows
+ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "take" (extend, where the
+                         oldest message is the one that the writer knows), "rewrite" (replace all), "reset" (replace all,
+                         and begin anew)
+ARGV[19]    bound        extend: messages below this seq are dropped. take: the seq of the oldest message, "-", and the
+                         bound of extend. rewrite, reset: the history_version that the writer knows
 ARGV[20]    title        as _facts.lua has it
 ARGV[21]    usage        as _facts.lua has it
 ARGV[22]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
@@ -39,6 +40,7 @@ local owners_only = ARGV[17] ~= ""
 --#include _open.lua
 --#include _repeated.lua
 local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
+local oldest, below = string.match(ARGV[19], "^(%d+)%-(%d+)$")
 local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
 local first_field, first_element = 25, 25 + 3 * ARGV[24]
 local added = #ARGV - first_element + 1
@@ -65,10 +67,13 @@ if exists then
     if added > 0 then
         --#include _moved.lua
     end
-    if change == "extend" and creates == "" then
+    if (change == "extend" or change == "take") and creates == "" then
         --#include _unknown.lua
     end
     if (change == "rewrite" or change == "reset") and history_version ~= bound then
+        return {"conflict", nonce, version, "history"}
+    end
+    if change == "take" and first ~= tonumber(oldest) then
         return {"conflict", nonce, version, "history"}
     end
 else
@@ -77,7 +82,7 @@ end
 if ARGV[16] ~= "" and not (exists and creates ~= "") then
     shape = ARGV[16]
 end
-local data_after, fields_set, removes = data_bytes, false, change == "reset"
+local data_after, fields_set, removes, alike_collides = data_bytes, false, change == "reset", true
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua
@@ -89,7 +94,8 @@ local updated = math.max(now, created)
 local drop, reserved = 0, 0
 if change == "rewrite" or change == "reset" then
     drop = count
-elseif change == "extend" then
+elseif change == "extend" or change == "take" then
+    bound = bound or tonumber(below)
     drop = bound - first
     for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
         if tonumber(from) < bound then
