@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from ..domain.commands import Append, Delete, NoteAlias, Share, Update
 from ..domain.ids import new_id
-from ..domain.messages import Usage, stored_message
+from ..domain.messages import Usage, as_summary, is_summary, stored_message
+from ..domain.pairs import is_prompt, whole_start
 from ..domain.results import Snapshot
 from ..domain.types import ANY
 from ..domain.validation import check_session_id, check_whole
-from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, behind_a_write
+from ..errors import ConflictError, ConvstoreError, CorruptValue, InvalidInput, SessionNotFound, behind_a_write
 from ..sessions import content, diff
 from ..sessions.session import AnySession
 from . import aliases, sessions
@@ -39,9 +40,11 @@ def compact(
     *,
     keep: int = 10,
     policy: Policy | None = None,
-    kept_head: Kept = lambda body: False,
+    kept_head: Kept = is_prompt,
 ) -> AnySession:
     """Go on in a new session, which begins with a summary and the last *keep* messages.
+
+    An answer of a tool whose call is left out is left out too. An earlier summary does not stay at the beginning.
 
     Args:
         kept_head: Tells by a body whether a message at the beginning stays there, before the summary.
@@ -52,10 +55,11 @@ def compact(
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
         head = _head(snapshot, kept_head)
-        start = max(head, len(snapshot.elements) - keep)
+        head = next((at for at in range(head) if is_summary(snapshot.elements[at])), head)
+        start = _start(snapshot, max(head, len(snapshot.elements) - keep))
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
         added = content.added([message], access.limits).elements
-        elements = (*snapshot.elements[:head], *added, *snapshot.elements[start:])
+        elements = (*snapshot.elements[:head], *map(as_summary, added), *snapshot.elements[start:])
         successor = _create(access, snapshot, elements, snapshot.usage)
         try:
             for name, role in snapshot.shared.items():
@@ -168,9 +172,20 @@ def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage
 def _head(snapshot: Snapshot, is_kept: Kept) -> int:
     """Count the messages at the beginning that stay."""
     count = 0
-    while count < len(snapshot.elements) and is_kept(_body(snapshot, count)):
+    while (
+        count < len(snapshot.elements) and not is_summary(snapshot.elements[count]) and is_kept(_body(snapshot, count))
+    ):
         count += 1
     return count
+
+
+def _start(snapshot: Snapshot, start: int) -> int:
+    """Find the first message that can stay, from *start* on. A damaged message is no reason to lose others."""
+    first = max(0, start - 1)
+    with contextlib.suppress(CorruptValue):
+        bodies = [_body(snapshot, index) for index in range(first, len(snapshot.elements))]
+        return first + whole_start(bodies, start - first)
+    return start
 
 
 def _bodies(snapshot: Snapshot, count: int) -> list[Any]:

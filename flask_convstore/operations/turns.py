@@ -27,7 +27,8 @@ from ..domain.commands import (
     digest_of,
     token_or_new,
 )
-from ..domain.messages import Message, message_of
+from ..domain.messages import Message, message_of, stored_message
+from ..domain.pairs import is_prompt
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
@@ -44,7 +45,7 @@ from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import Store
 from .access import Access
-from .context_window import Count, window
+from .context_window import Count, shown, window
 from .leases import renewer
 from .sdk_replies import text_of_reply
 from .sessions import MAX_LOADED
@@ -66,7 +67,10 @@ class Turn:
     Attributes:
         session_id: The session of the turn.
         message: The user's message, stored already. ``turn.message["content"]`` reads its body.
-        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message.
+        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message. System
+            messages at the beginning are among them, also with ``last=``. A call of a tool and its answer are there together
+            or not at all, as ``CONVSTORE_ORPHANS`` says, and a message without content is left out. So the history is what a
+            model's API takes.
         data: The session's fields. Changes are written with the reply.
         token: The token that makes the turn repeatable.
         previous: The message before, if its turn was interrupted (its process died) or superseded (by this turn). Else None.
@@ -113,7 +117,22 @@ class Turn:
         history = history_of(self._session, self._access.limits.history_key)
         came_later = self._session.last_seq - self._seq
         history = history[: max(0, len(history) - came_later)]
-        return history if self._last is None else history[-self._last :]
+        if self._last is not None:
+            history = history[-self._last :]
+        oldest_seq = self._seq - len(history) + 1
+        prompts = self._prompts(oldest_seq)
+        is_cut = oldest_seq - len(prompts) > 1
+        return shown([*prompts, *history], self._last, self._access.settings.orphans, is_cut=is_cut)
+
+    def _prompts(self, before: int) -> list[Any]:
+        """Read the system messages at the beginning that are older than the seq *before*."""
+        first_seq, prompts = self._snapshot.first_seq, []
+        for seq, element in enumerate(self._snapshot.head[: max(0, before - first_seq)], first_seq):
+            body = stored_message(element, seq, self._snapshot.history_key).body
+            if not is_prompt(body):
+                break
+            prompts.append(body)
+        return prompts
 
     @cached_property
     def data(self) -> dict[str, Any]:

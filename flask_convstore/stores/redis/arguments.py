@@ -58,11 +58,19 @@ def owner_argument(owner: Owner) -> str:
     return "*" if owner is ANY else "" if owner is None else f"={owner}"
 
 
-def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
-    """Make the commands that read a session, behind its script in one transaction."""
+def reading(keys: tuple[str, str, str], last: int | None, head: int = 0) -> list[Sequence[Argument]]:
+    """Make the commands that read a session, behind its script in one transaction.
+
+    Args:
+        head: Number of oldest messages that are read beside the *last* ones.
+    """
     if last == 0:  # LRANGE -0 -1 reads everything
         return [("HGETALL", keys[0])]
-    return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
+    commands: list[Sequence[Argument]] = [
+        ("HGETALL", keys[0]),
+        ("LRANGE", keys[1], 0 if last is None else -last, -1),
+    ]
+    return [*commands, ("LRANGE", keys[1], 0, head - 1)] if head and last is not None else commands
 
 
 def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:

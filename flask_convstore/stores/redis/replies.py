@@ -135,7 +135,7 @@ def snapshot_of(
 ) -> Snapshot:
     """Make a snapshot from the replies to ``reading``."""
     flat, *lists = found
-    elements = lists[0] if lists else []
+    elements, head = [*lists, [], []][:2]
     # A connection of the app's own client may give a dict.
     stored: dict[bytes, Any] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     try:
@@ -160,6 +160,7 @@ def snapshot_of(
         elements=elements,
         first_seq=first,
         count=count,
+        head=head,
         history_version=history_version,
         key=keys[0],
         history_key=keys[1],

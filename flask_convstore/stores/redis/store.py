@@ -36,7 +36,7 @@ from urllib.parse import unquote
 import redis
 
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
-from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
@@ -145,7 +145,7 @@ class RedisStore:
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
         call = Call("begin_turn", keys, (*self._head(command), *beginning(command)))
-        queries = reading(keys, command.last)
+        queries = reading(keys, command.last, HEAD)
         # The server itself may see every session.
         judge = None if command.owner is ANY else self._touching(keys, command.owner, is_interaction=False)
         reply, *found = self._calls.call(call, queries, judge)
