@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any, NamedTuple
@@ -31,10 +31,11 @@ _KEYS = frozenset(
 """Keys of a message that may be half a pair."""
 _CALLS = ("function_call", "functionCall")
 _RESPONSES = ("function_response", "functionResponse")
-_SIGNED = ("thought_signature", "thoughtSignature")
+_SIGNED = frozenset(("thought_signature", "thoughtSignature"))
 _GONE = {"content": ""}
 """A message of which nothing is left. It may have been a reasoning."""
 _PROMPTS = ("system", "developer")
+_THOUGHTS = ("thinking", "redacted_thinking")
 _SPEAKS = ("refusal", "audio")
 """Keys beside ``content`` and ``parts`` with which a message says something."""
 
@@ -113,7 +114,7 @@ def _is_led(body: Any) -> bool:
 
 def _only_answers(body: Any) -> bool:
     entry = _Entry(body, _pieces(body))
-    return bool(entry.answers) and entry.without(entry.pieces) is _GONE
+    return bool(entry.answers) and entry.rest() is _GONE
 
 
 def _are_plain(messages: Sequence[Any]) -> bool:
@@ -135,6 +136,7 @@ class _Piece:
         at: Index in this list.
         form: Form of the pair. Both halves have the same.
         id, name: "" if it has none.
+        source: The item or part itself.
         partner: The other half.
         stays: It is shown.
     """
@@ -145,18 +147,28 @@ class _Piece:
     id: str
     name: str
     is_call: bool
+    source: dict[str, Any]
     partner: _Piece | None = None
     stays: bool = True
-
-    @property
-    def is_item(self) -> bool:
-        """It is a message of its own, not a part of one."""
-        return not self.place
 
     @property
     def is_servers(self) -> bool:
         """Both halves are the model's."""
         return self.form == "server"
+
+    @property
+    def is_signed(self) -> bool:
+        """It carries a signature for all calls of its message (Gemini)."""
+        return self.form == "gemini" and not _SIGNED.isdisjoint(self.source)
+
+    def is_whole(self, orphans: str) -> bool:
+        """Tell whether it has its other half, or will get one."""
+        return self.partner is not None or (orphans == "answer" and self.is_call and bool(_interruption(self)))
+
+    @property
+    def lacks_answer(self) -> bool:
+        """It is shown, and was never answered."""
+        return self.is_call and self.stays and self.partner is None
 
 
 @dataclass(slots=True, eq=False)
@@ -180,22 +192,38 @@ class _Entry:
         """Answers that stand behind the message of their call."""
         return [piece for piece in self.pieces if not piece.is_call and not piece.is_servers]
 
+    def shown(self) -> Any:
+        """Make the body as it is shown. ``_GONE`` if it is not."""
+        return _GONE if self.is_gone else self.without([piece for piece in self.pieces if not piece.stays])
+
+    def rest(self) -> Any:
+        """Make the body without all calls and answers. ``_GONE`` if nothing is left."""
+        return self.without(self.pieces)
+
     def without(self, removed: list[_Piece]) -> Any:
         """Make the body without some pieces. ``_GONE`` if nothing is left that says something."""
         if not removed:
-            return _GONE if self.is_gone else self.body
-        if self.is_gone or any(not piece.place and not piece.is_call for piece in removed):
-            return _GONE
+            return self.body
         body = dict(self.body)
         for place in {piece.place for piece in removed}:
+            if not place and removed[0].form != "legacy":
+                return _GONE
             gone = {piece.at for piece in removed if piece.place == place}
-            if not place:
-                body.pop("function_call", None)
-                continue
-            body[place] = [part for at, part in enumerate(body[place]) if at not in gone]
-            if not body[place] and place == "tool_calls":
-                del body[place]
-        return body if _says_something(body) and "call_id" not in body else _GONE
+            _take_out(body, place, gone)
+        return body if _says_something(body) else _GONE
+
+
+def _take_out(body: dict[str, Any], place: str, gone: set[int]) -> None:
+    """Take some parts out of the list at *place*. "": the only call of OpenAI's former kind, or the whole answer to it."""
+    left = [part for at, part in enumerate(body[place]) if at not in gone] if place else []
+    if not place:
+        body.pop("function_call", None)
+        if body.get("role") == "function":
+            body.clear()
+    elif left or place != "tool_calls":
+        body[place] = left
+    else:
+        del body[place]
 
 
 def _says_something(body: dict[str, Any]) -> bool:
@@ -206,9 +234,11 @@ def _says_something(body: dict[str, Any]) -> bool:
 
 
 def _is_thought(part: Any) -> bool:
-    return isinstance(part, dict) and (
-        part.get("type") in ("thinking", "redacted_thinking") or bool(part.get("thought"))
-    )
+    return isinstance(part, dict) and (part.get("type") in _THOUGHTS or bool(part.get("thought")))
+
+
+def _is_left(body: Any, *, is_newest: bool = False) -> bool:
+    return body is not _GONE and (is_newest or not _is_empty(body))
 
 
 def _is_empty(body: Any) -> bool:
@@ -236,35 +266,40 @@ def _of_item(body: dict[str, Any]) -> list[_Piece]:
     if not isinstance(kind, str):
         return []
     if kind == "mcp_approval_request":
-        return [_Piece("", 0, "mcp_approval", _text(body, "id"), "", True)]
+        return [_Piece("", 0, "mcp_approval", _text(body, "id"), "", True, body)]
     if kind == "mcp_approval_response":
-        return [_Piece("", 0, "mcp_approval", _text(body, "approval_request_id"), "", False)]
+        return [_Piece("", 0, "mcp_approval", _text(body, "approval_request_id"), "", False, body)]
     if kind.endswith("_call_output") or (kind == "tool_search_output" and _text(body, "call_id")):
         form = kind.removesuffix("_output").removesuffix("_call") + "_call"
-        return [_Piece("", 0, form, _text(body, "call_id") or _text(body, "id"), "", False)]
+        return [_Piece("", 0, form, _text(body, "call_id") or _text(body, "id"), "", False, body)]
     if kind.endswith("_call") and _text(body, "call_id"):
-        return [_Piece("", 0, kind, body["call_id"], "", True)]
+        return [_Piece("", 0, kind, body["call_id"], "", True, body)]
     return []
 
 
 def _of_message(body: dict[str, Any]) -> list[_Piece]:
-    """Find what a message of OpenAI Chat has beside its content."""
-    role, content = body.get("role"), body.get("content")
-    if _text(body, "tool_call_id") or (role == "tool" and not isinstance(content, list) and "parts" not in body):
+    """Find the halves in a message of OpenAI Chat, beside its content."""
+    role = body.get("role")
+    is_parts = isinstance(body.get("content"), list) or "parts" in body
+    if _text(body, "tool_call_id") or (role == "tool" and not is_parts):
         name = _text(body, "tool_name") or _text(body, "name")
-        return [_Piece("", 0, "chat", _text(body, "tool_call_id"), name, False)]
-    if role == "function" and "parts" not in body:
-        return [_Piece("", 0, "legacy", "", _text(body, "name"), False)]
-    found = []
-    calls = body.get("tool_calls")
-    for at, call in enumerate(calls if isinstance(calls, list) else ()):
-        if isinstance(call, dict):
-            named = call.get("function") if isinstance(call.get("function"), dict) else call
-            found.append(_Piece("tool_calls", at, "chat", _text(call, "id"), _text(named, "name"), True))
-    legacy = body.get("function_call")
+        return [_Piece("", 0, "chat", _text(body, "tool_call_id"), name, False, body)]
+    if role == "function" and not is_parts:
+        return [_Piece("", 0, "legacy", "", _text(body, "name"), False, body)]
+    return _chat_calls(body)
+
+
+def _chat_calls(body: dict[str, Any]) -> list[_Piece]:
+    legacy, calls = body.get("function_call"), body.get("tool_calls")
     if isinstance(legacy, dict):
-        found.append(_Piece("", 0, "legacy", "", _text(legacy, "name"), True))
-    return found
+        return [_Piece("", 0, "legacy", "", _text(legacy, "name"), True, body)]
+    found = enumerate(calls if isinstance(calls, list) else ())
+    return [_chat_call(at, call) for at, call in found if isinstance(call, dict)]
+
+
+def _chat_call(at: int, call: dict[str, Any]) -> _Piece:
+    named = call.get("function") if isinstance(call.get("function"), dict) else call
+    return _Piece("tool_calls", at, "chat", _text(call, "id"), _text(named, "name"), True, call)
 
 
 def _of_parts(body: dict[str, Any], place: str) -> list[_Piece]:
@@ -273,7 +308,7 @@ def _of_parts(body: dict[str, Any], place: str) -> list[_Piece]:
     if not isinstance(parts, list):
         return []
     found = ((at, _of_part(part)) for at, part in enumerate(parts) if isinstance(part, dict))
-    return [_Piece(place, at, *piece) for at, piece in found if piece]
+    return [_Piece(place, at, *piece, parts[at]) for at, piece in found if piece]
 
 
 def _of_part(part: dict[str, Any]) -> tuple[str, str, str, bool] | None:
@@ -355,12 +390,14 @@ class _Unit:
         entries: Messages of the step.
         answers: Messages that answer it.
         is_straight: The only answer stands directly behind the step, and may stay as it is.
+        rests: Rests of messages that stand behind the answers.
     """
 
     entries: list[_Entry]
     answers: list[_Entry] = field(default_factory=list)
     is_straight: bool = False
     is_left_out: bool = False
+    rests: list[Any] = field(default_factory=list)
 
     @property
     def calls(self) -> list[_Piece]:
@@ -371,17 +408,12 @@ class _Unit:
         self._leave_unled()
         for entry in self.entries:
             for piece in entry.pieces:
-                is_answered = piece.partner is not None or (
-                    piece.is_call and orphans == "answer" and _can_end(piece, entry)
-                )
-                piece.stays = is_answered and not entry.is_gone
-        if self._is_torn():
-            for call in self.calls:
-                call.stays = False
-            self.is_left_out = _type(self.entries[0].body) == "reasoning"
+                piece.stays = not entry.is_gone and piece.is_whole(orphans)
+        self.is_left_out = self._has_lost_led()
+        is_torn = self.is_left_out or any(call.is_signed and not call.stays for call in self.calls)
         for call in self.calls:
-            if call.partner:
-                call.partner.stays = call.stays
+            call.stays = call.stays and not is_torn
+            (call.partner or call).stays = call.stays
 
     def _leave_unled(self) -> None:
         """Leave out items behind a message of which nothing is left. Their reasoning may have been that one."""
@@ -390,64 +422,41 @@ class _Unit:
             entry.is_gone = is_behind and bool(_text(entry.body, "id"))
             is_behind = is_behind or _is_empty(entry.body)
 
-    def _is_torn(self) -> bool:
-        """Tell whether all calls go with those that go: the signature is theirs (Gemini), or the reasoning (OpenAI)."""
-        for entry in self.entries:
-            for call in entry.calls:
-                if (
-                    call.form == "gemini"
-                    and not call.stays
-                    and not entry.body[call.place][call.at].keys().isdisjoint(_SIGNED)
-                ):
-                    return True
-        if _type(self.entries[0].body) != "reasoning":
+    def _has_lost_led(self) -> bool:
+        """Tell whether a reasoning has lost the item that must follow it."""
+        if not _is_reasoning(self.entries[0].body):
             return False
-        led = next((entry for entry in self.entries if _type(entry.body) != "reasoning"), None)
-        return led is None or _is_empty(led.body) or led.is_gone or not all(call.stays for call in led.calls)
+        led = next((entry for entry in self.entries if not _is_reasoning(entry.body)), None)
+        return led is None or _is_empty(led.shown()) or not all(call.stays for call in led.calls)
 
     def groups(self, *, is_newest: bool = False) -> list[Group]:
-        """Make the group of this unit, if anything is left of it. The newest message stays, also if it is empty."""
+        """Make the groups of this unit, if anything is left of it. The newest message stays, also if it is empty."""
+        found = [Group([rest]) for rest in self.rests]
         if self.is_left_out:
-            return []
-        heads = []
-        for entry in self.entries:
-            body = entry.without([piece for piece in entry.pieces if not piece.stays])
-            if body is not _GONE and (is_newest or not _is_empty(body)):
-                heads.append(body)
-        if not heads:
-            return []
-        stay = [call for call in self.calls if call.stays]
-        is_gemini = any(call.form == "gemini" for call in stay)
-        return [Group(heads + self._answers(stay), follows=is_gemini)]
+            return found
+        heads = [body for body in map(_Entry.shown, self.entries) if _is_left(body, is_newest=is_newest)]
+        stay = [call for call in self.calls if call.stays and not call.is_servers]
+        if not stay:
+            return [Group(heads), *found] if heads else found
+        return [Group(heads + self._answers(stay), follows=stay[0].form == "gemini"), *found]
 
     def _answers(self, calls: list[_Piece]) -> list[Any]:
-        answered = [piece for piece in calls if piece.partner and not piece.is_servers]
-        missing = [_interruption(piece, entry) for entry in self.entries for piece in entry.calls if _lacks(piece)]
-        if not answered and not missing:
-            return []
-        is_items = all(call.form not in ("anthropic", "gemini") for call in calls)
-        if is_items:
+        """Make the messages that answer *calls*."""
+        missing = [_interruption(call) for call in calls if call.lacks_answer]
+        if calls[0].place in ("", "tool_calls"):
             return [entry.body for entry in self.answers if entry.answers[0].stays] + missing
         if self.is_straight and not missing:
-            entry = self.answers[0]
-            return [entry.without([piece for piece in entry.pieces if not piece.stays])]
-        return [self._merged(missing)]
+            return [self.answers[0].shown()]
+        rest = [self.answers[0].rest()] if self.is_straight else []
+        return [self._merged(calls, missing), *filter(_is_left, rest)]
 
-    def _merged(self, missing: list[Any]) -> Any:
-        """Put all answers into one message."""
-        ours = {id(call) for call in self.calls}
-        parts, first = [], None
-        for entry in self.answers:
-            found = [piece for piece in entry.answers if piece.stays and id(piece.partner) in ours]
-            parts += [entry.body[piece.place][piece.at] for piece in found]
-            first = first or (found and (entry.body, found[0].place)) or None
-        call = next(call for call in self.calls if call.stays and not call.is_servers)
-        body, place = first or ({"role": "user"}, call.place)
-        return {**body, place: [*parts, *missing]}
-
-
-def _lacks(call: _Piece) -> bool:
-    return call.stays and call.partner is None
+    def _merged(self, calls: list[_Piece], missing: list[Any]) -> Any:
+        """Put all answers to *calls* into one message."""
+        ours = {id(call.partner) for call in calls}
+        found = [(piece, entry) for entry in self.answers for piece in entry.answers if id(piece) in ours]
+        body = found[0][1].body if found else {"role": "user"}
+        place = found[0][0].place if found else calls[0].place
+        return {**body, place: [*(piece.source for piece, _ in found), *missing]}
 
 
 def _units(entries: list[_Entry]) -> list[_Unit]:
@@ -472,42 +481,34 @@ def _goes_on(unit: _Unit, entry: _Entry) -> bool:
     if unit.answers:
         return False
     own = {id(piece) for piece in unit.calls}
-    if any(not piece.is_call and id(piece.partner) in own for piece in entry.pieces):
+    if any(id(piece.partner) in own for piece in entry.pieces if not piece.is_call):
         return True
-    if not _is_models(entry.body) or not _is_models(unit.entries[-1].body):
-        return False
-    kind, before = _type(entry.body), _type(unit.entries[-1].body)
-    if kind == "reasoning":
-        return before == "reasoning"
-    is_led = _type(unit.entries[0].body) == "reasoning" or _is_empty(unit.entries[0].body)
-    return is_led or (bool(entry.calls) and bool(unit.entries[-1].calls))
+    before = unit.entries[-1]
+    return _is_models(entry.body) and _is_models(before.body) and _is_of_step(unit, before, entry)
+
+
+def _is_of_step(unit: _Unit, before: _Entry, entry: _Entry) -> bool:
+    if _is_reasoning(entry.body):
+        return _is_reasoning(before.body)
+    first = unit.entries[0].body
+    return _is_reasoning(first) or _is_empty(first) or bool(entry.calls and before.calls)
 
 
 def _place_answers(entry: _Entry, units: list[_Unit], unit_of: dict[int, _Unit]) -> None:
     """Give the answers in a message to the steps that they answer. The rest of the message stays in its place."""
-    own = list({id(unit): unit for piece in entry.answers if (unit := unit_of.get(id(piece.partner)))}.values())
-    for unit in own:
-        unit.is_straight = not unit.answers and own == [unit] and unit is units[-1] and _is_in_order(entry)
-        unit.answers.append(entry)
     for call in entry.calls:  # no model answers and calls in one message
         call.stays = False
-    is_kept_whole = any(unit.is_straight for unit in own)
-    if len(own) == 1 and len(own[0].answers) == 2:
-        _unstraighten(own[0], units)
-    if is_kept_whole or entry.answers[0].is_item:
-        return
-    _add_rest(entry, units, len(units))
-
-
-def _unstraighten(unit: _Unit, units: list[_Unit]) -> None:
-    """Let the rest of a first answering message stand behind all answers, since another one has come."""
-    _add_rest(unit.answers[0], units, units.index(unit) + 1)
-
-
-def _add_rest(entry: _Entry, units: list[_Unit], at: int) -> None:
-    rest = entry.without(entry.pieces)
-    if rest is not _GONE:
-        units.insert(at, _Unit([_Entry(rest, [])]))
+    found = {id(unit): unit for piece in entry.answers if (unit := unit_of.get(id(piece.partner)))}
+    own = list(found.values())
+    is_straight = len(own) == 1 and own[0] is units[-1] and not own[0].answers and _is_in_order(entry)
+    for unit in own:
+        if unit.is_straight:  # its rest stands behind all answers, since another one has come
+            unit.rests += filter(_is_left, [unit.answers[0].rest()])
+        unit.is_straight = is_straight
+        unit.answers.append(entry)
+    rest = entry.rest()
+    if not is_straight and rest is not _GONE:
+        units.append(_Unit([_Entry(rest, [])]))
 
 
 def _is_in_order(entry: _Entry) -> bool:
@@ -526,6 +527,10 @@ def _is_models(body: Any) -> bool:
     return (kind == "message" or _is_empty(body)) and _role(body) in ("assistant", None)
 
 
+def _is_reasoning(body: Any) -> bool:
+    return _type(body) == "reasoning"
+
+
 def _type(body: Any) -> str:
     return _text(body, "type") if isinstance(body, dict) else ""
 
@@ -533,31 +538,46 @@ def _type(body: Any) -> str:
 # ---- a call that was interrupted
 
 
-def _can_end(call: _Piece, entry: _Entry) -> bool:
-    return bool(_interruption(call, entry))
-
-
-def _interruption(call: _Piece, entry: _Entry) -> Any:
+def _interruption(call: _Piece) -> Any:
     """Make the answer to a call that was interrupted, as a part or as a message. None where its form knows none."""
-    if call.form == "chat":
-        known = {"tool_call_id": call.id} if call.id else {"tool_name": call.name}
-        return {"role": "tool", **known, "content": INTERRUPTED}
-    if call.form == "legacy":
-        return {"role": "function", "name": call.name, "content": INTERRUPTED}
-    if call.form == "anthropic":
-        return {"type": "tool_result", "tool_use_id": call.id, "content": INTERRUPTED, "is_error": True}
-    if call.form == "gemini":
-        return _gemini_interruption(call, entry)
-    if call.form == "mcp_approval":
-        return {
-            "type": "mcp_approval_response",
-            "approval_request_id": call.id,
-            "approve": False,
-            "reason": INTERRUPTED,
-        }
+    make = _INTERRUPTIONS.get(call.form)
+    if make:
+        return make(call)
     outputs = _OUTPUTS.get(call.form)
     return outputs and {"type": f"{call.form}_output", "call_id": call.id, **outputs}
 
+
+def _chat_interruption(call: _Piece) -> Any:
+    known = {"tool_call_id": call.id} if call.id else {"tool_name": call.name}
+    return {"role": "tool", **known, "content": INTERRUPTED}
+
+
+def _legacy_interruption(call: _Piece) -> Any:
+    return {"role": "function", "name": call.name, "content": INTERRUPTED}
+
+
+def _anthropic_interruption(call: _Piece) -> Any:
+    return {"type": "tool_result", "tool_use_id": call.id, "content": INTERRUPTED, "is_error": True}
+
+
+def _gemini_interruption(call: _Piece) -> Any:
+    known = {"id": call.id} if call.id else {}
+    key = "functionResponse" if "functionCall" in call.source else "function_response"
+    return {key: {**known, "name": call.name, "response": {"error": INTERRUPTED}}}
+
+
+def _refusal(call: _Piece) -> Any:
+    kind = "mcp_approval_response"
+    return {"type": kind, "approval_request_id": call.id, "approve": False, "reason": INTERRUPTED}
+
+
+_INTERRUPTIONS: dict[str, Callable[[_Piece], Any]] = {
+    "chat": _chat_interruption,
+    "legacy": _legacy_interruption,
+    "anthropic": _anthropic_interruption,
+    "gemini": _gemini_interruption,
+    "mcp_approval": _refusal,
+}
 
 _OUTPUTS: dict[str, dict[str, Any]] = {
     "function_call": {"output": INTERRUPTED},
@@ -566,10 +586,3 @@ _OUTPUTS: dict[str, dict[str, Any]] = {
     "shell_call": {"output": [{"stdout": "", "stderr": INTERRUPTED, "outcome": {"type": "timeout"}}]},
 }
 """Outputs of interrupted calls of OpenAI Responses. A call whose output cannot say it is left out."""
-
-
-def _gemini_interruption(call: _Piece, entry: _Entry) -> Any:
-    part = entry.body[call.place][call.at]
-    known = {"id": call.id} if call.id else {}
-    key = "functionResponse" if "functionCall" in part else "function_response"
-    return {key: {**known, "name": call.name, "response": {"error": INTERRUPTED}}}

@@ -28,7 +28,7 @@ def parts_of(history: list[Any]) -> list[str]:
     """All that is said, in no order."""
     parts: list[Any] = []
     for message in history:
-        content = message.get("content")
+        content = message.get("content") or message.get("parts")
         parts += content if isinstance(content, list) else [message]
     return sorted(map(str, parts))
 
@@ -51,6 +51,8 @@ def test_a_torn_history_is_whole_again(vendor: str, orphans: str) -> None:
         prompts = [message for message in history if message.get("role") == "system" and message["content"]]
         assert [message for message in shown if message.get("role") == "system"] == prompts
         assert whole(shown, orphans) == shown, "what is whole stays as it is"
+        said = [part for part in parts_of(history) if "user says" in part or "go on" in part]
+        assert [part for part in parts_of(shown) if "user says" in part or "go on" in part] == said
         torn += shown != history
     assert torn > 30, "the histories are torn often enough"
 

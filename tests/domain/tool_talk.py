@@ -154,5 +154,5 @@ def talk(vendor: str, seed: int) -> list[Body]:
 
 
 def redacted(body: Body) -> Body:
-    """What ``redact`` leaves of a message."""
+    """Make the body that ``redact`` leaves."""
     return {"role": body["role"], "content": ""} if "role" in body else {"content": ""}
