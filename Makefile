@@ -13,7 +13,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz attack replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz histories attack replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -29,6 +29,7 @@ help:
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
+	@echo "make histories       histories with tools, torn at random places, against the rules of four vendors: CASES=5000"
 	@echo "make attack          hostile bodies and paths, and the time of what is not yours, on 127.0.0.1: KIND=bodies"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
@@ -102,6 +103,10 @@ scaling: $(VENV)/ready
 
 chaos: $(VENV)/ready
 	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+histories: CASES = 5000
+histories: $(VENV)/ready
+	@HISTORIES=$(CASES) exec $(BIN)/python -m pytest --quiet tests/operations/test_tool_histories.py
 
 fuzz: $(VENV)/ready
 	@exec $(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED))

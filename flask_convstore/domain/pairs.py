@@ -465,6 +465,8 @@ def _units(entries: list[_Entry]) -> list[_Unit]:
     unit_of: dict[int, _Unit] = {}
     for entry in entries:
         if entry.answers:
+            for call in entry.calls:  # no model answers and calls in one message
+                call.stays = False
             _place_answers(entry, units, unit_of)
             continue
         if units and _goes_on(units[-1], entry):
@@ -496,8 +498,6 @@ def _is_of_step(unit: _Unit, before: _Entry, entry: _Entry) -> bool:
 
 def _place_answers(entry: _Entry, units: list[_Unit], unit_of: dict[int, _Unit]) -> None:
     """Give the answers in a message to the steps that they answer. The rest of the message stays in its place."""
-    for call in entry.calls:  # no model answers and calls in one message
-        call.stays = False
     found = {id(unit): unit for piece in entry.answers if (unit := unit_of.get(id(piece.partner)))}
     own = list(found.values())
     is_straight = len(own) == 1 and own[0] is units[-1] and not own[0].answers and _is_in_order(entry)

@@ -55,8 +55,9 @@ def compact(
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
         head = _head(snapshot, kept_head)
-        head = next((at for at in range(head) if is_summary(snapshot.elements[at])), head)
-        start = _start(snapshot, max(head, len(snapshot.elements) - keep))
+        summaries = [at for at, element in enumerate(snapshot.elements[: head + 1]) if is_summary(element)]
+        head = min([head, *summaries])
+        start = _start(snapshot, max(head + len(summaries), len(snapshot.elements) - keep))
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
         added = content.added([message], access.limits).elements
         elements = (*snapshot.elements[:head], *map(as_summary, added), *snapshot.elements[start:])
