@@ -308,7 +308,9 @@ class BeginTurn:
 
 @as_value
 class CommitTurn:
-    """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark the turn's message.
+    """End the turn that the attempt *turn* has: add *elements*, merge *fields*, mark the turn's message.
+
+    The last of *elements* is the reply. Its seq is the one in the receipt.
 
     A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest
     tells the attempt and the content: the end of another attempt is no repeat, nor is another reply.

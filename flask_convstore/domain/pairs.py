@@ -56,6 +56,11 @@ def is_prompt(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") in _PROMPTS
 
 
+def is_item(message: Any) -> bool:
+    """Tell whether a message is an item of OpenAI Responses that has no role, such as a call or its output."""
+    return isinstance(message, dict) and "role" not in message and (bool(_of_item(message)) or _is_models(message))
+
+
 def whole(messages: Sequence[Any], orphans: str = "drop", *, is_cut: bool = False) -> list[Any]:
     """Select the messages that a model's API takes. Arguments as ``groups``."""
     if _are_plain(messages):

@@ -281,7 +281,8 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     _refuse_collisions(command, session)
     session.version += 1
     session.turn = None
-    return _add(session, command.elements, _values(command.fields))
+    first_seq = _add(session, command.elements, _values(command.fields))
+    return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
 
 
 def _move(command: MoveConversation, session: StoredSession, now: int) -> None:

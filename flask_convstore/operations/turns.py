@@ -28,7 +28,7 @@ from ..domain.commands import (
     token_or_new,
 )
 from ..domain.messages import Message, message_of, stored_message
-from ..domain.pairs import is_prompt
+from ..domain.pairs import is_item, is_prompt
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
@@ -86,6 +86,7 @@ class Turn:
         self._snapshot = begun.snapshot
         self._element = command.element
         self._seq = begun.receipt.first_seq or 0
+        self._added: list[Any] = []
         self._end: tuple[Message | None, Receipt] | None = None
         self._ending = threading.Lock()
         self._lost: CommitTurn | None = None
@@ -159,11 +160,34 @@ class Turn:
         """
         return window(self.history, last=last, tokens=tokens, count=count)
 
+    def add(self, *messages: Any) -> None:
+        """Take messages that come before the reply, such as calls of tools and their results.
+
+        They are written with the reply, in one step. A turn that fails, dies or is superseded leaves nothing of them behind,
+        so that its repeat brings nothing twice. The lease is renewed.
+
+        Args:
+            messages: As ``reply`` has them. Several, or a list of message dicts.
+
+        Raises:
+            TurnLost: Another turn has taken over, or the conversation was replaced. Nothing was written.
+            NotSerializable, TooLarge: A message cannot be stored. Nothing was written.
+            InvalidInput: The turn has ended. Nothing was written.
+        """
+        given = [body for message in messages for body in as_messages(message)]
+        content.added(given, self._limits)
+        with self._ending:
+            if self._end:
+                raise _replied_already()
+            self._renew()
+            self._added += given
+
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message, end the turn, and return the reply as stored. None if *reply* is None.
 
         Args:
-            reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
+            reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None. Or a list of message dicts,
+                of which the last one is the reply, and the others come before it as with ``add``.
 
         Raises:
             TurnLost: Another turn has taken over, or the conversation was replaced. Nothing was written.
@@ -185,11 +209,11 @@ class Turn:
                 return self._end
             if self._end:
                 raise _replied_already()
-            body = as_message(reply)
-            commit = self._lost if self._lost and body is None else self._commit_of(body)
+            bodies = as_messages(reply)
+            commit = self._lost if self._lost and not bodies else self._commit_of(bodies)
             receipt = self._committed(commit)
-            elements = commit.elements
-            self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
+            is_replied = bool(commit.elements) and not commit.status
+            self._end = (message_of(commit.elements[-1], receipt.first_seq or 0) if is_replied else None), receipt
             return self._end
 
     def _committed(self, commit: CommitTurn) -> Receipt:
@@ -206,11 +230,11 @@ class Turn:
                 raise _replied_already() from error  # that one has landed
             raise
 
-    def _commit_of(self, body: Any) -> CommitTurn:
-        """Make the command that ends the turn with the message *body*. None: the turn has no reply."""
-        elements, _, usage = content.added([] if body is None else [body], self._limits)
+    def _commit_of(self, bodies: list[Any]) -> CommitTurn:
+        """Make the command that ends the turn with the messages added and *bodies*. []: the turn has no reply."""
+        elements, _, usage = content.added([*self._added, *bodies], self._limits)
         fields = self._changed_fields()
-        status: Literal["", "unanswered"] = "unanswered" if body is None else ""
+        status: Literal["", "unanswered"] = "" if bodies else "unanswered"
         values = tuple((name, text or b"") for name, _, text in fields)
         return CommitTurn(
             session_id=self.session_id,
@@ -428,6 +452,18 @@ def left_behind(session: AnySession, seq: int) -> Message | None:
     """Find the message before *seq*, if its turn was interrupted or superseded."""
     before = session.message(seq - 1)
     return before if before and before.status in ("interrupted", "superseded") else None
+
+
+def as_messages(reply: Any) -> list[Any]:
+    """List the messages that a handler returned: those of a list of message dicts, or one, or none."""
+    if isinstance(reply, (list, tuple)) and reply and all(map(_is_message, reply)):
+        return list(reply)
+    body = reply if is_item(reply) else as_message(reply)
+    return [] if body is None else [body]
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, Message) or (isinstance(value, Mapping) and "role" in value) or is_item(value)
 
 
 def as_message(reply: object) -> Any:

@@ -1,5 +1,6 @@
 --[[
-commit_turn: end a turn, once: add the reply behind its message, change data fields, give the turn back.
+commit_turn: end a turn, once: add the reply, and messages before it, behind its message, change data fields, give the
+turn back.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..14] as in _open.lua, then
@@ -8,10 +9,10 @@ ARGV[16]    status       the fate of its message: "" replied, "unanswered", "fai
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
 ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
-ARGV[..]    element      the reply, opaque, absent where there is none
+ARGV[..]    element      an opaque message each. The last one is the reply, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the reply, 0 for none. history_version: as it was before. due: see _due.lua
+             first_seq: of the last message, 0 for none. history_version: as it was before. due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
@@ -22,7 +23,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
-Cost     O(fields given), whatever the length of the history
+Cost     O(fields and messages given), whatever the length of the history
 
 A lease past its deadline that nobody has taken still commits. It counts who has the turn.
 ]]
@@ -41,7 +42,7 @@ end
 local title_given, usage_given = "", ARGV[17]
 local first_field, first_element = 19, 19 + 3 * ARGV[18]
 local added = #ARGV - first_element + 1
-local first_seq = added > 0 and first + count or 0
+local first_seq = added > 0 and first + count + added - 1 or 0
 local drop, data_after, fields_set = 0, data_bytes, false
 --#include _key.lua
 --#include _merge_fields.lua
