@@ -48,7 +48,7 @@ class Receipt:
     session_id: str | None = None
 
 
-HEAD = 4
+HEAD = 3
 """Messages at the beginning of a history that a turn reads beside the newest ones. System messages stand there."""
 
 
