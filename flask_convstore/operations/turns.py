@@ -8,10 +8,12 @@ when the process dies.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import random
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -24,13 +26,15 @@ from ..domain.commands import (
     FieldChange,
     MoveConversation,
     RenewTurn,
+    Target,
     digest_of,
     token_or_new,
 )
-from ..domain.messages import Message, message_of, stored_message
+from ..domain.messages import Message, message_of, stored_message, with_id
+from ..domain.numbering import id_of
 from ..domain.pairs import is_item, is_prompt
 from ..domain.results import Begun, Receipt, Snapshot
-from ..domain.validation import check_session_id, check_whole
+from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
     ConvstoreError,
     InvalidInput,
@@ -73,6 +77,7 @@ class Turn:
             model's API takes.
         data: The session's fields. Changes are written with the reply.
         token: The token that makes the turn repeatable.
+        reply_id: The id that the reply will have, unless it is a ``Message`` with an id of its own.
         previous: The message before, if its turn was interrupted (its process died) or superseded (by this turn). Else None.
     """
 
@@ -116,24 +121,21 @@ class Turn:
     @cached_property
     def history(self) -> list[Any]:
         history = history_of(self._session, self._access.limits.history_key)
-        came_later = self._session.last_seq - self._seq
+        came_later = len(self._snapshot.seqs) - bisect_right(self._snapshot.seqs, self._seq)
         history = history[: max(0, len(history) - came_later)]
         if self._last is not None:
             history = history[-self._last :]
-        oldest_seq = self._seq - len(history) + 1
-        prompts = self._prompts(oldest_seq)
-        is_cut = oldest_seq - len(prompts) > 1
+        start = self._snapshot.count - came_later - len(history)
+        prompts = self._prompts(start)
+        is_cut = start > len(prompts) or self._snapshot.first_seq > 1
         return shown([*prompts, *history], self._last, self._access.settings.orphans, is_cut=is_cut)
 
     def _prompts(self, before: int) -> list[Any]:
-        """Read the system messages at the beginning that are older than the seq *before*."""
-        first_seq, prompts = self._snapshot.first_seq, []
-        for seq, element in enumerate(self._snapshot.head[: max(0, before - first_seq)], first_seq):
-            body = stored_message(element, seq, self._snapshot.history_key).body
-            if not is_prompt(body):
-                break
-            prompts.append(body)
-        return prompts
+        """Read the system messages at the beginning, as far as they are older than the message at the place *before*."""
+        bodies = (
+            stored_message(element, 0, self._snapshot.history_key).body for element in self._snapshot.head[:before]
+        )
+        return list(itertools.takewhile(is_prompt, bodies))
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -141,9 +143,8 @@ class Turn:
 
     @cached_property
     def previous(self) -> Message | None:
-        index = self._seq - 1 - (self._snapshot.next_seq - len(self._snapshot.elements))
-        is_there = 0 <= index < len(self._snapshot.elements)
-        is_marked = is_there and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
+        index = bisect_left(self._snapshot.seqs, self._seq) - 1
+        is_marked = index >= 0 and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
         return left_behind(self._session, self._seq) if is_marked else None
 
     def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
@@ -159,6 +160,10 @@ class Turn:
             InvalidInput: A limit is no whole number, or *tokens* is given without *count*.
         """
         return window(self.history, last=last, tokens=tokens, count=count)
+
+    @property
+    def reply_id(self) -> str:
+        return id_of(self._seq + 1)
 
     def add(self, *messages: Any) -> None:
         """Take messages that come before the reply, such as calls of tools and their results.
@@ -212,9 +217,14 @@ class Turn:
             bodies = as_messages(reply)
             commit = self._lost if self._lost and not bodies else self._commit_of(bodies)
             receipt = self._committed(commit)
-            is_replied = bool(commit.elements) and not commit.status
-            self._end = (message_of(commit.elements[-1], receipt.first_seq or 0) if is_replied else None), receipt
+            self._end = self._replied(commit, receipt), receipt
             return self._end
+
+    def _replied(self, commit: CommitTurn, receipt: Receipt) -> Message | None:
+        """Make the reply as it is stored."""
+        if not commit.elements or commit.status:
+            return None
+        return message_of(with_id(commit.elements[-1], self.reply_id), receipt.first_seq or 0)
 
     def _committed(self, commit: CommitTurn) -> Receipt:
         """Apply *commit*. One whose answer is lost is kept."""
@@ -341,6 +351,7 @@ def begin(
     token: str | None = None,
     expected: str = "",
     policy: Policy | None = None,
+    replaces: Target | None = None,
     is_counted: bool = True,
 ) -> tuple[Turn | None, Begun]:
     """Store *message* and take the turn. The turn is None if the turn of this *token* was ended before.
@@ -351,6 +362,8 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     check_session_id(session_id)
+    if replaces is not None:
+        check_target(replaces, "replaces")
     (element,), first_title, usage = content.added([message], access.limits)
     chosen = _policy(access, policy)
     if is_counted:
@@ -363,16 +376,22 @@ def begin(
         supersede=chosen == "supersede",
         last=_messages_to_read(last),
         expected=expected,
+        replaces=replaces or "",
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of("turn", (element,)),
+        digest="" if token is None else digest_of(_request("turn", replaces), (element,)),
     )
     with _given_back_if_interrupted(access, command):
         begun = _begin_when_free(access, command, chosen)
         if begun.reply or begun.snapshot is None:
             return None, begun
         return Turn(access, command, begun, last), begun
+
+
+def _request(kind: str, replaces: Target | None) -> str:
+    """Tell a request from others, for the digest of its token."""
+    return kind if replaces is None else f"{kind} {replaces!r}"
 
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
@@ -450,7 +469,7 @@ def _messages_to_read(last: int | None) -> int | None:
 
 def left_behind(session: AnySession, seq: int) -> Message | None:
     """Find the message before *seq*, if its turn was interrupted or superseded."""
-    before = session.message(seq - 1)
+    before = session.message_before(seq)
     return before if before and before.status in ("interrupted", "superseded") else None
 
 

@@ -1225,7 +1225,7 @@ def test_a_turn_writes_calls_and_results_with_its_reply(started: PlainConversati
     assert reply
     stored = history(started)
     assert stored == [USER, CALL, RESULT, {"role": "assistant", "content": "done"}]
-    assert reply.seq == 4
+    assert (reply.seq, reply.id) == (5, turn.reply_id)
     with take(started) as turn:
         assert turn.history == [*stored, USER]
         turn.reply([CALL, RESULT])
