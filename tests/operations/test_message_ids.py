@@ -156,12 +156,20 @@ def test_the_id_of_a_reply_that_never_came_is_nobody_elses(talk: PlainConversati
     with pytest.raises(ZeroDivisionError), talk.turn("s", "q", token="T") as turn:
         assert turn.reply_id == "msg-7"
         1 / 0  # noqa: B018
-    with talk.turn("s", "q", token="T") as turn:
+    with pytest.raises(ZeroDivisionError), talk.turn("s", "q", token="T") as turn:
         assert turn.reply_id == "msg-7", "the same turn, tried again"
+        1 / 0  # noqa: B018
     with talk.turn("s", "q2") as turn:
         assert (turn.message.id, turn.reply_id) == ("msg-8", "msg-9")
         turn.reply(Message({"role": "assistant", "content": "r"}, id="own"))
     assert list(texts(talk))[-3:] == ["msg-6", "msg-8", "own"]
+
+
+def test_a_turn_that_needs_no_reply_gives_its_seq_back(talk: PlainConversations) -> None:
+    with talk.turn("s", "thanks"):
+        pass
+    assert talk.append("s", said("f")).first_seq == 7
+    assert list(texts(talk)) == ["msg-1", "msg-2", "mine", "msg-4", "msg-5", "msg-6", "msg-7"]
 
 
 def test_a_turn_repeated_by_the_id_of_its_message_has_the_first_answer(talk: PlainConversations) -> None:
