@@ -15,7 +15,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos interrupts fuzz attack replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos interrupts fuzz histories attack replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -32,6 +32,7 @@ help:
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make interrupts      exceptions out of nowhere at each line of an operation, and threads that fork: EVERY=5 FORKS=1000"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
+	@echo "make histories       histories with tools, torn at random places, against the rules of four vendors: CASES=5000"
 	@echo "make attack          hostile bodies and paths, and the time of what is not yours, on 127.0.0.1: KIND=bodies"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
@@ -105,6 +106,10 @@ scaling: $(VENV)/ready
 
 chaos: $(VENV)/ready
 	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+histories: CASES = 5000
+histories: $(VENV)/ready
+	@HISTORIES=$(CASES) exec $(BIN)/python -m pytest --quiet tests/operations/test_tool_histories.py
 
 # Each line of four operations, in Redis and in the journal: an hour on a busy machine.
 interrupts: $(VENV)/ready

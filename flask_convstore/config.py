@@ -143,6 +143,12 @@ class Settings:
     turn_wait: float = _setting(
         30.0, "Longest wait of a turn with the policy `wait`. The wait occupies a worker.", maximum=3600
     )
+    orphans: str = _setting(
+        "drop",
+        "Treatment of a tool's call without a result in what a model is shown: `drop` leaves the call out, `answer` gives "
+        "it a result that says it was interrupted.",
+        choices=("drop", "answer"),
+    )
     turn_lease: float = _setting(
         30.0, "Lease of a turn. The turn of a dead worker is free after this time.", minimum=0.1, maximum=3600
     )

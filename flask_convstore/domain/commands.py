@@ -357,7 +357,9 @@ class BeginTurn:
 
 @as_value
 class CommitTurn:
-    """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark the turn's message.
+    """End the turn that the attempt *turn* has: add *elements*, merge *fields*, mark the turn's message.
+
+    The last of *elements* is the reply. Its seq is the one in the receipt.
 
     The last of *elements* has the id that was kept for the reply, unless it has one of its own.
 

@@ -141,6 +141,21 @@ def with_body(element: bytes, body: bytes) -> bytes:
     return element[: element.index(b"\n") + 1] + body
 
 
+_SUMMARY = b',"summary":true'
+_MARKED_SUMMARY = re.compile(_SUMMARY + rb'(,"status":"[a-z]+")?}$')
+
+
+def as_summary(element: bytes) -> bytes:
+    """Mark a new message as the summary of those before, so that a later summary takes its place."""
+    head, _, body = element.partition(b"\n")
+    return b"%b%b}\n%b" % (head[:-1], _SUMMARY, body)
+
+
+def is_summary(element: bytes) -> bool:
+    """Tell whether a message is marked as a summary."""
+    return bool(_MARKED_SUMMARY.search(element.partition(b"\n")[0]))
+
+
 _STATUS = re.compile(rb',"status":"[a-z]+"$')
 _REDACTED = b',"status":"redacted"}'
 

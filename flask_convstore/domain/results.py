@@ -6,7 +6,7 @@ Times are milliseconds since 1970, lifetimes are milliseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -50,17 +50,23 @@ class Receipt:
     session_id: str | None = None
 
 
+HEAD = 3
+"""Messages at the beginning of a history that a turn reads beside the newest ones. System messages stand there."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Snapshot(SessionRecord):
     """A session as it was read, with the last messages that were asked for in ``elements``.
 
     Attributes:
         count: Number of messages in the store, read or not.
+        head: The oldest messages, up to ``HEAD``, where a turn reads the newest ones only.
         key, history_key: The places of the fields and of the messages, for error texts.
         fallback: As a ``Receipt`` has it.
     """
 
     count: int
+    head: list[bytes] = field(default_factory=list)
     key: str = ""
     history_key: str = ""
     fallback: str | None = None

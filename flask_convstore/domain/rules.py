@@ -172,9 +172,14 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
 
 
 def added_by(command: Write, first_seq: int | None, session: StoredSession) -> list[bytes]:
-    """List the messages that *command* has added to *session*, from *first_seq* on (None: there are none)."""
+    """List the messages that *command* has added to *session*, from *first_seq* on (None: there are none).
+
+    The receipt of a turn's end names the last of them.
+    """
     if first_seq is None or isinstance(command, (Edit, Drop, Delete)):
         return []
+    if isinstance(command, CommitTurn):
+        return session.elements[len(session.elements) - len(command.elements) :]
     return session.elements[session.index_of(first_seq) :]
 
 
@@ -340,7 +345,8 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     elements = list(command.elements)
     if turn.seq and (elements or command.status == "unanswered"):
         _give_kept_seq(session, turn.seq + 1, elements)
-    return _add(session, elements, _values(command.fields))
+    first_seq = _add(session, elements, _values(command.fields))
+    return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
 
 
 def _give_kept_seq(session: StoredSession, kept: int, elements: list[bytes]) -> None:
@@ -399,7 +405,7 @@ def known_id(command: Write, session: StoredSession) -> str:
     if elements is None:
         return ""
     known = _known_ids(elements, session, getattr(command, "replaces", ""))
-    for element in elements:
+    for element in reversed(elements):
         stored = known.get(own_id(element))
         if stored and not is_same_message(element, stored):
             raise MessageIdReused(own_id(element))
@@ -441,7 +447,8 @@ def is_same_message(given: bytes, stored: bytes) -> bool:
 
 
 def _refuse_known(elements: Iterable[bytes], session: StoredSession) -> None:
-    for name in _known_ids(elements, session):
+    known = _known_ids(elements, session)
+    for name in filter(known.get, map(own_id, elements)):
         raise MessageIdReused(name)
 
 

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from ..domain.commands import Append, Delete, NoteAlias, Share, Update
 from ..domain.ids import new_id
-from ..domain.messages import Usage, stored_message, with_id
+from ..domain.messages import Usage, as_summary, is_summary, stored_message, with_id
 from ..domain.numbering import id_of
+from ..domain.pairs import is_prompt, whole_start
 from ..domain.results import Snapshot
 from ..domain.types import ANY
 from ..domain.validation import check_session_id, check_whole
-from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, behind_a_write
+from ..errors import ConflictError, ConvstoreError, CorruptValue, InvalidInput, SessionNotFound, behind_a_write
 from ..sessions import content, diff
 from ..sessions.session import AnySession
 from . import aliases, sessions
@@ -42,9 +43,11 @@ def compact(
     *,
     keep: int = 10,
     policy: Policy | None = None,
-    kept_head: Kept = lambda body: False,
+    kept_head: Kept = is_prompt,
 ) -> AnySession:
     """Go on in a new session, which begins with a summary and the last *keep* messages.
+
+    An answer of a tool whose call is left out is left out too. An earlier summary does not stay at the beginning.
 
     Args:
         kept_head: Tells by a body whether a message at the beginning stays there, before the summary.
@@ -55,9 +58,11 @@ def compact(
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
         head = _head(snapshot, kept_head)
-        start = max(head, len(snapshot.elements) - keep)
+        summaries = [at for at, element in enumerate(snapshot.elements[: head + 1]) if is_summary(element)]
+        head = min([head, *summaries])
+        start = _start(snapshot, max(head + len(summaries), len(snapshot.elements) - keep))
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
-        (added,) = content.added([message], access.limits).elements
+        (added,) = map(as_summary, content.added([message], access.limits).elements)
         successor = _create(
             access, snapshot, _shortened(snapshot, head, added, start), snapshot.usage, next_seq=snapshot.next_seq
         )
@@ -206,9 +211,20 @@ def _create(
 def _head(snapshot: Snapshot, is_kept: Kept) -> int:
     """Count the messages at the beginning that stay."""
     count = 0
-    while count < len(snapshot.elements) and is_kept(_body(snapshot, count)):
+    while (
+        count < len(snapshot.elements) and not is_summary(snapshot.elements[count]) and is_kept(_body(snapshot, count))
+    ):
         count += 1
     return count
+
+
+def _start(snapshot: Snapshot, start: int) -> int:
+    """Find the first message that can stay, from *start* on. A damaged message is no reason to lose others."""
+    first = max(0, start - 1)
+    with contextlib.suppress(CorruptValue):
+        bodies = [_body(snapshot, index) for index in range(first, len(snapshot.elements))]
+        return first + whole_start(bodies, start - first)
+    return start
 
 
 def _bodies(snapshot: Snapshot, count: int) -> list[Any]:

@@ -18,7 +18,7 @@ from ..sessions import content
 from . import sessions
 from .access import Access
 from .sdk_replies import joined
-from .turns import Turn, as_message, begin, left_behind, request_of
+from .turns import Turn, as_messages, begin, left_behind, request_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -157,18 +157,21 @@ def first_exchange(access: Access, session_id: str, begun: Begun) -> Exchange:
     """
     session = sessions.existing(access, session_id)
     seq, reply = begun.receipt.first_seq or 0, begun.reply
-    replied = session.message(reply.first_seq) if reply and reply.first_seq else None
-    return Exchange(session.message(seq), replied, reply or begun.receipt, left_behind(session, seq))
+    message = session.message(seq)
+    reply_seq = reply.first_seq if reply else None
+    is_unanswered = message is not None and message.status == "unanswered"
+    replied = session.message(reply_seq) if reply_seq and not is_unanswered else None
+    return Exchange(message, replied, reply or begun.receipt, left_behind(session, seq))
 
 
 def _reply_of(handler: Handler, turn: Turn) -> Any:
-    """Call the handler, and make a message of its reply. None if the handler has none."""
+    """Call the handler, and make messages of its reply. None if the handler has none."""
     try:
         reply = handler(turn)
         is_ready = isinstance(reply, (str, dict))  # the common cases need no further test
         if not is_ready and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
             reply = asyncio.run(_awaited(reply))
-        return as_message(reply)
+        return as_messages(reply) or None
     except StoreError:
         raise
     except (Exception, asyncio.CancelledError) as error:

@@ -8,6 +8,7 @@ when the process dies.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import random
 import threading
@@ -29,8 +30,9 @@ from ..domain.commands import (
     digest_of,
     token_or_new,
 )
-from ..domain.messages import Message, message_of, with_id
+from ..domain.messages import Message, message_of, stored_message, with_id
 from ..domain.numbering import id_of
+from ..domain.pairs import is_item, is_prompt
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
@@ -47,7 +49,7 @@ from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import Store
 from .access import Access
-from .context_window import Count, window
+from .context_window import Count, shown, window
 from .leases import renewer
 from .sdk_replies import text_of_reply
 from .sessions import MAX_LOADED
@@ -69,7 +71,10 @@ class Turn:
     Attributes:
         session_id: The session of the turn.
         message: The user's message, stored already. ``turn.message["content"]`` reads its body.
-        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message.
+        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message. System
+            messages at the beginning are among them, also with ``last=``. A call of a tool and its answer are there together
+            or not at all, as ``CONVSTORE_ORPHANS`` says, and a message without content is left out. So the history is what a
+            model's API takes.
         data: The session's fields. Changes are written with the reply.
         token: The token that makes the turn repeatable.
         reply_id: The id that the reply will have, unless it is a ``Message`` with an id of its own.
@@ -86,6 +91,7 @@ class Turn:
         self._snapshot = begun.snapshot
         self._element = command.element
         self._seq = begun.receipt.first_seq or 0
+        self._added: list[Any] = []
         self._end: tuple[Message | None, Receipt] | None = None
         self._ending = threading.Lock()
         self._lost: CommitTurn | None = None
@@ -117,7 +123,19 @@ class Turn:
         history = history_of(self._session, self._access.limits.history_key)
         came_later = len(self._snapshot.seqs) - bisect_right(self._snapshot.seqs, self._seq)
         history = history[: max(0, len(history) - came_later)]
-        return history if self._last is None else history[-self._last :]
+        if self._last is not None:
+            history = history[-self._last :]
+        start = self._snapshot.count - came_later - len(history)
+        prompts = self._prompts(start)
+        is_cut = start > len(prompts) or self._snapshot.first_seq > 1
+        return shown([*prompts, *history], self._last, self._access.settings.orphans, is_cut=is_cut)
+
+    def _prompts(self, before: int) -> list[Any]:
+        """Read the system messages at the beginning, as far as they are older than the message at the place *before*."""
+        bodies = (
+            stored_message(element, 0, self._snapshot.history_key).body for element in self._snapshot.head[:before]
+        )
+        return list(itertools.takewhile(is_prompt, bodies))
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -147,11 +165,34 @@ class Turn:
     def reply_id(self) -> str:
         return id_of(self._seq + 1)
 
+    def add(self, *messages: Any) -> None:
+        """Take messages that come before the reply, such as calls of tools and their results.
+
+        They are written with the reply, in one step. A turn that fails, dies or is superseded leaves nothing of them behind,
+        so that its repeat brings nothing twice. The lease is renewed.
+
+        Args:
+            messages: As ``reply`` has them. Several, or a list of message dicts.
+
+        Raises:
+            TurnLost: Another turn has taken over, or the conversation was replaced. Nothing was written.
+            NotSerializable, TooLarge: A message cannot be stored. Nothing was written.
+            InvalidInput: The turn has ended. Nothing was written.
+        """
+        given = [body for message in messages for body in as_messages(message)]
+        content.added(given, self._limits)
+        with self._ending:
+            if self._end:
+                raise _replied_already()
+            self._renew()
+            self._added += given
+
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message, end the turn, and return the reply as stored. None if *reply* is None.
 
         Args:
-            reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None.
+            reply: A text, a message dict, a ``Message``, an iterator of chunks of text, or None. Or a list of message dicts,
+                of which the last one is the reply, and the others come before it as with ``add``.
 
         Raises:
             TurnLost: Another turn has taken over, or the conversation was replaced. Nothing was written.
@@ -173,19 +214,17 @@ class Turn:
                 return self._end
             if self._end:
                 raise _replied_already()
-            body = as_message(reply)
-            commit = self._lost if self._lost and body is None else self._commit_of(body)
+            bodies = as_messages(reply)
+            commit = self._lost if self._lost and not bodies else self._commit_of(bodies)
             receipt = self._committed(commit)
             self._end = self._replied(commit, receipt), receipt
             return self._end
 
     def _replied(self, commit: CommitTurn, receipt: Receipt) -> Message | None:
         """Make the reply as it is stored."""
-        if not commit.elements:
+        if not commit.elements or commit.status:
             return None
-        element = commit.elements[-1]
-        seq = (receipt.first_seq or 0) + len(commit.elements) - 1
-        return message_of(with_id(element, self.reply_id), seq)
+        return message_of(with_id(commit.elements[-1], self.reply_id), receipt.first_seq or 0)
 
     def _committed(self, commit: CommitTurn) -> Receipt:
         """Apply *commit*. One whose answer is lost is kept."""
@@ -201,11 +240,11 @@ class Turn:
                 raise _replied_already() from error  # that one has landed
             raise
 
-    def _commit_of(self, body: Any) -> CommitTurn:
-        """Make the command that ends the turn with the message *body*. None: the turn has no reply."""
-        elements, _, usage = content.added([] if body is None else [body], self._limits)
+    def _commit_of(self, bodies: list[Any]) -> CommitTurn:
+        """Make the command that ends the turn with the messages added and *bodies*. []: the turn has no reply."""
+        elements, _, usage = content.added([*self._added, *bodies], self._limits)
         fields = self._changed_fields()
-        status: Literal["", "unanswered"] = "unanswered" if body is None else ""
+        status: Literal["", "unanswered"] = "" if bodies else "unanswered"
         values = tuple((name, text or b"") for name, _, text in fields)
         return CommitTurn(
             session_id=self.session_id,
@@ -432,6 +471,18 @@ def left_behind(session: AnySession, seq: int) -> Message | None:
     """Find the message before *seq*, if its turn was interrupted or superseded."""
     before = session.message_before(seq)
     return before if before and before.status in ("interrupted", "superseded") else None
+
+
+def as_messages(reply: Any) -> list[Any]:
+    """List the messages that a handler returned: those of a list of message dicts, or one, or none."""
+    if isinstance(reply, (list, tuple)) and reply and all(map(_is_message, reply)):
+        return list(reply)
+    body = reply if is_item(reply) else as_message(reply)
+    return [] if body is None else [body]
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, Message) or (isinstance(value, Mapping) and "role" in value) or is_item(value)
 
 
 def as_message(reply: object) -> Any:

@@ -19,7 +19,7 @@ from ..domain.commands import Append, BeginTurn, Command, Delete, Harmless, Link
 from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.rules import (
     added_by,
     adjust,
@@ -139,7 +139,7 @@ class MemoryStore(Forking):
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
             receipt = self._write(command, session, now, in_place)
-            return Begun(receipt, _snapshot(self._sessions[command.session_id], command.last))
+            return Begun(receipt, _begun(self._sessions[command.session_id], command))
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
@@ -391,7 +391,7 @@ class MemoryStore(Forking):
         ended = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None,))[0]
         if session and not ended:
             take_again(command, receipt, session, now)
-        snapshot = _snapshot(session, command.last) if session else None
+        snapshot = _begun(session, command) if session else None
         return Begun(receipt, snapshot, reply=ended and repeated(ended, session), token=command.token)
 
     def _visible(self, session_id: str, owner: Owner, now: int) -> StoredSession | None:
@@ -487,6 +487,14 @@ def _predecessor(command: Write, there: StoredSession | None) -> StoredSession |
 
 def _named(owner: Owner) -> str | None:
     return None if isinstance(owner, Scope) else owner
+
+
+def _begun(session: StoredSession, command: BeginTurn) -> Snapshot:
+    """Make the snapshot that a turn begins with."""
+    snapshot = _snapshot(session, command.last)
+    if command.last is not None:
+        snapshot.head = session.elements[:HEAD]
+    return snapshot
 
 
 def _snapshot(session: StoredSession, last: int | None) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import threading
 from collections.abc import AsyncIterator
@@ -1203,3 +1204,78 @@ def test_the_renewer_is_one_per_store() -> None:
     store = MemoryStore(limits_of(Settings()))
     assert leases.renewer(store) is leases.renewer(store)
     assert leases.renewer(MemoryStore(limits_of(Settings()))) is not leases.renewer(store)
+
+
+# ---- several messages in one turn
+
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "42"}
+
+
+def history(conversations: PlainConversations) -> list[Any]:
+    found: list[Any] = get(conversations, "s")["history"]
+    return found
+
+
+def test_a_turn_writes_calls_and_results_with_its_reply(started: PlainConversations) -> None:
+    with take(started) as turn:
+        turn.add(CALL)
+        turn.add([RESULT])
+        reply = turn.reply("done")
+    assert reply
+    stored = history(started)
+    assert stored == [USER, CALL, RESULT, {"role": "assistant", "content": "done"}]
+    assert (reply.seq, reply.id) == (5, turn.reply_id)
+    with take(started) as turn:
+        assert turn.history == [*stored, USER]
+        turn.reply([CALL, RESULT])
+    assert history(started)[5:] == [CALL, RESULT]
+
+
+def test_a_repeat_of_a_turn_with_several_messages_gets_its_reply(started: PlainConversations) -> None:
+    with started.turn("s", USER, token="k") as turn:
+        turn.reply([CALL, RESULT, {"role": "assistant", "content": "done"}])
+    with pytest.raises(TurnEnded) as caught:
+        started.turn("s", USER, token="k")
+    assert caught.value.reply
+    assert caught.value.reply["content"] == "done"
+    with started.turn("s", USER, token="l") as turn:
+        turn.add(CALL, RESULT)
+    with pytest.raises(TurnEnded) as caught:
+        started.turn("s", USER, token="l")
+    assert (caught.value.message and caught.value.message.status, caught.value.reply) == ("unanswered", None)
+    assert history(started)[-3:] == [USER, CALL, RESULT]
+
+
+def test_a_failed_turn_leaves_nothing_twice(started: PlainConversations) -> None:
+    with pytest.raises(RuntimeError), started.turn("s", USER, token="k") as turn:
+        turn.add(CALL, RESULT)
+        raise RuntimeError
+    assert history(started) == [USER]
+    with started.turn("s", USER, token="k") as turn:
+        assert turn.history == [USER]
+        turn.add(CALL, RESULT)
+        turn.reply("done")
+    assert history(started) == [USER, CALL, RESULT, {"role": "assistant", "content": "done"}]
+
+
+def test_a_superseded_turn_adds_nothing(started: PlainConversations) -> None:
+    with contextlib.suppress(TurnLost), take(started) as turn:
+        turn.add(CALL)
+        with take(started, "next", policy="supersede") as other:
+            with pytest.raises(TurnLost):
+                turn.add(RESULT)
+            other.reply("other")
+    assert history(started) == [USER, "next", {"role": "assistant", "content": "other"}]
+
+
+def test_a_message_that_cannot_be_stored_is_not_added(started: PlainConversations) -> None:
+    with take(started) as turn:
+        with pytest.raises(NotSerializable):
+            turn.add({"role": "tool", "content": object()})
+        with pytest.raises(TypeError):
+            turn.add([1, 2])
+        turn.reply({"type": "function_call_output", "call_id": "c", "output": "42"})
+        with pytest.raises(InvalidInput):
+            turn.add(RESULT)
+    assert history(started) == [USER, {"type": "function_call_output", "call_id": "c", "output": "42"}]

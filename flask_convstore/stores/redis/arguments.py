@@ -66,14 +66,18 @@ def target_argument(target: Target) -> Argument:
     return f"={target}" if isinstance(target, str) and target else f"{target}"
 
 
-def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
+def reading(keys: tuple[str, str, str], last: int | None, head: int = 0) -> list[Sequence[Argument]]:
     """Make the commands that read a session behind its script: its messages if there is any to read, then its hash.
 
     The hash comes last. If it has the version that the script has told, the messages between belong to that version too.
+
+    Args:
+        head: Number of oldest messages that are read beside the *last* ones.
     """
     if last == 0:  # LRANGE -0 -1 reads everything
         return [("HGETALL", keys[0])]
-    return [("LRANGE", keys[1], "0" if last is None else f"-{last}", "-1"), ("HGETALL", keys[0])]
+    oldest = [("LRANGE", keys[1], "0", f"{head - 1}")] if head and last is not None else []
+    return [("LRANGE", keys[1], "0" if last is None else f"-{last}", "-1"), *oldest, ("HGETALL", keys[0])]
 
 
 def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:

@@ -149,7 +149,7 @@ def snapshot_of(
 ) -> Snapshot:
     """Make a snapshot from the replies to ``reading``, of which the last one is a dict."""
     *lists, stored = found
-    elements = lists[0] if lists else []
+    elements, head = [*lists, [], []][:2]
     try:
         fields, aliases, shared = _prefixed(stored)
         version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
@@ -174,6 +174,7 @@ def snapshot_of(
         first_seq=first,
         gaps=gaps,
         count=count,
+        head=head,
         history_version=history_version,
         key=keys[0],
         history_key=keys[1],

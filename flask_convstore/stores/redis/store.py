@@ -42,7 +42,7 @@ import redis
 from ...domain.clock import hear, monotonic
 from ...domain.commands import Append, BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Target, Write
 from ...domain.numbering import gaps_in, seqs_of
-from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, CorruptValue, SessionNotFound, StoreMisconfigured, StoreUnavailable
@@ -184,19 +184,27 @@ class RedisStore:
         keys = self._keys(session_id)
         gate = _gate(keys, command.owner)
         call = Call("begin_turn", (*keys, gate) if gate else keys, (*self._head(command), *beginning(command)))
-        reply, *found = self._calls.read(call, reading(keys, last), gate)
+        reply, *found = self._calls.read(call, reading(keys, last, HEAD), gate)
         if reply[0] != b"ok":
             return self._begun_before(command, reply, keys)
         receipt = receipt_of(reply, self._level)
         if _are_of(receipt.version, receipt.created_at_ms, found, gate):
             snapshot: Snapshot | None = snapshot_of(session_id, keys, found, last, reply[6])
         else:
-            snapshot = self.load(session_id, command.owner, last, is_interaction=False)
+            snapshot = self._loaded_to_begin(command)
         if snapshot is None:
             raise SessionNotFound(session_id)  # it was deleted just behind the beginning of the turn
         if reply[8]:
             self._spread(session_id, receipt.lifetime_ms, reply[8])
         return Begun(receipt, snapshot)
+
+    def _loaded_to_begin(self, command: BeginTurn) -> Snapshot | None:
+        """Read all of a session that another one has written to just behind the beginning of a turn."""
+        last = 0 if command.last == 0 else None
+        snapshot = self.load(command.session_id, command.owner, last, is_interaction=False)
+        if snapshot and command.last is not None:
+            snapshot.head = snapshot.elements[:HEAD]
+        return snapshot
 
     def _begun_before(self, command: BeginTurn, reply: list[Any], keys: tuple[str, str, str]) -> Begun:
         """Read the reply to a turn that had begun before, or raise the error for a refused one."""
@@ -205,7 +213,7 @@ class RedisStore:
         ended = first_receipt(reply, reply[6], keys[2], self._level) if len(reply) > 6 and reply[6] else None
         is_gone = not receipt.expires_at_ms
         # The session may have changed since, and the reply does not tell its version.
-        snapshot = None if is_gone else self.load(command.session_id, command.owner, command.last, is_interaction=False)
+        snapshot = None if is_gone else self._loaded_to_begin(command)
         return Begun(receipt, snapshot, reply=ended, token=reply[7].decode())
 
     def load(

@@ -1,10 +1,10 @@
--- _name: note which of the messages that are added have ids of their own. Needs first_seq, first_element and gaps.
+-- _name: note which of the messages that are added have ids of their own. Needs next_seq, first_element and gaps.
 for at = first_element, #ARGV do
     local id = string.match(ARGV[at], '^1{"at":%d+,"id":"([^"]+)"')
     if id then
-        local seq = first_seq + at - first_element
+        local seq = next_seq + at - first_element
         for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-            if tonumber(from) >= first_seq and seq >= tonumber(from) then
+            if tonumber(from) >= next_seq and seq >= tonumber(from) then
                 seq = seq + to - from + 1
             end
         end

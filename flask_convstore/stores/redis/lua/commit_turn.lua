@@ -1,5 +1,6 @@
 --[[
-commit_turn: end a turn, once: add the reply behind its message, change data fields, give the turn back.
+commit_turn: end a turn, once: add the reply, and messages before it, behind its message, change data fields, give the
+turn back.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..14] as in _open.lua, then
@@ -8,11 +9,12 @@ ARGV[16]    status       the fate of its message: "" replied, "unanswered", "fai
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
 ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
-ARGV[..]    element      the reply, opaque, absent where there is none. Of several the last. It has the seq that was kept for
-                         it, or the id of that seq where others have written since. A turn that needs none gives it back
+ARGV[..]    element      an opaque message each, absent where there is no reply. The last one is the reply. It has the seq that
+                         was kept for it, or the id of that seq where others have written since. A turn that needs none
+                         gives it back
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the reply, 0 for none. history_version: as it was before. due: see _due.lua
+             first_seq: of the last message, 0 for none. history_version: as it was before. due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -24,7 +26,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
-Cost     O(fields given), whatever the length of the history
+Cost     O(fields and messages given), whatever the length of the history
 
 A lease past its deadline that nobody has taken still commits. It counts who has the turn.
 ]]
@@ -60,7 +62,7 @@ if kept > 1 and (added > 0 or ARGV[16] == "unanswered") then
         end
     end
 end
-local first_seq = added > 0 and next_seq or 0
+local first_seq = added > 0 and next_seq + added - 1 or 0
 local drop, data_after, fields_set, alike_collides = 0, data_bytes, false, false
 local removes = true
 --#include _key.lua
