@@ -111,13 +111,17 @@ class Messages(NamedTuple):
 
     Attributes:
         first_seq: The seq of the first of *elements*.
-        oldest_seq: The seq of the oldest message in the store.
-        title, fallback: As a ``Snapshot`` has them.
+        oldest_seq, next_seq: The seq of the oldest message in the store, and of the next one that will be added.
+        title, fallback, version, created_at_ms, expires_at_ms: As a ``Snapshot`` has them.
     """
 
     elements: list[bytes]
     first_seq: int
     oldest_seq: int
+    next_seq: int
+    version: int
+    created_at_ms: int
+    expires_at_ms: int
     title: str | None = None
     fallback: str | None = None
 

@@ -43,10 +43,10 @@ _LINE_DEPTH = 4
 
 
 def list_sessions(door: Door, access: Access) -> Response:
-    """List a page of the owner's sessions, newest first."""
+    """List a page of the owner's sessions."""
     query = query_of(schemas.LIST_QUERY)
     owners.required(access)
-    page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
+    page = sessions.page(access, **{**query, "cursor": _cursor_of(query["cursor"])})
     sessions_shown = [summary_json(found) for found in page.sessions]
     shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
     return answer(shown, 200)

@@ -172,7 +172,14 @@ ROUTES = (
         headers=(IDEMPOTENCY_KEY, IF_MATCH),
         body="Continue",
     ),
-    Route("list_messages", "GET", _MESSAGES, answers={200: "Messages"}, query="MessagesQuery"),
+    Route(
+        "list_messages",
+        "GET",
+        _MESSAGES,
+        answers={200: "Messages", 304: None},
+        headers=(IF_NONE_MATCH,),
+        query="MessagesQuery",
+    ),
     Route(
         "edit_message",
         "PATCH",

@@ -15,7 +15,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from ..config import Settings
 from ..domain.json_text import Decoded
 from ..domain.messages import Message
-from ..domain.types import COMPLETE
+from ..domain.types import COMPLETE, ORDERS
 from ..domain.validation import MAX_NAME, MAX_SEQ
 from ..sessions.content import MAX_FIELDS, check_count
 from .json_schema import CONTROL, Json, ref
@@ -69,16 +69,35 @@ MESSAGES_QUERY = Schema.from_dict(
         "before": _Whole(
             load_default=None,
             validate=validate.Range(min=1, max=MAX_SEQ),
-            metadata=_said("Only messages with a lower `seq`."),
+            metadata=_said("Only messages with a lower `seq`, the newest of them."),
+        ),
+        "after": _Whole(
+            load_default=None,
+            validate=validate.Range(min=0, max=MAX_SEQ),
+            metadata=_said("Only messages with a higher `seq`, the oldest of them. Not with `before`."),
         ),
         "limit": _limit(),
     },
     name="MessagesQuery",
 )()
-"""``?before=seq&limit=n``."""
+"""``?before=seq&limit=n``, or ``?after=seq&limit=n``."""
 
-LIST_QUERY = Schema.from_dict({"cursor": _cursor(), "limit": _limit()}, name="ListQuery")()
-"""``?cursor=&limit=n``."""
+LIST_QUERY = Schema.from_dict(
+    {
+        "cursor": _cursor(),
+        "limit": _limit(),
+        "order": fields.String(
+            load_default="updated",
+            validate=validate.OneOf(ORDERS),
+            metadata=_said("By last change, which reading does not move, or by last interaction."),
+        ),
+        "newest_first": fields.Boolean(
+            load_default=True, truthy={"true"}, falsy={"false"}, metadata=_said("False lists the oldest first.")
+        ),
+    },
+    name="ListQuery",
+)()
+"""``?cursor=&limit=n&order=updated&newest_first=true``."""
 
 EXPORT_QUERY = Schema.from_dict({"cursor": _cursor()}, name="ExportQuery")()
 """``?cursor=``."""

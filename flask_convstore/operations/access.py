@@ -184,14 +184,14 @@ class Access:
                 return None
             return self.store.load(session_id, ANY, last, is_interaction=is_interaction)
 
-    def messages(self, session_id: str, before: int | None, limit: int) -> Messages | None:
+    def messages(self, session_id: str, before: int | None, limit: int, after: int | None = None) -> Messages | None:
         """Read some messages of a session, as ``Store.messages`` does. None if this owner has no such session."""
         try:
-            return self.store.messages(session_id, self.owner, before, limit)
+            return self.store.messages(session_id, self.owner, before, limit, after)
         except SessionMoved as moved:
             if not self._sees(moved.moved_to):
                 return None
-            return self.store.messages(session_id, ANY, before, limit)
+            return self.store.messages(session_id, ANY, before, limit, after)
 
     def salvage(self, session_id: str) -> Snapshot | None:
         """Read what is left of a session, as ``Store.salvage`` does. None if this owner has no such session."""

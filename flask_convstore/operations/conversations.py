@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
 from ..domain.results import Health, Page, Receipt
-from ..domain.types import CALLER, Lifetime, Owner, Role, Scope
+from ..domain.types import CALLER, Lifetime, Order, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..sessions.content import Content
 from ..sessions.session import ListSession, LoadedSession, Session
@@ -201,18 +201,34 @@ class Conversations(abc.ABC):
         """Tell whether there is such a session. Asking is an interaction, and moves the lifetime."""
         return sessions.touch(self._access(owner), session_id)
 
-    def list_sessions(self, *, cursor: str | None = None, limit: int = 50, owner: Owner | Scope = CALLER) -> Page:
+    def list_sessions(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        order: Order = "updated",
+        newest_first: bool = True,
+        owner: Owner | Scope = CALLER,
+    ) -> Page:
         """List a page of the owner's sessions, without data and messages.
 
-        The last interaction comes first, to within a minute. Listing is no interaction. With ``owner=ANY`` the server walks
-        through all its keys, in no order.
+        Listing is no interaction. With ``owner=ANY`` the server walks through all its keys, in no order.
+
+        A session that moves while you page, as somebody changes or reads it, may come twice. Oldest first, every session
+        comes at least once. Newest first, a session that has moved before it was shown stands before the first page.
 
         Args:
-            cursor: The ``next`` of the page before. None begins.
+            cursor: The ``next`` of the page before, in the same order. None begins.
             limit: Most sessions of a page, 1 to 1,000. A page may be shorter, or empty, and others may follow. The last page
                 has ``next`` None.
+            order: By last change (``updated``), which reading does not move, or by last interaction to within a minute
+                (``active``).
+            newest_first: False lists the oldest first.
+
+        Raises:
+            InvalidInput: The limit, the order or the cursor is none. Nothing was written.
         """
-        return sessions.page(self._access(owner), cursor=cursor, limit=limit)
+        return sessions.page(self._access(owner), cursor=cursor, limit=limit, order=order, newest_first=newest_first)
 
     def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
         """Let another owner, *name*, read a session, or write to the session as a ``writer``.
@@ -283,14 +299,27 @@ class Conversations(abc.ABC):
         return turn
 
     def messages(
-        self, session_id: str, *, before: int | None = None, limit: int = 50, owner: Owner | Scope = CALLER
+        self,
+        session_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 50,
+        owner: Owner | Scope = CALLER,
     ) -> MessagePage:
-        """Read a page of messages, oldest first: the newest, or those with a seq below *before*, in one round trip.
+        """Read a page of messages, oldest first: the newest, those before one, or those after one, in one round trip.
+
+        Args:
+            before: Only messages with a lower seq, the newest of them. The next page is ``before=page.next``.
+            after: Only messages with a higher seq, the oldest of them. 0 begins with the oldest message there is. The next
+                page is ``after=page.next``.
+            limit: Most messages of a page, 1 to 1,000.
 
         Raises:
             SessionNotFound: No such session for this owner.
+            InvalidInput: Both *before* and *after* are given, or one is no seq. Nothing was written.
         """
-        return messages.page(self._access(owner), session_id, before=before, limit=limit)
+        return messages.page(self._access(owner), session_id, before=before, after=after, limit=limit)
 
     def edit_message(
         self,

@@ -12,7 +12,7 @@ from ..domain.commands import Edit, digest_of, new_token, token_or_new
 from ..domain.messages import Message, edited_element, message_of, stored_message
 from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_whole, without_controls
-from ..errors import ConflictError, MessageNotFound, SessionNotFound
+from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
 from ..sessions import content
 from .access import Access
 
@@ -24,11 +24,21 @@ _ATTEMPTS = 5
 
 
 class MessagePage(NamedTuple):
-    """A page of messages, oldest first. *next* is the ``before`` of the page before, None if there is none."""
+    """A page of messages, oldest first.
+
+    Attributes:
+        next: The next ``before``, or the next ``after`` where that was given. None if there is no other page.
+        fallback: As a ``Receipt`` has it.
+        version: The session's version.
+        created_at_ms, expires_at_ms: The session's times, in milliseconds since 1970.
+    """
 
     messages: list[Message]
     next: int | None
-    fallback: str | None = None
+    fallback: str | None
+    version: int
+    created_at_ms: int
+    expires_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +65,25 @@ def page(
     session_id: str,
     *,
     before: int | None = None,
+    after: int | None = None,
     limit: int = 50,
 ) -> MessagePage:
-    """Read a page of messages, the newest or those with a seq below *before*."""
+    """Read a page of messages: the newest, those with a seq below *before*, or the oldest with a seq above *after*."""
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
-    found = _read(access, session_id, before, limit)
+    if after is not None:
+        check_whole(after, "after", 0, MAX_SEQ)
+        if before is not None:
+            raise InvalidInput("a page lies before a message or after one: give before or after, not both", "after")
+    found = _read(access, session_id, before, limit, after)
     messages = [stored_message(element, seq, _HISTORY) for seq, element in enumerate(found.elements, found.first_seq)]
     following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
-    return MessagePage(messages, following, found.fallback)
+    if after is not None:
+        last_seq = found.first_seq + len(messages) - 1
+        following = last_seq if last_seq + 1 < found.next_seq else None
+    return MessagePage(messages, following, found.fallback, found.version, found.created_at_ms, found.expires_at_ms)
 
 
 def edit(
@@ -185,8 +203,8 @@ def _one(access: Access, change: _Change) -> Messages:
     return found
 
 
-def _read(access: Access, session_id: str, before: int | None, limit: int) -> Messages:
-    found = access.messages(session_id, before, limit)
+def _read(access: Access, session_id: str, before: int | None, limit: int, after: int | None = None) -> Messages:
+    found = access.messages(session_id, before, limit, after)
     if found is None:
         raise SessionNotFound(session_id)
     return found

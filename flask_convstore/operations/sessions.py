@@ -14,7 +14,7 @@ from ..domain.commands import Append, Delete, Merge, Mode, Rewrite, Touch, diges
 from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
-from ..domain.types import Lifetime
+from ..domain.types import ORDERS, Lifetime, Order
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
@@ -271,10 +271,19 @@ def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bo
     return True
 
 
-def page(access: Access, *, cursor: str | None = None, limit: int = 50) -> Page:
-    """List a page of the owner's sessions, newest first."""
+def page(
+    access: Access,
+    *,
+    cursor: str | None = None,
+    limit: int = 50,
+    order: Order = "updated",
+    newest_first: bool = True,
+) -> Page:
+    """List a page of the owner's sessions, by last change (``updated``) or last interaction (``active``)."""
     check_whole(limit, "limit", 1, 1000)
-    return access.store.page(access.owner, cursor, limit, newest_first=True)
+    if order not in ORDERS:
+        raise InvalidInput(f"must be one of {', '.join(ORDERS)}, not {order!r}", "order")
+    return access.store.page(access.owner, cursor, limit, newest_first=newest_first, order=order)
 
 
 def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary]:

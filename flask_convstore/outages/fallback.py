@@ -263,14 +263,16 @@ class FallbackStore(StoreAround):
             return self.load(session_id, owner, is_interaction=False)
         return self._store.salvage(session_id, owner)
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         if not self._is_here(session_id):
-            return self._store.messages(session_id, owner, before, limit)
+            return self._store.messages(session_id, owner, before, limit, after)
         with self._viewed(session_id, owner) as view:
             if view:
-                found = view.messages(owner, before, limit)
+                found = view.messages(owner, before, limit, after)
                 return found and found._replace(fallback=self._journal.kind)
-        return self._store.messages(session_id, owner, before, limit)
+        return self._store.messages(session_id, owner, before, limit, after)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         if not self._is_here(session_id):

@@ -65,8 +65,10 @@ class OtherHostsStore(StoreAround):
                 self._refuse_unknown(session_id, owner)
         return found
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        found = self._store.messages(session_id, owner, before, limit)
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
+        found = self._store.messages(session_id, owner, before, limit, after)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found

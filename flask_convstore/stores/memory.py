@@ -33,7 +33,7 @@ from ..domain.rules import (
     write,
 )
 from ..domain.stored_session import StoredSession
-from ..domain.types import ANY, Alias, Limits, Owner, Scope
+from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
 from .store import load_each
 
@@ -137,22 +137,35 @@ class MemoryStore(Forking):
     ) -> list[Snapshot | ConvstoreError | None]:
         return load_each(self, session_ids, owner, is_interaction=is_interaction)
 
-    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
         with self._lock:
-            order = self._by_activity(owner, self._clock(), newest_first=newest_first)
+            places = self._in_order(owner, self._clock(), order)
+            if newest_first:
+                places.reverse()
             if cursor:
                 # The order alone tells where to go on, whatever has come or gone since.
                 last = _place_of(cursor)
-                order = [place for place in order if (place < last if newest_first else place > last)]
-            shown = order[:limit]
+                places = [place for place in places if (place < last if newest_first else place > last)]
+            shown = places[:limit]
             summaries = [self._sessions[key].summary() for _, key in shown]
-            return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(order) > limit else None)
+            return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(places) > limit else None)
 
-    def _by_activity(self, owner: Owner, now: int, *, newest_first: bool = False) -> list[tuple[int, str]]:
-        """List the last activity and the id of each session of *owner*, in order."""
+    def _in_order(self, owner: Owner, now: int, order: Order) -> list[tuple[int, str]]:
+        """List the time and the id of each session of *owner*, the oldest first: of its last activity, or last change."""
         there = [session for key in self._sessions if (session := self._visible(key, ANY, now))]
         own = [session for session in there if owner in (ANY, session.owner)]
-        return sorted(((session.active_at_ms, session.session_id) for session in own), reverse=newest_first)
+        return sorted(
+            (session.updated_at_ms if order == "updated" else session.active_at_ms, session.session_id)
+            for session in own
+        )
 
     def link(self, command: LinkAlias) -> str | None:
         with self._lock:
@@ -197,7 +210,9 @@ class MemoryStore(Forking):
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
@@ -208,8 +223,19 @@ class MemoryStore(Forking):
             seq = session.next_seq if before is None else before
             behind = max(0, min(len(session.elements), seq - session.first_seq))
             start = max(0, behind - limit)
-            elements = session.elements[start:behind]
-            return Messages(elements, session.first_seq + start, session.first_seq, session.title)
+            if after is not None:
+                start = max(0, min(len(session.elements), after + 1 - session.first_seq))
+                behind = start + limit
+            return Messages(
+                session.elements[start:behind],
+                session.first_seq + start,
+                session.first_seq,
+                session.next_seq,
+                session.version,
+                session.created_at_ms,
+                session.expires_at_ms,
+                session.title,
+            )
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         return self.load(session_id, owner, is_interaction=False)
@@ -337,7 +363,7 @@ class MemoryStore(Forking):
         most = self._limits.max_sessions
         if owner is None or not most:
             return
-        own = [key for _, key in self._by_activity(owner, now)]
+        own = [key for _, key in self._in_order(owner, now, "active")]
         surplus = max(0, len(own) - most + 1)
         spared = command.spared if isinstance(command, Put) else None
         evictable = [key for key in own if key != spared] if may_evict(command, self._limits) else []

@@ -35,7 +35,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.messages import Usage, join_element
-from flask_convstore.domain.types import ANY, Alias
+from flask_convstore.domain.types import ANY, ORDERS, Alias, Order
 from flask_convstore.errors import ConvstoreError
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
@@ -336,9 +336,18 @@ class Machine(RuleBasedStateMachine):
     def share(self, **given: Any) -> None:
         self.both(Share(**given))
 
-    @rule(session_id=IDS, owner=OWNERS, before=st.none() | st.integers(0, 9), limit=st.integers(1, 4))
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        before=st.none() | st.integers(0, 9),
+        limit=st.integers(1, 4),
+        after=st.none() | st.integers(0, 9),
+    )
     def messages(self, **given: Any) -> None:
-        assert self.memory.messages(**given) == self.redis.messages(**given)
+        memory, redis = self.memory.messages(**given), self.redis.messages(**given)
+        assert (memory and memory._replace(created_at_ms=0, expires_at_ms=0)) == (
+            redis and redis._replace(created_at_ms=0, expires_at_ms=0)
+        )
 
     @rule(
         session_id=IDS,
@@ -374,9 +383,9 @@ class Machine(RuleBasedStateMachine):
         )
         assert content(memory) == content(redis)
 
-    @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans())
-    def list(self, owner: Any, limit: int, newest_first: bool) -> None:
-        memory, redis = (listed(store, owner, limit, newest_first) for store in (self.memory, self.redis))
+    @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans(), order=st.sampled_from(ORDERS))
+    def list(self, owner: Any, limit: int, newest_first: bool, order: Order) -> None:
+        memory, redis = (listed(store, owner, limit, newest_first, order) for store in (self.memory, self.redis))
         assert memory == redis
 
     @rule(
@@ -488,13 +497,15 @@ COMPARED = (
 )
 
 
-def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, Any]:
+def listed(store: Any, owner: Any, limit: int, newest_first: bool, order: Order) -> dict[str, Any]:
     """The list of a store, page by page, without facts that differ between two clocks."""
     found = {}
+    places = []
     cursor = None
     while True:
-        page = store.page(owner, cursor, limit, newest_first=newest_first)
+        page = store.page(owner, cursor, limit, newest_first=newest_first, order=order)
         for summary in page.sessions:
+            places.append((summary.updated_at_ms, summary.session_id))
             found[summary.session_id] = (
                 summary.owner,
                 summary.version,
@@ -506,6 +517,8 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
             assert summary.created_at <= summary.updated_at <= summary.expires_at or summary.updated_at_ms == 7_000
         cursor = page.next
         if cursor is None:
+            if order == "updated" and owner is not ANY:
+                assert places == sorted(set(places), reverse=newest_first)
             return found
 
 

@@ -38,7 +38,7 @@ import redis
 from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
-from ...domain.types import ANY, Alias, Limits, Owner, Scope
+from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import alias_of, alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
@@ -126,7 +126,7 @@ class RedisStore:
         if isinstance(command, Delete):
             self._give_back(command.session_id, due[0], receipt)
         elif due:
-            self._spread(command.session_id, receipt.lifetime_ms, due)
+            self._spread(command.session_id, receipt.lifetime_ms, receipt.updated_at_ms, due)
         if isinstance(command, Put) and command.changed_at_ms is not None:
             owner = None if isinstance(command.owner, Scope) else command.owner
             self._index.date(owner, command.session_id, command.changed_at_ms)
@@ -139,7 +139,7 @@ class RedisStore:
         refuse(command, reply, keys)
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
-            self._spread(command.session_id, lifetime, due[0])
+            self._spread(command.session_id, lifetime, updated, due[0])
         return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
 
     def begin(self, command: BeginTurn) -> Begun:
@@ -156,7 +156,7 @@ class RedisStore:
             now_begun = snapshot_of(command.session_id, keys, found, command.last, reply[6])
             receipt = receipt_of(reply, self._level)
             if reply[8]:
-                self._spread(command.session_id, receipt.lifetime_ms, reply[8])
+                self._spread(command.session_id, receipt.lifetime_ms, receipt.updated_at_ms, reply[8])
             return Begun(receipt, now_begun)
         refuse(command, reply, keys)
         receipt = first_receipt(reply, reply[2], keys[2], self._level)
@@ -215,7 +215,7 @@ class RedisStore:
         refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
         if reply[7]:
-            self._spread(session_id, reply[6], reply[7])
+            self._spread(session_id, reply[6], reply[4], reply[7])
         return snapshot
 
     def spend(self, owner: str, most: int) -> int:
@@ -270,8 +270,16 @@ class RedisStore:
         refuse(None, reply, keys)
         return int(reply[2])
 
-    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
-        return self._index.page(owner, cursor, limit, newest_first)
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
+        return self._index.page(owner, cursor, limit, newest_first, order)
 
     def link(self, command: LinkAlias) -> str | None:
         expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
@@ -283,15 +291,19 @@ class RedisStore:
         reply = self._calls.call(Call("follow", (self._alias(alias_text(alias)),), (lifetime_ms,), writes=False))
         return reply[2].decode() or None
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         keys = self._keys(session_id)
-        asked = (owner_argument(owner), *self._times, "" if before is None else before, limit)
+        bounds = ("" if before is None else before, limit, "" if after is None else after)
+        asked = (owner_argument(owner), *self._times, *bounds)
         reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
-        return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
+        version, first_seq, oldest, expires, title, elements, created, following = reply[2:]
+        return Messages(elements, first_seq, oldest, following, version, created, expires, title=title.decode() or None)
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         keys = self._keys(session_id)
@@ -398,7 +410,7 @@ class RedisStore:
         except ConvstoreError as error:
             _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
-    def _spread(self, session_id: str, lifetime: int, due: Sequence[bytes]) -> None:
+    def _spread(self, session_id: str, lifetime: int, updated_at_ms: int, due: Sequence[bytes]) -> None:
         """Tell the owner's index and the aliases of an interaction, when a script says that this is *due*.
 
         The call itself is done already. A failure is logged, and made good a minute later.
@@ -406,7 +418,8 @@ class RedisStore:
         owner, *aliases = due
         longer = max(0, lifetime) + self._tombstone_ms
         try:
-            self._calls.call(self._index.entry(owner.decode()[1:] or None, session_id, longer))
+            told = self._index.entry(owner.decode()[1:] or None, session_id, longer, updated_at_ms=updated_at_ms)
+            self._calls.call(told)
             for alias in aliases:
                 self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,), writes=False))
         except ConvstoreError as error:

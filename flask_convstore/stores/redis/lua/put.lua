@@ -43,7 +43,8 @@ local owners_only = ARGV[17] ~= "" or mode == "replace" and started
 --#include _open.lua
 --#include _repeated.lua
 local heir, ended = "", 0
-local last_write = exists and tonumber(redis.call("HGET", session, "updated")) or 0
+local last_write = changed_before or 0
+changed_before = false -- its entry is told before it
 if ARGV[21] ~= "" and version and last_write > tonumber(ARGV[21]) then
     return {"conflict", nonce, version, "version"}
 end
