@@ -5,7 +5,8 @@ Times are milliseconds since 1970, lifetimes are milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -56,17 +57,26 @@ class Snapshot(SessionRecord):
         count: Number of messages in the store, read or not.
         key, history_key: The places of the fields and of the messages, for error texts.
         fallback: As a ``Receipt`` has it.
+        read: The names of the data fields that were asked for, there or not (None: all). Then aliases and shares were not
+            read either.
     """
 
     count: int
     key: str = ""
     history_key: str = ""
     fallback: str | None = None
+    read: tuple[str, ...] | None = None
 
     @property
     def next_seq(self) -> int:
         """The seq of the next message. The last of ``elements`` has the one before."""
         return self.first_seq + self.count
+
+
+def part_of(snapshot: Snapshot, fields: Sequence[str]) -> Snapshot:
+    """Leave out of *snapshot* the data fields that were not asked for, the aliases and the shares."""
+    found = {name: snapshot.fields[name] for name in fields if name in snapshot.fields}
+    return replace(snapshot, fields=found, aliases=(), shared={}, read=tuple(fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,11 +58,16 @@ GET_QUERY = Schema.from_dict(
     {
         "last": _Whole(
             load_default=None, validate=validate.Range(min=0), metadata=_said("Number of newest messages to show.")
-        )
+        ),
+        "fields": fields.String(
+            load_default=None,
+            validate=validate.Length(max=8000),
+            metadata=_said("Names of the data fields to show, with commas between them. Empty: none. All without it."),
+        ),
     },
     name="GetQuery",
 )()
-"""``?last=k``, for the k newest messages."""
+"""``?last=k&fields=a,b``, for the k newest messages and these data fields."""
 
 MESSAGES_QUERY = Schema.from_dict(
     {

@@ -79,15 +79,26 @@ class Conversations(abc.ABC):
         return sessions.save(self._access(owner), session_id, data, ttl)
 
     def get_session(
-        self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
+        self,
+        session_id: str,
+        *,
+        last: int | None = None,
+        fields: Iterable[str] | None = None,
+        owner: Owner | Scope = CALLER,
     ) -> LoadedSession | None:
         """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
 
         Args:
             last: Number of newest messages to load. None loads all. A session that was loaded in part takes new messages
                 and changed fields. To drop or rewrite messages, load all.
+            fields: Names of the data fields to load, so that large ones stay where they are. None loads all, ``()`` none.
+                Saving such a session writes what was changed in it. It can set no field that was not asked for, and be saved
+                under no other id.
+
+        Raises:
+            InvalidInput: *fields* is no list of names.
         """
-        return sessions.get(self._access(owner), session_id, last=last)
+        return sessions.get(self._access(owner), session_id, last=last, fields=fields)
 
     @overload
     def setdefault(

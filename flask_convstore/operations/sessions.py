@@ -6,7 +6,7 @@ Each operation checks its values, and makes one command or one read of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -106,26 +106,47 @@ def _landed(access: Access, session: AnySession, save: Pending, receipt: Receipt
     return rebased
 
 
-def get(access: Access, session_id: str, *, last: int | None = None) -> AnySession | None:
-    """Load a session with its *last* messages, or all. None if this owner has no such session."""
+def get(
+    access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
+) -> AnySession | None:
+    """Load a session with its *last* messages, or all, and these data *fields*, or all.
+
+    None if this owner has no such session.
+    """
     check_session_id(session_id)
     if last is not None:
         check_whole(last, "last")
         last = min(last, MAX_LOADED)
-    snapshot = access.load(session_id, last)
+    snapshot = access.load(session_id, last, fields=None if fields is None else _field_names(fields))
     if snapshot is None:
         return None
     access.note_seen(snapshot)
     return loaded(snapshot, access.limits.history_key, access.backend.origin)
 
 
-def existing(access: Access, session_id: str, *, last: int | None = None) -> AnySession:
+def _field_names(fields: Iterable[str]) -> tuple[str, ...]:
+    """Check names of data fields that are asked for. Each is taken once.
+
+    Raises:
+        InvalidInput: *fields* is no collection of texts.
+        TooLarge: There are too many.
+    """
+    names = () if isinstance(fields, (str, bytes)) else tuple(dict.fromkeys(fields))
+    if isinstance(fields, (str, bytes)) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(f"must be a list of names of fields, not {fields!r}", "fields")
+    content.check_count(len(names))
+    return names
+
+
+def existing(
+    access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
+) -> AnySession:
     """Load a session.
 
     Raises:
         SessionNotFound: This owner has no such session.
     """
-    session = get(access, session_id, last=last)
+    session = get(access, session_id, last=last, fields=fields)
     if session is None:
         raise SessionNotFound(session_id)
     return session

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ..domain.clock import now_ms
 from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Touch
 from ..domain.ids import id_made_away
-from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.results import Begun, Messages, Receipt, Snapshot, part_of
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
@@ -239,17 +239,25 @@ class FallbackStore(StoreAround):
     # ---- reads
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         if not self._is_here(session_id):
-            return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+            return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         with self._viewed(session_id, owner) as view:
             if view:
                 snapshot = view.load(owner, last)
                 if snapshot and is_interaction and view.is_stale(snapshot):
                     self._touch(session_id, owner)
+                if snapshot and fields is not None:
+                    snapshot = part_of(snapshot, fields)
                 return snapshot and replace(snapshot, fallback=self._journal.kind)
-        return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+        return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True

@@ -49,9 +49,15 @@ class OtherHostsStore(StoreAround):
             raise
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
-        found = self._store.load(session_id, owner, last, is_interaction=is_interaction)
+        found = self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
 from ..domain.forks import Forking, watch
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces, part_of
 from ..domain.rules import (
     adjust,
     creates,
@@ -120,7 +120,13 @@ class MemoryStore(Forking):
             return Begun(receipt, _snapshot(self._sessions[command.session_id], command.last))
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         with self._lock:
             now = self._clock()
@@ -130,7 +136,8 @@ class MemoryStore(Forking):
                 return None
             if is_interaction:
                 self._move_lifetime(session, now)
-            return _snapshot(session, last)
+            snapshot = _snapshot(session, last)
+            return snapshot if fields is None else part_of(snapshot, fields)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True

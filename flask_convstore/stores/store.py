@@ -49,10 +49,17 @@ class Store(Protocol):
         ...
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         """Read a session with its *last* messages (None: all), at one moment. None if this owner has no such session.
 
+        With *fields* only these of its data fields are read, and neither aliases nor shares.
         It moves the lifetime if it *is_interaction*.
         """
         ...
@@ -213,9 +220,15 @@ class StoreAround:
         return self._call(self._store.begin, command)
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
-        return self._call(self._store.load, session_id, owner, last, is_interaction=is_interaction)
+        return self._call(self._store.load, session_id, owner, last, is_interaction=is_interaction, fields=fields)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True

@@ -376,12 +376,17 @@ class Machine(RuleBasedStateMachine):
     def note_alias(self, **given: Any) -> None:
         self.both(NoteAlias(**given))
 
-    @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4), is_interaction=st.booleans())
-    def load(self, session_id: str, owner: Any, last: int | None, is_interaction: bool) -> None:
-        memory, redis = (
-            store.load(session_id, owner, last, is_interaction=is_interaction) for store in (self.memory, self.redis)
-        )
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        last=st.none() | st.integers(0, 4),
+        is_interaction=st.booleans(),
+        fields=st.none() | st.lists(NAMES, unique=True),
+    )
+    def load(self, session_id: str, owner: Any, last: int | None, **options: Any) -> None:
+        memory, redis = (store.load(session_id, owner, last, **options) for store in (self.memory, self.redis))
         assert content(memory) == content(redis)
+        assert (memory and memory.read) == (redis and redis.read)
 
     @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans(), order=st.sampled_from(ORDERS))
     def list(self, owner: Any, limit: int, newest_first: bool, order: Order) -> None:

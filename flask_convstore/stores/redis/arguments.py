@@ -58,11 +58,43 @@ def owner_argument(owner: Owner) -> str:
     return "*" if owner is ANY else "" if owner is None else f"={owner}"
 
 
-def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
-    """Make the commands that read a session, behind its script in one transaction."""
+FACTS = (
+    "version",
+    "created",
+    "updated",
+    "count",
+    "first",
+    "history_version",
+    "shape",
+    "owner",
+    "title",
+    "ttl",
+    "began",
+    "moved_to",
+    "replaced",
+    "history_replaced",
+    "tokens_in",
+    "tokens_out",
+)
+"""Names of the fields of a session's hash that a snapshot has beside its data."""
+
+
+def reading(
+    keys: tuple[str, str, str], last: int | None, fields: Sequence[str] | None = None
+) -> list[Sequence[Argument]]:
+    """Make the commands that read a session, behind its script in one transaction. *fields* as in ``Store.load``."""
+    head: Sequence[Argument] = ("HGETALL", keys[0])
+    if fields is not None:
+        head = ("HMGET", keys[0], *FACTS, *(f"d:{name}" for name in fields))
     if last == 0:  # LRANGE -0 -1 reads everything
-        return [("HGETALL", keys[0])]
-    return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
+        return [head]
+    return [head, ("LRANGE", keys[1], 0 if last is None else -last, -1)]
+
+
+def named(values: Sequence[bytes | None], fields: Sequence[str]) -> dict[bytes, bytes]:
+    """Name the values that ``reading`` brings of a part of a session. Those that are not there are left out."""
+    names = (*FACTS, *(f"d:{name}" for name in fields))
+    return {name.encode(): value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:

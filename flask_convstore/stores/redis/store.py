@@ -30,6 +30,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,7 +41,18 @@ from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, T
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
-from .arguments import alias_of, alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
+from .arguments import (
+    alias_of,
+    alias_text,
+    beginning,
+    in_key,
+    keeping,
+    named,
+    owner_argument,
+    reading,
+    session_key,
+    writing,
+)
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
@@ -169,15 +181,24 @@ class RedisStore:
         )
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        call, queries = self._touching(keys, owner, is_interaction), reading(keys, last)
+        call, queries = self._touching(keys, owner, is_interaction), reading(keys, last, fields)
         for _ in range(_ATTEMPTS):
             replies = self._calls.read(call, queries)
+            if fields is not None and len(replies) > 1:
+                replies[1] = named(replies[1], fields)
             if _is_of_one_session(replies):
                 break
-        return self._loaded(session_id, keys, replies, last)
+        snapshot = self._loaded(session_id, keys, replies, last)
+        return snapshot if snapshot is None or fields is None else replace(snapshot, read=tuple(fields))
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
