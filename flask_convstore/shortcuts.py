@@ -86,8 +86,8 @@ def get_session(
     Args:
         last: Number of newest messages to load. None loads all. A session that was loaded in part takes new messages and
             changed fields. To drop or rewrite messages, load all.
-        fields: Names of the data fields to load. None loads all, ``()`` none. Saving such a session writes what was changed in
-            it. It can set no field that was not asked for, and be saved under no other id.
+        fields: Names of the data fields to load. None loads all, ``()`` none. Saving such a session writes what was changed
+            in it. It can set no field that was not asked for, and be saved under no other id.
         owner: As in ``save_session``.
 
     Raises:

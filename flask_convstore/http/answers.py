@@ -116,6 +116,12 @@ class DeletedJson(TypedDict):
     degraded: NotRequired[_Degraded]
 
 
+class CurrentJson(TypedDict):
+    """The owner's current session."""
+
+    session_id: Annotated[str | None, "Its id. Null if the owner has none."]
+
+
 class DeletedAllJson(TypedDict):
     """Result of deleting an owner's sessions."""
 

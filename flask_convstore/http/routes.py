@@ -147,6 +147,25 @@ ROUTES = (
         needs_owner=True,
     ),
     Route(
+        "current_session",
+        "GET",
+        "/current",
+        answers={200: "Session", 304: None},
+        errors=(SessionNotFound,),
+        headers=(IF_NONE_MATCH,),
+        query="CurrentQuery",
+        needs_owner=True,
+    ),
+    Route(
+        "set_current_session",
+        "PUT",
+        "/current",
+        answers={200: "Current"},
+        errors=(SessionNotFound, Forbidden),
+        body="Current",
+        needs_owner=True,
+    ),
+    Route(
         "get_session",
         "GET",
         _SESSION,
@@ -219,7 +238,7 @@ ENDPOINTS = tuple(route.endpoint for route in ROUTES)
 """Names that ``CONVSTORE_ROUTES`` may hold."""
 
 _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
-"""Words in the place of a session's id, such as ``health``."""
+"""Words in the place of a session's id, such as ``health``. No path leads to a session named ``current``."""
 
 
 class SessionIds(BaseConverter):

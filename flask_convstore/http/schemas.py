@@ -69,6 +69,9 @@ GET_QUERY = Schema.from_dict(
 )()
 """``?last=k&fields=a,b``, for the k newest messages and these data fields."""
 
+CURRENT_QUERY = Schema.from_dict({"last": GET_QUERY.fields["last"]}, name="CurrentQuery")()
+"""``?last=k``."""
+
 MESSAGES_QUERY = Schema.from_dict(
     {
         "before": _Whole(
@@ -221,10 +224,25 @@ FORK_BODY = Schema.from_dict(
 """Form of a fork: ``{seq?}``."""
 
 
+CURRENT_BODY = Schema.from_dict(
+    {
+        "session_id": fields.String(
+            required=True,
+            allow_none=True,
+            validate=validate.Length(min=1, max=MAX_NAME),
+            metadata=_said("The owner's session. Null: the owner has no current session.", pattern=f"^[^{CONTROL}]+$"),
+        )
+    },
+    name="Current",
+)()
+"""Form of the current session: ``{session_id}``."""
+
+
 def forms(settings: Settings) -> dict[str, Schema]:
     """Collect every form, by its name in the table of routes."""
     found = (
         GET_QUERY,
+        CURRENT_QUERY,
         MESSAGES_QUERY,
         LIST_QUERY,
         EXPORT_QUERY,
@@ -234,6 +252,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
         edit_body(settings),
         compact_body(settings),
         FORK_BODY,
+        CURRENT_BODY,
     )
     return {type(form).__name__: form for form in found}
 

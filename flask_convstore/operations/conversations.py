@@ -476,13 +476,32 @@ class Conversations(abc.ABC):
 
     # ---- owners
 
-    def current_session(self, *, owner: Owner | Scope = CALLER) -> LoadedSession | None:
-        """Load the owner's session with the last interaction, to within a minute. None if there is none.
+    def current_session(self, *, last: int | None = None, owner: Owner | Scope = CALLER) -> LoadedSession | None:
+        """Load the session that ``set_current_session`` has made the owner's current one.
+
+        None if there is none, or if that session has ended. Where the session was compacted or rotated, its successor is the
+        current one. Two round trips.
+
+        Args:
+            last: Number of newest messages to load, as in ``get_session``.
 
         Raises:
             OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
-        return owners.current(self._access(owner))
+        return owners.current(self._access(owner), last=last)
+
+    def set_current_session(self, session_id: str | None, *, owner: Owner | Scope = CALLER) -> None:
+        """Make a session the owner's current one, until another one is, or this one ends. Two round trips.
+
+        Args:
+            session_id: The session, which must be the owner's own. None: the owner has no current session from now on.
+
+        Raises:
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``. Nothing was written.
+            SessionNotFound: No such session for this owner. Nothing was written.
+            Forbidden: The session is only shared with this owner. Nothing was written.
+        """
+        owners.make_current(self._access(owner), session_id)
 
     def usage(self, *, owner: Owner | Scope = CALLER) -> Usage:
         """Add up the tokens of a model that all the owner's sessions have cost, without sessions that are gone.

@@ -220,6 +220,7 @@ def test_rotation_keeps_the_whole_session(url: str) -> None:
         convstore.save_session("s", {"a": 1, "history": [{"role": "user", "content": "hi"}]}, ttl=5000, owner="alice")
         convstore.update_session("s", title="kept")
         convstore.link("web:1", "s", owner="alice")
+        convstore.set_current_session("s", owner="alice")
         rotated = convstore.rotate_id("s", owner="alice")
         assert rotated == {"a": 1, "history": [{"role": "user", "content": "hi"}]}
         assert (rotated.title, round((rotated.expires_at - rotated.updated_at).total_seconds(), -1)) == ("kept", 5000)

@@ -188,6 +188,22 @@ OPERATIONS: dict[str, Operation] = {
         answers=(Answer("The result.", _IMPORT_EXAMPLE),),
         example=_EXPORT_EXAMPLE,
     ),
+    "current_session": Operation(
+        summary="Get the owner's current session",
+        description="The session that was made the current one, with all its messages, or the last ones. Moves its "
+        "lifetime. 404 if there is none, or if it has ended.",
+        answers=(
+            Answer("The session.", _SESSION_EXAMPLE, _STATE),
+            Answer("The client has this state of the session.", None, _STATE),
+        ),
+        links=_OF_NEW,
+    ),
+    "set_current_session": Operation(
+        summary="Make a session the owner's current one",
+        description="Until another one is, or until it ends. Null leaves the owner without one.",
+        answers=(Answer("The current session.", {"session_id": EXAMPLE_ID}),),
+        example={"session_id": EXAMPLE_ID},
+    ),
     "get_session": Operation(
         summary="Get a session",
         description="The session with all its messages, or the last ones. Moves its lifetime.",

@@ -16,6 +16,7 @@ _CLOSED = (
     answers.ExchangeJson,
     answers.ChangedJson,
     answers.DeletedJson,
+    answers.CurrentJson,
     answers.DeletedAllJson,
     answers.ImportedJson,
     answers.FailedLineJson,
