@@ -14,7 +14,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from ..config import Settings
 from ..domain.json_text import Decoded
-from ..domain.messages import Message
+from ..domain.messages import Message, Usage
 from ..domain.types import COMPLETE, ORDERS
 from ..domain.validation import MAX_NAME, MAX_SEQ
 from ..sessions.content import MAX_FIELDS, check_count
@@ -148,6 +148,7 @@ def continue_body(settings: Settings) -> Schema:
         ),
         "content": _content(settings),
         "metadata": _metadata(settings),
+        **_tokens(settings),
     }
     return Schema.from_dict(message, name="Continue")()
 
@@ -260,7 +261,9 @@ def forms(settings: Settings) -> dict[str, Schema]:
 def message_of(body: dict[str, Any]) -> Message:
     """Make the message of a body that a client sent."""
     metadata = None if body["metadata"] is None else Decoded(body["metadata"])
-    return Message(Decoded(role=body["role"], content=body["content"]), metadata)
+    tokens = body.get("tokens")
+    cost = Usage(tokens["input"], tokens["output"]) if tokens else None
+    return Message(Decoded(role=body["role"], content=body["content"]), metadata, tokens=cost)
 
 
 def first_role(settings: Settings) -> str:
@@ -288,6 +291,28 @@ def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
         maximum=settings.max_ttl,
     )
     return {"ttl": fields.Raw(load_default=None, metadata=metadata)}
+
+
+def _count() -> _Whole:
+    return _Whole(
+        load_default=0,
+        strict=True,
+        validate=validate.Range(min=0, max=MAX_TOKENS_TOLD),
+        metadata=_said("Number of tokens."),
+    )
+
+
+MAX_TOKENS_TOLD = 10**9
+"""Most tokens that a client can tell of one message, far more than any model takes."""
+
+
+def _tokens(settings: Settings) -> dict[str, fields.Field[Any]]:
+    """Make the field of a message's cost, where clients may tell it."""
+    if not settings.client_usage:
+        return {}
+    cost = Schema.from_dict({"input": _count(), "output": _count()}, name="Usage")()
+    metadata = _said("Cost of the message in tokens of a model.")
+    return {"tokens": fields.Nested(cost, load_default=None, allow_none=True, metadata=metadata)}
 
 
 class _Data(fields.Dict):

@@ -345,7 +345,8 @@ class Conversations(abc.ABC):
         """Replace the body of the message *seq*, and return the edited message. Its seq and its time stay.
 
         Args:
-            body: Any JSON value, or a ``Message``, whose metadata are taken too.
+            body: Any JSON value, or a ``Message``, whose metadata and tokens are taken too. The new tokens take the place of
+                the old ones, also in ``session.usage``.
             metadata: New metadata. None leaves them as they are.
             keep: Keep the old body in ``Message.edits``.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Edit, digest_of, new_token, token_or_new
-from ..domain.messages import Message, edited_element, message_of, stored_message
+from ..domain.messages import NO_USAGE, Message, Usage, edited_element, message_of, stored_message
 from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
@@ -106,20 +106,25 @@ def edit(
         roles: Roles whose messages can be edited. Others are not found. A None among the roles is a message without one.
         request: Tells the effect of a function from that of others, for the digest of the token.
     """
+    tokens = None
     if isinstance(body, Message):
         metadata = body.metadata if metadata is None else metadata
+        tokens = body.tokens
         body = body.body
 
     def edited(message: Message) -> Message:
         now = body(message.body) if callable(body) else body
         edits = (*message.edits, message.body) if keep else message.edits
-        return replace(message, body=now, metadata=message.metadata if metadata is None else metadata, edits=edits)
+        facts = message.metadata if metadata is None else metadata
+        cost = message.tokens if tokens is None else tokens
+        return replace(message, body=now, metadata=facts, tokens=cost, edits=edits)
 
     digest = ""
     if token is not None:
         is_tagged = access.limits.is_tagged
         body_text = json_text.encode(None if callable(body) else body, "body", is_tagged=is_tagged)
         given = body_text + json_text.encode(metadata, is_tagged=is_tagged)
+        given += json_text.encode(list(tokens)) if tokens else b""
         element = b"\n" + given  # an empty envelope
         digest = digest_of(f"edit {seq} {keep} {request}", (element,))
     change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
@@ -177,6 +182,7 @@ def _command(access: Access, change: _Change) -> Edit:
     after = change.into(before)
     element = edited_element(found.elements[0], after, is_tagged=access.limits.is_tagged)
     content.check_element(element, after, access.limits)
+    cost = Usage(*map(int.__sub__, after.tokens or NO_USAGE, before.tokens or NO_USAGE))
     was_title, title = content.title_of(before.body), content.title_of(after.body)
     return Edit(
         session_id=change.session_id,
@@ -185,6 +191,7 @@ def _command(access: Access, change: _Change) -> Edit:
         loaded=found.elements[0],
         element=element,
         title=title if was_title and was_title == without_controls(found.title) else None,
+        usage=cost if any(cost) else None,
         expected=change.expected,
         token=change.token,
         digest=change.digest,

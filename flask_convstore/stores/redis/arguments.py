@@ -170,7 +170,7 @@ def _move(command: MoveConversation) -> list[Argument]:
 
 def _edit(command: Edit) -> list[Argument]:
     created = command.created_at_ms or ""
-    return [created, command.expected, command.seq, command.loaded, command.element, _title(command)]
+    return [created, command.expected, command.seq, command.loaded, command.element, _title(command), _usage(command)]
 
 
 _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
@@ -198,7 +198,7 @@ def _title(command: Update | Edit) -> str:
     return f"={command.title}" if command.title else "-"
 
 
-def _usage(command: Put | Merge | Append | BeginTurn | CommitTurn) -> str:
+def _usage(command: Put | Merge | Append | BeginTurn | CommitTurn | Edit) -> str:
     usage = command.usage
     return f"{usage.input} {usage.output}" if usage else ""
 

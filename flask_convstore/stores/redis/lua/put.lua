@@ -98,6 +98,9 @@ if not exists and ARGV[22] == "0" then
     return {"new", nonce}
 end
 
+if exists and usage_given ~= "" then
+    --#include _spent.lua
+end
 version = version + 1
 local history_changed = true
 if not is_whole then
