@@ -162,7 +162,7 @@ ROUTES = (
         "/current",
         answers={200: "Current"},
         errors=(SessionNotFound, Forbidden),
-        body="Current",
+        body="SetCurrent",
         needs_owner=True,
     ),
     Route(

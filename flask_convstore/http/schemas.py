@@ -234,7 +234,7 @@ CURRENT_BODY = Schema.from_dict(
             metadata=_said("The owner's session. Null: the owner has no current session.", pattern=f"^[^{CONTROL}]+$"),
         )
     },
-    name="Current",
+    name="SetCurrent",
 )()
 """Form of the current session: ``{session_id}``."""
 
