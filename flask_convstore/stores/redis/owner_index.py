@@ -26,7 +26,7 @@ from ...domain.messages import Usage
 from ...domain.results import Page, Summary
 from ...domain.types import ANY, Order, Owner
 from ...errors import ConvstoreError, InvalidInput, TooManySessions
-from .arguments import in_key, session_key
+from .arguments import beside, in_key, session_key
 from .calls import Argument, Call, Calls
 from .change_order import MOST_BESIDE, SLACK_MS, Entries, Place, listing, place_of, wrong_entries
 from .failures import as_ours
@@ -266,7 +266,7 @@ class RedisIndex:
     def _keys(self, owner: str | None) -> tuple[str, str]:
         """The keys of an owner's index: by activity, and by change."""
         key = self._key(owner)
-        return key, f"{key}:changed"
+        return key, f"{key}:changed" if owner else beside(key, "changed")
 
     def _key(self, owner: str | None) -> str:
         return f"{self._prefix}owner:{{{in_key(owner or '')}}}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 
 from flask_convstore import ANY, InvalidInput
 from flask_convstore.operations import sessions
@@ -269,6 +270,15 @@ def test_an_index_that_cannot_be_told_of_an_end_keeps_nobody_from_ending(
     with caplog.at_level(logging.WARNING, "flask_convstore"):
         assert conversations.delete_session("s")
     assert "was not told that chat:session:{s} was deleted" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["chat:session:", "x", "ä:", "a" * 100])
+def test_the_two_keys_of_every_index_are_in_one_slot(prefix: str) -> None:
+    index = owner_index.RedisIndex(None, prefix, 1)  # type: ignore[arg-type]
+    for owner in (None, "ada", "{a}", "}", "a b"):
+        by_activity, by_change = index._keys(owner)
+        assert by_activity != by_change
+        assert key_slot(by_activity.encode()) == key_slot(by_change.encode())
 
 
 def test_an_entry_that_was_told_of_since_stays(server: Server) -> None:
