@@ -24,10 +24,10 @@ MOST_BESIDE = 500
 """Most entries that are looked at beside those of a page."""
 
 Known = tuple[bool, Summary | None]
-"""Whether a session exists, and its summary, if it is ours."""
+"""Existence of a session, and its summary, if it is ours."""
 
 
-class Place(NamedTuple):
+class PageEnd(NamedTuple):
     """The end of a page.
 
     Attributes:
@@ -65,6 +65,16 @@ class Entries(NamedTuple):
     is_cut: bool
     more: bool
 
+    @property
+    def edge(self) -> int:
+        """The score of the last entry."""
+        return self.entries[-1][1]
+
+    @property
+    def last_asked(self) -> int:
+        """The score of the last one of those that were asked for."""
+        return self.entries[min(self.asked, len(self.entries)) - 1][1]
+
 
 class Listing(NamedTuple):
     """A page of a list by change.
@@ -80,7 +90,7 @@ class Listing(NamedTuple):
     wrong: list[tuple[str, int, int]]
 
 
-def place_of(cursor: str | None) -> Place | None:
+def place_of(cursor: str | None) -> PageEnd | None:
     """Decode a cursor.
 
     Raises:
@@ -91,7 +101,7 @@ def place_of(cursor: str | None) -> Place | None:
     updated, bound, session_id = (*cursor.split(" ", 2), "", "")[:3]
     if not bound.isdecimal():
         raise InvalidInput("this is no cursor of ours", "cursor")
-    return Place(int(updated), session_id, int(bound))
+    return PageEnd(int(updated), session_id, int(bound))
 
 
 def wrong_entries(entries: Sequence[tuple[str, int]], known: Sequence[Known]) -> list[tuple[str, int, int]]:
@@ -101,53 +111,79 @@ def wrong_entries(entries: Sequence[tuple[str, int]], known: Sequence[Known]) ->
     ]
 
 
-def listing(found: Entries, known: Sequence[Known], place: Place | None, limit: int, newest_first: bool) -> Listing:
+def listing(found: Entries, known: Sequence[Known], place: PageEnd | None, limit: int, newest_first: bool) -> Listing:
     """Make a page behind *place* of the entries that were *found*, and of what is *known* of their sessions."""
+    if not found.entries:
+        return Listing([], None, [])
     there = _there(found.entries, known)
     fresh = [(score, one) for score, one in there if not _was_shown(one, score, place, newest_first)]
     shown, end = (_newest if newest_first else _oldest)(found, fresh, place, limit)
-    names = {one.session_id for one in shown}
-    left = [one for _, one in fresh if one.session_id not in names]
+    left = _without([one for _, one in fresh], shown)
     # An entry that is corrected before its session was shown may come to stand where nobody looks any more.
-    late = {one.session_id for one in left if place and _is_behind(one, place, newest_first)}
+    late = {one.session_id for one in left if _is_behind(one, place, newest_first)}
     wrong = [entry for entry in wrong_entries(found.entries, known) if entry[0] not in late]
-    return Listing(shown, end.cursor() if end and (found.more or left) else None, wrong)
+    return Listing(shown, end.cursor() if found.more or left else None, wrong)
 
 
 def _newest(
-    found: Entries, fresh: Sequence[tuple[int, Summary]], place: Place | None, limit: int
-) -> tuple[list[Summary], Place | None]:
+    found: Entries, fresh: Sequence[tuple[int, Summary]], place: PageEnd | None, limit: int
+) -> tuple[list[Summary], PageEnd]:
     """Choose sessions for a page, newest first, and the place where it ends.
 
-    Sessions whose entries stand far too low come late, in the order of their entries, and do not move the place.
+    Sessions whose entries stand far too low come late, and do not move the place.
     """
-    if not found.entries:
-        return [], place
-    edge = found.entries[-1][1]
-    late = sorted((pair for pair in fresh if place and _is_behind(pair[1], place, True)), key=lambda pair: -pair[0])
-    shown = [one for score, one in late if score >= late[min(limit, len(late)) - 1][0]]
-    bound = min(edge, place.bound_ms) if place else edge
-    if len(shown) < len(late):
-        bound = late[len(shown) - 1][0]
-    names = {one.session_id for _, one in late}
-    others = sorted((one for _, one in fresh if one.session_id not in names), key=_order, reverse=True)
-    on_time = _safe(others, found, newest_first=True)[: max(0, limit - len(shown))]
+    late = [(score, one) for score, one in fresh if _is_behind(one, place, newest_first=True)]
+    shown, bound = _late(late, limit)
+    bound = bound or (min(found.edge, place.bound_ms) if place else found.edge)
+    others = sorted(_without([one for _, one in fresh], [one for _, one in late]), key=_order, reverse=True)
+    on_time = _before_unseen(others, found)[: max(0, limit - len(shown))]
     if on_time:
-        return [*shown, *on_time], Place(*_order(on_time[-1]), bound)
-    return shown, place._replace(bound_ms=bound) if shown and place else Place(edge, "", bound)
+        return [*shown, *on_time], PageEnd(*_order(on_time[-1]), bound)
+    return shown, place._replace(bound_ms=bound) if shown and place else PageEnd(found.edge, "", bound)
+
+
+def _late(late: list[tuple[int, Summary]], limit: int) -> tuple[list[Summary], int]:
+    """Choose sessions that come late, in the order of their entries, and the bound of these where others are left, else 0.
+
+    Entries of one millisecond are never parted.
+    """
+    late.sort(key=lambda pair: -pair[0])
+    if len(late) <= limit:
+        return [one for _, one in late], 0
+    bound = late[limit - 1][0]
+    return [one for score, one in late if score >= bound], bound
 
 
 def _oldest(
-    found: Entries, fresh: Sequence[tuple[int, Summary]], place: Place | None, limit: int
-) -> tuple[list[Summary], Place | None]:
+    found: Entries, fresh: Sequence[tuple[int, Summary]], place: PageEnd | None, limit: int
+) -> tuple[list[Summary], PageEnd]:
     """Choose sessions for a page, oldest first, and the place where it ends."""
-    if not found.entries:
-        return [], place
-    shown = _safe(sorted((one for _, one in fresh), key=_order), found, newest_first=False)[:limit]
+    latest = found.edge if found.is_cut else found.last_asked + SLACK_MS
+    ordered = sorted((one for _, one in fresh), key=_order)
+    shown = [one for one in ordered if not found.more or one.updated_at_ms <= latest][:limit]
     names = {one.session_id for one in shown}
-    bound = min([score for score, one in fresh if one.session_id not in names] + [found.entries[-1][1]])
+    bound = min([score for score, one in fresh if one.session_id not in names] + [found.edge])
     before = (place.updated_at_ms, place.session_id) if place else (0, "")
-    return shown, Place(*max([before, *map(_order, shown)]), bound)
+    return shown, PageEnd(*max([before, *map(_order, shown)]), bound)
+
+
+def _before_unseen(fresh: Sequence[Summary], found: Entries) -> list[Summary]:
+    """Select the sessions that stand before all whose entries were not looked at, newest first.
+
+    Where too many entries are near, those that stand before the last one. One that was left out comes later.
+    """
+    if not found.more:
+        return list(fresh)
+    earliest = found.edge + SLACK_MS if found.is_cut else found.last_asked
+    safe = [one for one in fresh if one.updated_at_ms >= earliest]
+    if safe or not found.is_cut:
+        return safe
+    return [one for one in fresh if one.updated_at_ms >= found.edge]
+
+
+def _without(sessions: Sequence[Summary], others: Sequence[Summary]) -> list[Summary]:
+    names = {one.session_id for one in others}
+    return [one for one in sessions if one.session_id not in names]
 
 
 def _there(entries: Sequence[tuple[str, int]], known: Sequence[Known]) -> list[tuple[int, Summary]]:
@@ -163,32 +199,16 @@ def _is_wrong(score: int, summary: Summary) -> bool:
     return not summary.updated_at_ms - SLACK_MS <= score <= summary.updated_at_ms
 
 
-def _is_behind(summary: Summary, place: Place, newest_first: bool) -> bool:
+def _is_behind(summary: Summary, place: PageEnd | None, newest_first: bool) -> bool:
     """Tell whether pages up to *place* have shown a session, if they could."""
+    if place is None:
+        return False
     there = place.updated_at_ms, place.session_id
     return _order(summary) >= there if newest_first else _order(summary) <= there
 
 
-def _was_shown(summary: Summary, score: int, place: Place | None, newest_first: bool) -> bool:
+def _was_shown(summary: Summary, score: int, place: PageEnd | None, newest_first: bool) -> bool:
     """Tell whether an earlier page has shown a session. One whose entry was wrong may have been left out there."""
     if place is None or score > summary.updated_at_ms or not _is_behind(summary, place, newest_first):
         return False
     return not newest_first or score >= place.bound_ms
-
-
-def _safe(fresh: Sequence[Summary], found: Entries, newest_first: bool) -> list[Summary]:
-    """Select the sessions that stand before all whose entries were not looked at.
-
-    Newest first, where too many entries are near, those that stand before the last one. One that was left out comes later.
-    """
-    if not found.more:
-        return list(fresh)
-    edge = found.entries[-1][1]
-    last = found.entries[min(found.asked, len(found.entries)) - 1][1]
-    if not newest_first:
-        latest = edge if found.is_cut else last + SLACK_MS
-        return [one for one in fresh if one.updated_at_ms <= latest]
-    if not found.is_cut:
-        return [one for one in fresh if one.updated_at_ms >= last]
-    safe = [one for one in fresh if one.updated_at_ms >= edge + SLACK_MS]
-    return safe or [one for one in fresh if one.updated_at_ms >= edge]

@@ -28,7 +28,7 @@ from ...domain.types import ANY, Order, Owner
 from ...errors import ConvstoreError, InvalidInput, TooManySessions
 from .arguments import beside, in_key, session_key
 from .calls import Argument, Call, Calls
-from .change_order import MOST_BESIDE, SLACK_MS, Entries, Place, listing, place_of, wrong_entries
+from .change_order import MOST_BESIDE, SLACK_MS, Entries, PageEnd, listing, place_of, wrong_entries
 from .failures import as_ours
 
 _log = logging.getLogger("flask_convstore")
@@ -208,17 +208,20 @@ class RedisIndex:
         keys, place, count = self._keys(owner), place_of(cursor), limit + 1
         while True:
             found = self._entries(keys, place, count, newest_first)
-            known = self._known(keys, found.entries, owner) if found else []
-            page = listing(found, known, place, limit, newest_first) if found else None
-            if found is None or page is None or not self._correct(keys, page.wrong):  # the server takes no writes
+            if found is None:  # the server takes no writes
                 return self.page(owner, cursor, limit, newest_first, "active")
-            if page.shown or page.next is None or (newest_first and found.is_cut and not page.wrong):
+            known = self._known(keys, found.entries, owner)
+            page = listing(found, known, place, limit, newest_first)
+            if not self._correct(keys, page.wrong):
+                return self.page(owner, cursor, limit, newest_first, "active")
+            is_end = newest_first and found.is_cut and not page.wrong
+            if page.shown or page.next is None or is_end:
                 break
             count *= 2  # whatever was looked at was shown before, or stood where others belong
         ids = [name for name, _ in found.entries]
         return Page(self._shown([(True, one) for one in page.shown], owner), page.next, _damaged(ids, known))
 
-    def _entries(self, keys: tuple[str, str], place: Place | None, count: int, newest_first: bool) -> Entries | None:
+    def _entries(self, keys: tuple[str, str], place: PageEnd | None, count: int, newest_first: bool) -> Entries | None:
         """Read entries of the list by change, from the one on with which a page behind *place* begins.
 
         None if there is no such list, and none can be made.

@@ -211,7 +211,7 @@ def test_an_owner_who_asks_for_no_such_list_has_none(server: Server) -> None:
     listed(conversations, order="active")
     assert not server.client.exists(CHANGED)
     listed(conversations)
-    assert 0 < server.client.pttl(CHANGED) <= 10 + server.client.pttl(INDEX)
+    assert 0 < server.client.pexpiretime(CHANGED) <= 10 + server.client.pexpiretime(INDEX)
     saved(conversations, "u")
     conversations.delete_session("s")
     assert listed(conversations) == ["u", "t"]
