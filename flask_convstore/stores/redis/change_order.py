@@ -12,7 +12,7 @@ still shown. Oldest first it is the lowest score of an entry that was looked at,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ...domain.results import Summary
@@ -89,6 +89,11 @@ class Listing(NamedTuple):
     next: str | None
     wrong: list[tuple[str, int, int]]
 
+    def is_enough(self, found: Entries, newest_first: bool) -> bool:
+        """Tell whether the next page can go on from here, or more entries have to be looked at for this one."""
+        goes_on = newest_first and found.is_cut and not self.wrong
+        return bool(self.shown) or self.next is None or goes_on
+
 
 def place_of(cursor: str | None) -> PageEnd | None:
     """Decode a cursor.
@@ -104,11 +109,12 @@ def place_of(cursor: str | None) -> PageEnd | None:
     return PageEnd(int(updated), session_id, int(bound))
 
 
-def wrong_entries(entries: Sequence[tuple[str, int]], known: Sequence[Known]) -> list[tuple[str, int, int]]:
+def wrong_entries(
+    entries: Sequence[tuple[str, int]], known: Sequence[Known], but: Collection[str] = ()
+) -> list[tuple[str, int, int]]:
     """List the entries that are not near the last change of their sessions, each as id, score and last change."""
-    return [
-        (one.session_id, score, one.updated_at_ms) for score, one in _there(entries, known) if _is_wrong(score, one)
-    ]
+    wrong = [(score, one) for score, one in _there(entries, known) if _is_wrong(score, one)]
+    return [(one.session_id, score, one.updated_at_ms) for score, one in wrong if one.session_id not in but]
 
 
 def listing(found: Entries, known: Sequence[Known], place: PageEnd | None, limit: int, newest_first: bool) -> Listing:
@@ -118,11 +124,11 @@ def listing(found: Entries, known: Sequence[Known], place: PageEnd | None, limit
     there = _there(found.entries, known)
     fresh = [(score, one) for score, one in there if not _was_shown(one, score, place, newest_first)]
     shown, end = (_newest if newest_first else _oldest)(found, fresh, place, limit)
-    left = _without([one for _, one in fresh], shown)
+    left = _without(fresh, shown)
     # An entry that is corrected before its session was shown may come to stand where nobody looks any more.
     late = {one.session_id for one in left if _is_behind(one, place, newest_first)}
-    wrong = [entry for entry in wrong_entries(found.entries, known) if entry[0] not in late]
-    return Listing(shown, end.cursor() if found.more or left else None, wrong)
+    following = end.cursor() if found.more or left else None
+    return Listing(shown, following, wrong_entries(found.entries, known, late))
 
 
 def _newest(
@@ -135,7 +141,7 @@ def _newest(
     late = [(score, one) for score, one in fresh if _is_behind(one, place, newest_first=True)]
     shown, bound = _late(late, limit)
     bound = bound or (min(found.edge, place.bound_ms) if place else found.edge)
-    others = sorted(_without([one for _, one in fresh], [one for _, one in late]), key=_order, reverse=True)
+    others = sorted(_without(fresh, [one for _, one in late]), key=_order, reverse=True)
     on_time = _before_unseen(others, found)[: max(0, limit - len(shown))]
     if on_time:
         return [*shown, *on_time], PageEnd(*_order(on_time[-1]), bound)
@@ -181,9 +187,10 @@ def _before_unseen(fresh: Sequence[Summary], found: Entries) -> list[Summary]:
     return [one for one in fresh if one.updated_at_ms >= found.edge]
 
 
-def _without(sessions: Sequence[Summary], others: Sequence[Summary]) -> list[Summary]:
+def _without(fresh: Sequence[tuple[int, Summary]], others: Sequence[Summary]) -> list[Summary]:
+    """List the sessions of *fresh* entries without *others*."""
     names = {one.session_id for one in others}
-    return [one for one in sessions if one.session_id not in names]
+    return [one for _, one in fresh if one.session_id not in names]
 
 
 def _there(entries: Sequence[tuple[str, int]], known: Sequence[Known]) -> list[tuple[int, Summary]]:

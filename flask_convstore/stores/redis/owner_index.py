@@ -214,8 +214,7 @@ class RedisIndex:
             page = listing(found, known, place, limit, newest_first)
             if not self._correct(keys, page.wrong):
                 return self.page(owner, cursor, limit, newest_first, "active")
-            is_end = newest_first and found.is_cut and not page.wrong
-            if page.shown or page.next is None or is_end:
+            if page.is_enough(found, newest_first):
                 break
             count *= 2  # whatever was looked at was shown before, or stood where others belong
         ids = [name for name, _ in found.entries]
