@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from . import numbering
 from .clock import as_datetime
 from .messages import NO_USAGE, Usage
 from .record import SessionRecord
@@ -69,8 +70,14 @@ class Snapshot(SessionRecord):
 
     @property
     def next_seq(self) -> int:
-        """The seq of the next message. The last of ``elements`` has the one before."""
-        return self.first_seq + self.count
+        """The seq of the next message."""
+        return numbering.next_seq(self.first_seq, self.count, self.gaps)
+
+    @property
+    def seqs(self) -> Sequence[int]:
+        """The seqs of ``elements``."""
+        all_seqs = numbering.seqs_of(self.first_seq, self.count, self.gaps)
+        return all_seqs[self.count - len(self.elements) :]
 
 
 def part_of(snapshot: Snapshot, fields: Sequence[str]) -> Snapshot:
@@ -120,20 +127,22 @@ class Messages(NamedTuple):
     """Some of a session's messages, oldest first.
 
     Attributes:
-        first_seq: The seq of the first of *elements*.
-        oldest_seq, next_seq: The seq of the oldest message in the store, and of the next one that will be added.
-        title, fallback, version, created_at_ms, expires_at_ms: As a ``Snapshot`` has them.
+        seqs: The seqs of *elements*.
+        oldest_seq: The seq of the oldest message in the store.
+        title, fallback, version, created_at_ms, expires_at_ms: As a ``Snapshot`` has them. A single message comes
+            without the last three.
+        later: Number of messages behind the last of *elements*.
     """
 
     elements: list[bytes]
-    first_seq: int
+    seqs: Sequence[int]
     oldest_seq: int
-    next_seq: int
-    version: int
-    created_at_ms: int
-    expires_at_ms: int
     title: str | None = None
     fallback: str | None = None
+    later: int = 0
+    version: int = 0
+    created_at_ms: int = 0
+    expires_at_ms: int = 0
 
 
 class Page(NamedTuple):

@@ -7,8 +7,8 @@ ARGV[7]     before  messages with a smaller seq than this, "" the newest
 ARGV[8]     limit   most messages, the newest of them
 ARGV[9]     after   the oldest messages with a greater seq than this instead, "" not
 
-Returns  {"ok", nonce, version, first_seq, oldest, expires, title, elements, created, next_seq}   the seq of the first of
-             them, of the oldest there is, and of the next one that will be added. title: "" none
+Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, gaps, created}   the place of the first of
+             them, 0 for the oldest there is, and the seq of that one. title: "" none
          {"missing", nonce}             no such session for this owner
          {"moved", nonce, session_id}   another owner's, who shares it. It goes on there
          {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
@@ -21,7 +21,7 @@ local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "first", "count", "ttl",
-    "d:complete", "title")
+    "d:complete", "title", "gaps")
 --#include _there.lua
 local oldest, count = tonumber(meta[5]), tonumber(meta[6])
 if not (oldest and count) then
@@ -38,12 +38,21 @@ if type(moved) == "table" and moved.err then
 else
     --#include _expire.lua
 end
-local behind = math.max(0, math.min(count, (ARGV[7] == "" and oldest + count or tonumber(ARGV[7])) - oldest))
+local gaps, behind = meta[10] or "", count
+local bound = ARGV[9] ~= "" and ARGV[9] + 1 or tonumber(ARGV[7])
+if bound then
+    behind = bound - oldest
+    for gap_from, gap_to in string.gmatch(gaps, "(%d+)%-(%d+)") do
+        if tonumber(gap_from) < bound then
+            behind = behind - (math.min(gap_to, bound - 1) - gap_from + 1)
+        end
+    end
+    behind = math.max(0, math.min(count, behind))
+end
 local from = math.max(0, behind - ARGV[8])
 if ARGV[9] ~= "" then
-    from = math.max(0, math.min(count, ARGV[9] + 1 - oldest))
+    from = behind
     behind = math.min(count, from + ARGV[8])
 end
 local elements = behind > from and redis.call("LRANGE", history, from, behind - 1) or {}
-return {"ok", nonce, version, oldest + from, oldest, now + lifetime, meta[9] or "", elements, created,
-    oldest + count}
+return {"ok", nonce, version, from, oldest, now + lifetime, meta[9] or "", elements, count, gaps, created}
