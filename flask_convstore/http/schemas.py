@@ -13,10 +13,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from ..config import Settings
+from ..domain.commands import Target
 from ..domain.json_text import Decoded
 from ..domain.messages import Message, Usage
 from ..domain.types import COMPLETE, ORDERS
-from ..domain.validation import MAX_NAME, MAX_SEQ
+from ..domain.validation import MAX_NAME, MAX_SEQ, check_message_id, check_target
+from ..errors import InvalidInput
 from ..sessions.content import MAX_FIELDS, check_count
 from .json_schema import CONTROL, Json, ref
 from .tool_parts import foreign_part
@@ -90,6 +92,18 @@ MESSAGES_QUERY = Schema.from_dict(
 )()
 """``?before=seq&limit=n``, or ``?after=seq&limit=n``."""
 
+DROP_QUERY = Schema.from_dict(
+    {
+        "after": fields.String(
+            required=True,
+            validate=validate.Length(min=1, max=MAX_NAME),
+            metadata=_said("`seq` or id of the message that is the newest then."),
+        )
+    },
+    name="DropQuery",
+)()
+"""``?after=seq or id``."""
+
 LIST_QUERY = Schema.from_dict(
     {
         "cursor": _cursor(),
@@ -137,6 +151,25 @@ def _metadata(settings: Settings) -> fields.Dict:
     return fields.Dict(load_default=None, metadata=metadata)
 
 
+def _check_id(text: str) -> None:
+    try:
+        check_message_id(text, "id")
+    except InvalidInput as error:
+        raise ValidationError(error.reason) from None
+
+
+class _Target(fields.Field[Any]):
+    """The seq or the id of a message."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Target:
+        try:
+            check_target(value, "replaces")
+        except InvalidInput as error:
+            raise ValidationError(error.reason) from None
+        target: Target = value
+        return target
+
+
 @lru_cache
 def continue_body(settings: Settings) -> Schema:
     """Make the form of a user's message: ``{content, role?, metadata?}``."""
@@ -149,6 +182,22 @@ def continue_body(settings: Settings) -> Schema:
         "content": _content(settings),
         "metadata": _metadata(settings),
         **_tokens(settings),
+        "id": fields.String(
+            load_default="",
+            validate=_check_id,
+            metadata=_said("Id of the message, unique in the session. A repeated one repeats the request."),
+        ),
+        "replaces": _Target(
+            load_default=None,
+            metadata=_said(
+                "`seq` or id of a message that gives way to this one, with all behind it.",
+                type=["integer", "string", "null"],
+                minimum=1,
+                maximum=MAX_SEQ,
+                minLength=1,
+                maxLength=MAX_NAME,
+            ),
+        ),
     }
     return Schema.from_dict(message, name="Continue")()
 
@@ -245,6 +294,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
         GET_QUERY,
         CURRENT_QUERY,
         MESSAGES_QUERY,
+        DROP_QUERY,
         LIST_QUERY,
         EXPORT_QUERY,
         start_body(settings),
@@ -263,7 +313,8 @@ def message_of(body: dict[str, Any]) -> Message:
     metadata = None if body["metadata"] is None else Decoded(body["metadata"])
     tokens = body.get("tokens")
     cost = Usage(tokens["input"], tokens["output"]) if tokens else None
-    return Message(Decoded(role=body["role"], content=body["content"]), metadata, tokens=cost)
+    content = Decoded(role=body["role"], content=body["content"])
+    return Message(content, metadata, id=body.get("id", ""), tokens=cost)
 
 
 def first_role(settings: Settings) -> str:
