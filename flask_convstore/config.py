@@ -191,6 +191,9 @@ class Settings:
     )
     client_roles: tuple[str, ...] = _setting(("user",), "Roles that HTTP clients may write.")
     client_data: bool | tuple[str, ...] = _setting(True, "Data fields that HTTP clients may set: all, none, or these.")
+    client_usage: bool = _setting(
+        False, "Let HTTP clients tell the tokens of their messages, where they ask the model themselves."
+    )
     client_ttl: bool = _setting(False, "Let HTTP clients give a session its lifetime.")
     visible_roles: tuple[str, ...] = _setting(
         ("user", "assistant", "tool"), "Roles whose messages HTTP clients see. A message without a role is always seen."

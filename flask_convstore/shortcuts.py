@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from flask import current_app
@@ -74,19 +74,28 @@ def save_session(
     return _default().save_session(session_id, data, ttl=ttl, owner=owner)
 
 
-def get_session(session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER) -> LoadedSession | None:
+def get_session(
+    session_id: str,
+    *,
+    last: int | None = None,
+    fields: Iterable[str] | None = None,
+    owner: Owner | Scope = CALLER,
+) -> LoadedSession | None:
     """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
 
     Args:
         last: Number of newest messages to load. None loads all. A session that was loaded in part takes new messages and
             changed fields. To drop or rewrite messages, load all.
+        fields: Names of the data fields to load. None loads all, ``()`` none. Saving such a session writes what was changed
+            in it. It can set no field that was not asked for, and be saved under no other id.
         owner: As in ``save_session``.
 
     Raises:
+        InvalidInput: *fields* is no list of names.
         StoreUnavailable: No answer came in time.
         CorruptValue: The stored session is damaged. The error has its key.
     """
-    return _default().get_session(session_id, last=last, owner=owner)
+    return _default().get_session(session_id, last=last, fields=fields, owner=owner)
 
 
 def delete_session(

@@ -411,7 +411,8 @@ class RenewTurn:
 class Edit:
     """Put *element* in the place of the message *seq*, which was read as *loaded*.
 
-    *expected* and *created_at_ms* as in ``Append``, *title* as in ``Update``.
+    *expected* and *created_at_ms* as in ``Append``, *title* as in ``Update``. *usage* is what the new message costs
+    more than the old one, below 0 where it costs less (None: the same).
     """
 
     session_id: str
@@ -420,6 +421,7 @@ class Edit:
     loaded: bytes
     element: bytes
     title: str | None = None
+    usage: Usage | None = None
     expected: str = ""
     created_at_ms: int | None = None
     token: str = field(default_factory=new_token)

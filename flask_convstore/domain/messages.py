@@ -123,6 +123,13 @@ def facts_of(message: Message) -> dict[str, Any]:
     return facts
 
 
+def tokens_of(element: bytes) -> Usage | None:
+    """Read the cost of a message from its element. None if it tells none."""
+    head = element[len(_ELEMENT_VERSION) : max(0, element.find(b"\n"))]
+    tokens = json_text.decode(head).get("tokens") if b'"tokens"' in head else None
+    return Usage(*tokens) if tokens else None
+
+
 def edited_element(element: bytes, message: Message, *, is_tagged: bool = False) -> bytes:
     """Make the element of *message*, which was *element* before and is edited at this moment. Tags in it are kept."""
     is_tagged = is_tagged or has_tags(element)

@@ -6,7 +6,7 @@ Times are milliseconds since 1970, lifetimes are milliseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -63,6 +63,8 @@ class Snapshot(SessionRecord):
         head: The oldest messages, up to ``HEAD``, where a turn reads the newest ones only.
         key, history_key: The places of the fields and of the messages, for error texts.
         fallback: As a ``Receipt`` has it.
+        read: The names of the data fields that were asked for, there or not (None: all). Then aliases and shares were not
+            read either.
     """
 
     count: int
@@ -70,6 +72,7 @@ class Snapshot(SessionRecord):
     key: str = ""
     history_key: str = ""
     fallback: str | None = None
+    read: tuple[str, ...] | None = None
 
     @property
     def next_seq(self) -> int:
@@ -81,6 +84,12 @@ class Snapshot(SessionRecord):
         """The seqs of ``elements``."""
         all_seqs = numbering.seqs_of(self.first_seq, self.count, self.gaps)
         return all_seqs[self.count - len(self.elements) :]
+
+
+def part_of(snapshot: Snapshot, fields: Sequence[str]) -> Snapshot:
+    """Leave out of *snapshot* the data fields that were not asked for, the aliases and the shares."""
+    found = {name: snapshot.fields[name] for name in fields if name in snapshot.fields}
+    return replace(snapshot, fields=found, aliases=(), shared={}, read=tuple(fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +135,9 @@ class Messages(NamedTuple):
     Attributes:
         seqs: The seqs of *elements*.
         oldest_seq: The seq of the oldest message in the store.
-        title, fallback: As a ``Snapshot`` has them.
+        title, fallback, version, created_at_ms, expires_at_ms: As a ``Snapshot`` has them. A single message comes
+            without the last three.
+        later: Number of messages behind the last of *elements*.
     """
 
     elements: list[bytes]
@@ -134,6 +145,10 @@ class Messages(NamedTuple):
     oldest_seq: int
     title: str | None = None
     fallback: str | None = None
+    later: int = 0
+    version: int = 0
+    created_at_ms: int = 0
+    expires_at_ms: int = 0
 
 
 class Page(NamedTuple):

@@ -52,7 +52,7 @@ from .commands import (
     Update,
     Write,
 )
-from .messages import Usage, own_id, with_id, with_status
+from .messages import NO_USAGE, Usage, own_id, tokens_of, with_id, with_status
 from .results import Receipt
 from .shapes import Shape, full, has_history, key_of
 from .stored_session import StoredSession, TurnLease
@@ -154,6 +154,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     sizes = (session.data_bytes, session.size_bytes) if is_checked else None
     given, shape = _given_fields(command), session.shape
     held = given.keys() & session.fields.keys()
+    told = _told_again(command, session.elements)
     first_seq = _WRITES[type(command)](command, session, now)
     added = len(added_by(command, first_seq, session))
     first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
@@ -161,7 +162,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     _refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
         _drop_oldest(session, len(session.elements) - limits.max_history)
-    _tell(command, session)
+    _tell(command, session, told)
     if sizes:
         if added:
             _refuse_too_many(session, limits, reserved=int(isinstance(command, BeginTurn)))
@@ -549,14 +550,32 @@ def _given_fields(command: Write) -> dict[str, bytes | None]:
     return {field[0]: field[-1] for field in getattr(command, "fields", ())}
 
 
-def _tell(command: Write, session: StoredSession) -> None:
-    """Keep what a command tells beside data and messages: the title, and the cost of the messages."""
+def _told_again(command: Write, before: Iterable[bytes]) -> Usage:
+    """Add up the cost of those messages of a session that a whole one tells again, as it was told *before*."""
+    if not isinstance(command, Put) or not command.usage:
+        return NO_USAGE
+    spent: dict[bytes, list[Usage]] = {}
+    for element in before:
+        tokens = tokens_of(element)
+        if tokens:
+            spent.setdefault(element[element.find(b"\n") :], []).append(tokens)
+    found = NO_USAGE
+    for element in command.elements:
+        known = spent.get(element[element.find(b"\n") :]) if tokens_of(element) else None
+        if known:
+            found = Usage(*map(sum, zip(found, known.pop(0), strict=True)))
+    return found
+
+
+def _tell(command: Write, session: StoredSession, told: Usage) -> None:
+    """Keep what a command tells beside data and messages: the title, and the cost of the messages. *told* was before."""
     if isinstance(command, (Update, Edit)) and command.title is not None:
         session.title = command.title or None
     if isinstance(command, (Put, Merge, Append, BeginTurn)):
         session.title = session.title or command.first_title or None
-    if isinstance(command, (Put, Merge, Append, BeginTurn, CommitTurn)) and command.usage:
-        session.usage = Usage(*map(sum, zip(session.usage, command.usage, strict=True)))
+    if isinstance(command, (Put, Merge, Append, BeginTurn, CommitTurn, Edit)) and command.usage:
+        more = zip(session.usage, command.usage, told, strict=True)
+        session.usage = Usage(*(before + now - again for before, now, again in more))
 
 
 def adjust(command: Harmless, session: StoredSession, now: int) -> None:

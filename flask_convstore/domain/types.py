@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import Final, Literal, NamedTuple, TypeVar, dataclass_transform, get_args
 
 _T = TypeVar("_T")
 
@@ -36,6 +36,11 @@ CALLER: Final = Scope.CALLER
 
 Owner = str | None | Literal[Scope.ANY]
 """An owner's name, None for nobody (ownerless sessions only), or ``ANY``."""
+
+Order = Literal["updated", "active"]
+"""Order of a list: by the last change, or by the last interaction to within a minute."""
+ORDERS: tuple[Order, ...] = get_args(Order)
+"""All of them."""
 
 Lifetime = float | timedelta
 """A lifetime: seconds, or a ``timedelta``."""

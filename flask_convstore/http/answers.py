@@ -75,7 +75,7 @@ class SessionJson(UpdatedJson):
 class SessionsJson(TypedDict):
     """A page of sessions."""
 
-    sessions: Annotated[list[SummaryJson], "By their last interaction."]
+    sessions: Annotated[list[SummaryJson], "In the order that was asked for."]
     next: Annotated[str | None, "`cursor` of the next page. Null on the last page."]
 
 
@@ -83,7 +83,9 @@ class MessagesJson(TypedDict):
     """A page of messages."""
 
     messages: Annotated[list[MessageJson], "Oldest first."]
-    next: Annotated[int | None, "`before` of the page before this one. Null on the oldest page.", {"minimum": 1}]
+    next: Annotated[
+        int | None, "Next `before`, or next `after` where that was asked for. Null on the last page.", {"minimum": 1}
+    ]
     degraded: NotRequired[_Degraded]
 
 
@@ -123,6 +125,12 @@ class DeletedJson(TypedDict):
 
     status: Literal["deleted"]
     degraded: NotRequired[_Degraded]
+
+
+class CurrentJson(TypedDict):
+    """The owner's current session."""
+
+    session_id: Annotated[str | None, "Its id. Null if the owner has none."]
 
 
 class DeletedAllJson(TypedDict):

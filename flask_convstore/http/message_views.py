@@ -13,8 +13,8 @@ from ..operations.replies import converse
 from . import schemas
 from .answers import ChangedJson, DroppedJson, ExchangeJson, MessagesJson
 from .door import Door
-from .reading import body_of, expected_state, idempotency_key, query_of, target_of
-from .response import answer, marked
+from .reading import body_of, expected_state, idempotency_key, is_known, query_of, target_of
+from .response import answer, etag, tagged
 from .shown import message_shown, messages_shown
 
 
@@ -42,9 +42,11 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
 def list_messages(door: Door, access: Access, session_id: str) -> Response:
     """Show a page of messages, oldest first."""
     query = query_of(schemas.MESSAGES_QUERY)
-    page = messages.page(access, session_id, before=query["before"], limit=query["limit"])
+    page = messages.page(access, session_id, **query)
+    if is_known(etag(page)):
+        return tagged(Response(status=304), page)
     shown: MessagesJson = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
-    return marked(shown, 200, page.fallback)
+    return answer(shown, 200, page)
 
 
 def drop_messages(door: Door, access: Access, session_id: str) -> Response:

@@ -16,16 +16,17 @@ from ..domain.clock import now_ms
 from ..domain.ids import STARTS_WITHIN_MS, made_away_at_ms
 from ..domain.json_text import MAX_DEPTH
 from ..domain.shapes import key_of
-from ..errors import ConvstoreError, InvalidInput, is_history_key, too_many_lines
+from ..errors import ConvstoreError, InvalidInput, SessionNotFound, is_history_key, too_many_lines
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
-from .answers import DeletedAllJson, SessionsJson, imported_json, summary_json
+from .answers import CurrentJson, DeletedAllJson, SessionsJson, imported_json, summary_json
 from .door import Door
-from .reading import query_of
+from .reading import body_of, is_known, query_of
 from .request import body_text, json_value, limit_body
-from .response import answer
+from .response import answer, etag, tagged
 from .routes import JSON_LINES
+from .shown import session_shown
 from .tool_parts import foreign_role
 
 _CLOCKS_DIFFER_MS = 60_000
@@ -43,12 +44,32 @@ _LINE_DEPTH = 4
 
 
 def list_sessions(door: Door, access: Access) -> Response:
-    """List a page of the owner's sessions, newest first."""
+    """List a page of the owner's sessions."""
     query = query_of(schemas.LIST_QUERY)
     owners.required(access)
-    page = sessions.page(access, cursor=_cursor_of(query["cursor"]), limit=query["limit"])
+    page = sessions.page(access, **{**query, "cursor": _cursor_of(query["cursor"])})
     sessions_shown = [summary_json(found) for found in page.sessions]
     shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
+    return answer(shown, 200)
+
+
+def current_session(door: Door, access: Access) -> Response:
+    """Show the owner's current session. 304 if the client has this state of the session."""
+    query = query_of(schemas.CURRENT_QUERY)
+    session = owners.current(access, last=query["last"])
+    if session is None:
+        raise SessionNotFound("current", "the owner has no current session")
+    if is_known(etag(session)):
+        return tagged(Response(status=304), session)
+    return answer(session_shown(session, access.settings), 200, session)
+
+
+def set_current_session(door: Door, access: Access) -> Response:
+    """Make a session the owner's current one, or none."""
+    owners.required(access)
+    body = body_of(access.settings, schemas.CURRENT_BODY)
+    owners.make_current(access, body["session_id"])
+    shown: CurrentJson = {"session_id": body["session_id"]}
     return answer(shown, 200)
 
 

@@ -10,11 +10,15 @@ from flask import Response
 from ..domain import json_text
 from ..domain.clock import as_datetime
 from ..domain.results import Receipt
+from ..operations.messages import MessagePage
 from ..sessions.session import AnySession, base_of
 from .answers import timestamp
 
+State = AnySession | Receipt | MessagePage
+"""Whatever knows a state of a session."""
 
-def answer(value: Mapping[str, Any], status: int, state: AnySession | Receipt | None = None) -> Response:
+
+def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
     """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
     if state is None:
         return marked(value, status, None)
@@ -29,18 +33,18 @@ def marked(value: Mapping[str, Any], status: int, fallback: str | None) -> Respo
     return Response(json_text.dump(value), status, content_type="application/json")
 
 
-def tagged(response: Response, state: AnySession | Receipt) -> Response:
+def tagged(response: Response, state: State) -> Response:
     """Add the headers that name a session's state and its end."""
     response.set_etag(etag(state))
     response.headers["Cache-Control"] = "private, no-cache"  # one person's, and revalidated each time
-    expires_at = as_datetime(state.expires_at_ms) if isinstance(state, Receipt) else state.expires_at
+    expires_at = as_datetime(state.expires_at_ms) if isinstance(state, (Receipt, MessagePage)) else state.expires_at
     response.headers["Convstore-Expires-At"] = timestamp(expires_at)
     if isinstance(state, Receipt):
         response.headers["Convstore-Level"] = state.level
     return response
 
 
-def etag(state: AnySession | Receipt) -> str:
+def etag(state: State) -> str:
     """Name one state of one session. The time of creation tells apart a session and a deleted one of the same id."""
-    created_at_ms = state.created_at_ms if isinstance(state, Receipt) else base_of(state).snapshot.created_at_ms
-    return f"{created_at_ms}-{state.version}"
+    record = state if isinstance(state, (Receipt, MessagePage)) else base_of(state).snapshot
+    return f"{record.created_at_ms}-{state.version}"

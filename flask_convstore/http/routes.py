@@ -147,6 +147,25 @@ ROUTES = (
         needs_owner=True,
     ),
     Route(
+        "current_session",
+        "GET",
+        "/current",
+        answers={200: "Session", 304: None},
+        errors=(SessionNotFound,),
+        headers=(IF_NONE_MATCH,),
+        query="CurrentQuery",
+        needs_owner=True,
+    ),
+    Route(
+        "set_current_session",
+        "PUT",
+        "/current",
+        answers={200: "Current"},
+        errors=(SessionNotFound, Forbidden),
+        body="SetCurrent",
+        needs_owner=True,
+    ),
+    Route(
         "get_session",
         "GET",
         _SESSION,
@@ -172,7 +191,14 @@ ROUTES = (
         headers=(IDEMPOTENCY_KEY, IF_MATCH),
         body="Continue",
     ),
-    Route("list_messages", "GET", _MESSAGES, answers={200: "Messages"}, query="MessagesQuery"),
+    Route(
+        "list_messages",
+        "GET",
+        _MESSAGES,
+        answers={200: "Messages", 304: None},
+        headers=(IF_NONE_MATCH,),
+        query="MessagesQuery",
+    ),
     Route(
         "drop_messages",
         "DELETE",
@@ -221,7 +247,7 @@ ENDPOINTS = tuple(route.endpoint for route in ROUTES)
 """Names that ``CONVSTORE_ROUTES`` may hold."""
 
 _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
-"""Words in the place of a session's id, such as ``health``."""
+"""Words in the place of a session's id, such as ``health``. No path leads to a session named ``current``."""
 
 
 class SessionIds(BaseConverter):

@@ -15,8 +15,8 @@ from marshmallow import Schema, ValidationError, fields, validate
 from ..config import Settings
 from ..domain.commands import Target
 from ..domain.json_text import Decoded
-from ..domain.messages import Message
-from ..domain.types import COMPLETE
+from ..domain.messages import Message, Usage
+from ..domain.types import COMPLETE, ORDERS
 from ..domain.validation import MAX_NAME, MAX_SEQ, check_message_id, check_target
 from ..errors import InvalidInput
 from ..sessions.content import MAX_FIELDS, check_count
@@ -60,24 +60,37 @@ GET_QUERY = Schema.from_dict(
     {
         "last": _Whole(
             load_default=None, validate=validate.Range(min=0), metadata=_said("Number of newest messages to show.")
-        )
+        ),
+        "fields": fields.String(
+            load_default=None,
+            validate=validate.Length(max=8000),
+            metadata=_said("Names of the data fields to show, with commas between them. Empty: none. All without it."),
+        ),
     },
     name="GetQuery",
 )()
-"""``?last=k``, for the k newest messages."""
+"""``?last=k&fields=a,b``, for the k newest messages and these data fields."""
+
+CURRENT_QUERY = Schema.from_dict({"last": GET_QUERY.fields["last"]}, name="CurrentQuery")()
+"""``?last=k``."""
 
 MESSAGES_QUERY = Schema.from_dict(
     {
         "before": _Whole(
             load_default=None,
             validate=validate.Range(min=1, max=MAX_SEQ),
-            metadata=_said("Only messages with a lower `seq`."),
+            metadata=_said("Only messages with a lower `seq`, the newest of them."),
+        ),
+        "after": _Whole(
+            load_default=None,
+            validate=validate.Range(min=0, max=MAX_SEQ),
+            metadata=_said("Only messages with a higher `seq`, the oldest of them. Not with `before`."),
         ),
         "limit": _limit(),
     },
     name="MessagesQuery",
 )()
-"""``?before=seq&limit=n``."""
+"""``?before=seq&limit=n``, or ``?after=seq&limit=n``."""
 
 DROP_QUERY = Schema.from_dict(
     {
@@ -91,8 +104,22 @@ DROP_QUERY = Schema.from_dict(
 )()
 """``?after=seq or id``."""
 
-LIST_QUERY = Schema.from_dict({"cursor": _cursor(), "limit": _limit()}, name="ListQuery")()
-"""``?cursor=&limit=n``."""
+LIST_QUERY = Schema.from_dict(
+    {
+        "cursor": _cursor(),
+        "limit": _limit(),
+        "order": fields.String(
+            load_default="updated",
+            validate=validate.OneOf(ORDERS),
+            metadata=_said("By last change, which reading does not move, or by last interaction."),
+        ),
+        "newest_first": fields.Boolean(
+            load_default=True, truthy={"true"}, falsy={"false"}, metadata=_said("False lists the oldest first.")
+        ),
+    },
+    name="ListQuery",
+)()
+"""``?cursor=&limit=n&order=updated&newest_first=true``."""
 
 EXPORT_QUERY = Schema.from_dict({"cursor": _cursor()}, name="ExportQuery")()
 """``?cursor=``."""
@@ -154,6 +181,7 @@ def continue_body(settings: Settings) -> Schema:
         ),
         "content": _content(settings),
         "metadata": _metadata(settings),
+        **_tokens(settings),
         "id": fields.String(
             load_default="",
             validate=_check_id,
@@ -246,10 +274,25 @@ FORK_BODY = Schema.from_dict(
 """Form of a fork: ``{seq?}``."""
 
 
+CURRENT_BODY = Schema.from_dict(
+    {
+        "session_id": fields.String(
+            required=True,
+            allow_none=True,
+            validate=validate.Length(min=1, max=MAX_NAME),
+            metadata=_said("The owner's session. Null: the owner has no current session.", pattern=f"^[^{CONTROL}]+$"),
+        )
+    },
+    name="SetCurrent",
+)()
+"""Form of the current session: ``{session_id}``."""
+
+
 def forms(settings: Settings) -> dict[str, Schema]:
     """Collect every form, by its name in the table of routes."""
     found = (
         GET_QUERY,
+        CURRENT_QUERY,
         MESSAGES_QUERY,
         DROP_QUERY,
         LIST_QUERY,
@@ -260,6 +303,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
         edit_body(settings),
         compact_body(settings),
         FORK_BODY,
+        CURRENT_BODY,
     )
     return {type(form).__name__: form for form in found}
 
@@ -267,7 +311,10 @@ def forms(settings: Settings) -> dict[str, Schema]:
 def message_of(body: dict[str, Any]) -> Message:
     """Make the message of a body that a client sent."""
     metadata = None if body["metadata"] is None else Decoded(body["metadata"])
-    return Message(Decoded(role=body["role"], content=body["content"]), metadata, id=body.get("id", ""))
+    tokens = body.get("tokens")
+    cost = Usage(tokens["input"], tokens["output"]) if tokens else None
+    content = Decoded(role=body["role"], content=body["content"])
+    return Message(content, metadata, id=body.get("id", ""), tokens=cost)
 
 
 def first_role(settings: Settings) -> str:
@@ -295,6 +342,28 @@ def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
         maximum=settings.max_ttl,
     )
     return {"ttl": fields.Raw(load_default=None, metadata=metadata)}
+
+
+def _count() -> _Whole:
+    return _Whole(
+        load_default=0,
+        strict=True,
+        validate=validate.Range(min=0, max=MAX_TOKENS_TOLD),
+        metadata=_said("Number of tokens."),
+    )
+
+
+MAX_TOKENS_TOLD = 10**9
+"""Most tokens that a client can tell of one message, far more than any model takes."""
+
+
+def _tokens(settings: Settings) -> dict[str, fields.Field[Any]]:
+    """Make the field of a message's cost, where clients may tell it."""
+    if not settings.client_usage:
+        return {}
+    cost = Schema.from_dict({"input": _count(), "output": _count()}, name="Usage")()
+    metadata = _said("Cost of the message in tokens of a model.")
+    return {"tokens": fields.Nested(cost, load_default=None, allow_none=True, metadata=metadata)}
 
 
 class _Data(fields.Dict):

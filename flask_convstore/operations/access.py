@@ -185,23 +185,30 @@ class Access:
         self.backend.unit_of_work.refresh(self.store, command, begun.receipt)
         return begun
 
-    def load(self, session_id: str, last: int | None = None, *, is_interaction: bool = True) -> Snapshot | None:
+    def load(
+        self,
+        session_id: str,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
+    ) -> Snapshot | None:
         """Read a session with its *last* messages, or all. None if this owner has no such session."""
         try:
-            return self.store.load(session_id, self.owner, last, is_interaction=is_interaction)
+            return self.store.load(session_id, self.owner, last, is_interaction=is_interaction, fields=fields)
         except SessionMoved as moved:
             if not self._sees(moved.moved_to):
                 return None
-            return self.store.load(session_id, ANY, last, is_interaction=is_interaction)
+            return self.store.load(session_id, ANY, last, is_interaction=is_interaction, fields=fields)
 
-    def messages(self, session_id: str, before: int | None, limit: int) -> Messages | None:
+    def messages(self, session_id: str, before: int | None, limit: int, after: int | None = None) -> Messages | None:
         """Read some messages of a session, as ``Store.messages`` does. None if this owner has no such session."""
         try:
-            return self.store.messages(session_id, self.owner, before, limit)
+            return self.store.messages(session_id, self.owner, before, limit, after)
         except SessionMoved as moved:
             if not self._sees(moved.moved_to):
                 return None
-            return self.store.messages(session_id, ANY, before, limit)
+            return self.store.messages(session_id, ANY, before, limit, after)
 
     def message(self, session_id: str, target: Target) -> Messages | None:
         """Read one message, as ``Store.message`` does. None if this owner has no such session."""

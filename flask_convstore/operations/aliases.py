@@ -131,7 +131,9 @@ def aliases(access: Access, session_id: str) -> list[str]:
         return []
     life_ms = _life_ms(access)
     return [
-        alias.name for alias in base_of(session).snapshot.aliases if access.store.follow(alias, life_ms) == session_id
+        alias.name
+        for alias in base_of(session).snapshot.aliases
+        if not is_note(alias) and access.store.follow(alias, life_ms) == session_id
     ]
 
 
@@ -161,8 +163,37 @@ def _note_of(alias: Alias, token: str) -> Alias:
 
 
 def is_note(alias: Alias) -> bool:
-    """Tell whether this is no alias of the app's, but a note of what a call with a token meant."""
+    """Tell whether this is no alias of the app's, but a note of ours: of what a call with a token meant, or ``CURRENT``."""
     return alias.name.startswith("\n")
+
+
+CURRENT = "\ncurrent"
+"""Name of the note that leads to an owner's current session."""
+
+
+def current(access: Access, owner: str, *, last: int | None = None) -> AnySession | None:
+    """Load the session that *owner* has made the current one. None if there is none, or if it has ended."""
+    note, life_ms = Alias(owner, CURRENT), _life_ms(access)
+    session_id = access.store.follow(note, life_ms)
+    for _ in range(_ATTEMPTS):
+        session = sessions.get(access, session_id, last=last) if session_id else None
+        # A session that has begun since under the same id was told of no note.
+        if session_id is None or session is None or note not in base_of(session).snapshot.aliases:
+            return None
+        if not session.moved_to:
+            return session
+        session_id = access.store.link(_led(note, session_id, session.moved_to, life_ms))
+    raise StoreUnavailable("the current session was another one at every attempt", written=False)
+
+
+def make_current(access: Access, owner: str, session_id: str | None) -> None:
+    """Make a session the current one of *owner*, or none (None)."""
+    note, life_ms = Alias(owner, CURRENT), _life_ms(access)
+    if session_id is not None:
+        check_session_id(session_id)
+        receipt = access.apply(NoteAlias(session_id=session_id, owner=access.owner, alias=note, leads_here=True))
+        life_ms = max(life_ms, receipt.lifetime_ms + TOMBSTONE_MS)
+    access.store.link(LinkAlias(alias=note, session_id=session_id, expected=Scope.ANY, lifetime_ms=life_ms))
 
 
 def _meant(access: Access, alias: str, name: Alias, life_ms: int) -> str | None:

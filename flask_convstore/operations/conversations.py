@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
 from ..domain.results import Health, Page, Receipt
-from ..domain.types import CALLER, Lifetime, Owner, Role, Scope
+from ..domain.types import CALLER, Lifetime, Order, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..errors import ConvstoreError
 from ..sessions.content import Content
@@ -80,15 +80,26 @@ class Conversations(abc.ABC):
         return sessions.save(self._access(owner), session_id, data, ttl)
 
     def get_session(
-        self, session_id: str, *, last: int | None = None, owner: Owner | Scope = CALLER
+        self,
+        session_id: str,
+        *,
+        last: int | None = None,
+        fields: Iterable[str] | None = None,
+        owner: Owner | Scope = CALLER,
     ) -> LoadedSession | None:
         """Load a session exactly as it was saved, and move its lifetime. None if this owner has no such session.
 
         Args:
             last: Number of newest messages to load. None loads all. A session that was loaded in part takes new messages
                 and changed fields. To drop or rewrite messages, load all.
+            fields: Names of the data fields to load, so that large ones stay where they are. None loads all, ``()`` none.
+                Saving such a session writes what was changed in it. It can set no field that was not asked for, and be saved
+                under no other id.
+
+        Raises:
+            InvalidInput: *fields* is no list of names.
         """
-        return sessions.get(self._access(owner), session_id, last=last)
+        return sessions.get(self._access(owner), session_id, last=last, fields=fields)
 
     @overload
     def setdefault(
@@ -238,18 +249,34 @@ class Conversations(abc.ABC):
         """Tell whether there is such a session. Asking is an interaction, and moves the lifetime."""
         return sessions.touch(self._access(owner), session_id)
 
-    def list_sessions(self, *, cursor: str | None = None, limit: int = 50, owner: Owner | Scope = CALLER) -> Page:
+    def list_sessions(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        order: Order = "updated",
+        newest_first: bool = True,
+        owner: Owner | Scope = CALLER,
+    ) -> Page:
         """List a page of the owner's sessions, without data and messages.
 
-        The last interaction comes first, to within a minute. Listing is no interaction. With ``owner=ANY`` the server walks
-        through all its keys, in no order.
+        Listing is no interaction. With ``owner=ANY`` the server walks through all its keys, in no order.
+
+        A session that moves while you page, as somebody changes or reads it, may come twice. Oldest first, every session
+        comes at least once. Newest first, a session that has moved before it was shown stands before the first page.
 
         Args:
-            cursor: The ``next`` of the page before. None begins.
+            cursor: The ``next`` of the page before, in the same order. None begins.
             limit: Most sessions of a page, 1 to 1,000. A page may be shorter, or empty, and others may follow. The last page
                 has ``next`` None.
+            order: By last change (``updated``), which reading does not move, or by last interaction to within a minute
+                (``active``).
+            newest_first: False lists the oldest first.
+
+        Raises:
+            InvalidInput: The limit, the order or the cursor is none. Nothing was written.
         """
-        return sessions.page(self._access(owner), cursor=cursor, limit=limit)
+        return sessions.page(self._access(owner), cursor=cursor, limit=limit, order=order, newest_first=newest_first)
 
     def share(self, session_id: str, name: str, role: Role = "reader", *, owner: Owner | Scope = CALLER) -> None:
         """Let another owner, *name*, read a session, or write to the session as a ``writer``.
@@ -323,14 +350,27 @@ class Conversations(abc.ABC):
         return turn
 
     def messages(
-        self, session_id: str, *, before: int | None = None, limit: int = 50, owner: Owner | Scope = CALLER
+        self,
+        session_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 50,
+        owner: Owner | Scope = CALLER,
     ) -> MessagePage:
-        """Read a page of messages, oldest first: the newest, or those with a seq below *before*, in one round trip.
+        """Read a page of messages, oldest first: the newest, those before one, or those after one, in one round trip.
+
+        Args:
+            before: Only messages with a lower seq, the newest of them. The next page is ``before=page.next``.
+            after: Only messages with a higher seq, the oldest of them. 0 begins with the oldest message there is. The next
+                page is ``after=page.next``.
+            limit: Most messages of a page, 1 to 1,000.
 
         Raises:
             SessionNotFound: No such session for this owner.
+            InvalidInput: Both *before* and *after* are given, or one is no seq. Nothing was written.
         """
-        return messages.page(self._access(owner), session_id, before=before, limit=limit)
+        return messages.page(self._access(owner), session_id, before=before, after=after, limit=limit)
 
     def edit_message(
         self,
@@ -346,7 +386,8 @@ class Conversations(abc.ABC):
 
         Args:
             seq: The seq of the message, or its id.
-            body: Any JSON value, or a ``Message``, whose metadata are taken too.
+            body: Any JSON value, or a ``Message``, whose metadata and tokens are taken too. The new tokens take the place of
+                the old ones, also in ``session.usage``.
             metadata: New metadata. None leaves them as they are.
             keep: Keep the old body in ``Message.edits``.
 
@@ -521,13 +562,32 @@ class Conversations(abc.ABC):
 
     # ---- owners
 
-    def current_session(self, *, owner: Owner | Scope = CALLER) -> LoadedSession | None:
-        """Load the owner's session with the last interaction, to within a minute. None if there is none.
+    def current_session(self, *, last: int | None = None, owner: Owner | Scope = CALLER) -> LoadedSession | None:
+        """Load the session that ``set_current_session`` has made the owner's current one.
+
+        None if there is none, or if that session has ended. Where the session was compacted or rotated, its successor is the
+        current one. Two round trips.
+
+        Args:
+            last: Number of newest messages to load, as in ``get_session``.
 
         Raises:
             OwnerRequired: The call has no owner. Log in, or pass ``owner=``.
         """
-        return owners.current(self._access(owner))
+        return owners.current(self._access(owner), last=last)
+
+    def set_current_session(self, session_id: str | None, *, owner: Owner | Scope = CALLER) -> None:
+        """Make a session the owner's current one, until another one is, or this one ends. Two round trips.
+
+        Args:
+            session_id: The session, which must be the owner's own. None: the owner has no current session from now on.
+
+        Raises:
+            OwnerRequired: The call has no owner. Log in, or pass ``owner=``. Nothing was written.
+            SessionNotFound: No such session for this owner. Nothing was written.
+            Forbidden: The session is only shared with this owner. Nothing was written.
+        """
+        owners.make_current(self._access(owner), session_id)
 
     def usage(self, *, owner: Owner | Scope = CALLER) -> Usage:
         """Add up the tokens of a model that all the owner's sessions have cost, without sessions that are gone.

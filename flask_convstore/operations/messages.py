@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
-from ..domain.messages import Message, edited_element, message_of, stored_message
+from ..domain.messages import NO_USAGE, Message, Usage, edited_element, message_of, stored_message
 from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
@@ -25,11 +25,21 @@ _ATTEMPTS = 5
 
 
 class MessagePage(NamedTuple):
-    """A page of messages, oldest first. *next* is the ``before`` of the page before, None if there is none."""
+    """A page of messages, oldest first.
+
+    Attributes:
+        next: The next ``before``, or the next ``after`` where that was given. None if there is no other page.
+        fallback: As a ``Receipt`` has it.
+        version: The session's version.
+        created_at_ms, expires_at_ms: The session's times, in milliseconds since 1970.
+    """
 
     messages: list[Message]
     next: int | None
-    fallback: str | None = None
+    fallback: str | None
+    version: int
+    created_at_ms: int
+    expires_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +66,25 @@ def page(
     session_id: str,
     *,
     before: int | None = None,
+    after: int | None = None,
     limit: int = 50,
 ) -> MessagePage:
-    """Read a page of messages, the newest or those with a seq below *before*."""
+    """Read a page of messages: the newest, those with a seq below *before*, or the oldest with a seq above *after*."""
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
-    found = _read(access, session_id, before, limit)
+    if after is not None:
+        check_whole(after, "after", 0, MAX_SEQ)
+        if before is not None:
+            raise InvalidInput("a page lies before a message or after one: give before or after, not both", "after")
+    found = _read(access, session_id, before, limit, after)
     numbered = zip(found.elements, found.seqs, strict=True)
     messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
     following = found.seqs[0] if messages and found.seqs[0] > found.oldest_seq else None
-    return MessagePage(messages, following, found.fallback)
+    if after is not None:
+        following = found.seqs[-1] if messages and found.later else None
+    return MessagePage(messages, following, found.fallback, found.version, found.created_at_ms, found.expires_at_ms)
 
 
 def edit(
@@ -90,20 +107,25 @@ def edit(
         roles: Roles whose messages can be edited. Others are not found. A None among the roles is a message without one.
         request: Tells the effect of a function from that of others, for the digest of the token.
     """
+    tokens = None
     if isinstance(body, Message):
         metadata = body.metadata if metadata is None else metadata
+        tokens = body.tokens
         body = body.body
 
     def edited(message: Message) -> Message:
         now = body(message.body) if callable(body) else body
         edits = (*message.edits, message.body) if keep else message.edits
-        return replace(message, body=now, metadata=message.metadata if metadata is None else metadata, edits=edits)
+        facts = message.metadata if metadata is None else metadata
+        cost = message.tokens if tokens is None else tokens
+        return replace(message, body=now, metadata=facts, tokens=cost, edits=edits)
 
     digest = ""
     if token is not None:
         is_tagged = access.limits.is_tagged
         body_text = json_text.encode(None if callable(body) else body, "body", is_tagged=is_tagged)
         given = body_text + json_text.encode(metadata, is_tagged=is_tagged)
+        given += json_text.encode(list(tokens)) if tokens else b""
         element = b"\n" + given  # an empty envelope
         digest = digest_of(f"edit {target} {keep} {request}", (element,))
     change = _Change(session_id, target, edited, expected, roles, token_or_new(token), digest)
@@ -226,6 +248,7 @@ def _command(access: Access, change: _Change) -> Edit:
     after = change.into(before)
     element = edited_element(found.elements[0], after, is_tagged=access.limits.is_tagged)
     content.check_element(element, after, access.limits)
+    cost = Usage(*map(int.__sub__, after.tokens or NO_USAGE, before.tokens or NO_USAGE))
     was_title, title = content.title_of(before.body), content.title_of(after.body)
     return Edit(
         session_id=change.session_id,
@@ -234,6 +257,7 @@ def _command(access: Access, change: _Change) -> Edit:
         loaded=found.elements[0],
         element=element,
         title=title if was_title and was_title == without_controls(found.title) else None,
+        usage=cost if any(cost) else None,
         expected=change.expected,
         token=change.token,
         digest=change.digest,
@@ -254,8 +278,8 @@ def _one(access: Access, change: _Change) -> Messages:
     return found
 
 
-def _read(access: Access, session_id: str, before: int | None, limit: int) -> Messages:
-    found = access.messages(session_id, before, limit)
+def _read(access: Access, session_id: str, before: int | None, limit: int, after: int | None = None) -> Messages:
+    found = access.messages(session_id, before, limit, after)
     if found is None:
         raise SessionNotFound(session_id)
     return found

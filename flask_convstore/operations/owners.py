@@ -16,7 +16,6 @@ from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFoun
 from ..sessions.session import AnySession
 from . import aliases, sessions
 from .access import Access
-from .salvage import damage_log
 
 
 def required(access: Access) -> str:
@@ -30,18 +29,14 @@ def required(access: Access) -> str:
     return access.owner
 
 
-def current(access: Access) -> AnySession | None:
-    """Load the owner's session with the last interaction. None if there is none."""
-    required(access)
-    for summary in sessions.summaries(access, newest_first=True):
-        try:
-            session = sessions.get(access, summary.session_id)
-        except CorruptValue as error:
-            damage_log.tell(error)
-            continue
-        if session is not None and not session.moved_to:
-            return session
-    return None
+def current(access: Access, *, last: int | None = None) -> AnySession | None:
+    """Load the owner's current session with its *last* messages, or all. None if there is none."""
+    return aliases.current(access, required(access), last=last)
+
+
+def make_current(access: Access, session_id: str | None) -> None:
+    """Make a session the owner's current one. None: the owner has none from now on."""
+    aliases.make_current(access, required(access), session_id)
 
 
 def usage(access: Access) -> Usage:

@@ -6,7 +6,7 @@ Each operation checks its values, and makes one command or one read of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import NoneType
 from typing import Any
@@ -28,7 +28,7 @@ from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
 from ..domain.shapes import full
-from ..domain.types import Lifetime
+from ..domain.types import ORDERS, Lifetime, Order
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
@@ -124,26 +124,47 @@ def _landed(access: Access, session: AnySession, save: Pending, receipt: Receipt
     return rebased
 
 
-def get(access: Access, session_id: str, *, last: int | None = None) -> AnySession | None:
-    """Load a session with its *last* messages, or all. None if this owner has no such session."""
+def get(
+    access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
+) -> AnySession | None:
+    """Load a session with its *last* messages, or all, and these data *fields*, or all.
+
+    None if this owner has no such session.
+    """
     check_session_id(session_id)
     if last is not None:
         check_whole(last, "last")
         last = min(last, MAX_LOADED)
-    snapshot = access.load(session_id, last)
+    snapshot = access.load(session_id, last, fields=None if fields is None else _field_names(fields))
     if snapshot is None:
         return None
     access.note_seen(snapshot)
     return loaded(snapshot, access.limits.history_key, access.backend.origin)
 
 
-def existing(access: Access, session_id: str, *, last: int | None = None) -> AnySession:
+def _field_names(fields: Iterable[str]) -> tuple[str, ...]:
+    """Check names of data fields that are asked for. Each is taken once.
+
+    Raises:
+        InvalidInput: *fields* is no collection of texts.
+        TooLarge: There are too many.
+    """
+    names = () if isinstance(fields, (str, bytes)) else tuple(dict.fromkeys(fields))
+    if isinstance(fields, (str, bytes)) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(f"must be a list of names of fields, not {fields!r}", "fields")
+    content.check_count(len(names))
+    return names
+
+
+def existing(
+    access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
+) -> AnySession:
     """Load a session.
 
     Raises:
         SessionNotFound: This owner has no such session.
     """
-    session = get(access, session_id, last=last)
+    session = get(access, session_id, last=last, fields=fields)
     if session is None:
         raise SessionNotFound(session_id)
     return session
@@ -341,10 +362,19 @@ def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bo
     return True
 
 
-def page(access: Access, *, cursor: str | None = None, limit: int = 50) -> Page:
-    """List a page of the owner's sessions, newest first."""
+def page(
+    access: Access,
+    *,
+    cursor: str | None = None,
+    limit: int = 50,
+    order: Order = "updated",
+    newest_first: bool = True,
+) -> Page:
+    """List a page of the owner's sessions, by last change (``updated``) or last interaction (``active``)."""
     check_whole(limit, "limit", 1, 1000)
-    return access.store.page(access.owner, cursor, limit, newest_first=True)
+    if order not in ORDERS:
+        raise InvalidInput(f"must be one of {', '.join(ORDERS)}, not {order!r}", "order")
+    return access.store.page(access.owner, cursor, limit, newest_first=newest_first, order=order)
 
 
 def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Target, Touch
 from ..domain.ids import id_made_away
-from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.results import Begun, Messages, Receipt, Snapshot, part_of
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
@@ -243,17 +243,25 @@ class FallbackStore(StoreAround):
     # ---- reads
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         if not self._is_here(session_id):
-            return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+            return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         with self._viewed(session_id, owner) as view:
             snapshot = view.load(owner, last) if view else None
             is_stale = bool(view and snapshot and is_interaction and view.is_stale(snapshot))
         if view is None:
-            return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+            return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         if is_stale:
             self._touch(session_id, owner)
+        if snapshot and fields is not None:
+            snapshot = part_of(snapshot, fields)
         return snapshot and replace(snapshot, fallback=self._journal.kind)
 
     def load_many(
@@ -268,14 +276,16 @@ class FallbackStore(StoreAround):
             return self.load(session_id, owner, is_interaction=False)
         return self._store.salvage(session_id, owner)
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         if not self._is_here(session_id):
-            return self._store.messages(session_id, owner, before, limit)
+            return self._store.messages(session_id, owner, before, limit, after)
         with self._viewed(session_id, owner) as view:
             if view:
-                found = view.messages(owner, before, limit)
+                found = view.messages(owner, before, limit, after)
                 return found and found._replace(fallback=self._journal.kind)
-        return self._store.messages(session_id, owner, before, limit)
+        return self._store.messages(session_id, owner, before, limit, after)
 
     def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
         if not self._is_here(session_id):

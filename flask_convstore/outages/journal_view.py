@@ -70,9 +70,9 @@ class JournalView:
         with self._as_of(at_ms):
             return self._store.load(self.journalled.session_id, owner, last, is_interaction=False)
 
-    def messages(self, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(self, owner: Owner, before: int | None, limit: int, after: int | None = None) -> Messages | None:
         """Read messages, as ``Store.messages``."""
-        return self._store.messages(self.journalled.session_id, owner, before, limit)
+        return self._store.messages(self.journalled.session_id, owner, before, limit, after)
 
     def message(self, owner: Owner, target: Target) -> Messages | None:
         """Read one message, as ``Store.message``."""

@@ -49,9 +49,15 @@ class OtherHostsStore(StoreAround):
             raise
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
-        found = self._store.load(session_id, owner, last, is_interaction=is_interaction)
+        found = self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found
@@ -65,8 +71,10 @@ class OtherHostsStore(StoreAround):
                 self._refuse_unknown(session_id, owner)
         return found
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        found = self._store.messages(session_id, owner, before, limit)
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
+        found = self._store.messages(session_id, owner, before, limit, after)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found

@@ -51,6 +51,7 @@ def difference(
     known = base.snapshot
     before = bodies_of(known.elements)
     shape, fields, history = texts(content, limits, before, known)
+    _refuse_unread(known, fields)
     limits = limits.for_shape(shape, known.shape)
     if given is None:
         history_change = _history_change(base, before, history, limits)
@@ -78,6 +79,23 @@ def difference(
         first_title=first_title_of(news, limits),
         usage=usage_of(news),
     )
+
+
+def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
+    """Refuse to set a field that a session, read in part, does not know.
+
+    Raises:
+        InvalidInput: There is one. Nothing was written.
+    """
+    if known.read is None:
+        return
+    unread = next((name for name in fields if name not in known.fields and name not in known.read), None)
+    if unread is not None:
+        raise InvalidInput(
+            "this session was read without this field: name it in fields= when you read, or set it with update_session(). "
+            "Nothing was written.",
+            unread,
+        )
 
 
 def _news(history: list[Given] | None, change: Extend | Rewrite | None) -> list[Given]:
@@ -264,6 +282,7 @@ def whole(
     Raises:
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
+    refuse_part(content)
     if isinstance(content, Mapping):
         check_count(len(content) - (limits.history_key in content))
     shape, fields, history = texts(content, limits)
@@ -282,6 +301,18 @@ def whole(
         first_title=first_title_of(history or (), limits, _messages_in(content, limits) if history else ()),
         usage=usage_of(history or ()),
     )
+
+
+def refuse_part(content: Any) -> None:
+    """Refuse to make a whole session of one that was read in part.
+
+    Raises:
+        InvalidInput: *content* is such a session. Nothing was written.
+    """
+    base = getattr(content, "_base", None)
+    if isinstance(base, Baseline) and base.snapshot.read is not None:
+        reason = "this session was read with fields=, so it is not whole: read it without fields= to save it elsewhere"
+        raise InvalidInput(f"{reason}. Nothing was written.")
 
 
 def _messages_in(content: Any, limits: ContentLimits) -> Sequence[Any]:

@@ -19,7 +19,7 @@ from ..domain.commands import Append, BeginTurn, Command, Delete, Harmless, Link
 from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
-from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces, part_of
 from ..domain.rules import (
     added_by,
     adjust,
@@ -39,7 +39,7 @@ from ..domain.rules import (
     write,
 )
 from ..domain.stored_session import StoredSession
-from ..domain.types import ANY, Alias, Limits, Owner, Scope
+from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
 from .store import apply_one_by_one, load_each
 
@@ -142,7 +142,13 @@ class MemoryStore(Forking):
             return Begun(receipt, _begun(self._sessions[command.session_id], command))
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         with self._lock:
             now = self._clock()
@@ -152,29 +158,43 @@ class MemoryStore(Forking):
                 return None
             if is_interaction:
                 self._move_lifetime(session, now)
-            return _snapshot(session, last)
+            snapshot = _snapshot(session, last)
+            return snapshot if fields is None else part_of(snapshot, fields)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         return load_each(self, session_ids, owner, is_interaction=is_interaction)
 
-    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
         with self._lock:
-            order = self._by_activity(owner, self._clock(), newest_first=newest_first)
+            places = self._in_order(owner, self._clock(), order)
+            if newest_first:
+                places.reverse()
             if cursor:
                 # The order alone tells where to go on, whatever has come or gone since.
                 last = _place_of(cursor)
-                order = [place for place in order if (place < last if newest_first else place > last)]
-            shown = order[:limit]
+                places = [place for place in places if (place < last if newest_first else place > last)]
+            shown = places[:limit]
             summaries = [self._sessions[key].summary() for _, key in shown]
-            return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(order) > limit else None)
+            return Page(summaries, f"{shown[-1][0]} {shown[-1][1]}" if len(places) > limit else None)
 
-    def _by_activity(self, owner: Owner, now: int, *, newest_first: bool = False) -> list[tuple[int, str]]:
-        """List the last activity and the id of each session of *owner*, in order."""
+    def _in_order(self, owner: Owner, now: int, order: Order) -> list[tuple[int, str]]:
+        """List the time and the id of each session of *owner*, the oldest first: of its last activity, or last change."""
         there = [session for key in self._sessions if (session := self._visible(key, ANY, now))]
         own = [session for session in there if owner in (ANY, session.owner)]
-        return sorted(((session.active_at_ms, session.session_id) for session in own), reverse=newest_first)
+        return sorted(
+            (session.updated_at_ms if order == "updated" else session.active_at_ms, session.session_id)
+            for session in own
+        )
 
     def link(self, command: LinkAlias) -> str | None:
         with self._lock:
@@ -219,7 +239,9 @@ class MemoryStore(Forking):
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
@@ -228,10 +250,22 @@ class MemoryStore(Forking):
                 return None
             self._move_lifetime(session, now)
             seq = session.next_seq if before is None else before
-            end = behind(seq - 1, session.first_seq, len(session.elements), session.gaps)
+            count = len(session.elements)
+            end = behind(seq - 1, session.first_seq, count, session.gaps)
             start = max(0, end - limit)
-            elements, seqs = session.elements[start:end], session.seqs[start:end]
-            return Messages(elements, seqs, session.first_seq, session.title)
+            if after is not None:
+                start = behind(after, session.first_seq, count, session.gaps)
+                end = min(count, start + limit)
+            return Messages(
+                session.elements[start:end],
+                session.seqs[start:end],
+                session.first_seq,
+                session.title,
+                later=count - end,
+                version=session.version,
+                created_at_ms=session.created_at_ms,
+                expires_at_ms=session.expires_at_ms,
+            )
 
     def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
         with self._lock:
@@ -371,7 +405,7 @@ class MemoryStore(Forking):
         most = self._limits.max_sessions
         if owner is None or not most:
             return
-        own = [key for _, key in self._by_activity(owner, now)]
+        own = [key for _, key in self._in_order(owner, now, "active")]
         surplus = max(0, len(own) - most + 1)
         evictable = self._evictable(own, command, now) if may_evict(command, self._limits) else []
         if len(evictable) < surplus:

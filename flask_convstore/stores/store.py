@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..domain.commands import Append, BeginTurn, Command, LinkAlias, Target
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
-from ..domain.types import Alias, Owner
+from ..domain.types import Alias, Order, Owner
 from ..errors import ConvstoreError, StoreUnavailable
 
 
@@ -56,10 +56,17 @@ class Store(Protocol):
         ...
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         """Read a session with its *last* messages (None: all), at one moment. None if this owner has no such session.
 
+        With *fields* only these of its data fields are read, and neither aliases nor shares.
         It moves the lifetime if it *is_interaction*.
         """
         ...
@@ -76,11 +83,20 @@ class Store(Protocol):
         """
         ...
 
-    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
-        """List sessions of *owner* from *cursor* on, by last interaction to within a minute. ``ANY``: all, in any order.
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
+        """List sessions of *owner* from *cursor* on, by last interaction to within a minute, or by last change.
 
-        A session that becomes active meanwhile may come twice. Oldest first, it comes at least once. A page may be short of
-        *limit*, or empty, before the last one.
+        ``ANY``: all, in any order. A session that moves meanwhile, as somebody uses or changes it, may come twice. Oldest
+        first, each comes at least once. Newest first, one that has moved before it was shown stands before the first page.
+        All others come once. A page may be short of *limit*, or empty, before the last one.
         """
         ...
 
@@ -104,10 +120,12 @@ class Store(Protocol):
         """
         ...
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         """Read up to *limit* messages, the newest with a seq below *before* (None: of all). None if there is no session.
 
-        It moves the lifetime.
+        With *after*, the oldest with a higher seq instead. It moves the lifetime.
         """
         ...
 
@@ -227,17 +245,31 @@ class StoreAround:
         return self._call(self._store.begin, command)
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
-        return self._call(self._store.load, session_id, owner, last, is_interaction=is_interaction)
+        return self._call(self._store.load, session_id, owner, last, is_interaction=is_interaction, fields=fields)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         return self._call(self._store.load_many, session_ids, owner, is_interaction=is_interaction)
 
-    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
-        return self._call(self._store.page, owner, cursor, limit, newest_first=newest_first)
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
+        return self._call(self._store.page, owner, cursor, limit, newest_first=newest_first, order=order)
 
     def link(self, command: LinkAlias) -> str | None:
         return self._call(self._store.link, command)
@@ -251,8 +283,10 @@ class StoreAround:
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         return self._call(self._store.turn_remaining_ms, session_id, owner)
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
-        return self._call(self._store.messages, session_id, owner, before, limit)
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
+        return self._call(self._store.messages, session_id, owner, before, limit, after)
 
     def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
         return self._call(self._store.message, session_id, owner, target)

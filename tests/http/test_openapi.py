@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -322,6 +323,19 @@ def test_a_walk_through_all_of_it(url: str) -> None:
     walk("DELETE", "/sessions", headers=ada)
     walk("POST", "/sessions/import", data=exported.data, content_type="application/x-ndjson", headers=ada)
     walk("DELETE", path, headers={**ada, "If-Match": etag})
+    assert walk("GET", "/sessions/current", headers=ada).status_code == 404
+    assert walk("GET", "/sessions/current?last=x", headers=ada).status_code == 422
+    put = functools.partial(walk, "PUT", "/sessions/current", headers=ada)
+    current = walk("POST", "/sessions", json={}, headers=ada).get_json()["session_id"]
+    assert put(json={"session_id": current}).status_code == 200
+    shown = walk("GET", "/sessions/current", headers=ada)
+    assert walk("GET", "/sessions/current", headers={**ada, "If-None-Match": shown.headers["ETag"]}).status_code == 304
+    assert put(json={"session_id": "none"}).status_code == 404
+    assert put(json={}).status_code == 422
+    assert put(data="{", content_type="application/json").status_code == 400
+    assert put(data="{}", content_type="text/plain").status_code == 415
+    assert put(json={"a": "x" * 5_000_000}).status_code == 413
+    assert walk("GET", f"/sessions/{current}/messages", headers={**ada, "If-None-Match": "*"}).status_code == 304
     for method, suffix in (
         ("POST", "/messages"),
         ("PATCH", ""),
@@ -349,7 +363,8 @@ def test_a_store_that_is_away_is_in_it() -> None:
     for path, method, operation in operations_of(document_of(service)):
         if operation["operationId"] not in ("openapi", "import_sessions"):
             body = {"content": "x"} if "messages" in path else {"summary": "x"} if "compact" in path else {}
-            sent = {"json": body} if method in ("post", "patch") else {}
+            body = {"session_id": "s"} if path.endswith("/current") else body
+            sent = {"json": body} if method in ("post", "patch", "put") else {}
             concrete = path.replace("{session_id}", "s").replace("{seq}", "1")
             query = "?after=1" if operation["operationId"] == "drop_messages" else ""
             assert walk(method.upper(), concrete + query, **sent).status_code == 503

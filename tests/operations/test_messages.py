@@ -386,7 +386,7 @@ def test_pages_of_messages(conversations: PlainConversations) -> None:
         if before is None:
             break
     assert found == [[7, 8, 9, 10], [3, 4, 5, 6], [1, 2]]
-    assert messages.page(conversations.access(), "s", before=1, limit=4) == ([], None, None)
+    assert messages.page(conversations.access(), "s", before=1, limit=4)[:3] == ([], None, None)
     assert [m.seq for m in messages.page(conversations.access(), "s", before=99, limit=2).messages] == [9, 10]
     conversations.append("s", Message("11"))
     assert [m.seq for m in messages.page(conversations.access(), "s", before=7, limit=4).messages] == [3, 4, 5, 6], (
@@ -401,13 +401,61 @@ def test_pages_end_at_the_oldest_message(conversations: PlainConversations) -> N
     conversations.save_session("s", session)
     page = messages.page(conversations.access(), "s", limit=5)
     assert ([m.seq for m in page.messages], page.next) == ([3, 4], None)
-    assert messages.page(conversations.access(), "s", before=3) == ([], None, None)
-    assert messages.page(conversations.access(), "s", before=1) == ([], None, None)
+    assert messages.page(conversations.access(), "s", before=3)[:3] == ([], None, None)
+    assert messages.page(conversations.access(), "s", before=1)[:3] == ([], None, None)
+
+
+def test_pages_forwards(conversations: PlainConversations) -> None:
+    conversations.save_session("s", [str(number) for number in range(1, 9)])
+    found: list[list[int]] = []
+    after: int | None = 0
+    while after is not None:
+        page = messages.page(conversations.access(), "s", after=after, limit=3)
+        found.append([message.seq for message in page.messages])
+        after = page.next
+    assert found == [[1, 2, 3], [4, 5, 6], [7, 8]]
+    assert messages.page(conversations.access(), "s", after=8)[:3] == ([], None, None)
+    assert messages.page(conversations.access(), "s", after=99)[:3] == ([], None, None)
+    session = get(conversations)
+    del session[:5]
+    conversations.save_session("s", session)
+    conversations.append("s", Message("9"))
+    for after in (0, 3, 5):  # those that were dropped are passed over
+        page = messages.page(conversations.access(), "s", after=after, limit=2)
+        assert ([m.seq for m in page.messages], page.next) == ([6, 7], 7)
+    assert [m.body for m in messages.page(conversations.access(), "s", after=8).messages] == ["9"]
+    with pytest.raises(InvalidInput, match="not both"):
+        messages.page(conversations.access(), "s", before=3, after=1)
+
+
+def test_a_page_forwards_costs_the_same_everywhere(server: Server) -> None:
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        conversations = PlainConversations(RedisHarness(redis.Redis.from_url(proxy.url)).store)
+        conversations.save_session("s", [f"message {number}" for number in range(10_000, 19_999)])
+        conversations.messages("s", after=0)
+        costs = set()
+        for after in (1000, 5000, 9000):
+            proxy.reset()
+            assert len(conversations.messages("s", after=after).messages) == 50
+            costs.add((proxy.round_trips, proxy.sent, proxy.received))
+        assert len(costs) == 1
+        assert costs.pop()[0] == 1
 
 
 @in_memory
 @pytest.mark.parametrize(
-    "options", [{"limit": 0}, {"limit": 1001}, {"limit": True}, {"before": 0}, {"before": "1"}, {"before": 2**54}]
+    "options",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": True},
+        {"before": 0},
+        {"before": "1"},
+        {"before": 2**54},
+        {"after": -1},
+        {"after": "1"},
+        {"after": 2**54},
+    ],
 )
 def test_pages_are_checked(talk: PlainConversations, options: Any) -> None:
     with pytest.raises(InvalidInput):
@@ -427,8 +475,28 @@ def test_pages_over_http(url: str) -> None:
     assert ([message["seq"] for message in second["messages"]], second["next"]) == ([3], 2)
     last = service.json(service.client.get(f"{path}?limit=2&before=2"), 200)
     assert ([message["seq"] for message in last["messages"]], last["next"]) == ([1], None)
-    for query in ("?limit=0", "?before=0", "?limit=x", "?before=1e3", "?limit=1001"):
+    forwards = service.json(service.client.get(f"{path}?limit=2&after=0"), 200)
+    assert ([message["seq"] for message in forwards["messages"]], forwards["next"]) == ([1], 2)
+    forwards = service.json(service.client.get(f"{path}?limit=3&after=2"), 200)
+    assert ([message["seq"] for message in forwards["messages"]], forwards["next"]) == ([3, 5], None)
+    for query in ("?limit=0", "?before=0", "?limit=x", "?before=1e3", "?limit=1001", "?after=-1", "?after=1&before=2"):
         problem(service.client.get(path + query), 422, "invalid")
+
+
+def test_a_page_that_the_client_has_is_not_sent_again(url: str) -> None:
+    service = Service(url)
+    session_id = service.start()
+    with service.app.app_context():
+        service.convstore.append(session_id, say("1"), say("2"))
+    path = f"/sessions/{session_id}/messages?after=1"
+    first = service.client.get(path)
+    state = first.headers["ETag"]
+    assert (first.status_code, state) == (200, service.client.get(f"/sessions/{session_id}").headers["ETag"])
+    known = service.client.get(path, headers={"If-None-Match": state})
+    assert (known.status_code, known.data, known.headers["ETag"]) == (304, b"", state)
+    with service.app.app_context():
+        service.convstore.append(session_id, say("3"))
+    assert len(service.client.get(path, headers={"If-None-Match": state}).get_json()["messages"]) == 2
 
 
 # ---- token counts

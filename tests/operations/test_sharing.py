@@ -48,6 +48,8 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "openapi": ({}, (200, 200, 200, 200, 200)),
     "export_sessions": ({}, (200, 200, 200, 200, 401)),
     "import_sessions": ({"data": b"", "content_type": "application/x-ndjson"}, (200, 200, 200, 200, 401)),
+    "current_session": ({}, (404, 404, 404, 404, 401)),
+    "set_current_session": ({"json": {"session_id": "s"}}, (200, 403, 403, 404, 401)),
     "get_session": ({}, (200, 200, 200, 404, 404)),
     "update_session": ({"json": {"data": {"x": 1}, "title": "t"}}, (200, 403, 200, 404, 404)),
     "delete_session": ({}, (200, 403, 403, 404, 404)),

@@ -988,8 +988,11 @@ def test_an_object_of_before_may_be_saved_afterwards(host: Host) -> None:
 @pytest.mark.parametrize(
     ("look", "options"),
     [
-        (lambda store: texts_in(store, "s", "alice") == ["a", "b"], {"is_interaction": True}),
-        (lambda store: store.load("s", "alice", is_interaction=False).version == 2, {"is_interaction": False}),
+        (lambda store: texts_in(store, "s", "alice") == ["a", "b"], {"is_interaction": True, "fields": None}),
+        (
+            lambda store: store.load("s", "alice", is_interaction=False, fields=("x",)).version == 2,
+            {"is_interaction": False, "fields": ("x",)},
+        ),
         (lambda store: len(store.messages("s", "alice", None, 9).elements) == 2, {}),
         (lambda store: store.turn_remaining_ms("s", "alice") > 0, {}),
     ],
@@ -1045,17 +1048,37 @@ def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
     one.apply(start("s", "a", "b", "c", "d", owner="alice"))
 
     def pages() -> list[Messages]:
-        return [page for before in (None, 3, 1) if (page := other.messages("s", "alice", before, 2))]
+        found = [other.messages("s", "alice", before, 2) for before in (None, 3, 1)]
+        found += [other.messages("s", "alice", None, 3, after) for after in (0, 3)]
+        return [page._replace(expires_at_ms=0) for page in found if page]
 
     assert texts_in(other, "s", "alice") == ["a", "b", "c", "d"]
     here = pages()
-    assert [page.elements for page in here] == [[said("c"), said("d")], [said("a"), said("b")], []]
+    assert [page.elements for page in here] == [
+        [said("c"), said("d")],
+        [said("a"), said("b")],
+        [],
+        [said("a"), said("b"), said("c")],
+        [said("d")],
+    ]
     assert {page.fallback for page in here} == {"journal"}
     with pytest.raises(StoreUnavailable):
         other.messages("s", "bob", None, 2)
     host.come_back()
     assert pages() == [page._replace(fallback=None) for page in here]
     assert other.messages("s", "bob", None, 2) is None
+
+
+def test_a_part_of_a_session_is_the_same_here_as_there(host: Host) -> None:
+    one, other = host.workers
+    fields = (("a", b"1"), ("b", b"2"))
+    one.apply(replace(start("s", "hi", owner="alice"), fields=fields))
+    for fallback in ("journal", None):
+        part = other.load("s", "alice", 0, fields=("b", "c"))
+        assert part
+        assert (part.fields, part.read, part.elements, part.fallback) == ({"b": b"2"}, ("b", "c"), [], fallback)
+        if fallback:
+            host.come_back()
 
 
 @pytest.mark.parametrize("later_ms", [-1, 0, 1000])

@@ -347,6 +347,7 @@ def do_everything(url: str) -> None:
         store.clear("telegram:2", owner="ada")
         store.fork("a", owner="ada")
         store.compact("a", "a summary", keep=1, owner="ada")
+        store.set_current_session("a", owner="ada")
         store.current_session(owner="ada")
         store.usage(owner="ada")
         everything = [one for one in store.export_owner(owner="ada") if "session_id" in one]

@@ -38,7 +38,7 @@ from flask_convstore.domain.commands import (
 )
 from flask_convstore.domain.messages import Usage, join_element, own_id
 from flask_convstore.domain.numbering import id_of
-from flask_convstore.domain.types import ANY, Alias
+from flask_convstore.domain.types import ANY, ORDERS, Alias, Order
 from flask_convstore.errors import ConvstoreError
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
@@ -367,7 +367,13 @@ class Machine(RuleBasedStateMachine):
     def share(self, **given: Any) -> None:
         self.both(Share(**given))
 
-    @rule(session_id=IDS, owner=OWNERS, before=st.none() | st.integers(0, 9), limit=st.integers(1, 4))
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        before=st.none() | st.integers(0, 9),
+        limit=st.integers(1, 4),
+        after=st.none() | st.integers(0, 9),
+    )
     def messages(self, **given: Any) -> None:
         found = [outcome_of_read(store.messages, **given) for store in self.stores]
         assert found[0] == found[1]
@@ -404,16 +410,21 @@ class Machine(RuleBasedStateMachine):
     def note_alias(self, **given: Any) -> None:
         self.both(NoteAlias(**given))
 
-    @rule(session_id=IDS, owner=OWNERS, last=st.none() | st.integers(0, 4), is_interaction=st.booleans())
-    def load(self, session_id: str, owner: Any, last: int | None, is_interaction: bool) -> None:
-        memory, redis = (
-            store.load(session_id, owner, last, is_interaction=is_interaction) for store in (self.memory, self.redis)
-        )
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        last=st.none() | st.integers(0, 4),
+        is_interaction=st.booleans(),
+        fields=st.none() | st.lists(NAMES, unique=True),
+    )
+    def load(self, session_id: str, owner: Any, last: int | None, **options: Any) -> None:
+        memory, redis = (store.load(session_id, owner, last, **options) for store in (self.memory, self.redis))
         assert content(memory) == content(redis)
+        assert (memory and memory.read) == (redis and redis.read)
 
-    @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans())
-    def list(self, owner: Any, limit: int, newest_first: bool) -> None:
-        memory, redis = (listed(store, owner, limit, newest_first) for store in (self.memory, self.redis))
+    @rule(owner=OWNERS, limit=st.integers(1, 3), newest_first=st.booleans(), order=st.sampled_from(ORDERS))
+    def list(self, owner: Any, limit: int, newest_first: bool, order: Order) -> None:
+        memory, redis = (listed(store, owner, limit, newest_first, order) for store in (self.memory, self.redis))
         assert memory == redis
 
     @rule(
@@ -511,7 +522,13 @@ def outcome_of_read(read: Callable[..., Any], *arguments: Any, **given: Any) -> 
         found = read(*arguments, **given)
     except ConvstoreError as error:
         return type(error)
-    return found and (found.elements, [*found.seqs], found.elements and (found.oldest_seq, found.title))
+    return found and (
+        found.elements,
+        [*found.seqs],
+        found.elements and (found.oldest_seq, found.title),
+        found.later,
+        found.version,
+    )
 
 
 COMPARED = (
@@ -536,13 +553,15 @@ COMPARED = (
 )
 
 
-def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, Any]:
+def listed(store: Any, owner: Any, limit: int, newest_first: bool, order: Order) -> dict[str, Any]:
     """The list of a store, page by page, without facts that differ between two clocks."""
     found = {}
+    places = []
     cursor = None
     while True:
-        page = store.page(owner, cursor, limit, newest_first=newest_first)
+        page = store.page(owner, cursor, limit, newest_first=newest_first, order=order)
         for summary in page.sessions:
+            places.append((summary.updated_at_ms, summary.session_id))
             found[summary.session_id] = (
                 summary.owner,
                 summary.version,
@@ -554,6 +573,8 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
             assert summary.created_at <= summary.updated_at <= summary.expires_at or summary.updated_at_ms == 7_000
         cursor = page.next
         if cursor is None:
+            if order == "updated" and owner is not ANY:
+                assert places == sorted(set(places), reverse=newest_first)
             return found
 
 

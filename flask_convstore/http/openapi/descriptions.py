@@ -146,8 +146,9 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "list_sessions": Operation(
         summary="List the owner's sessions",
-        description="Sessions without data and messages, by their last interaction, newest first to within a minute. "
-        "Listing is no interaction. A page may be short or empty. The last page has `next` null.",
+        description="Sessions without data and messages, by their last change, or by their last interaction to within a "
+        "minute. Listing is no interaction. A session that moves meanwhile may come twice. Oldest first, each comes. A page "
+        "may be short or empty. The last page has `next` null. Ask for it with the same `order` and `newest_first`.",
         answers=(Answer("A page.", {"sessions": [_SUMMARY_EXAMPLE], "next": None}),),
         links=("get_first", "messages_first", "next_sessions"),
     ),
@@ -187,6 +188,22 @@ OPERATIONS: dict[str, Operation] = {
         answers=(Answer("The result.", _IMPORT_EXAMPLE),),
         example=_EXPORT_EXAMPLE,
     ),
+    "current_session": Operation(
+        summary="Get the owner's current session",
+        description="The session that was made the current one, with all its messages, or the last ones. Moves its "
+        "lifetime. 404 if there is none, or if it has ended.",
+        answers=(
+            Answer("The session.", _SESSION_EXAMPLE, _STATE),
+            Answer("The client has this state of the session.", None, _STATE),
+        ),
+        links=_OF_NEW,
+    ),
+    "set_current_session": Operation(
+        summary="Make a session the owner's current one",
+        description="Until another one is, or until it ends. Null leaves the owner without one.",
+        answers=(Answer("The current session.", {"session_id": EXAMPLE_ID}),),
+        example={"session_id": EXAMPLE_ID},
+    ),
     "get_session": Operation(
         summary="Get a session",
         description="The session with all its messages, or the last ones. Moves its lifetime.",
@@ -224,15 +241,13 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "list_messages": Operation(
         summary="Page through a session's messages",
-        description="The newest messages, or those before one. Moves the session's lifetime.",
+        description="The newest messages, or those before one, or those after one. Oldest first in each page. Moves the "
+        "session's lifetime. `next` is the next `before`, or the next `after` where that was asked for.",
         answers=(
-            Answer(
-                "A page.",
-                {"messages": [_MESSAGE_EXAMPLE, _REPLY_EXAMPLE], "next": None},
-                "Convstore-Degraded?",
-            ),
+            Answer("A page.", {"messages": [_MESSAGE_EXAMPLE, _REPLY_EXAMPLE], "next": None}, _STATE),
+            Answer("The client has this state of the session.", None, _STATE),
         ),
-        links=("older_messages", "edit_first", "redact_first"),
+        links=("older_messages", "newer_messages", "edit_first", "redact_first"),
     ),
     "drop_messages": Operation(
         summary="Take messages out",
@@ -339,6 +354,11 @@ LINKS: dict[str, _Link] = {
         "list_messages",
         {**_ASKED, "query.before": "$response.body#/next"},
         "Get the page before, if `next` is not null.",
+    ),
+    "newer_messages": _Link(
+        "list_messages",
+        {**_ASKED, "query.after": "$response.body#/messages/0/seq"},
+        "Get the messages after the oldest one of the page.",
     ),
     "get_first": _Link("get_session", _FIRST, "Get the newest session."),
     "messages_first": _Link("list_messages", _FIRST, "Page through the newest session's messages."),

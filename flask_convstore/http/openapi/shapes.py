@@ -17,6 +17,7 @@ _CLOSED = (
     answers.ChangedJson,
     answers.DroppedJson,
     answers.DeletedJson,
+    answers.CurrentJson,
     answers.DeletedAllJson,
     answers.ImportedJson,
     answers.FailedLineJson,

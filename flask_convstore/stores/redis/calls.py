@@ -293,7 +293,7 @@ class Calls:
         if self._is_on_disk:
             (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
             self._check_disk(reply, written=False)
-        is_about_session = len(call.keys) > 1
+        is_about_session = len(call.keys) > 2
         if is_about_session:
             self._check_rights(Call("rights", call.keys[:3], (), writes=False), deadline)
             self._is_verified = True

@@ -3,6 +3,7 @@
 | key                     | type | holds                                                                              |
 | ----------------------- | ---- | ---------------------------------------------------------------------------------- |
 | {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
+| {prefix}owner:{<owner>}:changed | zset | the same by their last change, for who has asked for that (``change_order``) |
 | {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
 
 An entry is written before its session is created, in the same round trip, and again once a minute of activity. So an
@@ -23,10 +24,11 @@ from redis.exceptions import RedisError
 from ...domain.clock import now_ms
 from ...domain.messages import Usage
 from ...domain.results import Page, Summary
-from ...domain.types import ANY, Owner
+from ...domain.types import ANY, Order, Owner
 from ...errors import ConvstoreError, InvalidInput, TooManySessions
-from .arguments import in_key, session_key
+from .arguments import beside, in_key, session_key
 from .calls import Argument, Call, Calls
+from .change_order import MOST_BESIDE, SLACK_MS, Entries, PageEnd, listing, place_of, wrong_entries
 from .failures import as_ours
 
 _log = logging.getLogger("flask_convstore")
@@ -40,6 +42,10 @@ _SHOWN, _MOST_SHOWN = 10, 1_000
 _ATTEMPTS = 100
 """Tries for a place: more than other callers can be faster by chance."""
 _PATIENT_ATTEMPTS = 3
+_ANY_TIME_MS = 2**53 - 1
+"""An activity that is later than any. Whoever reads an index by change does not know the activity of its entries."""
+_CORRECTED = 1_000
+"""Entries of a list that is made of which the sessions are asked for their last change."""
 _PRUNE_EVERY = 50
 _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at. With half of them gone, as many leave an index as enter it."""
@@ -81,14 +87,15 @@ class RedisIndex:
         most: int = 0,
         keeps: bool = False,
         shown: int = _SHOWN,
+        updated_at_ms: int | None = None,
     ) -> Call:
         """Make the call that tells the owner's index of a session's activity. The index lives at least so long from now.
 
         With *most* it takes one of so many places, if one is free. Else so many of the oldest are *shown*. With *keeps* an
-        entry that is there stays as it is.
+        entry that is there stays as it is. *updated_at_ms* is the session's last change (None: it is about to be created).
         """
-        arguments = (session_id, lifetime_ms, most, shown)
-        return Call("index", (self._key(owner),), (*arguments, 1) if keeps else arguments)
+        arguments = (session_id, lifetime_ms, most, shown, int(keeps), "" if updated_at_ms is None else updated_at_ms)
+        return Call("index", self._keys(owner), arguments)
 
     def create_in_place(
         self, place: QuotaPlace, call: Call, unplaced: Call, evict: Callable[[str], bool] | None
@@ -101,7 +108,7 @@ class RedisIndex:
         Raises:
             TooManySessions: All places are taken, and nothing can be evicted. Nothing was written.
         """
-        index, shown = self._key(place.owner), _SHOWN
+        index, shown = self._keys(place.owner), _SHOWN
         for attempt in range(_ATTEMPTS):
             placed = self._calls.call(self.entry(*place, shown))
             if placed[0] == b"ok":
@@ -122,7 +129,7 @@ class RedisIndex:
 
     def _make_room(
         self,
-        index: str,
+        index: tuple[str, str],
         oldest: Sequence[tuple[bytes, int]],
         surplus: int,
         owner: str,
@@ -153,11 +160,11 @@ class RedisIndex:
 
     def removed(self, owner: str, session_id: str, until_ms: int) -> None:
         """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
-        self._unindex(self._key(owner), [(session_id.encode(), until_ms)], grace_ms=0)
+        self._unindex(self._keys(owner), [(session_id.encode(), until_ms)], grace_ms=0)
 
     def removed_all(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         """Take deleted sessions out of the index, each with the time of its end, as ``removed``."""
-        self._unindex(self._key(owner), [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
+        self._unindex(self._keys(owner), [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
 
     def date(self, owner: str | None, session_id: str, active_ms: int) -> None:
         """Move the entry of a session that was imported down to its last activity. Until then it stood as a new one."""
@@ -171,18 +178,20 @@ class RedisIndex:
         reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
         self._creations += 1
         if self._creations % _PRUNE_EVERY == 0:
-            self._prune(entry.keys[0])
+            self._prune((entry.keys[0], entry.keys[1]))
         return reply
 
-    def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool) -> Page:
+    def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool, order: Order) -> Page:
         """List sessions, as ``Store.page``."""
         form = _WALK if owner is ANY else _TIME
         if cursor is not None and not form.fullmatch(cursor):
             raise InvalidInput("this is no cursor of ours", "cursor")
         if owner is ANY:
             return self._scanned(cursor, limit)
-        index = self._key(owner)
-        entries, following = self._indexed(index, cursor, limit, newest_first)
+        if order == "updated" and (cursor is None or " " in cursor):  # a page by activity is continued as such
+            return self._by_change(owner, cursor, limit, newest_first)
+        index = self._keys(owner)
+        entries, following = self._indexed(index[0], cursor, limit, newest_first)
         found = self._summaries([(name.decode(), active) for name, active in entries])
         # An entry may be older than its session, which is another owner's now.
         gone = [
@@ -193,6 +202,73 @@ class RedisIndex:
         if gone:
             self._unindex(index, gone)
         return Page(self._shown(found, owner), following, _damaged([name.decode() for name, _ in entries], found))
+
+    def _by_change(self, owner: str | None, cursor: str | None, limit: int, newest_first: bool) -> Page:
+        """List sessions by their last change, in two round trips. Others correct the entries, where they are wrong."""
+        keys, place, count = self._keys(owner), place_of(cursor), limit + 1
+        while True:
+            found = self._entries(keys, place, count, newest_first)
+            if found is None:  # the server takes no writes
+                return self.page(owner, cursor, limit, newest_first, "active")
+            known = self._known(keys, found.entries, owner)
+            page = listing(found, known, place, limit, newest_first)
+            if not self._correct(keys, page.wrong):
+                return self.page(owner, cursor, limit, newest_first, "active")
+            if page.is_enough(found, newest_first):
+                break
+            count *= 2  # whatever was looked at was shown before, or stood where others belong
+        ids = [name for name, _ in found.entries]
+        return Page(self._shown([(True, one) for one in page.shown], owner), page.next, _damaged(ids, known))
+
+    def _entries(self, keys: tuple[str, str], place: PageEnd | None, count: int, newest_first: bool) -> Entries | None:
+        """Read entries of the list by change, from the one on with which a page behind *place* begins.
+
+        None if there is no such list, and none can be made.
+        """
+        most = count + MOST_BESIDE
+        start: Argument = ("+inf" if newest_first else "-inf") if place is None else place.start(newest_first)
+        call = Call("changed", keys, (int(newest_first), start, count, SLACK_MS, most), writes=False)
+        _, _, state, more, pairs = self._calls.call(call)
+        if state == b"refused":
+            return None
+        if state == b"made":
+            self._correct_newest(keys)
+            _, _, _, more, pairs = self._calls.call(call)
+        entries = [(name.decode(), at_ms) for name, at_ms in _pairs(pairs)]
+        return Entries(entries, count, len(entries) >= most, bool(more))
+
+    def _correct_newest(self, keys: tuple[str, str]) -> None:
+        """Correct a list that was just made from the index. Entries beyond the newest are corrected when they are read."""
+        entries = self._scored("ZREVRANGE", keys[1], 0, _CORRECTED - 1, "WITHSCORES")
+        named = [(name.decode(), at_ms) for name, at_ms in entries]
+        known = self._summaries([(name, None) for name, _ in named])
+        self._correct(keys, wrong_entries(named, known))
+
+    def _known(
+        self, keys: tuple[str, str], entries: Sequence[tuple[str, int]], owner: str | None
+    ) -> list[tuple[bool, Summary | None]]:
+        """Read the sessions of entries. Entries of those that are gone, or another owner's, go if they are a minute old."""
+        known = self._summaries([(name, None) for name, _ in entries])
+        pairs = zip(entries, known, strict=True)
+        gone = [name for (name, _), (exists, one) in pairs if not exists or (one and one.owner != owner)]
+        self._unindex(keys, [(name.encode(), _ANY_TIME_MS) for name in gone])
+        return known
+
+    def _correct(self, keys: tuple[str, str], wrong: Sequence[tuple[str, int, int]]) -> bool:
+        """Correct entries of the list by change, each given as id, score and last change. False if that is refused."""
+        try:
+            if wrong:
+                parts = tuple(part for entry in wrong for part in entry)
+                self._calls.call(Call("correct", keys[1:], parts, writes=False))
+        except ConvstoreError as error:
+            _log.warning("the list %s was not corrected: %s", keys[1], error)
+            return False
+        return True
+
+    def _keys(self, owner: str | None) -> tuple[str, str]:
+        """The keys of an owner's index: by activity, and by change."""
+        key = self._key(owner)
+        return key, f"{key}:changed" if owner else beside(key, "changed")
 
     def _key(self, owner: str | None) -> str:
         return f"{self._prefix}owner:{{{in_key(owner or '')}}}"
@@ -246,22 +322,22 @@ class RedisIndex:
             found.append((left != -2, summary))
         return found
 
-    def _prune(self, index: str) -> None:
+    def _prune(self, index: tuple[str, str]) -> None:
         """Take entries of gone sessions out of a sample of an index. Done now and then, this keeps most of it alive."""
         try:
-            sample = _pairs(self._calls.command("ZRANDMEMBER", index, _PRUNE_SAMPLE, "WITHSCORES"))
+            sample = _pairs(self._calls.command("ZRANDMEMBER", index[0], _PRUNE_SAMPLE, "WITHSCORES"))
             found = self._summaries([(name.decode(), active) for name, active in sample])
             gone = [entry for entry, (exists, _) in zip(sample, found, strict=True) if not exists]
             if gone:
                 self._unindex(index, gone)
         except ConvstoreError as error:
-            _log.warning("the index %s was not pruned: %s", index, error)
+            _log.warning("the index %s was not pruned: %s", index[0], error)
 
-    def _unindex(self, index: str, gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
+    def _unindex(self, index: tuple[str, str], gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
         if not gone:
             return
         members = [part for entry in gone for part in entry]
-        self._calls.call(Call("unindex", (index,), (grace_ms, *members)))
+        self._calls.call(Call("unindex", index, (grace_ms, *members)))
 
 
 def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:

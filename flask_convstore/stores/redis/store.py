@@ -34,6 +34,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -44,7 +45,7 @@ from ...domain.commands import Append, BeginTurn, Command, Delete, Harmless, Lin
 from ...domain.numbering import gaps_in, seqs_of
 from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
-from ...domain.types import ANY, Alias, Limits, Owner, Scope
+from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, CorruptValue, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import (
     alias_of,
@@ -52,6 +53,7 @@ from .arguments import (
     beginning,
     in_key,
     keeping,
+    named,
     owner_argument,
     reading,
     session_key,
@@ -163,7 +165,7 @@ class RedisStore:
         if isinstance(command, Delete):
             self._give_back(command.session_id, due[0], receipt)
         elif due:
-            self._spread(command.session_id, receipt.lifetime_ms, due)
+            self._spread(command.session_id, receipt.lifetime_ms, receipt.updated_at_ms, due)
         if isinstance(command, Put) and command.changed_at_ms is not None:
             owner = None if isinstance(command.owner, Scope) else command.owner
             self._index.date(owner, command.session_id, command.changed_at_ms)
@@ -176,7 +178,7 @@ class RedisStore:
         refuse(command, reply, keys)
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
-            self._spread(command.session_id, lifetime, due[0])
+            self._spread(command.session_id, lifetime, updated, due[0])
         return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
 
     def begin(self, command: BeginTurn) -> Begun:
@@ -195,7 +197,7 @@ class RedisStore:
         if snapshot is None:
             raise SessionNotFound(session_id)  # it was deleted just behind the beginning of the turn
         if reply[8]:
-            self._spread(session_id, receipt.lifetime_ms, reply[8])
+            self._spread(session_id, receipt.lifetime_ms, receipt.updated_at_ms, reply[8])
         return Begun(receipt, snapshot)
 
     def _loaded_to_begin(self, command: BeginTurn) -> Snapshot | None:
@@ -217,15 +219,24 @@ class RedisStore:
         return Begun(receipt, snapshot, reply=ended, token=reply[7].decode())
 
     def load(
-        self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
         keys = self._keys(session_id)
         gate = _gate(keys, owner)
-        call, queries = self._touching(keys, gate, owner, is_interaction), reading(keys, last)
+        call, queries = self._touching(keys, gate, owner, is_interaction), reading(keys, last, fields=fields)
         for _ in range(_ATTEMPTS):
             reply, *found = self._calls.read(call, queries, gate)
+            if fields is not None and found:
+                found[-1] = named(found[-1], fields)
             if reply[0] != b"ok" or _are_of(reply[2], reply[3], found, gate):
-                return self._loaded(session_id, keys, reply, found, last)
+                snapshot = self._loaded(session_id, keys, reply, found, last)
+                return snapshot if snapshot is None or fields is None else replace(snapshot, read=tuple(fields))
             # A full server runs nothing behind a gate though the script has let this owner pass. A server that serves others
             # between two commands needs the transaction that stands behind a gate.
             gate = f"{keys[0]}:gate" if found else None
@@ -276,7 +287,7 @@ class RedisStore:
             hear(reply[5] - reply[6])
         self._reads += 1
         if reply[7]:
-            self._spread(session_id, reply[6], reply[7])
+            self._spread(session_id, reply[6], reply[4], reply[7])
         return snapshot
 
     def spend(self, owner: str, most: int) -> int:
@@ -331,8 +342,16 @@ class RedisStore:
         refuse(None, reply, keys)
         return int(reply[2])
 
-    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
-        return self._index.page(owner, cursor, limit, newest_first)
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
+        return self._index.page(owner, cursor, limit, newest_first, order)
 
     def link(self, command: LinkAlias) -> str | None:
         expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
@@ -344,17 +363,29 @@ class RedisStore:
         reply = self._calls.call(Call("follow", (self._alias(alias_text(alias)),), (lifetime_ms,), writes=False))
         return reply[2].decode() or None
 
-    def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
+    def messages(
+        self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
+    ) -> Messages | None:
         keys = self._keys(session_id)
-        asked = (owner_argument(owner), *self._times, "" if before is None else before, limit)
+        bounds = ("" if before is None else before, limit, "" if after is None else after)
+        asked = (owner_argument(owner), *self._times, *bounds)
         reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
-        (start, oldest), (elements, count, gaps) = reply[3:5], reply[7:10]
+        (start, oldest, expires), (elements, count, gaps, created) = reply[3:6], reply[7:11]
         seqs = seqs_of(oldest, count, gaps_in(gaps.decode()))[start : start + len(elements)]
-        return Messages(elements, seqs, oldest, reply[6].decode() or None)
+        return Messages(
+            elements,
+            seqs,
+            oldest,
+            reply[6].decode() or None,
+            later=count - start - len(elements),
+            version=reply[2],
+            created_at_ms=created,
+            expires_at_ms=expires,
+        )
 
     def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
         keys = self._keys(session_id)
@@ -479,7 +510,7 @@ class RedisStore:
         except ConvstoreError as error:
             _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
-    def _spread(self, session_id: str, lifetime: int, due: Sequence[bytes]) -> None:
+    def _spread(self, session_id: str, lifetime: int, updated_at_ms: int, due: Sequence[bytes]) -> None:
         """Tell the owner's index and the aliases of an interaction, when a script says that this is *due*.
 
         The call itself is done already. A failure is logged, and made good a minute later.
@@ -487,7 +518,8 @@ class RedisStore:
         owner, *aliases = due
         longer = max(0, lifetime) + self._tombstone_ms
         try:
-            self._calls.call(self._index.entry(owner.decode()[1:] or None, session_id, longer))
+            told = self._index.entry(owner.decode()[1:] or None, session_id, longer, updated_at_ms=updated_at_ms)
+            self._calls.call(told)
             for alias in aliases:
                 self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,), writes=False))
         except ConvstoreError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 
 from flask_convstore import ANY, InvalidInput
 from flask_convstore.domain.messages import Message
@@ -131,7 +132,7 @@ def test_a_page_heals_what_has_expired(server: Server) -> None:
         moved_back(server, 61_000)
         for trips in (3, 2):  # it sees, it looks, and once it takes out what is gone
             proxy.reset()
-            page = conversations.list_sessions(owner="alice")
+            page = conversations.list_sessions(owner="alice", order="active")
             assert sorted(s.session_id for s in page.sessions) == sorted(f"s{number}" for number in range(1, 40, 2))
             assert proxy.round_trips <= trips
         client.close()
@@ -272,12 +273,21 @@ def test_an_index_that_cannot_be_told_of_an_end_keeps_nobody_from_ending(
     assert "was not told that chat:session:{s} was deleted" in caplog.text
 
 
+@pytest.mark.parametrize("prefix", ["chat:session:", "x", "ä:", "a" * 100])
+def test_the_two_keys_of_every_index_are_in_one_slot(prefix: str) -> None:
+    index = owner_index.RedisIndex(None, prefix, 1)  # type: ignore[arg-type]
+    for owner in (None, "ada", "{a}", "}", "a b"):
+        by_activity, by_change = index._keys(owner)
+        assert by_activity != by_change
+        assert key_slot(by_activity.encode()) == key_slot(by_change.encode())
+
+
 def test_an_entry_that_was_told_of_since_stays(server: Server) -> None:
     store = RedisHarness(server.client).store
     PlainConversations(store).save_session("s", {})
     told: Any = server.client.zscore(INDEX, "s")
     for seen, there in ((told - 1, True), (told, False)):
-        store._index._unindex(INDEX, [(b"s", int(seen))], grace_ms=0)
+        store._index._unindex((INDEX, f"{INDEX}:changed"), [(b"s", int(seen))], grace_ms=0)
         assert (server.client.zscore(INDEX, "s") is not None) == there
 
 

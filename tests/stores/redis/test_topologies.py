@@ -93,6 +93,7 @@ def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(monkeypatch: pyt
                 trips.append(pool)
                 return over(calls, pool, *given)
 
+            service.convstore.list_sessions(owner=None)  # which makes the list
             monkeypatch.setattr(ClusterCalls, "_over", counted)
             assert len(service.convstore.list_sessions(limit=50, owner=None).sessions) == 30
             assert len(trips) == 1 + 3

@@ -1,6 +1,6 @@
 -- _facts: write the title of a session, and the cost of its messages. Needs title_given ("" leaves it, "=text" sets it,
 -- "?text" sets it where there is none, "-" removes it) and usage_given ("" nothing, or "<input> <output>" in tokens of a
--- model).
+-- model, below 0 where less was told before).
 if title_given ~= "" then
     local how = string.sub(title_given, 1, 1)
     if how == "-" then
@@ -10,7 +10,7 @@ if title_given ~= "" then
     end
 end
 if usage_given ~= "" then
-    local input, output = string.match(usage_given, "^(%d+) (%d+)$")
+    local input, output = string.match(usage_given, "^(-?%d+) (-?%d+)$")
     redis.call("HINCRBY", session, "tokens_in", input)
     redis.call("HINCRBY", session, "tokens_out", output)
 end

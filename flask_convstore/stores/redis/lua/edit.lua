@@ -9,6 +9,7 @@ ARGV[17]    seq       the message
 ARGV[18]    loaded    the message as the editor has read it, opaque
 ARGV[19]    element   the new message, opaque
 ARGV[20]    title     as _facts.lua has it
+ARGV[21]    usage     as _facts.lua has it
 
 Returns  {"ok", nonce, version, seq, created, updated, expires, history_version, due}   as append does
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
@@ -59,6 +60,6 @@ end
 redis.call("HSET", session, "version", version, "updated", updated, "history_version", version,
     "history_bytes", history_after)
 redis.call("LSET", history, place, ARGV[19])
-local title_given, usage_given = ARGV[20], ""
+local title_given, usage_given = ARGV[20], ARGV[21]
 --#include _facts.lua
 --#include _done.lua

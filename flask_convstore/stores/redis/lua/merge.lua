@@ -45,6 +45,9 @@ local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
 local first_field, first_element = 25, 25 + 3 * ARGV[24]
 local added = #ARGV - first_element + 1
 local heir, started, ended = "", nil, 0
+if creates ~= "" then
+    changed_before = false -- its entry is told before it
+end
 if exists and ARGV[15] ~= "" and created ~= tonumber(ARGV[15]) or not exists and creates == "" then
     return {"missing", nonce}
 end

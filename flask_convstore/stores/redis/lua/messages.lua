@@ -1,18 +1,19 @@
 --[[
-messages: read some messages of a session, before one of them. Moves the lifetime.
+messages: read some messages of a session, before or after one of them. Moves the lifetime.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..6]  as in touch.lua
 ARGV[7]     before  messages with a smaller seq than this, "" the newest
 ARGV[8]     limit   most messages, the newest of them
+ARGV[9]     after   the oldest messages with a greater seq than this instead, "" not
 
-Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, gaps}   the place of the first of them, 0
-             for the oldest there is, and the seq of that one. title: "" none
+Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, gaps, created}   the place of the first of
+             them, 0 for the oldest there is, and the seq of that one. title: "" none
          {"missing", nonce}             no such session for this owner
          {"moved", nonce, session_id}   another owner's, who shares it. It goes on there
          {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
                                         should
-Cost     O(limit + messages behind them)
+Cost     O(limit + messages between them and the nearer end of the history)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
@@ -38,16 +39,20 @@ else
     --#include _expire_rest.lua
 end
 local gaps, behind = meta[10] or "", count
-if ARGV[7] ~= "" then
-    local before = tonumber(ARGV[7])
-    behind = before - oldest
+local bound = ARGV[9] ~= "" and ARGV[9] + 1 or tonumber(ARGV[7])
+if bound then
+    behind = bound - oldest
     for gap_from, gap_to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-        if tonumber(gap_from) < before then
-            behind = behind - (math.min(gap_to, before - 1) - gap_from + 1)
+        if tonumber(gap_from) < bound then
+            behind = behind - (math.min(gap_to, bound - 1) - gap_from + 1)
         end
     end
     behind = math.max(0, math.min(count, behind))
 end
 local from = math.max(0, behind - ARGV[8])
+if ARGV[9] ~= "" then
+    from = behind
+    behind = math.min(count, from + ARGV[8])
+end
 local elements = behind > from and redis.call("LRANGE", history, from, behind - 1) or {}
-return {"ok", nonce, version, from, oldest, now + lifetime, meta[9] or "", elements, count, gaps}
+return {"ok", nonce, version, from, oldest, now + lifetime, meta[9] or "", elements, count, gaps, created}

@@ -31,5 +31,6 @@ else
 end
 --#include _lifetime.lua
 --#include _expire.lua
+local changed_before = false
 --#include _due.lua
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, due}

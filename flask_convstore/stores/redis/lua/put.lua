@@ -45,7 +45,8 @@ local owners_only = ARGV[17] ~= "" or mode == "replace" and started
 --#include _open.lua
 --#include _repeated.lua
 local heir, ended = "", 0
-local last_write = exists and tonumber(redis.call("HGET", session, "updated")) or 0
+local last_write = changed_before or 0
+changed_before = false -- its entry is told before it
 if ARGV[21] ~= "" and version and last_write > tonumber(ARGV[21]) then
     return {"conflict", nonce, version, "version"}
 end
@@ -105,6 +106,9 @@ if not exists and ARGV[22] == "0" then
     return {"new", nonce}
 end
 
+if exists and usage_given ~= "" then
+    --#include _spent.lua
+end
 version = version + 1
 local history_changed = true
 if not is_whole then
