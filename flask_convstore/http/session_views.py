@@ -26,6 +26,9 @@ from .reading import body_of, expected_state, idempotency_key, is_known, matches
 from .response import answer, etag, marked, tagged
 from .shown import created, is_apps, located, session_shown
 
+_COPYING_SECONDS = 5.0
+"""Time for one request to copy a session. Nothing is written where reading takes more than half of it."""
+
 
 def start_session(door: Door, access: Access) -> Response:
     """Start a session. With a message, answer it too."""
@@ -168,7 +171,10 @@ def compact_session(door: Door, access: Access, session_id: str) -> Response:
     # Clients do not write in the name of the system, unless they may.
     role = "system" if "system" in settings.client_roles else schemas.first_role(settings)
     summary = {"role": role, "content": body["summary"]}
-    session = branching.compact(access, session_id, summary, keep=body["keep"], kept_head=partial(is_apps, settings))
+    kept_head = partial(is_apps, settings)
+    session = branching.compact(
+        access, session_id, summary, keep=body["keep"], kept_head=kept_head, seconds=_COPYING_SECONDS
+    )
     return created(session, settings)
 
 
@@ -176,4 +182,6 @@ def fork_session(door: Door, access: Access, session_id: str) -> Response:
     """Make a second session from the messages up to one of them."""
     body = body_of(access.settings, schemas.FORK_BODY)
     settings = access.settings
-    return created(branching.fork(access, session_id, body["seq"], kept_head=partial(is_apps, settings)), settings)
+    kept_head = partial(is_apps, settings)
+    fork = branching.fork(access, session_id, body["seq"], kept_head=kept_head, seconds=_COPYING_SECONDS)
+    return created(fork, settings)

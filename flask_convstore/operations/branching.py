@@ -15,9 +15,11 @@ from ..domain.types import ANY
 from ..domain.validation import check_session_id, check_whole
 from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, behind_a_write
 from ..sessions import content, diff
-from ..sessions.session import AnySession
+from ..sessions.baseline import base_created
+from ..sessions.session import AnySession, based, content_of
 from . import aliases, sessions
 from .access import Access
+from .owners import Watch
 from .turns import Policy, Turn, hold
 
 _V = TypeVar("_V")
@@ -40,23 +42,30 @@ def compact(
     keep: int = 10,
     policy: Policy | None = None,
     kept_head: Kept = lambda body: False,
+    seconds: float | None = None,
 ) -> AnySession:
     """Go on in a new session, which begins with a summary and the last *keep* messages.
 
     Args:
         kept_head: Tells by a body whether a message at the beginning stays there, before the summary.
+        seconds: Time for all of it. None: no limit beyond that of each call.
+
+    Raises:
+        TooSlow: The session is too large to be read in that time. Nothing was written.
     """
     check_whole(keep, "keep")
     access.count_turn()
     access.flush()
+    watch = Watch(seconds)
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
+        watch.check_half()
         head = _head(snapshot, kept_head)
         start = max(head, len(snapshot.elements) - keep)
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
         added = content.added([message], access.limits).elements
         elements = (*snapshot.elements[:head], *added, *snapshot.elements[start:])
-        successor = _create(access, snapshot, elements, snapshot.usage)
+        successor = _create(access, snapshot, elements, snapshot.usage).session_id
         try:
             for name, role in snapshot.shared.items():
                 access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
@@ -134,35 +143,51 @@ def _changed(before: Mapping[str, _V], now: Mapping[str, _V]) -> list[tuple[str,
 
 
 def fork(
-    access: Access, session_id: str, seq: int | None = None, *, kept_head: Kept = lambda body: False
+    access: Access,
+    session_id: str,
+    seq: int | None = None,
+    *,
+    kept_head: Kept = lambda body: False,
+    seconds: float | None = None,
 ) -> AnySession:
-    """Make a new session with the same data, and the messages up to *seq*, or all. *kept_head* as in ``compact``."""
+    """Make a new session with the same data, and the messages up to *seq*, or all.
+
+    Args:
+        kept_head, seconds: As in ``compact``.
+
+    Raises:
+        TooSlow: As in ``compact``. Nothing was written.
+    """
     if seq is not None:
         check_whole(seq, "seq")
     check_session_id(session_id)
     access.count_turn()
     access.flush()
+    watch = Watch(seconds)
     snapshot = access.load(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
+    watch.check_half()
     first_seq = snapshot.next_seq - len(snapshot.elements)
     count = len(snapshot.elements) if seq is None else max(_head(snapshot, kept_head), seq - first_seq + 1)
     kept = snapshot.elements[:count]
     if access.owner is not ANY and access.owner != snapshot.owner:
         snapshot = replace(snapshot, owner=access.owner)  # a guest's fork is the guest's own
-    fork_id = _create(access, snapshot, kept)
-    with behind_a_write():
-        return sessions.existing(access, fork_id)
+    return _create(access, snapshot, kept)
 
 
-def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
-    """Copy *snapshot*, with other messages, to a new session of the same owner, and return the new id.
+def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> AnySession:
+    """Copy *snapshot*, with other messages, to a new session of the same owner, and return that.
 
     A full quota does not remove the old session to make a place for the new one.
+
+    Raises:
+        CorruptValue: The old session is damaged. Nothing was written.
     """
     command = diff.copied(snapshot, new_id(), snapshot.owner, elements, usage)
-    access.apply(replace(command, spared=snapshot.session_id))
-    return command.session_id
+    copied = content_of(replace(snapshot, elements=list(elements)), access.limits.history_key)
+    receipt = access.apply(replace(command, spared=snapshot.session_id))
+    return based(copied, base_created(command, receipt, access.backend.origin))
 
 
 def _head(snapshot: Snapshot, is_kept: Kept) -> int:
