@@ -18,6 +18,7 @@ from ..domain.types import Lifetime
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
+    CorruptValue,
     InvalidInput,
     SessionExists,
     SessionNotFound,
@@ -31,6 +32,7 @@ from ..sessions.session import AnySession, as_session, base_of, based, loaded, o
 from ..stores.store import pages
 from .access import Access
 from .merging import NOTHING, attempts, beside_theirs
+from .salvage import damage_log
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
@@ -274,13 +276,23 @@ def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bo
 def page(access: Access, *, cursor: str | None = None, limit: int = 50) -> Page:
     """List a page of the owner's sessions, newest first."""
     check_whole(limit, "limit", 1, 1000)
-    return access.store.page(access.owner, cursor, limit, newest_first=True)
+    found = access.store.page(access.owner, cursor, limit, newest_first=True)
+    tell_of_damaged(access, found)
+    return found
 
 
 def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary]:
     """Walk through all sessions of the owner, a page at a time. A session may come twice."""
     for found in pages(access.store, access.owner, newest_first=newest_first):
+        tell_of_damaged(access, found)
         yield from found.sessions
+
+
+def tell_of_damaged(access: Access, found: Page) -> None:
+    """Warn of the damaged sessions that a page leaves out."""
+    for session_id in found.damaged:
+        key = f"{access.settings.prefix}{{{session_id}}}"
+        damage_log.tell(CorruptValue(key, "it has lost its messages, or is not a session of flask-convstore"))
 
 
 def ids(access: Access) -> Iterator[str]:

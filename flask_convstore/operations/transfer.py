@@ -14,7 +14,7 @@ from ..domain import json_text, value_types
 from ..domain.clock import LATEST_MS
 from ..domain.commands import Put
 from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
-from ..domain.results import Snapshot
+from ..domain.results import Page, Snapshot
 from ..domain.shapes import is_shape, key_of
 from ..domain.validation import check_session_id, check_title, without_controls
 from ..errors import (
@@ -47,18 +47,24 @@ def export(access: Access, *, after: str | None = None, seconds: float | None = 
     watch = Watch(seconds)
     for page in pages(access.store, required(access), after):
         done: set[str] = set()
-        for summary in page.sessions:
-            line = _line(access, summary.session_id)
-            done.add(summary.session_id)
+        ids = _ids(page)
+        for session_id in ids:
+            line = _line(access, session_id)
+            done.add(session_id)
             if line is None:
                 continue
-            cursor = page.next if len(done) == len(page.sessions) else None
+            cursor = page.next if len(done) == len(ids) else None
             if not watch.is_running():
                 cursor = cursor or _cursor_behind(access, after, done)
             yield {**line, "cursor": cursor} if cursor else line
             if cursor and not watch.is_running():
                 return
         after = page.next
+
+
+def _ids(page: Page) -> list[str]:
+    """List the ids of all sessions on a page, those of damaged ones first."""
+    return [*page.damaged, *(summary.session_id for summary in page.sessions)]
 
 
 def _cursor_behind(access: Access, after: str | None, done: Collection[str]) -> str | None:
@@ -69,8 +75,8 @@ def _cursor_behind(access: Access, after: str | None, done: Collection[str]) -> 
     count = len(done)
     while count:
         page = access.store.page(required(access), after, count)
-        ids = [summary.session_id for summary in page.sessions]
-        known = len(list(itertools.takewhile(done.__contains__, ids)))
+        ids = _ids(page)
+        known = sum(session_id in done for session_id in ids)
         if known == len(ids):
             return page.next if ids else None
         count = min(known, count - 1)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -227,22 +228,28 @@ class RedisIndex:
     def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
         """Select the sessions of *owner*, without those past their greatest age that the server has not removed yet."""
         born_after = now_ms() - self._max_age_ms
-        return [s for _, s in found if s and owner in (ANY, s.owner) and s.created_at_ms > born_after]
+        theirs = [summary for _, summary in found if summary and owner in (ANY, summary.owner)]
+        return [one for one in theirs if one.created_at_ms > born_after and not one.is_damaged]
 
     def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
         """Tell whether each session exists, with its summary. The summary is None if the session is gone, or not ours."""
         if not entries:
             return []
         keys = [session_key(self._prefix, session_id) for session_id, _ in entries]
-        commands: list[Sequence[Argument]] = [c for key in keys for c in (("HMGET", key, *_FIELDS), ("PTTL", key))]
+        commands: list[Sequence[Argument]] = [
+            command for key in keys for command in (("HMGET", key, *_FIELDS), ("PTTL", key), ("TYPE", f"{key}:history"))
+        ]
         replies = self._calls.commands(commands)
         now = now_ms()
         found: list[tuple[bool, Summary | None]] = []
-        for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
+        parts = replies[::3], replies[1::3], replies[2::3]
+        for (session_id, active), stored, left, kind in zip(entries, *parts, strict=True):
             for reply in (stored, left):
                 if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
                     raise as_ours(reply, session_key(self._prefix, session_id), writes=False) from reply
             summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
+            if summary and summary.message_count and kind not in (b"list", "list"):
+                summary = replace(summary, is_damaged=True)
             found.append((left != -2, summary))
         return found
 
@@ -265,9 +272,9 @@ class RedisIndex:
 
 
 def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:
-    """Select the ids of sessions that are there, and are not ours as they are."""
+    """Select the ids of sessions that are there, and are not ours as they are, or have lost their messages."""
     pairs = zip(ids, found, strict=True)
-    return tuple(session_id for session_id, (exists, summary) in pairs if exists and summary is None)
+    return tuple(name for name, (exists, one) in pairs if exists and (one is None or one.is_damaged))
 
 
 def _evicted(

@@ -19,7 +19,7 @@ TRIPS = [
     Trip("mapping: read all, add one to 20", 2, 1_222, 12_065),
     Trip("start a session", 1, 597, 132),
     Trip("start an owner's session", 2, 604, 132),
-    Trip("list an owner's sessions", 2, 549, 306),
+    Trip("list an owner's sessions", 2, 649, 320),
     Trip("GET /sessions/<id>?last=20", 1, 459, 11_719),
 ]
 
