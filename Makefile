@@ -29,7 +29,7 @@ help:
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
-	@echo "make attack          hostile bodies and paths, and the time of what is not yours, on 127.0.0.1: KIND=bodies"
+	@echo "make attack          hostile bodies, paths and pages, and the time of what is not yours: KIND=bodies, timing, paths, cross_site"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"

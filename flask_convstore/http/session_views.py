@@ -66,8 +66,9 @@ def _start(
     # Without a handler the message is part of the new session.
     history = [message] if message and not replier else []
     content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
-    digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
-    session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
+    digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest() if key else ""
+    following = None if history else message
+    session, receipt = sessions.start(access, content, following, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
     if receipt.repeated and not receipt.expires_at_ms:
         raise SessionNotFound(session_id)

@@ -248,8 +248,7 @@ class RedisIndex:
                 if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
                     raise as_ours(reply, session_key(self._prefix, session_id), writes=False) from reply
             summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
-            if summary and summary.message_count and kind not in (b"list", "list"):
-                summary = replace(summary, is_damaged=True)
+            summary = _checked(summary, kind)
             found.append((left != -2, summary))
         return found
 
@@ -315,6 +314,13 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         usage=Usage(*map(_number, (tokens_in, tokens_out))),
         began_at_ms=_number(began) or None,
     )
+
+
+def _checked(summary: Summary | None, kind: bytes | str) -> Summary | None:
+    """Mark the summary of a session that has lost its messages. *kind* is the type of their key."""
+    if summary and summary.message_count and kind not in (b"list", "list"):
+        return replace(summary, is_damaged=True)
+    return summary
 
 
 def _number(text: bytes | None) -> int:
