@@ -190,7 +190,7 @@ _ROWS = (
         500,
         "corrupt",
         "The session cannot be read",
-        "The stored session cannot be read.",
+        "The stored session cannot be read. It can be deleted.",
     ),
     Problem(
         ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"]),

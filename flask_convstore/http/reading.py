@@ -100,7 +100,7 @@ def seq_of(session_id: str, text: str) -> int:
     Raises:
         MessageNotFound: The text is no number. The 404 is ours, not the host's.
     """
-    seq = int(text) if re.fullmatch("[0-9]{1,16}", text) else 0
+    seq = int(text) if re.fullmatch("[1-9][0-9]{0,15}", text) else 0
     if not 1 <= seq < MAX_SEQ:
         raise MessageNotFound(session_id, seq)
     return seq

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import flask
 from marshmallow import Schema, ValidationError, fields, missing
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from ..domain import json_text
 from ..domain.json_search import shortened
+from ..domain.validation import MAX_SEQ
 from ..errors import ConvstoreError, NotSerializable, body_too_large
 from .problems import BadJson, InvalidRequest, UnsupportedMediaType
 
@@ -139,14 +140,20 @@ def limit_body(request: flask.Request, limit: int) -> None:
 
 
 def _body(req: flask.Request) -> bytes:
-    """Read the whole body. A body in chunks, without a length, is read up to the limit."""
+    """Read the whole body. A body in chunks, without a length, is read up to the limit.
+
+    Raises:
+        BadJson: The client has gone before the end of the body, or its chunks are none.
+    """
     limit, length = req.max_content_length or 0, req.content_length
     try:
         text = req.get_data(cache=True)
     except RequestEntityTooLarge:
         text = None
+    except ClientDisconnected:
+        raise BadJson("the body ends before it is whole. Nothing was written.") from None
     if text is None or (text and length is None and len(text) == limit):
-        raise body_too_large(limit, length or limit + 1)
+        raise body_too_large(limit, min(length or limit + 1, MAX_SEQ))
     return text
 
 

@@ -486,6 +486,42 @@ def test_a_body_in_chunks_is_bounded_too(url: str) -> None:
         assert (found["limit"], found["written"]) == (100, False)
 
 
+class Broken(io.RawIOBase):
+    """A body that its client never ends."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        raise OSError("the chunks are none")
+
+
+@pytest.mark.parametrize("length", [None, "20"])
+def test_a_body_without_an_end_is_a_problem(url: str, length: str | None) -> None:
+    """Its error is the parser's, or the server's."""
+    environ: dict[str, Any] = {"wsgi.input": Broken()}
+    environ |= (
+        {"CONTENT_LENGTH": length} if length else {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    )
+    client = Service(url).client
+    found = client.post("/sessions", environ_overrides=environ, content_type="application/json")
+    assert problem(found, 400, "bad-json")["written"] is False
+
+
+def test_a_length_beyond_all_numbers_is_too_large(url: str) -> None:
+    environ = {"CONTENT_LENGTH": "9" * 30}
+    client = Service(url).client
+    found = client.post("/sessions", environ_overrides=environ, content_type="application/json")
+    assert problem(found, 413, "too-large")["size"] == 2**53
+
+
+def test_a_number_of_a_message_has_one_form(url: str) -> None:
+    service = Service(url)
+    session_id = service.start(message={"content": "x"})
+    for seq in ("01", "+1", "1.0", "%D9%A1", "1%20"):
+        problem(service.client.delete(f"/sessions/{session_id}/messages/{seq}"), 404, "not-found")
+
+
 # ---- what clients may do
 
 

@@ -244,12 +244,9 @@ class RedisIndex:
         found: list[tuple[bool, Summary | None]] = []
         parts = replies[::3], replies[1::3], replies[2::3]
         for (session_id, active), stored, left, kind in zip(entries, *parts, strict=True):
-            for reply in (stored, left):
-                if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
-                    raise as_ours(reply, session_key(self._prefix, session_id), writes=False) from reply
+            _raise_refusal((stored, left, kind), session_key(self._prefix, session_id))
             summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
-            summary = _checked(summary, kind)
-            found.append((left != -2, summary))
+            found.append((left != -2, _checked(summary, kind)))
         return found
 
     def _prune(self, index: str) -> None:
@@ -314,6 +311,13 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         usage=Usage(*map(_number, (tokens_in, tokens_out))),
         began_at_ms=_number(began) or None,
     )
+
+
+def _raise_refusal(replies: Sequence[Any], key: str) -> None:
+    """Raise the error of a server that refuses to tell of a session. A key of another type is no such error."""
+    for reply in replies:
+        if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
+            raise as_ours(reply, key, writes=False) from reply
 
 
 def _checked(summary: Summary | None, kind: bytes | str) -> Summary | None:
