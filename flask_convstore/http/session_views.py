@@ -112,7 +112,7 @@ def _start_by_alias(
     content = json_text.Decoded(body["data"], **{access.limits.history_key: []})
     alias, ttl = body["alias"], body.get("ttl")
     found = aliases.resolve(access, alias)
-    if message or found is None:
+    if message and found is not None:  # the start of a session is counted by itself
         access.count_turn()
     session = aliases.ensure(access, alias, data=content, ttl=ttl) if found is None else found
     if message:
