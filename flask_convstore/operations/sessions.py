@@ -114,11 +114,31 @@ def get(access: Access, session_id: str, *, last: int | None = None) -> AnySessi
     if last is not None:
         check_whole(last, "last")
         last = min(last, MAX_LOADED)
-    snapshot = access.load(session_id, last)
+    origin = access.backend.origin
+    is_undecoded = bool(_undecoded) and (origin, session_id) in _undecoded
+    snapshot = access.load(session_id, last, is_interaction=not is_undecoded)
     if snapshot is None:
         return None
     access.note_seen(snapshot)
-    return loaded(snapshot, access.limits.history_key, access.backend.origin)
+    try:
+        session = loaded(snapshot, access.limits.history_key, origin)
+    except CorruptValue:
+        if len(_undecoded) < _MOST_UNDECODED:
+            _undecoded[origin, session_id] = None
+        raise
+    if is_undecoded:  # somebody has mended it
+        _undecoded.pop((origin, session_id), None)
+        touch(access, session_id)
+    return session
+
+
+_undecoded: dict[tuple[str, str], None] = {}
+"""Sessions with a field or a message that this process could not decode, by their stores.
+
+A store does not look into values, and has moved the lifetime by then. From then on reading such a session is no interaction.
+Otherwise it would live for as long as somebody tries.
+"""
+_MOST_UNDECODED = 1000
 
 
 def existing(access: Access, session_id: str, *, last: int | None = None) -> AnySession:

@@ -265,3 +265,22 @@ def test_a_server_that_evicts_is_told_at_the_first_contact(
     finally:
         valkey.client.config_set("maxmemory-policy", "noeviction")
     assert caplog.text.count("maxmemory-policy allkeys-lru") == 1
+
+
+@pytest.mark.parametrize("damage", ["a field that is no JSON", "a message that is none"])
+def test_a_value_that_is_no_json_lets_no_reader_keep_the_session_alive(shop: Shop, damage: str) -> None:
+    """The store sees no fault, so that the first reader in a process moves the lifetime, and no other does."""
+    get = shop.app.test_client().get
+    _damaged(shop, damage)
+    assert get("/sessions/s").status_code == 500
+    shop.client.pexpire(KEY, 5_000)
+    assert get("/sessions/s").status_code == 500
+    with pytest.raises(CorruptValue):
+        shop.request(lambda: shop.store.get_session("s"))
+    assert shop.client.pttl(KEY) <= 5_000
+    shop.request(lambda: shop.store.save_session("s", {"history": []}))
+    shop.client.pexpire(KEY, 5_000)
+    for _ in range(2):
+        shop.client.pexpire(KEY, 5_000)
+        assert get("/sessions/s").status_code == 200
+        assert shop.client.pttl(KEY) > 5_000
