@@ -63,11 +63,9 @@ def _start(
         SessionNotFound: The key's session was deleted since.
     """
     replier = door.replier() if message else None
-    # Without a handler the message is part of the new session.
-    history = [message] if message and not replier else []
+    history, following = _placed(message, replier)
     content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
-    digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest() if key else ""
-    following = None if history else message
+    digest = _digest(body, key)
     session, receipt = sessions.start(access, content, following, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
     if receipt.repeated and not receipt.expires_at_ms:
@@ -75,10 +73,22 @@ def _start(
     last_seq = len(history)
     if replier or receipt.repeated:
         with behind_a_write():
-            if message and replier:
-                receipt, last_seq = _first_exchange(access, session_id, message, replier, key)
+            if following and replier:
+                receipt, last_seq = _first_exchange(access, session_id, following, replier, key)
             session = sessions.existing(access, session_id)
     return session, receipt, last_seq
+
+
+def _placed(message: Message | None, replier: Replier | None) -> tuple[list[Message], Message | None]:
+    """Divide the messages of a start into those of the new session, and the one that its handler answers."""
+    if message is None:
+        return [], None
+    return ([], message) if replier else ([message], None)
+
+
+def _digest(body: dict[str, Any], key: str | None) -> str:
+    """Tell a request from others with the same *key*. "" without one, since a large body takes long to encode."""
+    return hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest() if key else ""
 
 
 def _first_exchange(
