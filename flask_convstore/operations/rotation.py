@@ -60,7 +60,15 @@ def _rotatable(access: Access, session_id: str) -> Snapshot:
 
 def _copied(access: Access, snapshot: Snapshot, heir: str | None, led_by: Iterable[Alias]) -> str:
     """Copy a session for *heir*, and return the id of the copy."""
-    copy = diff.copied(snapshot, new_id(), heir, snapshot.elements, snapshot.usage)
+    copy = diff.copied(
+        snapshot,
+        new_id(),
+        heir,
+        snapshot.elements,
+        snapshot.usage,
+        seqs=snapshot.seqs,
+        next_seq=snapshot.next_seq,
+    )
     has_new_owner = heir != snapshot.owner
     # A copy for the same owner takes the old session's place in the quota, and keeps its shares.
     access.apply(replace(copy, counts=has_new_owner))

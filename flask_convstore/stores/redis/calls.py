@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import os
@@ -238,6 +239,35 @@ class Calls:
             error.written = True  # *call* is done
             raise error from before
         return reply
+
+    def write_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts that write, in one round trip. Return the reply to each, or an error of ours."""
+        nonces = [os.urandom(8) for _ in calls]
+        told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
+        deadline = self._deadline()
+        try:
+            if calls and self._is_on_disk and not self._is_verified:
+                self._verify(deadline)
+            replies = self._written_all(told, deadline) if calls else []
+        except ConvstoreError as error:
+            return [copy.copy(error) for _ in calls]
+        return [self._answered(*one) for one in zip(calls, nonces, replies, strict=True)]
+
+    def _written_all(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        return self._acknowledged(commands, "", True, deadline)
+
+    def _answered(self, call: Call, nonce: bytes, reply: Any) -> Any:
+        """Return the *reply* to one of several scripts, or an error of ours. One that was unknown is run alone."""
+        try:
+            if isinstance(reply, ConvstoreError):
+                return reply
+            if isinstance(reply, exceptions.NoScriptError):
+                return self.call(call)
+            _raised(reply, call.keys[0], call.writes)
+            self._check_nonce(call, nonce, reply)
+            return reply
+        except ConvstoreError as error:
+            return error
 
     def _deadline(self) -> float:
         """Compute the moment at which a call that begins now must have ended."""
