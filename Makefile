@@ -33,7 +33,7 @@ help:
 	@echo "make interrupts      exceptions out of nowhere at each line of an operation, and threads that fork: EVERY=5 FORKS=1000"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
 	@echo "make histories       histories with tools, torn at random places, against the rules of four vendors: CASES=5000"
-	@echo "make attack          hostile bodies and paths, and the time of what is not yours, on 127.0.0.1: KIND=bodies"
+	@echo "make attack          hostile bodies, paths and pages, and the time of what is not yours: KIND=bodies, timing, paths, cross_site"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"

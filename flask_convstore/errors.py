@@ -28,6 +28,7 @@ ConvstoreError
 ├── NotInstalled              an optional package is missing
 └── StoreError                the store failed
     ├── StoreUnavailable      no answer in time, and the call may be repeated
+    │   └── TooSlow           the answer was on its way when the time was over
     ├── StoreMisconfigured    the server refuses us: a password, a permission, or no Redis
     └── CorruptValue          a stored value is not ours
 """
@@ -429,13 +430,22 @@ class StoreUnavailable(StoreError):
         is_down: No server answers, or none that could serve anything.
     """
 
-    retry_after_ms = 1000
+    retry_after_ms: int | None = 1000
 
     def __init__(self, reason: str, *, written: bool | None, is_down: bool = False) -> None:
         self.reason = reason
         self.written = written
         self.is_down = is_down
         super().__init__(f"{reason}. {_EFFECTS[written]}")
+
+
+class TooSlow(StoreUnavailable):
+    """Too much for the time of a call: a part of it was on its way when the time was over. The server is not away.
+
+    Read less of the session, or give calls more time (``CONVSTORE_BUDGET``). Repeating the same does not help.
+    """
+
+    retry_after_ms = None
 
 
 class StoreMisconfigured(StoreError):

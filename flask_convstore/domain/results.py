@@ -99,6 +99,7 @@ class Summary:
     Attributes:
         active_at_ms: Its last interaction, to within a minute.
         began_at_ms: As a ``SessionRecord`` has it.
+        is_damaged: It has lost its messages. Lists leave it out.
     """
 
     session_id: str
@@ -112,6 +113,7 @@ class Summary:
     title: str | None
     usage: Usage = NO_USAGE
     began_at_ms: int | None = None
+    is_damaged: bool = False
 
     @property
     def created_at(self) -> datetime:
@@ -196,6 +198,8 @@ class Health:
         set_aside: Writes that the store refuses for good. They are kept in the journal for an operator to look at.
         server, version, role: The server that answers: ``redis``, ``valkey`` or ``memory``, its version, ``primary`` or
             ``replica``. None where it does not say, as some managed services do.
+        evicts: The policy by which the server removes keys when its memory is full, and with them sessions or parts of
+            sessions. None: it removes none, or does not say.
         circuit: ``closed``, or ``open`` while a server that does not answer is not asked.
         problem: The problem, for operators (None: there is none).
     """
@@ -211,6 +215,7 @@ class Health:
     server: str | None = None
     version: str | None = None
     role: str | None = None
+    evicts: str | None = None
     circuit: str = "closed"
     problem: str | None = None
 
@@ -240,3 +245,4 @@ class About(NamedTuple):
     server: str | None
     version: str | None
     role: str | None
+    evicts: str | None = None

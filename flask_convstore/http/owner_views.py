@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +35,7 @@ _DELETING_SECONDS = 5.0
 _IMPORTING_SECONDS = 5.0
 """Longest time that one request imports. The client sends all again for the rest: what is there already stays as it is."""
 _EXPORTING_SECONDS = 30.0
-"""Time after which an export ends behind the next line with a cursor. The client goes on there."""
+"""Time after which an export ends behind the next line, which has a cursor. The client goes on there."""
 MOST_IMPORTED = 1000
 """Most sessions of one import."""
 _LINE_DEPTH = 4
@@ -84,16 +83,12 @@ def export_sessions(door: Door, access: Access) -> Response:
     """Export every session of the owner, a line of JSON each, as far as clients may see it."""
     query = query_of(schemas.EXPORT_QUERY)
     owners.required(access)
-    found = transfer.export(access, after=_cursor_of(query["cursor"]))
+    found = transfer.export(access, after=_cursor_of(query["cursor"]), seconds=_EXPORTING_SECONDS)
     first = next(found, None)  # an error in the first session becomes a problem response, not half an answer
-
-    until = time.monotonic() + _EXPORTING_SECONDS
 
     def lines() -> Iterator[bytes]:
         for session in itertools.chain([] if first is None else [first], found):
             yield json_text.dump(_visible(session, access.settings)) + b"\n"
-            if "cursor" in session and time.monotonic() > until:
-                return
 
     return Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
 
@@ -140,13 +135,13 @@ def _keeps_id(access: Access, session_id: str) -> bool:
 
 def _visible(session: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Leave out of an exported session the messages that its owner may not see by HTTP."""
-    if "messages" not in session:  # a damaged session
-        return session
-    roles = (None, *settings.visible_roles)
-    messages = [_without_hidden_edits(message, roles) for message in session["messages"] if _role(message) in roles]
-    shown = {**session, "messages": messages}
+    shown = dict(session)
     if "cursor" in session:
         shown["cursor"] = _shown_cursor(session["cursor"])
+    if "messages" in session:  # the session is not damaged
+        roles = (None, *settings.visible_roles)
+        messages = [_without_hidden_edits(message, roles) for message in session["messages"] if _role(message) in roles]
+        shown["messages"] = messages
     return shown
 
 

@@ -34,6 +34,7 @@ from ..errors import (
     TooDeep,
     TooManySessions,
     TooManyTurns,
+    TooSlow,
     TurnInProgress,
     TurnLost,
     Unstorable,
@@ -189,7 +190,7 @@ _ROWS = (
         500,
         "corrupt",
         "The session cannot be read",
-        "The stored session cannot be read.",
+        "The stored session cannot be read. It can be deleted.",
     ),
     Problem(
         ConfigurationError(["CONVSTORE_ANONYMOUS_OWNER signs a cookie: set SECRET_KEY"]),
@@ -217,6 +218,13 @@ _ROWS = (
         "unavailable",
         "The store does not answer",
         "The store does not answer. Try again later.",
+    ),
+    Problem(
+        TooSlow("the session is too large for the time of a call", written=False),
+        503,
+        "too-slow",
+        "Too much for the time of a request",
+        "The session is too large for this. Ask for its newest messages by ?last=, and for the others page by page.",
     ),
     Problem(
         StoreMisconfigured("the server refuses us"),

@@ -101,7 +101,7 @@ def target_of(session_id: str, text: str) -> Target:
     Raises:
         MessageNotFound: It can be neither. The 404 is ours, not the host's.
     """
-    if re.fullmatch("[0-9]{1,16}", text) and 1 <= int(text) < MAX_SEQ:
+    if re.fullmatch("[1-9][0-9]{0,15}", text) and int(text) < MAX_SEQ:
         return int(text)
     if re.fullmatch("[0-9]*", text) or not is_message_id(text):
         raise MessageNotFound(session_id, text)

@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..domain import json_text
 from ..domain.json_search import shortened
+from ..domain.validation import MAX_SEQ
 from ..errors import ConvstoreError, NotSerializable, body_too_large
 from .problems import BadJson, InvalidRequest, UnsupportedMediaType
 
@@ -44,7 +45,7 @@ class RequestParser(FlaskParser):
             raise UnsupportedMediaType(
                 f"the body must be application/json, not {req.mimetype or 'without a type'}. Nothing was written."
             )
-        value = json_value(text)
+        value = json_value(_whole(req, text))
         _refuse_unknown(value, schema, "")
         return value
 
@@ -129,7 +130,7 @@ def body_text(req: flask.Request, mimetype: str) -> bytes:
         raise UnsupportedMediaType(
             f"the body must be {mimetype}, not {req.mimetype or 'without a type'}. Nothing was written."
         )
-    return _body(req)
+    return _whole(req, _body(req))
 
 
 def limit_body(request: flask.Request, limit: int) -> None:
@@ -139,14 +140,36 @@ def limit_body(request: flask.Request, limit: int) -> None:
 
 
 def _body(req: flask.Request) -> bytes:
-    """Read the whole body. A body in chunks, without a length, is read up to the limit."""
+    """Read the whole body. A body in chunks, without a length, is read up to the limit.
+
+    Raises:
+        BadJson: The client has gone before the end of the body, or its chunks are none.
+    """
     limit, length = req.max_content_length or 0, req.content_length
     try:
         text = req.get_data(cache=True)
     except RequestEntityTooLarge:
         text = None
+    except (
+        Exception
+    ) as error:  # each server has its own errors for a client that has gone, and for chunks that are none
+        raise BadJson(_CUT) from error
     if text is None or (text and length is None and len(text) == limit):
-        raise body_too_large(limit, length or limit + 1)
+        raise body_too_large(limit, min(length or limit + 1, MAX_SEQ))
+    return text
+
+
+_CUT = "the body ends before it is whole. Nothing was written."
+
+
+def _whole(req: flask.Request, text: bytes) -> bytes:
+    """Return the body *text*. Some servers give what came, where the client has gone before its end.
+
+    Raises:
+        BadJson: The body is shorter than its headers say.
+    """
+    if len(text) < (req.content_length or 0):
+        raise BadJson(_CUT)
     return text
 
 

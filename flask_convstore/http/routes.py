@@ -32,6 +32,7 @@ from ..errors import (
     TooLarge,
     TooManySessions,
     TooManyTurns,
+    TooSlow,
     TurnInProgress,
     TurnLost,
     Unstorable,
@@ -102,7 +103,7 @@ class Route:
             if self.method != "GET":
                 yield from (Forbidden, SessionMoved)  # both for guests of a shared session
         if not self.is_for_service:
-            yield from (CorruptValue, StoreUnavailable, StoreMisconfigured)
+            yield from (CorruptValue, StoreUnavailable, TooSlow, StoreMisconfigured)
 
 
 ROUTES = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import methodcaller
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -135,7 +136,11 @@ def _content(settings: Settings) -> fields.Raw:
         if isinstance(content, str):
             return
         parts = content if isinstance(content, list) else []
-        if not parts or set(map(type, parts)) != {dict} or {type(part.get("type")) for part in parts} != {str}:
+        if (
+            not parts
+            or set(map(type, parts)) != {dict}
+            or set(map(type, map(methodcaller("get", "type"), parts))) != {str}
+        ):
             raise ValidationError("Not a text, nor a list of objects with a type.")
         role = foreign_part(parts, settings.client_roles)
         if role:

@@ -26,6 +26,9 @@ from .reading import body_of, expected_state, idempotency_key, is_known, matches
 from .response import answer, etag, marked, tagged
 from .shown import created, is_apps, located, session_shown
 
+_COPYING_SECONDS = 5.0
+"""Time for one request to copy a session. Nothing is written where reading takes more than half of it."""
+
 
 def start_session(door: Door, access: Access) -> Response:
     """Start a session. With a message, answer it too."""
@@ -60,21 +63,32 @@ def _start(
         SessionNotFound: The key's session was deleted since.
     """
     replier = door.replier() if message else None
-    # Without a handler the message is part of the new session.
-    history = [message] if message and not replier else []
+    history, following = _placed(message, replier)
     content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
-    digest = hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest()
-    session, receipt = sessions.start(access, content, message, ttl=body.get("ttl"), token=key, digest=digest)
+    digest = _digest(body, key)
+    session, receipt = sessions.start(access, content, following, ttl=body.get("ttl"), token=key, digest=digest)
     session_id = session.session_id
     if receipt.repeated and not receipt.expires_at_ms:
         raise SessionNotFound(session_id)
     last_seq = len(history)
     if replier or receipt.repeated:
         with behind_a_write():
-            if message and replier:
-                receipt, last_seq = _first_exchange(access, session_id, message, replier, key)
+            if following and replier:
+                receipt, last_seq = _first_exchange(access, session_id, following, replier, key)
             session = sessions.existing(access, session_id)
     return session, receipt, last_seq
+
+
+def _placed(message: Message | None, replier: Replier | None) -> tuple[list[Message], Message | None]:
+    """Divide the messages of a start into those of the new session, and the one that its handler answers."""
+    if message is None:
+        return [], None
+    return ([], message) if replier else ([message], None)
+
+
+def _digest(body: dict[str, Any], key: str | None) -> str:
+    """Tell a request from others with the same *key*. "" without one, since a large body takes long to encode."""
+    return hashlib.blake2b(json_text.dump(body), digest_size=8).hexdigest() if key else ""
 
 
 def _first_exchange(
@@ -108,7 +122,7 @@ def _start_by_alias(
     content = json_text.Decoded(body["data"], **{access.limits.history_key: []})
     alias, ttl = body["alias"], body.get("ttl")
     found = aliases.resolve(access, alias)
-    if message or found is None:
+    if message and found is not None:  # the start of a session is counted by itself
         access.count_turn()
     session = aliases.ensure(access, alias, data=content, ttl=ttl) if found is None else found
     if message:
@@ -170,7 +184,10 @@ def compact_session(door: Door, access: Access, session_id: str) -> Response:
     # Clients do not write in the name of the system, unless they may.
     role = "system" if "system" in settings.client_roles else schemas.first_role(settings)
     summary = {"role": role, "content": body["summary"]}
-    session = branching.compact(access, session_id, summary, keep=body["keep"], kept_head=partial(is_apps, settings))
+    kept_head = partial(is_apps, settings)
+    session = branching.compact(
+        access, session_id, summary, keep=body["keep"], kept_head=kept_head, seconds=_COPYING_SECONDS
+    )
     return created(session, settings)
 
 
@@ -178,4 +195,6 @@ def fork_session(door: Door, access: Access, session_id: str) -> Response:
     """Make a second session from the messages up to one of them."""
     body = body_of(access.settings, schemas.FORK_BODY)
     settings = access.settings
-    return created(branching.fork(access, session_id, body["seq"], kept_head=partial(is_apps, settings)), settings)
+    kept_head = partial(is_apps, settings)
+    fork = branching.fork(access, session_id, body["seq"], kept_head=kept_head, seconds=_COPYING_SECONDS)
+    return created(fork, settings)

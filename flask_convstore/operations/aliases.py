@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 
 from ..domain.commands import LinkAlias, NoteAlias, token_or_new
 from ..domain.ids import new_id
@@ -32,19 +33,26 @@ def resolve(
     ttl: Lifetime | None = None,
     last: int | None = None,
 ) -> AnySession | None:
-    """Load the session that *alias* leads to. With *create*, make one where there is none."""
+    """Load the session that *alias* leads to. With *create*, make one where there is none.
+
+    Raises:
+        TooManyTurns: A session that is made counts as a turn of its owner. Nothing was written.
+    """
     name, life_ms = _named(access, alias), _life_ms(access)
     session_id = access.store.follow(name, life_ms)
+    count = _once(access.count_turn)
     for _ in range(_ATTEMPTS):
         if session_id is None:
             if not create:
                 return None
+            count()
             session_id = _lead_anew(access, name, life_ms)
         session = sessions.get(access, session_id, last=last)
         if session is None and not create:
             return None
         try:
             if session is None:
+                count()
                 return _create(access, session_id, name, data, ttl, life_ms)
             if not session.moved_to:
                 return _noted(access, session, name, life_ms)
@@ -55,6 +63,12 @@ def resolve(
             _refuse_anothers(access, name, session_id)
             session_id = access.store.link(_led(name, session_id, new_id(), life_ms))
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere at every attempt", written=False)
+
+
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    """Make a function that does *call* the first time, and nothing after that."""
+    left = [call]
+    return lambda: left.pop()() if left else None
 
 
 def _lead_anew(access: Access, alias: Alias, life_ms: int) -> str:

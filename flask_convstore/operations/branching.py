@@ -19,9 +19,10 @@ from ..domain.types import ANY
 from ..domain.validation import check_session_id, check_whole
 from ..errors import ConflictError, ConvstoreError, CorruptValue, InvalidInput, SessionNotFound, behind_a_write
 from ..sessions import content, diff
-from ..sessions.session import AnySession
+from ..sessions.session import AnySession, content_of
 from . import aliases, sessions
 from .access import Access
+from .owners import Watch
 from .turns import Policy, Turn, hold
 
 _V = TypeVar("_V")
@@ -44,6 +45,7 @@ def compact(
     keep: int = 10,
     policy: Policy | None = None,
     kept_head: Kept = is_prompt,
+    seconds: float | None = None,
 ) -> AnySession:
     """Go on in a new session, which begins with a summary and the last *keep* messages.
 
@@ -51,12 +53,18 @@ def compact(
 
     Args:
         kept_head: Tells by a body whether a message at the beginning stays there, before the summary.
+        seconds: Time for all of it. None: no limit beyond that of each call.
+
+    Raises:
+        TooSlow: The session is too large to be read in that time. Nothing was written.
     """
     check_whole(keep, "keep")
     access.count_turn()
     access.flush()
+    watch = Watch(seconds)
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
+        watch.check_half()
         head = _head(snapshot, kept_head)
         summaries = [at for at, element in enumerate(snapshot.elements[: head + 1]) if is_summary(element)]
         head = min([head, *summaries])
@@ -143,17 +151,31 @@ def _changed(before: Mapping[str, _V], now: Mapping[str, _V]) -> list[tuple[str,
 
 
 def fork(
-    access: Access, session_id: str, seq: int | None = None, *, kept_head: Kept = lambda body: False
+    access: Access,
+    session_id: str,
+    seq: int | None = None,
+    *,
+    kept_head: Kept = lambda body: False,
+    seconds: float | None = None,
 ) -> AnySession:
-    """Make a new session with the same data, and the messages up to *seq*, or all. *kept_head* as in ``compact``."""
+    """Make a new session with the same data, and the messages up to *seq*, or all.
+
+    Args:
+        kept_head, seconds: As in ``compact``.
+
+    Raises:
+        TooSlow: As in ``compact``. Nothing was written.
+    """
     if seq is not None:
         check_whole(seq, "seq")
     check_session_id(session_id)
     access.count_turn()
     access.flush()
+    watch = Watch(seconds)
     snapshot = access.load(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
+    watch.check_half()
     count = len(snapshot.elements)
     if seq is not None:
         count = max(_head(snapshot, kept_head), bisect_right(snapshot.seqs, seq))
@@ -193,7 +215,13 @@ def _create(
 
     Args:
         next_seq: The least seq of the first message that comes later.
+
+    Raises:
+        CorruptValue: A field or one of these messages is damaged. Nothing was written.
     """
+    content_of(replace(snapshot, elements=[]), access.limits.history_key)
+    for seq, element in numbered:
+        stored_message(element, seq, snapshot.history_key)
     seqs, elements = [seq for seq, _ in numbered], [element for _, element in numbered]
     command = diff.copied(
         snapshot,

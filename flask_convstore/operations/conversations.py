@@ -525,8 +525,9 @@ class Conversations(abc.ABC):
         """Load the session that an outside conversation id leads to, ``"telegram:123"`` for example. None if there is none.
 
         With *create* a new session is made if the alias leads nowhere, or to a session that was deleted or has expired. Any
-        number of callers at once get one and the same new session. An alias lives a day longer than its session
-        may. Two owners' aliases of the same name are two aliases.
+        number of callers at once get one and the same new session. The new session counts as a turn of its owner
+        (``CONVSTORE_MAX_TURNS_PER_MINUTE``). An alias lives a day longer than its session may. Two owners' aliases of the
+        same name are two aliases.
 
         Args:
             data: The content of a new session, as in ``save_session``. None: no messages.

@@ -12,7 +12,7 @@ from ..domain.commands import Delete, LinkAlias, Share
 from ..domain.messages import Usage
 from ..domain.results import Traces
 from ..domain.types import ANY, Alias
-from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound
+from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound, TooSlow
 from ..sessions.session import AnySession
 from . import aliases, sessions
 from .access import Access
@@ -127,10 +127,20 @@ class Watch:
     """A time that runs out. None: it never does."""
 
     def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds or 0.0
         self._deadline = None if seconds is None else time.monotonic() + seconds
 
     def is_running(self, *_: object) -> bool:
         return self._deadline is None or time.monotonic() <= self._deadline
+
+    def check_half(self) -> None:
+        """Refuse to write what has taken more than half of the time to read. Writing takes about as long.
+
+        Raises:
+            TooSlow: Nothing was written.
+        """
+        if self._deadline is not None and time.monotonic() > self._deadline - self._seconds / 2:
+            raise TooSlow(f"reading took more than half of the {self._seconds:g} s for all", written=False)
 
 
 def _traces(places: Mapping[str, Access]) -> Iterator[Traces]:

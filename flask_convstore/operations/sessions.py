@@ -33,6 +33,7 @@ from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
     ConvstoreError,
+    CorruptValue,
     InvalidInput,
     SessionExists,
     SessionNotFound,
@@ -46,6 +47,7 @@ from ..sessions.session import AnySession, as_session, base_of, based, loaded, o
 from ..stores.store import pages
 from .access import Access
 from .merging import NOTHING, attempts, behind_theirs, beside_theirs
+from .salvage import damage_log
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
@@ -135,11 +137,32 @@ def get(
     if last is not None:
         check_whole(last, "last")
         last = min(last, MAX_LOADED)
-    snapshot = access.load(session_id, last, fields=None if fields is None else _field_names(fields))
+    origin = access.backend.origin
+    is_undecoded = bool(_undecoded) and (origin, session_id) in _undecoded
+    names = None if fields is None else _field_names(fields)
+    snapshot = access.load(session_id, last, is_interaction=not is_undecoded, fields=names)
     if snapshot is None:
         return None
     access.note_seen(snapshot)
-    return loaded(snapshot, access.limits.history_key, access.backend.origin)
+    try:
+        session = loaded(snapshot, access.limits.history_key, origin)
+    except CorruptValue:
+        if len(_undecoded) < _MOST_UNDECODED:
+            _undecoded[origin, session_id] = None
+        raise
+    if is_undecoded:  # somebody has mended it
+        _undecoded.pop((origin, session_id), None)
+        touch(access, session_id)
+    return session
+
+
+_undecoded: dict[tuple[str, str], None] = {}
+"""Sessions with a field or a message that this process could not decode, by their stores.
+
+A store does not look into values, and has moved the lifetime by then. From then on reading such a session is no interaction.
+Otherwise it would live for as long as somebody tries.
+"""
+_MOST_UNDECODED = 1000
 
 
 def _field_names(fields: Iterable[str]) -> tuple[str, ...]:
@@ -374,13 +397,23 @@ def page(
     check_whole(limit, "limit", 1, 1000)
     if order not in ORDERS:
         raise InvalidInput(f"must be one of {', '.join(ORDERS)}, not {order!r}", "order")
-    return access.store.page(access.owner, cursor, limit, newest_first=newest_first, order=order)
+    found = access.store.page(access.owner, cursor, limit, newest_first=newest_first, order=order)
+    tell_of_damaged(access, found)
+    return found
 
 
 def summaries(access: Access, *, newest_first: bool = False) -> Iterator[Summary]:
     """Walk through all sessions of the owner, a page at a time. A session may come twice."""
     for found in pages(access.store, access.owner, newest_first=newest_first):
+        tell_of_damaged(access, found)
         yield from found.sessions
+
+
+def tell_of_damaged(access: Access, found: Page) -> None:
+    """Warn of the damaged sessions that a page leaves out."""
+    for session_id in found.damaged:
+        key = f"{access.settings.prefix}{{{session_id}}}"
+        damage_log.tell(CorruptValue(key, "it has lost its messages, or is not a session of flask-convstore"))
 
 
 def ids(access: Access) -> Iterator[str]:

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from ..domain.clock import LATEST_MS
 from ..domain.commands import Put
 from ..domain.messages import Message, Usage, bodies_of, facts_of, join_element, message_of
 from ..domain.numbering import Gaps, gaps_between, id_of, seq_in
-from ..domain.results import Snapshot
+from ..domain.results import Page, Snapshot
 from ..domain.shapes import is_shape, key_of
 from ..domain.validation import MAX_SEQ, check_session_id, check_title, is_message_id, without_controls
 from ..errors import (
@@ -38,20 +38,50 @@ from .owners import Watch, required
 _log = logging.getLogger("flask_convstore")
 
 
-def export(access: Access, *, after: str | None = None) -> Iterator[dict[str, Any]]:
+def export(access: Access, *, after: str | None = None, seconds: float | None = None) -> Iterator[dict[str, Any]]:
     """Export all sessions of an owner, one after the other, as JSON values.
 
     Args:
         after: The last ``cursor`` of an interrupted export, which goes on behind it.
+        seconds: Time after which the export ends behind the next session, which has a ``cursor``. None: no limit.
     """
+    watch = Watch(seconds)
     for page in pages(access.store, required(access), after):
-        for number, summary in enumerate(page.sessions, 1):
-            line = _line(access, summary.session_id)
+        done: set[str] = set()
+        ids = _ids(page)
+        for session_id in ids:
+            line = _line(access, session_id)
+            done.add(session_id)
             if line is None:
                 continue
-            if page.next and number == len(page.sessions):
-                line["cursor"] = page.next
-            yield line
+            cursor = page.next if len(done) == len(ids) else None
+            if not watch.is_running():
+                cursor = cursor or _cursor_behind(access, after, done)
+            yield {**line, "cursor": cursor} if cursor else line
+            if cursor and not watch.is_running():
+                return
+        after = page.next
+
+
+def _ids(page: Page) -> list[str]:
+    """List the ids of all sessions on a page, those of damaged ones first."""
+    return [*page.damaged, *(summary.session_id for summary in page.sessions)]
+
+
+def _cursor_behind(access: Access, after: str | None, done: Collection[str]) -> str | None:
+    """Find the cursor behind the sessions that are *done*, of the page that begins behind *after*. None if there is none.
+
+    A session that was active since stands elsewhere, so that the next one must not be left out in its place.
+    """
+    count = len(done)
+    while count:
+        page = access.store.page(required(access), after, count)
+        ids = _ids(page)
+        known = sum(session_id in done for session_id in ids)
+        if known == len(ids):
+            return page.next if ids else None
+        count = min(known, count - 1)
+    return None
 
 
 def _line(access: Access, session_id: str) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ from ..errors import (
     SessionNotFound,
     StoreError,
     StoreUnavailable,
+    TooSlow,
     TurnInProgress,
     TurnLost,
 )
@@ -421,6 +422,10 @@ def _given_back_if_interrupted(access: Access, command: BeginTurn) -> Iterator[N
     """Give the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
     try:
         yield
+    except TooSlow:  # the turn is taken, and what it would work on did not arrive
+        if command.element is None:
+            _end_as_failed(access, command.session_id, command.attempt)
+        raise
     except ConvstoreError:
         raise
     except BaseException:

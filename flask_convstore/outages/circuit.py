@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..domain.forks import Forking, watch
-from ..errors import ConvstoreError, StoreUnavailable
+from ..errors import ConvstoreError, StoreUnavailable, TooSlow
 from ..stores.store import Store, StoreAround
 from .outage_watch import OutageWatch
 
@@ -109,6 +109,9 @@ class CircuitStore(StoreAround):
             raise
         try:
             given = method(*arguments, **options)
+        except TooSlow:
+            self._circuit.answered()  # it has, and there is no outage
+            raise
         except StoreUnavailable as error:
             if error.is_down:
                 self._circuit.failed()

@@ -1,6 +1,6 @@
 """Attack an app and print what it took. The exit status is 1 if it gave in.
 
-python -m tests.attack [--kind bodies|timing|paths|all]
+python -m tests.attack [--kind bodies|timing|paths|cross_site|all]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import importlib
 import sys
 
-KINDS = ("bodies", "timing", "paths")
+KINDS = ("bodies", "timing", "paths", "cross_site")
 """Modules of this package, each with a ``run()``."""
 
 

@@ -22,7 +22,7 @@ from flask_convstore.errors import StoreMisconfigured
 
 from ..clocks import Moment
 from ..servers import Server
-from ..service import Service, in_memory, problem
+from ..service import OwnedService, Service, in_memory, problem
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -484,6 +484,59 @@ def test_a_body_in_chunks_is_bounded_too(url: str) -> None:
     for longer in (body.ljust(101) + b"no JSON", b'{"data": {"a": "' + b"x" * 200 + b'"}}'):
         found = problem(chunked(service.client, "/sessions", longer), 413, "too-large")
         assert (found["limit"], found["written"]) == (100, False)
+
+
+class Broken(io.RawIOBase):
+    """A body that its client never ends."""
+
+    error: Exception
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("the client has gone"), RuntimeError("the chunks are none")])
+@pytest.mark.parametrize("length", [None, "20"])
+def test_a_body_without_an_end_is_a_problem(url: str, length: str | None, error: Exception) -> None:
+    """Each server has its own errors for that."""
+    body = Broken()
+    body.error = error
+    environ: dict[str, Any] = {"wsgi.input": body}
+    environ |= (
+        {"CONTENT_LENGTH": length} if length else {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    )
+    client = Service(url).client
+    found = client.post("/sessions", environ_overrides=environ, content_type="application/json")
+    assert problem(found, 400, "bad-json")["written"] is False
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/sessions/import"])
+def test_a_part_of_a_body_is_not_taken_for_the_whole(url: str, path: str) -> None:
+    """gunicorn gives what has come. The lines of an import that are there would be imported, as if these were all."""
+    service = OwnedService(url)
+    for text in (b"{}\n", b""):
+        environ = {"wsgi.input": io.BytesIO(text), "wsgi.input_terminated": True, "CONTENT_LENGTH": "50"}
+        found = service.call(
+            "alice", "POST", path.removeprefix("/sessions"), environ_overrides=environ, content_type="application/json"
+        )
+        assert problem(found, 400, "bad-json")["written"] is False
+
+
+def test_a_length_beyond_all_numbers_is_too_large(url: str) -> None:
+    environ = {"CONTENT_LENGTH": "9" * 30}
+    client = Service(url).client
+    found = client.post("/sessions", environ_overrides=environ, content_type="application/json")
+    assert problem(found, 413, "too-large")["size"] == 2**53
+
+
+def test_a_number_of_a_message_has_one_form(url: str) -> None:
+    service = Service(url)
+    session_id = service.start(message={"content": "x"})
+    for seq in ("01", "+1", "1.0", "%D9%A1", "1%20"):
+        problem(service.client.delete(f"/sessions/{session_id}/messages/{seq}"), 404, "not-found")
 
 
 # ---- what clients may do

@@ -9,7 +9,7 @@ from flask import Flask
 
 from flask_convstore import ConfigurationError, ConversationStore
 
-from .. import cross_site
+from ..attack import cross_site
 from ..service import Service, problem
 
 

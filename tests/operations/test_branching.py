@@ -16,6 +16,7 @@ from flask_convstore import (
     SessionMoved,
     SessionNotFound,
     StoreUnavailable,
+    TooSlow,
     TurnInProgress,
     TurnLost,
 )
@@ -381,8 +382,24 @@ def test_an_alias_left_behind_does_not_hide_that_the_session_was_written(
     assert caught.value.written is True
 
 
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda access: branching.fork(access, "s", seconds=-1),
+        lambda access: branching.compact(access, "s", "They counted.", seconds=-1),
+    ],
+)
+def test_what_takes_too_long_to_read_is_not_copied(talk: PlainConversations, copy: Callable[[Any], Any]) -> None:
+    """Nothing is left behind, and the turn is free."""
+    with pytest.raises(TooSlow) as caught:
+        copy(talk.access("alice"))
+    assert caught.value.written is False
+    assert [found.session_id for found in talk.list_sessions(owner="alice").sessions] == ["s"]
+    assert begin(talk.access("alice"), "s", Message(TALK[0]))
+
+
 def test_a_damaged_message_is_reported(talk: PlainConversations, harness: Harness) -> None:
-    """A damaged message cannot be summarised. Elsewhere it is left out, or copied as it is."""
+    """A damaged message cannot be summarised, nor copied. Elsewhere it is left out. Nothing is left behind."""
     store: Any = harness.store
     if isinstance(harness, RedisHarness):
         harness.client.lset(harness.keys("s")[1], 1, "none of ours")
@@ -393,5 +410,6 @@ def test_a_damaged_message_is_reported(talk: PlainConversations, harness: Harnes
     assert caught.value.written is False
     with pytest.raises(CorruptValue, match="seq 2") as caught:
         branching.fork(talk.access(), "s")
-    assert caught.value.written is True
+    assert caught.value.written is False
+    assert [found.session_id for found in talk.list_sessions(owner="alice").sessions] == ["s"]
     assert branching.compact(talk.access(), "s", "They counted.", keep=6)["history"][1:] == TALK[2:]

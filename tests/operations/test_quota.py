@@ -16,6 +16,7 @@ import redis
 from flask_convstore import ANY, Message, SessionExists, SessionNotFound, TooLarge, Turn
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import Put
+from flask_convstore.domain.types import Alias
 from flask_convstore.errors import TooManySessions, TooManyTurns
 from flask_convstore.operations import aliases, branching, rotation, sessions, updates
 from flask_convstore.stores.memory import MemoryStore
@@ -492,6 +493,19 @@ def test_a_start_by_alias_is_one_turn_too(url: str) -> None:
     statuses = [service.call("alice", "POST", json=body).status_code for body in bodies]
     assert statuses == [201, 200, 201, 200, 429, 200]
     assert len(service.call("alice", "GET").json["sessions"]) == 2  # type: ignore[index]
+
+
+def test_a_session_that_an_alias_makes_in_python_is_one_turn_too(kind: Kind) -> None:
+    """A refused one leaves no alias behind. Following an alias costs nothing, and the server itself is not counted."""
+    conversations = kind(max_turns_per_minute=2)
+    access = conversations.access("alice")
+    for alias in ("a", "a", "b", "b"):
+        assert aliases.resolve(access, alias, create=True)
+    with pytest.raises(TooManyTurns):
+        aliases.resolve(access, "c", create=True)
+    assert access.store.follow(Alias("alice", "c"), 1000) is None
+    assert aliases.resolve(access, "a", create=True)
+    assert aliases.resolve(conversations.access(ANY), "c", create=True)
 
 
 def test_the_bucket_fills_again(kind: Kind) -> None:

@@ -577,18 +577,36 @@ def test_an_import_ends_in_time_and_goes_on_when_it_is_sent_again(
 
 
 def test_an_export_ends_in_time_behind_a_cursor(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the next session, since each may be large."""
     service = OwnedService(url, MAX_SESSIONS=0)
-    for part in range(2):
-        body = "\n".join(map(json.dumps, lines_of(250)[part * 125 : (part + 1) * 125])).encode()
-        service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
+    body = "\n".join(map(json.dumps, lines_of(30))).encode()
+    service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
     monkeypatch.setattr("flask_convstore.http.owner_views._EXPORTING_SECONDS", -1)
-    seen: set[str] = set()
+    seen: list[str] = []
     query, parts = "", 0
     while parts == 0 or query:
         lines = [json.loads(line) for line in service.call("alice", "GET", f"/export{query}").data.splitlines()]
-        seen |= {line["session_id"] for line in lines}
+        seen += [line["session_id"] for line in lines]
         query, parts = (f"?cursor={lines[-1]['cursor']}" if "cursor" in lines[-1] else ""), parts + 1
-    assert (len(seen), parts > 1) == (250, True)
+    assert (len(set(seen)), len(seen), parts > 1) == (30, 30, True)
+
+
+def test_an_export_that_ends_in_time_leaves_out_nobody_who_was_active(
+    conversations: PlainConversations, harness: Harness
+) -> None:
+    """The place of a session that was active since is another one's now."""
+    for number in range(6):
+        conversations.save_session(f"s{number}", {"n": number}, owner="alice")
+        harness.age(100_000)
+    access = conversations.access("alice")
+    conversations.get_session("s0", owner="alice")
+    if isinstance(harness, RedisHarness):  # whose index hears of it once a minute
+        actives = {f"s{number}": 1_700_000_000_000 + (number or 6) for number in range(6)}
+        harness.client.zadd("chat:session:owner:{alice}", actives)
+    assert transfer._cursor_behind(access, None, {"s0"}) is None
+    behind = transfer._cursor_behind(access, None, {"s0", "s1"})
+    rest = [line["session_id"] for line in transfer.export(access, after=behind)]
+    assert rest == ["s2", "s3", "s4", "s5", "s0"]
 
 
 def test_the_deepest_value_that_is_exported_can_be_imported(url: str) -> None:

@@ -395,7 +395,7 @@ class Calls:
             if not failure.passes or attempt >= self._patience.retries or out_of_time:
                 ours = as_ours(error, key, writes=writes)
                 if lost and writes and isinstance(ours, StoreUnavailable):
-                    ours = StoreUnavailable(ours.reason, written=None, is_down=ours.is_down)
+                    ours = type(ours)(ours.reason, written=None, is_down=ours.is_down)
                 raise ours from error
             time.sleep(pause)
         raise AssertionError

@@ -37,6 +37,18 @@ _LONGEST_WAIT = 0.05
 """Seconds until the first caller in a line looks again. The app's own calls over its client wake nobody."""
 
 
+_FLOWING_SECONDS = 0.5
+"""Longest wait for the next part of an answer that was cut short by the deadline, and not by a server that hangs."""
+
+
+_SLICE = 1_000_000
+"""Bytes of a large request that are sent in one step."""
+
+
+class CutShort(exceptions.TimeoutError):
+    """The deadline came in the midst of an exchange that was going on."""
+
+
 class Deadline(threading.local):
     """The moment by ``time.monotonic`` at which this thread's call must have ended."""
 
@@ -120,7 +132,10 @@ class _InTime:
                 if stated is None or seconds < stated:
                     parser.limit = max(_SHORTEST, seconds)
                     self._sock.settimeout(parser.limit)
-            self._sock.sendall(packed)
+            if len(packed) > _SLICE:
+                self._send_slowly(packed)
+            else:
+                self._sock.sendall(packed)
             parser.read_once()
             read = parser.read_response
             replies = [read() for _ in range(count)]
@@ -131,6 +146,25 @@ class _InTime:
             raise exceptions.TimeoutError("Timeout writing to socket") from error
         except (OSError, AttributeError, ValueError) as error:  # AttributeError: another thread has closed it
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
+
+    def _send_slowly(self, packed: bytes) -> None:
+        """Send *packed* commands that may take longer than one step. Each slice is a step.
+
+        Raises:
+            CutShort: The deadline came while the server took slice after slice.
+        """
+        parser, left = self._parser, math.inf
+        for start in range(0, len(packed), _SLICE):
+            left = parser.until - time.monotonic()
+            if left < (parser.limit or math.inf):
+                parser.limit = max(_SHORTEST, left)
+                self._sock.settimeout(parser.limit)
+            try:
+                self._sock.sendall(memoryview(packed)[start : start + _SLICE])
+            except TimeoutError as error:
+                if start and left < _FLOWING_SECONDS:
+                    raise CutShort("Timeout writing to socket") from error
+                raise
 
 
 class _ParserInTime:
@@ -149,10 +183,15 @@ class _ParserInTime:
         left = self.until - time.monotonic()
         if left < (self.limit or math.inf):
             if left <= 0:
-                raise exceptions.TimeoutError("Timeout reading from socket")
+                raise CutShort("Timeout reading from socket")
             self.limit = max(_SHORTEST, left)
             self._sock.settimeout(self.limit)
-        return super().read_from_socket(*arguments, **options)  # type: ignore[misc]
+        try:
+            return super().read_from_socket(*arguments, **options)  # type: ignore[misc]
+        except exceptions.TimeoutError as error:
+            if left < _FLOWING_SECONDS:  # a part has come just before
+                raise CutShort(str(error)) from error
+            raise
 
 
 @cache

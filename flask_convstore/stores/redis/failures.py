@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from redis import exceptions
 
-from ...errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
+from ...errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable, TooSlow
+from .connections import CutShort
 
 Kind = Literal["ambiguous", "refused", "misconfigured", "local"]
 
@@ -73,6 +74,7 @@ FAILURES = (
     Failure("busy with a script", None, "BUSY", "refused", passes=True, is_down=True),
     Failure("cluster down", exceptions.ClusterDownError, "", "refused", passes=True, is_down=True),
     Failure("try again", exceptions.TryAgainError, "", "refused", passes=True),
+    Failure("too slow", CutShort, "", "ambiguous"),
     Failure("nobody there", exceptions.ConnectionError, "connecting to", "refused", passes=True, is_down=True),
     Failure("nobody there", exceptions.TimeoutError, "connecting to", "refused", passes=True, is_down=True),
     Failure("no answer", exceptions.TimeoutError, "", "ambiguous", passes=True, is_down=True),
@@ -101,10 +103,16 @@ def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> Convstor
         return refused
     # A refusal comes before the first write of a script, and after the check of its token. So the write was never done.
     written = None if failure.kind == "ambiguous" and writes else False
-    return StoreUnavailable(_reason(failure, error, text), written=written, is_down=failure.is_down)
+    kind = TooSlow if failure.name == "too slow" else StoreUnavailable
+    return kind(_reason(failure, error, text), written=written, is_down=failure.is_down)
 
 
 def _reason(failure: Failure, error: exceptions.RedisError, text: str) -> str:
+    if failure.name == "too slow":
+        return (
+            "the time of the call was over in the midst of the server's answer, which is too large for it. Read less, as "
+            "with last=, or raise CONVSTORE_BUDGET"
+        )
     if failure.kind == "local":
         return f"all connections of this process are in use ({text})"
     if failure.name == "nobody there":

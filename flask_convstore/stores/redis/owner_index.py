@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -303,23 +304,25 @@ class RedisIndex:
     def _shown(self, found: Sequence[tuple[bool, Summary | None]], owner: Owner) -> list[Summary]:
         """Select the sessions of *owner*, without those past their greatest age that the server has not removed yet."""
         born_after = now_ms() - self._max_age_ms
-        return [s for _, s in found if s and owner in (ANY, s.owner) and s.created_at_ms > born_after]
+        theirs = [summary for _, summary in found if summary and owner in (ANY, summary.owner)]
+        return [one for one in theirs if one.created_at_ms > born_after and not one.is_damaged]
 
     def _summaries(self, entries: Sequence[tuple[str, int | None]]) -> list[tuple[bool, Summary | None]]:
         """Tell whether each session exists, with its summary. The summary is None if the session is gone, or not ours."""
         if not entries:
             return []
         keys = [session_key(self._prefix, session_id) for session_id, _ in entries]
-        commands: list[Sequence[Argument]] = [c for key in keys for c in (("HMGET", key, *_FIELDS), ("PTTL", key))]
+        commands: list[Sequence[Argument]] = [
+            command for key in keys for command in (("HMGET", key, *_FIELDS), ("PTTL", key), ("TYPE", f"{key}:history"))
+        ]
         replies = self._calls.commands(commands)
         now = now_ms()
         found: list[tuple[bool, Summary | None]] = []
-        for (session_id, active), stored, left in zip(entries, replies[::2], replies[1::2], strict=True):
-            for reply in (stored, left):
-                if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
-                    raise as_ours(reply, session_key(self._prefix, session_id), writes=False) from reply
+        parts = replies[::3], replies[1::3], replies[2::3]
+        for (session_id, active), stored, left, kind in zip(entries, *parts, strict=True):
+            _raise_refusal((stored, left, kind), session_key(self._prefix, session_id))
             summary = None if isinstance(stored, Exception) else _summary(session_id, stored, now + left, active)
-            found.append((left != -2, summary))
+            found.append((left != -2, _checked(summary, kind)))
         return found
 
     def _prune(self, index: tuple[str, str]) -> None:
@@ -341,9 +344,9 @@ class RedisIndex:
 
 
 def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:
-    """Select the ids of sessions that are there, and are not ours as they are."""
+    """Select the ids of sessions that are there, and are not ours as they are, or have lost their messages."""
     pairs = zip(ids, found, strict=True)
-    return tuple(session_id for session_id, (exists, summary) in pairs if exists and summary is None)
+    return tuple(name for name, (exists, one) in pairs if exists and (one is None or one.is_damaged))
 
 
 def _evicted(
@@ -384,6 +387,20 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         usage=Usage(*map(_number, (tokens_in, tokens_out))),
         began_at_ms=_number(began) or None,
     )
+
+
+def _raise_refusal(replies: Sequence[Any], key: str) -> None:
+    """Raise the error of a server that refuses to tell of a session. A key of another type is no such error."""
+    for reply in replies:
+        if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
+            raise as_ours(reply, key, writes=False) from reply
+
+
+def _checked(summary: Summary | None, kind: bytes | str) -> Summary | None:
+    """Mark the summary of a session that has lost its messages. *kind* is the type of their key."""
+    if summary and summary.message_count and kind not in (b"list", "list"):
+        return replace(summary, is_damaged=True)
+    return summary
 
 
 def _number(text: bytes | None) -> int:

@@ -87,7 +87,7 @@ class RedisStore:
         limits: Lifetimes and sizes of sessions.
         patience: Time limits of calls.
         durability: The worth of an acknowledged write.
-        tells_policy: Warn once, behind the first session that is created, of a server that evicts keys.
+        tells_policy: Warn once, behind the first read or write, of a server that evicts keys.
         is_embedded: The server is ours, and so is the log of all writes that it keeps.
     """
 
@@ -129,10 +129,10 @@ class RedisStore:
         call = Call(name, keys, (*self._head(command), *arguments))
         if isinstance(command, Put) or (isinstance(command, Merge) and command.creates):
             reply = self._created(command, call)
-            if self._tells_policy:
-                self._tell_policy()
         else:
             reply = self._calls.call(call)
+        if self._tells_policy:
+            self._tell_policy()
         return self._receipt(command, reply)
 
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
@@ -277,6 +277,8 @@ class RedisStore:
     def _loaded(
         self, session_id: str, keys: tuple[str, str, str], reply: list[Any], found: list[Any], last: int | None
     ) -> Snapshot | None:
+        if self._tells_policy:
+            self._tell_policy()
         if reply[0] == b"missing":
             return None
         if reply[0] != b"ok":
@@ -411,14 +413,12 @@ class RedisStore:
         """Warn of a server that evicts keys when its memory is full. Some managed services forbid to ask."""
         self._tells_policy = False
         with contextlib.suppress(ConvstoreError, AttributeError):
-            found = re.search(
-                r"maxmemory_policy:((?:volatile|allkeys)\S*)", self._calls.command("INFO", "memory").decode()
-            )
-            if found:
+            policy = _evicting_policy(self._calls.command("INFO", "memory").decode())
+            if policy:
                 _log.warning(
                     "the server evicts keys when its memory is full (maxmemory-policy %s): sessions, or parts of them, "
                     "will be lost then. Set maxmemory-policy noeviction.",
-                    found[1],
+                    policy,
                 )
 
     def has_ended(self, session_id: str, owner: Owner) -> bool:
@@ -442,13 +442,13 @@ class RedisStore:
 
     def about(self) -> About:
         try:
-            lines = self._calls.command("INFO").decode().splitlines()
+            told = self._calls.command("INFO").decode()
         except StoreMisconfigured:
             return About(None, None, None)  # some managed services forbid it
-        said = dict(line.split(":", 1) for line in lines if ":" in line)
+        said = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
         server = "valkey" if "valkey_version" in said else "redis"
         role = {"master": "primary", "slave": "replica"}.get(said.get("role", ""))
-        return About(server, said.get(f"{server}_version"), role)
+        return About(server, said.get(f"{server}_version"), role, _evicting_policy(told))
 
     def close(self) -> None:
         self._calls.close()
@@ -534,6 +534,12 @@ def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
 def _gate(keys: tuple[str, str, str], owner: Owner) -> str | None:
     """Name the gate of a read. The server itself may see every session, and needs none."""
     return None if owner is ANY else f"{keys[0]}:gate"
+
+
+def _evicting_policy(told: str) -> str | None:
+    """Find in a server's INFO the policy by which it evicts keys when its memory is full. None: it evicts none."""
+    found = re.search(r"maxmemory_policy:((?:volatile|allkeys)\S*)", told)
+    return found[1] if found else None
 
 
 def _are_of(version: int, created: int, found: list[Any], gate: str | None) -> bool:

@@ -13,6 +13,7 @@ from flask import Flask
 
 from flask_convstore import ANY, ConversationStore
 from flask_convstore.errors import CorruptValue, SessionNotFound
+from flask_convstore.operations import salvage
 
 from ...servers import Server, running
 
@@ -223,3 +224,63 @@ def _read(app: Flask, store: ConversationStore, name: str) -> tuple[str, Any]:
         except CorruptValue:
             return "damaged", store.salvage(name)
         return ("gone", None) if session is None else ("whole", session)
+
+
+@pytest.mark.parametrize(
+    "damage", ["the history", "the history of another type", "the version", "the hash of another type"]
+)
+def test_lists_leave_out_a_damaged_session_and_warn(shop: Shop, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Reading it would fail. An export names it, and it can be deleted."""
+    _damaged(shop, damage)
+    salvage.damage_log._next_at = 0
+    with caplog.at_level(logging.WARNING):
+        listed = shop.request(shop.store.list_sessions).sessions
+    assert [found.session_id for found in listed] == ["whole"]
+    assert "a damaged session is skipped: chat:session:{s}" in caplog.text
+    exported = shop.request(lambda: list(shop.store.export_owner()))
+    assert {"session_id": "s", "corrupt": True} in exported
+    shown = shop.app.test_client().get("/sessions/export").data.splitlines()
+    assert len(shown) == len(exported) == 2
+
+
+@pytest.mark.parametrize("first", ["get_session", "append"])
+def test_a_server_that_evicts_is_told_at_the_first_contact(
+    valkey: Server, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the process only reads, and in health."""
+    shop = Shop(valkey)
+    assert shop.store.health().evicts is None
+    valkey.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        app = Flask("again")
+        app.config.update(CONVSTORE_URL=valkey.url, CONVSTORE_FALLBACK="none")
+        store = ConversationStore(app)
+        with caplog.at_level(logging.WARNING), app.app_context():
+            for _ in range(2):
+                if first == "append":
+                    store.append("s", HISTORY[0], owner=ANY)
+                else:
+                    store.get_session("none", owner=ANY)
+            assert store.health().evicts == "allkeys-lru"
+    finally:
+        valkey.client.config_set("maxmemory-policy", "noeviction")
+    assert caplog.text.count("maxmemory-policy allkeys-lru") == 1
+
+
+@pytest.mark.parametrize("damage", ["a field that is no JSON", "a message that is none"])
+def test_a_value_that_is_no_json_lets_no_reader_keep_the_session_alive(shop: Shop, damage: str) -> None:
+    """The store sees no fault, so that the first reader in a process moves the lifetime, and no other does."""
+    get = shop.app.test_client().get
+    _damaged(shop, damage)
+    assert get("/sessions/s").status_code == 500
+    shop.client.pexpire(KEY, 5_000)
+    assert get("/sessions/s").status_code == 500
+    with pytest.raises(CorruptValue):
+        shop.request(lambda: shop.store.get_session("s"))
+    assert shop.client.pttl(KEY) <= 5_000
+    shop.request(lambda: shop.store.save_session("s", {"history": []}))
+    shop.client.pexpire(KEY, 5_000)
+    for _ in range(2):
+        shop.client.pexpire(KEY, 5_000)
+        assert get("/sessions/s").status_code == 200
+        assert shop.client.pttl(KEY) > 5_000

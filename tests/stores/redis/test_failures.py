@@ -26,7 +26,7 @@ from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import Append, BeginTurn, Put
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY
-from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable
+from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable, TooSlow
 from flask_convstore.stores.connect import connect, patience_of
 from flask_convstore.stores.redis.connections import Line, line_of
 from flask_convstore.stores.redis.failures import FAILURES, classify
@@ -302,6 +302,15 @@ def small_output_buffer() -> Iterator[RedisStore]:
 
 
 @contextlib.contextmanager
+def slow_network() -> Iterator[RedisStore]:
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        store = store_at(proxy.url)
+        save(store, *[join_element(1, b'"%b"' % (b"x" * 1000))] * 200)
+        proxy.drip = 1000, 0.05
+        yield store
+
+
+@contextlib.contextmanager
 def no_redis() -> Iterator[RedisStore]:
     class Web(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -351,6 +360,7 @@ CAUSES: dict[str, tuple[Callable[[], Any], Callable[[RedisStore], None], str, bo
     "NOPERM in a script": (user("-hmget"), load, "no permission in a script", False, False),
     "maxclients": (too_many_clients, append, "too many clients", False, True),
     "pool exhausted": (exhausted_pool, append, "pool exhausted", False, False),
+    "a slow network": (slow_network, load, "too slow", False, False),
     "output buffer limit": (small_output_buffer, load, "connection lost", False, True),
     "not a Redis": (no_redis, append, "no Redis at all", False, False),
 }
@@ -518,15 +528,16 @@ def test_no_call_outlasts_its_budget(fault: Any) -> None:
 
 
 def test_a_reply_that_drips_does_not_outlast_the_budget() -> None:
-    """Something comes before each timeout, but never all of it."""
+    """Something comes before each timeout, but never all of it. That is no outage, and would be so again."""
     with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
         store = store_at(proxy.url, retries=100, command_timeout=0.4, budget=1)
         save(store, *[join_element(1, b'"%b"' % (b"x" * 1000))] * 50)
         proxy.drip = 1000, 0.2
         started = time.monotonic()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(TooSlow) as caught:
             load(store)
         assert time.monotonic() - started < 2
+        assert (caught.value.is_down, caught.value.written, caught.value.retry_after_ms) == (False, False, None)
         proxy.drip = None
         load(store)
         append(store)

@@ -19,7 +19,7 @@ TRIPS = [
     Trip("mapping: read all, add one to 20", 2, 1_126, 12_033),
     Trip("start a session", 1, 672, 132),
     Trip("start an owner's session", 2, 678, 132),
-    Trip("list an owner's sessions", 2, 686, 375),
+    Trip("list an owner's sessions", 2, 786, 389),
     Trip("GET /sessions/<id>?last=20", 1, 459, 11_735),
 ]
 
