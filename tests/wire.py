@@ -20,6 +20,7 @@ class Proxy:
         faults: The faults of the next calls of scripts, one after the other. A connection ends with a fault. Only a
             black hole keeps it, and never answers.
         drip: Bytes and seconds. Replies come in pieces of so many bytes, with so much time between. None: as they are.
+        delay: Seconds by which a round trip is longer.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -29,6 +30,7 @@ class Proxy:
         self._sockets: list[socket.socket] = []
         self.faults: list[Fault] = []
         self.drip: tuple[int, float] | None = None
+        self.delay = 0.0
         self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -69,6 +71,7 @@ class Link:
         self._client = client
         self._server = server
         self._fault: Fault | None = None
+        self._is_asked = False
         for forward in (self._from_client, self._from_server):
             threading.Thread(target=forward, daemon=True).start()
 
@@ -83,12 +86,16 @@ class Link:
             if self._fault == "lost request":
                 break
             if self._fault != "black hole":
+                self._is_asked = True
                 self._server.sendall(chunk)
         self._end()
 
     def _from_server(self) -> None:
         proxy = self._proxy
         for chunk in _chunks(self._server):
+            if self._is_asked:
+                self._is_asked = False
+                time.sleep(proxy.delay)
             if self._fault == "lost reply":
                 break
             if self._fault == "half reply":

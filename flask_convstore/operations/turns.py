@@ -241,18 +241,16 @@ class Turn:
 
     def __enter__(self) -> Turn:
         try:
-            self._renewer = renewer(self._access.store)
-            self._renewer.add(self, self._renew, self._lease_ms / 3000)
+            store, lease_ms = self._access.store, self._lease_ms
+            renewal = RenewTurn(
+                session_id=self.session_id, owner=self._access.owner, turn=self._attempt, lease_ms=lease_ms
+            )
+            self._renewer = renewer(store, self.session_id)
+            self._renewer.add(self, store, renewal, lease_ms / 3000)
         except BaseException:
             self._fail()
             raise
         return self
-
-    def _renew(self) -> None:
-        lease_ms = self._lease_ms
-        self._access.apply(
-            RenewTurn(session_id=self.session_id, owner=self._access.owner, turn=self._attempt, lease_ms=lease_ms)
-        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

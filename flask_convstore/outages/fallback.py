@@ -14,13 +14,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Touch
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Touch
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
-from ..stores.store import Store, StoreAround, load_each
+from ..stores.store import Store, StoreAround, load_each, renew_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
@@ -30,6 +30,9 @@ _T = TypeVar("_T")
 
 _BATCH = 100
 """Sessions that are ended at a time."""
+
+_HERE = "journal"
+"""The place of the sessions that are here."""
 
 
 class FallbackStore(StoreAround):
@@ -82,6 +85,14 @@ class FallbackStore(StoreAround):
         is_here = self._is_here(command.session_id)
         begun: Begun | None = self._journalled(command) if is_here else None
         return begun or self._store.begin(command)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        if any(self._is_here(command.session_id) for command in commands):
+            return renew_each(self, commands)
+        return self._store.renew(commands)
+
+    def place_of(self, session_id: str) -> str:
+        return _HERE if self._is_here(session_id) else self._store.place_of(session_id)
 
     def _created(self, command: Put, is_here: bool) -> Receipt:
         """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Write
+from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, RenewTurn, Write
 from ..domain.forks import Forking, watch
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.rules import (
@@ -35,7 +35,7 @@ from ..domain.rules import (
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
-from .store import load_each
+from .store import load_each, renew_each
 
 _LEVEL = "memory"
 _SWEEP_EVERY_MS = 60_000
@@ -136,6 +136,12 @@ class MemoryStore(Forking):
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         return load_each(self, session_ids, owner, is_interaction=is_interaction)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        return renew_each(self, commands)
+
+    def place_of(self, session_id: str) -> str:
+        return ""
 
     def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
         with self._lock:

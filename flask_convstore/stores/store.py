@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ..domain.commands import BeginTurn, Command, LinkAlias
+from ..domain.commands import BeginTurn, Command, LinkAlias, RenewTurn
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.types import Alias, Owner
 from ..errors import ConvstoreError, StoreUnavailable
@@ -45,6 +45,21 @@ class Store(Protocol):
             SessionMoved: The conversation goes on in another session. Nothing was written.
             TurnLost: The token is known, its turn was not ended, and others have written since. Nothing was written.
             SessionNotFound, ConflictError, TokenReused, TooLarge, CorruptValue, StoreUnavailable: As ``apply``.
+        """
+        ...
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        """Renew the leases of several turns, in one round trip where that can be. Return an error, or None, for each.
+
+        Raises:
+            StoreUnavailable: No answer in time.
+        """
+        ...
+
+    def place_of(self, session_id: str) -> str:
+        """Name the part of the store that has a session, such as a primary of a Cluster. It is away by itself.
+
+        Nothing is asked, so that the answer may be out of date.
         """
         ...
 
@@ -186,6 +201,18 @@ def load_each(
     return found
 
 
+def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+    """Renew leases one after the other, as ``Store.renew``."""
+    failed: list[ConvstoreError | None] = []
+    for command in commands:
+        try:
+            store.apply(command)
+            failed.append(None)
+        except ConvstoreError as error:
+            failed.append(error)
+    return failed
+
+
 class StoreAround:
     """A store around a store. Every call goes through ``_call``, where a subclass sees or stops it."""
 
@@ -200,6 +227,12 @@ class StoreAround:
 
     def begin(self, command: BeginTurn) -> Begun:
         return self._call(self._store.begin, command)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        return self._call(self._store.renew, commands)
+
+    def place_of(self, session_id: str) -> str:
+        return self._store.place_of(session_id)
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True

@@ -57,6 +57,14 @@ class LazyCluster(Forking):
                     self._cluster = self._make()
         return self._cluster, self._generation
 
+    def node_of(self, key: str) -> str:
+        """Name the primary that has *key*, as far as that is known. Nothing is asked."""
+        if self._cluster is None:
+            return ""
+        with contextlib.suppress(exceptions.RedisClusterException):
+            return str(self._cluster.get_node_from_key(key).name)
+        return ""
+
     def learn(self, seen: int, deadline: float) -> None:
         """Read the topology anew, unless another thread has read it since the one that was *seen*."""
         cluster, _ = self.get(deadline)
@@ -104,7 +112,7 @@ class ClusterCalls(Calls):
             cluster, _ = self._lazy.get(deadline)
             nodes: dict[str, tuple[Any, list[int]]] = {}
             for number, command in enumerate(commands):
-                node = cluster.get_node_from_key(str(command[1]))
+                node = cluster.get_node_from_key(_key_of([command]))
                 nodes.setdefault(node.name, (node, []))[1].append(number)  # redis-py 7 cannot hash a node
             for node, numbers in nodes.values():
                 pool = cluster.get_redis_connection(node).connection_pool
@@ -116,6 +124,9 @@ class ClusterCalls(Calls):
             if number not in found or isinstance(found[number], moved):
                 (found[number],) = self._acknowledged([command], str(command[0]), False, deadline)
         return [found[number] for number in range(len(commands))]
+
+    def place_of(self, key: str) -> str:
+        return self._lazy.node_of(key)
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
         self.call(first)

@@ -35,7 +35,7 @@ from urllib.parse import unquote
 
 import redis
 
-from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Write
+from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, RenewTurn, Write
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
@@ -133,14 +133,34 @@ class RedisStore:
 
     def _kept(self, command: Harmless) -> Receipt:
         keys = self._keys(command.session_id)
-        name, arguments, writes = keeping(command)
-        call = Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
-        reply = self._calls.call(call)
+        reply = self._calls.call(self._keeping(command, keys))
         refuse(command, reply, keys)
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
             self._spread(command.session_id, lifetime, due[0])
         return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
+
+    def _keeping(self, command: Harmless, keys: tuple[str, str, str]) -> Call:
+        """Make the call for a command without a token."""
+        name, arguments, writes = keeping(command)
+        return Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        keys = [self._keys(command.session_id) for command in commands]
+        calls = [self._keeping(command, its) for command, its in zip(commands, keys, strict=True)]
+        failed: list[ConvstoreError | None] = []
+        for command, its, reply in zip(commands, keys, self._calls.call_all(calls), strict=True):
+            try:
+                if isinstance(reply, ConvstoreError):
+                    raise reply
+                refuse(command, reply, its)
+                failed.append(None)
+            except ConvstoreError as error:
+                failed.append(error)
+        return failed
+
+    def place_of(self, session_id: str) -> str:
+        return self._calls.place_of(self._keys(session_id)[0])
 
     def begin(self, command: BeginTurn) -> Begun:
         keys = self._keys(command.session_id)
