@@ -21,6 +21,7 @@ class Proxy:
             black hole keeps it, and never answers.
         drip: Bytes and seconds. Replies come in pieces of so many bytes, with so much time between. None: as they are.
         delay: Seconds by which a round trip is longer.
+        upload: As *drip*, for what the client sends.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -31,6 +32,7 @@ class Proxy:
         self.faults: list[Fault] = []
         self.drip: tuple[int, float] | None = None
         self.delay = 0.0
+        self.upload: tuple[int, float] | None = None
         self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -87,7 +89,10 @@ class Link:
                 break
             if self._fault != "black hole":
                 self._is_asked = True
-                self._server.sendall(chunk)
+                try:
+                    _send(self._server, chunk, proxy.upload)
+                except OSError:
+                    break
         self._end()
 
     def _from_server(self) -> None:
@@ -104,10 +109,7 @@ class Link:
             proxy._server_spoke_last = True
             proxy.received += len(chunk)
             try:
-                size, pause = proxy.drip or (len(chunk), 0)
-                for start in range(0, len(chunk), size):
-                    self._client.sendall(chunk[start : start + size])
-                    time.sleep(pause)
+                _send(self._client, chunk, proxy.drip)
             except OSError:
                 break
         self._end()
@@ -118,6 +120,13 @@ class Link:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 end.close()
+
+
+def _send(target: socket.socket, chunk: bytes, drip: tuple[int, float] | None) -> None:
+    size, pause = drip or (len(chunk), 0)
+    for start in range(0, len(chunk), size):
+        target.sendall(chunk[start : start + size])
+        time.sleep(pause)
 
 
 def _chunks(source: socket.socket):  # type: ignore[no-untyped-def]

@@ -33,6 +33,13 @@ _SHORTEST = 0.001
 _REFERENCES_OF_NOBODY = 4
 """References to a connection in use that only its pool knows: the pool, a list, a variable, an argument."""
 
+_LONG = 2**16
+"""Bytes of a long reply. A server that hangs does not send so much."""
+_FLOWING_SECONDS = 1.0
+"""A long reply of which nothing came for so long has stopped."""
+_PIECE = 2**18
+"""Bytes of a request that are sent at a time, each within the limit of one step."""
+
 _LONGEST_WAIT = 0.05
 """Seconds until the first caller in a line looks again. The app's own calls over its client wake nobody."""
 
@@ -121,13 +128,16 @@ class _InTime:
         """
         stated, parser = self.socket_timeout, self._parser
         try:
-            parser.limit, parser.until = stated, math.inf
+            parser.limit, parser.until, parser.taken = stated, math.inf, 0
             if seconds is not None:
                 parser.until = time.monotonic() + seconds
                 if stated is None or seconds < stated:
                     parser.limit = max(_SHORTEST, seconds)
                     self._sock.settimeout(parser.limit)
-            self._sock.sendall(packed)
+            if len(packed) <= _PIECE:
+                self._sock.sendall(packed)
+            else:
+                self._send_long(packed, parser.until)
             parser.read_once()
             read = parser.read_response
             replies = [read() for _ in range(count)]
@@ -139,6 +149,14 @@ class _InTime:
         except (OSError, AttributeError, ValueError) as error:  # AttributeError: another thread has closed it
             raise exceptions.ConnectionError(f"Connection lost: {error}") from error
 
+    def _send_long(self, packed: bytes, until: float) -> None:
+        """Send in pieces, so that a slow way is told from a server that takes nothing."""
+        view = memoryview(packed)
+        for start in range(0, len(packed), _PIECE):
+            if time.monotonic() > until:
+                raise exceptions.TimeoutError("Timeout writing a long request")
+            self._sock.sendall(view[start : start + _PIECE])
+
 
 class _ParserInTime:
     """Mixin for redis-py's parser, which reads until a reply is whole. A peer that drips could make it read for ever.
@@ -146,13 +164,30 @@ class _ParserInTime:
     Attributes:
         until: Moment by ``time.monotonic`` at which the reading must have ended.
         limit: Limit of one step, to which the socket is set.
+        taken: Bytes of the present replies, without those of the first reading.
     """
 
     _sock: Any
+    _reader: Any
+    taken = 0
+    _taken_at = 0.0
     until = math.inf
     limit: float | None = None
 
     def read_from_socket(self, *arguments: Any, **options: Any) -> Any:
+        reader = self._reader
+        held = reader.len()
+        try:
+            answer = self._read_in_time(*arguments, **options)
+        except exceptions.TimeoutError as error:
+            if self.taken > _LONG and time.monotonic() < self._taken_at + _FLOWING_SECONDS:
+                raise exceptions.TimeoutError("Timeout reading a long reply") from error
+            raise
+        self.taken += reader.len() - held
+        self._taken_at = time.monotonic()
+        return answer
+
+    def _read_in_time(self, *arguments: Any, **options: Any) -> Any:
         left = self.until - time.monotonic()
         if left < (self.limit or math.inf):
             if left <= 0:

@@ -74,6 +74,7 @@ FAILURES = (
     Failure("try again", exceptions.TryAgainError, "", "refused", passes=True),
     Failure("nobody there", exceptions.ConnectionError, "connecting to", "refused", passes=True, is_down=True),
     Failure("nobody there", exceptions.TimeoutError, "connecting to", "refused", passes=True, is_down=True),
+    Failure("slow way", exceptions.TimeoutError, "a long re", "ambiguous"),  # the server answers
     Failure("no answer", exceptions.TimeoutError, "", "ambiguous", passes=True, is_down=True),
     Failure("connection lost", exceptions.ConnectionError, "", "ambiguous", passes=True, is_down=True),
 )
@@ -135,6 +136,7 @@ _MISCONFIGURED = {
 _PLAIN = "does the port want TLS (rediss://), or not (redis://)?"
 _EVERY_TIME = {
     "reset by peer": _PLAIN,
+    "a long re": "read fewer messages (last=), keep sessions smaller, or raise CONVSTORE_BUDGET",
     "EOF occurred": "does the server want a certificate of ours (?ssl_certfile=/path/client.pem&ssl_keyfile=…)?",
 }
 
