@@ -17,7 +17,7 @@ from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFoun
 from ..sessions import content, diff
 from ..sessions.session import AnySession
 from . import aliases, sessions
-from .access import Access
+from .access import Access, in_time
 from .turns import Policy, Turn, hold
 
 _V = TypeVar("_V")
@@ -68,8 +68,7 @@ def compact(
             raise
     with behind_a_write():
         # An alias that is not yet moved still leads there, since resolve() follows the move.
-        for alias in snapshot.aliases:
-            aliases.move(access, alias, session_id, successor)
+        aliases.move(access, snapshot.aliases, session_id, successor)
         return sessions.existing(access, successor)
 
 
@@ -133,6 +132,7 @@ def _changed(before: Mapping[str, _V], now: Mapping[str, _V]) -> list[tuple[str,
     return [(name, now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
+@in_time
 def fork(
     access: Access, session_id: str, seq: int | None = None, *, kept_head: Kept = lambda body: False
 ) -> AnySession:

@@ -14,7 +14,7 @@ from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_whole, without_controls
 from ..errors import ConflictError, MessageNotFound, SessionNotFound
 from ..sessions import content
-from .access import Access
+from .access import Access, in_time
 
 _HISTORY = "the history"
 """Name of the damaged value in errors about a message. A page of messages does not tell the key."""
@@ -50,6 +50,7 @@ class _Change:
     digest: str = ""
 
 
+@in_time
 def page(
     access: Access,
     session_id: str,
@@ -108,6 +109,7 @@ def edit(
     return _changed(access, change)
 
 
+@in_time
 def redact(
     access: Access,
     session_id: str,

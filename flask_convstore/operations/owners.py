@@ -15,7 +15,7 @@ from ..domain.types import ANY, Alias
 from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound
 from ..sessions.session import AnySession
 from . import aliases, sessions
-from .access import Access
+from .access import Access, in_time
 from .salvage import damage_log
 
 
@@ -30,6 +30,7 @@ def required(access: Access) -> str:
     return access.owner
 
 
+@in_time
 def current(access: Access) -> AnySession | None:
     """Load the owner's session with the last interaction. None if there is none."""
     required(access)
@@ -151,8 +152,10 @@ def _traces(places: Mapping[str, Access]) -> Iterator[Traces]:
 
 
 def _remove(access: Access, traces: Traces) -> None:
-    for alias in traces.aliases:
-        access.store.link(LinkAlias(alias=alias, session_id=None, expected=ANY, lifetime_ms=1))
+    if traces.aliases:
+        access.store.link_all(
+            [LinkAlias(alias=alias, session_id=None, expected=ANY, lifetime_ms=1) for alias in traces.aliases]
+        )
     for session_id in traces.shared:
         with contextlib.suppress(SessionNotFound):
             access.apply(Share(session_id=session_id, owner=ANY, name=required(access), role=None))
@@ -192,8 +195,7 @@ def _deleted(access: Access, watch: Watch) -> Iterator[tuple[str, int]]:
     owner = required(access)
     here = access.store.journalled(owner)
     for session_id in itertools.takewhile(watch.is_running, itertools.chain(here, sessions.ids(access))):
-        for alias in _aliases_of(access, session_id):
-            aliases.forget(access, alias, session_id)
+        aliases.move(access, _aliases_of(access, session_id), session_id, None)
         try:
             receipt = access.apply(Delete(session_id=session_id, owner=owner))
         except SessionNotFound:

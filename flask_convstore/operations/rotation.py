@@ -37,11 +37,9 @@ def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) 
             access.apply(Delete(session_id=new, owner=ANY))  # the copy is out of date
             continue
         with behind_a_write():
-            for alias in snapshot.aliases:
-                if alias in kept:
-                    aliases.move(access, alias, session_id, new)
-                else:
-                    aliases.forget(access, alias, session_id)  # an alias of the old owner
+            aliases.move(access, [alias for alias in snapshot.aliases if alias in kept], session_id, new)
+            of_old_owner = [alias for alias in snapshot.aliases if alias not in kept]
+            aliases.move(access, of_old_owner, session_id, None)
             return sessions.existing(access.of(heir), new)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version)
 

@@ -29,13 +29,14 @@ from ..sessions.baseline import Pending, base_created, base_merged
 from ..sessions.content import Content
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
-from .access import Access
+from .access import Access, in_time
 from .merging import NOTHING, attempts, beside_theirs
 
 MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
 
 
+@in_time
 def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Save a session, and return *data* as a session.
 
@@ -106,6 +107,7 @@ def _landed(access: Access, session: AnySession, save: Pending, receipt: Receipt
     return rebased
 
 
+@in_time
 def get(access: Access, session_id: str, *, last: int | None = None) -> AnySession | None:
     """Load a session with its *last* messages, or all. None if this owner has no such session."""
     check_session_id(session_id)
@@ -131,6 +133,7 @@ def existing(access: Access, session_id: str, *, last: int | None = None) -> Any
     return session
 
 
+@in_time
 def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Load a session, or create it with *data*. As with a dict, the first caller creates it."""
     _check_content(data)
@@ -143,6 +146,7 @@ def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | N
     raise AssertionError("attempts() raises in the end")
 
 
+@in_time
 def create(
     access: Access,
     session_id: str,
@@ -199,6 +203,7 @@ def start(
     return create(access, session_id, data, message, ttl=ttl, token=token, digest=digest, may_start_away=True)
 
 
+@in_time
 def delete(access: Access, session_id: str, *, expected: str = "", token: str | None = None) -> Receipt | None:
     """Delete a session for good. None if there was none.
 
@@ -224,6 +229,7 @@ def delete(access: Access, session_id: str, *, expected: str = "", token: str | 
         return None
 
 
+@in_time
 def append(
     access: Access,
     session_id: str,
@@ -261,6 +267,7 @@ def append(
     )
 
 
+@in_time
 def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bool:
     """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
     check_session_id(session_id)
@@ -271,6 +278,7 @@ def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bo
     return True
 
 
+@in_time
 def page(access: Access, *, cursor: str | None = None, limit: int = 50) -> Page:
     """List a page of the owner's sessions, newest first."""
     check_whole(limit, "limit", 1, 1000)

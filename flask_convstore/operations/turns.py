@@ -27,6 +27,7 @@ from ..domain.commands import (
     digest_of,
     token_or_new,
 )
+from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_whole
@@ -308,8 +309,6 @@ def begin(
     check_session_id(session_id)
     (element,), first_title, usage = content.added([message], access.limits)
     chosen = _policy(access, policy)
-    if is_counted:
-        access.count_turn()
     command = BeginTurn(
         session_id=session_id,
         owner=access.owner,
@@ -323,7 +322,10 @@ def begin(
         token=token_or_new(token),
         digest="" if token is None else digest_of("turn", (element,)),
     )
-    with _given_back_if_interrupted(access, command):
+    wait = access.settings.turn_wait if chosen == "wait" else 0
+    with OPERATION.within(access.settings.budget + wait), _given_back_if_interrupted(access, command):
+        if is_counted:
+            access.count_turn()
         begun = _begin_when_free(access, command, chosen)
         if begun.reply or begun.snapshot is None:
             return None, begun

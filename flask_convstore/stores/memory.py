@@ -137,6 +137,12 @@ class MemoryStore(Forking):
     ) -> list[Snapshot | ConvstoreError | None]:
         return load_each(self, session_ids, owner, is_interaction=is_interaction)
 
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        return [self.link(command) for command in commands]
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        return [self.follow(alias, lifetime_ms) for alias in aliases]
+
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
         return renew_each(self, commands)
 

@@ -96,8 +96,16 @@ class Store(Protocol):
         """Link an alias, if it leads where the command expects. Return the id to which it leads now (None: to nothing)."""
         ...
 
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        """Link several aliases, each as ``link`` does, in one round trip where that can be."""
+        ...
+
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
         """Return the id to which *alias* leads (None: to nothing). It lives at least *lifetime_ms* from now."""
+        ...
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        """Follow several aliases, each as ``follow`` does, in one round trip where that can be."""
         ...
 
     def spend(self, owner: str, most: int) -> int:
@@ -252,6 +260,12 @@ class StoreAround:
 
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
         return self._call(self._store.follow, alias, lifetime_ms)
+
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        return self._call(self._store.link_all, commands)
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        return self._call(self._store.follow_all, aliases, lifetime_ms)
 
     def spend(self, owner: str, most: int) -> int:
         return self._call(self._store.spend, owner, most)

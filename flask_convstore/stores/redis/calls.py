@@ -16,9 +16,10 @@ import hiredis
 import redis
 from redis import exceptions
 
+from ...domain.deadlines import CONNECTING, OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
-from .connections import DEADLINE, line_of
+from .connections import line_of
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -107,9 +108,9 @@ class Calls:
         (reply,) = self._acknowledged([command], str(command[0]), False, self._deadline())
         return _raised(reply, str(command[0]), writes=False)
 
-    def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        """Send several plain commands in one round trip, not at one moment. Return the replies, with errors as values."""
-        return self._acknowledged(commands, str(commands[0][0]), False, self._deadline())
+    def commands(self, commands: Sequence[Sequence[Argument]], *, writes: bool = False) -> list[Any]:
+        """Send several commands in one round trip, not at one moment. Return the replies, with errors as values."""
+        return self._acknowledged(commands, str(commands[0][0]), writes, self._deadline())
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Find some of the keys that fit *pattern*. Return them behind the next cursor (None: there are no more)."""
@@ -240,12 +241,16 @@ class Calls:
         return reply
 
     def call_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Run scripts that change no app data, in one round trip. Return the replies, with errors of ours as values."""
-        if not calls:
-            return []
+        """Run scripts that may be repeated, in one round trip. Return the replies, with errors of ours as values.
+
+        Where writes must be on a disk or on replicas, each call that writes is a round trip.
+        """
+        writes = any(call.writes for call in calls)
+        if not calls or (writes and (self._replicas or self._is_on_disk)):
+            return [self.call(call) for call in calls]
         nonces = [os.urandom(8) for _ in calls]
         told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
-        replies = self.commands(told)
+        replies = self.commands(told, writes=writes)
         unknown = [number for number, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
         for number in unknown[:1]:  # its text is sent, and the server knows the script for the others then
             replies[number] = self.call(calls[number])
@@ -270,8 +275,16 @@ class Calls:
         return ""
 
     def _deadline(self) -> float:
-        """Compute the moment at which a call that begins now must have ended."""
-        return time.monotonic() + self._patience.budget
+        """Compute the moment at which a call that begins now must have ended.
+
+        Raises:
+            StoreUnavailable: The time of the operation around it is over. Nothing was written.
+        """
+        now = time.monotonic()
+        if now >= OPERATION.moment:
+            reason = "the earlier round trips of this operation have taken all its time (CONVSTORE_BUDGET)"
+            raise StoreUnavailable(reason, written=False, is_down=None)
+        return min(now + self._patience.budget, OPERATION.moment)
 
     def _replies(
         self,
@@ -363,7 +376,7 @@ class Calls:
 
     def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
         """Send commands as ``_exchange``, again and again while failures may pass and time is left."""
-        lost = False
+        lost = is_down = False
         for attempt in itertools.count():
             try:
                 replies = self._exchange(commands, deadline)
@@ -375,12 +388,16 @@ class Calls:
                 error = raised
             failure = classify(error)
             lost = lost or failure.kind == "ambiguous"
+            is_down = is_down or (failure.is_down and not getattr(error, "came_late", False))
             pause = self._pause(attempt, failure)
             out_of_time = time.monotonic() + pause >= deadline
             if not failure.passes or attempt >= self._patience.retries or out_of_time:
                 ours = as_ours(error, key, writes=writes)
-                if lost and writes and isinstance(ours, StoreUnavailable):
-                    ours = StoreUnavailable(ours.reason, written=None, is_down=ours.is_down)
+                if isinstance(ours, StoreUnavailable):
+                    tells = None if ours.is_down and not is_down else ours.is_down
+                    ours = StoreUnavailable(
+                        ours.reason, written=None if lost and writes else ours.written, is_down=tells
+                    )
                 raise ours from error
             time.sleep(pause)
         raise AssertionError
@@ -401,11 +418,12 @@ class Calls:
 
         Whatever goes wrong, a connection with unread replies is not used again.
         """
-        DEADLINE.moment = deadline
+        CONNECTING.moment = deadline
+        left = deadline - time.monotonic()
         line, connection = line_of(pool), None
         try:
             connection = line.lent(pool, deadline)
-            DEADLINE.moment = math.inf
+            CONNECTING.moment = math.inf
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
             # A connection of the app's own client has only the methods of redis-py.
@@ -414,12 +432,15 @@ class Calls:
             if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
                 connection.disconnect()  # another server is the primary now
             return replies
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, exceptions.TimeoutError):
+                # Earlier round trips have left too little time to say that the server does not answer.
+                error.came_late = left < 0.9 * min(self._patience.budget, self._patience.timeout)  # type: ignore[attr-defined]
             if connection is not None:
                 connection.disconnect()
             raise
         finally:
-            DEADLINE.moment = math.inf
+            CONNECTING.moment = math.inf
             if connection is not None:
                 pool.release(connection)
                 line.call_next()

@@ -19,10 +19,10 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from ...domain.deadlines import CONNECTING
 from ...domain.forks import Forking, watch
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
-from .connections import DEADLINE
 from .failures import as_ours, classify
 
 _RETRIES = 1000
@@ -79,7 +79,7 @@ class LazyCluster(Forking):
         if not self._lock.acquire(timeout=min(threading.TIMEOUT_MAX, max(0, deadline - time.monotonic()))):
             raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
         try:
-            with DEADLINE.of(deadline):
+            with CONNECTING.of(deadline):
                 yield
         except exceptions.RedisClusterException as error:
             # redis-py's error is no RedisError, whatever its cause.
@@ -104,7 +104,7 @@ class ClusterCalls(Calls):
         self._patience = replace(patience, retries=_RETRIES)
         self._lazy = cluster
 
-    def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+    def commands(self, commands: Sequence[Sequence[Argument]], *, writes: bool = False) -> list[Any]:
         """Send commands in one trip to each node. Those whose slot has moved are sent again, one by one."""
         found: dict[int, Any] = {}
         deadline = self._deadline()
@@ -122,7 +122,7 @@ class ClusterCalls(Calls):
         moved = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
         for number, command in enumerate(commands):
             if number not in found or isinstance(found[number], moved):
-                (found[number],) = self._acknowledged([command], str(command[0]), False, deadline)
+                (found[number],) = self._acknowledged([command], str(command[0]), writes, deadline)
         return [found[number] for number in range(len(commands))]
 
     def place_of(self, key: str) -> str:

@@ -294,14 +294,30 @@ class RedisStore:
         return self._index.page(owner, cursor, limit, newest_first)
 
     def link(self, command: LinkAlias) -> str | None:
-        expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
-        arguments = (expected, command.session_id or "", command.lifetime_ms)
-        reply = self._calls.call(Call("link", (self._alias(alias_text(command.alias)),), arguments))
-        return reply[2].decode() or None
+        return self.link_all([command])[0]
+
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        return self._led([self._linking(command) for command in commands])
 
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
-        reply = self._calls.call(Call("follow", (self._alias(alias_text(alias)),), (lifetime_ms,), writes=False))
-        return reply[2].decode() or None
+        return self.follow_all([alias], lifetime_ms)[0]
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        keys = [self._alias(alias_text(alias)) for alias in aliases]
+        return self._led([Call("follow", (key,), (lifetime_ms,), writes=False) for key in keys])
+
+    def _linking(self, command: LinkAlias) -> Call:
+        expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
+        arguments = (expected, command.session_id or "", command.lifetime_ms)
+        return Call("link", (self._alias(alias_text(command.alias)),), arguments)
+
+    def _led(self, calls: Sequence[Call]) -> list[str | None]:
+        """Run scripts of aliases. Return the ids to which these lead."""
+        replies = [self._calls.call(calls[0])] if len(calls) == 1 else self._calls.call_all(calls)
+        for reply in replies:
+            if isinstance(reply, ConvstoreError):
+                raise reply
+        return [reply[2].decode() or None for reply in replies]
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         keys = self._keys(session_id)
@@ -395,17 +411,17 @@ class RedisStore:
             return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
         spared = command.spared if isinstance(command, Put) else None
 
-        def evict(session_id: str) -> bool:
-            if session_id == spared:
-                return False
-            with contextlib.suppress(SessionNotFound):
-                self.apply(Delete(session_id=session_id, owner=owner))
-            return True
+        def evict(session_id: str) -> Call | None:
+            return None if session_id == spared else self._deleting(Delete(session_id=session_id, owner=owner))
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
         place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
         return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
+
+    def _deleting(self, command: Delete) -> Call:
+        name, arguments = writing(command)
+        return Call(name, self._keys(command.session_id), (*self._head(command), *arguments))
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""
@@ -426,9 +442,11 @@ class RedisStore:
         owner, *aliases = due
         longer = max(0, lifetime) + self._tombstone_ms
         try:
-            self._calls.call(self._index.entry(owner.decode()[1:] or None, session_id, longer))
-            for alias in aliases:
-                self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,), writes=False))
+            entry = self._index.entry(owner.decode()[1:] or None, session_id, longer)._replace(writes=False)
+            follows = [Call("follow", (self._alias(alias.decode()),), (longer,), writes=False) for alias in aliases]
+            for reply in self._calls.call_all([entry, *follows]):
+                if isinstance(reply, ConvstoreError):
+                    raise reply
         except ConvstoreError as error:
             _log.warning("the index of %s was not told of an interaction: %s", self._keys(session_id)[0], error)
 
