@@ -104,6 +104,7 @@ def forget(places: Mapping[str, Access], *, seconds: float | None = None) -> For
     watch, count, led, shares = Watch(seconds), 0, 0, 0
     try:
         for access in places.values():
+            access.store.note_forgotten(required(access))
             ended: list[tuple[str, int]] = []
             for entry in _deleted(access, watch):
                 count += 1
@@ -180,6 +181,7 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
         The number of sessions deleted, and True if these were all.
     """
     watch, count = Watch(seconds), 0
+    access.store.note_forgotten(required(access))
     try:
         for count, _ in enumerate(_deleted(access, watch), 1):  # noqa: B007  counted up to an error
             pass

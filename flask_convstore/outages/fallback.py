@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ..domain.clock import now_ms
 from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Touch
 from ..domain.ids import id_made_away
-from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.results import Begun, Messages, Page, Receipt, Snapshot
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
@@ -269,6 +269,12 @@ class FallbackStore(StoreAround):
             return load_each(self, session_ids, owner, is_interaction=is_interaction)
         return super().load_many(session_ids, owner, is_interaction=is_interaction)
 
+    def page(self, owner: Owner, cursor: str | None = None, limit: int = 100, *, newest_first: bool = False) -> Page:
+        found = super().page(owner, cursor, limit, newest_first=newest_first)
+        if not isinstance(owner, str) or not self._journal.may_hold():
+            return found
+        return found._replace(pending=len(self.journalled(owner)))
+
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         if self._is_here(session_id):
             return self.load(session_id, owner, is_interaction=False)
@@ -368,6 +374,13 @@ class FallbackStore(StoreAround):
         for journalled in self._journal.expired(self._namespace, _BATCH):
             self._end(journalled, journalled.expires_at_ms)
 
+    def end_forgotten(self, journalled: JournalledSession, until_ms: int) -> None:
+        """End a session that began until then, by this host's clock. The store hears only that it began and ended."""
+        rows = self._journal.rows(self._namespace, journalled, 0)
+        begun = [row.at_ms for row in rows if _is_start(row.text)]
+        if begun and max(begun) <= until_ms and journalled.expires_at_ms != NEVER_MS:
+            self._end(journalled, max(until_ms, rows[-1].at_ms))
+
     def _end(self, journalled: JournalledSession, at_ms: int) -> None:
         """Put a session's beginning and its end, without any content, in the place of its commands."""
         rows = self._journal.rows(self._namespace, journalled, 0)
@@ -384,6 +397,15 @@ class FallbackStore(StoreAround):
         end = Delete(session_id=journalled.session_id, owner=ANY, created_at_ms=created)
         self._journal.end(self._namespace, journalled, [*instead, (at_ms, text_of(end))])
         self.forget(journalled.session_id)
+
+
+def _is_start(text: bytes) -> bool:
+    """Tell whether a command starts a session. One that cannot be read is for the replay to set aside."""
+    try:
+        command = command_of(text)
+    except ValueError:
+        return False
+    return isinstance(command, Put) and command.started_at_ms is not None
 
 
 def _is_of(text: bytes, owner: str) -> bool:

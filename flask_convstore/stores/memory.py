@@ -137,6 +137,12 @@ class MemoryStore(Forking):
     ) -> list[Snapshot | ConvstoreError | None]:
         return load_each(self, session_ids, owner, is_interaction=is_interaction)
 
+    def note_forgotten(self, owner: str) -> None:
+        """Do nothing: no other host has a journal for this store."""
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        return None
+
     def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
         return [self.link(command) for command in commands]
 

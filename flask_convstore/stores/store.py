@@ -150,6 +150,17 @@ class Store(Protocol):
         """List the ids of the owner's sessions in this host's journal."""
         ...
 
+    def note_forgotten(self, owner: str) -> None:
+        """Note that all sessions of *owner* are deleted that began until now, for the journals of other hosts.
+
+        The note lives as long as a session of the settings' lifetime, and a day longer.
+        """
+        ...
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        """Return the time of the last note, by the server's clock. None: there is none."""
+        ...
+
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         """Drop what is kept of *owner* beside sessions and aliases: the count of turns, and the ids of sessions that ended.
 
@@ -290,6 +301,12 @@ class StoreAround:
 
     def journalled(self, owner: str) -> list[str]:
         return self._store.journalled(owner)
+
+    def note_forgotten(self, owner: str) -> None:
+        self._call(self._store.note_forgotten, owner)
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        return self._call(self._store.forgotten_at_ms, owner)
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._call(self._store.forget_owner, owner, ended)

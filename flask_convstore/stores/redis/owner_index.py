@@ -4,6 +4,7 @@
 | ----------------------- | ---- | ---------------------------------------------------------------------------------- |
 | {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
 | {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
+| {prefix}owner:{<owner>}:forgotten | string | time of the last deletion of all sessions, in ms, for journals     |
 
 An entry is written before its session is created, in the same round trip, and again once a minute of activity. So an
 entry may lack its session for a minute or longer, but no session lacks its entry. Pages and samples take out entries of

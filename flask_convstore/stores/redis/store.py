@@ -256,6 +256,14 @@ class RedisStore:
         ids = [unquote(key[len(self._prefix) + 1 : -1]) for key in keys]
         return [name for name, is_shared in zip(ids, replies, strict=True) if is_shared == 1]
 
+    def note_forgotten(self, owner: str) -> None:
+        lifetime = self._longest_ms + self._tombstone_ms
+        self._calls.command("SET", self._forgotten(owner), self.time_ms(), "PX", lifetime)
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        found = self._calls.command("GET", self._forgotten(owner))
+        return None if found is None else int(found)
+
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._calls.command("UNLINK", self._bucket(owner))
         self._index.removed_all(owner, ended)
@@ -391,6 +399,9 @@ class RedisStore:
 
     def _bucket(self, owner: str) -> str:
         return f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
+
+    def _forgotten(self, owner: str) -> str:
+        return f"{self._prefix}owner:{{{in_key(owner)}}}:forgotten"
 
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
