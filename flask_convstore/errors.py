@@ -7,6 +7,7 @@ ConvstoreError
 │   ├── NotSerializable       JSON cannot hold a value
 │   │   └── TooDeep           a value is nested too deep, or contains itself
 │   ├── TokenReused           the token belongs to another request
+│   │   └── MessageIdReused   the id belongs to another message
 │   └── TooLarge              a limit is passed
 ├── SessionNotFound           no such session, or expired, or another owner's
 │   └── MessageNotFound       the session has no such message
@@ -130,6 +131,21 @@ class TokenReused(InvalidInput):
         super().__init__(reason, path)
 
 
+class MessageIdReused(TokenReused):
+    """The session has another message with that id. Nothing was written.
+
+    Attributes:
+        message_id: The id.
+    """
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(
+            f"the session has another message with the id {message_id!r}. Give each message its own. Nothing was written.",
+            "id",
+        )
+        self.message_id = message_id
+
+
 class TooLarge(InvalidInput):
     """A limit is passed. Nothing was written.
 
@@ -206,10 +222,10 @@ class MessageNotFound(SessionNotFound):
     """The session has no such message, or no longer.
 
     Attributes:
-        seq: Number of the message.
+        seq: Number of the message, or its id where it was asked for by that.
     """
 
-    def __init__(self, session_id: str, seq: int) -> None:
+    def __init__(self, session_id: str, seq: int | str) -> None:
         super().__init__(session_id, f"session {session_id!r} has no message {seq}. Nothing was written.")
         self.seq = seq
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import InvalidInput
 from .messages import Usage
+from .numbering import Gaps
 from .shapes import Shape
 from .types import Alias, Owner, Role, Scope, as_value
 from .validation import name_problem
@@ -50,6 +51,10 @@ def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, b
     return digest.hexdigest()
 
 
+ANYTHING = b"*"
+"""The loaded text of a field that is set whatever it was. No JSON text is like that."""
+
+
 class FieldChange(NamedTuple):
     """A data field: its JSON text as loaded and as it shall be, or None where there is none."""
 
@@ -81,6 +86,9 @@ class Rewrite:
     resets: bool = False
 
 
+Target = int | str
+"""The seq of a message, or its id."""
+
 Mode = Literal["replace", "create", "first"]
 """The treatment of a session that exists when a ``Put`` comes. See there."""
 
@@ -109,6 +117,8 @@ class Put:
         began_at_ms: The time of creation that an imported session shows (None: it began when it was created).
         changed_at_ms: The last write and interaction of an imported session, its place in lists. A time to come is now.
             Nothing is evicted for such a session. None: it is none.
+        first_seq, gaps: The seqs of the messages of a session that is created, as a ``SessionRecord`` has them. A session
+            that exists goes on with its own.
     """
 
     session_id: str
@@ -128,6 +138,8 @@ class Put:
     usage: Usage | None = None
     began_at_ms: int | None = None
     changed_at_ms: int | None = None
+    first_seq: int = 1
+    gaps: Gaps = ()
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -198,7 +210,10 @@ class Append:
         expected: The version that the session must have, or ``<created>-<version>`` ("": any).
         created_at_ms: Only the session that was created then (None: any).
         loaded_version: Only the conversation that had this version (None: any). See ``Merge``.
+        replaces: This message, and all behind it, give way to the *elements* ("": none does).
         first_title, usage: As in ``Put``.
+
+    Elements with an id that a message of the session has are left out. Where all are, it is a repeat of their write.
     """
 
     session_id: str
@@ -208,8 +223,32 @@ class Append:
     expected: str = ""
     created_at_ms: int | None = None
     loaded_version: int | None = None
+    replaces: Target = ""
     first_title: str = ""
     usage: Usage | None = None
+    token: str = field(default_factory=new_token)
+    digest: str = ""
+
+
+@as_value
+class Drop:
+    """Take messages out: the *newest* ones, all *after* a message, or one *message*. The others keep their seqs and ids.
+
+    A turn whose own message goes is lost.
+
+    Attributes:
+        newest: Number of messages, or fewer if there are fewer (0: not these).
+        after: The message that is the newest then (None: not these). 0: all messages go.
+        message: The message that goes (None: not this).
+        expected: As in ``Append``.
+    """
+
+    session_id: str
+    owner: Owner
+    newest: int = 0
+    after: Target | None = None
+    message: Target | None = None
+    expected: str = ""
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -281,13 +320,16 @@ class NoteAlias:
 
 @as_value
 class BeginTurn:
-    """Add a user's message and take the turn.
+    """Add a user's message and take the turn. The seq behind the message's is kept for the reply.
+
+    A message with an id that the session has is a repeat of the turn that it began.
 
     Attributes:
         element: The message (None: there is none).
         lease_ms: The turn is free again after so long, unless its lease is renewed.
         supersede: Take the turn also from another attempt that has it.
         last: So many messages come back with the turn, this one included (None: all).
+        replaces: As in ``Append``.
         attempt: Names this one try, which holds the lease. The same try repeated has the turn already.
         token: Names the turn, however often it is tried.
     """
@@ -299,6 +341,7 @@ class BeginTurn:
     supersede: bool = False
     last: int | None = None
     expected: str = ""
+    replaces: Target = ""
     first_title: str = ""
     usage: Usage | None = None
     attempt: str = field(default_factory=new_token)
@@ -309,6 +352,8 @@ class BeginTurn:
 @as_value
 class CommitTurn:
     """End the turn that the attempt *turn* has: add the reply's *elements*, merge *fields*, mark the turn's message.
+
+    The last of *elements* has the id that was kept for the reply, unless it has one of its own.
 
     A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest
     tells the attempt and the content: the end of another attempt is no repeat, nor is another reply.
@@ -383,16 +428,16 @@ class Share:
     role: Role | None
 
 
-Write = Put | Merge | Append | Update | Delete | BeginTurn | CommitTurn | MoveConversation | Edit
+Write = Put | Merge | Append | Drop | Update | Delete | BeginTurn | CommitTurn | MoveConversation | Edit
 """The commands that have a token, by which a repeat is known."""
 
-Expecting = Append | Update | Delete | BeginTurn | MoveConversation | Edit
+Expecting = Append | Drop | Update | Delete | BeginTurn | MoveConversation | Edit
 """The commands that may expect a version."""
 
 Harmless = Touch | NoteAlias | RenewTurn | Share
 """The commands without a token. Repeating them is harmless."""
 
-Command = Put | Merge | Append | Update | Delete | CommitTurn | MoveConversation | Edit | Harmless
+Command = Put | Merge | Append | Drop | Update | Delete | CommitTurn | MoveConversation | Edit | Harmless
 """The commands for ``Store.apply``. A ``BeginTurn`` is for ``Store.begin``."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import CorruptValue
 from . import json_text
 from .clock import as_datetime, now_ms
+from .numbering import id_of
 from .value_types import has_tags
 
 
@@ -36,9 +37,11 @@ _PLAIN = len(b'1{"at":1800000000000}\n')
 class Message:
     """A body, the app's JSON, in its envelope. ``message["content"]`` and ``message.get("name")`` read the body.
 
-    ``Message(body, metadata={…}, tokens=Usage(12, 30))`` may be appended instead of a bare body.
+    ``Message(body, id="…", metadata={…}, tokens=Usage(12, 30))`` may be appended instead of a bare body.
 
     Attributes:
+        id: Its name, unique in its session. It stays the same as long as the message is stored. ``msg-<seq>`` where the app
+            gives none. "" before it is stored.
         tokens: Cost in tokens of a language model. Sums are kept with the session.
         edits: Earlier bodies, oldest first, where they were to be kept.
         seq: Its number in the session, from 1, never used again. 0 before it is stored.
@@ -55,6 +58,11 @@ class Message:
     tokens: Usage | None = None
     edited_at_ms: int | None = None
     edits: tuple[Any, ...] = ()
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.seq and not self.id:
+            object.__setattr__(self, "id", id_of(self.seq))
 
     def __getitem__(self, key: str) -> Any:
         return self.body[key]
@@ -62,11 +70,6 @@ class Message:
     def get(self, key: str, default: Any = None) -> Any:
         """Get the body's *key*, or *default* if the body has none, or is no dict."""
         return self.body.get(key, default) if isinstance(self.body, dict) else default
-
-    @property
-    def id(self) -> str:
-        """``msg-<seq>``: unique in its session."""
-        return f"msg-{self.seq}"
 
     @property
     def created_at(self) -> datetime:
@@ -91,9 +94,30 @@ def join_element(
     return b"%b%b\n%b" % (_ELEMENT_VERSION, json_text.encode(envelope, is_tagged=is_tagged), body)
 
 
+_OWN_ID = re.compile(rb'1\{"at":\d+,"id":"([^"]+)"')
+
+
+def own_id(element: bytes) -> str:
+    """Read the id that a message was given. "" if it has the one of its seq."""
+    found = _OWN_ID.match(element)
+    return found[1].decode() if found else ""
+
+
+def with_id(element: bytes, message_id: str) -> bytes:
+    """Give a message that has no id of its own one. The id stands behind the time, where scripts read and write it."""
+    if own_id(element):
+        return element
+    end = re.match(rb'1\{"at":\d+', element).end()  # type: ignore[union-attr]
+    return b'%b,"id":"%b"%b' % (element[:end], message_id.encode(), element[end:])
+
+
 def facts_of(message: Message) -> dict[str, Any]:
     """Collect the facts that the envelope of *message* holds beside its time."""
-    facts: dict[str, Any] = {} if message.metadata is None else {"metadata": message.metadata}
+    facts: dict[str, Any] = {}
+    if message.id and message.id != id_of(message.seq):
+        facts["id"] = message.id
+    if message.metadata is not None:
+        facts["metadata"] = message.metadata
     if message.tokens is not None:
         facts["tokens"] = [message.tokens.input, message.tokens.output]
     return facts
@@ -187,4 +211,5 @@ def message_of(element: bytes, seq: int) -> Message:
         None if tokens is None else Usage(*tokens),
         envelope.get("edited_at"),
         tuple(envelope.get("edits", ())),
+        envelope.get("id", ""),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .messages import NO_USAGE, Usage
+from .numbering import Gaps
 from .shapes import Shape
 from .types import Alias, Role
 
@@ -19,7 +20,8 @@ class SessionRecord:
         version: Number of writes (0: it was not written yet).
         fields: The JSON texts of the data fields.
         elements: The messages, oldest first.
-        first_seq: The seq of the oldest message in the store.
+        first_seq: The seq of the oldest message in the store. Where there is none, the seq of the next.
+        gaps: The seqs between the oldest message and the next one that no message has.
         history_version: The version at the last change of the messages.
         replaced: The version at which the content took the place of another conversation (0: it never did).
         history_replaced: The version at which the messages did.
@@ -42,6 +44,7 @@ class SessionRecord:
     fields: dict[str, bytes] = field(default_factory=dict)
     elements: list[bytes] = field(default_factory=list)
     first_seq: int = 1
+    gaps: Gaps = ()
     history_version: int = 0
     replaced: int = 0
     history_replaced: int = 0

@@ -5,10 +5,12 @@ Times are milliseconds since 1970, lifetimes are milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from . import numbering
 from .clock import as_datetime
 from .messages import NO_USAGE, Usage
 from .record import SessionRecord
@@ -65,8 +67,14 @@ class Snapshot(SessionRecord):
 
     @property
     def next_seq(self) -> int:
-        """The seq of the next message. The last of ``elements`` has the one before."""
-        return self.first_seq + self.count
+        """The seq of the next message."""
+        return numbering.next_seq(self.first_seq, self.count, self.gaps)
+
+    @property
+    def seqs(self) -> Sequence[int]:
+        """The seqs of ``elements``."""
+        all_seqs = numbering.seqs_of(self.first_seq, self.count, self.gaps)
+        return all_seqs[self.count - len(self.elements) :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +118,13 @@ class Messages(NamedTuple):
     """Some of a session's messages, oldest first.
 
     Attributes:
-        first_seq: The seq of the first of *elements*.
+        seqs: The seqs of *elements*.
         oldest_seq: The seq of the oldest message in the store.
         title, fallback: As a ``Snapshot`` has them.
     """
 
     elements: list[bytes]
-    first_seq: int
+    seqs: Sequence[int]
     oldest_seq: int
     title: str | None = None
     fallback: str | None = None

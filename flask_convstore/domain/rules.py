@@ -6,13 +6,14 @@ before is the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, TypeGuard
 
 from ..errors import (
     ConflictError,
     Forbidden,
+    MessageIdReused,
     MessageNotFound,
     SessionExists,
     SessionMoved,
@@ -25,12 +26,15 @@ from ..errors import (
     stored_data_too_large,
     too_many_messages,
 )
+from . import numbering
 from .commands import (
+    ANYTHING,
     Append,
     BeginTurn,
     Command,
     CommitTurn,
     Delete,
+    Drop,
     Edit,
     Expecting,
     Extend,
@@ -43,11 +47,12 @@ from .commands import (
     RenewTurn,
     Rewrite,
     Share,
+    Target,
     Touch,
     Update,
     Write,
 )
-from .messages import Usage, with_status
+from .messages import Usage, own_id, with_id, with_status
 from .results import Receipt
 from .shapes import Shape, full, has_history, key_of
 from .stored_session import StoredSession, TurnLease
@@ -125,7 +130,10 @@ def new_session(command: Put | Merge, owner: str | None, ended_at_ms: int, now: 
     """
     started_at_ms = command.started_at_ms if isinstance(command, Put) else None
     created_at_ms = max(started_at_ms or now, ended_at_ms + 1)
-    return StoredSession(session_id=command.session_id, owner=owner, created_at_ms=created_at_ms)
+    session = StoredSession(session_id=command.session_id, owner=owner, created_at_ms=created_at_ms)
+    if isinstance(command, Put):
+        session.first_seq = command.first_seq
+    return session
 
 
 def date(command: Write, session: StoredSession, now: int) -> None:
@@ -142,17 +150,17 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     Args:
         is_checked: Refuse what would make the session too large. False: the command was done before, and did not.
     """
-    turn, next_seq = session.turn, session.next_seq
+    turn = session.turn
     sizes = (session.data_bytes, session.size_bytes) if is_checked else None
     given, shape = _given_fields(command), session.shape
     held = given.keys() & session.fields.keys()
     first_seq = _WRITES[type(command)](command, session, now)
-    added = session.next_seq - next_seq
+    added = len(added_by(command, first_seq, session))
     first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
     _find_key(session, first_key, given, added)
     _refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
-        _drop(session, len(session.elements) - limits.max_history)
+        _drop_oldest(session, len(session.elements) - limits.max_history)
     _tell(command, session)
     if sizes:
         if added:
@@ -161,6 +169,13 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     _mark_message(command, session, turn, now)
     session.updated_at_ms = max(now, session.created_at_ms)
     return first_seq
+
+
+def added_by(command: Write, first_seq: int | None, session: StoredSession) -> list[bytes]:
+    """List the messages that *command* has added to *session*, from *first_seq* on (None: there are none)."""
+    if first_seq is None or isinstance(command, (Edit, Drop, Delete)):
+        return []
+    return session.elements[session.index_of(first_seq) :]
 
 
 def _put(command: Put, session: StoredSession, now: int) -> int | None:
@@ -175,9 +190,13 @@ def _put(command: Put, session: StoredSession, now: int) -> int | None:
         _begin_anew(session)
     session.shape = command.shape
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
-    _drop(session, len(session.elements))
+    _drop_oldest(session, len(session.elements))
     session.history_version = session.version
-    return _add(session, command.elements, command.fields)
+    first_seq = _add(session, command.elements, command.fields)
+    if session.version == 1 and command.gaps:
+        session.gaps = command.gaps
+        _drop_oldest(session, 0)
+    return first_seq
 
 
 def _merge(command: Merge, session: StoredSession, now: int) -> int | None:
@@ -189,8 +208,14 @@ def _merge(command: Merge, session: StoredSession, now: int) -> int | None:
         session.shape = command.shape or session.shape
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
     _change_history(command, session, is_new=is_new)
-    elements = command.history.elements if command.history else None
-    return _add(session, elements or (), _values(command.fields))
+    return _add(session, _merged(command, session), _values(command.fields))
+
+
+def _merged(command: Merge, session: StoredSession) -> Sequence[bytes]:
+    """List the messages that *command* adds. One that may create the session leaves out those that are known."""
+    elements = (command.history and command.history.elements) or ()
+    is_repeatable = command.creates and isinstance(command.history, Extend)
+    return _unknown(elements, session) if is_repeatable else elements
 
 
 def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> None:
@@ -199,7 +224,7 @@ def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> 
         session.history_version = session.version
     if session.elements and _resets(command):
         _begin_anew(session)
-    _drop(session, _dropped_by(command.history, session))
+    _drop_oldest(session, _dropped_by(command.history, session))
 
 
 def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int:
@@ -208,7 +233,7 @@ def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int
         return 0
     if isinstance(history, Rewrite):
         return len(session.elements)
-    return history.drop_below - session.first_seq
+    return numbering.behind(history.drop_below - 1, session.first_seq, len(session.elements), session.gaps)
 
 
 def _goes_on(before: list[bytes], after: tuple[bytes, ...]) -> bool:
@@ -236,6 +261,8 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
         _refuse_late(command, session, adds=adds)
     if command.history and command.history.elements:
         _refuse_moved(command.session_id, session)
+    if isinstance(command.history, Extend) and not command.creates:
+        _refuse_known(command.history.elements, session)
     if isinstance(command.history, Rewrite) and command.history.history_version != session.history_version:
         _refuse_conflict(command, "history", session)
     _refuse_collisions(command, session)
@@ -247,8 +274,25 @@ def _append(command: Append, session: StoredSession, now: int) -> int | None:
     if command.elements:
         _refuse_moved(command.session_id, session)
     _refuse_unexpected(command, session)
+    elements = _unknown(command.elements, session, command.replaces)
     session.version += 1
-    return _add(session, command.elements, command.fields)
+    _drop_replaced(command, session)
+    return _add(session, elements, command.fields)
+
+
+def _drop(command: Drop, session: StoredSession, now: int) -> int | None:
+    _refuse_unexpected(command, session)
+    count = len(session.elements)
+    begin, end = count - min(count, command.newest), count
+    if command.after == 0:
+        begin = 0
+    elif command.after is not None:
+        begin = _place_of(command.after, session) + 1
+    elif command.message is not None:
+        begin = _place_of(command.message, session)
+        end = begin + 1
+    session.version += 1
+    return _take_out(session, begin, end)
 
 
 def _update(command: Update, session: StoredSession, now: int) -> None:
@@ -271,17 +315,34 @@ def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
     if previous and previous.until_ms > now and not command.supersede:
         raise TurnInProgress(command.session_id, previous.until_ms - now)
     session.version += 1
+    _drop_replaced(command, session)
     seq = session.next_seq if command.element else 0
     session.turn = TurnLease(command.attempt, now + command.lease_ms, seq)
-    return _add(session, (command.element,) if command.element else (), ())
+    first_seq = _add(session, (command.element,) if command.element else (), ())
+    if seq:
+        session.gaps = numbering.with_gap(session.gaps, seq + 1, seq + 1)
+    return first_seq
 
 
 def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None:
-    _refuse_lost(command, session)
+    turn = _refuse_lost(command, session)
     _refuse_collisions(command, session)
+    _refuse_known(command.elements, session)
     session.version += 1
     session.turn = None
-    return _add(session, command.elements, _values(command.fields))
+    elements = list(command.elements)
+    if elements and turn.seq:
+        _give_kept_seq(session, turn.seq + 1, elements)
+    return _add(session, elements, _values(command.fields))
+
+
+def _give_kept_seq(session: StoredSession, kept: int, elements: list[bytes]) -> None:
+    """Let the reply, the last of *elements*, have the seq *kept* for it, or its id where others have written since."""
+    is_newest = session.gaps[-1:] == ((kept, kept),) and session.next_seq == kept + 1
+    if is_newest and len(elements) == 1 and not own_id(elements[0]):
+        session.gaps = session.gaps[:-1]
+    elif any(begin <= kept <= end for begin, end in session.gaps):
+        elements[-1] = with_id(elements[-1], numbering.id_of(kept))
 
 
 def _move(command: MoveConversation, session: StoredSession, now: int) -> None:
@@ -295,9 +356,7 @@ def _move(command: MoveConversation, session: StoredSession, now: int) -> None:
 def _edit(command: Edit, session: StoredSession, now: int) -> int:
     _refuse_another(command.session_id, command.created_at_ms, session)
     _refuse_unexpected(command, session)
-    index = command.seq - session.first_seq
-    if not 0 <= index < len(session.elements):
-        raise MessageNotFound(command.session_id, command.seq)
+    index = _place_of(command.seq, session)
     if session.elements[index] != command.loaded:
         _refuse_conflict(command, "message", session)
     session.version += 1
@@ -310,6 +369,7 @@ _WRITES: dict[type[Any], Callable[[Any, StoredSession, int], int | None]] = {
     Put: _put,
     Merge: _merge,
     Append: _append,
+    Drop: _drop,
     Update: _update,
     Delete: _delete,
     BeginTurn: _begin,
@@ -317,6 +377,106 @@ _WRITES: dict[type[Any], Callable[[Any, StoredSession, int], int | None]] = {
     MoveConversation: _move,
     Edit: _edit,
 }
+
+
+def known_id(command: Write, session: StoredSession) -> str:
+    """Find the id by which *command* is known as a repeat: all its messages are there. "" if it is none.
+
+    Raises:
+        MessageIdReused: A message with one of the ids is there, and is another one.
+    """
+    elements = _named_by(command, session)
+    if elements is None:
+        return ""
+    known = _known_ids(elements, session, getattr(command, "replaces", ""))
+    for element in elements:
+        stored = known.get(own_id(element))
+        if stored and not is_same_message(element, stored):
+            raise MessageIdReused(own_id(element))
+    is_all = bool(elements) and all(own_id(element) in known for element in elements)
+    return own_id(elements[0]) if is_all else ""
+
+
+def _named_by(command: Write, session: StoredSession) -> Sequence[bytes] | None:
+    """List the messages of *command* by whose ids it may be known as a repeat. None: it may not."""
+    if isinstance(command, BeginTurn):
+        return (command.element,) if command.element else ()
+    if not isinstance(command, (Append, Merge)) or command.created_at_ms not in (None, session.created_at_ms):
+        return None
+    if isinstance(command, Append):
+        return command.elements
+    return command.history.elements if command.creates and isinstance(command.history, Extend) else None
+
+
+def _unknown(elements: Sequence[bytes], session: StoredSession, replaces: Target = "") -> list[bytes]:
+    """Leave out the messages that *session* has by their ids."""
+    known = _known_ids(elements, session, replaces)
+    return [element for element in elements if own_id(element) not in known]
+
+
+def _known_ids(elements: Iterable[bytes], session: StoredSession, replaces: Target = "") -> dict[str, bytes]:
+    """Find the messages of *session* that have an id of one of *elements*, but for those that are replaced."""
+    wanted = {name for name in map(own_id, elements) if name}
+    if not wanted and not replaces:
+        return {}
+    end = _place_of(replaces, session) if replaces else None
+    there = ((own_id(element), element) for element in session.elements[:end])
+    return {name: element for name, element in there if name in wanted}
+
+
+def is_same_message(given: bytes, stored: bytes) -> bool:
+    """Tell whether *given* is what was *stored*. One that was edited since may have been anything."""
+    head, _, body = stored.partition(b"\n")
+    return b'"edited_at"' in head or given.partition(b"\n")[2] == body
+
+
+def _refuse_known(elements: Iterable[bytes], session: StoredSession) -> None:
+    for name in _known_ids(elements, session):
+        raise MessageIdReused(name)
+
+
+def _place_of(target: Target, session: StoredSession) -> int:
+    """Find the place of a message among the elements.
+
+    Raises:
+        MessageNotFound: There is no such message.
+    """
+    index = find(target, session)
+    if index is None:
+        raise MessageNotFound(session.session_id, target)
+    return index
+
+
+def find(target: Target, session: StoredSession) -> int | None:
+    """Find the place of the message with that seq or id. None: there is none."""
+    if isinstance(target, int):
+        return session.index_of(target)
+    for place, element in enumerate(session.elements):
+        if own_id(element) == target:
+            return place
+    seq = numbering.seq_in(target)
+    index = session.index_of(seq) if seq else None
+    return None if index is None or own_id(session.elements[index]) else index
+
+
+def _drop_replaced(command: Append | BeginTurn, session: StoredSession) -> None:
+    """Take out the message that *command* replaces, and all behind it."""
+    if command.replaces:
+        _take_out(session, _place_of(command.replaces, session), len(session.elements))
+
+
+def _take_out(session: StoredSession, begin: int, end: int) -> int | None:
+    """Take out the messages at places from *begin* to before *end*. Return the seq of the first one. None: there is none."""
+    gone = session.seqs[begin:end]
+    if not gone:
+        return None
+    seqs, following = list(session.seqs), session.next_seq
+    del session.elements[begin:end], seqs[begin:end]
+    _number(session, seqs, following)
+    session.history_version = session.version
+    if session.turn and session.turn.seq in gone:
+        session.turn = None
+    return gone[0]
 
 
 def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:
@@ -400,9 +560,7 @@ def _note_alias(command: NoteAlias, session: StoredSession, now: int) -> None:
 
 
 def _renew(command: RenewTurn, session: StoredSession, now: int) -> None:
-    _refuse_lost(command, session)
-    assert session.turn
-    session.turn.until_ms = now + command.lease_ms
+    _refuse_lost(command, session).until_ms = now + command.lease_ms
 
 
 def _share(command: Share, session: StoredSession, now: int) -> None:
@@ -439,10 +597,11 @@ def _refuse_moved(session_id: str, session: StoredSession) -> None:
         raise SessionMoved(session_id, session.moved_to)
 
 
-def _refuse_lost(command: CommitTurn | MoveConversation | RenewTurn, session: StoredSession) -> None:
-    """Refuse an attempt that has not the turn."""
+def _refuse_lost(command: CommitTurn | MoveConversation | RenewTurn, session: StoredSession) -> TurnLease:
+    """Refuse an attempt that has not the turn. Return the turn."""
     if not session.turn or session.turn.attempt != command.turn:
         raise TurnLost(command.session_id)
+    return session.turn
 
 
 def _refuse_unexpected(command: Expecting, session: StoredSession) -> None:
@@ -454,7 +613,7 @@ def _refuse_unexpected(command: Expecting, session: StoredSession) -> None:
 def _refuse_collisions(command: Merge | CommitTurn, session: StoredSession) -> None:
     for change in command.fields:
         stored = session.fields.get(change.name)
-        if stored != change.loaded and (stored != change.value or _may_hide_changes(stored)):
+        if change.loaded not in (ANYTHING, stored) and (stored != change.value or _may_hide_changes(stored)):
             _refuse_conflict(command, change.name, session, is_field=True)
 
 
@@ -470,11 +629,21 @@ def _may_hide_changes(text: bytes | None) -> bool:
     return text is not None and text[:1] in b"-0123456789[{"
 
 
-def _drop(session: StoredSession, count: int) -> None:
+def _drop_oldest(session: StoredSession, count: int) -> None:
     """Drop the oldest *count* messages, as far as there are any."""
     count = max(0, min(count, len(session.elements)))
+    seqs, following = session.seqs, session.next_seq
     del session.elements[:count]
-    session.first_seq += count
+    if session.gaps:
+        _number(session, seqs[count:], following)
+    else:
+        session.first_seq += count
+
+
+def _number(session: StoredSession, seqs: Sequence[int], following: int) -> None:
+    """Give the messages these numbers, and the next one that is *following*."""
+    session.first_seq = seqs[0] if seqs else following
+    session.gaps = numbering.gaps_between(seqs, following)
 
 
 def _mark_message(command: Write, session: StoredSession, turn: TurnLease | None, now: int) -> None:
@@ -491,8 +660,8 @@ def _mark_message(command: Write, session: StoredSession, turn: TurnLease | None
     else:
         return
     assert turn
-    index = turn.seq - session.first_seq
-    if 0 <= index < len(session.elements):
+    index = session.index_of(turn.seq)
+    if index is not None:
         session.elements[index] = with_status(session.elements[index], status)
     if status:
         session.history_version = session.version
@@ -540,7 +709,14 @@ def take_again(command: BeginTurn, first: Receipt, session: StoredSession, now: 
     if not turn or turn.attempt != command.attempt:
         if turn and turn.until_ms > now:
             raise TurnInProgress(command.session_id, turn.until_ms - now)
-        is_last = seq == session.next_seq - 1 and (session.elements or not command.element)
-        if not is_last:
-            raise TurnLost(command.session_id)
+        _refuse_written_behind(command, seq, session)
     session.turn = TurnLease(command.attempt, now + command.lease_ms, seq)
+
+
+def _refuse_written_behind(command: BeginTurn, seq: int, session: StoredSession) -> None:
+    """Refuse where the turn's message, *seq*, is not the last any more. Else the seq behind it is kept for the reply."""
+    last_seq = session.seqs[-1] if session.elements else session.first_seq - 1
+    if seq != last_seq or (command.element and not session.elements):
+        raise TurnLost(command.session_id)
+    if seq:
+        session.gaps = numbering.with_gap(session.gaps, seq + 1, seq + 1)

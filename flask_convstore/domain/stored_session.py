@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from . import numbering
 from .record import SessionRecord
 from .results import Receipt, Snapshot, Summary
 from .types import ANY, COMPLETE, Limits, Owner
@@ -18,7 +20,7 @@ class TurnLease:
     Attributes:
         attempt: The try of a turn that holds the lease.
         until_ms: The end of the lease.
-        seq: The seq of the turn's message (0: it has none).
+        seq: The seq of the turn's message (0: it has none). The next seq is kept for the reply.
     """
 
     attempt: str
@@ -41,7 +43,16 @@ class StoredSession(SessionRecord):
     @property
     def next_seq(self) -> int:
         """The seq of the next message."""
-        return self.first_seq + len(self.elements)
+        return numbering.next_seq(self.first_seq, len(self.elements), self.gaps)
+
+    def index_of(self, seq: int) -> int | None:
+        """Find the place of the message *seq* among the elements. None: there is no such message."""
+        return numbering.index_of(seq, self.first_seq, len(self.elements), self.gaps)
+
+    @property
+    def seqs(self) -> Sequence[int]:
+        """The numbers of all messages."""
+        return numbering.seqs_of(self.first_seq, len(self.elements), self.gaps)
 
     @property
     def data_bytes(self) -> int:

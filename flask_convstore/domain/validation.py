@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from ..errors import InvalidInput, InvalidSessionId
+from .numbering import seq_in
 
 _T = TypeVar("_T")
 
@@ -49,6 +50,34 @@ def check_name(name: str, path: str) -> str:
     if reason:
         raise InvalidInput(f"{reason}. Nothing was written.", path)
     return name
+
+
+def check_target(target: object, path: str = "seq") -> None:
+    """Refuse what is neither the seq of a message nor an id."""
+    if isinstance(target, str):
+        check_name(target, path)
+    else:
+        check_whole(target, path, 1, MAX_SEQ)
+
+
+def check_message_id(message_id: object, path: str) -> None:
+    """Refuse an id that an app or a client may not give to a message. Ids like ``msg-12`` are ours.
+
+    Raises:
+        InvalidInput: It is no text of 1 to 200 characters that can stand in a path and in an envelope, or it is one of ours.
+    """
+    reason = name_problem(message_id)
+    if not reason and not is_message_id(message_id):
+        reason = f"an id has no quote, no slash, and no point at its beginning, as {message_id!r} has"
+    if not reason and seq_in(str(message_id)):
+        reason = f"ids like {message_id!r} are given by the store"
+    if reason:
+        raise InvalidInput(f"{reason}. Nothing was written.", path)
+
+
+def is_message_id(message_id: object) -> bool:
+    """Tell whether a message can have this id. It stands in a path and in an envelope."""
+    return not name_problem(message_id) and not re.search(r'["\\/]|^\.', str(message_id))
 
 
 def check_title(title: str) -> str:

@@ -483,8 +483,7 @@ def _our_part(stored: Baseline, given: Texts, attempt: Put | Merge, first_seq: i
     bodies = [body for body, _ in history or ()]
     added = attempt.elements if isinstance(attempt, Put) else attempt.history and attempt.history.elements
     count = len(added or ())
-    oldest_seq = stored.snapshot.first_seq
-    seqs = [*range(oldest_seq, oldest_seq + len(bodies) - count), *range(first_seq, first_seq + count)]
+    seqs = [*stored.seqs[: len(bodies) - count], *range(first_seq, first_seq + count)]
     return replace(stored.but(fields=fields, elements=[join_element(0, body) for body in bodies]), seqs=seqs)
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from ..config import Settings
-from ..domain.commands import BeginTurn, Command, Write
+from ..domain.commands import Append, BeginTurn, Command, Target, Write
 from ..domain.deadlines import OPERATION
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Lifetime, Owner, Scope
@@ -167,6 +167,16 @@ class Access:
         except SessionMoved as moved:
             raise self._as_told(moved) from None
 
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        """Apply several writes, each all or nothing for itself. One that failed is an error in the list."""
+        answers = self.store.apply_each(commands)
+        for index, (command, answer) in enumerate(zip(commands, answers, strict=True)):
+            if isinstance(answer, SessionMoved):
+                answers[index] = self._as_told(answer)
+            elif isinstance(answer, Receipt):
+                self.tell(command, answer)
+        return answers
+
     def tell(self, command: Command, receipt: Receipt) -> None:
         """Bring loaded values up to date with an acknowledged write."""
         if isinstance(command, Write):
@@ -198,6 +208,13 @@ class Access:
             if not self._sees(moved.moved_to):
                 return None
             return self.store.messages(session_id, ANY, before, limit)
+
+    def message(self, session_id: str, target: Target) -> Messages | None:
+        """Read one message, as ``Store.message`` does. None if this owner has no such session."""
+        try:
+            return self.store.message(session_id, self.owner, target)
+        except SessionMoved as moved:
+            return self.store.message(session_id, ANY, target) if self._sees(moved.moved_to) else None
 
     def salvage(self, session_id: str) -> Snapshot | None:
         """Read what is left of a session, as ``Store.salvage`` does. None if this owner has no such session."""

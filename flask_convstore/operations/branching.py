@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.commands import Append, Delete, NoteAlias, Share, Update
 from ..domain.ids import new_id
-from ..domain.messages import Usage, stored_message
+from ..domain.messages import Usage, stored_message, with_id
+from ..domain.numbering import id_of
 from ..domain.results import Snapshot
 from ..domain.types import ANY
 from ..domain.validation import check_session_id, check_whole
@@ -54,9 +57,10 @@ def compact(
         head = _head(snapshot, kept_head)
         start = max(head, len(snapshot.elements) - keep)
         message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
-        added = content.added([message], access.limits).elements
-        elements = (*snapshot.elements[:head], *added, *snapshot.elements[start:])
-        successor = _create(access, snapshot, elements, snapshot.usage)
+        (added,) = content.added([message], access.limits).elements
+        successor = _create(
+            access, snapshot, _shortened(snapshot, head, added, start), snapshot.usage, next_seq=snapshot.next_seq
+        )
         try:
             for name, role in snapshot.shared.items():
                 access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
@@ -103,7 +107,7 @@ def _move(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Sna
 
 def _has_only_grown(before: Snapshot, now: Snapshot) -> bool:
     """Tell whether messages were added only, none dropped and none rewritten."""
-    is_oldest_there = now.next_seq - now.count == before.next_seq - before.count
+    is_oldest_there = now.first_seq == before.first_seq
     return is_oldest_there and now.elements[: len(before.elements)] == before.elements
 
 
@@ -145,22 +149,56 @@ def fork(
     snapshot = access.load(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
-    first_seq = snapshot.next_seq - len(snapshot.elements)
-    count = len(snapshot.elements) if seq is None else max(_head(snapshot, kept_head), seq - first_seq + 1)
-    kept = snapshot.elements[:count]
+    count = len(snapshot.elements)
+    if seq is not None:
+        count = max(_head(snapshot, kept_head), bisect_right(snapshot.seqs, seq))
+    kept = list(zip(snapshot.seqs[:count], snapshot.elements[:count], strict=True))
     if access.owner is not ANY and access.owner != snapshot.owner:
         snapshot = replace(snapshot, owner=access.owner)  # a guest's fork is the guest's own
-    fork_id = _create(access, snapshot, kept)
+    next_seq = snapshot.next_seq if count >= len(snapshot.elements) else 1
+    fork_id = _create(access, snapshot, kept, next_seq=next_seq)
     with behind_a_write():
         return sessions.existing(access, fork_id)
 
 
-def _create(access: Access, snapshot: Snapshot, elements: Sequence[bytes], usage: Usage | None = None) -> str:
+Numbered = Sequence[tuple[int, bytes]]
+"""Messages with their seqs."""
+
+
+def _shortened(snapshot: Snapshot, head: int, summary: bytes, start: int) -> Numbered:
+    """Put *summary* in the place of the messages between the *head* and those from *start* on. These keep their seqs.
+
+    The summary takes the seq of the last message that it stands for, and an id of its own. Where it stands for none, all
+    that come behind take new seqs and keep their ids.
+    """
+    numbered = list(zip(snapshot.seqs, snapshot.elements, strict=True))
+    if start > head:
+        seq = numbered[start - 1][0]
+        return [*numbered[:head], (seq, with_id(summary, f"{id_of(seq)}-{secrets.token_hex(2)}")), *numbered[start:]]
+    behind = [with_id(element, id_of(seq)) for seq, element in numbered[start:]]
+    return [*numbered[:head], *enumerate([summary, *behind], snapshot.next_seq)]
+
+
+def _create(
+    access: Access, snapshot: Snapshot, numbered: Numbered, usage: Usage | None = None, *, next_seq: int
+) -> str:
     """Copy *snapshot*, with other messages, to a new session of the same owner, and return the new id.
 
     A full quota does not remove the old session to make a place for the new one.
+
+    Args:
+        next_seq: The least seq of the first message that comes later.
     """
-    command = diff.copied(snapshot, new_id(), snapshot.owner, elements, usage)
+    seqs, elements = [seq for seq, _ in numbered], [element for _, element in numbered]
+    command = diff.copied(
+        snapshot,
+        new_id(),
+        snapshot.owner,
+        elements,
+        usage,
+        seqs=seqs,
+        next_seq=max(next_seq, seqs[-1] + 1 if seqs else 1),
+    )
     access.apply(replace(command, spared=snapshot.session_id))
     return command.session_id
 
@@ -183,8 +221,7 @@ def _bodies(snapshot: Snapshot, count: int) -> list[Any]:
 
 
 def _body(snapshot: Snapshot, index: int) -> Any:
-    seq = snapshot.next_seq - len(snapshot.elements) + index
-    return stored_message(snapshot.elements[index], seq, snapshot.history_key).body
+    return stored_message(snapshot.elements[index], snapshot.seqs[index], snapshot.history_key).body
 
 
 def _message(summary: Any) -> Any:

@@ -10,6 +10,7 @@ from ..domain.messages import Message, Usage
 from ..domain.results import Health, Page, Receipt
 from ..domain.types import CALLER, Lifetime, Owner, Role, Scope
 from ..domain.validation import check_whole
+from ..errors import ConvstoreError
 from ..sessions.content import Content
 from ..sessions.session import ListSession, LoadedSession, Session
 from . import aliases, branching, chats, messages, owners, rotation, salvage, sessions, transfer, turns, updates
@@ -132,27 +133,61 @@ class Conversations(abc.ABC):
         data: Mapping[str, Any] | None = None,
         token: str | None = None,
         expected_version: int | None = None,
+        create: bool = False,
+        ttl: Lifetime | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Receipt:
         """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip for any length.
 
-        Repeating a call with the same *token* changes nothing and returns the first receipt.
+        Repeating a call with the same *token* changes nothing and returns the first receipt. A message with an ``id`` that a
+        message of the session has is left out. Where all are, the call is a repeat too.
 
         Args:
-            messages: Bodies, any JSON value, or ``Message`` objects with metadata. A single list of message dicts is taken
-                as these messages.
+            messages: Bodies, any JSON value, or ``Message`` objects with an id or metadata. A single list of message dicts
+                is taken as these messages.
             data: Fields to set, whatever their values were.
             token: Your own name for this write, 1 to 200 characters. None makes one.
             expected_version: Write only if the session has this version.
+            create: Create the session if there is none.
+            ttl: Seconds that a session lives from each interaction. Only with *create*. None keeps the present lifetime.
 
         Raises:
-            SessionNotFound: No such session for this owner, or it has expired.
+            SessionNotFound: No such session for this owner, or it has expired. With *create*: the id is another owner's.
             ConflictError: The session does not have the expected version. Nothing was written.
             TokenReused: The token came before with other messages or data. Nothing was written.
+            MessageIdReused: The session has another message with one of the ids. Nothing was written.
             NotSerializable, TooLarge: A value cannot be stored. Nothing was written.
         """
-        access = self._access(owner)
-        return sessions.append(access, session_id, messages, data=data, token=token, expected_version=expected_version)
+        return sessions.append(
+            self._access(owner),
+            session_id,
+            messages,
+            data=data,
+            token=token,
+            expected_version=expected_version,
+            create=create,
+            ttl=ttl,
+        )
+
+    def append_many(
+        self,
+        messages: Mapping[str, Sequence[Any]],
+        *,
+        tokens: Mapping[str, str] | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> dict[str, Receipt | ConvstoreError]:
+        """Add messages to several sessions in one round trip, in a Cluster one for each primary.
+
+        Each session is all or nothing for itself. The answer has a receipt for each session, or the error that it met.
+
+        Args:
+            messages: The messages for each session id, as ``append`` takes them.
+            tokens: Your own name for the write to a session. One that is missing is made.
+
+        Raises:
+            NotSerializable, TooLarge, InvalidInput: A value cannot be stored. Nothing was written to any session.
+        """
+        return sessions.append_many(self._access(owner), messages, tokens=tokens)
 
     def update_session(
         self,
@@ -256,6 +291,7 @@ class Conversations(abc.ABC):
         last: int | None = None,
         token: str | None = None,
         policy: Policy | None = None,
+        replaces: int | str | None = None,
         owner: Owner | Scope = CALLER,
     ) -> Turn:
         """Store *message* and take the turn: ``with convstore.turn(sid, message) as turn: turn.reply(llm(turn.history))``.
@@ -267,8 +303,10 @@ class Conversations(abc.ABC):
                 since.
             policy: While another turn is in progress ``reject`` this one, ``wait`` (which occupies the worker) or
                 ``supersede`` the other. None: as ``CONVSTORE_TURN_POLICY`` says.
+            replaces: The seq or the id of a message that gives way to this one, with all behind it.
 
         Raises:
+            MessageNotFound: There is no message to replace. Nothing was written.
             TurnInProgress: Another turn is in progress. Nothing was written.
             TurnEnded: The turn of this token was ended before. The error has the message and the reply. Nothing was written.
             TurnLost: The turn of this token was not ended, and others have written since. Nothing was written.
@@ -277,7 +315,7 @@ class Conversations(abc.ABC):
         access = self._access(owner)
         if isinstance(message, str):
             message = {"role": "user", "content": message}
-        turn, begun = turns.begin(access, session_id, message, last=last, token=token, policy=policy)
+        turn, begun = turns.begin(access, session_id, message, last=last, token=token, policy=policy, replaces=replaces)
         if turn is None:
             raise TurnEnded(session_id, first_exchange(access, session_id, begun))
         return turn
@@ -295,16 +333,17 @@ class Conversations(abc.ABC):
     def edit_message(
         self,
         session_id: str,
-        seq: int,
+        seq: int | str,
         body: Any,
         *,
         metadata: dict[str, Any] | None = None,
         keep: bool = False,
         owner: Owner | Scope = CALLER,
     ) -> Message:
-        """Replace the body of the message *seq*, and return the edited message. Its seq and its time stay.
+        """Replace the body of the message *seq*, and return the edited message. Its seq, its id and its time stay.
 
         Args:
+            seq: The seq of the message, or its id.
             body: Any JSON value, or a ``Message``, whose metadata are taken too.
             metadata: New metadata. None leaves them as they are.
             keep: Keep the old body in ``Message.edits``.
@@ -316,8 +355,52 @@ class Conversations(abc.ABC):
         """
         return messages.edit(self._access(owner), session_id, seq, body, metadata=metadata, keep=keep)[0]
 
-    def redact_message(self, session_id: str, seq: int, *, owner: Owner | Scope = CALLER) -> Message:
-        """Remove content, metadata and earlier bodies of a message, for good. Its place, role and seq stay.
+    def drop(
+        self,
+        session_id: str,
+        *,
+        newest: int | None = None,
+        after: int | str | None = None,
+        message: int | str | None = None,
+        token: str | None = None,
+        expected_version: int | None = None,
+        owner: Owner | Scope = CALLER,
+    ) -> Receipt:
+        """Take messages out: the *newest* so many, all *after* a message, or one *message*. One round trip.
+
+        The other messages keep their seqs and ids. No seq is used again. A turn in progress whose own message goes is lost.
+        ``first_seq`` of the receipt is the seq of the oldest message that went (None: there was none).
+
+        Args:
+            newest: Number of messages, 1 or more. There may be fewer.
+            after: The seq or the id of the message that is the newest then. 0: all messages go.
+            message: The seq or the id of the message that goes.
+            token: Your own name for this call. A repeat changes nothing and returns the first receipt.
+            expected_version: Write only if the session has this version.
+
+        Raises:
+            MessageNotFound: The session has no such message. Nothing was written.
+            SessionNotFound: No such session for this owner.
+            ConflictError: The session does not have the expected version. Nothing was written.
+        """
+        if expected_version is not None:
+            check_whole(expected_version, "expected_version")
+        expected = "" if expected_version is None else str(expected_version)
+        access = self._access(owner)
+        return messages.drop(
+            access, session_id, newest=newest, after=after, message=message, expected=expected, token=token
+        )
+
+    def pop_message(self, session_id: str, *, owner: Owner | Scope = CALLER) -> Message | None:
+        """Take the newest message out, and return it. None if the session has none. Two round trips.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return messages.pop(self._access(owner), session_id)
+
+    def redact_message(self, session_id: str, seq: int | str, *, owner: Owner | Scope = CALLER) -> Message:
+        """Remove content, metadata and earlier bodies of a message, for good. Its place, role, seq and id stay.
 
         A title that was made of the message is removed too.
 

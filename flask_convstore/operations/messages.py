@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
-from ..domain.commands import Edit, digest_of, new_token, token_or_new
+from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
 from ..domain.messages import Message, edited_element, message_of, stored_message
 from ..domain.results import Messages, Receipt
-from ..domain.validation import MAX_SEQ, check_session_id, check_whole, without_controls
-from ..errors import ConflictError, MessageNotFound, SessionNotFound
+from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
+from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
 from ..sessions import content
 from .access import Access, in_time
 
@@ -42,7 +43,7 @@ class _Change:
     """
 
     session_id: str
-    seq: int
+    target: Target
     into: Callable[[Message], Message]
     expected: str
     roles: tuple[str | None, ...] | None
@@ -64,15 +65,16 @@ def page(
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
     found = _read(access, session_id, before, limit)
-    messages = [stored_message(element, seq, _HISTORY) for seq, element in enumerate(found.elements, found.first_seq)]
-    following = found.first_seq if messages and found.first_seq > found.oldest_seq else None
+    numbered = zip(found.elements, found.seqs, strict=True)
+    messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
+    following = found.seqs[0] if messages and found.seqs[0] > found.oldest_seq else None
     return MessagePage(messages, following, found.fallback)
 
 
 def edit(
     access: Access,
     session_id: str,
-    seq: int,
+    target: Target,
     body: Any,
     *,
     metadata: dict[str, Any] | None = None,
@@ -82,7 +84,7 @@ def edit(
     token: str | None = None,
     request: str = "",
 ) -> tuple[Message, Receipt]:
-    """Replace the body of the message *seq*.
+    """Replace the body of the message *target*, a seq or an id.
 
     Args:
         body: The new body, a ``Message``, or a function from the old body to the new one.
@@ -104,8 +106,8 @@ def edit(
         body_text = json_text.encode(None if callable(body) else body, "body", is_tagged=is_tagged)
         given = body_text + json_text.encode(metadata, is_tagged=is_tagged)
         element = b"\n" + given  # an empty envelope
-        digest = digest_of(f"edit {seq} {keep} {request}", (element,))
-    change = _Change(session_id, seq, edited, expected, roles, token_or_new(token), digest)
+        digest = digest_of(f"edit {target} {keep} {request}", (element,))
+    change = _Change(session_id, target, edited, expected, roles, token_or_new(token), digest)
     return _changed(access, change)
 
 
@@ -113,7 +115,7 @@ def edit(
 def redact(
     access: Access,
     session_id: str,
-    seq: int,
+    target: Target,
     *,
     expected: str = "",
     roles: tuple[str | None, ...] | None = None,
@@ -126,15 +128,67 @@ def redact(
             body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
         return replace(message, body=body, metadata=None, edits=(), status="redacted")
 
-    redacted_now = _changed(access, _Change(session_id, seq, redacted, expected, roles, new_token()))
+    redacted_now = _changed(access, _Change(session_id, target, redacted, expected, roles, new_token()))
     access.store.scrub()
     return redacted_now
+
+
+def drop(
+    access: Access,
+    session_id: str,
+    *,
+    newest: int | None = None,
+    after: Target | None = None,
+    message: Target | None = None,
+    expected: str = "",
+    token: str | None = None,
+) -> Receipt:
+    """Take messages out, as ``Drop`` does. One of *newest*, *after* and *message* says which.
+
+    Raises:
+        InvalidInput: None of the three is given, or more than one. Nothing was written.
+        MessageNotFound: The session has no such message. Nothing was written.
+        SessionNotFound, ConflictError, TokenReused: Nothing was written.
+    """
+    check_session_id(session_id)
+    if sum(which is not None for which in (newest, after, message)) != 1:
+        reason = "say which messages: newest=<number>, after=<seq or id> or message=<seq or id>. Nothing was written."
+        raise InvalidInput(reason)
+    if newest is not None:
+        check_whole(newest, "newest", 1)
+    if message is not None:
+        check_target(message, "message")
+    if after not in (None, 0):
+        check_target(after, "after")
+    command = Drop(
+        session_id=session_id,
+        owner=access.owner,
+        newest=newest or 0,
+        after=after,
+        message=message,
+        expected=expected,
+        token=token_or_new(token),
+        digest="" if token is None else digest_of(f"drop {newest} {after} {message}", ()),
+    )
+    receipt = access.apply(command)
+    if receipt.repeated and not receipt.expires_at_ms:
+        raise SessionNotFound(session_id)
+    return receipt
+
+
+def pop(access: Access, session_id: str) -> Message | None:
+    """Take the newest message out, and return it. None if the session has none."""
+    while newest := page(access, session_id, limit=1).messages:
+        with contextlib.suppress(MessageNotFound):  # another one has popped it
+            drop(access, session_id, message=newest[0].seq)
+            return newest[0]
+    return None
 
 
 def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
     """Apply *change*, and return the changed message."""
     check_session_id(change.session_id)
-    check_whole(change.seq, "seq", 1, MAX_SEQ)
+    check_target(change.target)
     for attempt in itertools.count(1):
         command = _command(access, change)
         try:
@@ -144,20 +198,20 @@ def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
             if error.what != "message" or attempt == _ATTEMPTS:
                 raise
     if not receipt.repeated:
-        return message_of(command.element, change.seq), receipt
+        return message_of(command.element, command.seq), receipt
     is_predecessors = not receipt.expires_at_ms  # the repeated edit was made in an earlier session of this id
     if is_predecessors:
         raise SessionNotFound(change.session_id)
     found = _one(access, change)
-    return stored_message(found.elements[0], change.seq, _HISTORY), receipt
+    return stored_message(found.elements[0], found.seqs[0], _HISTORY), receipt
 
 
 def _command(access: Access, change: _Change) -> Edit:
     """Make the command that replaces the present message."""
     found = _one(access, change)
-    before = stored_message(found.elements[0], change.seq, _HISTORY)
+    before = stored_message(found.elements[0], found.seqs[0], _HISTORY)
     if change.roles is not None and before.get("role") not in change.roles:
-        raise MessageNotFound(change.session_id, change.seq)
+        raise MessageNotFound(change.session_id, change.target)
     after = change.into(before)
     element = edited_element(found.elements[0], after, is_tagged=access.limits.is_tagged)
     content.check_element(element, after, access.limits)
@@ -165,7 +219,7 @@ def _command(access: Access, change: _Change) -> Edit:
     return Edit(
         session_id=change.session_id,
         owner=access.owner,
-        seq=change.seq,
+        seq=before.seq,
         loaded=found.elements[0],
         element=element,
         title=title if was_title and was_title == without_controls(found.title) else None,
@@ -181,9 +235,11 @@ def _one(access: Access, change: _Change) -> Messages:
     Raises:
         MessageNotFound: The session has no such message.
     """
-    found = _read(access, change.session_id, change.seq + 1, 1)
-    if not found.elements or found.first_seq != change.seq:
-        raise MessageNotFound(change.session_id, change.seq)
+    found = access.message(change.session_id, change.target)
+    if found is None:
+        raise SessionNotFound(change.session_id)
+    if not found.elements:
+        raise MessageNotFound(change.session_id, change.target)
     return found
 
 

@@ -37,9 +37,8 @@ def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) 
             access.apply(Delete(session_id=new, owner=ANY))  # the copy is out of date
             continue
         with behind_a_write():
-            aliases.move(access, [alias for alias in snapshot.aliases if alias in kept], session_id, new)
-            of_old_owner = [alias for alias in snapshot.aliases if alias not in kept]
-            aliases.move(access, of_old_owner, session_id, None)
+            aliases.move(access, kept, session_id, new)
+            aliases.move(access, sorted({*snapshot.aliases} - {*kept}), session_id, None)  # those of the old owner
             return sessions.existing(access.of(heir), new)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version)
 
@@ -58,7 +57,15 @@ def _rotatable(access: Access, session_id: str) -> Snapshot:
 
 def _copied(access: Access, snapshot: Snapshot, heir: str | None, led_by: Iterable[Alias]) -> str:
     """Copy a session for *heir*, and return the id of the copy."""
-    copy = diff.copied(snapshot, new_id(), heir, snapshot.elements, snapshot.usage)
+    copy = diff.copied(
+        snapshot,
+        new_id(),
+        heir,
+        snapshot.elements,
+        snapshot.usage,
+        seqs=snapshot.seqs,
+        next_seq=snapshot.next_seq,
+    )
     has_new_owner = heir != snapshot.owner
     # A copy for the same owner takes the old session's place in the quota, and keeps its shares.
     access.apply(replace(copy, counts=has_new_owner))

@@ -6,18 +6,32 @@ Each operation checks its values, and makes one command or one read of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..domain.commands import Append, Delete, Merge, Mode, Rewrite, Touch, digest_of, token_or_new
+from ..domain.commands import (
+    ANYTHING,
+    Append,
+    Delete,
+    Extend,
+    FieldChange,
+    Merge,
+    Mode,
+    Rewrite,
+    Touch,
+    digest_of,
+    token_or_new,
+)
 from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
+from ..domain.shapes import full
 from ..domain.types import Lifetime
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
     ConflictError,
+    ConvstoreError,
     InvalidInput,
     SessionExists,
     SessionNotFound,
@@ -26,7 +40,7 @@ from ..errors import (
 )
 from ..sessions import content, diff
 from ..sessions.baseline import Pending, base_created, base_merged
-from ..sessions.content import Content
+from ..sessions.content import Content, ContentLimits
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
 from .access import Access, in_time
@@ -238,8 +252,31 @@ def append(
     data: Mapping[str, Any] | None = None,
     token: str | None = None,
     expected_version: int | None = None,
+    create: bool = False,
+    ttl: Lifetime | None = None,
 ) -> Receipt:
     """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip for any length."""
+    command = appending(access, session_id, messages, data=data, token=token, expected_version=expected_version)
+    if not create:
+        if ttl is not None:
+            raise InvalidInput("is for a session that append(create=True) makes. Nothing was written.", "ttl")
+        return access.apply(command)
+    if expected_version is not None:
+        reason = "a session that may have to be created has no version yet. Nothing was written."
+        raise InvalidInput(reason, "expected_version")
+    return access.apply(_creating(command, access.ttl_ms(ttl), access.limits))
+
+
+def appending(
+    access: Access,
+    session_id: str,
+    messages: tuple[Any, ...],
+    *,
+    data: Mapping[str, Any] | None = None,
+    token: str | None = None,
+    expected_version: int | None = None,
+) -> Append:
+    """Make the command that adds *messages* and sets the fields in *data*."""
     check_session_id(session_id)
     messages = _as_meant(messages)
     if not messages and not data:
@@ -250,21 +287,50 @@ def append(
     elements, first_title, usage = content.added(messages, limits)
     fields = content.fields_to_set(data, limits) if data else ()
     created_at_ms, loaded_version = access.seen(session_id)
-    return access.apply(
-        Append(
-            session_id=session_id,
-            owner=access.owner,
-            elements=elements,
-            fields=fields,
-            expected="" if expected_version is None else str(expected_version),
-            created_at_ms=created_at_ms,
-            loaded_version=loaded_version,
-            first_title=first_title,
-            usage=usage,
-            token=token_or_new(token),
-            digest="" if token is None else digest_of("append", elements, fields),
-        )
+    return Append(
+        session_id=session_id,
+        owner=access.owner,
+        elements=elements,
+        fields=fields,
+        expected="" if expected_version is None else str(expected_version),
+        created_at_ms=created_at_ms,
+        loaded_version=loaded_version,
+        first_title=first_title,
+        usage=usage,
+        token=token_or_new(token),
+        digest="" if token is None else digest_of("append", elements, fields),
     )
+
+
+def _creating(command: Append, ttl_ms: int | None, limits: ContentLimits) -> Merge:
+    """Make of *command* one that creates the session where there is none."""
+    return Merge(
+        session_id=command.session_id,
+        owner=command.owner,
+        fields=tuple(FieldChange(name, ANYTHING, text) for name, text in command.fields),
+        history=Extend(0, command.elements),
+        shape=full(limits.history_key) if command.elements else "data",
+        creates=True,
+        ttl_ms=ttl_ms,
+        first_title=command.first_title,
+        usage=command.usage,
+        token=command.token,
+        digest=command.digest,
+    )
+
+
+def append_many(
+    access: Access, messages: Mapping[str, Sequence[Any]], *, tokens: Mapping[str, str] | None = None
+) -> dict[str, Receipt | ConvstoreError]:
+    """Add messages to several sessions in one round trip, each all or nothing for itself."""
+    if not isinstance(messages, Mapping):
+        raise InvalidInput("append_many takes a dict: a list of messages for each session id. Nothing was written.")
+    known = tokens or {}
+    commands = [
+        appending(access, session_id, tuple(added), token=known.get(session_id))
+        for session_id, added in messages.items()
+    ]
+    return dict(zip(messages, access.apply_each(commands), strict=True))
 
 
 @in_time

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from ..domain import json_text, value_types
 from ..domain.clock import LATEST_MS
 from ..domain.commands import Put
-from ..domain.messages import Message, Usage, bodies_of, join_element, message_of
+from ..domain.messages import Message, Usage, bodies_of, facts_of, join_element, message_of
+from ..domain.numbering import Gaps, gaps_between, id_of, seq_in
 from ..domain.results import Snapshot
 from ..domain.shapes import is_shape, key_of
-from ..domain.validation import check_session_id, check_title, without_controls
+from ..domain.validation import MAX_SEQ, check_session_id, check_title, is_message_id, without_controls
 from ..errors import (
     ConvstoreError,
     CorruptValue,
@@ -259,8 +260,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
         ValueError, TypeError, LookupError: A stored value is damaged.
     """
     bodies_of(snapshot.elements)
-    first = snapshot.next_seq - len(snapshot.elements)
-    messages = [message_of(element, seq) for seq, element in enumerate(snapshot.elements, first)]
+    messages = [message_of(element, seq) for element, seq in zip(snapshot.elements, snapshot.seqs, strict=True)]
     line = {
         "session_id": snapshot.session_id,
         "created_at_ms": snapshot.shown_created_at_ms,
@@ -271,6 +271,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
         "tokens": snapshot.usage._asdict(),
         "data": {name: json_text.decode(text) for name, text in snapshot.fields.items()},
         "messages": [_exported_message(message) for message in messages],
+        "next_seq": snapshot.next_seq,
     }
     has_tags = any(map(value_types.has_tags, itertools.chain(snapshot.fields.values(), snapshot.elements)))
     return json_text.parse(json_text.dump(line)) if has_tags else line
@@ -278,6 +279,7 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
 
 def _exported_message(message: Message) -> dict[str, Any]:
     known = {
+        "id": facts_of(message).get("id"),
         "metadata": message.metadata,
         "tokens": message.tokens and message.tokens._asdict(),
         "status": message.status,
@@ -299,6 +301,7 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
     content.check_facts({"tokens": usage or ()}, "session", limits)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
     began_at_ms, changed_at_ms = _times(line)
+    first_seq, gaps = _numbers(line)
     return Put(
         session_id=line["session_id"],
         owner=access.owner,
@@ -311,7 +314,40 @@ def _imported(access: Access, line: Mapping[str, Any]) -> Put:
         usage=usage,
         began_at_ms=began_at_ms,
         changed_at_ms=changed_at_ms,
+        first_seq=first_seq,
+        gaps=gaps,
     )
+
+
+def _do_rise(seqs: list[Any]) -> bool:
+    """Tell whether these are the numbers of messages, each greater than the one before."""
+    are_seqs = all(type(seq) is int and 1 <= seq < MAX_SEQ for seq in seqs)
+    return are_seqs and all(seq < later for seq, later in itertools.pairwise(seqs))
+
+
+def _check_ids(ids: list[str], following: Any) -> None:
+    """Refuse ids of which two are the same, or one will be that of a message to come.
+
+    Raises:
+        ValueError: They are refused.
+    """
+    if len(set(ids)) < len(ids):
+        raise ValueError("two of its messages have the same id")
+    if any((seq_in(name) or 0) >= following for name in ids):
+        raise ValueError("one of its messages has the id of a later one")
+
+
+def _numbers(line: Mapping[str, Any]) -> tuple[int, Gaps]:
+    """Read the seqs of an exported session. Those of a line that has none, or none that rise, begin at 1."""
+    seqs = [message.get("seq") for message in line["messages"]]
+    last = seqs[-1] if seqs and isinstance(seqs[-1], int) else 0
+    following = line.get("next_seq", last + 1)
+    if not _do_rise([*seqs, following]):
+        seqs = [*range(1, len(seqs) + 1)]
+        following = len(seqs) + 1
+    numbered = zip(line["messages"], seqs, strict=True)
+    _check_ids([message.get("id") or id_of(seq) for message, seq in numbered], following)
+    return (seqs[0] if seqs else following), gaps_between(seqs, following)
 
 
 def _times(line: Mapping[str, Any]) -> tuple[int | None, int]:
@@ -341,7 +377,7 @@ def _check_shape(shape: Any, fields: Iterable[tuple[str, bytes]], first_key: str
 
 def _imported_element(line: Mapping[str, Any], limits: ContentLimits) -> bytes:
     """Make the element of a message from its part of an export."""
-    names = ("metadata", "tokens", "edits", "edited_at_ms", "status")  # the status stands last in an envelope
+    names = ("id", "metadata", "tokens", "edits", "edited_at_ms", "status")  # the status stands last in an envelope
     facts = {name.removesuffix("_ms"): line[name] for name in names if line.get(name) is not None}
     if "tokens" in facts:
         facts["tokens"] = list(Usage(**facts["tokens"]))
@@ -363,6 +399,8 @@ def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
     """
     for time_ms in (created_at_ms, facts.get("edited_at", 0)):
         _check_time(time_ms)
+    if "id" in facts and not is_message_id(facts["id"]):
+        raise ValueError(f"its id is {facts['id']!r}")
     if facts.get("status", "failed") not in _STATUSES:
         raise ValueError(f"its status is {facts['status']!r}")
     if not isinstance(facts.get("metadata", {}), dict):

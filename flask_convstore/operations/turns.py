@@ -12,6 +12,7 @@ import logging
 import random
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -24,13 +25,15 @@ from ..domain.commands import (
     FieldChange,
     MoveConversation,
     RenewTurn,
+    Target,
     digest_of,
     token_or_new,
 )
 from ..domain.deadlines import OPERATION
-from ..domain.messages import Message, message_of
+from ..domain.messages import Message, message_of, with_id
+from ..domain.numbering import id_of
 from ..domain.results import Begun, Receipt, Snapshot
-from ..domain.validation import check_session_id, check_whole
+from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
     ConvstoreError,
     InvalidInput,
@@ -70,6 +73,7 @@ class Turn:
         history: The bodies of the messages asked for, oldest first. The last one is the body of the new message.
         data: The session's fields. Changes are written with the reply.
         token: The token that makes the turn repeatable.
+        reply_id: The id that the reply will have, unless it is a ``Message`` with an id of its own.
         previous: The message before, if its turn was interrupted (its process died) or superseded (by this turn). Else None.
     """
 
@@ -112,7 +116,7 @@ class Turn:
     @cached_property
     def history(self) -> list[Any]:
         history = history_of(self._session, self._access.limits.history_key)
-        came_later = self._session.last_seq - self._seq
+        came_later = len(self._snapshot.seqs) - bisect_right(self._snapshot.seqs, self._seq)
         history = history[: max(0, len(history) - came_later)]
         return history if self._last is None else history[-self._last :]
 
@@ -122,9 +126,8 @@ class Turn:
 
     @cached_property
     def previous(self) -> Message | None:
-        index = self._seq - 1 - (self._snapshot.next_seq - len(self._snapshot.elements))
-        is_there = 0 <= index < len(self._snapshot.elements)
-        is_marked = is_there and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
+        index = bisect_left(self._snapshot.seqs, self._seq) - 1
+        is_marked = index >= 0 and b'"status"' in self._snapshot.elements[index].partition(b"\n")[0]
         return left_behind(self._session, self._seq) if is_marked else None
 
     def window(self, *, last: int | None = None, tokens: int | None = None, count: Count | None = None) -> list[Any]:
@@ -140,6 +143,10 @@ class Turn:
             InvalidInput: A limit is no whole number, or *tokens* is given without *count*.
         """
         return window(self.history, last=last, tokens=tokens, count=count)
+
+    @property
+    def reply_id(self) -> str:
+        return id_of(self._seq + 1)
 
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message, end the turn, and return the reply as stored. None if *reply* is None.
@@ -170,9 +177,16 @@ class Turn:
             body = as_message(reply)
             commit = self._lost if self._lost and body is None else self._commit_of(body)
             receipt = self._committed(commit)
-            elements = commit.elements
-            self._end = (message_of(elements[0], receipt.first_seq or 0) if elements else None), receipt
+            self._end = self._replied(commit, receipt), receipt
             return self._end
+
+    def _replied(self, commit: CommitTurn, receipt: Receipt) -> Message | None:
+        """Make the reply as it is stored."""
+        if not commit.elements:
+            return None
+        element = commit.elements[-1]
+        seq = (receipt.first_seq or 0) + len(commit.elements) - 1
+        return message_of(with_id(element, self.reply_id), seq)
 
     def _committed(self, commit: CommitTurn) -> Receipt:
         """Apply *commit*. One whose answer is lost is kept."""
@@ -297,6 +311,7 @@ def begin(
     token: str | None = None,
     expected: str = "",
     policy: Policy | None = None,
+    replaces: Target | None = None,
     is_counted: bool = True,
 ) -> tuple[Turn | None, Begun]:
     """Store *message* and take the turn. The turn is None if the turn of this *token* was ended before.
@@ -307,6 +322,8 @@ def begin(
         SessionNotFound, ConflictError, TokenReused, NotSerializable, TooLarge: Nothing was written.
     """
     check_session_id(session_id)
+    if replaces is not None:
+        check_target(replaces, "replaces")
     (element,), first_title, usage = content.added([message], access.limits)
     chosen = _policy(access, policy)
     command = BeginTurn(
@@ -317,10 +334,11 @@ def begin(
         supersede=chosen == "supersede",
         last=_messages_to_read(last),
         expected=expected,
+        replaces=replaces or "",
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of("turn", (element,)),
+        digest="" if token is None else digest_of(_request("turn", replaces), (element,)),
     )
     wait = access.settings.turn_wait if chosen == "wait" else 0
     with OPERATION.within(access.settings.budget + wait), _given_back_if_interrupted(access, command):
@@ -330,6 +348,11 @@ def begin(
         if begun.reply or begun.snapshot is None:
             return None, begun
         return Turn(access, command, begun, last), begun
+
+
+def _request(kind: str, replaces: Target | None) -> str:
+    """Tell a request from others, for the digest of its token."""
+    return kind if replaces is None else f"{kind} {replaces!r}"
 
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
@@ -407,7 +430,7 @@ def _messages_to_read(last: int | None) -> int | None:
 
 def left_behind(session: AnySession, seq: int) -> Message | None:
     """Find the message before *seq*, if its turn was interrupted or superseded."""
-    before = session.message(seq - 1)
+    before = session.message_before(seq)
     return before if before and before.status in ("interrupted", "superseded") else None
 
 

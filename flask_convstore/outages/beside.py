@@ -97,8 +97,7 @@ def _edit_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
     """Find the message that was edited at the seq that it has in the store."""
     if command.loaded not in there.elements:
         return None
-    first_seq = there.first_seq + there.count - len(there.elements)
-    return Fitted(replace(command, seq=first_seq + there.elements.index(command.loaded), expected=""), "")
+    return Fitted(replace(command, seq=there.seqs[there.elements.index(command.loaded)], expected=""), "")
 
 
 def elements_of(commands: Iterable[Any]) -> list[bytes]:
@@ -143,5 +142,5 @@ def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Me
     dropped = 0
     while dropped < len(there.elements) and _identity(there.elements[dropped]) in own:
         dropped += 1
-    first_seq = there.first_seq + there.count - len(there.elements)
-    return replace(command, history=replace(command.history, drop_below=first_seq + dropped))
+    drop_below = there.seqs[dropped] if dropped < len(there.elements) else there.next_seq
+    return replace(command, history=replace(command.history, drop_below=drop_below))

@@ -14,13 +14,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Touch
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Target, Touch
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Page, Receipt, Snapshot
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
-from ..stores.store import Store, StoreAround, load_each, renew_each
+from ..stores.store import Store, StoreAround, apply_one_by_one, load_each, renew_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
@@ -80,6 +80,11 @@ class FallbackStore(StoreAround):
             return self._replaced(command, is_here)
         receipt: Receipt | None = self._journalled(command) if is_here else None
         return receipt or self._store.apply(command)
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        if self._journal.may_hold():
+            return apply_one_by_one(self, commands)
+        return super().apply_each(commands)
 
     def begin(self, command: BeginTurn) -> Begun:
         is_here = self._is_here(command.session_id)
@@ -288,6 +293,15 @@ class FallbackStore(StoreAround):
                 found = view.messages(owner, before, limit)
                 return found and found._replace(fallback=self._journal.kind)
         return self._store.messages(session_id, owner, before, limit)
+
+    def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
+        if not self._is_here(session_id):
+            return self._store.message(session_id, owner, target)
+        with self._viewed(session_id, owner) as view:
+            if view:
+                found = view.message(owner, target)
+                return found and found._replace(fallback=self._journal.kind)
+        return self._store.message(session_id, owner, target)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         if not self._is_here(session_id):

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Put
+from ..domain.commands import BeginTurn, Command, Delete, Put, Target
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Limits, Owner
 from ..errors import ConvstoreError, CorruptValue, SessionNotFound
@@ -70,6 +70,10 @@ class JournalView:
     def messages(self, owner: Owner, before: int | None, limit: int) -> Messages | None:
         """Read messages, as ``Store.messages``."""
         return self._store.messages(self.journalled.session_id, owner, before, limit)
+
+    def message(self, owner: Owner, target: Target) -> Messages | None:
+        """Read one message, as ``Store.message``."""
+        return self._store.message(self.journalled.session_id, owner, target)
 
     def turn_remaining_ms(self, owner: Owner) -> int:
         """Look at the turn, as ``Store.turn_remaining_ms``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, RenewTurn
+from ..domain.commands import BeginTurn, Command, RenewTurn, Target
 from ..domain.ids import made_away_at_ms
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
@@ -77,6 +77,12 @@ class OtherHostsStore(StoreAround):
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         found = self._store.messages(session_id, owner, before, limit)
+        if found is None:
+            self._refuse_unknown(session_id, owner)
+        return found
+
+    def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
+        found = self._store.message(session_id, owner, target)
         if found is None:
             self._refuse_unknown(session_id, owner)
         return found

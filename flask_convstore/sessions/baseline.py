@@ -58,8 +58,7 @@ class Baseline:
 
 def base_read(snapshot: Snapshot, origin: str) -> Baseline:
     """The baseline of a session that was just read."""
-    end = snapshot.first_seq + snapshot.count
-    return Baseline(origin=origin, snapshot=snapshot, seqs=range(end - len(snapshot.elements), end))
+    return Baseline(origin=origin, snapshot=snapshot, seqs=snapshot.seqs)
 
 
 def base_created(command: Put | Merge, receipt: Receipt, origin: str) -> Baseline:
@@ -120,15 +119,18 @@ def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[s
 def _extended(base: Baseline, change: Extend, receipt: Receipt) -> Baseline:
     before = base.snapshot
     dropped = sum(seq < change.drop_below for seq in base.seqs)
+    seqs = [*base.seqs[dropped:], *_seqs(change.elements, receipt)]
+    first_seq = seqs[0] if dropped and seqs else max(before.first_seq, change.drop_below)
     nobody_else = receipt.history_version_before == before.history_version
     snapshot = replace(
         before,
         elements=[*before.elements[dropped:], *change.elements],
-        first_seq=max(before.first_seq, change.drop_below),
+        first_seq=first_seq,
+        gaps=tuple(gap for gap in before.gaps if gap[0] > first_seq),
         count=before.count - dropped + len(change.elements),
         history_version=receipt.version if nobody_else else before.history_version,
     )
-    return replace(base, snapshot=snapshot, seqs=[*base.seqs[dropped:], *_seqs(change.elements, receipt)])
+    return replace(base, snapshot=snapshot, seqs=seqs)
 
 
 def _rewritten(base: Baseline, change: Rewrite, receipt: Receipt) -> Baseline:
@@ -136,7 +138,8 @@ def _rewritten(base: Baseline, change: Rewrite, receipt: Receipt) -> Baseline:
     snapshot = replace(
         before,
         elements=list(elements),
-        first_seq=receipt.first_seq or before.first_seq + before.count,
+        first_seq=receipt.first_seq or before.next_seq,
+        gaps=(),
         count=len(elements),
         history_version=receipt.version,
     )

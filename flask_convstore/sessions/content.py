@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from ..domain import json_text, json_types
 from ..domain.clock import now_ms
 from ..domain.json_search import shortened
-from ..domain.messages import Message, Usage, facts_of, join_element
+from ..domain.messages import Message, Usage, facts_of, join_element, own_id
+from ..domain.numbering import seq_in
 from ..domain.results import Snapshot
 from ..domain.shapes import Shape, full, key_of
-from ..domain.validation import without_controls
+from ..domain.validation import check_message_id, without_controls
 from ..domain.value_types import has_tags
 from ..errors import (
     InvalidInput,
+    MessageIdReused,
     NotSerializable,
     TooLarge,
     data_too_large,
@@ -225,10 +227,30 @@ def _given(history: object, limits: ContentLimits, known: list[bytes] | None) ->
             f"a history is a list of messages, not a {kind}. {cure}. Nothing was written.", limits.history_key
         )
     same = len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
-    rest = ((one.body, facts_of(one)) if isinstance(one, Message) else (one, _NO_FACTS) for one in history[same:])
     is_tagged = limits.is_tagged or _have_tags(known, same)
-    given = [(_body_text(body, limits, index, is_tagged), facts) for index, (body, facts) in enumerate(rest, same)]
+    given = [_given_message(one, limits, index, is_tagged) for index, one in enumerate(history[same:], same)]
+    _refuse_twice(facts.get("id", "") for _, facts in given if facts)
     return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
+
+
+def _given_message(message: Any, limits: ContentLimits, index: int, is_tagged: bool) -> Given:
+    if not isinstance(message, Message):
+        return _body_text(message, limits, index, is_tagged), _NO_FACTS
+    facts = _facts_given(message, f"{limits.history_key}[{index}]")
+    return _body_text(message.body, limits, index, is_tagged), facts
+
+
+def _refuse_twice(ids: Iterable[str]) -> None:
+    """Refuse messages of one write with the same id.
+
+    Raises:
+        MessageIdReused: There are such messages.
+    """
+    seen: set[str] = set()
+    for message_id in filter(None, ids):
+        if message_id in seen:
+            raise MessageIdReused(message_id)
+        seen.add(message_id)
 
 
 def _have_tags(known: list[bytes] | None, same: int) -> bool:
@@ -254,6 +276,17 @@ def elements_of(history: list[Given], limits: ContentLimits, first_index: int = 
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         yield element
+
+
+def _facts_given(message: Message, path: str) -> dict[str, Any]:
+    """Collect the facts of a message that the app gives. An id of ours, from where it was stored before, stays there."""
+    facts = facts_of(message)
+    if "id" in facts:
+        if message.seq and seq_in(message.id):
+            del facts["id"]
+        else:
+            check_message_id(message.id, f"{path}.id")
+    return facts
 
 
 def check_element(element: bytes, message: Message, limits: ContentLimits) -> None:
@@ -296,8 +329,9 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
     """
     now, elements, first_title, usage = now_ms(), [], "", None
     for index, message in enumerate(messages):
-        body, facts = (message.body, facts_of(message)) if isinstance(message, Message) else (message, _NO_FACTS)
-        if facts:
+        body, facts = message, _NO_FACTS
+        if isinstance(message, Message):
+            body, facts = message.body, _facts_given(message, f"{limits.history_key}[{index}]")
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
             usage = _sum(usage, facts)
         element = join_element(
@@ -306,10 +340,17 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         elements.append(element)
-        if limits.changes and not json_text.is_of_texts(body) and not _knows_json(body):
-            limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
+        _look_at_body(body, limits, index)
         first_title = first_title or (title_of(body) if limits.has_titles else "")
+    if len(elements) > 1:
+        _refuse_twice(map(own_id, elements))
     return Added(tuple(elements), first_title, usage)
+
+
+def _look_at_body(body: Any, limits: ContentLimits, index: int) -> None:
+    """Warn of types that JSON changes in a message that is added."""
+    if limits.changes and not json_text.is_of_texts(body) and not _knows_json(body):
+        limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
 
 
 def _knows_json(body: Any) -> bool:

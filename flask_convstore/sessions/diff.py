@@ -13,6 +13,7 @@ from typing import Any
 from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, bodies_of, with_body
+from ..domain.numbering import gaps_between, seqs_of
 from ..domain.results import Snapshot
 from ..domain.shapes import has_history, key_of
 from ..domain.types import Owner
@@ -148,7 +149,7 @@ def _history_change(
     if dropped is not None:
         kept = len(before) - dropped
         added = tuple(elements_of(history[kept:], limits, kept))
-        return Extend(base.snapshot.first_seq + dropped if dropped else 0, added)
+        return Extend(base.seqs[dropped - 1] + 1 if dropped else 0, added)
     elements = tuple(_rewritten(base.snapshot.elements, before, history, limits))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
 
@@ -221,8 +222,8 @@ def dropped_of(before: list[bytes], after: list[bytes]) -> int | None:
 
 def _known_whole(base: Baseline, dropped: int) -> bool:
     """Tell whether the *dropped* messages are the oldest in the store, with nothing unseen between them."""
-    first_seq = base.snapshot.first_seq
-    return list(base.seqs[:dropped]) == list(range(first_seq, first_seq + dropped))
+    oldest = seqs_of(base.snapshot.first_seq, base.snapshot.count, base.snapshot.gaps)[:dropped]
+    return list(base.seqs[:dropped]) == list(oldest)
 
 
 def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, limits: ContentLimits, *, resets: bool) -> Rewrite:
@@ -307,8 +308,22 @@ def joining(session_id: str, content: Any, limits: ContentLimits, owner: Owner, 
     )
 
 
-def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence[bytes], usage: Usage | None) -> Put:
-    """Make the command that creates another session with the fields, title and lifetime of *snapshot*, and *elements*."""
+def copied(
+    snapshot: Snapshot,
+    session_id: str,
+    owner: Owner,
+    elements: Sequence[bytes],
+    usage: Usage | None,
+    *,
+    seqs: Sequence[int],
+    next_seq: int,
+) -> Put:
+    """Make the command that creates another session with the fields, title and lifetime of *snapshot*, and *elements*.
+
+    Args:
+        seqs: The seqs that the elements have there.
+        next_seq: The seq of the first message that comes later.
+    """
     return Put(
         session_id=session_id,
         owner=owner,
@@ -316,6 +331,8 @@ def copied(snapshot: Snapshot, session_id: str, owner: Owner, elements: Sequence
         shape=snapshot.shape,  # with its first message, a session without a history has one
         fields=tuple(snapshot.fields.items()),
         elements=tuple(elements),
+        first_seq=seqs[0] if seqs else next_seq,
+        gaps=gaps_between(seqs, next_seq),
         ttl_ms=snapshot.own_ttl_ms,
         first_title=snapshot.title or "",
         usage=usage,

@@ -403,6 +403,6 @@ def _messages_into(
 
 def _with_history_of(before: Baseline, base: Baseline) -> Baseline:
     """Make *base* with the messages of *before*, so that these are still compared with what they were."""
-    history = ("shape", "elements", "first_seq", "count", "history_version")
+    history = ("shape", "elements", "first_seq", "gaps", "count", "history_version")
     kept = base.but(**{name: getattr(before.snapshot, name) for name in history})
     return replace(kept, seqs=before.seqs)

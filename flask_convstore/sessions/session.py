@@ -6,6 +6,7 @@ carries.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -111,12 +112,21 @@ class Stored:
         Raises:
             CorruptValue: Its envelope is not ours.
         """
-        try:
-            index = self._base.seqs.index(seq)
-        except ValueError:
-            return None
+        index = bisect_left(self._base.seqs, seq)
+        return self._message_at(index) if seq in self._base.seqs[index : index + 1] else None
+
+    def message_before(self, seq: int) -> Message | None:
+        """Get the message that stands before the one with that number. None if none was loaded or saved here.
+
+        Raises:
+            CorruptValue: Its envelope is not ours.
+        """
+        index = bisect_left(self._base.seqs, seq) - 1
+        return self._message_at(index) if index >= 0 else None
+
+    def _message_at(self, index: int) -> Message:
         snapshot = self._base.snapshot
-        return stored_message(snapshot.elements[index], seq, snapshot.history_key)
+        return stored_message(snapshot.elements[index], self._base.seqs[index], snapshot.history_key)
 
 
 class Session(Stored, dict[str, Any]):
@@ -249,7 +259,7 @@ def content_of(snapshot: Snapshot, first_key: str) -> Any:
         history = json_text.decode_many(bodies_of(snapshot.elements))
     except ValueError as error:
         reason, index = error.args
-        seq = snapshot.next_seq - len(snapshot.elements) + index
+        seq = snapshot.seqs[index]
         raise CorruptValue(snapshot.history_key, f"its message with seq {seq} is corrupt ({reason})") from None
     if snapshot.shape == "list":
         return history

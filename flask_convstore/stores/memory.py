@@ -11,16 +11,33 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Put, RenewTurn, Write
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    Delete,
+    Harmless,
+    LinkAlias,
+    Put,
+    RenewTurn,
+    Target,
+    Write,
+)
 from ..domain.forks import Forking, watch
+from ..domain.messages import own_id
+from ..domain.numbering import behind
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.rules import (
+    added_by,
     adjust,
     creates,
     date,
+    find,
+    known_id,
     may_evict,
     new_session,
     refuse_guest,
@@ -35,7 +52,9 @@ from ..domain.rules import (
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
-from .store import load_each, renew_each
+from .store import apply_one_by_one, load_each, renew_each
+
+_W = TypeVar("_W", bound=Write)
 
 _LEVEL = "memory"
 _SWEEP_EVERY_MS = 60_000
@@ -50,6 +69,7 @@ class _Tokens:
     expires: int = 0
     writes: int = 0
     receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
 
     def remember(self, token: str, receipt: Receipt, digest: str, most: int) -> None:
         """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do."""
@@ -102,7 +122,11 @@ class MemoryStore(Forking):
                 return session.receipt(None, None, _LEVEL, now)
             if isinstance(command, Delete):
                 self._refuse_absent(command, session, now)
+            command = self._as_first(command, session, now)
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        return apply_one_by_one(self, commands)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
         """Do as ``Store.begin``. *in_place* as in ``apply``."""
@@ -113,6 +137,7 @@ class MemoryStore(Forking):
             if not in_place:
                 refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
+            command = self._as_first(command, session, now)
             receipt = self._repeated(command, session, now)
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
@@ -224,10 +249,22 @@ class MemoryStore(Forking):
                 return None
             self._move_lifetime(session, now)
             seq = session.next_seq if before is None else before
-            behind = max(0, min(len(session.elements), seq - session.first_seq))
-            start = max(0, behind - limit)
-            elements = session.elements[start:behind]
-            return Messages(elements, session.first_seq + start, session.first_seq, session.title)
+            end = behind(seq - 1, session.first_seq, len(session.elements), session.gaps)
+            start = max(0, end - limit)
+            elements, seqs = session.elements[start:end], session.seqs[start:end]
+            return Messages(elements, seqs, session.first_seq, session.title)
+
+    def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
+        with self._lock:
+            now = self._clock()
+            session = self._visible(session_id, owner, now)
+            refuse_moved_guest(session, owner)
+            if not session:
+                return None
+            self._move_lifetime(session, now)
+            place = find(target, session)
+            span = slice(0) if place is None else slice(place, place + 1)
+            return Messages(session.elements[span], session.seqs[span], session.first_seq, session.title)
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         return self.load(session_id, owner, is_interaction=False)
@@ -407,12 +444,30 @@ class MemoryStore(Forking):
         self._move_lifetime(session, now)
         return repeated(receipt, session)
 
+    def _as_first(self, command: _W, session: StoredSession | None, now: int) -> _W:
+        """Give the repeat of a write the token of that one, where its messages are known by their ids."""
+        tokens = self._tokens_of(command.session_id, now)
+        if not session or not tokens or command.token in tokens.receipts:
+            return command
+        name = known_id(command, session)
+        if not name:
+            return command
+        token = tokens.ids.setdefault(name, command.token)
+        if token not in tokens.receipts:  # forgotten
+            place = find(name, session)
+            assert place is not None
+            receipt = session.receipt(session.seqs[place], session.history_version, _LEVEL, session.updated_at_ms)
+            tokens.receipts[token] = receipt, command.digest, 0
+        return replace(command, token=token, digest=tokens.receipts[token][1])
+
     def _remember(self, command: Write, session: StoredSession, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
         if isinstance(command, Delete):
             tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
         tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens)
+        added = added_by(command, receipt.first_seq, session)
+        tokens.ids |= {name: command.token for name in map(own_id, added) if name}
 
     def _sweep(self, now: int) -> None:
         """Forget what has expired, every minute, and each time the number of entries has doubled."""

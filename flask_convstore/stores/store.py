@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ..domain.commands import BeginTurn, Command, LinkAlias, RenewTurn
+from ..domain.commands import Append, BeginTurn, Command, LinkAlias, RenewTurn, Target
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.types import Alias, Owner
 from ..errors import ConvstoreError, StoreUnavailable
@@ -34,6 +34,13 @@ class Store(Protocol):
             TurnLost: The turn to commit or to renew has been taken over. Nothing was written.
             CorruptValue: The stored session is not whole. Nothing was written.
             StoreUnavailable: No answer in time. The command may be applied again as it is.
+        """
+        ...
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        """Apply several writes, each all or nothing for itself. One that failed is an error in the list.
+
+        They take one round trip, in a Cluster one for each primary.
         """
         ...
 
@@ -125,6 +132,10 @@ class Store(Protocol):
 
         It moves the lifetime.
         """
+        ...
+
+    def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
+        """Read the message with that seq or id, if there is one. None if there is no session. It moves the lifetime."""
         ...
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
@@ -220,16 +231,21 @@ def load_each(
     return found
 
 
-def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
-    """Renew leases one after the other, as ``Store.renew``."""
-    failed: list[ConvstoreError | None] = []
+def apply_one_by_one(store: Store, commands: Sequence[Append | RenewTurn]) -> list[Receipt | ConvstoreError]:
+    """Apply several writes one after the other, as ``Store.apply_each`` gives them."""
+    answers: list[Receipt | ConvstoreError] = []
     for command in commands:
         try:
-            store.apply(command)
-            failed.append(None)
+            answers.append(store.apply(command))
         except ConvstoreError as error:
-            failed.append(error)
-    return failed
+            answers.append(error)
+    return answers
+
+
+def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+    """Renew leases one after the other, as ``Store.renew``."""
+    answers = apply_one_by_one(store, commands)
+    return [answer if isinstance(answer, ConvstoreError) else None for answer in answers]
 
 
 class StoreAround:
@@ -243,6 +259,9 @@ class StoreAround:
 
     def apply(self, command: Command) -> Receipt:
         return self._call(self._store.apply, command)
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        return self._call(self._store.apply_each, commands)
 
     def begin(self, command: BeginTurn) -> Begun:
         return self._call(self._store.begin, command)
@@ -286,6 +305,9 @@ class StoreAround:
 
     def messages(self, session_id: str, owner: Owner, before: int | None, limit: int) -> Messages | None:
         return self._call(self._store.messages, session_id, owner, before, limit)
+
+    def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
+        return self._call(self._store.message, session_id, owner, target)
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         return self._call(self._store.salvage, session_id, owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..domain.commands import (
     Write,
 )
 from ..domain.results import Begun, Receipt
+from ..errors import ConvstoreError
 from ..stores.store import Store, StoreAround
 from .collisions import CollisionLog
 
@@ -40,7 +42,16 @@ class ObservedStore(StoreAround):
         self._collisions = CollisionLog()
 
     def apply(self, command: Command) -> Receipt:
-        receipt = self._store.apply(command)
+        return self._told(command, self._store.apply(command))
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        answers = self._store.apply_each(commands)
+        return [
+            self._told(command, answer) if isinstance(answer, Receipt) else answer
+            for command, answer in zip(commands, answers, strict=True)
+        ]
+
+    def _told(self, command: Command, receipt: Receipt) -> Receipt:
         if isinstance(command, Harmless):
             return receipt
         # A token that nobody else knows was seen before only if an answer was lost, and the write was repeated by the stores

@@ -13,6 +13,7 @@ from flask_convstore.domain.commands import (
     Command,
     CommitTurn,
     Delete,
+    Drop,
     Edit,
     Extend,
     FieldChange,
@@ -224,6 +225,13 @@ EARLIER: list[tuple[str, Any]] = [
     ),
     (
         (
+            r'{"Drop":{"session_id":"s","owner":null,"newest":2,"after":null,"message":null,"expected":"",'
+            r'"token":"T","digest":"d"}}'
+        ),
+        Drop(session_id="s", owner=None, newest=2, **ONCE),
+    ),
+    (
+        (
             r'{"Edit":{"session_id":"s","owner":null,"seq":1,"loaded":{"bytes":"1{\"at\":1}\n\"a\""},'
             r'"element":{"bytes":"1{\"at\":1}\n\"a\""},"title":"t","expected":"","created_at_ms":null,'
             r'"token":"T","digest":"d"}}'
@@ -256,6 +264,7 @@ def test_no_operation_has_ever_put_messages_and_a_title_into_one_command() -> No
 
 
 TAGS = {
+    "Drop",
     "Put",
     "Merge",
     "Append",

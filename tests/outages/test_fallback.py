@@ -29,6 +29,7 @@ from flask_convstore.domain.commands import (
     BeginTurn,
     CommitTurn,
     Delete,
+    Drop,
     Edit,
     Extend,
     FieldChange,
@@ -43,7 +44,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms, new_id
-from flask_convstore.domain.messages import Usage, join_element, with_status
+from flask_convstore.domain.messages import Usage, join_element, own_id, with_id, with_status
 from flask_convstore.domain.results import Begun, Messages
 from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import (
@@ -1387,7 +1388,12 @@ def test_in_memory_it_is_the_same_for_one_process(tmp_path: Path) -> None:
 IDS = st.sampled_from(["s", "t"])
 OWNERS = st.sampled_from([ANY, None, None, "alice"])
 USAGES = st.sampled_from([None, Usage(1, 2)])
-ELEMENTS = st.lists(st.sampled_from([said("a"), said("b" * 30)]), max_size=3).map(tuple)
+ELEMENTS = st.lists(
+    st.sampled_from([said("a"), said("b" * 30), with_id(said("c"), "x"), with_id(said("d"), "y")]),
+    max_size=3,
+    unique_by=lambda element: own_id(element) or object(),
+).map(tuple)
+REPLACES = st.sampled_from(["", "", "", 1, 2, "x", "msg-2"])
 TOKENS = st.sampled_from([None, None, "T1", "T2"])
 FIELDS = st.lists(
     st.builds(
@@ -1434,8 +1440,30 @@ COMMANDS = st.one_of(
         owner=OWNERS,
         elements=ELEMENTS,
         expected=EXPECTED,
+        replaces=REPLACES,
         first_title=st.sampled_from(["", "first"]),
         usage=USAGES,
+    ),
+    st.builds(
+        Drop,
+        session_id=IDS,
+        owner=OWNERS,
+        newest=st.integers(1, 2),
+        expected=EXPECTED,
+    ),
+    st.builds(
+        Drop,
+        session_id=IDS,
+        owner=OWNERS,
+        after=st.sampled_from([0, 1, 2, "x"]),
+        expected=EXPECTED,
+    ),
+    st.builds(
+        Drop,
+        session_id=IDS,
+        owner=OWNERS,
+        message=st.sampled_from([1, 2, 3, "x", "msg-2"]),
+        expected=EXPECTED,
     ),
     st.builds(
         Update,
@@ -1467,7 +1495,8 @@ COMMANDS = st.one_of(
         BeginTurn,
         session_id=IDS,
         owner=OWNERS,
-        element=st.just(said("q")),
+        element=st.sampled_from([said("q"), with_id(said("q"), "x")]),
+        replaces=REPLACES,
         lease_ms=st.just(100_000),
         supersede=st.booleans(),
         attempt=st.sampled_from(["A1", "A2"]),

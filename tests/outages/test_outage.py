@@ -574,7 +574,7 @@ def test_it_works_with_every_server(tmp_path: Path) -> None:
 def test_all_sessions_of_an_owner_are_deleted_also_where_another_host_has_them(
     redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What began on the other host before the deletion does not come back from its journal. What began later does."""
+    """A session of the other host comes back from its journal only if it began after the deletion."""
     here = OwnedService(redis_server.url, RETRIES=0, CIRCUIT_FAILURES=1)
     monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "other host"))
     other = OwnedService(redis_server.url, RETRIES=0, CIRCUIT_FAILURES=1)

@@ -182,7 +182,8 @@ def test_a_copy_has_all_but_the_messages() -> None:
     conversations.save_session("s", {"a": 1, "history": [hello]}, ttl=50)
     snapshot = conversations.backend.store.load("s", ANY)
     assert snapshot
-    save = diff.copied(snapshot, "t", "ada", (), Usage(1, 2))
+    save = diff.copied(snapshot, "t", "ada", (), Usage(1, 2), seqs=(), next_seq=4)
     assert (save.session_id, save.owner, save.mode, save.shape) == ("t", "ada", "create", "full:history")
     assert (save.fields, save.elements) == ((("a", b"1"),), ())
+    assert (save.first_seq, save.gaps) == (4, ())
     assert (save.ttl_ms, save.first_title, save.usage) == (50_000, "hello", Usage(1, 2))

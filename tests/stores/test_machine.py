@@ -16,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.clock import now_ms
 from flask_convstore.domain.commands import (
+    ANYTHING,
     Append,
     BeginTurn,
     CommitTurn,
     Delete,
+    Drop,
     Edit,
     Extend,
     FieldChange,
@@ -34,7 +36,8 @@ from flask_convstore.domain.commands import (
     Touch,
     Update,
 )
-from flask_convstore.domain.messages import Usage, join_element
+from flask_convstore.domain.messages import Usage, join_element, own_id
+from flask_convstore.domain.numbering import id_of
 from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import ConvstoreError
 from flask_convstore.stores.memory import MemoryStore
@@ -51,13 +54,21 @@ OWNERS = st.sampled_from([ANY, ANY, ANY, None, "alice", "bob"])
 TOKENS = st.none() | st.sampled_from(["T1", "T2", "T3"])
 DIGESTS = st.sampled_from(["d1", "d1", "d1", "d2"])
 BODIES = st.sampled_from([b'"a"', b'{"role":"user"}', b'"%b"' % (b"x" * 40), b"1"])
-ELEMENTS = st.lists(BODIES.map(lambda body: join_element(1, body)), max_size=3).map(tuple)
+MESSAGE_IDS = st.sampled_from(["x", "y", "ä z"])
+SINGLE = st.builds(
+    lambda body, message_id: join_element(1, body, {"id": message_id} if message_id else None),
+    BODIES,
+    st.none() | st.none() | MESSAGE_IDS,
+)
+ELEMENTS = st.lists(SINGLE, max_size=3, unique_by=lambda element: own_id(element) or object()).map(tuple)
+TARGETS = st.integers(1, 14) | MESSAGE_IDS | st.integers(1, 14).map(id_of)
+REPLACES = st.just("") | st.just("") | TARGETS
 TEXTS = st.none() | st.sampled_from([b"1", b"2", b"true", b'"x"', b"[1]", b'"%b"' % (b"y" * 30)])
 NAMES = st.sampled_from(["a", "b", "complete", "history", "messages"])
 VERSIONS = st.integers(0, 6)
 SHAPES = st.sampled_from(["full", "full:history", "full:messages", "data", "list"])
 HISTORY_KEYS = st.sampled_from(["", "messages"])
-CHANGES = st.lists(st.tuples(NAMES, TEXTS, TEXTS), max_size=3, unique_by=lambda change: change[0])
+CHANGES = st.lists(st.tuples(NAMES, TEXTS | st.just(ANYTHING), TEXTS), max_size=3, unique_by=lambda change: change[0])
 INCARNATIONS = st.none() | st.integers(0, 2)
 LOADED = st.none() | st.none() | VERSIONS
 EXPECTED = st.just("") | VERSIONS.map(str)
@@ -94,6 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.client.flushall()
         self.memory = MemoryStore(limits)
         self.redis = RedisStore(self.client, "m:", limits)
+        self.stores: list[Any] = [self.memory, self.redis]
         # When each session was created, as often as it was: the times differ between the stores.
         self.created: dict[str, list[tuple[int, int]]] = {"s": [], "t": []}
         if guest:
@@ -231,10 +243,26 @@ class Machine(RuleBasedStateMachine):
         first_title=FIRST_TITLES,
         usage=USAGES,
         loaded_version=LOADED,
+        replaces=REPLACES,
         incarnation=INCARNATIONS,
     )
     def append(self, token: str | None, incarnation: int | None, **given: Any) -> None:
         self.both(with_token(Append(**given), token), incarnation=incarnation)
+
+    @rule(
+        session_id=IDS,
+        owner=OWNERS,
+        token=TOKENS,
+        digest=DIGESTS,
+        expected=ETAGS,
+        which=st.one_of(
+            st.tuples(st.just("newest"), st.integers(1, 4)),
+            st.tuples(st.just("after"), st.just(0) | TARGETS),
+            st.tuples(st.just("message"), TARGETS),
+        ),
+    )
+    def drop(self, token: str | None, which: tuple[str, Any], **given: Any) -> None:
+        self.both(with_token(Drop(**given, **dict([which])), token))
 
     @rule(
         session_id=IDS,
@@ -254,7 +282,8 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         token=TOKENS,
         digest=DIGESTS,
-        element=st.none() | BODIES.map(lambda body: join_element(1, body)),
+        element=st.none() | SINGLE,
+        replaces=REPLACES,
         attempt=st.sampled_from(["A1", "A2", "A3"]),
         supersede=st.booleans(),
         last=st.none() | st.integers(1, 3),
@@ -270,7 +299,7 @@ class Machine(RuleBasedStateMachine):
         owner=OWNERS,
         turn=st.none() | st.sampled_from(["A1", "A2", "A3"]),
         token=st.none() | st.sampled_from(["T1", "T2"]),
-        elements=ELEMENTS.map(lambda elements: elements[:1]),
+        elements=ELEMENTS,
         changes=CHANGES,
         status=st.sampled_from(["", "", "unanswered", "failed"]),
         usage=USAGES,
@@ -338,7 +367,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session_id=IDS, owner=OWNERS, before=st.none() | st.integers(0, 9), limit=st.integers(1, 4))
     def messages(self, **given: Any) -> None:
-        assert self.memory.messages(**given) == self.redis.messages(**given)
+        found = [outcome_of_read(store.messages, **given) for store in self.stores]
+        assert found[0] == found[1]
+
+    @rule(session_id=IDS, owner=OWNERS, wanted=TARGETS)
+    def message(self, session_id: str, owner: Any, wanted: Any) -> None:
+        found = [outcome_of_read(store.message, session_id, owner, wanted) for store in self.stores]
+        assert found[0] == found[1]
 
     @rule(
         session_id=IDS,
@@ -468,6 +503,15 @@ def outcome(call: Callable[[], Any]) -> dict[str, Any]:
     return given
 
 
+def outcome_of_read(read: Callable[..., Any], *arguments: Any, **given: Any) -> Any:
+    """The messages that were read, with their seqs as a list, or the kind of the error."""
+    try:
+        found = read(*arguments, **given)
+    except ConvstoreError as error:
+        return type(error)
+    return found and (found.elements, [*found.seqs], found.elements and (found.oldest_seq, found.title))
+
+
 COMPARED = (
     "session_id",
     "version",
@@ -475,6 +519,8 @@ COMPARED = (
     "title",
     "fields",
     "elements",
+    "first_seq",
+    "gaps",
     "next_seq",
     "count",
     "history_version",
@@ -510,7 +556,7 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool) -> dict[str, 
 
 
 def content(snapshot: Any) -> dict[str, Any] | None:
-    return snapshot and {name: getattr(snapshot, name) for name in COMPARED}
+    return snapshot and {**{name: getattr(snapshot, name) for name in COMPARED}, "seqs": [*snapshot.seqs]}
 
 
 def test_the_same_commands_have_the_same_effect(server: Server) -> None:

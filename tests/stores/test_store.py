@@ -1113,7 +1113,7 @@ def test_a_session_that_was_moved_takes_no_messages(harness: Harness) -> None:
         harness.store.apply(replace(merge("s", history=Extend(0, (b"x",))), created_at_ms=1))
     harness.store.apply(append("s", a=b"2"))
     harness.store.apply(merge("s", ("a", b"2", b"3")))
-    assert contents(load(harness)) == ({"a": b"3"}, [b"m1", b"{}\nhi"], 5, 3)
+    assert contents(load(harness)) == ({"a": b"3"}, [b"m1", b"{}\nhi"], 5, 4)
 
 
 # ---- limits that came later

@@ -12,6 +12,7 @@ from ...domain.commands import (
     BeginTurn,
     CommitTurn,
     Delete,
+    Drop,
     Edit,
     Extend,
     FieldChange,
@@ -23,9 +24,11 @@ from ...domain.commands import (
     RenewTurn,
     Rewrite,
     Share,
+    Target,
     Update,
     Write,
 )
+from ...domain.numbering import text_of
 from ...domain.types import ANY, Alias, Owner
 from .calls import Argument
 
@@ -58,6 +61,11 @@ def owner_argument(owner: Owner) -> str:
     return "*" if owner is ANY else "" if owner is None else f"={owner}"
 
 
+def target_argument(target: Target) -> Argument:
+    """Encode the seq or the id of a message. "": none."""
+    return f"={target}" if isinstance(target, str) and target else target
+
+
 def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
     """Make the commands that read a session, behind its script in one transaction."""
     if last == 0:  # LRANGE -0 -1 reads everything
@@ -79,7 +87,7 @@ def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:
 def beginning(command: BeginTurn) -> list[Argument]:
     """Make the arguments of ``begin_turn`` behind those that every write has."""
     head: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.attempt]
-    head += (_first_title(command), _usage(command))
+    head += (_first_title(command), _usage(command), target_argument(command.replaces))
     return [*head, command.element] if command.element else head
 
 
@@ -102,6 +110,7 @@ def _put(command: Put, is_placed: bool) -> list[Argument]:
     head += (_first_title(command), _usage(command), command.unchanged_since_ms or "", int(is_placed))
     changed = command.changed_at_ms
     head += ("", "") if changed is None else (command.began_at_ms or "", changed)
+    head += (command.first_seq, text_of(command.gaps))
     return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
 
 
@@ -115,8 +124,16 @@ def _merge(command: Merge, is_placed: bool) -> list[Argument]:
 
 def _append(command: Append) -> list[Argument]:
     head: list[Argument] = [command.created_at_ms or "", command.expected, _loaded(command)]
-    head += (_first_title(command), _usage(command))
+    head += (_first_title(command), _usage(command), target_argument(command.replaces))
     return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
+
+
+def _drop(command: Drop) -> list[Argument]:
+    if command.message is not None:
+        return [command.expected, "message", target_argument(command.message)]
+    if command.after is not None:
+        return [command.expected, "after", target_argument(command.after)]
+    return [command.expected, "newest", command.newest]
 
 
 def _update(command: Update) -> list[Argument]:
@@ -143,6 +160,7 @@ def _edit(command: Edit) -> list[Argument]:
 
 _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
     Append: ("append", _append),
+    Drop: ("drop", _drop),
     Update: ("update", _update),
     Delete: ("delete", _delete),
     CommitTurn: ("commit_turn", _commit),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import os
@@ -245,25 +246,54 @@ class Calls:
 
         Where writes must be on a disk or on replicas, each call that writes is a round trip.
         """
-        writes = any(call.writes for call in calls)
-        if not calls or (writes and (self._replicas or self._is_on_disk)):
+        if not calls or self._must_wait(calls):
             return [self.call(call) for call in calls]
+        answers = self._known_all(calls)
+        unknown = [number for number, answer in enumerate(answers) if answer is None]
+        if unknown:  # the text of the first is sent, and the server knows the script for the others then
+            again = [self.call(calls[unknown[0]]), *self.call_all([calls[number] for number in unknown[1:]])]
+            for number, answer in zip(unknown, again, strict=True):
+                answers[number] = answer
+        return answers
+
+    def _must_wait(self, calls: Sequence[Call]) -> bool:
+        """Tell whether one of *calls* is a write that must be on a disk or on replicas."""
+        return bool(self._replicas or self._is_on_disk) and any(call.writes for call in calls)
+
+    def _known_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run those scripts that the server knows. The answer to any other is None."""
         nonces = [os.urandom(8) for _ in calls]
         told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
-        replies = self.commands(told, writes=writes)
-        unknown = [number for number, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
-        for number in unknown[:1]:  # its text is sent, and the server knows the script for the others then
-            replies[number] = self.call(calls[number])
-            nonces[number] = replies[number][1]
-        again = iter(self.call_all([calls[number] for number in unknown[1:]]))
-        return [
-            next(again) if number in unknown[1:] else self._answered(call, nonce, reply)
-            for number, (call, nonce, reply) in enumerate(zip(calls, nonces, replies, strict=True))
-        ]
+        replies = self.commands(told, writes=any(call.writes for call in calls))
+        return [self._known(*one) for one in zip(calls, nonces, replies, strict=True)]
+
+    def _known(self, call: Call, nonce: bytes, reply: Any) -> Any:
+        """Return the *reply* to a script, or an error of ours. None: the server does not know the script."""
+        return None if isinstance(reply, exceptions.NoScriptError) else self._answered(call, nonce, reply)
+
+    def write_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts that write, in one round trip. Return the reply to each, or an error of ours."""
+        nonces = [os.urandom(8) for _ in calls]
+        told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
+        deadline = self._deadline()
+        try:
+            if calls and self._is_on_disk and not self._is_verified:
+                self._verify(deadline)
+            replies = self._written_all(told, deadline) if calls else []
+        except ConvstoreError as error:
+            return [copy.copy(error) for _ in calls]
+        return [self._answered(*one) for one in zip(calls, nonces, replies, strict=True)]
+
+    def _written_all(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        return self._acknowledged(commands, "", True, deadline)
 
     def _answered(self, call: Call, nonce: bytes, reply: Any) -> Any:
-        """Return the reply to *call*, or an error of ours."""
+        """Return the *reply* to one of several scripts, or an error of ours. One that was unknown is run alone."""
         try:
+            if isinstance(reply, ConvstoreError):
+                return reply
+            if isinstance(reply, exceptions.NoScriptError):
+                return self.call(call)
             _raised(reply, call.keys[0], call.writes)
             self._check_nonce(call, nonce, reply)
             return reply

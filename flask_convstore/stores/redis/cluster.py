@@ -94,6 +94,10 @@ class LazyCluster(Forking):
                 self._cluster.close()
 
 
+_ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+"""Refusals of a primary that has not the slot. In redis-py a MovedError is an AskError."""
+
+
 class ClusterCalls(Calls):
     """``Calls`` on a cluster."""
 
@@ -118,11 +122,29 @@ class ClusterCalls(Calls):
                 pool = cluster.get_redis_connection(node).connection_pool
                 replies = self._over(pool, [commands[number] for number in numbers], deadline)
                 found.update(zip(numbers, replies, strict=True))
-        # In redis-py a MovedError is an AskError.
-        moved = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
         for number, command in enumerate(commands):
-            if number not in found or isinstance(found[number], moved):
+            if number not in found or isinstance(found[number], _ELSEWHERE):
                 (found[number],) = self._acknowledged([command], str(command[0]), writes, deadline)
+        return [found[number] for number in range(len(commands))]
+
+    def _written_all(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
+        """Send writes in one trip to each primary. What a primary does not answer is sent again, one by one."""
+        nodes: dict[str, list[int]] = {}
+        with contextlib.suppress(exceptions.RedisError):
+            cluster, _ = self._lazy.get(deadline)
+            for number, command in enumerate(commands):
+                nodes.setdefault(cluster.get_node_from_key(str(command[3])).name, []).append(number)
+        found: dict[int, Any] = {}
+        for numbers in nodes.values():
+            with contextlib.suppress(exceptions.RedisError, ConvstoreError):
+                replies = self._acknowledged([commands[number] for number in numbers], "", True, deadline)
+                found.update(zip(numbers, replies, strict=True))
+        for number, command in enumerate(commands):
+            if number not in found or isinstance(found[number], _ELSEWHERE):
+                try:
+                    (found[number],) = self._acknowledged([command], "", True, deadline)
+                except ConvstoreError as error:
+                    found[number] = error
         return [found[number] for number in range(len(commands))]
 
     def place_of(self, key: str) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...domain.clock import LATEST_MS
-from ...domain.commands import BeginTurn, Command, CommitTurn, Edit, Expecting, Merge, MoveConversation
+from ...domain.commands import BeginTurn, Command, CommitTurn, Drop, Edit, Expecting, Merge, MoveConversation, Target
 from ...domain.messages import Usage
+from ...domain.numbering import gaps_in
 from ...domain.results import Receipt, Snapshot
 from ...domain.shapes import is_shape
 from ...domain.types import Alias
@@ -19,6 +20,7 @@ from ...errors import (
     ConvstoreError,
     CorruptValue,
     Forbidden,
+    MessageIdReused,
     MessageNotFound,
     SessionExists,
     SessionMoved,
@@ -85,12 +87,24 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
         return TurnInProgress(command.session_id, reply[2])
     if word == b"moved":
         return SessionMoved(command.session_id, reply[2].decode())
-    if isinstance(command, Edit) and word == b"gone":
-        return MessageNotFound(command.session_id, command.seq)
+    if word == b"gone":
+        return MessageNotFound(command.session_id, _target_of(command))
+    if word == b"known":
+        return MessageIdReused(reply[2].decode())
     assert word == b"reused", word
     # The token of a turn's end is known with another digest if another attempt has ended the turn.
     is_end_of_turn = isinstance(command, (CommitTurn, MoveConversation))
     return TurnLost(command.session_id) if is_end_of_turn else TokenReused()
+
+
+def _target_of(command: Any) -> Target:
+    """The message that *command* names."""
+    if isinstance(command, Edit):
+        return command.seq
+    if isinstance(command, Drop):
+        return command.message if command.message is not None else command.after or 0
+    target: Target = command.replaces
+    return target
 
 
 def _corrupt(reply: list[Any], keys: tuple[str, str, str]) -> CorruptValue:
@@ -142,6 +156,7 @@ def snapshot_of(
         fields, aliases, shared = _prefixed(stored)
         version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
         shape = stored[b"shape"].decode()
+        gaps = gaps_in(stored.get(b"gaps", b"").decode())
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
@@ -159,6 +174,7 @@ def snapshot_of(
         fields=fields,
         elements=elements,
         first_seq=first,
+        gaps=gaps,
         count=count,
         history_version=history_version,
         key=keys[0],

@@ -3,14 +3,16 @@
 | key                    | type | holds                                                                                     |
 | ---------------------- | ---- | ----------------------------------------------------------------------------------------- |
 | {prefix}{<id>}         | hash | version, history_version, count, first (seq), shape, created, updated, owner, title, ttl, |
-|                        |      | history_bytes, data_bytes, tokens_in, tokens_out, indexed (when its index heard of it)    |
+|                        |      | gaps (of the seqs), history_bytes, data_bytes, tokens_in, tokens_out                      |
+|                        |      | indexed (when its index heard of it)                                                      |
 |                        |      | began (creation that an imported session shows)                                           |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
 |                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
-| {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body (seq = first + index)       |
-| {prefix}{<id>}:tokens  | hash | t:<token> = receipt, writes, owner, ended (outlives the session as its tombstone)         |
+| {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body                             |
+| {prefix}{<id>}:tokens  | hash | t:<token> = receipt, m:<id> = seq and token of a message with an id of its own, writes,   |
+|                        |      | owner, ended (outlives the session as its tombstone)                                      |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
 
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key, so that one
@@ -35,12 +37,36 @@ from urllib.parse import unquote
 
 import redis
 
-from ...domain.commands import BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, RenewTurn, Write
+from ...domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    Delete,
+    Harmless,
+    LinkAlias,
+    Merge,
+    Put,
+    RenewTurn,
+    Target,
+    Write,
+)
+from ...domain.numbering import gaps_in, seqs_of
 from ...domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
-from .arguments import alias_of, alias_text, beginning, in_key, keeping, owner_argument, reading, session_key, writing
+from .arguments import (
+    alias_of,
+    alias_text,
+    beginning,
+    in_key,
+    keeping,
+    owner_argument,
+    reading,
+    session_key,
+    target_argument,
+    writing,
+)
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
@@ -114,7 +140,27 @@ class RedisStore:
                 self._tell_policy()
         else:
             reply = self._calls.call(call)
+        return self._receipt(command, reply)
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        calls = []
+        for command in commands:
+            name, arguments = writing(command)
+            calls.append(Call(name, self._keys(command.session_id), (*self._head(command), *arguments)))
+        answers: list[Receipt | ConvstoreError] = []
+        for command, reply in zip(commands, self._calls.write_all(calls), strict=True):
+            try:
+                answers.append(self._receipt(command, reply))
+            except ConvstoreError as error:
+                answers.append(error)
+        return answers
+
+    def _receipt(self, command: Write, reply: Any) -> Receipt:
+        """Make the receipt from the *reply* to a write, and tell the index."""
+        if isinstance(reply, ConvstoreError):
+            raise reply
         if reply[0] != b"ok":
+            keys = self._keys(command.session_id)
             refuse(command, reply, keys)
             return first_receipt(reply, reply[2], keys[2], self._level)
         receipt = receipt_of(reply, self._level)
@@ -335,7 +381,21 @@ class RedisStore:
             return None
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
-        return Messages(reply[7], reply[3], reply[4], reply[6].decode() or None)
+        (start, oldest), (elements, count, gaps) = reply[3:5], reply[7:10]
+        seqs = seqs_of(oldest, count, gaps_in(gaps.decode()))[start : start + len(elements)]
+        return Messages(elements, seqs, oldest, reply[6].decode() or None)
+
+    def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
+        keys = self._keys(session_id)
+        asked = (owner_argument(owner), *self._times, target_argument(target))
+        reply = self._calls.call(Call("message", keys, asked, writes=False))
+        if reply[0] == b"missing":
+            return None
+        if reply[0] == b"gone":
+            return Messages([], [], 0)
+        refuse_moved(session_id, reply)
+        refuse(None, reply, keys)
+        return Messages(reply[7], reply[3:4], reply[4], reply[6].decode() or None)
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         keys = self._keys(session_id)

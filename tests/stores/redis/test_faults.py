@@ -164,7 +164,7 @@ def test_a_loss_that_outlasts_the_retries_is_told_and_repeatable(server: Server,
         store.apply(command)
     assert caught.value.written is None
     receipt = store.apply(command)
-    assert (receipt.repeated, receipt.first_seq) == (True, 3)
+    assert (receipt.repeated, receipt.first_seq) == (True, 4)
     assert len(direct.load("s", ANY).elements) == 4  # type: ignore[union-attr]
 
 

@@ -13,6 +13,7 @@ if added > 0 then
     end
     if drop > 0 then
         redis.call("LTRIM", history, drop, -1)
+        --#include _advance.lua
     end
 elseif redis.call("LLEN", history) ~= count then
     return {"corrupt", nonce, "history"}
@@ -21,5 +22,8 @@ local updated = math.max(now, created) -- a session from elsewhere may have begu
 redis.call("HSET", session, "version", version, "updated", updated, "count", count + added - drop,
     "history_version", history_changed and version or history_version, "history_bytes", history_after)
 if drop > 0 or shape ~= meta[7] or data_after ~= data_bytes then
-    redis.call("HSET", session, "first", first + drop, "shape", shape, "data_bytes", data_after)
+    redis.call("HSET", session, "first", first, "shape", shape, "data_bytes", data_after)
+end
+if gaps ~= (meta[15] or "") then
+    redis.call("HSET", session, "gaps", gaps, "first", first)
 end

@@ -24,13 +24,14 @@ local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "history_version", "shape",
-    "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title")
+    "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title", "gaps")
 local known = redis.call("HMGET", tokens, "writes", "t:" .. token)
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4]), tonumber(meta[5])
 local history_version, shape = tonumber(meta[6]), meta[7]
 local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
 local own_ttl, complete, indexed, moved_to, title = meta[10], meta[11], meta[12], meta[13], meta[14]
+local gaps, names = meta[15] or "", nil -- names: ids of messages that this write adds, see _name.lua
 local receipt = known[2]
 
 -- A session past its greatest age does not exist, also before the server has removed it.

@@ -4,10 +4,14 @@
 if outlived then
     redis.call("UNLINK", session)
 end
+--#include _advance.lua
 -- The first write is one that a full server refuses. Then nothing is written.
-redis.call("HSET", session, "version", version, "created", created, "updated", updated, "first", first + drop,
+redis.call("HSET", session, "version", version, "created", created, "updated", updated, "first", first,
     "count", count + added - drop, "history_version", history_changed and version or history_version, "shape", shape,
     "history_bytes", history_after, "data_bytes", data_after)
+if gaps ~= (exists and meta[15] or "") then
+    redis.call("HSET", session, "gaps", gaps)
+end
 if not exists then
     -- Messages that are left of an evicted session are not part of the new one.
     redis.call("UNLINK", history)

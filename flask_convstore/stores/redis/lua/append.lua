@@ -8,14 +8,17 @@ ARGV[16]    expected     the version it must have, or "<created>-<version>", "" 
 ARGV[17]    loaded       the version that the writer knows, "" any. See _late.lua
 ARGV[18]    title        as _facts.lua has it
 ARGV[19]    usage        as _facts.lua has it
-ARGV[20]    field_count  data fields that follow
-ARGV[21..]  name, value  a pair per field: its JSON text, "" removes the field
+ARGV[20]    replaces     the message that gives way, with all behind it: a seq, or "=<id>", "" none
+ARGV[21]    field_count  data fields that follow
+ARGV[22..]  name, value  a pair per field: its JSON text, "" removes the field
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the first message added, 0 for none. history_version: as it was before. due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
+         {"known", nonce, id}                      another message has this id. Nothing was written
+         {"gone", nonce}                           there is no message to replace. Nothing was written
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there. Nothing was written
@@ -23,7 +26,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
-Cost     O(messages + fields added), whatever the length of the history
+Cost     O(messages + fields added, and messages replaced), whatever the length of the history
 ]]
 local owners_only = false
 --#include _open.lua
@@ -34,8 +37,17 @@ if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
 end
 --#include _ours.lua
 local title_given, usage_given = ARGV[18], ARGV[19]
-local first_field, last_field = 21, 20 + 2 * ARGV[20]
+local first_field, last_field = 22, 21 + 2 * ARGV[21]
 local first_element = last_field + 1
+local all_known, target, tail, tail_seq, had_count = false, ARGV[20], count, 0, count
+if target ~= "" then
+    --#include _target.lua
+    tail, tail_seq = target_place, target_seq
+end
+--#include _known.lua
+if all_known then
+    --#include _repeated.lua
+end
 local added = #ARGV - last_field
 local loaded, adds = ARGV[17], added > 0
 --#include _late.lua
@@ -44,7 +56,11 @@ if added > 0 then
 end
 --#include _expected.lua
 
-local first_seq = added > 0 and first + count or 0
+--#include _next_seq.lua
+local first_seq = added > 0 and next_seq or 0
+if target ~= "" then
+    --#include _tail.lua
+end
 local drop, reserved, data_after, fields_set = 0, 0, data_bytes, false
 --#include _key.lua
 --#include _count_fields.lua
@@ -53,7 +69,11 @@ local drop, reserved, data_after, fields_set = 0, 0, data_bytes, false
 --#include _fit.lua
 
 version = version + 1
-local history_changed = added > 0
+local history_changed = added > 0 or target ~= ""
+--#include _name.lua
+if target ~= "" then
+    --#include _cut.lua
+end
 --#include _add.lua
 for at = first_field, last_field, 2 do
     local name, value = ARGV[at], ARGV[at + 1]

@@ -10,7 +10,8 @@ ARGV[17]    supersede  "1": take the turn from another attempt, "0": refuse
 ARGV[18]    attempt    the try that gets the turn. The same try repeated has it already
 ARGV[19]    title      as _facts.lua has it
 ARGV[20]    usage      as _facts.lua has it
-ARGV[21]    element    the message, opaque, absent where there is none
+ARGV[21]    replaces   the message that gives way, with all behind it: a seq, or "=<id>", "" none
+ARGV[22]    element    the message, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the message, 0 for none. due: see _due.lua
@@ -21,6 +22,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
+         {"known", nonce, id}                      another message has this id. Nothing was written
+         {"gone", nonce}                           there is no message to replace. Nothing was written
          {"forbidden", nonce}                      another owner shares it, for reading, or no message. Nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              the conversation goes on there. Nothing was written
@@ -28,13 +31,23 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
-Cost     O(1), whatever the length of the history
+Cost     O(1, and messages replaced), whatever the length of the history
 ]]
-local owners_only = #ARGV < 21 -- the holder of a turn without a message moves the conversation
+local owners_only = #ARGV < 22 -- the holder of a turn without a message moves the conversation
 --#include _open.lua
 local expected, attempt = ARGV[15], ARGV[18]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
+local had_message = #ARGV > 21
 local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
+local all_known, first_element, target, tail, tail_seq, had_count = false, 22, ARGV[21], count, 0, count
+if exists and not receipt then
+    --#include _ours.lua
+    if target ~= "" then
+        --#include _target.lua
+        tail, tail_seq = target_place, target_seq
+    end
+    --#include _known.lua
+end
 
 if receipt then
     -- The turn's end is kept under its token and the version that its message made.
@@ -53,8 +66,19 @@ if receipt then
         if remaining > 0 then
             return {"busy", nonce, remaining}
         end
-        if count == 0 and #ARGV > 20 or message_seq ~= first + count - 1 then
+        --#include _next_seq.lua
+        local last_seq, last_from, last_to = next_seq - 1, string.match(gaps, "(%d+)%-(%d+)$")
+        if tonumber(last_to) == last_seq then
+            last_seq = last_from - 1
+        end
+        if count == 0 and had_message or message_seq ~= last_seq then
             return {"lost", nonce}
+        end
+        if message_seq > 0 then
+            -- Keep the seq for the reply, which a turn of an earlier version has not.
+            local gap_from, gap_to = message_seq + 1, message_seq + 1
+            --#include _gap.lua
+            redis.call("HSET", session, "gaps", gaps)
         end
     end
     redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", message_seq)
@@ -63,7 +87,6 @@ end
 if not exists then
     return {"missing", nonce}
 end
---#include _ours.lua
 --#include _moved.lua
 --#include _expected.lua
 if remaining > 0 and ARGV[17] ~= "1" then
@@ -71,20 +94,30 @@ if remaining > 0 and ARGV[17] ~= "1" then
 end
 
 local title_given, usage_given = ARGV[19], ARGV[20]
-local first_element, drop, data_after, fields_set = 21, 0, data_bytes, false
+local drop, data_after, fields_set = 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
 --#include _key.lua
 --#include _shape.lua
 --#include _key_is_free.lua
+--#include _next_seq.lua
+local first_seq = added > 0 and next_seq or 0
+if target ~= "" then
+    --#include _tail.lua
+end
 --#include _fit.lua
-local first_seq = added > 0 and first + count or 0
 version = version + 1
 local history_changed = added > 0 or turn[1]
+--#include _name.lua
+if target ~= "" then
+    --#include _cut.lua
+end
+if added > 0 then
+    gaps = string.format("%s%s%d-%d", gaps, gaps == "" and "" or " ", first_seq + 1, first_seq + 1) -- for the reply
+end
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
 if turn[1] then
-    first = first + drop
     local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
     --#include _mark.lua
 end

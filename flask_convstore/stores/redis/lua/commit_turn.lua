@@ -8,12 +8,14 @@ ARGV[16]    status       the fate of its message: "" replied, "unanswered", "fai
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
 ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
-ARGV[..]    element      the reply, opaque, absent where there is none
+ARGV[..]    element      the reply, opaque, absent where there is none. Of several the last. It has the seq that was kept for
+                         it, or the id of that seq where others have written since
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the reply, 0 for none. history_version: as it was before. due: see _due.lua
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
+         {"known", nonce, id}                      another message has this id. Nothing was written
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
@@ -41,7 +43,24 @@ end
 local title_given, usage_given = "", ARGV[17]
 local first_field, first_element = 19, 19 + 3 * ARGV[18]
 local added = #ARGV - first_element + 1
-local first_seq = added > 0 and first + count or 0
+--#include _unknown.lua
+--#include _next_seq.lua
+local kept = (tonumber(turn[2]) or 0) + 1
+if added > 0 and kept > 1 then
+    local has_id = string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
+    local last_from, last_to = string.match(gaps, "(%d+)%-(%d+)$")
+    local is_newest = tonumber(last_from) == kept and tonumber(last_to) == kept and next_seq == kept + 1
+    if is_newest and added == 1 and not has_id then
+        next_seq, gaps = kept, string.gsub(gaps, " ?%d+%-%d+$", "")
+    elseif not has_id then
+        for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
+            if kept >= tonumber(from) and kept <= tonumber(to) then
+                ARGV[#ARGV] = string.gsub(ARGV[#ARGV], '^1{"at":%d+', string.format('%%0,"id":"msg-%d"', kept))
+            end
+        end
+    end
+end
+local first_seq = added > 0 and next_seq or 0
 local drop, data_after, fields_set = 0, data_bytes, false
 --#include _key.lua
 --#include _merge_fields.lua
@@ -51,13 +70,13 @@ local reserved = 0
 --#include _fit.lua
 version = version + 1
 local history_changed = added > 0 or ARGV[16] ~= ""
+--#include _name.lua
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua
 end
-first = first + drop
 local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
 --#include _mark.lua
 --#include _facts.lua

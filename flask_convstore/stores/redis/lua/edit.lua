@@ -32,8 +32,9 @@ end
 --#include _intact.lua
 --#include _expected.lua
 local first_seq = tonumber(ARGV[17])
-local index = first_seq - first
-local stored = index >= 0 and redis.call("LINDEX", history, index)
+local seq = first_seq
+--#include _place.lua
+local stored = place and redis.call("LINDEX", history, place)
 if not stored then
     return {"gone", nonce}
 end
@@ -49,7 +50,7 @@ local updated = math.max(now, created) -- a session from elsewhere may have begu
 -- The first write is one that a full server refuses. Then nothing is written.
 redis.call("HSET", session, "version", version, "updated", updated, "history_version", version,
     "history_bytes", history_after)
-redis.call("LSET", history, index, ARGV[19])
+redis.call("LSET", history, place, ARGV[19])
 local title_given, usage_given = ARGV[20], ""
 --#include _facts.lua
 --#include _done.lua

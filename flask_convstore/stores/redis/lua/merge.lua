@@ -17,13 +17,14 @@ ARGV[22]    creates      "" creates no session. "1" creates one where there is n
                          would create one, but there is no place. Unless "", a session that exists keeps its shape
 ARGV[23]    loaded       the version that the writer knows, "" any. See _late.lua
 ARGV[24]    field_count  data fields that follow
-ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none) and the new one
-                         ("" removes the field)
+ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none, "*" any) and the new
+                         one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as put does
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
+         {"known", nonce, id}                      another message has this id. Nothing was written
          {"forbidden", nonce}                      another owner shares it, to be read only, or own_ttl. Nothing was written
          {"missing", nonce}                        the session is another owner's, or there is none to merge into
          {"new", nonce}                            it would create one, and has no place. Nothing was written
@@ -45,6 +46,16 @@ local heir, started, ended = "", nil, 0
 if exists and ARGV[15] ~= "" and created ~= tonumber(ARGV[15]) or not exists and creates == "" then
     return {"missing", nonce}
 end
+local all_known = false
+if exists and creates ~= "" and change == "extend" then
+    --#include _ours.lua
+    local tail = count
+    --#include _known.lua
+    if all_known then
+        --#include _repeated.lua
+    end
+    added = #ARGV - first_element + 1
+end
 if exists then
     if change ~= "reset" then
         local loaded, adds = ARGV[23], added > 0 or change == "rewrite"
@@ -53,6 +64,9 @@ if exists then
     --#include _intact.lua
     if added > 0 then
         --#include _moved.lua
+    end
+    if change == "extend" and creates == "" then
+        --#include _unknown.lua
     end
     if (change == "rewrite" or change == "reset") and history_version ~= bound then
         return {"conflict", nonce, version, "history"}
@@ -69,13 +83,20 @@ local data_after, fields_set = data_bytes, false
 --#include _shape.lua
 --#include _key_is_free.lua
 
-local first_seq = added > 0 and first + count or 0
+--#include _next_seq.lua
+local first_seq = added > 0 and next_seq or 0
 local updated = math.max(now, created)
 local drop, reserved = 0, 0
 if change == "rewrite" or change == "reset" then
     drop = count
 elseif change == "extend" then
-    drop = math.max(0, math.min(bound - first, count))
+    drop = bound - first
+    for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
+        if tonumber(from) < bound then
+            drop = drop - (math.min(to, bound - 1) - from + 1)
+        end
+    end
+    drop = math.max(0, math.min(drop, count))
 end
 --#include _fit.lua
 if not exists and creates == "0" then
@@ -84,6 +105,7 @@ end
 
 version = version + 1
 local history_changed = change ~= "keep" or not exists
+--#include _name.lua
 --#include _save.lua
 if exists and count > 0 and change == "reset" then
     --#include _begin_anew.lua

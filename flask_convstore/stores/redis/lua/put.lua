@@ -15,8 +15,10 @@ ARGV[21]    unchanged    milliseconds since 1970: a session that was written lat
 ARGV[22]    placed       "1": the owner has a place for the session, "0": it has none, and the session must exist
 ARGV[23]    began        milliseconds since 1970: time of creation that an imported session shows, "" the true one
 ARGV[24]    changed      milliseconds since 1970: last write and interaction of an imported session (at most now), "" it is none
-ARGV[25]    field_count  data fields that follow
-ARGV[26..]  name, value  a pair per field: its JSON text
+ARGV[25]    first        seq of the first message of a session that is created
+ARGV[26]    gaps         of the seqs of such a session, as _gap.lua has them
+ARGV[27]    field_count  data fields that follow
+ARGV[28..]  name, value  a pair per field: its JSON text
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -67,12 +69,13 @@ if exists then
     newest = redis.call("LINDEX", history, -1)
 else
     --#include _new.lua
+    first = tonumber(ARGV[25])
 end
 -- A conversation goes on in the one that takes its place if that has its newest message. Else it begins anew.
 local begins_anew = exists and count > 0
 
 local title_given, usage_given, own_ttl_given = ARGV[19], ARGV[20], ARGV[17]
-local first_field, first_element = 26, 26 + 2 * ARGV[25]
+local first_field, first_element = 28, 28 + 2 * ARGV[27]
 local added, drop, reserved = #ARGV - first_element + 1, count, 0
 local data_after, fields_set = 0, first_element > first_field
 shape = ARGV[16]
@@ -90,7 +93,11 @@ if newest and is_whole then
         begins_anew = begins_anew and string.sub(ARGV[at], -#body) ~= body
     end
 end
-local first_seq = added > 0 and first + count or 0
+--#include _next_seq.lua
+local first_seq = added > 0 and next_seq or 0
+if not exists then
+    gaps = ARGV[26]
+end
 local updated = math.max(now, created)
 --#include _fit.lua
 if not exists and ARGV[22] == "0" then
@@ -102,6 +109,7 @@ local history_changed = true
 if not is_whole then
     redis.call("UNLINK", history)
 end
+--#include _name.lua
 --#include _save.lua
 if exists then
     redis.call("HDEL", session, "moved_to", "title")

@@ -1,0 +1,96 @@
+"""The numbers of a session's messages, and the ids that are made of them.
+
+Messages are numbered from 1 on, and no number is used twice. A message keeps its number when others are taken out. So the
+numbers of a history rise by one but for its *gaps*: numbers between the oldest message and the next one that no message
+has. The scripts mirror these rules in ``_numbers.lua``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+Gaps = tuple[tuple[int, int], ...]
+"""The first and the last number of each gap, in rising order. There is a message between any two gaps."""
+
+_OWN_ID = re.compile(r"msg-([1-9][0-9]{0,15})")
+
+
+def id_of(seq: int) -> str:
+    """Make the id of a message that was given none."""
+    return f"msg-{seq}"
+
+
+def seq_in(message_id: str) -> int | None:
+    """Read the number in an id of ours. None: it is another's."""
+    found = _OWN_ID.fullmatch(message_id)
+    return int(found[1]) if found else None
+
+
+def next_seq(first: int, count: int, gaps: Gaps) -> int:
+    """Tell the number of the next message.
+
+    Args:
+        first: The number of the oldest message. Where there is none, the number of the next.
+        count: Number of messages.
+    """
+    return first + count + sum(end - begin + 1 for begin, end in gaps) if gaps else first + count
+
+
+def seqs_of(first: int, count: int, gaps: Gaps) -> Sequence[int]:
+    """List the numbers of all messages."""
+    if not gaps:
+        return range(first, first + count)
+    seqs: list[int] = []
+    for begin, end in gaps:
+        seqs += range(first, begin)
+        first = end + 1
+    return [*seqs, *range(first, first + count - len(seqs))]
+
+
+def index_of(seq: int, first: int, count: int, gaps: Gaps) -> int | None:
+    """Find the place of the message with that number, 0 for the oldest. None: there is no such message."""
+    index = behind(seq, first, count, gaps) - 1
+    return index if index >= 0 and seqs_of(first, count, gaps)[index] == seq else None
+
+
+def behind(seq: int, first: int, count: int, gaps: Gaps) -> int:
+    """Count the messages up to that number, this one included."""
+    missing = sum(min(end, seq) - begin + 1 for begin, end in gaps if begin <= seq)
+    return max(0, min(count, seq - first + 1 - missing))
+
+
+def with_gap(gaps: Gaps, begin: int, end: int) -> Gaps:
+    """Add a gap to *gaps*. Where it touches others they become one."""
+    apart = []
+    for other in gaps:
+        if other[1] + 1 < begin or end + 1 < other[0]:
+            apart.append(other)
+        else:
+            begin, end = min(begin, other[0]), max(end, other[1])
+    return tuple(sorted([*apart, (begin, end)]))
+
+
+def gaps_between(seqs: Iterable[int], following: int) -> Gaps:
+    """Find the gaps between rising numbers, and between the last one and the *following* one."""
+    gaps: list[tuple[int, int]] = []
+    before: int | None = None
+    for seq in (*seqs, following):
+        if before is not None and seq > before + 1:
+            gaps.append((before + 1, seq - 1))
+        before = seq
+    return tuple(gaps)
+
+
+def text_of(gaps: Gaps) -> str:
+    """Write *gaps* as a store holds them: ``3-4 9-9``."""
+    return " ".join(f"{begin}-{end}" for begin, end in gaps)
+
+
+def gaps_in(text: str) -> Gaps:
+    """Read what ``text_of`` has written.
+
+    Raises:
+        ValueError: It is none of ours.
+    """
+    return tuple((int(begin), int(end)) for begin, end in (gap.split("-") for gap in text.split()))

@@ -1,0 +1,15 @@
+-- _name: note which of the messages that are added have ids of their own. Needs first_seq, first_element and gaps.
+for at = first_element, #ARGV do
+    local id = string.match(ARGV[at], '^1{"at":%d+,"id":"([^"]+)"')
+    if id then
+        local seq = first_seq + at - first_element
+        for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
+            if tonumber(from) >= first_seq and seq >= tonumber(from) then
+                seq = seq + to - from + 1
+            end
+        end
+        names = names or {}
+        names[#names + 1] = "m:" .. id
+        names[#names + 1] = string.format("%d %s", seq, token)
+    end
+end

@@ -1,0 +1,43 @@
+--[[
+message: read one message of a session. Moves the lifetime.
+
+KEYS[1..3]  session, history, tokens
+ARGV[1..6]  as in touch.lua
+ARGV[7]     target  a seq, or "=<id>"
+
+Returns  {"ok", nonce, version, seq, oldest, expires, title, elements}   the seq of the oldest there is. title: "" none.
+             elements: one
+         {"gone", nonce}                there is no such message
+         {"missing", nonce}             no such session for this owner
+         {"moved", nonce, session_id}   another owner's, who shares it. It goes on there
+         {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
+                                        should
+Cost     O(messages behind it)
+]]
+local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
+local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
+
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "first", "count", "ttl",
+    "d:complete", "title", "gaps")
+--#include _there.lua
+local first, count, gaps = tonumber(meta[5]), tonumber(meta[6]), meta[10] or ""
+if not (first and count) then
+    return {"corrupt", nonce, "session"}
+end
+if redis.call("LLEN", history) ~= count then
+    return {"corrupt", nonce, "history"}
+end
+local own_ttl, complete = meta[7], meta[8]
+--#include _lifetime.lua
+local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
+if type(moved) == "table" and moved.err then
+    lifetime = redis.call("PTTL", session)
+else
+    --#include _expire.lua
+end
+local target = ARGV[7]
+--#include _target.lua
+local elements = redis.call("LRANGE", history, target_place, target_place)
+return {"ok", nonce, version, target_seq, first, now + lifetime, meta[9] or "", elements}
