@@ -153,11 +153,13 @@ class Begun:
             anew.
         snapshot: The session with the messages asked for, or None if it is gone (repeated only).
         reply: Receipt of the end of the turn, if it was ended before (repeated). Its ``first_seq`` is that of the reply.
+        token: The token under which the turn began, where its message was known by its id ("": that of the command).
     """
 
     receipt: Receipt
     snapshot: Snapshot | None
     reply: Receipt | None = None
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

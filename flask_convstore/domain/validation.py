@@ -69,8 +69,8 @@ def check_message_id(message_id: object, path: str) -> None:
     reason = name_problem(message_id)
     if not reason and not is_message_id(message_id):
         reason = f"an id has no quote, no slash, and no point at its beginning, as {message_id!r} has"
-    if not reason and seq_in(str(message_id)):
-        reason = f"ids like {message_id!r} are given by the store"
+    if not reason and (seq_in(str(message_id)) or str(message_id).isdecimal()):
+        reason = f"ids like {message_id!r} stand for the number of a message"
     if reason:
         raise InvalidInput(f"{reason}. Nothing was written.", path)
 

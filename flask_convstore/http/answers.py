@@ -34,7 +34,7 @@ class TokensJson(TypedDict):
 class MessageJson(TypedDict):
     """A message's body and its envelope. Names of the envelope win over names of the body."""
 
-    id: Annotated[str, "Id of the message, made from `seq`.", {"pattern": r"^msg-\d+$"}]
+    id: Annotated[str, "Id of the message. It stays. Made from `seq`, unless it was given one.", {"minLength": 1}]
     seq: Annotated[Positive, "Number of the message in its session, never used again."]
     role: NotRequired[Annotated[Any, "Speaker: user, assistant, …"]]
     content: NotRequired[Annotated[Any, "A text, or parts."]]
@@ -107,6 +107,17 @@ class ChangedJson(TypedDict):
     session_id: _SessionId
     version: _Version
     message: Annotated[MessageJson | None, "Null if clients do not see messages of its role."]
+    degraded: NotRequired[_Degraded]
+
+
+class DroppedJson(TypedDict):
+    """Messages were taken out."""
+
+    session_id: _SessionId
+    version: _Version
+    first_seq: Annotated[
+        int | None, "Number of the oldest message that was taken out. Null: there was none.", {"minimum": 1}
+    ]
     degraded: NotRequired[_Degraded]
 
 

@@ -11,9 +11,9 @@ from ..operations import messages
 from ..operations.access import Access
 from ..operations.replies import converse
 from . import schemas
-from .answers import ChangedJson, ExchangeJson, MessagesJson
+from .answers import ChangedJson, DroppedJson, ExchangeJson, MessagesJson
 from .door import Door
-from .reading import body_of, expected_state, idempotency_key, query_of, seq_of
+from .reading import body_of, expected_state, idempotency_key, query_of, target_of
 from .response import answer, marked
 from .shown import message_shown, messages_shown
 
@@ -21,10 +21,13 @@ from .shown import message_shown, messages_shown
 def continue_session(door: Door, access: Access, session_id: str) -> Response:
     """Add a user's message, and the reply to it."""
     settings = access.settings
-    message = schemas.message_of(body_of(settings, schemas.continue_body))
+    body = body_of(settings, schemas.continue_body)
+    message, replaces = schemas.message_of(body), body["replaces"]
     token = idempotency_key(access, "continue")
     expected = expected_state(access, session_id)
-    exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected)
+    if replaces is not None:
+        messages.check_visible(access, session_id, replaces, _visible(access))
+    exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected, replaces=replaces)
     shown: ExchangeJson = {
         "session_id": session_id,
         "version": exchange.receipt.version,
@@ -44,6 +47,17 @@ def list_messages(door: Door, access: Access, session_id: str) -> Response:
     return marked(shown, 200, page.fallback)
 
 
+def drop_messages(door: Door, access: Access, session_id: str) -> Response:
+    """Take all messages behind one out."""
+    query = query_of(schemas.DROP_QUERY)
+    after = target_of(session_id, query["after"])
+    token = idempotency_key(access, "drop")
+    messages.check_visible(access, session_id, after, _visible(access))
+    receipt = messages.drop(access, session_id, after=after, expected=expected_state(access, session_id), token=token)
+    shown: DroppedJson = {"session_id": session_id, "version": receipt.version, "first_seq": receipt.first_seq}
+    return answer(shown, 200, receipt)
+
+
 def edit_message(door: Door, access: Access, session_id: str, seq: str) -> Response:
     """Replace the content of a message that clients may write."""
     body = body_of(access.settings, schemas.edit_body)
@@ -51,7 +65,7 @@ def edit_message(door: Door, access: Access, session_id: str, seq: str) -> Respo
     message, receipt = messages.edit(
         access,
         session_id,
-        seq_of(session_id, seq),
+        target_of(session_id, seq),
         lambda before: {**(before if isinstance(before, dict) else {}), "content": body["content"]},
         metadata=body["metadata"],
         expected=expected_state(access, session_id),
@@ -67,11 +81,16 @@ def redact_message(door: Door, access: Access, session_id: str, seq: str) -> Res
     message, receipt = messages.redact(
         access,
         session_id,
-        seq_of(session_id, seq),
+        target_of(session_id, seq),
         expected=expected_state(access, session_id),
-        roles=(*access.settings.visible_roles, None),
+        roles=_visible(access),
     )
     return _changed(access, session_id, message, receipt)
+
+
+def _visible(access: Access) -> tuple[str | None, ...]:
+    """The roles of the messages that a client sees."""
+    return (*access.settings.visible_roles, None)
 
 
 def _changed(access: Access, session_id: str, message: Message, receipt: Receipt) -> Response:

@@ -12,7 +12,8 @@ from flask import request
 from marshmallow import Schema
 
 from ..config import Settings
-from ..domain.validation import MAX_SEQ, check_name
+from ..domain.commands import Target
+from ..domain.validation import MAX_SEQ, check_name, is_message_id
 from ..errors import InvalidInput, MessageNotFound
 from ..operations import sessions
 from ..operations.access import Access
@@ -94,16 +95,17 @@ def is_known(state: str) -> bool:
     return states is None or state in states
 
 
-def seq_of(session_id: str, text: str) -> int:
-    """Read the number of a message from a path.
+def target_of(session_id: str, text: str) -> Target:
+    """Read the seq or the id of a message from a path or a query.
 
     Raises:
-        MessageNotFound: The text is no number. The 404 is ours, not the host's.
+        MessageNotFound: It can be neither. The 404 is ours, not the host's.
     """
-    seq = int(text) if re.fullmatch("[0-9]{1,16}", text) else 0
-    if not 1 <= seq < MAX_SEQ:
-        raise MessageNotFound(session_id, seq)
-    return seq
+    if re.fullmatch("[0-9]{1,16}", text) and 1 <= int(text) < MAX_SEQ:
+        return int(text)
+    if re.fullmatch("[0-9]*", text) or not is_message_id(text):
+        raise MessageNotFound(session_id, text)
+    return text
 
 
 def _is_uuid(text: str) -> bool:

@@ -13,10 +13,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from ..config import Settings
+from ..domain.commands import Target
 from ..domain.json_text import Decoded
 from ..domain.messages import Message
 from ..domain.types import COMPLETE
-from ..domain.validation import MAX_NAME, MAX_SEQ
+from ..domain.validation import MAX_NAME, MAX_SEQ, check_message_id, check_target
+from ..errors import InvalidInput
 from ..sessions.content import MAX_FIELDS, check_count
 from .json_schema import CONTROL, Json, ref
 from .tool_parts import foreign_part
@@ -77,6 +79,18 @@ MESSAGES_QUERY = Schema.from_dict(
 )()
 """``?before=seq&limit=n``."""
 
+DROP_QUERY = Schema.from_dict(
+    {
+        "after": fields.String(
+            required=True,
+            validate=validate.Length(min=1, max=MAX_NAME),
+            metadata=_said("`seq` or id of the message that is the newest then."),
+        )
+    },
+    name="DropQuery",
+)()
+"""``?after=seq or id``."""
+
 LIST_QUERY = Schema.from_dict({"cursor": _cursor(), "limit": _limit()}, name="ListQuery")()
 """``?cursor=&limit=n``."""
 
@@ -110,6 +124,25 @@ def _metadata(settings: Settings) -> fields.Dict:
     return fields.Dict(load_default=None, metadata=metadata)
 
 
+def _check_id(text: str) -> None:
+    try:
+        check_message_id(text, "id")
+    except InvalidInput as error:
+        raise ValidationError(error.reason) from None
+
+
+class _Target(fields.Field[Any]):
+    """The seq or the id of a message."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Target:
+        try:
+            check_target(value, "replaces")
+        except InvalidInput as error:
+            raise ValidationError(error.reason) from None
+        target: Target = value
+        return target
+
+
 @lru_cache
 def continue_body(settings: Settings) -> Schema:
     """Make the form of a user's message: ``{content, role?, metadata?}``."""
@@ -121,6 +154,22 @@ def continue_body(settings: Settings) -> Schema:
         ),
         "content": _content(settings),
         "metadata": _metadata(settings),
+        "id": fields.String(
+            load_default="",
+            validate=_check_id,
+            metadata=_said("Id of the message, unique in the session. A repeated one repeats the request."),
+        ),
+        "replaces": _Target(
+            load_default=None,
+            metadata=_said(
+                "`seq` or id of a message that gives way to this one, with all behind it.",
+                type=["integer", "string", "null"],
+                minimum=1,
+                maximum=MAX_SEQ,
+                minLength=1,
+                maxLength=MAX_NAME,
+            ),
+        ),
     }
     return Schema.from_dict(message, name="Continue")()
 
@@ -202,6 +251,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
     found = (
         GET_QUERY,
         MESSAGES_QUERY,
+        DROP_QUERY,
         LIST_QUERY,
         EXPORT_QUERY,
         start_body(settings),
@@ -217,7 +267,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
 def message_of(body: dict[str, Any]) -> Message:
     """Make the message of a body that a client sent."""
     metadata = None if body["metadata"] is None else Decoded(body["metadata"])
-    return Message(Decoded(role=body["role"], content=body["content"]), metadata)
+    return Message(Decoded(role=body["role"], content=body["content"]), metadata, id=body.get("id", ""))
 
 
 def first_role(settings: Settings) -> str:

@@ -176,6 +176,19 @@ def drop(
     return receipt
 
 
+def check_visible(access: Access, session_id: str, target: Target, roles: tuple[str | None, ...]) -> None:
+    """Refuse a message that a client may not name, as if there were none.
+
+    Raises:
+        MessageNotFound, SessionNotFound: There is no such message.
+    """
+    found = access.message(session_id, target)
+    if found is None:
+        raise SessionNotFound(session_id)
+    if not found.elements or stored_message(found.elements[0], found.seqs[0], _HISTORY).get("role") not in roles:
+        raise MessageNotFound(session_id, target)
+
+
 def pop(access: Access, session_id: str) -> Message | None:
     """Take the newest message out, and return it. None if the session has none."""
     while newest := page(access, session_id, limit=1).messages:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..domain.commands import Append, digest_of, token_or_new
+from ..domain.commands import Append, Target, digest_of, token_or_new
 from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt
 from ..domain.validation import check_session_id
@@ -18,7 +18,7 @@ from ..sessions import content
 from . import sessions
 from .access import Access
 from .sdk_replies import joined
-from .turns import Turn, as_message, begin, left_behind
+from .turns import Turn, as_message, begin, left_behind, request_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -73,11 +73,13 @@ def converse(
     *,
     token: str | None = None,
     expected: str = "",
+    replaces: Target | None = None,
     is_counted: bool = True,
 ) -> Exchange:
     """Store a user's message, call the handler, and store its reply. With a *token*, a repeat gets the first answer.
 
     Args:
+        replaces: The message that gives way to this one, with all behind it.
         is_counted: Count this turn as one of the owner's in this minute. False: the caller has counted the turn.
 
     Raises:
@@ -85,7 +87,7 @@ def converse(
         ConvstoreError: As ``begin`` and ``Turn.reply``. An error after the message was stored says so.
     """
     if replier is None:
-        return _only_store(access, session_id, message, token, expected, is_counted)
+        return _only_store(access, session_id, message, token, expected, replaces, is_counted)
     turn, begun = begin(
         access,
         session_id,
@@ -93,6 +95,7 @@ def converse(
         last=replier.last,
         token=token,
         expected=expected,
+        replaces=replaces,
         is_counted=is_counted,
     )
     if turn is None and begun.snapshot is None:
@@ -119,6 +122,7 @@ def _only_store(
     message: Message,
     token: str | None,
     expected: str,
+    replaces: Target | None,
     is_counted: bool,
 ) -> Exchange:
     """Store the message of an app that has no handler, and replies in its own way."""
@@ -131,10 +135,11 @@ def _only_store(
         owner=access.owner,
         elements=elements,
         expected=expected,
+        replaces=replaces or "",
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of("append", elements),
+        digest="" if token is None else digest_of(request_of("append", replaces), elements),
     )
     receipt = access.apply(command)
     if receipt.repeated and not receipt.expires_at_ms:

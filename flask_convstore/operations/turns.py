@@ -252,7 +252,7 @@ class Turn:
 
     @property
     def _end_token(self) -> str:
-        return f"{self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
+        return f"{self._begun.token or self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
 
     def __enter__(self) -> Turn:
         try:
@@ -338,7 +338,7 @@ def begin(
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of(_request("turn", replaces), (element,)),
+        digest="" if token is None else digest_of(request_of("turn", replaces), (element,)),
     )
     wait = access.settings.turn_wait if chosen == "wait" else 0
     with OPERATION.within(access.settings.budget + wait), _given_back_if_interrupted(access, command):
@@ -350,7 +350,7 @@ def begin(
         return Turn(access, command, begun, last), begun
 
 
-def _request(kind: str, replaces: Target | None) -> str:
+def request_of(kind: str, replaces: Target | None) -> str:
     """Tell a request from others, for the digest of its token."""
     return kind if replaces is None else f"{kind} {replaces!r}"
 

@@ -408,7 +408,7 @@ class MemoryStore(Forking):
         if session and not ended:
             take_again(command, receipt, session, now)
         snapshot = _snapshot(session, command.last) if session else None
-        return Begun(receipt, snapshot, reply=ended and repeated(ended, session))
+        return Begun(receipt, snapshot, reply=ended and repeated(ended, session), token=command.token)
 
     def _visible(self, session_id: str, owner: Owner, now: int) -> StoredSession | None:
         session = self._sessions.get(session_id)

@@ -212,5 +212,5 @@ def test_routes_of_the_host_below_the_prefix_come_first(url: str) -> None:
     assert service.client.get("/sessions/7/print").text == "printed"
     assert service.client.get("/sessions/static/a.js").text == "script"
     problem(service.client.get("/sessions/static/b.js"), 404, "not-found")
-    assert service.client.delete("/sessions/a/messages").status_code == 405
+    assert service.client.put("/sessions/a/messages").status_code == 405
     assert service.client.get("/sessions/a/fork").status_code == 405

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,8 +83,10 @@ def test_messages_keep_their_envelopes(conversations: PlainConversations) -> Non
     before = get(conversations, "s").messages
     new = branching.compact(conversations.access(), "s", {"role": "user", "content": "so far"}, keep=1)
     assert new == [{"role": "user", "content": "so far"}, "m2"]
-    kept = get(conversations, new.session_id).messages[1]
-    assert (kept.metadata, kept.created_at, kept.seq) == ({"n": 2}, before[2].created_at, 2)
+    summary, kept = get(conversations, new.session_id).messages
+    assert (kept.metadata, kept.created_at, kept.seq, kept.id) == ({"n": 2}, before[2].created_at, 3, "msg-3")
+    assert summary.seq == 2
+    assert re.fullmatch("msg-2-[0-9a-f]{4}", summary.id)
 
 
 def test_a_function_summarises_the_messages_that_are_left_out(talk: PlainConversations) -> None:
@@ -192,7 +195,7 @@ def test_http_names_the_new_session(url: str, replies: bool) -> None:
     assert (refused["session_id"], refused["written"]) == (new.session_id, False)
     assert service.get(session_id)["moved_to"] == new.session_id
     assert "moved_to" not in service.get(new.session_id)
-    assert service.say(new.session_id)["message"]["seq"] == len(new["history"]) + 1
+    assert service.say(new.session_id)["message"]["seq"] == new.last_seq + 1
 
 
 def test_a_lease_without_a_message_writes_none(harness: Harness) -> None:

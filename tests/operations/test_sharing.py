@@ -53,6 +53,7 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "delete_session": ({}, (200, 403, 403, 404, 404)),
     "continue_session": ({"json": {"content": "more"}}, (201, 403, 201, 404, 404)),
     "list_messages": ({}, (200, 200, 200, 404, 404)),
+    "drop_messages": ({"query_string": {"after": "1"}}, (200, 403, 200, 404, 404)),
     "edit_message": ({"json": {"content": "other"}}, (200, 403, 200, 404, 404)),
     "redact_message": ({}, (200, 403, 200, 404, 404)),
     "compact_session": ({"json": {"summary": "so far", "keep": 1}}, (201, 403, 403, 404, 404)),
@@ -443,13 +444,15 @@ def test_a_compacted_session_is_shared_as_the_one_that_goes_on(conversations: Pl
 
     def calls(session_id: str) -> list[Any]:
         access = conversations.access(guest)
+        stored = conversations.backend.store.load(session_id, ANY, is_interaction=False)
+        seq = stored.first_seq if stored else 1
         return [
             lambda: conversations.append(session_id, "x", owner=guest),
             lambda: conversations.append(session_id, data={"x": 1}, owner=guest),
             lambda: conversations.update_session(session_id, {"x": 1}, owner=guest),
             lambda: conversations.update_session(session_id, title="x", owner=guest),
-            lambda: messages.edit(access, session_id, 1, "x"),
-            lambda: messages.redact(access, session_id, 1),
+            lambda: messages.edit(access, session_id, seq, "x"),
+            lambda: messages.redact(access, session_id, seq),
             lambda: begin(access, session_id, {"role": "user", "content": "q"}),
             lambda: conversations.save_session(session_id, {"x": 1}, owner=guest),
             lambda: conversations.save_session(session_id, loaded, owner=guest),

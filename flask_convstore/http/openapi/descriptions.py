@@ -234,6 +234,18 @@ OPERATIONS: dict[str, Operation] = {
         ),
         links=("older_messages", "edit_first", "redact_first"),
     ),
+    "drop_messages": Operation(
+        summary="Take messages out",
+        description="Takes all messages behind one out, as to answer that one anew. The others keep their numbers and ids.",
+        answers=(
+            Answer(
+                "The messages are gone.",
+                {"session_id": EXAMPLE_ID, "version": 4, "first_seq": 2},
+                f"{_STATE} Convstore-Level",
+            ),
+        ),
+        links=("get",),
+    ),
     "edit_message": Operation(
         summary="Replace a message's content",
         description="Only for a message that clients may write. The message keeps its number, its role and its time.",

@@ -17,7 +17,7 @@ from marshmallow import Schema
 
 from ...config import Settings
 from ...domain import json_text
-from ...domain.validation import MAX_NAME, MAX_SEQ
+from ...domain.validation import MAX_NAME
 from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
 from .. import schemas
 from ..door import Served
@@ -244,7 +244,7 @@ _PATH: dict[str, tuple[Json, Any]] = {
         {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"},
         EXAMPLE_ID,
     ),
-    "seq": ({"type": "integer", "minimum": 1, "maximum": MAX_SEQ - 1}, 1),
+    "seq": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"}, "msg-1"),
 }
 
 

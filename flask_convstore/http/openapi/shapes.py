@@ -15,6 +15,7 @@ _CLOSED = (
     answers.MessagesJson,
     answers.ExchangeJson,
     answers.ChangedJson,
+    answers.DroppedJson,
     answers.DeletedJson,
     answers.DeletedAllJson,
     answers.ImportedJson,
@@ -75,6 +76,7 @@ COMPONENTS: dict[str, Json] = {
                     "type": "object",
                     "properties": {
                         "seq": schema(Positive, "Number of the message."),
+                        "id": schema(str, "Id that the message was given.", minLength=1, maxLength=MAX_NAME),
                         "created_at_ms": schema(Whole, "Time of acceptance."),
                         "body": ref("Value"),
                     },
@@ -82,6 +84,7 @@ COMPONENTS: dict[str, Json] = {
                     "additionalProperties": True,
                 },
             },
+            "next_seq": schema(Positive, "Number of the next message."),
             "cursor": schema(
                 str, "Place where an interrupted export continues. Present after every hundredth session."
             ),

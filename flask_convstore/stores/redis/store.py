@@ -232,6 +232,7 @@ class RedisStore:
             receipt,
             snapshot=None if gone else snapshot_of(command.session_id, keys, found, command.last, reply[5]),
             reply=ended,
+            token=reply[7].decode(),
         )
 
     def load(

@@ -15,10 +15,11 @@ ARGV[22]    element    the message, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the message, 0 for none. due: see _due.lua
-         {"resumed", nonce, receipt, created, now, expires}   this token is known, and this attempt has the turn: it had it
+         {"resumed", nonce, receipt, created, now, expires, "", token}   this token is known, and this attempt has the turn: it had it
              before, or the earlier attempt died or failed, its message is still the last, and the turn is taken anew
-         {"repeated", nonce, receipt, created, now, expires, reply}   this token is known, and the turn has ended, or its
-             session is gone. reply: the receipt of its end, "" if it has not ended
+         {"repeated", nonce, receipt, created, now, expires, reply, token}   this token is known, and the turn has ended, or
+             its session is gone. reply: the receipt of its end, "" if it has not ended. token: under which the turn began,
+             another one where the message was known by its id
          {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
@@ -53,12 +54,12 @@ if receipt then
     -- The turn's end is kept under its token and the version that its message made.
     local reply = redis.call("HGET", tokens, "t:" .. token .. "\n" .. string.match(receipt, "^%d+")) or ""
     if gone then
-        return {"repeated", nonce, receipt, 0, 0, 0, reply}
+        return {"repeated", nonce, receipt, 0, 0, 0, reply, token}
     end
     --#include _lifetime.lua
     --#include _expire.lua
     if reply ~= "" then
-        return {"repeated", nonce, receipt, created or 0, now, now + lifetime, reply}
+        return {"repeated", nonce, receipt, created or 0, now, now + lifetime, reply, token}
     end
     --#include _intact.lua
     local message_seq = tonumber(string.match(receipt, "^%d+ (%d+)"))
@@ -82,7 +83,7 @@ if receipt then
         end
     end
     redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", message_seq)
-    return {"resumed", nonce, receipt, created, now, now + lifetime}
+    return {"resumed", nonce, receipt, created, now, now + lifetime, "", token}
 end
 if not exists then
     return {"missing", nonce}
@@ -107,7 +108,7 @@ if target ~= "" then
 end
 --#include _fit.lua
 version = version + 1
-local history_changed = added > 0 or turn[1]
+local history_changed = added > 0 or turn[1] or target ~= ""
 --#include _name.lua
 if target ~= "" then
     --#include _cut.lua
