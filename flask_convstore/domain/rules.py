@@ -331,17 +331,20 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     session.version += 1
     session.turn = None
     elements = list(command.elements)
-    if elements and turn.seq:
+    if turn.seq and (elements or command.status == "unanswered"):
         _give_kept_seq(session, turn.seq + 1, elements)
     return _add(session, elements, _values(command.fields))
 
 
 def _give_kept_seq(session: StoredSession, kept: int, elements: list[bytes]) -> None:
-    """Let the reply, the last of *elements*, have the seq *kept* for it, or its id where others have written since."""
+    """Let the reply, the last of *elements*, have the seq *kept* for it, or its id where others have written since.
+
+    A turn that needs no reply gives the seq back. One that failed does not, since a part of the reply may have been shown.
+    """
     is_newest = session.gaps[-1:] == ((kept, kept),) and session.next_seq == kept + 1
-    if is_newest and len(elements) == 1 and not own_id(elements[0]):
+    if is_newest and (not elements or (len(elements) == 1 and not own_id(elements[0]))):
         session.gaps = session.gaps[:-1]
-    elif any(begin <= kept <= end for begin, end in session.gaps):
+    elif elements and any(begin <= kept <= end for begin, end in session.gaps):
         elements[-1] = with_id(elements[-1], numbering.id_of(kept))
 
 

@@ -95,7 +95,9 @@ def _is_part_held(value: Any) -> bool:
 def _parts_of(containers: list[Any]) -> list[Any]:
     return [
         part
-        for container in containers
+        for container in filter(
+            gc.is_tracked, containers
+        )  # a dict of nothing but texts and numbers is not: it has no parts
         if not isinstance(container, set)  # the parts of a set cannot change
         for part in (list(container.values()) if isinstance(container, dict) else container[-_NEWEST:])
         if part.__class__ not in _LEAVES and isinstance(part, (dict, list, set))

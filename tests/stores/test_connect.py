@@ -168,11 +168,11 @@ def test_a_connection_whose_look_is_interrupted_is_given_back(valkey: Server, mo
     connection = pool.get_connection()
     pool.release(connection)
 
-    def interrupted() -> bool:
+    def interrupted(_: int) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(connection, "is_ready", interrupted)
+        patch.setattr(connection, "_poll", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pool.get_connection()
     assert pool.get_connection() is connection

@@ -67,10 +67,13 @@ def target_argument(target: Target) -> Argument:
 
 
 def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
-    """Make the commands that read a session, behind its script in one transaction."""
+    """Make the commands that read a session behind its script: its messages if there is any to read, then its hash.
+
+    The hash comes last. If it has the version that the script has told, the messages between belong to that version too.
+    """
     if last == 0:  # LRANGE -0 -1 reads everything
         return [("HGETALL", keys[0])]
-    return [("HGETALL", keys[0]), ("LRANGE", keys[1], 0 if last is None else -last, -1)]
+    return [("LRANGE", keys[1], "0" if last is None else f"-{last}", "-1"), ("HGETALL", keys[0])]
 
 
 def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:

@@ -20,7 +20,7 @@ from redis import exceptions
 from ...domain.deadlines import CONNECTING, OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
-from .connections import line_of
+from .connections import give_back, lent
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -122,97 +122,79 @@ class Calls:
         """Give up the connections. The next call opens new ones."""
         self._pool.disconnect()
 
-    def call(self, call: Call, queries: Sequence[Sequence[Argument]] = (), judge: Call | None = None) -> Any:
-        """Run a script in one round trip. Return its reply, or with *queries* a list of all replies, of one moment.
+    def call(self, call: Call) -> Any:
+        """Run a script in one round trip. Return its reply.
 
         A server that does not know the script yet is sent its text. The nonce shows that the reply belongs to this call.
+        """
+        return self.read(call, (), None)[0]
+
+    def read(self, call: Call, queries: Sequence[Sequence[Argument]], gate: str | None) -> list[Any]:
+        """Run a script, and *queries* behind it, in one round trip.
 
         Args:
-            judge: A script as for ``read``. Where it changes its gate, *call* is run in another round trip, and no query.
+            gate: A key of the script. Where the script changes it, the server runs no query. Those that run are of one
+                moment. None: they run in any case, each at a moment of its own.
+
+        Return the reply of the script, followed by those to the queries if they ran. A full server may refuse to run queries
+        behind a gate.
         """
-        nonce = os.urandom(8)
-        deadline = self._deadline()
+        nonce, deadline = os.urandom(8), self._deadline()
         writes = call.writes
         if writes and self._is_on_disk and not self._is_verified:
             self._verify(deadline)
-        replies = self._replies(call, call.by_digest(nonce), queries, deadline, judge)
+        replies = self._replies(call, call.by_digest(nonce), queries, gate, deadline)
         if isinstance(replies[0], exceptions.NoScriptError):
-            replies = self._replies(call, call.by_text(nonce), queries, deadline, judge)
+            replies = self._replies(call, call.by_text(nonce), queries, gate, deadline)
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
                 raise as_ours(reply, call.keys[0], writes=writes) from reply
         self._check_nonce(call, nonce, replies[0])
-        return replies if queries else replies[0]
+        return replies
 
-    def read(self, call: Call, queries: Sequence[Sequence[Argument]]) -> list[Any]:
-        """Run a script that judges, and *queries* of one moment behind it, in one round trip.
-
-        The last key of the script is its gate. Where the script changes the gate, the server runs no query.
-
-        Return the reply of the script, followed by those to the queries if they ran.
-        """
-        for is_gated in (True, True, False):  # others may change the gate too, though hardly twice
-            nonce, deadline = os.urandom(8), self._deadline()
-            reply, found = self._gated(call, call.by_digest(nonce), queries, deadline, is_gated)
-            if isinstance(reply, exceptions.NoScriptError):
-                reply, found = self._gated(call, call.by_text(nonce), queries, deadline, is_gated)
-            _raised(reply, call.keys[0], call.writes)
-            self._check_nonce(call, nonce, reply)
-            if found is not None or _calls_off(reply):
-                break
-        return [reply, *self._unrefused(call, found)] if found and not _calls_off(reply) else [reply]
-
-    def _gated(
+    def _replies(
         self,
         call: Call,
         command: Sequence[Argument],
         queries: Sequence[Sequence[Argument]],
+        gate: str | None,
         deadline: float,
-        gated: bool,
-    ) -> tuple[Any, list[Any] | None]:
-        """Send a script and queries. Return its reply and theirs. None for theirs: they were called off."""
-        watching: list[Sequence[Argument]] = [("WATCH", call.keys[-1])] if gated else []
-        commands = [*watching, command, ("MULTI",), *queries, ("EXEC",)]
+    ) -> list[Any]:
+        commands = _behind_gate(command, queries, gate) if gate else [command, *queries]
         replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
-        for reply in replies[: len(watching)]:
-            _raised(reply, call.keys[-1], call.writes)
-        reply, *queued, found = replies[len(watching) :]
-        refused = [answer for answer in queued if isinstance(answer, Exception)]
-        return reply, refused[:1] or found
+        return _from_behind_gate(replies) if gate else replies
 
-    def _unrefused(self, call: Call, replies: Any) -> list[Any]:
-        """Return the answer of EXEC. Raise the first error in it."""
-        listed = _listed(replies)
-        for reply in listed:
-            _raised(reply, call.keys[0], call.writes)
-        return listed
-
-    def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
-        """Run reading scripts, each with its queries at one moment of its own, in one round trip for all.
+    def read_each(
+        self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]], str | None]]
+    ) -> list[list[Any] | ConvstoreError]:
+        """Run several reading scripts, each with its queries as in ``read``, in one round trip for all.
 
         Return for each the list of its replies, or an error.
         """
         nonces = [os.urandom(8) for _ in asked]
-        commands: list[Sequence[Argument]] = []
-        for (call, queries), nonce in zip(asked, nonces, strict=True):
-            commands += [("WATCH", call.keys[-1]), call.by_digest(nonce), ("MULTI",), *queries, ("EXEC",)]
-        answers = iter(self._acknowledged(commands, "", False, self._deadline())) if asked else iter(())
+        groups = [
+            _behind_gate(call.by_digest(nonce), queries, gate) if gate else [call.by_digest(nonce), *queries]
+            for (call, queries, gate), nonce in zip(asked, nonces, strict=True)
+        ]
+        commands = [command for group in groups for command in group]
+        answers = iter(self._acknowledged(commands, "", False, self._deadline()) if asked else ())
         found: list[list[Any] | ConvstoreError] = []
-        for (call, queries), nonce in zip(asked, nonces, strict=True):
-            _, reply, *_, replies = itertools.islice(answers, len(queries) + 4)
-            found.append(self._judged(call, queries, nonce, reply, replies))
+        for (call, queries, gate), nonce, group in zip(asked, nonces, groups, strict=True):
+            replies = list(itertools.islice(answers, len(group)))
+            replies = _from_behind_gate(replies) if gate else replies
+            if refusal_among(replies):  # the script was unknown, or it failed
+                found.append(self._read_alone(call, queries, gate))
+                continue
+            self._check_nonce(call, nonce, replies[0])
+            found.append(replies)
         return found
 
-    def _judged(
-        self, call: Call, queries: Sequence[Sequence[Argument]], nonce: bytes, reply: Any, replies: Any
+    def _read_alone(
+        self, call: Call, queries: Sequence[Sequence[Argument]], gate: str | None
     ) -> list[Any] | ConvstoreError:
-        """Take the answers of one script and its queries. A call whose script was unknown, or that failed, is done alone."""
-        is_whole = isinstance(replies, list) and not any(isinstance(one, Exception) for one in replies)
+        """Read as ``read``. An error about this one session is a value."""
         try:
-            if isinstance(reply, Exception) or not (is_whole or _calls_off(reply)):
-                return self.read(call, queries)
-            self._check_nonce(call, nonce, reply)
-            return [reply] if _calls_off(reply) else [reply, *replies]
+            return self.read(call, queries, gate)
         except StoreUnavailable:
             raise
         except ConvstoreError as error:
@@ -316,26 +298,6 @@ class Calls:
             raise StoreUnavailable(reason, written=False, is_down=None)
         return min(now + self._patience.budget, OPERATION.moment)
 
-    def _replies(
-        self,
-        call: Call,
-        command: Sequence[Argument],
-        queries: Sequence[Sequence[Argument]],
-        deadline: float,
-        judge: Call | None = None,
-    ) -> list[Any]:
-        if not queries:
-            return self._acknowledged([command], call.keys[0], call.writes, deadline)
-        before: list[Sequence[Argument]] = [("WATCH", judge.keys[-1]), judge.by_digest(b"")] if judge else []
-        commands = [*before, ("MULTI",), command, *queries, ("EXEC",)]
-        *queued, replies = self._acknowledged(commands, call.keys[0], call.writes, deadline, len(before))
-        verdict = queued.pop(1) if judge else None
-        if judge and isinstance(verdict, exceptions.NoScriptError):
-            self._acknowledged([judge.by_text(b"")], call.keys[0], False, deadline)  # from now on it is known
-        if replies is None:
-            return self._replies(call, command, () if _calls_off(verdict) else queries, deadline)
-        return _of_transaction(queued, replies)
-
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
             self.close()
@@ -371,23 +333,20 @@ class Calls:
         return error
 
     def _acknowledged(
-        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float, judging: int = 0
+        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
     ) -> list[Any]:
         """Send commands as ``_retried``. Where a write must be on replicas, wait for them on the connection that wrote.
 
         Where a write must be on the disk, ask the server on the same way whether it puts writes there.
-
-        Args:
-            judging: Number of commands before those that write.
         """
         if writes and self._is_on_disk:
             *replies, disk = self._retried([*commands, _DISK], key, writes, deadline)
-            self._check_written(replies[judging:], disk)
+            self._check_written(replies, disk)
             return replies
         if writes and self._replicas:
             waiting = ("WAIT", self._replicas, int(500 * self._patience.timeout))
             *replies, confirmed = self._retried([*commands, waiting], key, writes, deadline)
-            self._check_confirmed(replies[judging:], confirmed)
+            self._check_confirmed(replies, confirmed)
             return replies
         return self._retried(commands, key, writes, deadline)
 
@@ -410,8 +369,8 @@ class Calls:
         for attempt in itertools.count():
             try:
                 replies = self._exchange(commands, deadline)
-                refusal = _passing_refusal(replies)
-                if refusal is None:
+                refusal = refusal_among(replies)
+                if refusal is None or not _passes(refusal):
                     return replies
                 error = refusal
             except exceptions.RedisError as raised:
@@ -450,17 +409,18 @@ class Calls:
         """
         CONNECTING.moment = deadline
         left = deadline - time.monotonic()
-        line, connection = line_of(pool), None
+        connection = None
         try:
-            connection = line.lent(pool, deadline)
+            connection = lent(pool, deadline)
             CONNECTING.moment = math.inf
             packed = b"".join([_pack(tuple(command)) for command in commands])
             left = deadline - time.monotonic()
             # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
             replies: list[Any] = exchange(packed, len(commands), left)
-            if isinstance(refusal_among(replies), exceptions.ReadOnlyError):
-                connection.disconnect()  # another server is the primary now
+            for reply in replies:
+                if isinstance(reply, exceptions.ReadOnlyError):
+                    connection.disconnect()  # another server is the primary now
             return replies
         except BaseException as error:
             if isinstance(error, exceptions.TimeoutError):
@@ -472,26 +432,20 @@ class Calls:
         finally:
             CONNECTING.moment = math.inf
             if connection is not None:
-                pool.release(connection)
-                line.call_next()
+                give_back(pool, connection)
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
-    """Find the first error among *replies*, or at the beginning of a transaction's replies."""
+    """Find the first error among *replies*."""
     for reply in replies:
         if isinstance(reply, exceptions.RedisError):
             return reply
-        if isinstance(reply, list) and reply and isinstance(reply[0], exceptions.RedisError):
-            return reply[0]
     return None
 
 
-def _passing_refusal(replies: Sequence[Any]) -> exceptions.RedisError | None:
-    """Find a refusal that may pass in a moment. An unknown script is none, as its text has to be sent."""
-    refusal = refusal_among(replies)
-    if refusal is None or isinstance(refusal, exceptions.NoScriptError):
-        return None
-    return refusal if classify(refusal).passes else None
+def _passes(refusal: exceptions.RedisError) -> bool:
+    """Tell whether a refusal may pass in a moment. An unknown script does not, as its text has to be sent."""
+    return not isinstance(refusal, exceptions.NoScriptError) and classify(refusal).passes
 
 
 def _exchange_by(connection: Any, packed: bytes, count: int, seconds: float) -> list[Any]:
@@ -523,8 +477,7 @@ def _read(connection: Any) -> Any:
 
 def _wrote(replies: Sequence[Any]) -> bool:
     """Tell whether a script among *replies* has written, now or the first time."""
-    flat = [part for reply in replies for part in ([reply, *reply] if isinstance(reply, list) else [reply])]
-    return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in flat)
+    return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in replies)
 
 
 def _raised(reply: Any, key: str, writes: bool) -> Any:
@@ -534,16 +487,18 @@ def _raised(reply: Any, key: str, writes: bool) -> Any:
     return reply
 
 
-def _of_transaction(queued: Sequence[Any], replies: Any) -> list[Any]:
-    """Take the answer of EXEC. A command that was refused when it was queued has spoiled the rest."""
-    return next(([reply] for reply in queued if isinstance(reply, Exception)), None) or _listed(replies)
+def _behind_gate(
+    command: Sequence[Argument], queries: Sequence[Sequence[Argument]], gate: str
+) -> list[Sequence[Argument]]:
+    """Put *queries* into a transaction behind a script, which calls them off where it changes the *gate*."""
+    return [("WATCH", gate), command, ("MULTI",), *queries, ("EXEC",)]
 
 
-def _calls_off(reply: Any) -> bool:
-    """Tell whether a script's *reply* lets its caller read nothing: it has changed its gate, where it could."""
-    return isinstance(reply, list) and reply[0] in (b"missing", b"moved")
-
-
-def _listed(replies: Any) -> list[Any]:
-    """Make a list of the answer of EXEC."""
-    return replies if isinstance(replies, list) else [replies]
+def _from_behind_gate(replies: Sequence[Any]) -> list[Any]:
+    """Take the reply of the script, and those to the queries if they ran. An error stands for them if there is any."""
+    watching, reply, *queued, found = replies
+    refused = next((answer for answer in (watching, *queued, found) if isinstance(answer, Exception)), None)
+    # A full Redis 7 refuses every command within a transaction, a full Valkey none that reads.
+    if found is None or isinstance(refused, exceptions.OutOfMemoryError):
+        return [reply]
+    return [reply, refused] if refused else [reply, *found]

@@ -154,9 +154,11 @@ class ClusterCalls(Calls):
         self.call(first)
         return self.call(call)
 
-    def call_each(self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]]]]) -> list[list[Any] | ConvstoreError]:
+    def read_each(
+        self, asked: Sequence[tuple[Call, Sequence[Sequence[Argument]], str | None]]
+    ) -> list[list[Any] | ConvstoreError]:
         """Run reading scripts one after the other, since each is of another slot."""
-        return [self._judged(call, queries, b"", None, None) for call, queries in asked]
+        return [self._read_alone(*one) for one in asked]
 
     def scan(self, cursor: str | None, pattern: str, count: int) -> tuple[str | None, list[bytes]]:
         """Scan one primary after the other. The cursor names the primary and the place in it. A lost primary begins anew."""

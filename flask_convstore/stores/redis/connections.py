@@ -53,7 +53,7 @@ class _InTime:
 
     _sock: Any
     _parser: Any
-    _poll: Any = None
+    _poll: Any = None  # tells whether there is something to read, an unread reply or the end. None: that is not known
     socket_timeout: float | None
 
     @property
@@ -84,13 +84,6 @@ class _InTime:
             self._parser.until, self._parser.limit = CONNECTING.moment, CONNECTING.at_most(self.socket_timeout)
             self._sock.settimeout(self._parser.limit)
         super().send_command(*command, **options)  # type: ignore[misc]
-
-    def is_ready(self) -> bool:
-        """Tell whether it is connected with nothing to read, which would be an unread reply, or the end."""
-        poll = self._poll
-        if self._sock is None or poll is None:
-            return False
-        return not poll(0)
 
     def set_parser(self, parser_class: Any) -> None:
         super().set_parser(_parser_in_time(parser_class))  # type: ignore[misc]
@@ -198,15 +191,12 @@ class Line:
         self._pid = os.getpid()
 
     def lent(self, pool: Any, deadline: float) -> Any:
-        """Lend a connection of *pool*. Wait until *deadline*, by ``time.monotonic``, if all are in use.
+        """Lend a connection of *pool*, behind those who wait already.
 
         Raises:
-            MaxConnectionsError: None was given back in time.
+            MaxConnectionsError: None was given back until *deadline*, by ``time.monotonic``.
         """
-        if not self._waiting:
-            with contextlib.suppress(exceptions.MaxConnectionsError):
-                return pool.get_connection()
-        elif self._pid != os.getpid():  # the callers are the parent's
+        if self._pid != os.getpid():  # the callers are the parent's
             self._waiting, self._pid = deque(), os.getpid()
         mine = threading.Event()
         self._waiting.append(mine)
@@ -240,6 +230,29 @@ def line_of(pool: Any) -> Line:
     return line or pool.__dict__.setdefault("_convstore_line", Line())
 
 
+def lent(pool: Any, deadline: float) -> Any:
+    """Lend a connection of *pool*. Wait until *deadline*, by ``time.monotonic``, if all are in use.
+
+    Raises:
+        MaxConnectionsError: None was given back in time.
+    """
+    line = pool.__dict__.get("_convstore_line")
+    if line is None or not line._waiting:
+        try:
+            return pool.get_connection()
+        except exceptions.MaxConnectionsError:
+            pass
+    return line_of(pool).lent(pool, deadline)
+
+
+def give_back(pool: Any, connection: Any) -> None:
+    """Give a connection back to *pool*, and tell the first caller who waits."""
+    pool.release(connection)
+    line = pool.__dict__.get("_convstore_line")
+    if line is not None and line._waiting:
+        line.call_next()
+
+
 class Pool(ConnectionPool):
     """A pool that lends connections of ``in_time`` on a short way. Unusual cases go redis-py's way."""
 
@@ -258,7 +271,8 @@ class Pool(ConnectionPool):
                         self._in_use_connections.add(connection)
             if connection is None:
                 return self._connected(*names, **options)
-            if connection.is_ready():
+            poll = connection._poll
+            if connection._sock is not None and poll is not None and not poll(0):
                 return connection
         except BaseException:  # a signal's, or a timeout of other code under gevent
             if connection is not None:

@@ -147,11 +147,9 @@ def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receip
 def snapshot_of(
     session_id: str, keys: tuple[str, str, str], found: list[Any], last: int | None, expires_at_ms: int
 ) -> Snapshot:
-    """Make a snapshot from the replies to ``reading``."""
-    flat, *lists = found
+    """Make a snapshot from the replies to ``reading``, of which the last one is a dict."""
+    *lists, stored = found
     elements = lists[0] if lists else []
-    # A connection of the app's own client may give a dict.
-    stored: dict[bytes, Any] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     try:
         fields, aliases, shared = _prefixed(stored)
         version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]

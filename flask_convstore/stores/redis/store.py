@@ -20,9 +20,11 @@ session is one Cluster slot. It is percent-encoded there, so that no id reaches 
 keys of owners.
 
 A write is one script and one round trip. A start that needs one of its owner's places asks for that in another one
-before. A read is the touch script and one MULTI/EXEC of HGETALL and LRANGE, in one round trip too. So a list is sent as it
-is, instead of being converted twice by Lua. What an owner may not see is not read: the transaction watches a key that the
-script changes where it finds no session for this owner.
+before. A read is the touch script, LRANGE and HGETALL, in one round trip too. So a list is sent as it is, instead of being
+converted twice by Lua. The version that the script tells and that of the hash show that all is of one moment, else it is
+read again. What an owner may not see is not read: both commands stand in a transaction then, which watches a key that the
+script changes where it finds no session for this owner. A full Redis 7 refuses transactions. There the script is asked
+first, and the session is read in another round trip.
 """
 
 from __future__ import annotations
@@ -209,77 +211,89 @@ class RedisStore:
         return self._calls.place_of(self._keys(session_id)[0])
 
     def begin(self, command: BeginTurn) -> Begun:
-        keys = self._keys(command.session_id)
-        call = Call("begin_turn", keys, (*self._head(command), *beginning(command)))
-        queries = reading(keys, command.last)
-        # The server itself may see every session.
-        judge = None if command.owner is ANY else self._touching(keys, command.owner, is_interaction=False)
-        reply, *found = self._calls.call(call, queries, judge)
-        # The session was started between the judgement and the turn. Of one that is gone the reply tells no time.
-        if not found and reply[0] in (b"ok", b"resumed", b"repeated") and reply[4]:
-            found = self._calls.commands(queries)
-        if reply[0] == b"ok":
-            now_begun = snapshot_of(command.session_id, keys, found, command.last, reply[6])
-            receipt = receipt_of(reply, self._level)
-            if reply[8]:
-                self._spread(command.session_id, receipt.lifetime_ms, reply[8])
-            return Begun(receipt, now_begun)
+        session_id, last = command.session_id, command.last
+        keys = self._keys(session_id)
+        gate = _gate(keys, command.owner)
+        call = Call("begin_turn", (*keys, gate) if gate else keys, (*self._head(command), *beginning(command)))
+        reply, *found = self._calls.read(call, reading(keys, last), gate)
+        if reply[0] != b"ok":
+            return self._begun_before(command, reply, keys)
+        receipt = receipt_of(reply, self._level)
+        if _are_of(receipt.version, receipt.created_at_ms, found, gate):
+            snapshot: Snapshot | None = snapshot_of(session_id, keys, found, last, reply[6])
+        else:
+            snapshot = self.load(session_id, command.owner, last, is_interaction=False)
+        if snapshot is None:
+            raise SessionNotFound(session_id)  # it was deleted just behind the beginning of the turn
+        if reply[8]:
+            self._spread(session_id, receipt.lifetime_ms, reply[8])
+        return Begun(receipt, snapshot)
+
+    def _begun_before(self, command: BeginTurn, reply: list[Any], keys: tuple[str, str, str]) -> Begun:
+        """Read the reply to a turn that had begun before, or raise the error for a refused one."""
         refuse(command, reply, keys)
         receipt = first_receipt(reply, reply[2], keys[2], self._level)
         ended = first_receipt(reply, reply[6], keys[2], self._level) if len(reply) > 6 and reply[6] else None
-        gone = not receipt.expires_at_ms
-        return Begun(
-            receipt,
-            snapshot=None if gone else snapshot_of(command.session_id, keys, found, command.last, reply[5]),
-            reply=ended,
-            token=reply[7].decode(),
-        )
+        is_gone = not receipt.expires_at_ms
+        # The session may have changed since, and the reply does not tell its version.
+        snapshot = None if is_gone else self.load(command.session_id, command.owner, command.last, is_interaction=False)
+        return Begun(receipt, snapshot, reply=ended, token=reply[7].decode())
 
     def load(
         self, session_id: str, owner: Owner, last: int | None = None, *, is_interaction: bool = True
     ) -> Snapshot | None:
         keys = self._keys(session_id)
-        call, queries = self._touching(keys, owner, is_interaction), reading(keys, last)
+        gate = _gate(keys, owner)
+        call, queries = self._touching(keys, gate, owner, is_interaction), reading(keys, last)
         for _ in range(_ATTEMPTS):
-            replies = self._calls.read(call, queries)
-            if _is_of_one_session(replies):
-                break
-        return self._loaded(session_id, keys, replies, last)
+            reply, *found = self._calls.read(call, queries, gate)
+            if reply[0] != b"ok" or _are_of(reply[2], reply[3], found, gate):
+                return self._loaded(session_id, keys, reply, found, last)
+            # A full server runs nothing behind a gate though the script has let this owner pass. A server that serves others
+            # between two commands needs the transaction that stands behind a gate.
+            gate = f"{keys[0]}:gate" if found else None
+        if found and _state_of(found[-1]) is None:
+            snapshot_of(session_id, keys, found, last, 0)  # raises, since it is damaged
+        raise StoreUnavailable("others write to this session all the time", written=False)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         places = [(session_id, self._keys(session_id)) for session_id in session_ids]
-        asked = [(self._touching(keys, owner, is_interaction), reading(keys, None)) for _, keys in places]
+        gates = [_gate(keys, owner) for _, keys in places]
+        asked = [
+            (self._touching(keys, gate, owner, is_interaction), reading(keys, None), gate)
+            for (_, keys), gate in zip(places, gates, strict=True)
+        ]
         found: list[Snapshot | ConvstoreError | None] = []
-        for (session_id, keys), replies in zip(places, self._calls.call_each(asked), strict=True):
+        for (session_id, keys), gate, replies in zip(places, gates, self._calls.read_each(asked), strict=True):
             try:
                 if isinstance(replies, ConvstoreError):
                     raise replies
-                is_whole = _is_of_one_session(replies)
-                loaded = self._loaded(session_id, keys, replies, None) if is_whole else None
-                found.append(loaded if is_whole else self.load(session_id, owner, is_interaction=is_interaction))
+                reply, *read = replies
+                if reply[0] != b"ok" or _are_of(reply[2], reply[3], read, gate):
+                    found.append(self._loaded(session_id, keys, reply, read, None))
+                else:
+                    found.append(self.load(session_id, owner, is_interaction=is_interaction))
             except StoreUnavailable:
                 raise
             except ConvstoreError as error:
                 found.append(error)
         return found
 
-    def _touching(self, keys: tuple[str, str, str], owner: Owner, is_interaction: bool) -> Call:
+    def _touching(self, keys: tuple[str, str, str], gate: str | None, owner: Owner, is_interaction: bool) -> Call:
         """The call with which each read begins."""
-        arguments: tuple[Argument, ...] = ("", "", int(not is_interaction))
-        return Call(
-            "touch", (*keys, f"{keys[0]}:gate"), (owner_argument(owner), *self._times, *arguments), writes=False
-        )
+        arguments = (owner_argument(owner), *self._times, "", "", "0" if is_interaction else "1")
+        return Call("touch", (*keys, gate) if gate else keys, arguments, writes=False)
 
     def _loaded(
-        self, session_id: str, keys: tuple[str, str, str], replies: Sequence[Any], last: int | None
+        self, session_id: str, keys: tuple[str, str, str], reply: list[Any], found: list[Any], last: int | None
     ) -> Snapshot | None:
-        reply, *found = replies
         if reply[0] == b"missing":
             return None
-        refuse_moved(session_id, reply)
-        refuse(None, reply, keys)
+        if reply[0] != b"ok":
+            refuse_moved(session_id, reply)
+            refuse(None, reply, keys)
         snapshot = snapshot_of(session_id, keys, found, last, reply[5])
         if reply[7]:
             self._spread(session_id, reply[6], reply[7])
@@ -528,19 +542,31 @@ def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
     return tuple(str(number).encode() for number in numbers)
 
 
-def _is_of_one_session(replies: Sequence[Any]) -> bool:
-    """Tell whether the script and the queries behind it have seen the same session. Between them another may take its place.
+def _gate(keys: tuple[str, str, str], owner: Owner) -> str | None:
+    """Name the gate of a read. The server itself may see every session, and needs none."""
+    return None if owner is ANY else f"{keys[0]}:gate"
 
-    A session's owner never changes, so that the script's judgement holds for whatever is written meanwhile.
+
+def _are_of(version: int, created: int, found: list[Any], gate: str | None) -> bool:
+    """Tell whether the replies to ``reading`` are of one moment, and of the session that the script before them has seen.
+
+    False also where the server has read nothing, or what is no session of ours. Makes the hash a dict.
+
+    Behind a gate all replies are of one moment. Else others may write between, and whatever they do to the messages makes
+    another version of the session than the script has told, or another session.
     """
-    reply, *found = replies
-    if reply[0] != b"ok" or not found:
-        return True
-    stored = found[0]
-    created = stored.get(b"created") if isinstance(stored, dict) else _value_of(stored, b"created")
-    return bool(created == b"%d" % reply[3])
+    if not found:
+        return False
+    flat = found[-1]
+    # A connection of the app's own client may give a dict.
+    found[-1] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+    state = _state_of(found[-1])
+    return state == (created, version) or (gate is not None and state is not None and state[0] == created)
 
 
-def _value_of(flat: Sequence[Any], name: bytes) -> Any:
-    """Find the value of *name* among names and values in turn."""
-    return next((value for found, value in zip(flat[::2], flat[1::2], strict=True) if found == name), None)
+def _state_of(stored: dict[bytes, bytes]) -> tuple[int, int] | None:
+    """Read the time of creation and the version of a session. None if it is gone, or damaged."""
+    try:
+        return int(stored[b"created"]), int(stored[b"version"])
+    except (KeyError, ValueError):
+        return None

@@ -429,7 +429,7 @@ def test_the_rest_of_an_evicted_session_is_not_part_of_its_successor(server: Ser
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", ["valkey"])
+@pytest.mark.parametrize("kind", sorted(programs()))
 def test_a_full_server_refuses_and_nothing_is_half_written(kind: str) -> None:
     with running(kind, "--maxmemory-policy", "noeviction") as server:
         conversations = on(server.client)

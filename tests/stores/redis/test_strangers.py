@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from redis import Redis
 
 from flask_convstore import ConversationStore
+from flask_convstore.config import limits_of
+from flask_convstore.domain.commands import Append
+from flask_convstore.domain.messages import join_element
+from flask_convstore.domain.types import ANY
 from flask_convstore.errors import CorruptValue, SessionNotFound, TurnInProgress
 from flask_convstore.stores.redis.calls import Call, Calls
+from flask_convstore.stores.redis.store import RedisStore
 
+from ...harness import SETTINGS
 from ...servers import Server, running
 
 
@@ -117,18 +124,50 @@ def test_a_refused_read_leaves_no_key_and_no_line_in_the_file() -> None:
 def test_a_session_that_is_replaced_between_is_read_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script judges one session, and the queries read its successor of another owner. That one is judged too."""
     with store(server) as convstore:
-        gated: Any = Calls._gated
+        read = Calls.read
         done: list[bool] = []
 
-        def replaced(self: Calls, call: Call, *arguments: Any) -> Any:
-            reply, found = gated(self, call, *arguments)
-            if not done:
+        def replaced(self: Calls, call: Call, queries: Any, gate: str | None) -> list[Any]:
+            replies = read(self, call, queries, gate)
+            if not done and queries:
                 done.append(True)
                 convstore.delete_session("s", owner="ada")
                 convstore.save_session("s", {"b": 2, "history": ["secret"]}, owner="bob")
-                _, found = gated(self, call, ("GET", "chat:session:x"), *arguments[1:-1], False)
-            return reply, found
+                replies[1:] = self.commands(queries)
+            return replies
 
-        monkeypatch.setattr(Calls, "_gated", replaced)
+        monkeypatch.setattr(Calls, "read", replaced)
         assert convstore.get_session("s", owner="ada") is None
         assert done
+
+
+@pytest.mark.parametrize("owner", [{}, {"owner": "ada"}])
+@pytest.mark.parametrize("writes", [1, 3])
+def test_no_read_is_torn(server: Server, monkeypatch: pytest.MonkeyPatch, owner: Any, writes: int) -> None:
+    """A server may serve others between any two commands of a read: here it does at every place."""
+    with store(server) as convstore:
+        exchange, left = Calls._exchange, [0]
+        other = RedisStore(Redis(port=server.port), "chat:session:", limits_of(SETTINGS))
+
+        def write() -> None:
+            if left[0]:
+                left[0] -= 1
+                change = Append(session_id="s", owner=ANY, elements=(join_element(1, b'"more"', {}),), fields=())
+                other.apply(change)
+
+        def one_by_one(self: Calls, commands: Any, deadline: float) -> list[Any]:
+            if self is other._calls or commands[0][0] not in ("EVALSHA", "WATCH") or len(commands) < 3:
+                return exchange(self, commands, deadline)
+            replies = []
+            for command in commands:
+                replies += exchange(self, [command], deadline)
+                write()
+            return replies
+
+        monkeypatch.setattr(Calls, "_exchange", one_by_one)
+        for _ in range(3):
+            left[0] = writes
+            session: Any = convstore.get_session("s", **owner)
+            assert session["history"].count("more") == len(session["history"]) - 52
+            assert session.version == session["history"].count("more") + 3
+        other.close()

@@ -1,5 +1,4 @@
 -- _expire: move the one lifetime of a session's keys. Its tokens live longer. All get one point in time, since in Redis
 -- 7.0 the clock goes on while a script runs, and two PEXPIRE can end a millisecond apart.
 redis.call("PEXPIREAT", session, now + lifetime)
-redis.call("PEXPIREAT", history, now + lifetime)
-redis.call("PEXPIREAT", tokens, now + math.max(lifetime, 0) + ARGV[6])
+--#include _expire_rest.lua

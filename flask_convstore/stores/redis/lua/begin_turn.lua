@@ -3,6 +3,7 @@ begin_turn: add a user's message, or none, and take the turn, once. The same tok
 takes it anew if the first attempt died or failed and its message is still the last.
 
 KEYS[1..3]  session, history, tokens
+KEYS[4]     gate       as in touch.lua, or absent
 ARGV[1..14] as in _open.lua, then
 ARGV[15]    expected   the version it must have, or "<created>-<version>", "" any
 ARGV[16]    lease      milliseconds the turn is ours without being renewed
@@ -86,7 +87,7 @@ if receipt then
     return {"resumed", nonce, receipt, created, now, now + lifetime, "", token}
 end
 if not exists then
-    return {"missing", nonce}
+    --#include _missing.lua
 end
 --#include _moved.lua
 --#include _expected.lua

@@ -9,7 +9,7 @@ ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
 ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
 ARGV[..]    element      the reply, opaque, absent where there is none. Of several the last. It has the seq that was kept for
-                         it, or the id of that seq where others have written since
+                         it, or the id of that seq where others have written since. A turn that needs none gives it back
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the reply, 0 for none. history_version: as it was before. due: see _due.lua
@@ -46,13 +46,13 @@ local added = #ARGV - first_element + 1
 --#include _unknown.lua
 --#include _next_seq.lua
 local kept = (tonumber(turn[2]) or 0) + 1
-if added > 0 and kept > 1 then
-    local has_id = string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
+if kept > 1 and (added > 0 or ARGV[16] == "unanswered") then
+    local has_id = added > 0 and string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
     local last_from, last_to = string.match(gaps, "(%d+)%-(%d+)$")
     local is_newest = tonumber(last_from) == kept and tonumber(last_to) == kept and next_seq == kept + 1
-    if is_newest and added == 1 and not has_id then
+    if is_newest and added <= 1 and not has_id then
         next_seq, gaps = kept, string.gsub(gaps, " ?%d+%-%d+$", "")
-    elseif not has_id then
+    elseif added > 0 and not has_id then
         for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
             if kept >= tonumber(from) and kept <= tonumber(to) then
                 ARGV[#ARGV] = string.gsub(ARGV[#ARGV], '^1{"at":%d+', string.format('%%0,"id":"msg-%d"', kept))

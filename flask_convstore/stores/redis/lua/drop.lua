@@ -65,7 +65,7 @@ elseif tail < count then
     --#include _tail.lua
     history_after = history_bytes
 end
--- The first write is one that a full server refuses. Then nothing is written.
+--#include _though_full.lua
 redis.call("HSET", session, "version", version, "updated", updated, "count", count, "first", first, "gaps", gaps,
     "history_bytes", history_after, "history_version", first_seq > 0 and version or history_version)
 if middle then

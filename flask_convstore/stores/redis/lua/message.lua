@@ -35,7 +35,7 @@ local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
 if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
 else
-    --#include _expire.lua
+    --#include _expire_rest.lua
 end
 local target = ARGV[7]
 --#include _target.lua

@@ -25,6 +25,9 @@ if shared then
     return {"forbidden", nonce}
 end
 local own_ttl, complete, guest = meta[5], meta[6], "s:" .. ARGV[7]
+if ARGV[8] == "" then
+    --#include _though_full.lua
+end
 if (redis.call("HGET", session, guest) or "") ~= ARGV[8] then
     version, updated = version + 1, math.max(now, created)
     redis.call("HSET", session, "version", version, "updated", updated)

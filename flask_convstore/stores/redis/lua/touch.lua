@@ -2,7 +2,8 @@
 touch: move a session's lifetime. Every read begins with it.
 
 KEYS[1..3]  session, history, tokens
-KEYS[4]     gate   a key that no session has. A read watches the gate, and is called off where this owner sees no session
+KEYS[4]     gate   a key that no session has. A read watches the gate, and is called off where this owner sees no session.
+                   Absent where the server itself reads, and where nothing is read
 ARGV[1]  nonce          echoed in the reply
 ARGV[2]  owner          "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  ttl            milliseconds a session lives from now
@@ -56,6 +57,6 @@ if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
     return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}}
 end
---#include _expire.lua
+--#include _expire_rest.lua
 --#include _due.lua
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, due}
