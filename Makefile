@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 MINUTES ?= 10
 WORLD ?= all
 CASES ?= 2000
+EVERY ?= 1
+FORKS ?= 10000
 ROOM ?= all
 SAMPLE ?= 0
 KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos fuzz attack replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos interrupts fuzz attack replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -28,6 +30,7 @@ help:
 	@echo "make scaling         what sessions take of a server, and what millions need: ARGS=--quick, REPORT=docs/scaling.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
 	@echo "                     REPORT=docs/chaos.md writes the figures down"
+	@echo "make interrupts      exceptions out of nowhere at each line of an operation, and threads that fork: EVERY=5 FORKS=1000"
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
 	@echo "make attack          hostile bodies and paths, and the time of what is not yours, on 127.0.0.1: KIND=bodies"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
@@ -102,6 +105,10 @@ scaling: $(VENV)/ready
 
 chaos: $(VENV)/ready
 	@exec $(BIN)/python -m tests.chaos --minutes $(MINUTES) --world $(WORLD) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+# Each line of four operations, in Redis and in the journal: an hour on a busy machine.
+interrupts: $(VENV)/ready
+	@INTERRUPTS_EVERY=$(EVERY) INTERRUPTS_FORKS=$(FORKS) exec $(BIN)/python -m pytest --quiet tests/interrupts $(ARGS)
 
 fuzz: $(VENV)/ready
 	@exec $(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(SEED),--seed $(SEED))

@@ -110,7 +110,9 @@ class AppState(Forking):
         try:
             status = self.journal.status()
         except StoreUnavailable as error:
-            return replace(health, problem=_joined(health.problem, error.reason))
+            is_degraded = health.degraded or self.journal.may_hold()
+            problem = _joined(health.problem, error.reason)
+            return replace(health, degraded=is_degraded, pending=None, problem=problem)
         age = (now_ms() - status.oldest_at_ms) / 1000 if status.oldest_at_ms else None
         return replace(
             health,

@@ -170,7 +170,7 @@ class Health:
         connected: The store answered.
         latency_ms: Time that the answer took, or None if there was none.
         degraded: Something other than the store is serving.
-        pending: Writes that wait to reach the store, in this host's journal.
+        pending: Writes that wait to reach the store, in this host's journal. None: it cannot be read, see *problem*.
         can_start: Sessions can be started in the fallback.
         pending_age_s: Seconds for which the oldest of them has waited.
         dropped: Writes that never reached the store, as their session had been deleted or had expired meanwhile.
@@ -184,7 +184,7 @@ class Health:
     connected: bool
     latency_ms: float | None
     degraded: bool = False
-    pending: int = 0
+    pending: int | None = 0
     can_start: bool = False
     pending_age_s: float | None = None
     dropped: int = 0

@@ -163,7 +163,11 @@ class HealthJson(TypedDict):
     connected: Annotated[bool, "The store answers."]
     latency_ms: Annotated[float | None, "Time of an answer. Null if the store does not answer.", {"minimum": 0}]
     degraded: Annotated[bool, "The fallback answers, or its writes wait for the store."]
-    pending: Annotated[Whole, "Number of this host's writes that wait for the store."]
+    pending: Annotated[
+        int | None,
+        "Number of this host's writes that wait for the store. Null if its journal cannot be read.",
+        {"minimum": 0},
+    ]
 
 
 class _TokensPart(TypedDict):

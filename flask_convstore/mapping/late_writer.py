@@ -88,7 +88,7 @@ class LateWriter:
         """
         try:
             unit.flush()
-        except Exception as error:
+        except BaseException as error:  # also a signal's: what has landed is not known, and would be written twice
             unit.drop(f"an earlier change could not be written ({type(error).__name__})", is_told=True)
             raise
         finally:

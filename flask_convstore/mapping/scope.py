@@ -33,7 +33,8 @@ def scoped(around: Unit) -> Iterator[None]:
         unit.drop(f"their scope has raised {type(error).__name__}")
         raise
     finally:
-        _innermost.reset(before)
+        with contextlib.suppress(ValueError):  # it is closed as garbage, in the context of another thread
+            _innermost.reset(before)
         late_writer.end(unit)
 
 

@@ -260,12 +260,13 @@ class FallbackStore(StoreAround):
         if not self._is_here(session_id):
             return self._store.load(session_id, owner, last, is_interaction=is_interaction)
         with self._viewed(session_id, owner) as view:
-            if view:
-                snapshot = view.load(owner, last)
-                if snapshot and is_interaction and view.is_stale(snapshot):
-                    self._touch(session_id, owner)
-                return snapshot and replace(snapshot, fallback=self._journal.kind)
-        return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+            snapshot = view.load(owner, last) if view else None
+            is_stale = bool(view and snapshot and is_interaction and view.is_stale(snapshot))
+        if view is None:
+            return self._store.load(session_id, owner, last, is_interaction=is_interaction)
+        if is_stale:
+            self._touch(session_id, owner)
+        return snapshot and replace(snapshot, fallback=self._journal.kind)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True

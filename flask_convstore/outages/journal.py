@@ -46,6 +46,9 @@ _SELECT = (
 _STARTS_MS = TOMBSTONE_MS
 """Time for which the token of a start leads to its session. A store knows a token as long after its session's end."""
 
+_GLANCE_SECONDS = 0.5
+"""Time to wait for a look at the journal that only tells of its state."""
+
 NEVER_MS = 2**53
 """The end of a session that waits for the store however long that takes."""
 
@@ -339,7 +342,7 @@ class Journal:
         """Count the commands."""
         if not self.exists():
             return Status(problem=self._file.problem)
-        with self.reading() as connection:
+        with self._file.reading(_GLANCE_SECONDS) as connection:
             pending, oldest = connection.execute("SELECT count(*), min(at_ms) FROM commands").fetchone()
             (aside,) = connection.execute("SELECT count(*) FROM aside").fetchone()
             dropped = connection.execute("SELECT value FROM about WHERE name = 'dropped'").fetchone()
@@ -351,7 +354,7 @@ class Journal:
         Nothing reaches the disk, since everybody may ask, and as often as they like.
         """
         try:
-            with contextlib.suppress(_Undone), self.writing() as connection:
+            with contextlib.suppress(_Undone), self._file.writing(_GLANCE_SECONDS) as connection:
                 connection.execute("INSERT OR REPLACE INTO about VALUES ('checked', zeroblob(10000))")
                 raise _Undone
         except StoreUnavailable:

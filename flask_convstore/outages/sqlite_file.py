@@ -10,24 +10,39 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import sqlite3
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from ..domain.clock import now_ms
 from ..domain.forks import Forking, watch
 from ..errors import StoreUnavailable
 from ..stores.private_folder import file_problem_of, make_private, problem_of
+from .hold import Hold, User, here
 
 _log = logging.getLogger("flask_convstore")
 
 _PAGE = 4096
 _PAUSE = 0.0003
-"""Seconds between two tries to begin a transaction. Another process's transaction takes about as long."""
+"""Seconds until the second try to begin a transaction. Another process's transaction takes about as long."""
+
+_LONGEST_PAUSE = 0.005
+"""Seconds between two tries while another process is in the way for long."""
+
+_LONGEST_WAIT = 1.0
+"""Seconds that SQLite waits by itself, such as for a process that makes the file whole after a crash."""
+
+_SCRUB_SECONDS = 1.0
+"""Seconds to wait for a moment in which nobody reads."""
+
+_BLOCKED = (
+    "the journal is in use by another thread or process of this host. If that stands still, end it or let it go on"
+)
 
 
 class JournalFile(Forking):
@@ -64,7 +79,9 @@ class JournalFile(Forking):
         self._target = target
         self._max_pages = max(16, max_bytes // _PAGE)
         self._timeout = timeout
-        self._lock = threading.RLock()
+        self._wait_ms = round(1000 * min(timeout, _LONGEST_WAIT))
+        self._hold = Hold()
+        self._forks = User(None)
         self._connection: sqlite3.Connection | None = None
         self._closing: Callable[[], object] = lambda: None
         self._inode = 0
@@ -72,23 +89,33 @@ class JournalFile(Forking):
         watch(self)
 
     def exists(self) -> bool:
-        """Tell whether there is a file."""
-        return self._connection is not None or bool(self._path and self._path.exists())
+        """Tell whether there is a file, or may be one in a folder that cannot be looked into."""
+        if self._connection is not None:
+            return True
+        try:
+            return bool(self._path and _inode_of(self._path))
+        except OSError:
+            return True
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection, for this thread alone in this process."""
-        with self._alone(time.monotonic() + self._timeout), self._explained():
-            yield self._open()
+    def reading(self, timeout: float = math.inf) -> Iterator[sqlite3.Connection]:
+        """A connection, for this thread alone in this process.
+
+        Args:
+            timeout: Seconds to wait for others, if that is shorter than for anything else.
+        """
+        with self._explained(), self._ready(self._open, min(timeout, self._timeout)) as connection:
+            yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, alone among all threads and processes. At its end all of it is on the disk, or nothing."""
-        deadline = time.monotonic() + self._timeout
-        with self._alone(deadline), self._explained():
-            connection = self._open()
+    def writing(self, timeout: float = math.inf) -> Iterator[sqlite3.Connection]:
+        """A transaction, alone among all threads and processes. At its end all of it is on the disk, or nothing.
+
+        Args:
+            timeout: As for ``reading``.
+        """
+        with self._explained(), self._ready(self._begun, min(timeout, self._timeout)) as connection:
             try:
-                self._begin(connection, deadline)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -121,32 +148,31 @@ class JournalFile(Forking):
     def scrub(self) -> None:
         """Have removed content leave the file and its log. A failure is logged."""
         try:
-            with self.reading() as connection:
-                ((is_busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with self._explained(), self._ready(self._scrubbed, _SCRUB_SECONDS):
+                pass
         except StoreUnavailable as error:
-            _log.warning("removed text may be left in the journal: %s", error)
-        else:
-            if is_busy:
-                _log.warning("removed text may be left in the journal for now: another process is using it")
+            _log.warning("removed text may be left in the journal for now: %s", error)
 
     def close(self) -> None:
         """Give up the connection. The next call opens a new one. What is in memory stays."""
-        with self._lock:
+        with self._alone(math.inf):
             if self._path:
                 self._close()
 
     # ---- forks
 
     def before_fork(self) -> None:
-        self._lock.acquire()
-        self.close()
+        self._forks = User(None)
+        self._hold.take(self._forks, math.inf)
+        if self._path:
+            self._close()
 
     def after_fork(self) -> None:
-        self._lock.release()
+        self._hold.give_back(self._forks)
 
     def in_child(self) -> None:
         """Begin anew in a forked child. A database in memory stays the parent's."""
-        self._lock = threading.RLock()
+        self._hold = Hold()
         self._close()
         for descriptor in self._descriptors:
             os.close(descriptor)
@@ -155,20 +181,49 @@ class JournalFile(Forking):
     # ---- opening
 
     @contextlib.contextmanager
+    def _ready(self, readied: Callable[[], sqlite3.Connection], timeout: float) -> Iterator[sqlite3.Connection]:
+        """The connection as *readied* returns it, for this thread alone.
+
+        While another process is in the way, it is left to the other threads. That process may stand still.
+        """
+        deadline, pause = time.monotonic() + timeout, _PAUSE
+        while True:
+            with self._alone(deadline):
+                connection = self._unblocked(readied, deadline)
+                if connection:
+                    yield connection
+                    return
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _unblocked(self, readied: Callable[[], sqlite3.Connection], deadline: float) -> sqlite3.Connection | None:
+        """Call *readied*. None if another process is in the way, and there is time left."""
+        try:
+            return readied()
+        except BlockingIOError as error:
+            blocked: Exception = error
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY:
+                raise
+            blocked = error
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(_BLOCKED, written=False) from blocked
+        return None
+
+    @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
-        if self._lock._is_owned():  # type: ignore[attr-defined]
+        if self._hold.is_mine():
             yield  # within the block that has the lock
             return
+        user = here()
         try:
-            if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise StoreUnavailable("the journal is in use", written=False)
+            if not self._hold.take(user, deadline):
+                raise StoreUnavailable(_BLOCKED, written=False)
             if self._connection:
                 _roll_back(self._connection)  # what an exception from elsewhere, such as a signal's, has left open
             yield
         finally:
-            # The exception may have come between the lock and the next line.
-            if self._lock._is_owned():  # type: ignore[attr-defined]
-                self._lock.release()
+            self._hold.give_back(user)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -179,7 +234,7 @@ class JournalFile(Forking):
             code = _code(error)
             if code in _SPOILED:
                 self._set_aside(str(error))
-            reason = f"the journal cannot be used ({error})"
+            reason = _BLOCKED if code == sqlite3.SQLITE_BUSY else f"the journal cannot be used ({error})"
             if code == sqlite3.SQLITE_FULL:
                 reason = "the journal is full, or its disk: see CONVSTORE_JOURNAL_MAX_BYTES"
             raise StoreUnavailable(reason, written=False) from error
@@ -193,24 +248,27 @@ class JournalFile(Forking):
             self.problem = problem
             _log.error("%s", problem)
 
-    def _begin(self, connection: sqlite3.Connection, deadline: float) -> None:
-        """Begin a transaction when the other processes have ended theirs. SQLite itself would look too rarely."""
-        connection.execute("PRAGMA busy_timeout = 0")
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                break
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(_PAUSE)
-        connection.execute(f"PRAGMA busy_timeout = {round(self._timeout * 1000)}")
+    def _begun(self) -> sqlite3.Connection:
+        """Begin a transaction."""
+        connection = self._open()
+        with _without_waiting(connection, self._wait_ms):
+            connection.execute("BEGIN IMMEDIATE")
+        return connection
+
+    def _scrubbed(self) -> sqlite3.Connection:
+        """Move the log into the file, which others must not be reading meanwhile."""
+        connection = self._open()
+        with _without_waiting(connection, self._wait_ms):
+            ((is_busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if is_busy:
+            raise BlockingIOError
+        return connection
 
     def _open(self) -> sqlite3.Connection:
         if self._connection and self._path and not self._connection.in_transaction and not self._is_ours():
             self.close()  # another process has set the file aside, or removed it
         if not self._connection:
-            self._connection = self._opened_file() if self._path else self._prepared(self._connect(":memory:"))
+            self._connection = self._opened_file() if self._path else self._prepared(self._connect(None))
             # The connection is closed also where nobody does it, as the journal is dropped with its app.
             closing = weakref.finalize(self, self._connection.close)
             closing.atexit = False  # a thread may be using it
@@ -224,20 +282,20 @@ class JournalFile(Forking):
 
     def _is_ours(self) -> bool:
         assert self._path
-        try:
-            return os.stat(self._path).st_ino == self._inode
-        except FileNotFoundError:
-            return False
+        return _inode_of(self._path) == self._inode
 
     def _opened_file(self) -> sqlite3.Connection:
         assert self.folder
         assert self._path
         self._check_place(self.folder)
+        found = self._found_file(self._path)
+        if found:
+            return found
         with self._one_opens():
             for _ in range(2):
                 if not self._path.exists():
                     os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-                connection = self._connect(str(self._path))
+                connection = self._connect(self._path)
                 try:
                     problem = self._check(connection)
                 except sqlite3.DatabaseError as error:
@@ -253,6 +311,24 @@ class JournalFile(Forking):
                 self._move_aside(problem)
         raise AssertionError("a new journal is none")
 
+    def _found_file(self, path: Path) -> sqlite3.Connection | None:
+        """Open a file that is there and sound, even if a process that makes one or sets one aside stands still."""
+        self._inode = _inode_of(path)
+        if not self._inode:
+            return None
+        connection = self._connect(path)
+        try:
+            is_sound = _has_tables(connection) and not self._check(connection)
+        except sqlite3.DatabaseError as error:
+            is_sound = False
+            if _code(error) not in _SPOILED:
+                connection.close()
+                raise
+        if is_sound and self._is_ours():
+            return self._prepared(connection)
+        connection.close()
+        return None
+
     def _check_place(self, folder: Path) -> None:
         """Make the folder if it is missing.
 
@@ -267,11 +343,12 @@ class JournalFile(Forking):
 
     @contextlib.contextmanager
     def _one_opens(self) -> Iterator[None]:
+        """Keep others from making the file, or setting it aside. Raises BlockingIOError while another process does that."""
         import fcntl
 
         lock = self._descriptor("opening")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
             fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
@@ -287,14 +364,16 @@ class JournalFile(Forking):
         self._descriptors.discard(descriptor)
         os.close(descriptor)
 
-    def _connect(self, file: str) -> sqlite3.Connection:
-        return sqlite3.connect(file, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+    def _connect(self, path: Path | None) -> sqlite3.Connection:
+        """Connect to a file that is there, or to one in memory."""
+        name = f"file:{quote(str(path))}?mode=rw" if path else ":memory:"
+        wait = self._wait_ms / 1000
+        return sqlite3.connect(name, timeout=wait, isolation_level=None, check_same_thread=False, uri=True)
 
     def _check(self, connection: sqlite3.Connection) -> str | None:
         """Explain why the file cannot be used as this journal. None if it can."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not tables and application in (0, self._identity[0]):
+        if application in (0, self._identity[0]) and not _has_tables(connection):
             return None
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if (application, version) != self._identity:
@@ -312,18 +391,21 @@ class JournalFile(Forking):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")  # a removed command is overwritten
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
-            self._begin(connection, time.monotonic() + self._timeout)
-            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in self._schema.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {self._identity[0]}")
-                connection.execute(f"PRAGMA user_version = {self._identity[1]}")
-                connection.execute("INSERT INTO about VALUES ('target', ?)", (self._target,))
-            connection.execute("COMMIT")
+            if not _has_tables(connection):
+                self._make_tables(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in self._schema.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {self._identity[0]}")
+        connection.execute(f"PRAGMA user_version = {self._identity[1]}")
+        connection.execute("INSERT INTO about VALUES ('target', ?)", (self._target,))
+        connection.execute("COMMIT")
 
     def _set_aside(self, problem: str) -> None:
         """Set aside a file that turns out to be spoiled while it is used."""
@@ -343,6 +425,28 @@ class JournalFile(Forking):
         self.warn(
             f"the journal {self._path} was set aside as {name}: {problem}. The writes that waited in it are not replayed."
         )
+
+
+def _inode_of(path: Path) -> int:
+    """The number by which a file keeps its identity when it is renamed. 0 if there is none."""
+    try:
+        return os.stat(path).st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+@contextlib.contextmanager
+def _without_waiting(connection: sqlite3.Connection, wait_ms: int) -> Iterator[None]:
+    """Let SQLite raise at once where another process is in the way. It would wait with the connection in its hand."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -10,25 +10,46 @@ Settings come from the environment. ``CHAOS_INSTANCE`` is the instance folder, w
 | GET    /own/<id>?last=k  | get_session: seq and content of each message                               |
 | DELETE /own/<id>         | delete_session                                                             |
 
+Handlers fork now and then. While a file ``interrupting`` is in the instance folder, exceptions come out of nowhere in the
+threads of requests. ``CHAOS_CLOCK_MS`` puts the clock of the host wrong by so many
+milliseconds. With ``CHAOS_SAVES_EARLY`` a session is saved when the app is made, by ``--preload`` before the workers
+are forked.
+
 Each answer says in ``Chaos-Seconds`` how long it took in here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import os
+import random
+import signal
+import sys
+import threading
 import time
 import traceback
+import uuid
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import InternalServerError
 
-from flask_convstore import ConversationStore, Message, SessionNotFound, Turn, TurnEnded, problem
+from flask_convstore import ANY, ConversationStore, Message, SessionNotFound, Turn, TurnEnded, problem
 from flask_convstore.errors import ConvstoreError
 
 convstore = ConversationStore()
+
+INTERRUPTING = "interrupting"
+"""Name of the file that asks for exceptions in the threads of requests."""
+
+_EVERY_FORK = 97
+"""Every so many handlers fork, by the message."""
+
+_FORKED_SECONDS = 10
 
 PAUSES = ((200, 0.5), (10, 0.02))
 """Every so many handlers sleep so many seconds: by the message, so that a repeat does the same."""
@@ -39,24 +60,33 @@ def reply(turn: Turn) -> str:
     """Echo, and now and then think about it."""
     text = str(turn.message["content"])
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
+    if number % _EVERY_FORK == 0:
+        _fork()
     time.sleep(next((seconds for every, seconds in PAUSES if number % every == 0), 0))
     return f"re: {text}"
 
 
 def create_app() -> Flask:
     """For gunicorn."""
+    clock: Any = sys.modules["flask_convstore.domain.clock"]
+    if hasattr(clock, "_Offset"):
+        clock._Offset.ms += int(os.environ.get("CHAOS_CLOCK_MS", "0"))
     app = Flask(__name__, instance_path=os.environ["CHAOS_INSTANCE"])
     convstore.init_app(app)
     app.register_blueprint(convstore.blueprint)
     app.register_error_handler(ConvstoreError, problem)
     app.register_error_handler(InternalServerError, _crashed)
     app.before_request(_begin)
+    app.teardown_request(_leave)
     app.after_request(_end)
     app.add_url_rule("/own/<session_id>", view_func=save, methods=["POST"])
     app.add_url_rule("/own/<session_id>/append", view_func=append, methods=["POST"])
     app.add_url_rule("/own/<session_id>/turn", view_func=turn, methods=["POST"])
     app.add_url_rule("/own/<session_id>", view_func=get)
     app.add_url_rule("/own/<session_id>", view_func=delete, methods=["DELETE"])
+    if os.environ.get("CHAOS_SAVES_EARLY"):
+        with app.app_context(), contextlib.suppress(ConvstoreError):
+            convstore.save_session(str(uuid.uuid4()), {"note": "early"})
     return app
 
 
@@ -118,8 +148,58 @@ def _message(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
+def _fork() -> None:
+    """Fork a child that looks at the store, as a task of a handler does, and wait for it."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_FORKED_SECONDS)
+        with contextlib.suppress(BaseException):
+            with contextlib.suppress(ConvstoreError):
+                convstore.get_session("of nobody", owner=ANY)
+            os._exit(0)
+        os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("a forked child hangs, or has died")
+
+
+class Cut(BaseException):
+    """An exception from elsewhere, such as a time limit's."""
+
+
+class _Interrupter:
+    """Raises in the threads of requests, from a thread of its own, while it is asked to."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self._pid = 0
+        self._chance = random.Random()
+
+    def watch(self, folder: str) -> None:
+        self.threads.add(threading.get_ident())
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            threading.Thread(target=self._run, args=(Path(folder, INTERRUPTING),), daemon=True).start()
+
+    def _run(self, sign: Path) -> None:
+        while True:
+            time.sleep(self._chance.uniform(0.01, 0.06))
+            threads = list(self.threads)
+            if threads and sign.exists():
+                ident = ctypes.c_ulong(self._chance.choice(threads))
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Cut))
+
+
+_interrupter = _Interrupter()
+
+
 def _begin() -> None:
+    _interrupter.watch(os.environ["CHAOS_INSTANCE"])
     g.began = time.monotonic()
+
+
+def _leave(_: BaseException | None) -> None:
+    _interrupter.threads.discard(threading.get_ident())
 
 
 def _end(response: Response) -> Response:

@@ -15,7 +15,9 @@ import redis
 from ..processes import wait_for
 from ..servers import Server
 from ..topologies import is_primary, told
-from .worlds import ClusterWorld, ReplicatedWorld, SentinelWorld, SingleWorld, World
+from .checker import Finding
+from .scenes import SCENES
+from .worlds import BUDGET_SECONDS, ClusterWorld, ReplicatedWorld, SentinelWorld, SingleWorld, World
 
 _W = TypeVar("_W", bound=World)
 
@@ -24,10 +26,10 @@ _CALM_SECONDS = (1.5, 3.5)
 
 @dataclass(frozen=True, slots=True)
 class Fault(Generic[_W]):
-    """*strike* breaks a world and mends it again."""
+    """*strike* breaks a world and mends it again. A small world of its own gives back what it found."""
 
     name: str
-    strike: Callable[[_W, random.Random], None]
+    strike: Callable[[_W, random.Random], Sequence[Finding] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Nemesis:
 
     Attributes:
         struck: What happened.
+        findings: The broken promises of small worlds beside this one.
         failure: Why it gave up: a world that could not be healed.
     """
 
@@ -62,6 +65,7 @@ class Nemesis:
         self._seed = seed
         self._stop_asked = stop
         self.struck: list[Struck] = []
+        self.findings: list[Finding] = []
         self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
 
@@ -85,7 +89,8 @@ class Nemesis:
     def _strike(self, fault: Fault[Any], chance: random.Random) -> None:
         began = time.monotonic()
         try:
-            fault.strike(self._world, chance)
+            found = fault.strike(self._world, chance) or ()
+            self.findings += [finding._replace(what=f"{fault.name}: {finding.what}") for finding in found]
         finally:
             self._world.heal()
             self.struck.append(Struck(fault.name, began, time.monotonic()))
@@ -110,11 +115,19 @@ def flush_scripts(world: World, chance: random.Random) -> None:
         server.client.script_flush()
 
 
+def interrupt(world: World, chance: random.Random) -> None:
+    """Exceptions out of nowhere. They may end threads of gunicorn too, so that its workers are replaced."""
+    with world.workers.interrupted():
+        time.sleep(chance.uniform(0.5, 2))
+    world.workers.kill_all()
+
+
 ANYWHERE: list[Fault[Any]] = [
     Fault("one worker killed", kill_one_worker),
     Fault("all workers killed", kill_all_workers),
     Fault("gunicorn killed", kill_gunicorn),
     Fault("scripts flushed", flush_scripts),
+    Fault("exceptions from elsewhere", interrupt),
 ]
 
 
@@ -147,6 +160,63 @@ def _freeze(world: SingleWorld, chance: random.Random) -> None:
         time.sleep(chance.uniform(1, 6))
     finally:
         world.server.process.send_signal(signal.SIGCONT)
+
+
+def _freeze_past_the_budget(world: SingleWorld, chance: random.Random) -> None:
+    """Its callers give up a little before it goes on and does what they have asked for."""
+    world.server.process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(BUDGET_SECONDS + chance.uniform(0.2, 0.8))
+    finally:
+        world.server.process.send_signal(signal.SIGCONT)
+
+
+def _swap_replies(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("swap", loss=chance.uniform(0.05, 1), seed=chance.random())
+    time.sleep(chance.uniform(1, 3))
+
+
+def _stop_a_worker_in_its_journal(world: SingleWorld, chance: random.Random) -> None:
+    """A worker stands still now and then while it journals, and while it hands over."""
+    for mode in ("cut", "pass"):
+        world.proxy.tell(mode)
+        for _ in range(chance.randint(4, 8)):
+            with world.workers.one_stands_still(chance.randrange(2)):
+                time.sleep(chance.uniform(0.02, 0.2))
+            time.sleep(chance.uniform(0.01, 0.1))
+
+
+def _preload_in_outage(world: SingleWorld, chance: random.Random) -> None:
+    """The app is made, and saves a session, before its workers are forked, while the server does not answer."""
+    world.proxy.tell(chance.choice(("cut", "hole")))
+    world.workers.kill_with_master()
+    world.workers.start("--preload", CHAOS_SAVES_EARLY="1")
+    time.sleep(chance.uniform(0, 2))
+
+
+def _wrong_clock(world: SingleWorld, chance: random.Random) -> None:
+    """The app begins in an outage, while the clock of its host is two hours ahead, or an hour behind."""
+    world.proxy.tell("cut")
+    shift = chance.choice((2 * 3_600_000, -3_600_000))
+    world.workers.kill_with_master()
+    world.workers.start(CHAOS_CLOCK_MS=str(shift))
+    time.sleep(chance.uniform(0.5, 2))
+    if chance.random() < 0.5:
+        kill_gunicorn(world, chance)  # the clock is right again, and the server still away
+        time.sleep(chance.uniform(0.2, 1))
+    world.proxy.tell("pass")
+    time.sleep(chance.uniform(0.5, 2))
+    kill_gunicorn(world, chance)
+
+
+def _interrupt_in_outage(world: SingleWorld, chance: random.Random) -> None:
+    world.proxy.tell("cut")
+    time.sleep(chance.uniform(0.2, 1))
+    with world.workers.interrupted():
+        time.sleep(chance.uniform(0.5, 1.5))
+        world.proxy.tell("pass")
+        time.sleep(chance.uniform(0, 0.5))
+    world.workers.kill_all()
 
 
 def _kill_server(world: SingleWorld, chance: random.Random) -> None:
@@ -212,14 +282,28 @@ def _kill_clients(world: SingleWorld, chance: random.Random) -> None:
     client.execute_command("CLIENT", "KILL", "TYPE", "normal")
 
 
+def _beside(scene: Callable[[random.Random], list[Finding]]) -> Callable[[World, random.Random], list[Finding]]:
+    """Play a scene in a small world of its own, while the load goes on."""
+    return lambda _, chance: scene(chance)
+
+
+BESIDE: list[Fault[Any]] = [Fault(name, _beside(scene)) for name, scene in SCENES.items()]
+
 SINGLE: list[Fault[SingleWorld]] = [
     *ANYWHERE,
+    *BESIDE,
     Fault("connections cut", _cut),
     Fault("black hole", _hole),
     Fault("slow network", _slow),
     Fault("lost replies", _lossy),
     Fault("server frozen", _freeze),
+    Fault("server frozen past the budget", _freeze_past_the_budget),
     Fault("server killed", _kill_server),
+    Fault("replies swapped", _swap_replies),
+    Fault("worker stands still in its journal", _stop_a_worker_in_its_journal),
+    Fault("preloaded in an outage", _preload_in_outage),
+    Fault("clock wrong in an outage", _wrong_clock),
+    Fault("exceptions from elsewhere in an outage", _interrupt_in_outage),
     Fault("replayer killed", _kill_replayer),
     Fault("workers killed in an outage", _kill_workers_in_outage),
     Fault("gunicorn killed in an outage", _kill_gunicorn_in_outage),
@@ -259,6 +343,17 @@ def _kill_primary(world: ReplicatedWorld, chance: random.Random) -> None:
         wait_for(lambda: _leads(heir), "the replica does not take over", 30)
     finally:
         _come_back(world, victim, heir)
+
+
+def _freeze_primary(world: ReplicatedWorld, chance: random.Random) -> None:
+    """One primary hangs. In a Cluster the others go on. Its replica may take over meanwhile."""
+    primaries = world.current_primaries()
+    victim = primaries[chance.randrange(len(primaries))]
+    victim.process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(chance.uniform(0.3, 3))
+    finally:
+        victim.process.send_signal(signal.SIGCONT)
 
 
 def _kill_replica(world: ReplicatedWorld, chance: random.Random) -> None:
@@ -305,6 +400,7 @@ def _is_in_use(server: Server, key: bytes) -> bool:
 SENTINEL: list[Fault[SentinelWorld]] = [
     *ANYWHERE,
     Fault("primary killed", _kill_primary),
+    Fault("primary hung", _freeze_primary),
     Fault("replica killed", _kill_replica),
     Fault("fail-over", _fail_over),
     Fault("coordinated fail-over", _fail_over_coordinated),
@@ -313,6 +409,7 @@ SENTINEL: list[Fault[SentinelWorld]] = [
 CLUSTER: list[Fault[ClusterWorld]] = [
     *ANYWHERE,
     Fault("primary killed", _kill_primary),
+    Fault("primary hung", _freeze_primary),
     Fault("replica killed", _kill_replica),
     Fault("slots moved", _move_slots),
     Fault("slots moved", _move_slots),

@@ -10,6 +10,7 @@ A line of JSON on stdin sets what it does from now on, and is answered by a line
 | cut   | all connections are reset, new ones refused                                                           |
 | hole  | nothing arrives any more in either direction, but connections can be made                             |
 | slow  | every piece takes ``delay`` seconds longer, each way                                                  |
+| swap  | with the chance ``loss`` (by ``seed``) two connections get each other's replies                      |
 | lossy | with the chance ``loss`` (by ``seed``) a reply is lost, and its connection with it, but not the request|
 
 It ends with stdin.
@@ -26,6 +27,10 @@ import struct
 import subprocess
 import sys
 from typing import Any
+
+_SHORT_BYTES = 4096
+_SWAP_SECONDS = 0.2
+"""Longest time that a reply waits for another one to be swapped with."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -63,6 +68,7 @@ class _Network:
         self._ends: set[asyncio.StreamWriter] = set()
         self._links: set[asyncio.Task[None]] = set()
         self._chance = random.Random()
+        self._offered: tuple[asyncio.Future[bytes], bytes] | None = None
 
     async def obey(self, mode: dict[str, Any]) -> None:
         self._mode = mode
@@ -108,12 +114,28 @@ class _Network:
                 await asyncio.sleep(delay)
             await self._flows.wait()
             if is_reply and self._chance.random() < self._mode.get("loss", 0):
-                raise ConnectionResetError
+                if self._mode["mode"] != "swap":
+                    raise ConnectionResetError
+                chunk = await self._swapped(chunk)
             target.write(chunk)
             await target.drain()
         await self._flows.wait()
         with contextlib.suppress(OSError):
             target.write_eof()
+
+    async def _swapped(self, reply: bytes) -> bytes:
+        """The next reply of another connection, which gets this one. A piece of a long reply is left alone."""
+        if len(reply) > _SHORT_BYTES or not reply.endswith(b"\r\n"):
+            return reply
+        if self._offered is None or self._offered[0].done():
+            mine: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._offered = mine, reply
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(mine, _SWAP_SECONDS)
+            return reply
+        (theirs, other), self._offered = self._offered, None
+        theirs.set_result(reply)
+        return other
 
 
 def _reset(end: asyncio.StreamWriter) -> None:

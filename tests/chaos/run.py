@@ -65,6 +65,7 @@ def run(name: str, seconds: float, seed: int) -> Result:
         finals = _last_reads(world, load.operations)
         result = Result(name, world.durability, world.version(), took, load.operations, finals, nemesis.struck)
     result.findings = check(result.operations, finals, BOUNDS)
+    result.findings += nemesis.findings
     result.findings += [Finding("errors", problem) for problem in problems]
     return result
 

@@ -20,6 +20,7 @@ from .nemesis import SINGLE, schedule
 from .proxy import Proxy
 from .report import acknowledged, as_markdown, as_table
 from .run import run
+from .scenes import SCENES
 
 
 def test_the_same_seed_asks_for_the_same_things() -> None:
@@ -89,6 +90,33 @@ def test_a_slow_network(proxy: Proxy, client: redis.Redis) -> None:
     assert time.monotonic() - began >= 0.1
 
 
+def test_swapped_replies(proxy: Proxy, valkey: Server) -> None:
+    proxy.tell("swap", loss=1, seed=1)
+    asked = [socket.create_connection(("127.0.0.1", proxy.port), timeout=5) for _ in range(2)]
+    asked[0].sendall(b"ECHO a\r\n")
+    time.sleep(0.05)
+    asked[1].sendall(b"ECHO b\r\n")
+    assert [one.recv(100) for one in asked] == [b"$1\r\nb\r\n", b"$1\r\na\r\n"]
+    for one in asked:
+        one.close()
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SCENES if "hosts" in name or "forgets" in name or "evicts" in name])
+def test_a_small_world_keeps_the_promises(name: str) -> None:
+    assert SCENES[name](random.Random(name)) == []
+
+
+@pytest.mark.server
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", SCENES)
+def test_a_small_world_keeps_the_promises_whatever_comes(name: str) -> None:
+    for seed in range(3):
+        assert SCENES[name](random.Random(seed)) == []
+
+
+@pytest.mark.server
 @pytest.mark.chaos
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # http.client's half-closed sockets
 def test_no_promise_is_broken_in_twenty_seconds() -> None:

@@ -196,3 +196,16 @@ def test_errors() -> None:
     told.append(operation("append", 4, 30, parts=1, outcome="unknown", status=500))
     told.append(operation("append", 5, 40, parts=1, outcome="failed", status=422, slug="invalid"))
     assert counts(told, Final("s1", "id", "http", None, problem="503")) == {"errors": 3}
+
+
+def test_a_turn_keeps_one_seq_for_its_reply_and_no_more() -> None:
+    told = [
+        operation("start", 1, 0),
+        operation("turn", 2, 10, parts=1, has_reply=True, first_seq=1),
+        operation("append", 3, 10, parts=1, first_seq=3),
+    ]
+    message, reply, between = read_of(told)
+    for seqs, found in (((1, 3, 4), {}), ((1, 4, 5), {"reordered": 2}), ((1, 3, 5), {"reordered": 1})):
+        marks = zip(seqs, (message, between, reply), strict=True)
+        seen = tuple(Seen(seq, text_of(mark)) for seq, mark in marks)
+        assert counts(told, Final("s1", "id", "http", Read(seen))) == found

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..processes import children, wait_for
 from ..servers import free_port
+from .app import INTERRUPTING
 from .connection import Connection
 
 ROOT = Path(__file__).parents[2]
@@ -32,17 +33,18 @@ class Workers:
         self._log = folder / "gunicorn.log"
         instance = folder / "instance"
         instance.mkdir()
+        self._instance = instance
         self._environment = environment(instance, settings)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *options: str, **more: str) -> None:
+        """Start it and wait until it answers. *options* are gunicorn's, *more* are environment variables."""
         command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--threads", "8", "--keep-alive", "60"]
         command += ["--worker-class", "gthread", "--graceful-timeout", "2", "--log-level", "warning"]
-        command += ["--bind", f"127.0.0.1:{self.port}", "tests.chaos.app:create_app()"]
+        command += ["--bind", f"127.0.0.1:{self.port}", *options, "tests.chaos.app:create_app()"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=ROOT, env={**self._environment, **more}, stdout=log, stderr=log, start_new_session=True
             )
         wait_for(lambda: self.health() is not None, f"the app does not come up: {self._log}")
 
@@ -55,12 +57,33 @@ class Workers:
         """kill -9 of one worker."""
         living = self._living()
         if living:
-            _kill(living[which % len(living)])
+            _send(living[which % len(living)], signal.SIGKILL)
 
     def kill_all(self) -> None:
         """kill -9 of all workers. The master starts new ones."""
         for pid in self._living():
-            _kill(pid)
+            _send(pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def one_stands_still(self, which: int) -> Iterator[None]:
+        """One worker stands still, for the length of a block."""
+        living = self._living()
+        frozen = living[which % len(living)] if living else 0
+        _send(frozen, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _send(frozen, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Exceptions come out of nowhere in requests, for the length of a block."""
+        sign = self._instance / INTERRUPTING
+        sign.touch()
+        try:
+            yield
+        finally:
+            sign.unlink()
 
     def kill_with_master(self) -> None:
         """kill -9 of all processes. ``start`` begins anew."""
@@ -80,6 +103,7 @@ def environment(instance: Path, settings: Mapping[str, str]) -> dict[str, str]:
     return {**outside, **settings, "CHAOS_INSTANCE": str(instance)}
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def _send(pid: int, number: signal.Signals) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

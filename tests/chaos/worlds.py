@@ -91,7 +91,7 @@ class World(abc.ABC):
         deadline = time.monotonic() + seconds
         while True:
             health = self.workers.health() or {}
-            if health.get("connected") and not health.get("pending"):
+            if health.get("connected") and health.get("pending") == 0:
                 return []
             if time.monotonic() > deadline:
                 return [f"the app is not well again after {seconds:g} s: {health}"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_ROOMS = ("/flask_convstore/", "/redis/")
+_ROOMS = ("/flask_convstore/", "/redis/", "/contextlib.py")
 
 
 class Interrupted(BaseException):
@@ -22,7 +22,7 @@ class Interrupted(BaseException):
 
 @functools.cache
 def _clearing_up(file: str) -> frozenset[int]:
-    """Find the lines of a file that clear up behind an exception. No code survives another one there."""
+    """Find the lines of a file that clear up behind an exception."""
     lines: set[int] = set()
     for node in ast.walk(ast.parse(Path(file).read_text("utf-8"))):
         if isinstance(node, ast.Try):
@@ -36,15 +36,21 @@ def _clearing_up(file: str) -> frozenset[int]:
 
 
 class Interruption:
-    """Calls a function, and raises ``Interrupted`` in this thread when it comes to its *moment*-th line.
+    """Calls a function, and raises ``Interrupted`` in its thread when it comes to its *moment*-th line.
+
+    Args:
+        spares_nothing: Raise also in lines that clear up, where no code can clear up behind that.
 
     Attributes:
         is_raised: The call was long enough.
         where: The line.
+        raised: The exception, which a log may keep for long, with all that its frames hold.
     """
 
-    def __init__(self, moment: int) -> None:
+    def __init__(self, moment: int, *, spares_nothing: bool = False) -> None:
         self._left = moment
+        self._spares_nothing = spares_nothing
+        self.raised: Interrupted | None = None
         self.is_raised = False
         self.where = ""
         self._entered: set[tuple[FrameType, int]] = set()
@@ -59,8 +65,8 @@ class Interruption:
         sys.settrace(self._trace)  # of this thread
         try:
             function()
-        except Interrupted:
-            pass
+        except Interrupted as error:
+            self.raised = error
         finally:
             sys.settrace(None)
             self._entered.clear()
@@ -69,7 +75,11 @@ class Interruption:
         if self.is_raised or not any(room in frame.f_code.co_filename for room in _ROOMS):
             return None
         code = frame.f_code
-        if event == "line" and frame.f_lineno not in _clearing_up(code.co_filename) and not self._is_end_of_with(frame):
+        if (
+            event == "line"
+            and (self._spares_nothing or frame.f_lineno not in _clearing_up(code.co_filename))
+            and not self._is_end_of_with(frame)
+        ):
             self._left -= 1
             if self._left <= 0:
                 self.is_raised = True

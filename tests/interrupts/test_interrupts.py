@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,14 @@ from flask_convstore import Message, StoreUnavailable, TurnInProgress
 from ..processes import wait_for
 from ..servers import running
 from ..service import Service
+from .forking import fork
 from .raising import Interruption
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-EVERY = 5
-"""Each so many lines of an operation, since the lines of a call are hundreds. The first one differs by operation."""
+EVERY = int(os.environ.get("INTERRUPTS_EVERY", "7"))
+"""Each so many lines of an operation, since a call has hundreds. The first one differs by operation. ``make interrupts``
+takes each."""
 
 
 class OneService(Service):
@@ -87,15 +90,16 @@ def are_all_back(client: Any) -> bool:
     return not client.connection_pool._in_use_connections
 
 
+@pytest.mark.parametrize("spares_nothing", [False, True], ids=["", "in what clears up too"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_next_call_works(service: OneService, name: str) -> None:
+def test_the_next_call_works(service: OneService, name: str, *, spares_nothing: bool) -> None:
     operate, left = OPERATIONS[name]
     moment = len(name) % EVERY
     while True:
         moment += EVERY
         session_id = f"{name}{moment}"
         service.convstore.save_session(session_id, {"history": []})
-        interruption = Interruption(moment)
+        interruption = Interruption(moment, spares_nothing=spares_nothing)
         interruption.call(partial(operate, service, session_id, "a"))
         if not interruption.is_raised:
             break
@@ -107,6 +111,12 @@ def test_the_next_call_works(service: OneService, name: str) -> None:
         found = texts(service, session_id)
         assert found[len(found) - len(left) :] == left, interruption.where
         assert found[: len(found) - len(left)] in ([], ["a"], ["a", "re a"]), interruption.where
+        interruption.raised = None
         if service.is_there:  # else the replay has a connection now and then
             wait_for(partial(are_all_back, service.convstore.client), f"a connection is out: {interruption.where}")
     assert moment > 10 * EVERY
+
+
+def test_threads_that_fork_do_not_hang() -> None:
+    """``make interrupts`` forks 10,000 times."""
+    assert fork(int(os.environ.get("INTERRUPTS_FORKS", "100")), threads=8) == ""

@@ -377,6 +377,44 @@ def test_a_journal_that_is_none_of_ours_is_set_aside_and_reported(
         assert "was set aside" in str(service.convstore.health().problem)
 
 
+def make_open_to_all(folder: Path) -> None:
+    folder.chmod(0o777)
+
+
+def lock(folder: Path) -> None:
+    """Lock it as SQLite does while it makes a file whole after a crash, for ever."""
+    held = sqlite3.connect(folder / "journal.sqlite", timeout=0, isolation_level=None)
+    held.execute("PRAGMA locking_mode = EXCLUSIVE")
+    held.execute("BEGIN EXCLUSIVE")
+    HELD.append(held)
+
+
+HELD: list[sqlite3.Connection] = []
+
+
+@pytest.mark.parametrize("change", [make_open_to_all, lock])
+def test_where_the_journal_cannot_be_read_nobody_says_that_nothing_waits(
+    redis_server: Server, monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
+    monkeypatch.setattr(Replayer, "wake", lambda replayer: None)  # nobody else uses it
+    first = service_of(redis_server)
+    redis_server.kill()
+    first.start()
+    journal = _journal_of(first)
+    journal.close()
+    assert journal._folder
+    change(journal._folder)
+    service = service_of(redis_server)
+    health = service.client.get("/sessions/health").json
+    with service.app.app_context():
+        told = service.convstore.health()
+    for held in HELD:
+        held.close()
+    assert health == {"connected": False, "latency_ms": None, "degraded": True, "pending": None}
+    assert (told.pending, told.degraded, told.can_start) == (None, True, False)
+    assert "journal" in str(told.problem)
+
+
 def _journal_of(service: Service) -> Journal:
     journal: Journal = service.app.extensions["convstore"]["convstore"].journal
     return journal

@@ -63,7 +63,7 @@ def owner_argument(owner: Owner) -> str:
 
 def target_argument(target: Target) -> Argument:
     """Encode the seq or the id of a message. "": none."""
-    return f"={target}" if isinstance(target, str) and target else target
+    return f"={target}" if isinstance(target, str) and target else f"{target}"
 
 
 def reading(keys: tuple[str, str, str], last: int | None) -> list[Sequence[Argument]]:
@@ -81,15 +81,15 @@ def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:
     if isinstance(command, Share):
         return "share", [command.name, command.role or ""], True
     if isinstance(command, RenewTurn):
-        return "renew_turn", [command.turn, command.lease_ms], False
+        return "renew_turn", [command.turn, f"{command.lease_ms}"], False
     if isinstance(command, NoteAlias):
-        return "note_alias", [alias_text(command.alias), int(command.leads_here)], True
-    return "touch", [command.created_at_ms or "", command.ttl_ms or "", 0], bool(command.ttl_ms)
+        return "note_alias", [alias_text(command.alias), _flag(command.leads_here)], True
+    return "touch", [_number(command.created_at_ms), _number(command.ttl_ms), "0"], bool(command.ttl_ms)
 
 
 def beginning(command: BeginTurn) -> list[Argument]:
     """Make the arguments of ``begin_turn`` behind those that every write has."""
-    head: list[Argument] = [command.expected, command.lease_ms, int(command.supersede), command.attempt]
+    head: list[Argument] = [command.expected, f"{command.lease_ms}", _flag(command.supersede), command.attempt]
     head += (_first_title(command), _usage(command), target_argument(command.replaces))
     return [*head, command.element] if command.element else head
 
@@ -109,26 +109,32 @@ def writing(command: Write, *, is_placed: bool = True) -> tuple[str, list[Argume
 
 
 def _put(command: Put, is_placed: bool) -> list[Argument]:
-    head: list[Argument] = [command.mode, command.shape, command.ttl_ms or "", command.started_at_ms or ""]
-    head += (_first_title(command), _usage(command), command.unchanged_since_ms or "", int(is_placed))
+    head: list[Argument] = [command.mode, command.shape, _number(command.ttl_ms), _number(command.started_at_ms)]
+    head += (_first_title(command), _usage(command), _number(command.unchanged_since_ms), _flag(is_placed))
     changed = command.changed_at_ms
-    head += ("", "") if changed is None else (command.began_at_ms or "", changed)
-    head += (command.first_seq, text_of(command.gaps))
-    return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
+    head += ("", "") if changed is None else (_number(command.began_at_ms), f"{changed}")
+    head += (f"{command.first_seq}", text_of(command.gaps))
+    return [*head, f"{len(command.fields)}", *_pairs(command.fields), *command.elements]
 
 
 def _merge(command: Merge, is_placed: bool) -> list[Argument]:
     change, bound, elements = _history(command.history)
-    head: list[Argument] = [command.created_at_ms or "", command.shape or "", command.ttl_ms or "", change, bound]
-    head += (_first_title(command), _usage(command), int(is_placed) if command.creates else "")
+    head: list[Argument] = [
+        _number(command.created_at_ms),
+        command.shape or "",
+        _number(command.ttl_ms),
+        change,
+        f"{bound}",
+    ]
+    head += (_first_title(command), _usage(command), _flag(is_placed) if command.creates else "")
     head.append(_loaded(command))
-    return [*head, len(command.fields), *_triples(command.fields), *elements]
+    return [*head, f"{len(command.fields)}", *_triples(command.fields), *elements]
 
 
 def _append(command: Append) -> list[Argument]:
-    head: list[Argument] = [command.created_at_ms or "", command.expected, _loaded(command)]
+    head: list[Argument] = [_number(command.created_at_ms), command.expected, _loaded(command)]
     head += (_first_title(command), _usage(command), target_argument(command.replaces))
-    return [*head, len(command.fields), *_pairs(command.fields), *command.elements]
+    return [*head, f"{len(command.fields)}", *_pairs(command.fields), *command.elements]
 
 
 def _drop(command: Drop) -> list[Argument]:
@@ -136,20 +142,20 @@ def _drop(command: Drop) -> list[Argument]:
         return [command.expected, "message", target_argument(command.message)]
     if command.after is not None:
         return [command.expected, "after", target_argument(command.after)]
-    return [command.expected, "newest", command.newest]
+    return [command.expected, "newest", f"{command.newest}"]
 
 
 def _update(command: Update) -> list[Argument]:
-    return [command.expected, command.ttl_ms or "", _title(command), *_pairs(command.fields)]
+    return [command.expected, _number(command.ttl_ms), _title(command), *_pairs(command.fields)]
 
 
 def _delete(command: Delete) -> list[Argument]:
-    return [command.expected, command.created_at_ms or "", _loaded(command), command.at_ms or ""]
+    return [command.expected, _number(command.created_at_ms), _loaded(command), _number(command.at_ms)]
 
 
 def _commit(command: CommitTurn) -> list[Argument]:
     fields = _triples(command.fields)
-    return [command.turn, command.status, _usage(command), len(command.fields), *fields, *command.elements]
+    return [command.turn, command.status, _usage(command), f"{len(command.fields)}", *fields, *command.elements]
 
 
 def _move(command: MoveConversation) -> list[Argument]:
@@ -157,8 +163,8 @@ def _move(command: MoveConversation) -> list[Argument]:
 
 
 def _edit(command: Edit) -> list[Argument]:
-    created = command.created_at_ms or ""
-    return [created, command.expected, command.seq, command.loaded, command.element, _title(command)]
+    created = _number(command.created_at_ms)
+    return [created, command.expected, f"{command.seq}", command.loaded, command.element, _title(command)]
 
 
 _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
@@ -172,8 +178,17 @@ _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
 }
 
 
-def _loaded(command: Merge | Append | Delete) -> Argument:
-    return "" if command.loaded_version is None else command.loaded_version
+def _loaded(command: Merge | Append | Delete) -> str:
+    return "" if command.loaded_version is None else f"{command.loaded_version}"
+
+
+def _number(number: int | None) -> str:
+    """Encode a number of which there may be none. 0 is none."""
+    return f"{number}" if number else ""
+
+
+def _flag(flag: bool) -> str:
+    return "1" if flag else "0"
 
 
 def _first_title(command: Put | Merge | Append | BeginTurn) -> str:

@@ -39,10 +39,10 @@ class Call(NamedTuple):
     writes: bool = True
 
     def by_digest(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVALSHA", scripts.script(self.name)[1], len(self.keys), *self.keys, nonce, *self.arguments)
+        return ("EVALSHA", scripts.script(self.name)[1], f"{len(self.keys)}", *self.keys, nonce, *self.arguments)
 
     def by_text(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVAL", scripts.script(self.name)[0], len(self.keys), *self.keys, nonce, *self.arguments)
+        return ("EVAL", scripts.script(self.name)[0], f"{len(self.keys)}", *self.keys, nonce, *self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ _DISK = ("CONFIG", "GET", "append*")
 """The question whether the server puts each write on its disk before it answers."""
 
 _pack: Any = hiredis.pack_command  # its signature says that it takes one argument only
+
 
 PATIENCE = Patience()
 PRIMARY = Durability()
@@ -300,9 +301,13 @@ class Calls:
 
     def _check_nonce(self, call: Call, nonce: bytes, reply: Any) -> None:
         if not isinstance(reply, list) or len(reply) < 2 or reply[1] != nonce:
-            self.close()
-            reason = "the server's reply belongs to another call, and the connections were closed"
-            raise StoreUnavailable(reason, written=None if call.writes else False)
+            raise self._mixed_up(written=None if call.writes else False)
+
+    def _mixed_up(self, *, written: bool | None) -> StoreUnavailable:
+        """Close the connections, of which one has given another call's reply. Return the error that tells so."""
+        self.close()
+        reason = "the server's reply belongs to another call, and the connections were closed"
+        return StoreUnavailable(reason, written=written)
 
     def _verify(self, deadline: float) -> None:
         """Check before the first write that the server does what ``fsync`` promises."""
@@ -319,7 +324,9 @@ class Calls:
                 f"CONVSTORE_DURABILITY=fsync cannot be verified: the server does not show its configuration ({error})"
             )
             raise self._misconfigured(reason, written) from error
-        shown = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        shown = _settings_in(found)
+        if shown is None:
+            raise self._mixed_up(written=None if written else False)
         if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
             reason = "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
             raise self._misconfigured(reason, written)
@@ -413,7 +420,9 @@ class Calls:
         try:
             connection = lent(pool, deadline)
             CONNECTING.moment = math.inf
-            packed = b"".join([_pack(tuple(command)) for command in commands])
+            packed = b"".join(
+                [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
+            )
             left = deadline - time.monotonic()
             # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
@@ -433,6 +442,11 @@ class Calls:
             CONNECTING.moment = math.inf
             if connection is not None:
                 give_back(pool, connection)
+
+
+def _in_words(command: Sequence[Argument]) -> list[Argument]:
+    """Write the numbers in a command. hiredis 3.5 kills the process where a signal's handler raises while it does that."""
+    return [str(part) if isinstance(part, int) else part for part in command]
 
 
 def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
@@ -478,6 +492,15 @@ def _read(connection: Any) -> Any:
 def _wrote(replies: Sequence[Any]) -> bool:
     """Tell whether a script among *replies* has written, now or the first time."""
     return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in replies)
+
+
+def _settings_in(reply: Any) -> dict[Any, Any] | None:
+    """Take the settings from the answer to ``_DISK``. None if it is the answer to something else."""
+    if isinstance(reply, dict):
+        return reply
+    if not isinstance(reply, list) or not all(str(name).startswith("b'append") for name in reply[::2]):
+        return None
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _raised(reply: Any, key: str, writes: bool) -> Any:

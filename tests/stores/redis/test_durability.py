@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 
 from flask_convstore import ConfigurationError, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
+from flask_convstore.stores.redis.calls import Call, Calls, Durability
 
 from ...processes import wait_for
 from ...servers import Server, running
@@ -196,3 +197,16 @@ def test_an_unknown_level_is_refused(level: str) -> None:
     app.config.update(CONVSTORE_URL="memory://", CONVSTORE_DURABILITY=level)
     with pytest.raises(ConfigurationError, match="DURABILITY"):
         ConversationStore(app)
+
+
+@pytest.mark.parametrize("reply", [b"PONG", 7, [b"ok", b"nonce", 1], [[b"a", b"b"], b"c"], [b"ok", [1]]])
+def test_an_answer_that_belongs_to_another_call_is_not_taken_for_settings(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, reply: Any
+) -> None:
+    """Behind a proxy that mixes up answers, a 503 said that the server is misconfigured, and some calls died."""
+    calls = Calls(valkey.client, durability=Durability("fsync"))
+    real = calls._exchange
+    monkeypatch.setattr(calls, "_exchange", lambda *given: [*real(*given)[:-1], reply])
+    with pytest.raises(StoreUnavailable, match="another call") as caught:
+        calls.call(Call("touch", ("s", "s:h", "s:t", "s:g"), ("*", "1", "1", "1", "1", "", "", "0")))
+    assert caught.value.written is False

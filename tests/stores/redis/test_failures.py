@@ -613,3 +613,41 @@ def test_a_turn_waits_for_a_primary_too() -> None:
         timer.join()
         assert connection._sock is not before, "it is asked anew who is the primary"
         store.close()
+
+
+SIGNALLED = """
+import contextlib, random, signal, sys, redis
+from flask_convstore.stores.redis.calls import Calls, Patience
+from flask_convstore.stores.connect import connect
+from flask_convstore.config import Settings
+from pathlib import Path
+
+class Late(BaseException):
+    pass
+
+def interrupt(*_):
+    raise Late
+
+signal.signal(signal.SIGALRM, interrupt)
+settings = Settings(url=sys.argv[1])
+calls = Calls(connect(settings, Path()), Patience(2, 1, 0))
+command = ("LRANGE", "x", *[0, -1] * 2000)
+for number in range(400):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002), 0.1)  # again where it was swallowed
+        while True:
+            with contextlib.suppress(Exception):
+                calls.command(*command)
+    except Late:
+        pass
+signal.setitimer(signal.ITIMER_REAL, 0)
+calls.command("PING")
+calls._pool.reclaim()
+print(len(calls._pool._in_use_connections))
+"""
+
+
+def test_a_signal_that_raises_while_numbers_are_sent_kills_nothing(valkey: Server) -> None:
+    command = [sys.executable, "-c", SIGNALLED, valkey.url]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
