@@ -427,12 +427,12 @@ class StoreUnavailable(StoreError):
     """No answer came in time, or the server refuses work for now. Repeat the call, a write with the same token.
 
     Attributes:
-        is_down: No server answers, or none that could serve anything.
+        is_down: No server answers, or none that could serve anything. None: there was too little time to tell.
     """
 
     retry_after_ms: int | None = 1000
 
-    def __init__(self, reason: str, *, written: bool | None, is_down: bool = False) -> None:
+    def __init__(self, reason: str, *, written: bool | None, is_down: bool | None = False) -> None:
         self.reason = reason
         self.written = written
         self.is_down = is_down

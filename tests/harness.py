@@ -114,7 +114,7 @@ class AwayAfter(StoreAround):
         self.writes, self.written = writes, written
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        if method.__name__ in ("apply", "link"):
+        if method.__name__ in ("apply", "link", "link_all"):
             if not self.writes:
                 raise StoreUnavailable("no answer in time", written=self.written)
             self.writes -= 1

@@ -20,6 +20,8 @@ class Proxy:
         faults: The faults of the next calls of scripts, one after the other. A connection ends with a fault. Only a
             black hole keeps it, and never answers.
         drip: Bytes and seconds. Replies come in pieces of so many bytes, with so much time between. None: as they are.
+        delay: Seconds by which a round trip is longer.
+        upload: As *drip*, for what the client sends.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -29,6 +31,8 @@ class Proxy:
         self._sockets: list[socket.socket] = []
         self.faults: list[Fault] = []
         self.drip: tuple[int, float] | None = None
+        self.delay = 0.0
+        self.upload: tuple[int, float] | None = None
         self.reset()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -69,6 +73,7 @@ class Link:
         self._client = client
         self._server = server
         self._fault: Fault | None = None
+        self._is_asked = False
         for forward in (self._from_client, self._from_server):
             threading.Thread(target=forward, daemon=True).start()
 
@@ -83,12 +88,19 @@ class Link:
             if self._fault == "lost request":
                 break
             if self._fault != "black hole":
-                self._server.sendall(chunk)
+                self._is_asked = True
+                try:
+                    _send(self._server, chunk, proxy.upload)
+                except OSError:
+                    break
         self._end()
 
     def _from_server(self) -> None:
         proxy = self._proxy
         for chunk in _chunks(self._server):
+            if self._is_asked:
+                self._is_asked = False
+                time.sleep(proxy.delay)
             if self._fault == "lost reply":
                 break
             if self._fault == "half reply":
@@ -97,10 +109,7 @@ class Link:
             proxy._server_spoke_last = True
             proxy.received += len(chunk)
             try:
-                size, pause = proxy.drip or (len(chunk), 0)
-                for start in range(0, len(chunk), size):
-                    self._client.sendall(chunk[start : start + size])
-                    time.sleep(pause)
+                _send(self._client, chunk, proxy.drip)
             except OSError:
                 break
         self._end()
@@ -111,6 +120,13 @@ class Link:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 end.close()
+
+
+def _send(target: socket.socket, chunk: bytes, drip: tuple[int, float] | None) -> None:
+    size, pause = drip or (len(chunk), 0)
+    for start in range(0, len(chunk), size):
+        target.sendall(chunk[start : start + size])
+        time.sleep(pause)
 
 
 def _chunks(source: socket.socket):  # type: ignore[no-untyped-def]

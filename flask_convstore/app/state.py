@@ -143,7 +143,7 @@ class AppState(Forking):
             is_embedded=self.server.startswith("embedded:"),
         )
         watch = OutageWatch(send, masked(settings.url), settings.fallback)
-        watched = CircuitStore(redis_store, self.circuit, watch)
+        watched = CircuitStore(redis_store, self.circuit, watch, settings.budget)
         store: Store = OtherHostsStore(watched, limits, self._keys)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay, self._keys)

@@ -158,11 +158,13 @@ class Page(NamedTuple):
 
     Attributes:
         damaged: The ids of sessions that are there, and are not ours as they are.
+        pending: Number of the owner's sessions that wait in this host's journal, and that no page shows yet.
     """
 
     sessions: list[Summary]
     next: str | None
     damaged: tuple[str, ...] = ()
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)

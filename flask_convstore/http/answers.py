@@ -77,6 +77,9 @@ class SessionsJson(TypedDict):
 
     sessions: Annotated[list[SummaryJson], "In the order that was asked for."]
     next: Annotated[str | None, "`cursor` of the next page. Null on the last page."]
+    pending: NotRequired[
+        Annotated[Whole, "Number of the owner's sessions that wait in the journal of this host, and are not shown yet."]
+    ]
 
 
 class MessagesJson(TypedDict):

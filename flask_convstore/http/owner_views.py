@@ -49,6 +49,8 @@ def list_sessions(door: Door, access: Access) -> Response:
     page = sessions.page(access, **{**query, "cursor": _cursor_of(query["cursor"])})
     sessions_shown = [summary_json(found) for found in page.sessions]
     shown: SessionsJson = {"sessions": sessions_shown, "next": _shown_cursor(page.next)}
+    if page.pending:
+        shown["pending"] = page.pending
     return answer(shown, 200)
 
 

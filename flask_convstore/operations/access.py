@@ -7,13 +7,15 @@ the session is brought up to date.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from ..config import Settings
 from ..domain.commands import Append, BeginTurn, Command, Target, Write
+from ..domain.deadlines import OPERATION
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Lifetime, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
@@ -29,6 +31,10 @@ NOT_SEEN: State = (None, None)
 
 _NEWCOMERS = 10
 """Number of callers without a cookie who may share an address, such as that of an office."""
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class UnitOfWork(Protocol):
@@ -282,3 +288,14 @@ class Access:
         if ttl is None:
             return None
         return round(check_lifetime(ttl, self.settings.max_ttl) * 1000)
+
+
+def in_time(operation: Callable[Concatenate[Access, _P], _T]) -> Callable[Concatenate[Access, _P], _T]:
+    """Give an operation, with all its round trips, the time of one call (``CONVSTORE_BUDGET``)."""
+
+    @functools.wraps(operation)
+    def ending(access: Access, /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        with OPERATION.within(access.settings.budget):
+            return operation(access, *arguments, **options)
+
+    return ending

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..domain.commands import LinkAlias, NoteAlias, token_or_new
 from ..domain.ids import new_id
@@ -18,12 +18,13 @@ from ..errors import CorruptValue, SessionExists, SessionNotFound, StoreUnavaila
 from ..sessions.content import Content
 from ..sessions.session import AnySession, base_of
 from . import sessions
-from .access import Access
+from .access import Access, in_time
 
 _ATTEMPTS = 50
 """Most attempts to follow an alias that others lead elsewhere meanwhile. So many do not happen by chance."""
 
 
+@in_time
 def resolve(
     access: Access,
     alias: str,
@@ -78,6 +79,7 @@ def _lead_anew(access: Access, alias: Alias, life_ms: int) -> str:
     return session_id
 
 
+@in_time
 def lead(access: Access, alias: str) -> tuple[Alias, str]:
     """Find the id to which *alias* leads. Where it leads nowhere, lead it to a new id, which nobody can foresee."""
     name, life_ms = _named(access, alias), _life_ms(access)
@@ -109,6 +111,7 @@ def _refuse_anothers(access: Access, alias: Alias, session_id: str | None) -> No
         raise SessionNotFound(alias.name, reason) from None
 
 
+@in_time
 def ensure(access: Access, alias: str, *, data: Content, ttl: Lifetime | None) -> AnySession:
     """Load the session that *alias* leads to, or make a new one with *data*."""
     session = resolve(access, alias, create=True, data=data, ttl=ttl)
@@ -116,6 +119,7 @@ def ensure(access: Access, alias: str, *, data: Content, ttl: Lifetime | None) -
     return session
 
 
+@in_time
 def link(access: Access, alias: str, session_id: str) -> None:
     """Let *alias* lead to a session, wherever it led before."""
     name, life_ms = _named(access, alias), _life_ms(access)
@@ -125,6 +129,7 @@ def link(access: Access, alias: str, session_id: str) -> None:
     access.store.link(LinkAlias(alias=name, session_id=session_id, expected=Scope.ANY, lifetime_ms=life_ms))
 
 
+@in_time
 def unlink(access: Access, alias: str) -> bool:
     """Let *alias* lead nowhere. False if it led nowhere."""
     name, life_ms = _named(access, alias), _life_ms(access)
@@ -138,19 +143,18 @@ def unlink(access: Access, alias: str) -> bool:
     return True
 
 
+@in_time
 def aliases(access: Access, session_id: str) -> list[str]:
     """List the aliases that lead to a session, sorted. Empty if there is no such session."""
     session = sessions.get(access, session_id, last=0)
     if session is None:
         return []
-    life_ms = _life_ms(access)
-    return [
-        alias.name
-        for alias in base_of(session).snapshot.aliases
-        if not is_note(alias) and access.store.follow(alias, life_ms) == session_id
-    ]
+    noted = [alias for alias in base_of(session).snapshot.aliases if not is_note(alias)]
+    led = access.store.follow_all(noted, _life_ms(access))
+    return [alias.name for alias, leads_to in zip(noted, led, strict=True) if leads_to == session_id]
 
 
+@in_time
 def clear(access: Access, alias: str, *, token: str | None = None) -> bool:
     """Delete the session that *alias* leads to, and the alias. False if there was no session.
 
@@ -219,14 +223,12 @@ def _meant(access: Access, alias: str, name: Alias, life_ms: int) -> str | None:
     return None if session is None else session.session_id
 
 
-def move(access: Access, alias: Alias, session_id: str, moved_to: str) -> None:
-    """Let *alias* lead to another session, unless the alias leads elsewhere already."""
-    access.store.link(_led(alias, session_id, moved_to, _life_ms(access)))
-
-
-def forget(access: Access, alias: Alias, session_id: str) -> None:
-    """Let *alias* lead nowhere, if it leads to the session."""
-    access.store.link(_led(alias, session_id, None, _life_ms(access)))
+def move(access: Access, noted: Sequence[Alias], session_id: str, moved_to: str | None) -> None:
+    """Let aliases of a session lead to another one, or nowhere, unless they lead elsewhere already. One trip for all."""
+    if not noted:
+        return
+    life_ms = _life_ms(access)
+    access.store.link_all([_led(alias, session_id, moved_to, life_ms) for alias in noted])
 
 
 def _named(access: Access, alias: str) -> Alias:

@@ -21,7 +21,7 @@ from ..errors import ConflictError, ConvstoreError, CorruptValue, InvalidInput, 
 from ..sessions import content, diff
 from ..sessions.session import AnySession, content_of
 from . import aliases, sessions
-from .access import Access
+from .access import Access, in_time
 from .owners import Watch
 from .turns import Policy, Turn, hold
 
@@ -85,8 +85,7 @@ def compact(
             raise
     with behind_a_write():
         # An alias that is not yet moved still leads there, since resolve() follows the move.
-        for alias in snapshot.aliases:
-            aliases.move(access, alias, session_id, successor)
+        aliases.move(access, snapshot.aliases, session_id, successor)
         return sessions.existing(access, successor)
 
 
@@ -150,6 +149,7 @@ def _changed(before: Mapping[str, _V], now: Mapping[str, _V]) -> list[tuple[str,
     return [(name, now.get(name)) for name in names if before.get(name) != now.get(name)]
 
 
+@in_time
 def fork(
     access: Access,
     session_id: str,

@@ -17,9 +17,10 @@ from ..errors import InvalidInput
 from ..sessions.content import added
 from ..sessions.session import history_of
 from . import sessions
-from .access import Access
+from .access import Access, in_time
 
 
+@in_time
 def save_message(
     access: Access,
     key: Hashable,
@@ -49,12 +50,14 @@ def save_message(
     )
 
 
+@in_time
 def get_conversation(access: Access, key: Hashable, *, last: int | None = None) -> list[Any]:
     """List the bodies of the chat of *key*, its *last* ones or all, oldest first."""
     session = sessions.get(access, id_of(key), last=last)
     return [] if session is None else history_of(session, access.limits.history_key)
 
 
+@in_time
 def clear_conversation(access: Access, key: Hashable, *, token: str | None = None) -> bool:
     """Delete the chat of *key*. False if there was none. *token* as in ``sessions.delete``."""
     return sessions.delete(access, id_of(key), token=token) is not None

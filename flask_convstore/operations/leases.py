@@ -1,4 +1,8 @@
-"""Leases of turns, renewed in the background while their turns are in progress."""
+"""Leases of turns, renewed in the background while their turns are in progress.
+
+The leases that are due at one place are renewed in one round trip, however many they are. A place is a part of a store that
+can be away by itself, such as a primary of a Cluster. Each has a thread of its own, so that none holds up the others.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..domain.commands import RenewTurn
 from ..errors import SessionNotFound, TurnLost
 from ..stores.store import Store
 
@@ -17,6 +22,9 @@ _log = logging.getLogger("flask_convstore")
 
 _IDLE_SECONDS = 60.0
 """Time that a thread without a turn waits for one before it ends."""
+
+_EARLY = 0.25
+"""Part of its interval by which a lease is renewed early, with others that are due. A failure is tried again so soon."""
 
 
 class _Lease(NamedTuple):
@@ -29,14 +37,15 @@ class _Lease(NamedTuple):
 
     due_at: float
     every_seconds: float
-    renew: Callable[[], object]
+    store: Store
+    command: RenewTurn
 
 
 class Renewer:
-    """Renews the leases of all turns of one store in one process, in a thread that ends when there are no turns.
+    """Renews the leases of all turns at one place in one process, in a thread that ends when there are no turns.
 
-    Each store has its own renewer, so that a store that hangs does not hold up the others. A new turn wakes the thread only
-    if its lease is due before the thread wakes by itself. Most turns are over by then, and cost no switch of threads.
+    A new turn wakes the thread only if its lease is due before the thread wakes by itself. Most turns are over by then, and
+    cost no switch of threads.
     """
 
     def __init__(self) -> None:
@@ -47,15 +56,15 @@ class Renewer:
         self._turns: dict[Hashable, _Lease] = {}
         self._thread: threading.Thread | None = None
 
-    def add(self, turn: Hashable, renew: Callable[[], object], every_seconds: float) -> None:
-        """Call *renew* every so many seconds until the turn is removed."""
+    def add(self, turn: Hashable, store: Store, command: RenewTurn, every_seconds: float) -> None:
+        """Renew a lease by *command* every so many seconds until the turn is removed."""
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
                 thread.start()
                 self._thread = thread
             due_at = time.monotonic() + every_seconds
-            self._turns[turn] = _Lease(due_at, every_seconds, renew)
+            self._turns[turn] = _Lease(due_at, every_seconds, store, command)
             self._every_seconds = every_seconds
             if due_at < self._looks_at:
                 self._changed.notify()
@@ -78,12 +87,16 @@ class Renewer:
                 due = self._take_due(now)
                 if not due:
                     self._sleep(now, idle_until)
-            for turn, lease in due:
-                self._renew(turn, lease.renew)
+            if due:
+                self._renew(due)
 
     def _take_due(self, now: float) -> list[tuple[Hashable, _Lease]]:
-        """List the leases that are due, and schedule their next renewal. The lock must be held."""
-        due = [(turn, lease) for turn, lease in self._turns.items() if lease.due_at <= now]
+        """List the leases that are due, and those that soon will be. Schedule their next renewal. The lock must be held."""
+        if not any(lease.due_at <= now for lease in self._turns.values()):
+            return []
+        due = [
+            (turn, lease) for turn, lease in self._turns.items() if lease.due_at <= now + _EARLY * lease.every_seconds
+        ]
         for turn, lease in due:
             self._turns[turn] = lease._replace(due_at=now + lease.every_seconds)
         return due
@@ -94,28 +107,44 @@ class Renewer:
         self._looks_at = min((lease.due_at for lease in self._turns.values()), default=idle_at)
         self._changed.wait(self._looks_at - now)
 
-    def _renew(self, turn: Hashable, renew: Callable[[], object]) -> None:
+    def _renew(self, due: Sequence[tuple[Hashable, _Lease]]) -> None:
+        """Renew leases together. What fails is tried again soon, and logged once for all."""
+        failed: Exception | None = None
+        answers: Sequence[Exception | None]
         try:
-            renew()
-        except (TurnLost, SessionNotFound):
-            self.remove(turn)  # the end of the turn raises the same error
+            answers = due[0][1].store.renew([lease.command for _, lease in due])
         except Exception as error:
-            _log.warning("a turn's lease could not be renewed, it is tried again: %s", error)
+            answers = [error] * len(due)
+        for (turn, lease), answer in zip(due, answers, strict=True):
+            if isinstance(answer, (TurnLost, SessionNotFound)):
+                self.remove(turn)  # the end of the turn raises the same error
+            elif answer:
+                failed = answer
+                self._hasten(turn, lease)
+        if failed:
+            _log.warning("a turn's lease could not be renewed, it is tried again: %s", failed)
+
+    def _hasten(self, turn: Hashable, lease: _Lease) -> None:
+        with self._changed:
+            if turn in self._turns:
+                self._turns[turn] = lease._replace(due_at=time.monotonic() + _EARLY * lease.every_seconds)
 
 
-_renewers: WeakKeyDictionary[Store, Renewer] = WeakKeyDictionary()
+_renewers: WeakKeyDictionary[Store, dict[str, Renewer]] = WeakKeyDictionary()
 _renewers_lock = threading.Lock()
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.Lock()))
 
 
-def renewer(store: Store) -> Renewer:
-    """Find or make the renewer of a store in this process.
+def renewer(store: Store, session_id: str) -> Renewer:
+    """Find or make the renewer of a session's place in this process.
 
     A forked process needs a new one. Its copy has no thread, and perhaps a lock that nobody releases.
     """
+    place = store.place_of(session_id)
     with _renewers_lock:
-        found = _renewers.get(store)
+        renewers = _renewers.setdefault(store, {})
+        found = renewers.get(place)
         if found is None or found.pid != os.getpid():
-            found = _renewers[store] = Renewer()
+            found = renewers[place] = Renewer()
         return found

@@ -15,7 +15,7 @@ from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
 from ..sessions import content
-from .access import Access
+from .access import Access, in_time
 
 _HISTORY = "the history"
 """Name of the damaged value in errors about a message. A page of messages does not tell the key."""
@@ -61,6 +61,7 @@ class _Change:
     digest: str = ""
 
 
+@in_time
 def page(
     access: Access,
     session_id: str,
@@ -132,6 +133,7 @@ def edit(
     return _changed(access, change)
 
 
+@in_time
 def redact(
     access: Access,
     session_id: str,

@@ -15,7 +15,7 @@ from ..domain.types import ANY, Alias
 from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFound, TooSlow
 from ..sessions.session import AnySession
 from . import aliases, sessions
-from .access import Access
+from .access import Access, in_time
 
 
 def required(access: Access) -> str:
@@ -29,11 +29,13 @@ def required(access: Access) -> str:
     return access.owner
 
 
+@in_time
 def current(access: Access, *, last: int | None = None) -> AnySession | None:
     """Load the owner's current session with its *last* messages, or all. None if there is none."""
     return aliases.current(access, required(access), last=last)
 
 
+@in_time
 def make_current(access: Access, session_id: str | None) -> None:
     """Make a session the owner's current one. None: the owner has none from now on."""
     aliases.make_current(access, required(access), session_id)
@@ -98,6 +100,7 @@ def forget(places: Mapping[str, Access], *, seconds: float | None = None) -> For
     watch, count, led, shares = Watch(seconds), 0, 0, 0
     try:
         for access in places.values():
+            access.store.note_forgotten(required(access))
             ended: list[tuple[str, int]] = []
             for entry in _deleted(access, watch):
                 count += 1
@@ -156,8 +159,10 @@ def _traces(places: Mapping[str, Access]) -> Iterator[Traces]:
 
 
 def _remove(access: Access, traces: Traces) -> None:
-    for alias in traces.aliases:
-        access.store.link(LinkAlias(alias=alias, session_id=None, expected=ANY, lifetime_ms=1))
+    if traces.aliases:
+        access.store.link_all(
+            [LinkAlias(alias=alias, session_id=None, expected=ANY, lifetime_ms=1) for alias in traces.aliases]
+        )
     for session_id in traces.shared:
         with contextlib.suppress(SessionNotFound):
             access.apply(Share(session_id=session_id, owner=ANY, name=required(access), role=None))
@@ -182,6 +187,7 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
         The number of sessions deleted, and True if these were all.
     """
     watch, count = Watch(seconds), 0
+    access.store.note_forgotten(required(access))
     try:
         for count, _ in enumerate(_deleted(access, watch), 1):  # noqa: B007  counted up to an error
             pass
@@ -197,8 +203,7 @@ def _deleted(access: Access, watch: Watch) -> Iterator[tuple[str, int]]:
     owner = required(access)
     here = access.store.journalled(owner)
     for session_id in itertools.takewhile(watch.is_running, itertools.chain(here, sessions.ids(access))):
-        for alias in _aliases_of(access, session_id):
-            aliases.forget(access, alias, session_id)
+        aliases.move(access, _aliases_of(access, session_id), session_id, None)
         try:
             receipt = access.apply(Delete(session_id=session_id, owner=owner))
         except SessionNotFound:

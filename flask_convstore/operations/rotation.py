@@ -37,11 +37,8 @@ def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) 
             access.apply(Delete(session_id=new, owner=ANY))  # the copy is out of date
             continue
         with behind_a_write():
-            for alias in snapshot.aliases:
-                if alias in kept:
-                    aliases.move(access, alias, session_id, new)
-                else:
-                    aliases.forget(access, alias, session_id)  # an alias of the old owner
+            aliases.move(access, kept, session_id, new)
+            aliases.move(access, sorted({*snapshot.aliases} - {*kept}), session_id, None)  # those of the old owner
             return sessions.existing(access.of(heir), new)
     raise ConflictError(session_id, "version", expected=None, actual=snapshot.version)
 

@@ -16,7 +16,7 @@ from ..domain.results import Snapshot
 from ..domain.shapes import key_of
 from ..domain.validation import check_session_id
 from ..errors import ConvstoreError
-from .access import Access
+from .access import Access, in_time
 
 _log = logging.getLogger("flask_convstore")
 
@@ -46,6 +46,7 @@ class DamageLog:
 damage_log = DamageLog()
 
 
+@in_time
 def salvage(access: Access, session_id: str) -> Any:
     """Read what is left of a session, damaged or not, as a dict or a list. None if nothing is. That is no interaction."""
     check_session_id(session_id)

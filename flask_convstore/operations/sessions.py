@@ -45,7 +45,7 @@ from ..sessions.baseline import Pending, base_created, base_merged
 from ..sessions.content import TITLED_ROLE, Content, ContentLimits
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
-from .access import Access
+from .access import Access, in_time
 from .merging import NOTHING, attempts, behind_theirs, beside_theirs
 from .salvage import damage_log
 
@@ -53,6 +53,7 @@ MAX_LOADED = 2**31
 """Most messages that one read asks for. No session holds so many, and every server takes the number."""
 
 
+@in_time
 def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Save a session, and return *data* as a session.
 
@@ -126,6 +127,7 @@ def _landed(access: Access, session: AnySession, save: Pending, receipt: Receipt
     return rebased
 
 
+@in_time
 def get(
     access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
 ) -> AnySession | None:
@@ -193,6 +195,7 @@ def existing(
     return session
 
 
+@in_time
 def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | None = None) -> AnySession:
     """Load a session, or create it with *data*. As with a dict, the first caller creates it."""
     _check_content(data)
@@ -205,6 +208,7 @@ def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | N
     raise AssertionError("attempts() raises in the end")
 
 
+@in_time
 def create(
     access: Access,
     session_id: str,
@@ -261,6 +265,7 @@ def start(
     return create(access, session_id, data, message, ttl=ttl, token=token, digest=digest, may_start_away=True)
 
 
+@in_time
 def delete(access: Access, session_id: str, *, expected: str = "", token: str | None = None) -> Receipt | None:
     """Delete a session for good. None if there was none.
 
@@ -286,6 +291,7 @@ def delete(access: Access, session_id: str, *, expected: str = "", token: str | 
         return None
 
 
+@in_time
 def append(
     access: Access,
     session_id: str,
@@ -375,6 +381,7 @@ def append_many(
     return dict(zip(messages, access.apply_each(commands), strict=True))
 
 
+@in_time
 def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bool:
     """Move the lifetime, and change it if *ttl* (seconds) is given. False if there is no such session."""
     check_session_id(session_id)
@@ -385,6 +392,7 @@ def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bo
     return True
 
 
+@in_time
 def page(
     access: Access,
     *,

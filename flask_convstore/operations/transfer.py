@@ -247,7 +247,7 @@ class _Import:
                 raise SessionNotFound(save.session_id)
         except ConvstoreError as error:
             if error.written is False and not isinstance(error, StoreError):
-                aliases.forget(self._access, alias, renamed)  # nothing stays of a line that found no place
+                aliases.move(self._access, [alias], renamed, None)  # nothing stays of a line that found no place
             raise
         self._renamed[save.session_id] = renamed
 

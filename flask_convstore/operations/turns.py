@@ -30,6 +30,7 @@ from ..domain.commands import (
     digest_of,
     token_or_new,
 )
+from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id
 from ..domain.numbering import id_of
 from ..domain.pairs import is_item, is_prompt
@@ -185,7 +186,7 @@ class Turn:
         with self._ending:
             if self._end:
                 raise _replied_already()
-            self._renew()
+            self._access.apply(self._renewal())
             self._added += given
 
     def reply(self, reply: Any) -> Message | None:
@@ -293,20 +294,20 @@ class Turn:
     def _end_token(self) -> str:
         return f"{self._begun.token or self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
 
+    def _renewal(self) -> RenewTurn:
+        return RenewTurn(
+            session_id=self.session_id, owner=self._access.owner, turn=self._attempt, lease_ms=self._lease_ms
+        )
+
     def __enter__(self) -> Turn:
         try:
-            self._renewer = renewer(self._access.store)
-            self._renewer.add(self, self._renew, self._lease_ms / 3000)
+            store = self._access.store
+            self._renewer = renewer(store, self.session_id)
+            self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000)
         except BaseException:
             self._fail()
             raise
         return self
-
-    def _renew(self) -> None:
-        lease_ms = self._lease_ms
-        self._access.apply(
-            RenewTurn(session_id=self.session_id, owner=self._access.owner, turn=self._attempt, lease_ms=lease_ms)
-        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -367,8 +368,6 @@ def begin(
         check_target(replaces, "replaces")
     (element,), first_title, usage = content.added([message], access.limits)
     chosen = _policy(access, policy)
-    if is_counted:
-        access.count_turn()
     command = BeginTurn(
         session_id=session_id,
         owner=access.owner,
@@ -383,7 +382,10 @@ def begin(
         token=token_or_new(token),
         digest="" if token is None else digest_of(request_of("turn", replaces), (element,)),
     )
-    with _given_back_if_interrupted(access, command):
+    wait = access.settings.turn_wait if chosen == "wait" else 0
+    with OPERATION.within(access.settings.budget + wait), _given_back_if_interrupted(access, command):
+        if is_counted:
+            access.count_turn()
         begun = _begin_when_free(access, command, chosen)
         if begun.reply or begun.snapshot is None:
             return None, begun

@@ -11,9 +11,10 @@ from ..domain.types import Lifetime, Role
 from ..domain.validation import check_name, check_session_id, check_title
 from ..errors import InvalidInput, too_many_fields
 from ..sessions import content
-from .access import Access
+from .access import Access, in_time
 
 
+@in_time
 def update(
     access: Access,
     session_id: str,
@@ -49,6 +50,7 @@ def update(
     )
 
 
+@in_time
 def share(access: Access, session_id: str, name: str, role: Role | None) -> None:
     """Give another owner, *name*, a *role* in a session. None takes it away."""
     check_session_id(session_id)

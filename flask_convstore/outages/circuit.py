@@ -6,11 +6,14 @@ seconds one caller tries, while the others still fail at once. The first answer 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ..domain.commands import RenewTurn
+from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
 from ..errors import ConvstoreError, StoreUnavailable, TooSlow
 from ..stores.store import Store, StoreAround
@@ -94,12 +97,27 @@ class Circuit(Forking):
 
 
 class CircuitStore(StoreAround):
-    """A ``Store``. See there for its methods. *watch* is told of outages."""
+    """A ``Store``. See there for its methods.
 
-    def __init__(self, store: Store, circuit: Circuit, watch: OutageWatch) -> None:
+    Args:
+        watch: Is told of outages.
+        budget: Seconds that a call may take with all its round trips, unless the operation around it has less left.
+    """
+
+    def __init__(self, store: Store, circuit: Circuit, watch: OutageWatch, budget: float = math.inf) -> None:
         super().__init__(store)
+        self._budget = budget
         self._circuit = circuit
         self._watch = watch
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        """Do as ``Store.renew``. Nobody waits for leases, so that they are tried, and open no circuit.
+
+        A primary of a Cluster that does not answer would open it for the turns of the others.
+        """
+        failed = self._store.renew(commands)
+        self._circuit.answered()
+        return failed
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         try:
@@ -108,13 +126,16 @@ class CircuitStore(StoreAround):
             self._watch.failed(error)
             raise
         try:
-            given = method(*arguments, **options)
+            with OPERATION.within(self._budget):
+                given = method(*arguments, **options)
         except TooSlow:
             self._circuit.answered()  # it has, and there is no outage
             raise
         except StoreUnavailable as error:
             if error.is_down:
                 self._circuit.failed()
+            elif error.is_down is None:
+                self._circuit.gave_up()
             else:
                 self._circuit.answered()
             self._watch.failed(error)

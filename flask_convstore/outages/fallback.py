@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, Target, Touch
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Target, Touch
 from ..domain.ids import id_made_away
-from ..domain.results import Begun, Messages, Receipt, Snapshot, part_of
+from ..domain.results import Begun, Messages, Page, Receipt, Snapshot, part_of
 from ..domain.rules import creates
-from ..domain.types import ANY, Limits, Owner, Scope
+from ..domain.types import ANY, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
-from ..stores.store import Store, StoreAround, apply_one_by_one, load_each
+from ..stores.store import Store, StoreAround, apply_one_by_one, load_each, renew_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
@@ -29,6 +29,9 @@ _T = TypeVar("_T")
 
 _BATCH = 100
 """Sessions that are ended at a time."""
+
+_HERE = "journal"
+"""The place of the sessions that are here."""
 
 
 class FallbackStore(StoreAround):
@@ -86,6 +89,14 @@ class FallbackStore(StoreAround):
         is_here = self._is_here(command.session_id)
         begun: Begun | None = self._journalled(command) if is_here else None
         return begun or self._store.begin(command)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        if any(self._is_here(command.session_id) for command in commands):
+            return renew_each(self, commands)
+        return self._store.renew(commands)
+
+    def place_of(self, session_id: str) -> str:
+        return _HERE if self._is_here(session_id) else self._store.place_of(session_id)
 
     def _created(self, command: Put, is_here: bool) -> Receipt:
         """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""
@@ -271,6 +282,20 @@ class FallbackStore(StoreAround):
             return load_each(self, session_ids, owner, is_interaction=is_interaction)
         return super().load_many(session_ids, owner, is_interaction=is_interaction)
 
+    def page(
+        self,
+        owner: Owner,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        newest_first: bool = False,
+        order: Order = "active",
+    ) -> Page:
+        found = super().page(owner, cursor, limit, newest_first=newest_first, order=order)
+        if not isinstance(owner, str) or not self._journal.may_hold():
+            return found
+        return found._replace(pending=len(self.journalled(owner)))
+
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
         if self._is_here(session_id):
             return self.load(session_id, owner, is_interaction=False)
@@ -381,6 +406,13 @@ class FallbackStore(StoreAround):
         for journalled in self._journal.expired(self._namespace, _BATCH):
             self._end(journalled, journalled.expires_at_ms)
 
+    def end_forgotten(self, journalled: JournalledSession, until_ms: int) -> None:
+        """End a session that began until then, by this host's clock. The store hears only that it began and ended."""
+        rows = self._journal.rows(self._namespace, journalled, 0)
+        begun = [row.at_ms for row in rows if _is_start(row.text)]
+        if begun and max(begun) <= until_ms and journalled.expires_at_ms != NEVER_MS:
+            self._end(journalled, max(until_ms, rows[-1].at_ms))
+
     def _end(self, journalled: JournalledSession, at_ms: int) -> None:
         """Put a session's beginning and its end, without any content, in the place of its commands."""
         rows = self._journal.rows(self._namespace, journalled, 0)
@@ -397,6 +429,15 @@ class FallbackStore(StoreAround):
         end = Delete(session_id=journalled.session_id, owner=ANY, created_at_ms=created)
         self._journal.end(self._namespace, journalled, [*instead, (at_ms, text_of(end))])
         self.forget(journalled.session_id)
+
+
+def _is_start(text: bytes) -> bool:
+    """Tell whether a command starts a session. One that cannot be read is for the replay to set aside."""
+    try:
+        command = command_of(text)
+    except ValueError:
+        return False
+    return isinstance(command, Put) and command.started_at_ms is not None
 
 
 def _is_of(text: bytes, owner: str) -> bool:

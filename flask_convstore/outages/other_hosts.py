@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, Target
+from ..domain.commands import BeginTurn, Command, RenewTurn, Target
 from ..domain.ids import made_away_at_ms
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.rules import creates
@@ -47,6 +47,16 @@ class OtherHostsStore(StoreAround):
         except SessionNotFound:
             self._refuse_unknown(command.session_id, command.owner)
             raise
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        failed = self._store.renew(commands)
+        for index, (command, error) in enumerate(zip(commands, failed, strict=True)):
+            if isinstance(error, SessionNotFound):
+                try:
+                    self._refuse_unknown(command.session_id, command.owner)
+                except StoreUnavailable as unknown:
+                    failed[index] = unknown
+        return failed
 
     def load(
         self,

@@ -31,6 +31,8 @@ class OutageWatch:
 
     def failed(self, error: StoreUnavailable) -> None:
         """Note that a call got no answer."""
+        if error.is_down is None:
+            return  # there was too little time to tell
         self._is_down = self._is_down or error.is_down
         if not self.is_out:
             self.is_out = True

@@ -145,6 +145,7 @@ class Replayer(Forking):
         while entries := self._journal.sessions(part.namespace, after, _PAGE):
             for journalled in entries:
                 try:
+                    self._end_forgotten(part, journalled, behind_ms)
                     Replay(part, self._journal, journalled, self._batch, behind_ms, self._begun_again).run()
                 except TurnInProgress:
                     continue  # another host's turn: it ends, or its lease does
@@ -157,6 +158,14 @@ class Replayer(Forking):
             after = entries[-1].first
         if failed:
             raise failed
+
+    def _end_forgotten(self, part: Part, journalled: JournalledSession, behind_ms: int) -> None:
+        """End a session whose owner has had all sessions deleted since, on another host. Nothing of it was handed over."""
+        if journalled.owner is None or journalled.replayed:
+            return
+        forgotten_ms = part.store.forgotten_at_ms(journalled.owner)
+        if forgotten_ms is not None:
+            part.fallback.end_forgotten(journalled, forgotten_ms + behind_ms)
 
 
 class ServerForgot(Exception):

@@ -15,7 +15,18 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..domain.clock import now_ms
-from ..domain.commands import Append, BeginTurn, Command, Delete, Harmless, LinkAlias, Put, Target, Write
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    Delete,
+    Harmless,
+    LinkAlias,
+    Put,
+    RenewTurn,
+    Target,
+    Write,
+)
 from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
@@ -41,7 +52,7 @@ from ..domain.rules import (
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
-from .store import apply_one_by_one, load_each
+from .store import apply_one_by_one, load_each, renew_each
 
 _W = TypeVar("_W", bound=Write)
 
@@ -165,6 +176,24 @@ class MemoryStore(Forking):
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         return load_each(self, session_ids, owner, is_interaction=is_interaction)
+
+    def note_forgotten(self, owner: str) -> None:
+        """Do nothing: no other host has a journal for this store."""
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        return None
+
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        return [self.link(command) for command in commands]
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        return [self.follow(alias, lifetime_ms) for alias in aliases]
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        return renew_each(self, commands)
+
+    def place_of(self, session_id: str) -> str:
+        return ""
 
     def page(
         self,

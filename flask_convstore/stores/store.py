@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ..domain.commands import Append, BeginTurn, Command, LinkAlias, Target
+from ..domain.commands import Append, BeginTurn, Command, LinkAlias, RenewTurn, Target
 from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ..domain.types import Alias, Order, Owner
 from ..errors import ConvstoreError, StoreUnavailable
@@ -52,6 +52,21 @@ class Store(Protocol):
             SessionMoved: The conversation goes on in another session. Nothing was written.
             TurnLost: The token is known, its turn was not ended, and others have written since. Nothing was written.
             SessionNotFound, ConflictError, TokenReused, TooLarge, CorruptValue, StoreUnavailable: As ``apply``.
+        """
+        ...
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        """Renew the leases of several turns, in one round trip where that can be. Return an error, or None, for each.
+
+        Raises:
+            StoreUnavailable: No answer in time.
+        """
+        ...
+
+    def place_of(self, session_id: str) -> str:
+        """Name the part of the store that has a session, such as a primary of a Cluster. It is away by itself.
+
+        Nothing is asked, so that the answer may be out of date.
         """
         ...
 
@@ -104,8 +119,16 @@ class Store(Protocol):
         """Link an alias, if it leads where the command expects. Return the id to which it leads now (None: to nothing)."""
         ...
 
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        """Link several aliases, each as ``link`` does, in one round trip where that can be."""
+        ...
+
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
         """Return the id to which *alias* leads (None: to nothing). It lives at least *lifetime_ms* from now."""
+        ...
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        """Follow several aliases, each as ``follow`` does, in one round trip where that can be."""
         ...
 
     def spend(self, owner: str, most: int) -> int:
@@ -154,6 +177,17 @@ class Store(Protocol):
 
     def journalled(self, owner: str) -> list[str]:
         """List the ids of the owner's sessions in this host's journal."""
+        ...
+
+    def note_forgotten(self, owner: str) -> None:
+        """Note that all sessions of *owner* are deleted that began until now, for the journals of other hosts.
+
+        The note lives as long as a session of the settings' lifetime, and a day longer.
+        """
+        ...
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        """Return the time of the last note, by the server's clock. None: there is none."""
         ...
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
@@ -215,7 +249,7 @@ def load_each(
     return found
 
 
-def apply_one_by_one(store: Store, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+def apply_one_by_one(store: Store, commands: Sequence[Append | RenewTurn]) -> list[Receipt | ConvstoreError]:
     """Apply several writes one after the other, as ``Store.apply_each`` gives them."""
     answers: list[Receipt | ConvstoreError] = []
     for command in commands:
@@ -224,6 +258,12 @@ def apply_one_by_one(store: Store, commands: Sequence[Append]) -> list[Receipt |
         except ConvstoreError as error:
             answers.append(error)
     return answers
+
+
+def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+    """Renew leases one after the other, as ``Store.renew``."""
+    answers = apply_one_by_one(store, commands)
+    return [answer if isinstance(answer, ConvstoreError) else None for answer in answers]
 
 
 class StoreAround:
@@ -243,6 +283,12 @@ class StoreAround:
 
     def begin(self, command: BeginTurn) -> Begun:
         return self._call(self._store.begin, command)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        return self._call(self._store.renew, commands)
+
+    def place_of(self, session_id: str) -> str:
+        return self._store.place_of(session_id)
 
     def load(
         self,
@@ -277,6 +323,12 @@ class StoreAround:
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
         return self._call(self._store.follow, alias, lifetime_ms)
 
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        return self._call(self._store.link_all, commands)
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        return self._call(self._store.follow_all, aliases, lifetime_ms)
+
     def spend(self, owner: str, most: int) -> int:
         return self._call(self._store.spend, owner, most)
 
@@ -305,6 +357,12 @@ class StoreAround:
 
     def journalled(self, owner: str) -> list[str]:
         return self._store.journalled(owner)
+
+    def note_forgotten(self, owner: str) -> None:
+        self._call(self._store.note_forgotten, owner)
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        return self._call(self._store.forgotten_at_ms, owner)
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._call(self._store.forget_owner, owner, ended)

@@ -186,7 +186,7 @@ def test_resolve_follows_a_moved_conversation(harness: Harness, conversations: P
     old = resolved(conversations)
     new = branching.compact(conversations.access(), old.session_id, "nothing was said")
     assert resolved(conversations).session_id == new.session_id
-    aliases.move(conversations.access(), Alias(None, NAME), new.session_id, old.session_id)
+    aliases.move(conversations.access(), [Alias(None, NAME)], new.session_id, old.session_id)
     assert resolved(conversations).session_id == new.session_id
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -361,7 +361,7 @@ def test_each_write_during_a_compaction_is_taken_along_alone(talk: PlainConversa
 class Aliasless(StoreAround):
     """The store goes away before an alias is led elsewhere."""
 
-    def link(self, command: LinkAlias) -> str | None:
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
         raise StoreUnavailable("no answer in time", written=False)
 
 

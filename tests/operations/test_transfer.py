@@ -298,8 +298,9 @@ def test_nothing_of_a_deleted_owner_is_left(conversations: PlainConversations, h
     if isinstance(harness, RedisHarness):
         client: Any = harness.client
         kept = {key for key in client.scan_iter() if b"bobs" not in key and b"{bob}" not in key}
-        assert kept == {b"chat:session:{%b}:tokens" % name for name in (b"full", b"data", b"list", b"empty")}
-        assert all(0 < client.pttl(key) <= 86_400_000 for key in kept), "receipts, for a day"
+        tombstones = {b"chat:session:{%b}:tokens" % name for name in (b"full", b"data", b"list", b"empty")}
+        assert kept == {*tombstones, b"chat:session:owner:{alice}:forgotten"}
+        assert all(0 < client.pttl(key) <= 86_400_000 for key in tombstones), "receipts, for a day"
 
 
 def test_a_corrupt_session_spoils_no_other(server: Server) -> None:

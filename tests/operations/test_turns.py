@@ -42,6 +42,7 @@ from flask_convstore.stores.redis.store import RedisStore
 
 from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory, limits_for
 from ..operations.test_sessions import BOT, USER, Recorder, get
+from ..processes import wait_for
 from ..servers import Server
 from ..service import Service
 
@@ -296,11 +297,14 @@ def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness, owner: str 
     renewed = threading.Event()
 
     class Watching(Recorder):
-        def apply(self, command: Any) -> Any:
-            receipt = super().apply(command)
-            if isinstance(command, RenewTurn) and sum(isinstance(c, RenewTurn) for c in self.commands) == 3:
+        renewals = 0
+
+        def renew(self, commands: Any) -> Any:
+            failed = super().renew(commands)
+            self.renewals += 1
+            if self.renewals == 3:
                 renewed.set()
-            return receipt
+            return failed
 
     conversations = PlainConversations(Watching(harness.store), Settings(turn_lease=0.3))
     conversations.save_session("s", {"history": []}, owner=owner)
@@ -319,13 +323,12 @@ def test_a_renewal_that_fails_is_tried_again(harness: Harness, caplog: pytest.Lo
     class Flaky(Recorder):
         failures = 2
 
-        def apply(self, command: Any) -> Any:
-            if isinstance(command, RenewTurn):
-                if self.failures:
-                    self.failures -= 1
-                    raise StoreUnavailable("away", written=None)
-                renewed.set()
-            return super().apply(command)
+        def renew(self, commands: Any) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise StoreUnavailable("away", written=None)
+            renewed.set()
+            return super().renew(commands)
 
     conversations = PlainConversations(Flaky(harness.store), Settings(turn_lease=0.3))
     conversations.save_session("s", {"history": []})
@@ -529,10 +532,10 @@ def test_a_short_lease_beside_a_long_one(harness: Harness) -> None:
     renewed = threading.Event()
 
     class Watching(Recorder):
-        def apply(self, command: Any) -> Any:
-            if isinstance(command, RenewTurn) and command.session_id == "short":
+        def renew(self, commands: Any) -> Any:
+            if any(command.session_id == "short" for command in commands):
                 renewed.set()
-            return super().apply(command)
+            return super().renew(commands)
 
     store = Watching(harness.store)
     long, short = (
@@ -851,11 +854,14 @@ def test_a_failed_turn_that_cannot_be_marked_is_told(harness: Harness, caplog: p
 
 
 def test_a_failed_renewal_tells_why(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
-    def fail() -> None:
-        raise StoreUnavailable("gone for lunch", written=None)
+    class Away(Recorder):
+        def renew(self, commands: Any) -> Any:
+            raise StoreUnavailable("gone for lunch", written=None)
 
-    leases.Renewer()._renew(object(), fail)
-    assert "gone for lunch" in caplog.text
+    conversations = PlainConversations(Away(harness.store), Settings(turn_lease=0.1))
+    conversations.save_session("s", {"history": []})
+    with take(conversations):
+        wait_for(lambda: "gone for lunch" in caplog.text, "it is told")
 
 
 @pytest.mark.parametrize(
@@ -927,12 +933,12 @@ def test_no_lease_is_renewed_before_its_time_or_after_its_turn(harness: Harness)
     conversations = PlainConversations(recorder := Recorder(harness.store), Settings(turn_lease=60))
     conversations.save_session("s", {"history": []})
     conversations.save_session("t", {"history": []})
-    renewer = leases.renewer(recorder)
+    renewer = leases.renewer(recorder, "s")
     with take(conversations), take(conversations, session_id="t"):
         threads = [thread for thread in threading.enumerate() if thread.name == "convstore-leases"]
         assert renewer._thread in threads
         assert len(renewer._turns) == 2
-        assert all(0 < every <= 20 for _, every, _ in renewer._turns.values())
+        assert all(0 < every <= 20 for _, every, *_ in renewer._turns.values())
     assert not renewer._turns
     assert not any(isinstance(command, RenewTurn) for command in recorder.commands)
 
@@ -1202,8 +1208,8 @@ def age(conversations: PlainConversations, harness: Harness) -> None:
 
 def test_the_renewer_is_one_per_store() -> None:
     store = MemoryStore(limits_of(Settings()))
-    assert leases.renewer(store) is leases.renewer(store)
-    assert leases.renewer(MemoryStore(limits_of(Settings()))) is not leases.renewer(store)
+    assert leases.renewer(store, "s") is leases.renewer(store, "t")
+    assert leases.renewer(MemoryStore(limits_of(Settings())), "s") is not leases.renewer(store, "s")
 
 
 # ---- several messages in one turn

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from flask_convstore import Session, StoreMisconfigured, StoreUnavailable, Turn
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms
@@ -30,7 +31,7 @@ from flask_convstore.outages.replay import Replayer
 from ..app.test_gunicorn import ROOT, Client
 from ..processes import children, wait_for
 from ..servers import Server, free_port, programs, running
-from ..service import Service, problem
+from ..service import OwnedService, Service, problem
 from ..telemetry.test_signals import heard
 
 
@@ -607,3 +608,33 @@ def test_it_works_with_every_server(tmp_path: Path) -> None:
             server.start()
             handed_over(service)
             assert contents(service.get(session_id)) == ["hi", "re: hi"]
+
+
+def test_all_sessions_of_an_owner_are_deleted_also_where_another_host_has_them(
+    redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session of the other host comes back from its journal only if it began after the deletion."""
+    here = OwnedService(redis_server.url, RETRIES=0, CIRCUIT_FAILURES=1)
+    monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "other host"))
+    other = OwnedService(redis_server.url, RETRIES=0, CIRCUIT_FAILURES=1)
+    monkeypatch.setattr(Replayer, "_replay", lambda _: None)
+    redis_server.kill()
+    for _ in range(3):
+        assert other.call("ada", "POST", json={}).status_code == 201
+    anothers = other.json(other.call("bob", "POST", json={}), 201)["session_id"]
+    here.json(here.call("ada", "POST", json={}), 201)
+    redis_server.start()
+    wait_for(lambda: here.call("ada", "GET").status_code == 200, "it is not noticed")
+    shown = here.json(here.call("ada", "GET"), 200)
+    assert (shown["sessions"], shown["pending"]) == ([], 1), "one waits on this host"
+    assert here.json(here.call("ada", "DELETE"), 200) == {"deleted": 1, "complete": True}
+    assert "pending" not in here.json(here.call("ada", "GET"), 200)
+    redis_server.kill()
+    later = other.json(other.call("ada", "POST", json={}), 201)["session_id"]
+    redis_server.start()
+    monkeypatch.undo()
+    for service in (here, other):
+        handed_over(service)
+    shown = here.json(here.call("ada", "GET"), 200)
+    assert [one["session_id"] for one in shown["sessions"]] == [later]
+    assert here.call("bob", "GET", f"/{anothers}").status_code == 200

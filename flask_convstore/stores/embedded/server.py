@@ -35,6 +35,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import redis
 from redis.connection import UnixDomainSocketConnection
 
+from ...domain.deadlines import CONNECTING
 from ...errors import ConfigurationError, StoreMisconfigured, StoreUnavailable
 from ..private_folder import file_problem_of, make_private, private_opener, problem_of
 from ..redis.connections import Pool
@@ -84,8 +85,9 @@ class EmbeddedServer:
             StoreUnavailable: The server does not come up. The error has the end of its log.
             TimeoutError: The server lives, and does not answer.
         """
-        self._hold()
-        return self._try_open(timeout) or self._start(timeout)
+        deadline = min(time.monotonic() + SECONDS_TO_START, CONNECTING.moment)
+        self._hold(deadline)
+        return self._try_open(timeout) or self._start(timeout, deadline)
 
     def release(self) -> None:
         """Stop being a user of the folder, until the next connection."""
@@ -93,34 +95,32 @@ class EmbeddedServer:
         if descriptor is not None:
             os.close(descriptor)  # without an unlock, since a forked process may still use the same descriptor
 
-    def _hold(self) -> None:
+    def _hold(self, deadline: float) -> None:
         """Become a user of the folder, so that the server is not stopped any more."""
         if supervisor.USERS_LOCK in self._held:
             return
         check_folder(self._folder)
-        descriptor = self._locked(supervisor.USERS_LOCK, exclusive=False)
+        descriptor = self._locked(supervisor.USERS_LOCK, False, deadline)
         if self._held.setdefault(supervisor.USERS_LOCK, descriptor) != descriptor:
             os.close(descriptor)  # another thread was faster
 
-    def _locked(self, name: str, exclusive: bool) -> int:
+    def _locked(self, name: str, exclusive: bool, deadline: float) -> int:
         descriptor = open_lock(str(self._folder), name)
-        deadline = time.monotonic() + SECONDS_TO_START
         while not try_lock(descriptor, exclusive):
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 reason = f"{self._folder / name} stays locked, as another process is starting or stopping the server"
-                raise StoreUnavailable(reason, written=None)
+                raise StoreUnavailable(reason, written=None, is_down=True)
             time.sleep(0.002)
         return descriptor
 
-    def _start(self, timeout: float) -> socket.socket:
+    def _start(self, timeout: float, deadline: float) -> socket.socket:
         """Start the server, unless another process has just done so, and connect to it when it answers."""
-        start_lock = self._locked(supervisor.START_LOCK, exclusive=True)
+        start_lock = self._locked(supervisor.START_LOCK, True, deadline)
         launched = False
-        deadline = time.monotonic() + SECONDS_TO_START
         try:
-            while time.monotonic() < deadline:
-                opened = self._try_open(timeout)
+            while (left := deadline - time.monotonic()) > 0:
+                opened = self._try_open(min(timeout, left))
                 if opened:
                     return opened
                 if self._lives():  # the server is loading, or stopping
@@ -129,6 +129,9 @@ class EmbeddedServer:
                     break
                 else:
                     launched = self._launch()
+            if self._lives():
+                reason = f"the server in {self._folder} is starting, and still loads its data. Its log is {self._log}"
+                raise StoreUnavailable(reason, written=None, is_down=True)
             raise self._failure()
         finally:
             unlock(start_lock)

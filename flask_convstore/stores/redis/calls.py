@@ -17,9 +17,10 @@ import hiredis
 import redis
 from redis import exceptions
 
+from ...domain.deadlines import CONNECTING, OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
-from .connections import DEADLINE, give_back, lent
+from .connections import give_back, lent
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -233,6 +234,36 @@ class Calls:
             raise error from before
         return reply
 
+    def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts that may be repeated, in one round trip. Return the replies, with errors of ours as values.
+
+        Where writes must be on a disk or on replicas, each call that writes is a round trip.
+        """
+        if not calls or self._must_wait(calls):
+            return [self.call(call) for call in calls]
+        answers = self._known_all(calls)
+        unknown = [number for number, answer in enumerate(answers) if answer is None]
+        if unknown:  # the text of the first is sent, and the server knows the script for the others then
+            again = [self.call(calls[unknown[0]]), *self.call_all([calls[number] for number in unknown[1:]])]
+            for number, answer in zip(unknown, again, strict=True):
+                answers[number] = answer
+        return answers
+
+    def _must_wait(self, calls: Sequence[Call]) -> bool:
+        """Tell whether one of *calls* is a write that must be on a disk or on replicas."""
+        return bool(self._replicas or self._is_on_disk) and any(call.writes for call in calls)
+
+    def _known_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run those scripts that the server knows. The answer to any other is None."""
+        nonces = [os.urandom(8) for _ in calls]
+        told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
+        replies = self._told_all(told, self._deadline(), writes=any(call.writes for call in calls))
+        return [self._known(*one) for one in zip(calls, nonces, replies, strict=True)]
+
+    def _known(self, call: Call, nonce: bytes, reply: Any) -> Any:
+        """Return the *reply* to a script, or an error of ours. None: the server does not know the script."""
+        return None if isinstance(reply, exceptions.NoScriptError) else self._answered(call, nonce, reply)
+
     def write_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts that write, in one round trip. Return the reply to each, or an error of ours."""
         nonces = [os.urandom(8) for _ in calls]
@@ -241,13 +272,13 @@ class Calls:
         try:
             if calls and not self._is_verified:
                 self._verify(calls[0], deadline)
-            replies = self._written_all(told, deadline) if calls else []
+            replies = self._told_all(told, deadline, writes=True) if calls else []
         except ConvstoreError as error:
             return [copy.copy(error) for _ in calls]
         return [self._answered(*one) for one in zip(calls, nonces, replies, strict=True)]
 
-    def _written_all(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
-        return self._acknowledged(commands, "", True, deadline)
+    def _told_all(self, commands: Sequence[Sequence[Argument]], deadline: float, *, writes: bool) -> list[Any]:
+        return self._acknowledged(commands, "", writes, deadline)
 
     def _answered(self, call: Call, nonce: bytes, reply: Any) -> Any:
         """Return the *reply* to one of several scripts, or an error of ours. One that was unknown is run alone."""
@@ -263,9 +294,21 @@ class Calls:
         except ConvstoreError as error:
             return error
 
+    def place_of(self, key: str) -> str:
+        """Name the server that has *key*, as far as that is known."""
+        return ""
+
     def _deadline(self) -> float:
-        """Compute the moment at which a call that begins now must have ended."""
-        return time.monotonic() + self._patience.budget
+        """Compute the moment at which a call that begins now must have ended.
+
+        Raises:
+            StoreUnavailable: The time of the operation around it is over. Nothing was written.
+        """
+        now = time.monotonic()
+        if now >= OPERATION.moment:
+            reason = "the earlier round trips of this operation have taken all its time (CONVSTORE_BUDGET)"
+            raise StoreUnavailable(reason, written=False, is_down=None)
+        return min(now + self._patience.budget, OPERATION.moment)
 
     def _proved(self, replies: Sequence[Any], nonce: bytes) -> list[Any]:
         """Take the echoes off that show that *replies* belong to their commands."""
@@ -378,7 +421,7 @@ class Calls:
 
     def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:
         """Send commands as ``_exchange``, again and again while failures may pass and time is left."""
-        lost = False
+        lost = is_down = False
         for attempt in itertools.count():
             try:
                 replies = self._exchange(commands, deadline)
@@ -390,12 +433,14 @@ class Calls:
                 error = raised
             failure = classify(error)
             lost = lost or failure.kind == "ambiguous"
+            is_down = is_down or (failure.is_down and not getattr(error, "came_late", False))
             pause = self._pause(attempt, failure)
             out_of_time = time.monotonic() + pause >= deadline
             if not failure.passes or attempt >= self._patience.retries or out_of_time:
                 ours = as_ours(error, key, writes=writes)
-                if lost and writes and isinstance(ours, StoreUnavailable):
-                    ours = type(ours)(ours.reason, written=None, is_down=ours.is_down)
+                if isinstance(ours, StoreUnavailable):
+                    tells = None if ours.is_down and not is_down else ours.is_down
+                    ours = type(ours)(ours.reason, written=None if lost and writes else ours.written, is_down=tells)
                 raise ours from error
             time.sleep(pause)
         raise AssertionError
@@ -416,11 +461,12 @@ class Calls:
 
         Whatever goes wrong, a connection with unread replies is not used again.
         """
-        DEADLINE.moment = deadline
+        CONNECTING.moment = deadline
+        left = deadline - time.monotonic()
         connection = None
         try:
             connection = lent(pool, deadline)
-            DEADLINE.moment = math.inf
+            CONNECTING.moment = math.inf
             packed = b"".join(
                 [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
             )
@@ -432,12 +478,15 @@ class Calls:
                 if isinstance(reply, exceptions.ReadOnlyError):
                     connection.disconnect()  # another server is the primary now
             return replies
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, exceptions.TimeoutError):
+                # Earlier round trips have left too little time to say that the server does not answer.
+                error.came_late = left < 0.9 * min(self._patience.budget, self._patience.timeout)  # type: ignore[attr-defined]
             if connection is not None:
                 connection.disconnect()
             raise
         finally:
-            DEADLINE.moment = math.inf
+            CONNECTING.moment = math.inf
             if connection is not None:
                 give_back(pool, connection)
 

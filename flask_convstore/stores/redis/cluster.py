@@ -19,10 +19,10 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from ...domain.deadlines import CONNECTING
 from ...domain.forks import Forking, watch
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, proving, refusal_among
-from .connections import DEADLINE
 from .failures import as_ours, classify
 
 _RETRIES = 1000
@@ -57,6 +57,14 @@ class LazyCluster(Forking):
                     self._cluster = self._make()
         return self._cluster, self._generation
 
+    def node_of(self, key: str) -> str:
+        """Name the primary that has *key*, as far as that is known. Nothing is asked."""
+        if self._cluster is None:
+            return ""
+        with contextlib.suppress(exceptions.RedisClusterException):
+            return str(self._cluster.get_node_from_key(key).name)
+        return ""
+
     def learn(self, seen: int, deadline: float) -> None:
         """Read the topology anew, unless another thread has read it since the one that was *seen*."""
         cluster, _ = self.get(deadline)
@@ -71,7 +79,7 @@ class LazyCluster(Forking):
         if not self._lock.acquire(timeout=min(threading.TIMEOUT_MAX, max(0, deadline - time.monotonic()))):
             raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
         try:
-            with DEADLINE.of(deadline):
+            with CONNECTING.of(deadline):
                 yield
         except exceptions.RedisClusterException as error:
             # redis-py's error is no RedisError, whatever its cause.
@@ -108,7 +116,7 @@ class ClusterCalls(Calls):
             cluster, _ = self._lazy.get(deadline)
             nodes: dict[str, tuple[Any, list[int]]] = {}
             for number, command in enumerate(commands):
-                node = cluster.get_node_from_key(str(command[1]))
+                node = cluster.get_node_from_key(_key_of([command]))
                 nodes.setdefault(node.name, (node, []))[1].append(number)  # redis-py 7 cannot hash a node
             for node, numbers in nodes.values():
                 pool = cluster.get_redis_connection(node).connection_pool
@@ -120,8 +128,8 @@ class ClusterCalls(Calls):
                 (found[number],) = self._acknowledged([command], str(command[0]), False, deadline)
         return [found[number] for number in range(len(commands))]
 
-    def _written_all(self, commands: Sequence[Sequence[Argument]], deadline: float) -> list[Any]:
-        """Send writes in one trip to each primary. What a primary does not answer is sent again, one by one."""
+    def _told_all(self, commands: Sequence[Sequence[Argument]], deadline: float, *, writes: bool) -> list[Any]:
+        """Send scripts in one trip to each primary. What a primary does not answer is sent again, one by one."""
         nodes: dict[str, list[int]] = {}
         with contextlib.suppress(exceptions.RedisError):
             cluster, _ = self._lazy.get(deadline)
@@ -130,15 +138,18 @@ class ClusterCalls(Calls):
         found: dict[int, Any] = {}
         for numbers in nodes.values():
             with contextlib.suppress(exceptions.RedisError, ConvstoreError):
-                replies = self._acknowledged([commands[number] for number in numbers], "", True, deadline)
+                replies = self._acknowledged([commands[number] for number in numbers], "", writes, deadline)
                 found.update(zip(numbers, replies, strict=True))
         for number, command in enumerate(commands):
             if number not in found or isinstance(found[number], _ELSEWHERE):
                 try:
-                    (found[number],) = self._acknowledged([command], "", True, deadline)
+                    (found[number],) = self._acknowledged([command], "", writes, deadline)
                 except ConvstoreError as error:
                     found[number] = error
         return [found[number] for number in range(len(commands))]
+
+    def place_of(self, key: str) -> str:
+        return self._lazy.node_of(key)
 
     def call_after(self, first: Call, call: Call, *, is_first_known: bool) -> Any:
         self.call(first)

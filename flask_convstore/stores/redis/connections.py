@@ -20,13 +20,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import redis
 from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
+
+from ...domain.deadlines import CONNECTING
 
 _SHORTEST = 0.001
 
@@ -49,29 +50,6 @@ class CutShort(exceptions.TimeoutError):
     """The deadline came in the midst of an exchange that was going on."""
 
 
-class Deadline(threading.local):
-    """The moment by ``time.monotonic`` at which this thread's call must have ended."""
-
-    moment = math.inf
-
-    @contextlib.contextmanager
-    def of(self, moment: float) -> Iterator[None]:
-        self.moment = moment
-        try:
-            yield
-        finally:
-            self.moment = math.inf
-
-    def at_most(self, seconds: float | None) -> float | None:
-        """Limit *seconds* to the time that is left."""
-        left = self.moment - time.monotonic()
-        if left == math.inf:
-            return seconds
-        return max(_SHORTEST, left if seconds is None else min(seconds, left))
-
-
-DEADLINE = Deadline()
-
 _STATED: Any = AbstractConnection.socket_connect_timeout
 
 
@@ -85,7 +63,7 @@ class _InTime:
 
     @property
     def socket_connect_timeout(self) -> float | None:  # read for each of a host's addresses
-        return DEADLINE.at_most(_STATED.fget(self))
+        return CONNECTING.at_most(_STATED.fget(self))
 
     @socket_connect_timeout.setter
     def socket_connect_timeout(self, seconds: float | None) -> None:
@@ -93,7 +71,7 @@ class _InTime:
 
     def _connect(self) -> Any:
         stated = self.socket_timeout
-        self.socket_timeout = DEADLINE.at_most(stated)  # for the TLS handshake and the first words
+        self.socket_timeout = CONNECTING.at_most(stated)  # for the TLS handshake and the first words
         try:
             made = super()._connect()  # type: ignore[misc]
         finally:
@@ -108,7 +86,7 @@ class _InTime:
     def send_command(self, *command: Any, **options: Any) -> None:
         """Send a command of redis-py's own, such as the question for a primary. ``Calls`` packs its commands itself."""
         if self._sock:
-            self._parser.until, self._parser.limit = DEADLINE.moment, DEADLINE.at_most(self.socket_timeout)
+            self._parser.until, self._parser.limit = CONNECTING.moment, CONNECTING.at_most(self.socket_timeout)
             self._sock.settimeout(self._parser.limit)
         super().send_command(*command, **options)  # type: ignore[misc]
 

@@ -5,6 +5,7 @@
 | {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
 | {prefix}owner:{<owner>}:changed | zset | the same by their last change, for who has asked for that (``change_order``) |
 | {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
+| {prefix}owner:{<owner>}:forgotten | string | time of the last deletion of all sessions, in ms, for journals     |
 
 An entry is written before its session is created, in the same round trip, and again once a minute of activity. So an
 entry may lack its session for a minute or longer, but no session lacks its entry. Pages and samples take out entries of
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -50,6 +51,10 @@ _CORRECTED = 1_000
 _PRUNE_EVERY = 50
 _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at. With half of them gone, as many leave an index as enter it."""
+
+
+Evict = Callable[[str], Call | None]
+"""Makes the call that deletes a session, or None for one that must stay."""
 
 
 class QuotaPlace(NamedTuple):
@@ -98,13 +103,11 @@ class RedisIndex:
         arguments = (session_id, lifetime_ms, most, shown, int(keeps), "" if updated_at_ms is None else updated_at_ms)
         return Call("index", self._keys(owner), arguments)
 
-    def create_in_place(
-        self, place: QuotaPlace, call: Call, unplaced: Call, evict: Callable[[str], bool] | None
-    ) -> Any:
+    def create_in_place(self, place: QuotaPlace, call: Call, unplaced: Call, evict: Evict | None) -> Any:
         """Run *call*, which may create a session, once it has its *place*: two round trips where a place is free.
 
         Where none is free, *unplaced* does the same if no session has to be created. Else the places of gone sessions
-        are given back, then the oldest session that *evict* takes is evicted.
+        are given back, then the oldest sessions are evicted.
 
         Raises:
             TooManySessions: All places are taken, and nothing can be evicted. Nothing was written.
@@ -134,7 +137,7 @@ class RedisIndex:
         oldest: Sequence[tuple[bytes, int]],
         surplus: int,
         owner: str,
-        evict: Callable[[str], bool] | None,
+        evict: Evict | None,
         *,
         is_patient: bool,
     ) -> int | None:
@@ -154,8 +157,12 @@ class RedisIndex:
             return len(anothers) + len(gone)
         if evict is None:
             return None
-        freed = list(_evicted(pairs, surplus, evict, is_patient=is_patient))
-        self._unindex(index, freed, grace_ms=0)
+        victims = _victims(pairs, surplus, evict, is_patient=is_patient)
+        freed = [entry for entry, _ in victims]
+        if freed:  # in one round trip, so that none keeps its place
+            for reply in self._calls.call_all([*(call for _, call in victims), _unindexing(index, freed, 0)]):
+                if isinstance(reply, ConvstoreError):
+                    raise reply
         is_settled = all(exists for exists, _ in found)  # else some are about to be created
         return None if is_settled and not freed else len(freed)
 
@@ -339,8 +346,7 @@ class RedisIndex:
     def _unindex(self, index: tuple[str, str], gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
         if not gone:
             return
-        members = [part for entry in gone for part in entry]
-        self._calls.call(Call("unindex", index, (grace_ms, *members)))
+        self._calls.call(_unindexing(index, gone, grace_ms))
 
 
 def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:
@@ -349,21 +355,26 @@ def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -
     return tuple(name for name, (exists, one) in pairs if exists and (one is None or one.is_damaged))
 
 
-def _evicted(
+def _unindexing(index: tuple[str, str], gone: Sequence[tuple[bytes, int]], grace_ms: int) -> Call:
+    return Call("unindex", index, (grace_ms, *(part for entry in gone for part in entry)))
+
+
+def _victims(
     pairs: Sequence[tuple[tuple[bytes, int], tuple[bool, Summary | None]]],
     surplus: int,
-    evict: Callable[[str], bool],
+    evict: Evict,
     *,
     is_patient: bool,
-) -> Iterator[tuple[bytes, int]]:
-    """Evict so many of the oldest sessions as are *surplus*. Give their entries."""
+) -> list[tuple[tuple[bytes, int], Call]]:
+    """Choose so many of the oldest sessions as are *surplus*. Return their entries, with the calls that delete them."""
+    victims: list[tuple[tuple[bytes, int], Call]] = []
     for entry, (exists, summary) in pairs:
         has_just_gone = is_patient and not exists
-        if surplus == 0 or has_just_gone:
-            return
-        if summary and evict(entry[0].decode()):
-            surplus -= 1
-            yield entry
+        if len(victims) == surplus or has_just_gone:
+            break
+        if summary and (call := evict(entry[0].decode())):
+            victims.append((entry, call))
+    return victims
 
 
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:

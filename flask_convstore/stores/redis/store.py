@@ -41,7 +41,19 @@ from urllib.parse import unquote
 import redis
 
 from ...domain.clock import hear, monotonic
-from ...domain.commands import Append, BeginTurn, Command, Delete, Harmless, LinkAlias, Merge, Put, Target, Write
+from ...domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    Delete,
+    Harmless,
+    LinkAlias,
+    Merge,
+    Put,
+    RenewTurn,
+    Target,
+    Write,
+)
 from ...domain.numbering import gaps_in, seqs_of
 from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
@@ -172,14 +184,34 @@ class RedisStore:
 
     def _kept(self, command: Harmless) -> Receipt:
         keys = self._keys(command.session_id)
-        name, arguments, writes = keeping(command)
-        call = Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
-        reply = self._calls.call(call)
+        reply = self._calls.call(self._keeping(command, keys))
         refuse(command, reply, keys)
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
             self._spread(command.session_id, lifetime, updated, due[0])
         return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
+
+    def _keeping(self, command: Harmless, keys: tuple[str, str, str]) -> Call:
+        """Make the call for a command without a token."""
+        name, arguments, writes = keeping(command)
+        return Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        keys = [self._keys(command.session_id) for command in commands]
+        calls = [self._keeping(command, its) for command, its in zip(commands, keys, strict=True)]
+        failed: list[ConvstoreError | None] = []
+        for command, its, reply in zip(commands, keys, self._calls.call_all(calls), strict=True):
+            try:
+                if isinstance(reply, ConvstoreError):
+                    raise reply
+                refuse(command, reply, its)
+                failed.append(None)
+            except ConvstoreError as error:
+                failed.append(error)
+        return failed
+
+    def place_of(self, session_id: str) -> str:
+        return self._calls.place_of(self._keys(session_id)[0])
 
     def begin(self, command: BeginTurn) -> Begun:
         session_id, last = command.session_id, command.last
@@ -310,6 +342,14 @@ class RedisStore:
         ids = [unquote(key[len(self._prefix) + 1 : -1]) for key in keys]
         return [name for name, is_shared in zip(ids, replies, strict=True) if is_shared == 1]
 
+    def note_forgotten(self, owner: str) -> None:
+        lifetime = self._longest_ms + self._tombstone_ms
+        self._calls.command("SET", self._forgotten(owner), self.time_ms(), "PX", lifetime)
+
+    def forgotten_at_ms(self, owner: str) -> int | None:
+        found = self._calls.command("GET", self._forgotten(owner))
+        return None if found is None else int(found)
+
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._calls.command("UNLINK", self._bucket(owner))
         self._index.removed_all(owner, ended)
@@ -356,14 +396,30 @@ class RedisStore:
         return self._index.page(owner, cursor, limit, newest_first, order)
 
     def link(self, command: LinkAlias) -> str | None:
-        expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
-        arguments = (expected, command.session_id or "", command.lifetime_ms)
-        reply = self._calls.call(Call("link", (self._alias(alias_text(command.alias)),), arguments))
-        return reply[2].decode() or None
+        return self.link_all([command])[0]
+
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        return self._led([self._linking(command) for command in commands])
 
     def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
-        reply = self._calls.call(Call("follow", (self._alias(alias_text(alias)),), (lifetime_ms,), writes=False))
-        return reply[2].decode() or None
+        return self.follow_all([alias], lifetime_ms)[0]
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        keys = [self._alias(alias_text(alias)) for alias in aliases]
+        return self._led([Call("follow", (key,), (lifetime_ms,), writes=False) for key in keys])
+
+    def _linking(self, command: LinkAlias) -> Call:
+        expected = "*" if command.expected is ANY else "" if command.expected is None else f"={command.expected}"
+        arguments = (expected, command.session_id or "", command.lifetime_ms)
+        return Call("link", (self._alias(alias_text(command.alias)),), arguments)
+
+    def _led(self, calls: Sequence[Call]) -> list[str | None]:
+        """Run scripts of aliases. Return the ids to which these lead."""
+        replies = [self._calls.call(calls[0])] if len(calls) == 1 else self._calls.call_all(calls)
+        for reply in replies:
+            if isinstance(reply, ConvstoreError):
+                raise reply
+        return [reply[2].decode() or None for reply in replies]
 
     def messages(
         self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
@@ -462,6 +518,9 @@ class RedisStore:
     def _bucket(self, owner: str) -> str:
         return f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
 
+    def _forgotten(self, owner: str) -> str:
+        return f"{self._prefix}owner:{{{in_key(owner)}}}:forgotten"
+
     def _alias(self, text: str) -> str:
         return f"{self._prefix}alias:{{{text}}}"
 
@@ -481,12 +540,10 @@ class RedisStore:
             return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
         spared = command.spared if isinstance(command, Put) else None
 
-        def evict(session_id: str) -> bool:
+        def evict(session_id: str) -> Call | None:
             if session_id == spared or self._is_busy(session_id, owner):
-                return False
-            with contextlib.suppress(SessionNotFound):
-                self.apply(Delete(session_id=session_id, owner=owner))
-            return True
+                return None
+            return self._deleting(Delete(session_id=session_id, owner=owner))
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
@@ -498,6 +555,10 @@ class RedisStore:
         with contextlib.suppress(SessionNotFound, CorruptValue):
             return self.turn_remaining_ms(session_id, owner) > 0
         return False
+
+    def _deleting(self, command: Delete) -> Call:
+        name, arguments = writing(command)
+        return Call(name, self._keys(command.session_id), (*self._head(command), *arguments))
 
     def _give_back(self, session_id: str, owner: bytes, receipt: Receipt) -> None:
         """Give back the place of a deleted session. Where places are not counted, pages and samples do that."""
@@ -519,9 +580,10 @@ class RedisStore:
         longer = max(0, lifetime) + self._tombstone_ms
         try:
             told = self._index.entry(owner.decode()[1:] or None, session_id, longer, updated_at_ms=updated_at_ms)
-            self._calls.call(told)
-            for alias in aliases:
-                self._calls.call(Call("follow", (self._alias(alias.decode()),), (longer,), writes=False))
+            follows = [Call("follow", (self._alias(alias.decode()),), (longer,), writes=False) for alias in aliases]
+            for reply in self._calls.call_all([told._replace(writes=False), *follows]):
+                if isinstance(reply, ConvstoreError):
+                    raise reply
         except ConvstoreError as error:
             _log.warning("the index of %s was not told of an interaction: %s", self._keys(session_id)[0], error)
 

@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from flask_convstore.stores.embedded import server, supervisor
 
 from ...processes import children, servers, supervisors, wait_for
 from ...servers import free_port, programs, running
+from ...service import Service
 from ...stores.redis.test_store import on
 
 pytestmark = [
@@ -601,3 +603,25 @@ def test_a_name_of_a_socket_that_others_could_have_written(folder: Path, is_link
     (folder / "socket").symlink_to(folder / "other") if is_link else (folder / "other").rename(folder / "socket")
     with store(folder) as conversations, pytest.raises(StoreMisconfigured, match="Remove it"):
         conversations.exists("s")
+
+
+def test_no_caller_waits_longer_for_a_start_than_its_budget(folder: Path) -> None:
+    """Another process holds the start for half a minute, as while it loads a long log. All callers wait at once."""
+    folder.mkdir(mode=0o700)
+    lock = supervisor.open_lock(str(folder), supervisor.START_LOCK)
+    assert supervisor.try_lock(lock, exclusive=True)
+    service = Service(url(folder), BUDGET=0.3, FALLBACK="none", CIRCUIT_FAILURES=100)
+
+    def waited(number: int) -> float:
+        started = time.monotonic()
+        with service.app.app_context(), pytest.raises(StoreUnavailable, match="starting"):
+            service.convstore.get_session(f"s{number}")
+        return time.monotonic() - started
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(waited, range(4))) < 5
+    supervisor.unlock(lock)
+    os.close(lock)
+    with service.app.app_context():
+        service.convstore.save_session("s", {})
+    service.convstore.close()

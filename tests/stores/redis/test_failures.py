@@ -311,6 +311,19 @@ def slow_network() -> Iterator[RedisStore]:
 
 
 @contextlib.contextmanager
+def slow_way() -> Iterator[RedisStore]:
+    """Both ways carry a few MB/s, and the server answers."""
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        large = join_element(1, b'"%b"' % (b"x" * 1_000_000))
+        for _ in range(20):
+            store_at(server.url).apply(Append(session_id="s", owner=ANY, elements=(large,)))
+        store = store_at(proxy.url)
+        store.load("s", ANY, 1)
+        proxy.drip, proxy.upload = (20_000, 0.01), (50_000, 0.01)
+        yield store
+
+
+@contextlib.contextmanager
 def no_redis() -> Iterator[RedisStore]:
     class Web(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -328,6 +341,10 @@ def append(store: RedisStore) -> None:
     store.apply(Append(session_id="s", owner=ANY, elements=(ELEMENT,)))
 
 
+def append_much(store: RedisStore) -> None:
+    save(store, *[join_element(1, b'"%b"' % (b"x" * 1_000_000))] * 20)
+
+
 def load(store: RedisStore) -> None:
     store.load("s", ANY)
 
@@ -338,6 +355,8 @@ CAUSES: dict[str, tuple[Callable[[], Any], Callable[[RedisStore], None], str, bo
     "a silent address": (silent_address, append, "nobody there", False, True),
     "SIGSTOP": (stopped, append, "no answer", None, True),
     "SIGSTOP, a read": (stopped, load, "no answer", False, True),
+    "a session too long for the way": (slow_way, load, "too slow", False, False),
+    "a save too long for the way": (slow_way, append_much, "too slow", None, False),
     "kill -9": (killed_in_between, append, "nobody there", False, True),
     "black hole": (cut("black hole"), append, "no answer", None, True),
     "lost request": (cut("lost request"), append, "connection lost", None, True),

@@ -1,0 +1,127 @@
+"""An operation with all its round trips ends with the budget, and one that has run out of time opens no circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.errors import StoreUnavailable, TurnLost
+from flask_convstore.stores.connect import connect, patience_of
+from flask_convstore.stores.redis.store import RedisStore
+
+from ..harness import PlainConversations
+from ..servers import Server
+from ..service import Service
+from ..wire import Proxy
+
+NAMES = [f"telegram:{number}" for number in range(20)]
+
+
+@pytest.fixture
+def proxy(valkey: Server) -> Iterator[Proxy]:
+    with Proxy(("127.0.0.1", valkey.port)) as proxy:
+        yield proxy
+
+
+def conversations_at(url: str, **settings: float) -> PlainConversations:
+    chosen = Settings(url=url, **settings)  # type: ignore[arg-type]
+    store = RedisStore(connect(chosen, Path()), chosen.prefix, limits_of(chosen), patience_of(chosen))
+    return PlainConversations(store, chosen, "ada")
+
+
+def test_many_aliases_take_one_round_trip(valkey: Server, proxy: Proxy) -> None:
+    conversations = conversations_at(proxy.url)
+    conversations.save_session("s", {})
+    for name in NAMES:
+        conversations.link(name, "s")
+    assert conversations.aliases("s") == sorted(NAMES)
+
+    proxy.reset()
+    conversations.aliases("s")
+    assert proxy.round_trips == 2
+
+    valkey.client.hset("chat:session:{s}", "indexed", 1)  # it is long ago that its index heard of it
+    for name in NAMES:
+        valkey.client.pexpire(f"chat:session:alias:{{ada:{name}}}", 60_000)
+    proxy.reset()
+    conversations.get_session("s")
+    assert proxy.round_trips == 2
+    assert all(valkey.client.pttl(f"chat:session:alias:{{ada:{name}}}") > 60_000 for name in NAMES)
+
+
+def test_the_aliases_of_deleted_sessions_take_one_round_trip_each_session(proxy: Proxy) -> None:
+    conversations = conversations_at(proxy.url)
+    conversations.save_session("s", {})
+    for name in NAMES:
+        conversations.link(name, "s")
+    proxy.reset()
+    assert conversations.delete_owner() == 1
+    assert proxy.round_trips < len(NAMES)
+    assert conversations.resolve(NAMES[0]) is None
+
+
+def test_an_operation_of_many_trips_ends_with_its_budget(proxy: Proxy) -> None:
+    """Each trip takes less than the budget, and all together more. The server answers, and its circuit stays closed."""
+    service = Service(proxy.url, BUDGET=0.6, COMMAND_TIMEOUT=0.55, CIRCUIT_FAILURES=1, FALLBACK="none")
+    store = service.convstore
+    with service.app.app_context():
+        store.save_session("s", {"history": []}, owner="ada")
+        store.link("web:1", "s", owner="ada")
+
+        proxy.delay = 0.35
+        with pytest.raises(StoreUnavailable) as caught:
+            store.resolve("web:1", owner="ada")
+        assert (caught.value.written, caught.value.is_down) == (False, None), "the second trip had no time"
+        proxy.delay = 0
+        assert store.health().circuit == "closed"
+        assert store.resolve("web:1", owner="ada") is not None
+
+
+def test_an_operation_whose_time_is_over_sends_nothing(proxy: Proxy) -> None:
+    from flask_convstore.domain.deadlines import OPERATION
+
+    conversations = conversations_at(proxy.url)
+    conversations.save_session("s", {})
+    proxy.reset()
+    with OPERATION.within(-1), pytest.raises(StoreUnavailable, match="CONVSTORE_BUDGET") as caught:
+        conversations.append("s", "x")
+    assert (caught.value.written, caught.value.is_down, proxy.round_trips) == (False, None, 0)
+    conversations.append("s", "x")
+
+
+def test_a_limit_that_was_lowered_costs_few_trips(proxy: Proxy) -> None:
+    """The sessions that make room are deleted ten at a time."""
+    many = conversations_at(proxy.url, max_sessions=40)
+    for number in range(40):
+        many.save_session(f"s{number}", {})
+    few = conversations_at(proxy.url, max_sessions=1)
+    few.get_session("s0")
+    proxy.reset()
+    few.save_session("new", {})
+    assert proxy.round_trips <= 20
+    assert [one.session_id for one in few.list_sessions().sessions] == ["new"]
+
+
+def test_waiting_for_a_turn_comes_on_top(proxy: Proxy) -> None:
+    conversations = conversations_at(proxy.url, budget=0.2, turn_wait=1.0, turn_lease=0.5)
+    conversations.save_session("s", {"history": []})
+    with pytest.raises(TurnLost), conversations.turn("s", "first") as held:
+        held._renewer.remove(held)  # as if its process had died
+        with conversations.turn("s", "second", policy="wait") as turn:
+            turn.reply("hi")
+
+
+def test_deadlines_inherit() -> None:
+    from flask_convstore.domain.deadlines import Deadline
+
+    deadline = Deadline()
+    with deadline.of(100), deadline.of(200):
+        assert deadline.moment == 100
+        with deadline.of(50):
+            assert deadline.moment == 50
+        assert deadline.moment == 100
+    assert deadline.at_most(3) == 3
+    assert deadline.at_most(None) is None
