@@ -24,11 +24,14 @@ CLOCKS_DIFFER_MS = 5_000
 monotonic = time.monotonic
 """Seconds since any point in time, for deadlines."""
 
-wall_seconds = time.time
-"""Seconds since 1970 by the host's clock, to compare with what others have made by it."""
 
 _COUNTED = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 """A clock that goes on while the host sleeps, in Linux and in macOS."""
+
+
+def wall_seconds() -> float:
+    """Seconds since 1970 by the host's clock, to compare with what others have made by it."""
+    return time.time()
 
 
 def ticks_ms() -> int:

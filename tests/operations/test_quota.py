@@ -330,7 +330,7 @@ def test_an_index_entry_does_not_reveal_another_owners_session(server: Server) -
 
 @pytest.mark.parametrize("policy", ["oldest", "reject"])
 def test_fifty_clients_at_the_quota(server: Server, policy: str) -> None:
-    settings = Settings(max_sessions=10, sessions_policy=policy)
+    settings = Settings(max_sessions=10, sessions_policy=policy, budget=30)
     first = PlainConversations(RedisHarness(server.client, settings).store, settings)
     for number in range(10):
         first.save_session(f"old {number}", {}, owner="alice")

@@ -14,6 +14,7 @@ gone sessions.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -53,8 +54,11 @@ _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at. With half of them gone, as many leave an index as enter it."""
 
 
-Evict = Callable[[str], Call | None]
-"""Makes the call that deletes a session, or None for one that must stay."""
+Evict = Callable[[Sequence[str]], list[Call | None]]
+"""Makes the calls that delete sessions, or None for one that must stay."""
+
+_LOOKED_AT = 5
+"""Sessions that are asked about beside those that have to go, since some must stay."""
 
 
 class QuotaPlace(NamedTuple):
@@ -367,14 +371,16 @@ def _victims(
     is_patient: bool,
 ) -> list[tuple[tuple[bytes, int], Call]]:
     """Choose so many of the oldest sessions as are *surplus*. Return their entries, with the calls that delete them."""
+    there = itertools.takewhile(lambda pair: pair[1][0] or not is_patient, pairs)  # none behind one that has just gone
+    candidates = [entry for entry, (_, summary) in there if summary]
     victims: list[tuple[tuple[bytes, int], Call]] = []
-    for entry, (exists, summary) in pairs:
-        has_just_gone = is_patient and not exists
-        if len(victims) == surplus or has_just_gone:
+    for start in range(0, len(candidates), surplus + _LOOKED_AT):
+        asked = candidates[start : start + surplus + _LOOKED_AT]
+        calls = zip(asked, evict([name.decode() for name, _ in asked]), strict=True)
+        victims += [(entry, call) for entry, call in calls if call]
+        if len(victims) >= surplus:
             break
-        if summary and (call := evict(entry[0].decode())):
-            victims.append((entry, call))
-    return victims
+    return victims[:surplus]
 
 
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:

@@ -58,7 +58,7 @@ from ...domain.numbering import gaps_in, seqs_of
 from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
-from ...errors import ConvstoreError, CorruptValue, SessionNotFound, StoreMisconfigured, StoreUnavailable
+from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from .arguments import (
     alias_of,
     alias_text,
@@ -344,7 +344,7 @@ class RedisStore:
 
     def note_forgotten(self, owner: str) -> None:
         lifetime = self._longest_ms + self._tombstone_ms
-        self._calls.command("SET", self._forgotten(owner), self.time_ms(), "PX", lifetime)
+        self._calls.call(Call("forget", (self._forgotten(owner),), (f"{lifetime}",)))
 
     def forgotten_at_ms(self, owner: str) -> int | None:
         found = self._calls.command("GET", self._forgotten(owner))
@@ -375,9 +375,8 @@ class RedisStore:
             time.sleep(0.02)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        asked = (owner_argument(owner), self._limits.max_age_ms)
         keys = self._keys(session_id)
-        reply = self._calls.call(Call("turn_state", keys[:1], asked, writes=False))
+        reply = self._calls.call(self._asking_for_turn(session_id, owner))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
         refuse_moved(session_id, reply)
@@ -540,21 +539,25 @@ class RedisStore:
             return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
         spared = command.spared if isinstance(command, Put) else None
 
-        def evict(session_id: str) -> Call | None:
-            if session_id == spared or self._is_busy(session_id, owner):
-                return None
-            return self._deleting(Delete(session_id=session_id, owner=owner))
+        def evict(session_ids: Sequence[str]) -> list[Call | None]:
+            busy = {spared, *self._busy_among(session_ids, owner)}
+            deletes = (Delete(session_id=session_id, owner=owner) for session_id in session_ids)
+            return [None if delete.session_id in busy else self._deleting(delete) for delete in deletes]
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
         place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
         return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
 
-    def _is_busy(self, session_id: str, owner: str) -> bool:
-        """Tell whether a turn is in progress. A damaged session has none."""
-        with contextlib.suppress(SessionNotFound, CorruptValue):
-            return self.turn_remaining_ms(session_id, owner) > 0
-        return False
+    def _busy_among(self, session_ids: Sequence[str], owner: str) -> list[str]:
+        """Select the sessions with a turn in progress. A damaged one has none."""
+        replies = self._calls.call_all([self._asking_for_turn(session_id, owner) for session_id in session_ids])
+        answers = zip(session_ids, replies, strict=True)
+        return [name for name, reply in answers if isinstance(reply, list) and reply[0] == b"ok" and int(reply[2]) > 0]
+
+    def _asking_for_turn(self, session_id: str, owner: Owner) -> Call:
+        asked = (owner_argument(owner), self._limits.max_age_ms)
+        return Call("turn_state", self._keys(session_id)[:1], asked, writes=False)
 
     def _deleting(self, command: Delete) -> Call:
         name, arguments = writing(command)

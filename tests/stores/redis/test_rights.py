@@ -187,7 +187,7 @@ def problem(store: RedisStore, server: Server, name: str, right: str) -> str | N
 
 def test_the_rights_that_are_asked_for_are_those_that_sessions_need() -> None:
     folder = resources.files("flask_convstore.stores.redis") / "lua"
-    others = {"changed", "correct", "follow", "index", "link", "spend", "unindex", "rights"}  # of other keys
+    others = {"changed", "correct", "follow", "forget", "index", "link", "spend", "unindex", "rights"}  # of other keys
     files = [path for path in folder.iterdir() if path.name.removesuffix(".lua") not in others]
     needed = {name for path in files for name in re.findall(r'redis\.p?call\("(\w+)"', path.read_text())}
     asked = set(re.findall(r'\{"([A-Z]+)"', script("rights")[0]))
