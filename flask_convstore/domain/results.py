@@ -86,8 +86,10 @@ class Snapshot(SessionRecord):
         return all_seqs[self.count - len(self.elements) :]
 
 
-def part_of(snapshot: Snapshot, fields: Sequence[str]) -> Snapshot:
-    """Leave out of *snapshot* the data fields that were not asked for, the aliases and the shares."""
+def part_of(snapshot: Snapshot, fields: Sequence[str] | None) -> Snapshot:
+    """Leave out of *snapshot* the data fields that were not asked for, the aliases and the shares. None: all is asked for."""
+    if fields is None:
+        return snapshot
     found = {name: snapshot.fields[name] for name in fields if name in snapshot.fields}
     return replace(snapshot, fields=found, aliases=(), shared={}, read=tuple(fields))
 

@@ -271,9 +271,7 @@ class FallbackStore(StoreAround):
             return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         if is_stale:
             self._touch(session_id, owner)
-        if snapshot and fields is not None:
-            snapshot = part_of(snapshot, fields)
-        return snapshot and replace(snapshot, fallback=self._journal.kind)
+        return snapshot and replace(part_of(snapshot, fields), fallback=self._journal.kind)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True

@@ -170,7 +170,7 @@ class MemoryStore(Forking):
             if is_interaction:
                 self._move_lifetime(session, now)
             snapshot = _snapshot(session, last)
-            return snapshot if fields is None else part_of(snapshot, fields)
+            return part_of(snapshot, fields)
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True

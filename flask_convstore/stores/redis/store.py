@@ -34,7 +34,6 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -267,8 +266,7 @@ class RedisStore:
             if fields is not None and found:
                 found[-1] = named(found[-1], fields)
             if reply[0] != b"ok" or _are_of(reply[2], reply[3], found, gate):
-                snapshot = self._loaded(session_id, keys, reply, found, last)
-                return snapshot if snapshot is None or fields is None else replace(snapshot, read=tuple(fields))
+                return _marked(self._loaded(session_id, keys, reply, found, last), fields)
             # A full server runs nothing behind a gate though the script has let this owner pass. A server that serves others
             # between two commands needs the transaction that stands behind a gate.
             gate = f"{keys[0]}:gate" if found else None
@@ -594,6 +592,13 @@ class RedisStore:
 def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
     """Pack numbers that go with every call, once."""
     return tuple(str(number).encode() for number in numbers)
+
+
+def _marked(snapshot: Snapshot | None, fields: Sequence[str] | None) -> Snapshot | None:
+    """Tell a snapshot which data fields it was asked for (None: all)."""
+    if snapshot and fields is not None:
+        snapshot.read = tuple(fields)
+    return snapshot
 
 
 def _gate(keys: tuple[str, str, str], owner: Owner) -> str | None:
