@@ -87,7 +87,7 @@ class Snapshot(SessionRecord):
 
 
 def part_of(snapshot: Snapshot, fields: Sequence[str] | None) -> Snapshot:
-    """Leave out of *snapshot* the data fields that were not asked for, the aliases and the shares. None: all is asked for."""
+    """Leave out of *snapshot* the data fields not asked for, the aliases and the shares. None: all is asked for."""
     if fields is None:
         return snapshot
     found = {name: snapshot.fields[name] for name in fields if name in snapshot.fields}
