@@ -16,7 +16,15 @@ from typing import Any
 
 from flask import Flask
 
-from flask_convstore import ConversationStore, ConvstoreError, SessionNotFound, StoreUnavailable, Turn, TurnInProgress
+from flask_convstore import (
+    ConversationStore,
+    ConvstoreError,
+    Message,
+    SessionNotFound,
+    StoreUnavailable,
+    Turn,
+    TurnInProgress,
+)
 
 from ..processes import wait_for
 from ..servers import Server, free_port, programs, running
@@ -59,7 +67,7 @@ class Host:
 
     def append(self, session_id: str, text: str) -> bool:
         """Append a message, with its text as token. True if that was acknowledged."""
-        return self._note(session_id, text, lambda: self.convstore.append(session_id, text, token=text[:50]))
+        return self._note(session_id, text, lambda: self.convstore.append(session_id, Message(text), token=text[:50]))
 
     def _note(self, session_id: str, text: str, write: Callable[[], Any]) -> bool:
         try:
