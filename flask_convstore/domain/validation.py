@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 from ..errors import InvalidInput, InvalidSessionId
-from .numbering import seq_in
 
 _T = TypeVar("_T")
 
@@ -69,7 +68,7 @@ def check_message_id(message_id: object, path: str) -> None:
     reason = name_problem(message_id)
     if not reason and not is_message_id(message_id):
         reason = f"an id has no quote, no slash, and no point at its beginning, as {message_id!r} has"
-    if not reason and (seq_in(str(message_id)) or str(message_id).isdecimal()):
+    if not reason and re.fullmatch("(?:msg-)?[0-9]+", str(message_id)):
         reason = f"ids like {message_id!r} stand for the number of a message"
     if reason:
         raise InvalidInput(f"{reason}. Nothing was written.", path)

@@ -98,7 +98,7 @@ DROP_QUERY = Schema.from_dict(
         "after": fields.String(
             required=True,
             validate=validate.Length(min=1, max=MAX_NAME),
-            metadata=_said("`seq` or id of the message that is the newest then."),
+            metadata=_said("`seq` or id of the message that is the newest then.", pattern=f"^[^{CONTROL}]+$"),
         )
     },
     name="DropQuery",
@@ -167,6 +167,7 @@ class _Target(fields.Field[Any]):
     """The seq or the id of a message."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Target:
+        value = int(value) if isinstance(value, float) and value.is_integer() else value  # as JSON Schema has it
         try:
             check_target(value, "replaces")
         except InvalidInput as error:
@@ -188,9 +189,13 @@ def continue_body(settings: Settings) -> Schema:
         "metadata": _metadata(settings),
         **_tokens(settings),
         "id": fields.String(
-            load_default="",
+            load_default=None,
             validate=_check_id,
-            metadata=_said("Id of the message, unique in the session. A repeated one repeats the request."),
+            metadata=_said(
+                "Id of the message, unique in the session. A repeated one repeats the request. None of digits alone, nor "
+                "like `msg-12`, which stands for a number.",
+                pattern=f'^(?!(msg-)?[0-9]+$)[^./"\\\\{CONTROL}][^/"\\\\{CONTROL}]*$',
+            ),
         ),
         "replaces": _Target(
             load_default=None,
@@ -201,6 +206,7 @@ def continue_body(settings: Settings) -> Schema:
                 maximum=MAX_SEQ,
                 minLength=1,
                 maxLength=MAX_NAME,
+                pattern=f"^[^{CONTROL}]+$",
             ),
         ),
     }
@@ -319,7 +325,7 @@ def message_of(body: dict[str, Any]) -> Message:
     tokens = body.get("tokens")
     cost = Usage(tokens["input"], tokens["output"]) if tokens else None
     content = Decoded(role=body["role"], content=body["content"])
-    return Message(content, metadata, id=body.get("id", ""), tokens=cost)
+    return Message(content, metadata, id=body["id"] or "", tokens=cost)
 
 
 def first_role(settings: Settings) -> str:

@@ -70,21 +70,24 @@ def page(
     after: int | None = None,
     limit: int = 50,
 ) -> MessagePage:
-    """Read a page of messages: the newest, those with a seq below *before*, or the oldest with a seq above *after*."""
+    """Read a page of messages: the newest, those with a seq below *before*, or the oldest with a seq above *after*.
+
+    With both, it is a page forwards that ends before *before*.
+    """
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
     if before is not None:
         check_whole(before, "before", 1, MAX_SEQ)
     if after is not None:
         check_whole(after, "after", 0, MAX_SEQ)
-        if before is not None:
-            raise InvalidInput("a page lies before a message or after one: give before or after, not both", "after")
-    found = _read(access, session_id, before, limit, after)
+    found = _read(access, session_id, before if after is None else None, limit, after)
     numbered = zip(found.elements, found.seqs, strict=True)
     messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
     following = found.seqs[0] if messages and found.seqs[0] > found.oldest_seq else None
     if after is not None:
         following = found.seqs[-1] if messages and found.later else None
+        if before is not None and messages and messages[-1].seq + 1 >= before:
+            messages, following = [message for message in messages if message.seq < before], None
     return MessagePage(messages, following, found.fallback, found.version, found.created_at_ms, found.expires_at_ms)
 
 

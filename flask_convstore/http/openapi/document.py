@@ -257,16 +257,17 @@ def _path_parameter(name: str) -> Json:
 def _query_parameters(route: Route, settings: Settings) -> list[Json]:
     if not route.query:
         return []
-    found = _converted({"Query": _form(route.query, settings)})["Query"]["properties"]
+    form = _converted({"Query": _form(route.query, settings)})["Query"]
     parameters = []
-    for name, schema in found.items():
+    for name, schema in form["properties"].items():
         description = schema.pop("description")
         # A query cannot say null: what may be null may be left out.
         if isinstance(schema["type"], list):
             [schema["type"]] = [kind for kind in schema["type"] if kind != "null"]
         if schema.get("default", 0) is None:
             del schema["default"]
-        parameters.append({"name": name, "in": "query", "description": description, "schema": schema})
+        required = {"required": True} if name in form.get("required", ()) else {}
+        parameters.append({"name": name, "in": "query", "description": description, **required, "schema": schema})
     return parameters
 
 
