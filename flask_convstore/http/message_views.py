@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from flask import Response
 
 from ..domain import json_text
 from ..domain.messages import Message
 from ..domain.results import Receipt
+from ..errors import ConflictError, MessageNotFound
 from ..operations import messages
 from ..operations.access import Access
 from ..operations.replies import converse
@@ -25,9 +29,12 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     message, replaces = schemas.message_of(body), body["replaces"]
     token = idempotency_key(access, "continue")
     expected = expected_state(access, session_id)
-    if replaces is not None:
-        messages.check_visible(access, session_id, replaces, _visible(access))
-    exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected, replaces=replaces)
+    with _telling_of_change(access, session_id):
+        if replaces is not None:
+            messages.check_visible(access, session_id, replaces, _visible(access))
+        exchange = converse(
+            access, session_id, message, door.replier(), token=token, expected=expected, replaces=replaces
+        )
     shown: ExchangeJson = {
         "session_id": session_id,
         "version": exchange.receipt.version,
@@ -37,6 +44,20 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     if exchange.previous:
         shown["previous"] = message_shown(exchange.previous, settings)
     return answer(shown, 201, exchange.receipt)
+
+
+@contextlib.contextmanager
+def _telling_of_change(access: Access, session_id: str) -> Iterator[None]:
+    """Tell that a message to be replaced is gone by a conflict, since the session itself is there.
+
+    Raises:
+        ConflictError: Somebody has taken the message out. Nothing was written.
+    """
+    try:
+        yield
+    except MessageNotFound as error:
+        now = access.load(session_id, 0, is_interaction=False)
+        raise ConflictError(session_id, "message", expected=None, actual=now.version if now else 0) from error
 
 
 def list_messages(door: Door, access: Access, session_id: str) -> Response:

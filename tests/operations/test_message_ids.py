@@ -268,7 +268,7 @@ def test_over_http_messages_have_names(url: str) -> None:
     assert first
     assert (first["message"]["id"], first["reply"]["id"], first["reply"]["content"]) == ("mine", "msg-2", "msg-2")
     assert service.client.post(path, json={"content": "q", "id": "mine"}).json == first
-    problem(service.client.post(path, json={"content": "other", "id": "mine"}), 422, "invalid")
+    problem(service.client.post(path, json={"content": "other", "id": "mine"}), 409, "id-reused")
     problem(service.client.post(path, json={"content": "q", "id": "msg-9"}), 422, "invalid")
     edited = service.client.patch(f"{path}/mine", json={"content": "edited"}).json
     assert edited
@@ -291,5 +291,5 @@ def test_clients_name_no_message_that_they_do_not_see(url: str) -> None:
         service.convstore.append(session_id, {"role": "system", "content": "secret"}, {"role": "user", "content": "q"})
     path = f"/sessions/{session_id}/messages"
     problem(service.client.delete(f"{path}?after=1"), 404, "not-found")
-    problem(service.client.post(path, json={"content": "x", "replaces": 1}), 404, "not-found")
+    problem(service.client.post(path, json={"content": "x", "replaces": 1}), 409, "conflict")
     assert service.get(session_id)["message_count"] == 2
