@@ -166,9 +166,9 @@ class _ParserInTime:
             self._sock.settimeout(self.limit)
         try:
             return super().read_from_socket(*arguments, **options)  # type: ignore[misc]
-        except exceptions.TimeoutError as error:
+        except (exceptions.TimeoutError, TimeoutError) as error:  # the socket's own in redis-py 7
             if left < _FLOWING_SECONDS:  # a part has come just before
-                raise CutShort(str(error)) from error
+                raise CutShort("Timeout reading from socket") from error
             raise
 
 
