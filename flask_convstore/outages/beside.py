@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..domain.commands import (
     Append,
@@ -102,47 +102,23 @@ def _edit_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
     return Fitted(replace(command, seq=there.seqs[there.elements.index(command.loaded)], expected=""), "")
 
 
-def elements_of(commands: Iterable[Any]) -> list[bytes]:
-    """The messages of a journalled session after *commands*, by seq from 1 on, those that were dropped too."""
-    elements: list[bytes] = []
-    begun: set[str] = set()
-    for command in commands:
-        if isinstance(command, Put) and command.started_at_ms:
-            elements = list(command.elements)
-        elif isinstance(command, Edit):
-            elements[command.seq - 1] = command.element
-        elif not isinstance(command, BeginTurn):
-            elements += _added_by(command)
-        elif command.token not in begun:  # a turn that was taken anew has its message already
-            begun.add(command.token)
-            elements += _added_by(command)
-    return elements
-
-
-def _added_by(command: Any) -> Iterable[bytes]:
-    if isinstance(command, BeginTurn):
-        return [command.element] if command.element else []
-    if isinstance(command, Merge):
-        return (command.history and command.history.elements) or ()
-    return getattr(command, "elements", ())
-
-
 def _identity(element: bytes) -> tuple[bytes, bytes]:
     """The time and the body of a message. A turn that was interrupted has marked its message since."""
     head, _, body = element.partition(b"\n")
     return head.partition(b",")[0].rstrip(b"}"), body
 
 
-def with_own_drops(command: Merge, before: Iterable[Any], there: Snapshot) -> Merge:
+def with_own_drops(command: Merge, own: Snapshot, there: Snapshot) -> Merge:
     """Let *command* drop no messages but its session's own, which stand under other seqs where others have written.
 
     Args:
-        before: The session's commands before this one.
+        own: The session as its own commands before this one tell it.
     """
     assert isinstance(command.history, Extend)
-    own = set(map(_identity, elements_of(before)[: command.history.drop_below - 1]))
+    below = command.history.drop_below
+    drops = [_identity(element) for seq, element in zip(own.seqs, own.elements, strict=True) if seq < below]
     dropped = 0
-    while dropped < len(there.elements) and _identity(there.elements[dropped]) in own:
+    while dropped < min(len(drops), len(there.elements)) and _identity(there.elements[dropped]) in drops:
         dropped += 1
     drop_below = there.seqs[dropped] if dropped < len(there.elements) else there.next_seq
     return replace(command, history=replace(command.history, drop_below=drop_below, oldest_seq=0))

@@ -210,6 +210,10 @@ class FallbackStore(StoreAround):
             raise
         self._wake()
 
+    def new_view(self, journalled: JournalledSession) -> JournalView:
+        """Make a view of a session into which nothing is folded yet."""
+        return JournalView(self._limits, journalled, self._journal.now_ms)
+
     def _new_view(self, session_id: str) -> JournalView:
         view = self._views[session_id] = JournalView(self._limits, JournalledSession(session_id), self._journal.now_ms)
         return view

@@ -197,6 +197,7 @@ class Replay:
         begun_again: set[tuple[str, str, int]],
     ) -> None:
         self._store = part.store
+        self._fallback = part.fallback
         self._namespace = part.namespace
         self._tell = part.tell
         self._journal = journal
@@ -338,8 +339,12 @@ class Replay:
         history = command.history if isinstance(command, Merge) else None
         if not isinstance(history, Extend) or history.drop_below <= 1:
             return command
-        before = [one for one in self._journal.rows(self._namespace, journalled, 0) if one.number < row.number]
-        return with_own_drops(command, [command_of(one.text) for one in before], self._there(command))
+        view = self._fallback.new_view(journalled)
+        for one in self._journal.rows(self._namespace, journalled, 0):
+            if one.number < row.number:
+                view.fold(one)
+        own = view.load(ANY, None, row.at_ms)
+        return with_own_drops(command, own, self._there(command)) if own else command
 
 
 def _as_there(command: Any, journalled: JournalledSession) -> Any:

@@ -144,7 +144,7 @@ def told(host: Host) -> list[Exception]:
 
 
 def replay(store: Store, journal: Journal, entry: Any) -> None:
-    part = Part("", store, None)  # type: ignore[arg-type]
+    part = Part("", store, FallbackStore(store, journal, Circuit(1), "", LIMITS, lambda: None))
     Replay(part, journal, entry, 10, 0, set()).run()
 
 
