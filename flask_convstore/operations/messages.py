@@ -76,19 +76,36 @@ def page(
     """
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
-    if before is not None:
-        check_whole(before, "before", 1, MAX_SEQ)
-    if after is not None:
-        check_whole(after, "after", 0, MAX_SEQ)
+    _check_bounds(before, after)
     found = _read(access, session_id, before if after is None else None, limit, after)
     numbered = zip(found.elements, found.seqs, strict=True)
     messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
-    following = found.seqs[0] if messages and found.seqs[0] > found.oldest_seq else None
-    if after is not None:
-        following = found.seqs[-1] if messages and found.later else None
-        if before is not None and messages and messages[-1].seq + 1 >= before:
-            messages, following = [message for message in messages if message.seq < before], None
-    return MessagePage(messages, following, found.fallback, found.version, found.created_at_ms, found.expires_at_ms)
+    following = _following_back(found) if after is None else _following_forwards(found)
+    found_page = MessagePage(
+        messages, following, found.fallback, found.version, found.created_at_ms, found.expires_at_ms
+    )
+    return found_page if after is None or before is None else _ending_before(found_page, before)
+
+
+def _check_bounds(before: int | None, after: int | None) -> None:
+    for name, bound, least in (("before", before, 1), ("after", after, 0)):
+        if bound is not None:
+            check_whole(bound, name, least, MAX_SEQ)
+
+
+def _ending_before(page: MessagePage, seq: int) -> MessagePage:
+    """Leave out of a page forwards the messages from *seq* on."""
+    if not page.messages or page.messages[-1].seq + 1 < seq:
+        return page
+    return page._replace(messages=[message for message in page.messages if message.seq < seq], next=None)
+
+
+def _following_back(found: Messages) -> int | None:
+    return found.seqs[0] if found.elements and found.seqs[0] > found.oldest_seq else None
+
+
+def _following_forwards(found: Messages) -> int | None:
+    return found.seqs[-1] if found.elements and found.later else None
 
 
 def edit(
