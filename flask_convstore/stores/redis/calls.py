@@ -239,15 +239,35 @@ class Calls:
 
         Where writes must be on a disk or on replicas, each call that writes is a round trip.
         """
-        if not calls or self._must_wait(calls):
-            return [self.call(call) for call in calls]
+        if self._must_wait(calls):
+            return [self._alone(call) for call in calls]
+        return self._all_of(calls)
+
+    def write_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts that write, in one round trip. Return the replies, with errors of ours as values."""
+        try:
+            if calls and not self._is_verified:
+                self._verify(calls[0], self._deadline())
+            return self._all_of(calls)
+        except ConvstoreError as error:
+            return [copy.copy(error) for _ in calls]
+
+    def _all_of(self, calls: Sequence[Call]) -> list[Any]:
+        if not calls:
+            return []
         answers = self._known_all(calls)
         unknown = [number for number, answer in enumerate(answers) if answer is None]
         if unknown:  # the text of the first is sent, and the server knows the script for the others then
-            again = [self.call(calls[unknown[0]]), *self.call_all([calls[number] for number in unknown[1:]])]
+            again = [self._alone(calls[unknown[0]]), *self._all_of([calls[number] for number in unknown[1:]])]
             for number, answer in zip(unknown, again, strict=True):
                 answers[number] = answer
         return answers
+
+    def _alone(self, call: Call) -> Any:
+        try:
+            return self.call(call)
+        except ConvstoreError as error:
+            return error
 
     def _must_wait(self, calls: Sequence[Call]) -> bool:
         """Tell whether one of *calls* is a write that must be on a disk or on replicas."""
@@ -261,38 +281,19 @@ class Calls:
         return [self._known(*one) for one in zip(calls, nonces, replies, strict=True)]
 
     def _known(self, call: Call, nonce: bytes, reply: Any) -> Any:
-        """Return the *reply* to a script, or an error of ours. None: the server does not know the script."""
-        return None if isinstance(reply, exceptions.NoScriptError) else self._answered(call, nonce, reply)
-
-    def write_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Run scripts that write, in one round trip. Return the reply to each, or an error of ours."""
-        nonces = [os.urandom(8) for _ in calls]
-        told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
-        deadline = self._deadline()
+        """Return the *reply* to one of several scripts, or an error of ours. None: the server does not know the script."""
+        if isinstance(reply, (ConvstoreError, exceptions.NoScriptError)):
+            return reply if isinstance(reply, ConvstoreError) else None
         try:
-            if calls and not self._is_verified:
-                self._verify(calls[0], deadline)
-            replies = self._told_all(told, deadline, writes=True) if calls else []
-        except ConvstoreError as error:
-            return [copy.copy(error) for _ in calls]
-        return [self._answered(*one) for one in zip(calls, nonces, replies, strict=True)]
-
-    def _told_all(self, commands: Sequence[Sequence[Argument]], deadline: float, *, writes: bool) -> list[Any]:
-        return self._acknowledged(commands, "", writes, deadline)
-
-    def _answered(self, call: Call, nonce: bytes, reply: Any) -> Any:
-        """Return the *reply* to one of several scripts, or an error of ours. One that was unknown is run alone."""
-        try:
-            if isinstance(reply, ConvstoreError):
-                return reply
-            if isinstance(reply, exceptions.NoScriptError):
-                return self.call(call)
             self._is_verified = self._is_verified and not isinstance(reply, Exception)
             _raised(reply, call.keys[0], call.writes)
             self._check_nonce(call, nonce, reply)
-            return reply
         except ConvstoreError as error:
             return error
+        return reply
+
+    def _told_all(self, commands: Sequence[Sequence[Argument]], deadline: float, *, writes: bool) -> list[Any]:
+        return self._acknowledged(commands, "", writes, deadline)
 
     def place_of(self, key: str) -> str:
         """Name the server that has *key*, as far as that is known."""
