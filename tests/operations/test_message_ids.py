@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,16 @@ from flask_convstore import (
     SessionNotFound,
     TurnLost,
 )
+from flask_convstore.config import Settings, limits_of
 from flask_convstore.operations import branching, transfer
 from flask_convstore.operations.replies import TurnEnded
+from flask_convstore.stores.connect import connect, patience_of
+from flask_convstore.stores.redis.store import RedisStore
 
 from ..harness import PlainConversations
+from ..servers import Server
 from ..service import Service, problem
+from ..wire import Proxy
 
 
 def said(text: str, **facts: Any) -> Message:
@@ -257,6 +263,24 @@ def test_many_sessions_are_written_at_once(talk: PlainConversations) -> None:
     with pytest.raises(InvalidInput):
         talk.append_many({"s": [said("j")], "t": [object()]})
     assert len(texts(talk)) == 6
+
+
+@pytest.mark.server
+def test_fifty_sessions_take_one_round_trip(server: Server) -> None:
+    """A script that the server does not know yet takes three more, however many sessions there are."""
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        settings = Settings(url=proxy.url)
+        store = RedisStore(connect(settings, Path()), settings.prefix, limits_of(settings), patience_of(settings))
+        conversations = PlainConversations(store)
+        for number in range(50):
+            conversations.append(f"s{number}", said("a"), create=True)
+        server.client.script_flush()
+        for trips, text in ((4, "b"), (1, "c")):
+            proxy.reset()
+            answers = conversations.append_many({f"s{number}": [said(text)] for number in range(50)})
+            assert proxy.round_trips == trips
+            assert all(isinstance(answer, Receipt) for answer in answers.values())
+        assert list(texts(conversations, "s49").values()) == ["a", "b", "c"]
 
 
 def test_over_http_messages_have_names(url: str) -> None:
