@@ -13,7 +13,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from flask_convstore import ANY, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
+from flask_convstore import ANY, ConversationStore, Message, Receipt, StoreMisconfigured, StoreUnavailable
 from flask_convstore.config import Settings
 from flask_convstore.errors import ConfigurationError
 from flask_convstore.stores.redis.cluster import ClusterCalls
@@ -94,9 +94,16 @@ def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(monkeypatch: pyt
                 return over(calls, pool, *given)
 
             service.convstore.list_sessions(owner=None)  # which makes the list
+            service.convstore.append_many(
+                {f"s{number}": [Message("a")] for number in range(30)}
+            )  # and teaches the script
             monkeypatch.setattr(ClusterCalls, "_over", counted)
             assert len(service.convstore.list_sessions(limit=50, owner=None).sessions) == 30
             assert len(trips) == 1 + 3
+            trips.clear()
+            landed = service.convstore.append_many({f"s{number}": [Message("b")] for number in range(30)})
+            assert all(isinstance(answer, Receipt) for answer in landed.values())
+            assert len(trips) == 3
 
 
 def test_a_cluster_client_of_ones_own() -> None:
