@@ -229,7 +229,7 @@ def _given(history: object, limits: ContentLimits, known: list[bytes] | None) ->
     same = len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
     is_tagged = limits.is_tagged or _have_tags(known, same)
     given = [_given_message(one, limits, index, is_tagged) for index, one in enumerate(history[same:], same)]
-    _refuse_twice(facts.get("id", "") for _, facts in given if facts)
+    refuse_twice(facts.get("id", "") for _, facts in given if facts)
     return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
 
 
@@ -240,7 +240,7 @@ def _given_message(message: Any, limits: ContentLimits, index: int, is_tagged: b
     return _body_text(message.body, limits, index, is_tagged), facts
 
 
-def _refuse_twice(ids: Iterable[str]) -> None:
+def refuse_twice(ids: Iterable[str]) -> None:
     """Refuse messages of one write with the same id.
 
     Raises:
@@ -343,7 +343,7 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         _look_at_body(body, limits, index)
         first_title = first_title or (title_of(body) if limits.has_titles else "")
     if len(elements) > 1:
-        _refuse_twice(map(own_id, elements))
+        refuse_twice(map(own_id, elements))
     return Added(tuple(elements), first_title, usage)
 
 

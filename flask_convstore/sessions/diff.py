@@ -12,8 +12,8 @@ from typing import Any
 
 from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
-from ..domain.messages import Usage, bodies_of, with_body
-from ..domain.numbering import gaps_between, seqs_of
+from ..domain.messages import Usage, bodies_of, own_id, with_body, with_id
+from ..domain.numbering import gaps_between, id_of, seqs_of
 from ..domain.results import Snapshot
 from ..domain.shapes import has_history, key_of
 from ..domain.types import Owner
@@ -30,6 +30,7 @@ from .content import (
     first_title_of,
     look_at_fields,
     look_at_messages,
+    refuse_twice,
     texts,
     too_large,
     usage_of,
@@ -171,7 +172,8 @@ def _history_change(
             return Extend(0, added)
         is_taken = all(body in before for body in after[kept:])  # nothing new pushes the oldest out
         return Extend(base.seqs[dropped - 1] + 1, added, base.snapshot.first_seq if is_taken else 0)
-    elements = tuple(_rewritten(base.snapshot.elements, before, history, limits))
+    elements = tuple(_rewritten(_named(base), before, history, limits))
+    refuse_twice(map(own_id, elements))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
 
 
@@ -254,24 +256,51 @@ def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, limits: Content
     return Rewrite(base.snapshot.history_version, elements, resets)
 
 
+def _named(base: Baseline) -> list[bytes]:
+    """Give each message of *base* the id that it has now, which stays under whatever seq."""
+    return [with_id(element, id_of(seq)) for element, seq in zip(base.snapshot.elements, base.seqs, strict=True)]
+
+
 def _rewritten(
     elements: Sequence[bytes], before: list[bytes], history: list[Given], limits: ContentLimits
 ) -> Iterator[bytes]:
-    """Make the elements of *history*. Unchanged messages at both ends keep their envelopes, as does a single edited one."""
+    """Make the elements of *history*. Unchanged messages keep their envelopes, as does a single edited one.
+
+    All get other seqs. So the *elements* that were there have ids of their own, which stay.
+    """
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
     head = next((index for index in range(shorter) if before[index] != after[index]), shorter)
     rest = shorter - head
     tail = next((index for index in range(rest) if before[-1 - index] != after[-1 - index]), rest)
     yield from elements[:head]
-    if len(before) == len(after) == head + 1 + tail:
+    if len(before) == len(after) == head + 1 + tail and "id" not in history[head][1]:
         element = with_body(elements[head], after[head])
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, head)
         yield element
     else:
-        yield from elements_of(history[head : len(after) - tail], limits, head)
+        known = list(zip(before, elements, strict=True))[head : len(before) - tail]
+        yield from _aligned(known, history[head : len(after) - tail], limits, head)
     yield from elements[len(before) - tail :]
+
+
+def _aligned(
+    known: Sequence[tuple[bytes, bytes]], history: list[Given], limits: ContentLimits, first_index: int
+) -> Iterator[bytes]:
+    """Make the elements of *history*. A message that is *known*, as its body and element, stays that, in its order."""
+    places: dict[bytes, list[int]] = {}
+    for place, (body, _) in enumerate(known):
+        places.setdefault(body, []).append(place)
+    behind = 0
+    for index, (body, facts) in enumerate(history, first_index):
+        found = () if facts else places.get(body, ())
+        at = next((place for place in found if place >= behind), None)
+        if at is None:
+            yield from elements_of([(body, facts)], limits, index)
+        else:
+            yield known[at][1]
+            behind = at + 1
 
 
 def whole(

@@ -210,6 +210,25 @@ def test_a_turn_whose_message_is_taken_out_is_lost(talk: PlainConversations) -> 
     assert len(texts(talk)) == 5
 
 
+def test_ids_stay_where_a_session_is_saved_without_a_message(talk: PlainConversations) -> None:
+    session: Any = talk.get_session("s")
+    del session["history"][1]
+    session["history"].insert(3, {"role": "user", "content": "new"})
+    session["history"][0]["content"] = "A"
+    saved: Any = talk.save_session("s", session)
+    assert texts(talk) == {message.id: message["content"] for message in saved.messages}
+    kept = {name: text for name, text in texts(talk).items() if text not in ("A", "new")}
+    assert kept == {"mine": "c", "msg-4": "d", "msg-5": "e"}
+    session = talk.get_session("s")
+    session["history"][0] = said("x", id="mine")
+    with pytest.raises(MessageIdReused):
+        talk.save_session("s", session)
+    session = talk.get_session("s")
+    del session["history"][2]
+    talk.save_session("s", session)
+    assert texts(talk)["msg-5"] == "e"
+
+
 def test_ids_stay_in_other_sessions(talk: PlainConversations) -> None:
     talk.drop("s", message=2)
     before = texts(talk)
