@@ -3,9 +3,11 @@ for at = first_element, #ARGV do
     local id = string.match(ARGV[at], '^1{"at":%d+,"id":"([^"]+)"')
     if id then
         local seq = next_seq + at - first_element
-        for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-            if tonumber(from) >= next_seq and seq >= tonumber(from) then
-                seq = seq + to - from + 1
+        if not exists then -- only a session that is created has gaps among the messages that it is given
+            for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
+                if seq >= tonumber(from) then
+                    seq = seq + to - from + 1
+                end
             end
         end
         names = names or {}
