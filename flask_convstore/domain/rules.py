@@ -6,29 +6,13 @@ before is the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, TypeGuard
 
-from ..errors import (
-    ConflictError,
-    Forbidden,
-    MessageIdReused,
-    MessageNotFound,
-    SessionExists,
-    SessionMoved,
-    SessionNotFound,
-    TokenReused,
-    TurnInProgress,
-    TurnLost,
-    is_history_key,
-    session_too_large,
-    stored_data_too_large,
-    too_many_messages,
-)
+from ..errors import MessageIdReused, SessionExists, TurnInProgress, TurnLost
 from . import numbering
 from .commands import (
-    ANYTHING,
     Append,
     BeginTurn,
     Command,
@@ -36,7 +20,6 @@ from .commands import (
     Delete,
     Drop,
     Edit,
-    Expecting,
     Extend,
     FieldChange,
     Harmless,
@@ -47,68 +30,44 @@ from .commands import (
     RenewTurn,
     Rewrite,
     Share,
-    Target,
     Touch,
     Update,
     Write,
 )
-from .messages import NO_USAGE, Usage, own_id, tokens_of, with_id, with_status
+from .messages import NO_USAGE, Usage, own_id, tokens_of, with_status
+from .refusals import (
+    refuse_another,
+    refuse_collisions,
+    refuse_conflict,
+    refuse_history_key,
+    refuse_late,
+    refuse_lost,
+    refuse_moved,
+    refuse_too_large,
+    refuse_too_many,
+    refuse_unexpected,
+)
 from .results import Receipt
-from .shapes import Shape, full, has_history, key_of
+from .shapes import full
+from .stored_messages import (
+    drop_oldest,
+    give_kept_seq,
+    goes_on,
+    has_other_history,
+    is_same_message,
+    known_ids,
+    place_of,
+    refuse_known,
+    take_out,
+    unknown,
+)
 from .stored_session import StoredSession, TurnLease
-from .types import ANY, Alias, Limits, Owner
-
-
-def refuse_moved_guest(session: StoredSession | None, owner: Owner) -> None:
-    """Send on a guest of a conversation that was moved. The session in which it goes on tells who shares it now.
-
-    Raises:
-        SessionMoved: *owner* is a guest, and the conversation was moved.
-    """
-    if session and session.moved_to and owner not in (ANY, session.owner):
-        raise SessionMoved(session.session_id, session.moved_to)
-
-
-def refuse_guest(command: Command | BeginTurn, session: StoredSession | None) -> None:
-    """Refuse what an owner who shares a session does not share."""
-    if not session or command.owner in (ANY, session.owner):
-        return
-    is_writer = session.shared[str(command.owner)] == "writer"
-    if not _is_guests(command, is_writer=is_writer):
-        raise Forbidden(command.session_id)
-
-
-def _is_guests(command: Command | BeginTurn, *, is_writer: bool) -> bool:
-    """Tell whether a guest may do *command*. Every guest may move the lifetime, by an interaction."""
-    if isinstance(command, Touch):
-        return not command.ttl_ms
-    return is_writer and not _is_owners_only(command)
-
-
-def _is_owners_only(command: Command | BeginTurn) -> bool:
-    if isinstance(command, (Delete, Share, NoteAlias)):
-        return True
-    if isinstance(command, BeginTurn):
-        return command.element is None  # the holder of a turn without a message moves the conversation
-    if isinstance(command, Put) and command.ends_predecessor:
-        return True
-    return isinstance(command, (Put, Merge, Update)) and bool(command.ttl_ms)
+from .types import Alias, Limits
 
 
 def creates(command: Command | BeginTurn) -> TypeGuard[Put | Merge]:
     """Tell whether *command* creates a session where there is none."""
     return isinstance(command, Put) or (isinstance(command, Merge) and command.creates)
-
-
-def refuse_written_since(command: Put, session: StoredSession) -> None:
-    """Keep *session* from being replaced, where others have written to it since the replacement was accepted.
-
-    Raises:
-        ConflictError: They have.
-    """
-    since = command.unchanged_since_ms
-    if since is not None and session.updated_at_ms > since:
-        raise ConflictError(command.session_id, "version", expected=None, actual=session.version)
 
 
 def takes_place(command: Write) -> bool:
@@ -159,14 +118,14 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     added = len(added_by(command, first_seq, session))
     first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
     _find_key(session, first_key, given, added)
-    _refuse_history_key(command, session, first_key, given, held, shape)
+    refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
-        _drop_oldest(session, len(session.elements) - limits.max_history)
+        drop_oldest(session, len(session.elements) - limits.max_history)
     _tell(command, session, told)
     if sizes:
         if added:
-            _refuse_too_many(session, limits, reserved=int(isinstance(command, BeginTurn)))
-        _refuse_too_large(session, limits, *sizes)
+            refuse_too_many(session, limits, reserved=int(isinstance(command, BeginTurn)))
+        refuse_too_large(session, limits, *sizes)
     _mark_message(command, session, turn, now)
     session.updated_at_ms = max(now, session.created_at_ms)
     return first_seq
@@ -187,7 +146,7 @@ def added_by(command: Write, first_seq: int | None, session: StoredSession) -> l
 def _put(command: Put, session: StoredSession, now: int) -> int | None:
     if session.version and command.mode != "replace":
         raise SessionExists(command.session_id)
-    begins_anew = bool(session.elements) and not _goes_on(session.elements, command.elements)
+    begins_anew = bool(session.elements) and not goes_on(session.elements, command.elements)
     session.fields.clear()
     session.moved_to = session.title = None
     session.version += 1
@@ -196,12 +155,12 @@ def _put(command: Put, session: StoredSession, now: int) -> int | None:
         _begin_anew(session)
     session.shape = command.shape
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
-    _drop_oldest(session, len(session.elements))
+    drop_oldest(session, len(session.elements))
     session.history_version = session.version
     first_seq = _add(session, command.elements, command.fields)
     if session.version == 1 and command.gaps:
         session.gaps = command.gaps
-        _drop_oldest(session, 0)
+        drop_oldest(session, 0)
     return first_seq
 
 
@@ -221,7 +180,7 @@ def _merged(command: Merge, session: StoredSession) -> Sequence[bytes]:
     """List the messages that *command* adds. One that may create the session leaves out those that are known."""
     elements = (command.history and command.history.elements) or ()
     is_repeatable = command.creates and isinstance(command.history, Extend)
-    return _unknown(elements, session) if is_repeatable else elements
+    return unknown(elements, session) if is_repeatable else elements
 
 
 def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> None:
@@ -230,7 +189,7 @@ def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> 
         session.history_version = session.version
     if session.elements and _resets(command):
         _begin_anew(session)
-    _drop_oldest(session, _dropped_by(command.history, session))
+    drop_oldest(session, _dropped_by(command.history, session))
 
 
 def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int:
@@ -240,12 +199,6 @@ def _dropped_by(history: Extend | Rewrite | None, session: StoredSession) -> int
     if isinstance(history, Rewrite):
         return len(session.elements)
     return numbering.behind(history.drop_below - 1, session.first_seq, len(session.elements), session.gaps)
-
-
-def _goes_on(before: list[bytes], after: tuple[bytes, ...]) -> bool:
-    """Tell whether a conversation goes on in the one that takes its place, which then has its newest message too."""
-    body = before[-1][max(0, before[-1].find(b"\n")) :]
-    return any(element.endswith(body) for element in after)
 
 
 def _resets(command: Merge) -> bool:
@@ -261,69 +214,62 @@ def _begin_anew(session: StoredSession) -> None:
 
 def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
     """Refuse changes that do not fit the session as it is now."""
-    _refuse_another(command.session_id, command.created_at_ms, session)
+    refuse_another(command.session_id, command.created_at_ms, session)
     if not _resets(command):
         adds = isinstance(command.history, Rewrite) or bool(command.history and command.history.elements)
-        _refuse_late(command, session, adds=adds)
+        refuse_late(command, session, adds=adds)
     if command.history and command.history.elements:
-        _refuse_moved(command.session_id, session)
+        refuse_moved(command.session_id, session)
     if isinstance(command.history, Extend) and not command.creates:
-        _refuse_known(command.history.elements, session)
-    if _has_other_history(command.history, session):
-        _refuse_conflict(command, "history", session)
-    _refuse_collisions(command, session)
-
-
-def _has_other_history(change: Extend | Rewrite | None, session: StoredSession) -> bool:
-    """Tell whether the messages are not those any more that are to be rewritten, or the oldest that are to be taken."""
-    if isinstance(change, Rewrite):
-        return change.history_version != session.history_version
-    return change is not None and change.oldest_seq not in (0, session.first_seq)
+        refuse_known(command.history.elements, session)
+    if has_other_history(command.history, session):
+        refuse_conflict(command, "history", session)
+    refuse_collisions(command, session)
 
 
 def _append(command: Append, session: StoredSession, now: int) -> int | None:
-    _refuse_another(command.session_id, command.created_at_ms, session)
-    _refuse_late(command, session, adds=bool(command.elements))
+    refuse_another(command.session_id, command.created_at_ms, session)
+    refuse_late(command, session, adds=bool(command.elements))
     if command.elements:
-        _refuse_moved(command.session_id, session)
-    _refuse_unexpected(command, session)
-    elements = _unknown(command.elements, session, command.replaces)
+        refuse_moved(command.session_id, session)
+    refuse_unexpected(command, session)
+    elements = unknown(command.elements, session, command.replaces)
     session.version += 1
     _drop_replaced(command, session)
     return _add(session, elements, command.fields)
 
 
 def _drop(command: Drop, session: StoredSession, now: int) -> int | None:
-    _refuse_unexpected(command, session)
+    refuse_unexpected(command, session)
     count = len(session.elements)
     begin, end = count - min(count, command.newest), count
     if command.after == 0:
         begin = 0
     elif command.after is not None:
-        begin = _place_of(command.after, session) + 1
+        begin = place_of(command.after, session) + 1
     elif command.message is not None:
-        begin = _place_of(command.message, session)
+        begin = place_of(command.message, session)
         end = begin + 1
     session.version += 1
-    return _take_out(session, begin, end)
+    return take_out(session, begin, end)
 
 
 def _update(command: Update, session: StoredSession, now: int) -> None:
-    _refuse_unexpected(command, session)
+    refuse_unexpected(command, session)
     session.version += 1
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
     _add(session, (), command.fields)
 
 
 def _delete(command: Delete, session: StoredSession, now: int) -> None:
-    _refuse_another(command.session_id, command.created_at_ms, session)
-    _refuse_late(command, session, adds=False)
-    _refuse_unexpected(command, session)
+    refuse_another(command.session_id, command.created_at_ms, session)
+    refuse_late(command, session, adds=False)
+    refuse_unexpected(command, session)
 
 
 def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
-    _refuse_moved(command.session_id, session)
-    _refuse_unexpected(command, session)
+    refuse_moved(command.session_id, session)
+    refuse_unexpected(command, session)
     previous = session.turn
     if previous and previous.until_ms > now and not command.supersede:
         raise TurnInProgress(command.session_id, previous.until_ms - now)
@@ -338,44 +284,32 @@ def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
 
 
 def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None:
-    turn = _refuse_lost(command, session)
-    _refuse_collisions(command, session)
-    _refuse_known(command.elements, session)
+    turn = refuse_lost(command, session)
+    refuse_collisions(command, session)
+    refuse_known(command.elements, session)
     session.version += 1
     session.turn = None
     elements = list(command.elements)
     if turn.seq and (elements or command.status == "unanswered"):
-        _give_kept_seq(session, turn.seq + 1, elements)
+        give_kept_seq(session, turn.seq + 1, elements)
     first_seq = _add(session, elements, _values(command.fields))
     return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
 
 
-def _give_kept_seq(session: StoredSession, kept: int, elements: list[bytes]) -> None:
-    """Let the reply, the last of *elements*, have the seq *kept* for it, or its id where others have written since.
-
-    A turn that needs no reply gives the seq back. One that failed does not, since a part of the reply may have been shown.
-    """
-    is_newest = session.gaps[-1:] == ((kept, kept),) and session.next_seq == kept + 1
-    if is_newest and (not elements or (len(elements) == 1 and not own_id(elements[0]))):
-        session.gaps = session.gaps[:-1]
-    elif elements and any(begin <= kept <= end for begin, end in session.gaps):
-        elements[-1] = with_id(elements[-1], numbering.id_of(kept))
-
-
 def _move(command: MoveConversation, session: StoredSession, now: int) -> None:
-    _refuse_lost(command, session)
-    _refuse_unexpected(command, session)
+    refuse_lost(command, session)
+    refuse_unexpected(command, session)
     session.version += 1
     session.turn = None
     session.moved_to = command.moved_to
 
 
 def _edit(command: Edit, session: StoredSession, now: int) -> int:
-    _refuse_another(command.session_id, command.created_at_ms, session)
-    _refuse_unexpected(command, session)
-    index = _place_of(command.seq, session)
+    refuse_another(command.session_id, command.created_at_ms, session)
+    refuse_unexpected(command, session)
+    index = place_of(command.seq, session)
     if session.elements[index] != command.loaded:
-        _refuse_conflict(command, "message", session)
+        refuse_conflict(command, "message", session)
     session.version += 1
     session.elements[index] = command.element
     session.history_version = session.version
@@ -405,7 +339,7 @@ def known_id(command: Write, session: StoredSession) -> str:
     elements = _named_by(command, session)
     if elements is None:
         return ""
-    known = _known_ids(elements, session, getattr(command, "replaces", ""))
+    known = known_ids(elements, session, getattr(command, "replaces", ""))
     for element in reversed(elements):
         stored = known.get(own_id(element))
         if stored and not is_same_message(element, stored):
@@ -425,76 +359,10 @@ def _named_by(command: Write, session: StoredSession) -> Sequence[bytes] | None:
     return command.history.elements if command.creates and isinstance(command.history, Extend) else None
 
 
-def _unknown(elements: Sequence[bytes], session: StoredSession, replaces: Target = "") -> list[bytes]:
-    """Leave out the messages that *session* has by their ids."""
-    known = _known_ids(elements, session, replaces)
-    return [element for element in elements if own_id(element) not in known]
-
-
-def _known_ids(elements: Iterable[bytes], session: StoredSession, replaces: Target = "") -> dict[str, bytes]:
-    """Find the messages of *session* that have an id of one of *elements*, but for those that are replaced."""
-    wanted = {name for name in map(own_id, elements) if name}
-    if not wanted and not replaces:
-        return {}
-    end = _place_of(replaces, session) if replaces else None
-    there = ((own_id(element), element) for element in session.elements[:end])
-    return {name: element for name, element in there if name in wanted}
-
-
-def is_same_message(given: bytes, stored: bytes) -> bool:
-    """Tell whether *given* is what was *stored*. One that was edited since may have been anything."""
-    head, _, body = stored.partition(b"\n")
-    return b'"edited_at"' in head or given.partition(b"\n")[2] == body
-
-
-def _refuse_known(elements: Iterable[bytes], session: StoredSession) -> None:
-    known = _known_ids(elements, session)
-    for name in filter(known.get, map(own_id, elements)):
-        raise MessageIdReused(name)
-
-
-def _place_of(target: Target, session: StoredSession) -> int:
-    """Find the place of a message among the elements.
-
-    Raises:
-        MessageNotFound: There is no such message.
-    """
-    index = find(target, session)
-    if index is None:
-        raise MessageNotFound(session.session_id, target)
-    return index
-
-
-def find(target: Target, session: StoredSession) -> int | None:
-    """Find the place of the message with that seq or id. None: there is none."""
-    if isinstance(target, int):
-        return session.index_of(target)
-    for place, element in enumerate(session.elements):
-        if own_id(element) == target:
-            return place
-    seq = numbering.seq_in(target)
-    index = session.index_of(seq) if seq else None
-    return None if index is None or own_id(session.elements[index]) else index
-
-
 def _drop_replaced(command: Append | BeginTurn, session: StoredSession) -> None:
     """Take out the message that *command* replaces, and all behind it."""
     if command.replaces:
-        _take_out(session, _place_of(command.replaces, session), len(session.elements))
-
-
-def _take_out(session: StoredSession, begin: int, end: int) -> int | None:
-    """Take out the messages at places from *begin* to before *end*. Return the seq of the first one. None: there is none."""
-    gone = session.seqs[begin:end]
-    if not gone:
-        return None
-    seqs, following = list(session.seqs), session.next_seq
-    del session.elements[begin:end], seqs[begin:end]
-    _number(session, seqs, following)
-    session.history_version = session.version
-    if session.turn and session.turn.seq in gone:
-        session.turn = None
-    return gone[0]
+        take_out(session, place_of(command.replaces, session), len(session.elements))
 
 
 def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:
@@ -521,28 +389,6 @@ def _find_key(session: StoredSession, first_key: str, given: dict[str, bytes | N
     is_field_set = any(value is not None for value in given.values())
     if (session.shape == "data" and added) or (session.shape == "list" and is_field_set):
         session.shape = full(first_key)
-
-
-def _refuse_history_key(
-    command: Write,
-    session: StoredSession,
-    first_key: str,
-    given: dict[str, bytes | None],
-    held: Collection[str],
-    shape_before: Shape,
-) -> None:
-    """Refuse a data field under the key of the history, which would hide it.
-
-    Args:
-        given: The fields of *command*.
-        held: Those of them that the session had before.
-    """
-    key = key_of(session.shape, first_key) or first_key
-    is_dict_with_history = session.shape != "list" and has_history(session.shape)
-    is_hidden = is_dict_with_history and key in session.fields and (key in given or session.shape != shape_before)
-    is_misused = isinstance(command, (Append, Update)) and key in given and key not in held
-    if is_hidden or is_misused:
-        raise is_history_key(key)
 
 
 def _given_fields(command: Write) -> dict[str, bytes | None]:
@@ -584,7 +430,7 @@ def adjust(command: Harmless, session: StoredSession, now: int) -> None:
 
 
 def _touch(command: Touch, session: StoredSession, now: int) -> None:
-    _refuse_another(command.session_id, command.created_at_ms, session)
+    refuse_another(command.session_id, command.created_at_ms, session)
     session.own_ttl_ms = command.ttl_ms or session.own_ttl_ms
 
 
@@ -596,7 +442,7 @@ def _note_alias(command: NoteAlias, session: StoredSession, now: int) -> None:
 
 
 def _renew(command: RenewTurn, session: StoredSession, now: int) -> None:
-    _refuse_lost(command, session).until_ms = now + command.lease_ms
+    refuse_lost(command, session).until_ms = now + command.lease_ms
 
 
 def _share(command: Share, session: StoredSession, now: int) -> None:
@@ -613,75 +459,6 @@ _ADJUSTMENTS: dict[type[Any], Callable[[Any, StoredSession, int], None]] = {
     RenewTurn: _renew,
     Share: _share,
 }
-
-
-def _refuse_another(session_id: str, created_at_ms: int | None, session: StoredSession) -> None:
-    """Refuse a session that is not the one that is meant, but its successor."""
-    if created_at_ms not in (None, session.created_at_ms):
-        raise SessionNotFound(session_id)
-
-
-def _refuse_late(command: Merge | Append | Delete, session: StoredSession, *, adds: bool) -> None:
-    """Refuse what was begun before the content was replaced. What adds no messages minds the fields only."""
-    last = max(session.replaced, session.history_replaced) if adds else session.replaced
-    if command.loaded_version is not None and command.loaded_version < last:
-        raise SessionNotFound(command.session_id)
-
-
-def _refuse_moved(session_id: str, session: StoredSession) -> None:
-    if session.moved_to:
-        raise SessionMoved(session_id, session.moved_to)
-
-
-def _refuse_lost(command: CommitTurn | MoveConversation | RenewTurn, session: StoredSession) -> TurnLease:
-    """Refuse an attempt that has not the turn. Return the turn."""
-    if not session.turn or session.turn.attempt != command.turn:
-        raise TurnLost(command.session_id)
-    return session.turn
-
-
-def _refuse_unexpected(command: Expecting, session: StoredSession) -> None:
-    if command.expected not in ("", str(session.version), f"{session.created_at_ms}-{session.version}"):
-        expected = int(command.expected.rpartition("-")[2])
-        raise ConflictError(command.session_id, "version", expected=expected, actual=session.version)
-
-
-def _refuse_collisions(command: Merge | CommitTurn, session: StoredSession) -> None:
-    for change in command.fields:
-        stored = session.fields.get(change.name)
-        collides_alike = isinstance(command, Merge) and change.loaded is not None
-        may_be_alike = stored == change.value and not collides_alike and not _may_hide_changes(stored)
-        if change.loaded not in (ANYTHING, stored) and not may_be_alike:
-            _refuse_conflict(command, change.name, session, is_field=True)
-
-
-def _refuse_conflict(
-    command: Merge | CommitTurn | Edit, what: str, session: StoredSession, is_field: bool = False
-) -> NoReturn:
-    expected = command.loaded_version if isinstance(command, Merge) else None
-    raise ConflictError(command.session_id, what, expected=expected, actual=session.version, is_field=is_field)
-
-
-def _may_hide_changes(text: bytes | None) -> bool:
-    """Tell whether two writers may have come to the same value by two changes: both may have counted, or appended."""
-    return text is not None and text[:1] in b"-0123456789[{"
-
-
-def _drop_oldest(session: StoredSession, count: int) -> None:
-    """Drop the oldest *count* messages, as far as there are any."""
-    count = max(0, min(count, len(session.elements)))
-    seqs, following = session.seqs, session.next_seq
-    del session.elements[:count]
-    if session.gaps:
-        _number(session, seqs[count:], following)
-    else:
-        session.first_seq += count
-
-
-def _number(session: StoredSession, seqs: Sequence[int], following: int) -> None:
-    """Give the messages these numbers, and the next one that is *following*."""
-    session.first_seq = seqs[0] if seqs else following
-    session.gaps = numbering.gaps_between(seqs, following)
 
 
 def _mark_message(command: Write, session: StoredSession, turn: TurnLease | None, now: int) -> None:
@@ -703,31 +480,6 @@ def _mark_message(command: Write, session: StoredSession, turn: TurnLease | None
         session.elements[index] = with_status(session.elements[index], status)
     if status:
         session.history_version = session.version
-
-
-def _refuse_too_many(session: StoredSession, limits: Limits, reserved: int) -> None:
-    """Refuse more messages than there may be. So many more as are *reserved* must fit too."""
-    count, most = len(session.elements), limits.max_history
-    if count > most - (0 if limits.trim else reserved):
-        raise too_many_messages(most, count + reserved)
-
-
-def _refuse_too_large(session: StoredSession, limits: Limits, data_before: int, size_before: int) -> None:
-    """Refuse what is over a limit and has grown. A session that was over it before may shrink, or stay."""
-    data, size = session.data_bytes, session.size_bytes
-    if data > limits.max_data_bytes and data > data_before:
-        raise stored_data_too_large(limits.max_data_bytes, data)
-    if size > limits.max_session_bytes and size > size_before:
-        raise session_too_large(limits.max_session_bytes, size)
-
-
-def refuse_reused(command: Write, first_digest: str) -> None:
-    """Refuse a known token that came with another request before."""
-    if first_digest == command.digest:
-        return
-    if isinstance(command, (CommitTurn, MoveConversation)):
-        raise TurnLost(command.session_id)  # another attempt has ended this turn
-    raise TokenReused
 
 
 def repeated(first: Receipt, session: StoredSession | None) -> Receipt:

@@ -30,25 +30,22 @@ from ..domain.commands import (
 from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
+from ..domain.refusals import refuse_guest, refuse_moved_guest, refuse_reused, refuse_written_since
 from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces, part_of
 from ..domain.rules import (
     added_by,
     adjust,
     creates,
     date,
-    find,
     known_id,
     may_evict,
     new_session,
-    refuse_guest,
-    refuse_moved_guest,
-    refuse_reused,
-    refuse_written_since,
     repeated,
     take_again,
     takes_place,
     write,
 )
+from ..domain.stored_messages import find
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
