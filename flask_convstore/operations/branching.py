@@ -33,6 +33,9 @@ SummaryInput = str | Mapping[str, Any] | Callable[[list[Any]], Any]
 Kept = Callable[[Any], bool]
 """A function from a message's body to whether the message stays."""
 
+Numbered = Sequence[tuple[int, bytes]]
+"""Messages with their seqs."""
+
 _ATTEMPTS = 20
 """Most attempts to move a session while others write to it. The turn keeps out turns only."""
 
@@ -65,28 +68,40 @@ def compact(
     turn, snapshot = hold(access, session_id, policy=policy)
     with turn:
         watch.check_half()
-        head = _head(snapshot, kept_head)
-        summaries = [at for at, element in enumerate(snapshot.elements[: head + 1]) if is_summary(element)]
-        head = min([head, *summaries])
-        start = _start(snapshot, max(head + len(summaries), len(snapshot.elements) - keep))
-        message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
-        (added,) = map(as_summary, content.added([message], access.limits).elements)
-        successor = _create(
-            access, snapshot, _shortened(snapshot, head, added, start), snapshot.usage, next_seq=snapshot.next_seq
-        )
-        try:
-            for name, role in snapshot.shared.items():
-                access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
-            snapshot = _move(access, turn, snapshot, successor)
-        except ConvstoreError as error:
-            if error.written is False:
-                with contextlib.suppress(ConvstoreError):
-                    access.apply(Delete(session_id=successor, owner=snapshot.owner))
-            raise
+        numbered = _summarised(access, snapshot, summary, keep, kept_head)
+        successor = _create(access, snapshot, numbered, snapshot.usage, next_seq=snapshot.next_seq)
+        snapshot = _go_on_in(access, turn, snapshot, successor)
     with behind_a_write():
         # An alias that is not yet moved still leads there, since resolve() follows the move.
         aliases.move(access, snapshot.aliases, session_id, successor)
         return sessions.existing(access, successor)
+
+
+def _summarised(access: Access, snapshot: Snapshot, summary: SummaryInput, keep: int, kept_head: Kept) -> Numbered:
+    """Put a summary in the place of all messages but the head that stays, and the last *keep*."""
+    head = _head(snapshot, kept_head)
+    summaries = [at for at, element in enumerate(snapshot.elements[: head + 1]) if is_summary(element)]
+    head = min([head, *summaries])
+    start = _start(snapshot, max(head + len(summaries), len(snapshot.elements) - keep))
+    message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
+    (added,) = map(as_summary, content.added([message], access.limits).elements)
+    return _shortened(snapshot, head, added, start)
+
+
+def _go_on_in(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
+    """Share *successor* as this session is shared, and move the conversation there, as ``_move``.
+
+    Where nothing was moved, the successor is removed.
+    """
+    try:
+        for name, role in snapshot.shared.items():
+            access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
+        return _move(access, turn, snapshot, successor)
+    except ConvstoreError as error:
+        if error.written is False:
+            with contextlib.suppress(ConvstoreError):
+                access.apply(Delete(session_id=successor, owner=snapshot.owner))
+        raise
 
 
 def _move(access: Access, turn: Turn, snapshot: Snapshot, successor: str) -> Snapshot:
@@ -186,10 +201,6 @@ def fork(
     fork_id = _create(access, snapshot, kept, next_seq=next_seq)
     with behind_a_write():
         return sessions.existing(access, fork_id)
-
-
-Numbered = Sequence[tuple[int, bytes]]
-"""Messages with their seqs."""
 
 
 def _shortened(snapshot: Snapshot, head: int, summary: bytes, start: int) -> Numbered:
