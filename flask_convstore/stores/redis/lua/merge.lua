@@ -40,7 +40,7 @@ local owners_only = ARGV[17] ~= ""
 --#include _open.lua
 --#include _repeated.lua
 local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
-local oldest, below = string.match(ARGV[19], "^(%d+)%-(%d+)$")
+local oldest, taken_below = string.match(ARGV[19], "^(%d+)%-(%d+)$")
 local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
 local first_field, first_element = 25, 25 + 3 * ARGV[24]
 local added = #ARGV - first_element + 1
@@ -98,14 +98,9 @@ local drop, reserved = 0, 0
 if change == "rewrite" or change == "reset" then
     drop = count
 elseif change == "extend" or change == "take" then
-    bound = bound or tonumber(below)
-    drop = bound - first
-    for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-        if tonumber(from) < bound then
-            drop = drop - (math.min(to, bound - 1) - from + 1)
-        end
-    end
-    drop = math.max(0, math.min(drop, count))
+    bound = bound or tonumber(taken_below)
+    --#include _below.lua
+    drop = below
 end
 --#include _fit.lua
 if not exists and creates == "0" then

@@ -16,28 +16,8 @@ Cost     O(messages behind it)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
-
-local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "first", "count", "ttl",
-    "d:complete", "title", "gaps")
---#include _there.lua
-local first, count, gaps = tonumber(meta[5]), tonumber(meta[6]), meta[10] or ""
-if not (first and count) then
-    return {"corrupt", nonce, "session"}
-end
-if redis.call("LLEN", history) ~= count then
-    return {"corrupt", nonce, "history"}
-end
-local own_ttl, complete = meta[7], meta[8]
---#include _lifetime.lua
-local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
-if type(moved) == "table" and moved.err then
-    lifetime = redis.call("PTTL", session)
-else
-    --#include _expire_rest.lua
-end
+--#include _messages.lua
 local target = ARGV[7]
 --#include _target.lua
 local elements = redis.call("LRANGE", history, target_place, target_place)
-return {"ok", nonce, version, target_seq, first, now + lifetime, meta[9] or "", elements}
+return {"ok", nonce, version, target_seq, first, now + lifetime, title, elements}

@@ -17,37 +17,11 @@ Cost     O(limit + messages between them and the nearer end of the history)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
-
-local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "first", "count", "ttl",
-    "d:complete", "title", "gaps")
---#include _there.lua
-local oldest, count = tonumber(meta[5]), tonumber(meta[6])
-if not (oldest and count) then
-    return {"corrupt", nonce, "session"}
-end
-if redis.call("LLEN", history) ~= count then
-    return {"corrupt", nonce, "history"}
-end
-local own_ttl, complete = meta[7], meta[8]
---#include _lifetime.lua
-local moved = redis.pcall("PEXPIREAT", session, now + lifetime)
-if type(moved) == "table" and moved.err then
-    lifetime = redis.call("PTTL", session)
-else
-    --#include _expire_rest.lua
-end
-local gaps, behind = meta[10] or "", count
-local bound = ARGV[9] ~= "" and ARGV[9] + 1 or tonumber(ARGV[7])
+--#include _messages.lua
+local behind, bound = count, ARGV[9] ~= "" and ARGV[9] + 1 or tonumber(ARGV[7])
 if bound then
-    behind = bound - oldest
-    for gap_from, gap_to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-        if tonumber(gap_from) < bound then
-            behind = behind - (math.min(gap_to, bound - 1) - gap_from + 1)
-        end
-    end
-    behind = math.max(0, math.min(count, behind))
+    --#include _below.lua
+    behind = below
 end
 local from = math.max(0, behind - ARGV[8])
 if ARGV[9] ~= "" then
@@ -55,4 +29,4 @@ if ARGV[9] ~= "" then
     behind = math.min(count, from + ARGV[8])
 end
 local elements = behind > from and redis.call("LRANGE", history, from, behind - 1) or {}
-return {"ok", nonce, version, from, oldest, now + lifetime, meta[9] or "", elements, count, gaps, created}
+return {"ok", nonce, version, from, first, now + lifetime, title, elements, count, gaps, created}
