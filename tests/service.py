@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from blinker import NamedSignal
 from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -69,3 +72,15 @@ def problem(response: TestResponse, status: int, slug: str) -> Any:
     assert found["title"]
     assert found["detail"]
     return found
+
+
+@contextlib.contextmanager
+def heard(signal: NamedSignal, app: Flask) -> Iterator[list[dict[str, Any]]]:
+    """Facts of a signal, each time it is sent."""
+    facts: list[dict[str, Any]] = []
+
+    def receive(_: Flask, **given: Any) -> None:
+        facts.append(given)
+
+    with signal.connected_to(receive, app):
+        yield facts

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from ..errors import InvalidInput
-from .messages import Usage
+from .messages import Usage, own_id
 from .numbering import Gaps
 from .shapes import Shape
 from .types import Alias, Owner, Role, Scope, as_value
@@ -53,6 +53,18 @@ def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, b
 
 ANYTHING = b"*"
 """The loaded text of a field that is set whatever it was. No JSON text is like that."""
+
+
+def digest_if_known(
+    token: str | None, kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()
+) -> str:
+    """Make the digest of a write that may come again: under the app's own *token*, or known by an id of its messages.
+
+    "" for a write that nobody else can repeat.
+    """
+    if token is None and not any(map(own_id, elements)):
+        return ""
+    return digest_of(kind, elements, fields)
 
 
 class FieldChange(NamedTuple):

@@ -35,6 +35,7 @@ class Receipt:
         history_version_before: The session's ``history_version`` before this write. None for a touch.
         fallback: ``journal`` or ``memory`` if the fallback served while the store was away (None: the store itself).
         session_id: The id under which a session was started (None: the one that was asked for).
+        left_out: Number of messages that were given and not added, since the session had their ids.
     """
 
     version: int
@@ -48,6 +49,7 @@ class Receipt:
     history_version_before: int | None
     fallback: str | None = None
     session_id: str | None = None
+    left_out: int = 0
 
 
 HEAD = 3

@@ -113,7 +113,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     sizes = (session.data_bytes, session.size_bytes) if is_checked else None
     given, shape = _given_fields(command), session.shape
     held = given.keys() & session.fields.keys()
-    told = _told_again(command, session.elements)
+    told = _told_again(command, session)
     first_seq = _WRITES[type(command)](command, session, now)
     added = len(added_by(command, first_seq, session))
     first_key = (isinstance(command, Merge) and command.history_key) or limits.history_key
@@ -337,26 +337,31 @@ def known_id(command: Write, session: StoredSession) -> str:
         MessageIdReused: A message with one of the ids is there, and is another one.
     """
     elements = _named_by(command, session)
-    if elements is None:
-        return ""
     known = known_ids(elements, session, getattr(command, "replaces", ""))
     for element in reversed(elements):
         stored = known.get(own_id(element))
         if stored and not is_same_message(element, stored):
             raise MessageIdReused(own_id(element))
     is_all = bool(elements) and all(own_id(element) in known for element in elements)
-    return own_id(elements[0]) if is_all else ""
+    return own_id(elements[0]) if is_all and not getattr(command, "fields", ()) else ""
 
 
-def _named_by(command: Write, session: StoredSession) -> Sequence[bytes] | None:
-    """List the messages of *command* by whose ids it may be known as a repeat. None: it may not."""
+def _named_by(command: Write, session: StoredSession) -> Sequence[bytes]:
+    """List the messages of *command* that are left out where the session has their ids."""
     if isinstance(command, BeginTurn):
         return (command.element,) if command.element else ()
     if not isinstance(command, (Append, Merge)) or command.created_at_ms not in (None, session.created_at_ms):
-        return None
+        return ()
     if isinstance(command, Append):
         return command.elements
-    return command.history.elements if command.creates and isinstance(command.history, Extend) else None
+    return command.history.elements if command.creates and isinstance(command.history, Extend) else ()
+
+
+def left_out_by(command: Write, session: StoredSession) -> list[bytes]:
+    """List the messages of *command* that are left out, since *session* has their ids."""
+    elements = _named_by(command, session)
+    known = known_ids(elements, session, getattr(command, "replaces", ""))
+    return [element for element in elements if own_id(element) in known]
 
 
 def _drop_replaced(command: Append | BeginTurn, session: StoredSession) -> None:
@@ -396,10 +401,18 @@ def _given_fields(command: Write) -> dict[str, bytes | None]:
     return {field[0]: field[-1] for field in getattr(command, "fields", ())}
 
 
-def _told_again(command: Write, before: Iterable[bytes]) -> Usage:
-    """Add up the cost of those messages of a session that a whole one tells again, as it was told *before*."""
-    if not isinstance(command, Put) or not command.usage:
+def _told_again(command: Write, session: StoredSession) -> Usage:
+    """Add up what *command* tells of the cost of messages that *session* has been told of before."""
+    if not getattr(command, "usage", None):
         return NO_USAGE
+    if isinstance(command, Put):
+        return _told_by_whole(command, session.elements)
+    left_out = (tokens_of(element) or NO_USAGE for element in left_out_by(command, session))
+    return Usage(*map(sum, zip(NO_USAGE, *left_out, strict=True)))
+
+
+def _told_by_whole(command: Put, before: Iterable[bytes]) -> Usage:
+    """Add up the cost of those messages of a session that a whole one tells again, as it was told *before*."""
     spent: dict[bytes, list[Usage]] = {}
     for element in before:
         tokens = tokens_of(element)

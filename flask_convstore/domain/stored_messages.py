@@ -38,9 +38,9 @@ def place_of(target: Target, session: StoredSession) -> int:
 def known_ids(elements: Iterable[bytes], session: StoredSession, replaces: Target = "") -> dict[str, bytes]:
     """Find the messages of *session* that have an id of one of *elements*, but for those that are replaced."""
     wanted = {name for name in map(own_id, elements) if name}
-    if not wanted and not replaces:
+    if not wanted:
         return {}
-    end = place_of(replaces, session) if replaces else None
+    end = find(replaces, session) if replaces else None
     there = ((own_id(element), element) for element in session.elements[:end])
     return {name: element for name, element in there if name in wanted}
 

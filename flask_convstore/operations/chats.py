@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from ..domain.commands import Extend, Merge, digest_of, token_or_new
+from ..domain.commands import Extend, Merge, digest_if_known, token_or_new
 from ..domain.keys import id_of
 from ..domain.messages import Message
 from ..domain.results import Receipt
@@ -45,7 +45,7 @@ def save_message(
             first_title=first_title,
             usage=usage,
             token=token_or_new(token),
-            digest="" if token is None else digest_of("message", elements),
+            digest=digest_if_known(token, "message", elements),
         )
     )
 

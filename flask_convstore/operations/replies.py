@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..domain.commands import Append, Target, digest_of, token_or_new
+from ..domain.commands import Append, Target, digest_if_known, token_or_new
 from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt
 from ..domain.validation import check_session_id
@@ -139,7 +139,7 @@ def _only_store(
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of(request_of("append", replaces), elements),
+        digest=digest_if_known(token, request_of("append", replaces), elements),
     )
     receipt = access.apply(command)
     if receipt.repeated and not receipt.expires_at_ms:

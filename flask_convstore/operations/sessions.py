@@ -21,6 +21,7 @@ from ..domain.commands import (
     Mode,
     Rewrite,
     Touch,
+    digest_if_known,
     digest_of,
     token_or_new,
 )
@@ -346,7 +347,7 @@ def appending(
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of("append", elements, fields),
+        digest=digest_if_known(token, "append", elements, fields),
     )
 
 

@@ -27,6 +27,7 @@ from ..domain.commands import (
     MoveConversation,
     RenewTurn,
     Target,
+    digest_if_known,
     digest_of,
     token_or_new,
 )
@@ -380,7 +381,7 @@ def begin(
         first_title=first_title,
         usage=usage,
         token=token_or_new(token),
-        digest="" if token is None else digest_of(request_of("turn", replaces), (element,)),
+        digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
     wait = access.settings.turn_wait if chosen == "wait" else 0
     with OPERATION.within(access.settings.budget + wait), _given_back_if_interrupted(access, command):

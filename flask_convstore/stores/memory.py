@@ -38,6 +38,7 @@ from ..domain.rules import (
     creates,
     date,
     known_id,
+    left_out_by,
     may_evict,
     new_session,
     repeated,
@@ -394,6 +395,7 @@ class MemoryStore(Forking):
         if before and not in_place:
             session = before.copy()
         history_version = session.history_version
+        left_out = len(left_out_by(command, before)) if before else 0
         first_seq = write(command, session, self._limits, now, is_checked=not in_place)
         if not before and takes_place(command):
             self._take_place(session.owner, command, now)
@@ -406,7 +408,7 @@ class MemoryStore(Forking):
         receipt = session.receipt(first_seq, history_version, _LEVEL, now)
         self._remember(command, session, receipt, now)
         date(command, session, now)
-        return receipt
+        return replace(receipt, left_out=left_out) if left_out else receipt
 
     def _created(self, command: Write, predecessor: StoredSession | None, now: int) -> StoredSession:
         """Create an empty session for *command*, behind the *predecessor* that ends with it.

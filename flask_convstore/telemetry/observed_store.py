@@ -15,6 +15,7 @@ from ..domain.commands import (
     Command,
     CommitTurn,
     Delete,
+    Drop,
     Edit,
     Extend,
     Harmless,
@@ -95,6 +96,9 @@ class ObservedStore(StoreAround):
         if isinstance(command, Edit):
             send(signals.message_edited, receipt=receipt, seq=command.seq)
             return
+        replaced = command.replaces if isinstance(command, (Append, BeginTurn)) else ""
+        if replaced or (isinstance(command, Drop) and receipt.first_seq):
+            send(signals.messages_dropped, receipt=receipt, replaced=replaced or None)
         if isinstance(command, (Put, Merge)):
             if receipt.version == 1:
                 send(signals.session_started, receipt=receipt)
@@ -102,7 +106,7 @@ class ObservedStore(StoreAround):
             if isinstance(command, Merge) and command.overwrites:
                 self._collisions.tell(command.session_id, command.overwrites)
                 send(signals.changes_overwritten, fields=command.overwrites)
-        if signals.messages_appended.receivers and (count := _messages_added(command)):
+        if signals.messages_appended.receivers and (count := _messages_added(command) - receipt.left_out):
             send(signals.messages_appended, receipt=receipt, count=count)
 
 

@@ -17,8 +17,7 @@ from flask_convstore.errors import ChangesDropped, StoreUnavailable
 from flask_convstore.mapping import unit_of_work
 
 from ..servers import Server
-from ..service import Service
-from .test_mapping import heard
+from ..service import Service, heard
 from .test_outside_requests import site, stored, until
 
 __all__ = ["site"]

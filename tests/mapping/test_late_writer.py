@@ -19,8 +19,7 @@ from flask_convstore.mapping.late_writer import LateWriter, late_writer
 from flask_convstore.mapping.unit_of_work import Unit
 
 from ..servers import Server
-from ..service import Service
-from .test_mapping import heard
+from ..service import Service, heard
 from .test_outside_requests import in_thread, request, stored, until
 
 

@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from blinker import NamedSignal
 from flask import Flask, Response, abort, copy_current_request_context, redirect, request, stream_with_context
 from werkzeug.test import TestResponse
 
@@ -36,7 +35,7 @@ from ..harness import TTL, Harness, MemoryHarness, RedisHarness
 from ..operations.test_sessions import BOT, USER
 from ..processes import wait_for
 from ..servers import Server
-from ..service import Service, in_memory, problem
+from ..service import Service, heard, in_memory, problem
 from ..wire import Fault, Proxy
 
 View = Callable[[], Any]
@@ -114,18 +113,6 @@ def far(proxy: Proxy) -> Iterator[Site]:
     proxy.reset()
     yield site
     site.close()
-
-
-@contextlib.contextmanager
-def heard(signal: NamedSignal, app: Flask) -> Iterator[list[dict[str, Any]]]:
-    """Facts of a signal, each time it is sent."""
-    facts: list[dict[str, Any]] = []
-
-    def receive(_: Flask, **given: Any) -> None:
-        facts.append(given)
-
-    with signal.connected_to(receive, app):
-        yield facts
 
 
 @contextlib.contextmanager

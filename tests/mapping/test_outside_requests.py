@@ -20,8 +20,7 @@ from flask_convstore.mapping.late_writer import late_writer
 
 from ..processes import wait_for
 from ..servers import Server
-from ..service import Service
-from .test_mapping import heard
+from ..service import Service, heard
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from flask_convstore import (
     Receipt,
     SessionNotFound,
     TurnLost,
+    Usage,
+    signals,
 )
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.operations import branching, transfer
@@ -25,7 +27,7 @@ from flask_convstore.stores.redis.store import RedisStore
 
 from ..harness import PlainConversations
 from ..servers import Server
-from ..service import Service, problem
+from ..service import Service, heard, problem
 from ..wire import Proxy
 
 
@@ -200,6 +202,43 @@ def test_a_turn_takes_the_place_of_what_was_said(talk: PlainConversations) -> No
     assert texts(talk) == {"msg-1": "a", "msg-6": "B", "msg-7": "r"}
     with pytest.raises(MessageNotFound):
         talk.turn("s", said("x"), replaces="msg-2")
+
+
+def test_a_repeat_of_what_replaces_has_the_first_answer(talk: PlainConversations) -> None:
+    with talk.turn("s", said("B", id="new"), replaces="msg-2", token="T") as turn:
+        first = turn.reply("r")
+    for token in ("T", "another", None):
+        with pytest.raises(TurnEnded) as ended:
+            talk.turn("s", said("B", id="new"), replaces="msg-2", token=token)
+        assert ended.value.reply == first
+    assert texts(talk) == {"msg-1": "a", "new": "B", "msg-7": "r"}
+    with pytest.raises(MessageNotFound):
+        talk.turn("s", said("x"), replaces="msg-2")
+
+
+def test_a_known_message_is_counted_and_told_once(url: str) -> None:
+    service = Service(url)
+    store = service.convstore
+    with (
+        service.app.app_context(),
+        heard(signals.messages_appended, service.app) as added,
+        heard(signals.messages_dropped, service.app) as dropped,
+    ):
+        a, b = said("a", id="a", tokens=Usage(5, 1)), said("b", id="b", tokens=Usage(1, 2))
+        store.append("s", a, create=True)
+        assert store.append("s", a).repeated
+        assert store.append("s", a, create=True).repeated
+        mixed = store.append("s", a, b)
+        assert (mixed.repeated, mixed.left_out, mixed.first_seq) == (False, 1, 2)
+        assert store.append("s", a, b, data={"x": 1}, create=True).left_out == 2
+        session: Any = store.get_session("s")
+        assert (session.usage, session["x"]) == (Usage(6, 3), 1)
+        assert [facts["count"] for facts in added] == [1, 1]
+        store.drop("s", newest=1)
+        store.drop("s", after="a")
+        with store.turn("s", "q", replaces="a"):
+            pass
+        assert [(facts["receipt"].first_seq, facts["replaced"]) for facts in dropped] == [(2, None), (3, "a")]
 
 
 def test_a_turn_whose_message_is_taken_out_is_lost(talk: PlainConversations) -> None:

@@ -130,8 +130,19 @@ def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
 
 def receipt_of(reply: list[Any], level: str) -> Receipt:
     version, first_seq, created, updated, expires, history_version = reply[2:8]
-    lifetime = expires - updated
-    return Receipt(version, first_seq or None, False, level, created, updated, expires, lifetime, history_version)
+    lifetime, left_out = expires - updated, reply[9] if len(reply) > 9 else 0
+    return Receipt(
+        version,
+        first_seq or None,
+        False,
+        level,
+        created,
+        updated,
+        expires,
+        lifetime,
+        history_version,
+        left_out=left_out,
+    )
 
 
 def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receipt:

@@ -4,4 +4,7 @@
 --#include _remember.lua
 --#include _expire.lua
 --#include _due.lua
+if left_out > 0 then
+    return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due, left_out}
+end
 return {"ok", nonce, version, first_seq, created, updated, now + lifetime, history_version, due}

@@ -1,6 +1,7 @@
--- _known: leave out the messages from ARGV[first_element] on that the session has by their ids. Where it has all of them,
--- this is a repeat of their write: sets all_known, receipt and token. Those from the place tail on give way to them.
-all_known = #ARGV >= first_element
+-- _known: leave out the messages from ARGV[first_element] on that the session has by their ids, and their cost. Where it has
+-- all of them, and no fields are given (has_fields), this is a repeat of their write: sets all_known, receipt and token.
+-- Those from the place tail on give way to them. Moves left_out, their number, and usage_given.
+all_known = #ARGV >= first_element and not has_fields
 local known_token, known_seq
 for at = #ARGV, first_element, -1 do
     local id = string.match(ARGV[at], '^1{"at":%d+,"id":"([^"]+)"')
@@ -22,6 +23,13 @@ for at = #ARGV, first_element, -1 do
             return {"known", nonce, id}
         end
         known_token, known_seq = string.match(known, "^%d+ (.*)$"), seq
+        if usage_given ~= "" then
+            --#include _tokens_of.lua
+            local spent = tokens_of(ARGV[at])
+            local input, output = string.match(usage_given, "^(-?%d+) (-?%d+)$")
+            usage_given = spent and string.format("%d %d", input - spent[1], output - spent[2]) or usage_given
+        end
+        left_out = left_out + 1
         table.remove(ARGV, at)
     end
 end

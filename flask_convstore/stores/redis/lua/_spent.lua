@@ -1,16 +1,7 @@
 -- _spent: take out of usage_given what a whole session tells again. The cost of a message that was there before, with the
--- same body, is replaced by the one told now. Needs first_element. The tokens stand in the head of an element, a line of JSON
--- behind a version byte.
+-- same body, is replaced by the one told now. Needs first_element.
 local spent = {}
-local function tokens_of(element)
-    local line = string.find(element, "\n", 1, true) or 1
-    local head = string.sub(element, 2, line - 1)
-    local told, facts = false, nil
-    if string.find(head, '"tokens"', 1, true) then
-        told, facts = pcall(cjson.decode, head)
-    end
-    return told and facts.tokens, string.sub(element, line)
-end
+--#include _tokens_of.lua
 for _, element in ipairs(redis.call("LRANGE", history, 0, -1)) do
     local tokens, body = tokens_of(element)
     if tokens then

@@ -1,4 +1,5 @@
--- _target: find the message that target names, a seq or "=<id>". Gives target_seq and target_place, or refuses.
+-- _target: find the message that target names, a seq or "=<id>". Gives target_seq and target_place, which is nil or
+-- false where there is none.
 local target_seq, target_place = tonumber(target), nil
 local target_id = string.sub(target, 1, 1) == "=" and string.sub(target, 2)
 if target_id then
@@ -13,7 +14,4 @@ end
 if target_place and target_id then
     local own = string.match(redis.call("LINDEX", history, target_place) or "", '^1{"at":%d+,"id":"([^"]+)"')
     target_place = (own or string.format("msg-%d", target_seq)) == target_id and target_place
-end
-if not target_place then
-    return {"gone", nonce}
 end

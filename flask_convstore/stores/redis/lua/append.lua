@@ -14,7 +14,8 @@ ARGV[22..]  name, value  a pair per field: its JSON text, "" removes the field
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
-             first_seq: of the first message added, 0 for none. history_version: as it was before. due: see _due.lua
+             first_seq: of the first message added, 0 for none. history_version: as it was before. due: see _due.lua.
+             Behind these the number of messages that were left out by their ids, if any was
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -42,8 +43,9 @@ local first_element = last_field + 1
 local all_known, target, tail, tail_seq, had_count = false, ARGV[20], count, 0, count
 if target ~= "" then
     --#include _target.lua
-    tail, tail_seq = target_place, target_seq
+    tail, tail_seq = target_place or count, target_seq
 end
+local has_fields = last_field > first_field
 --#include _known.lua
 if all_known then
     --#include _repeated.lua
@@ -59,6 +61,9 @@ end
 --#include _next_seq.lua
 local first_seq = added > 0 and next_seq or 0
 if target ~= "" then
+    if tail == count then
+        return {"gone", nonce}
+    end
     --#include _tail.lua
 end
 local drop, reserved, data_after, fields_set = 0, 0, data_bytes, false

@@ -41,13 +41,15 @@ local expected, attempt = ARGV[15], ARGV[18]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
 local had_message = #ARGV > 21
 local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
+local title_given, usage_given = ARGV[19], ARGV[20]
 local all_known, first_element, target, tail, tail_seq, had_count = false, 22, ARGV[21], count, 0, count
 if exists and not receipt then
     --#include _ours.lua
     if target ~= "" then
         --#include _target.lua
-        tail, tail_seq = target_place, target_seq
+        tail, tail_seq = target_place or count, target_seq
     end
+    local has_fields = false
     --#include _known.lua
 end
 
@@ -95,7 +97,6 @@ if remaining > 0 and ARGV[17] ~= "1" then
     return {"busy", nonce, remaining}
 end
 
-local title_given, usage_given = ARGV[19], ARGV[20]
 local drop, data_after, fields_set = 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
@@ -106,6 +107,9 @@ local removes = false
 --#include _next_seq.lua
 local first_seq = added > 0 and next_seq or 0
 if target ~= "" then
+    if tail == count then
+        return {"gone", nonce}
+    end
     --#include _tail.lua
 end
 --#include _fit.lua

@@ -42,6 +42,9 @@ if how == "newest" or target == "0" then
     end
 else
     --#include _target.lua
+    if not target_place then
+        return {"gone", nonce}
+    end
     tail, tail_seq = target_place, target_seq
     if how == "after" then
         tail, tail_seq = target_place + 1, target_seq + 1

@@ -22,7 +22,8 @@ ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer
                          one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
-Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as put does
+Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as put does, and
+             the number of messages that were left out by their ids, if any was
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -54,7 +55,7 @@ end
 local all_known = false
 if exists and creates ~= "" and change == "extend" then
     --#include _ours.lua
-    local tail = count
+    local tail, has_fields = count, first_element > first_field
     --#include _known.lua
     if all_known then
         --#include _repeated.lua

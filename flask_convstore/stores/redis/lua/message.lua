@@ -19,5 +19,8 @@ local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 --#include _messages.lua
 local target = ARGV[7]
 --#include _target.lua
+if not target_place then
+    return {"gone", nonce}
+end
 local elements = redis.call("LRANGE", history, target_place, target_place)
 return {"ok", nonce, version, target_seq, first, now + lifetime, title, elements}
