@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from blinker import NamedSignal
@@ -85,10 +86,7 @@ class ObservedStore(StoreAround):
         return begun
 
     def _signal(self, command: Write, receipt: Receipt) -> None:
-        def send(signal: NamedSignal, **facts: Any) -> None:
-            if signal.receivers:
-                self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
-
+        send = partial(self._send_if_heard, command)
         if isinstance(command, Delete):
             send(signals.session_deleted, receipt=receipt)
             self._tell_deleted(command, is_collision=_had_changed(command, receipt))
@@ -100,14 +98,23 @@ class ObservedStore(StoreAround):
         if replaced or (isinstance(command, Drop) and receipt.first_seq):
             send(signals.messages_dropped, receipt=receipt, replaced=replaced or None)
         if isinstance(command, (Put, Merge)):
-            if receipt.version == 1:
-                send(signals.session_started, receipt=receipt)
-            send(signals.session_saved, receipt=receipt)
-            if isinstance(command, Merge) and command.overwrites:
-                self._collisions.tell(command.session_id, command.overwrites)
-                send(signals.changes_overwritten, fields=command.overwrites)
-        if signals.messages_appended.receivers and (count := _messages_added(command) - receipt.left_out):
+            self._tell_saved(command, receipt)
+        count = _messages_added(command) - receipt.left_out
+        if count:
             send(signals.messages_appended, receipt=receipt, count=count)
+
+    def _tell_saved(self, command: Put | Merge, receipt: Receipt) -> None:
+        send = partial(self._send_if_heard, command)
+        if receipt.version == 1:
+            send(signals.session_started, receipt=receipt)
+        send(signals.session_saved, receipt=receipt)
+        if isinstance(command, Merge) and command.overwrites:
+            self._collisions.tell(command.session_id, command.overwrites)
+            send(signals.changes_overwritten, fields=command.overwrites)
+
+    def _send_if_heard(self, command: Write, signal: NamedSignal, **facts: Any) -> None:
+        if signal.receivers:
+            self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
 
 
 def _had_changed(command: Delete, receipt: Receipt) -> bool:

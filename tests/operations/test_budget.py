@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +127,24 @@ def test_deadlines_inherit() -> None:
         assert deadline.moment == 100
     assert deadline.at_most(3) == 3
     assert deadline.at_most(None) is None
+
+
+def test_a_block_that_was_cut_short_leaves_no_deadline() -> None:
+    """As if an exception had come between the two lines of ``with``, or in the line that ends it."""
+    from flask_convstore.domain.deadlines import Deadline
+
+    deadline = Deadline()
+    with deadline.of(200):
+        block = deadline.of(100)
+        block.__enter__()
+        assert deadline.moment == 100
+        del block
+        assert deadline.moment == math.inf
+    block = deadline.of(100)
+    block.__enter__()
+    thread = threading.Thread(target=block.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    assert deadline.moment == 100, "what another thread ends is not this thread's"
+    block.__exit__(None, None, None)
+    assert deadline.moment == math.inf

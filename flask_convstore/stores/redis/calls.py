@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import os
 import random
 import time
@@ -462,12 +461,11 @@ class Calls:
 
         Whatever goes wrong, a connection with unread replies is not used again.
         """
-        CONNECTING.moment = deadline
         left = deadline - time.monotonic()
         connection = None
         try:
-            connection = lent(pool, deadline)
-            CONNECTING.moment = math.inf
+            with CONNECTING.of(deadline):
+                connection = lent(pool, deadline)
             packed = b"".join(
                 [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
             )
@@ -487,7 +485,6 @@ class Calls:
                 connection.disconnect()
             raise
         finally:
-            CONNECTING.moment = math.inf
             if connection is not None:
                 give_back(pool, connection)
 
