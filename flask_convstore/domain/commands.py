@@ -348,6 +348,7 @@ class BeginTurn:
         supersede: Take the turn also from another attempt that has it.
         last: So many messages come back with the turn, this one included (None: all).
         replaces: As in ``Append``.
+        wait_ms: The attempt stands in line for so long, if it cannot have the turn now. 0: it does not wait.
         attempt: Names this one try, which holds the lease. The same try repeated has the turn already.
         token: Names the turn, however often it is tried.
     """
@@ -360,6 +361,7 @@ class BeginTurn:
     last: int | None = None
     expected: str = ""
     replaces: Target = ""
+    wait_ms: int = 0
     first_title: str = ""
     usage: Usage | None = None
     attempt: str = field(default_factory=new_token)

@@ -270,9 +270,7 @@ def _delete(command: Delete, session: StoredSession, now: int) -> None:
 def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
     refuse_moved(command.session_id, session)
     refuse_unexpected(command, session)
-    previous = session.turn
-    if previous and previous.until_ms > now and not command.supersede:
-        raise TurnInProgress(command.session_id, previous.until_ms - now)
+    _stand_in_line(command, session, now)
     session.version += 1
     _drop_replaced(command, session)
     seq = session.next_seq if command.element else 0
@@ -281,6 +279,23 @@ def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
     if seq:
         session.gaps = numbering.with_gap(session.gaps, seq + 1, seq + 1)
     return first_seq
+
+
+def _stand_in_line(command: BeginTurn, session: StoredSession, now: int) -> None:
+    """Refuse an attempt that cannot have the turn now. One that waits takes a ticket, or keeps its place.
+
+    Raises:
+        TurnInProgress: Another turn is in progress, or others stand before this attempt.
+    """
+    line, remaining_ms = session.line, session.turn.until_ms - now if session.turn else 0
+    for attempt in [one for one, ends_ms in line.items() if ends_ms <= now and one != command.attempt]:
+        del line[attempt]
+    is_first = next(iter(line), command.attempt) == command.attempt
+    if (remaining_ms > 0 or not is_first) and not command.supersede:
+        if command.wait_ms:
+            line[command.attempt] = now + command.wait_ms
+        raise TurnInProgress(command.session_id, max(remaining_ms, 1))
+    line.pop(command.attempt, None)
 
 
 def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from . import numbering
 from .record import SessionRecord
@@ -35,10 +35,12 @@ class StoredSession(SessionRecord):
     Attributes:
         active_at_ms: The last interaction.
         turn: The turn in progress, or one whose lease has ended and that nobody has taken since.
+        line: The attempts that stand in line for the turn, each with the end of its ticket. Copies share it.
     """
 
     active_at_ms: int = 0
     turn: TurnLease | None = None
+    line: dict[str, int] = field(default_factory=dict)
 
     @property
     def next_seq(self) -> int:

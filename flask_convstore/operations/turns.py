@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import random
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -50,7 +49,6 @@ from ..errors import (
 from ..sessions import content, diff
 from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
-from ..stores.store import Store
 from .access import Access
 from .context_window import Count, shown, window
 from .leases import renewer
@@ -62,8 +60,13 @@ _log = logging.getLogger("flask_convstore")
 Policy = Literal["reject", "wait", "supersede"]
 """Treatment of a new turn while another is in progress: refuse with TurnInProgress, wait, or take over."""
 
-_LONGEST_PAUSE_SECONDS = 0.03
-"""Longest poll interval while waiting for a turn. A growing interval would favour new waiters over old ones."""
+_LONGEST_WAIT = 0.5
+"""Seconds after which a waiter looks by itself, in case that nobody has told it."""
+
+_SHORTEST_WAIT = 0.03
+
+_TICKET_MS = 2000
+"""Time for which a waiter keeps its place in line without a sign of life. Those behind one that has died wait so long."""
 
 
 class Turn:
@@ -446,25 +449,18 @@ def _policy(access: Access, given: Policy | None) -> str:
 
 
 def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
-    """Take the turn. With the policy to wait, wait until the turn is free."""
-    patience = access.settings.turn_wait if policy == "wait" else 0
-    deadline = time.monotonic() + patience
+    """Take the turn. With the policy to wait, stand in line until the turn is free."""
+    deadline = time.monotonic() + (access.settings.turn_wait if policy == "wait" else 0)
     while True:
+        left = max(0.0, deadline - time.monotonic())
         try:
-            return access.begin(command)
-        except TurnInProgress:
-            if not _wait_until_free(access.store, command, deadline):
+            return access.begin(replace(command, wait_ms=min(round(left * 1000), _TICKET_MS)))
+        except TurnInProgress as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise
-
-
-def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:
-    """Poll until the turn is free. False if that takes too long."""
-    while time.monotonic() + _LONGEST_PAUSE_SECONDS < deadline:
-        # Jitter keeps the waiters from polling in step.
-        time.sleep(random.uniform(_LONGEST_PAUSE_SECONDS / 3, _LONGEST_PAUSE_SECONDS))  # noqa: S311  no secret
-        if store.turn_remaining_ms(command.session_id, command.owner) <= 0:
-            return True
-    return False
+            until_lease_ends = max(_SHORTEST_WAIT, error.retry_after_ms / 1000)
+            access.store.wait_for_turn(command.session_id, command.attempt, min(left, until_lease_ends, _LONGEST_WAIT))
 
 
 def _messages_to_read(last: int | None) -> int | None:

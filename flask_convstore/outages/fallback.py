@@ -9,6 +9,7 @@ any other session.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
 
 _T = TypeVar("_T")
+
+_LONGEST_UNTOLD = 0.03
+"""Seconds until a waiter for a journalled turn looks again. Nobody tells it."""
 
 _BATCH = 100
 """Sessions that are ended at a time."""
@@ -87,7 +91,7 @@ class FallbackStore(StoreAround):
 
     def begin(self, command: BeginTurn) -> Begun:
         is_here = self._is_here(command.session_id)
-        begun: Begun | None = self._journalled(command) if is_here else None
+        begun: Begun | None = self._journalled(replace(command, wait_ms=0)) if is_here else None
         return begun or self._store.begin(command)
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
@@ -330,6 +334,12 @@ class FallbackStore(StoreAround):
             if view:
                 return view.turn_remaining_ms(owner)
         return self._store.turn_remaining_ms(session_id, owner)
+
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
+        if self._is_here(session_id):
+            time.sleep(min(seconds, _LONGEST_UNTOLD))
+        else:
+            self._store.wait_for_turn(session_id, attempt, seconds)
 
     def _touch(self, session_id: str, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):  # the read itself can be answered

@@ -19,6 +19,7 @@ from ..domain.commands import (
     Append,
     BeginTurn,
     Command,
+    CommitTurn,
     Delete,
     Harmless,
     LinkAlias,
@@ -100,6 +101,7 @@ class MemoryStore(Forking):
         self._limits = limits
         self._clock = clock
         self._lock = threading.RLock()
+        self._turn_ended = threading.Condition(self._lock)
         self._sessions: dict[str, StoredSession] = {}
         self._tokens: dict[str, _Tokens] = {}
         self._aliases: dict[Alias, tuple[str, int]] = {}
@@ -110,6 +112,7 @@ class MemoryStore(Forking):
 
     def in_child(self) -> None:
         self._lock = threading.RLock()
+        self._turn_ended = threading.Condition(self._lock)
 
     def apply(self, command: Command, *, in_place: bool = False) -> Receipt:
         """Do as ``Store.apply``. *in_place* is for a command that was done before: nothing is checked, nor copied."""
@@ -129,6 +132,8 @@ class MemoryStore(Forking):
             if isinstance(command, Delete):
                 self._refuse_absent(command, session, now)
             command = self._as_first(command, session, now)
+            if isinstance(command, CommitTurn):
+                self._turn_ended.notify_all()
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
@@ -265,6 +270,10 @@ class MemoryStore(Forking):
             if not session:
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
+
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
+        with self._turn_ended:
+            self._turn_ended.wait(seconds)
 
     def messages(
         self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -35,10 +36,12 @@ from flask_convstore.errors import (
     TurnLost,
 )
 from flask_convstore.operations import leases
+from flask_convstore.operations.access import Access
 from flask_convstore.operations.replies import Replier, converse, first_exchange
 from flask_convstore.operations.turns import Turn, begin, hold
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
+from flask_convstore.stores.store import Store
 
 from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory, limits_for
 from ..operations.test_sessions import BOT, USER, Recorder, get
@@ -220,19 +223,105 @@ def test_waiting_has_an_end(harness: Harness) -> None:
         turn.reply("hi")
 
 
-def test_who_waits_looks_often_and_no_longer_than_they_may(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    conversations = PlainConversations(harness.store, Settings(turn_wait=1))
+def test_who_waits_is_told(conversations: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiter looks when it comes, and when it is told. By itself it would look again after a minute."""
+    for name in ("_LONGEST_WAIT", "_SHORTEST_WAIT"):
+        monkeypatch.setattr(f"flask_convstore.operations.turns.{name}", 60)
     conversations.save_session("s", {"history": []})
-    pauses: list[float] = []
+    begun: list[bool] = []
+    real = Access.begin
+
+    def counted(access: Access, command: BeginTurn) -> Begun:
+        begun.append(True)
+        return real(access, command)
+
+    def other() -> None:
+        with take(conversations, "other", policy="wait") as turn:
+            turn.reply("second")
+
     with take(conversations) as turn:
-        with monkeypatch.context() as patched:
-            clock = SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append)
-            patched.setattr("flask_convstore.operations.turns.time", clock)
-            with pytest.raises(TurnInProgress):
-                begin(conversations.access(), "s", "other", policy="wait")
+        monkeypatch.setattr(Access, "begin", counted)
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        wait_for(lambda: bool(begun), "nobody waits")
+        waiting.join(0.2)
         turn.reply("hi")
-    assert max(pauses) <= 0.03
-    assert 0.9 < sum(pauses) <= 1
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert len(begun) == 2
+
+
+def test_who_waits_is_served_in_order(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    served: list[int] = []
+
+    def other(number: int) -> None:
+        with take(conversations, f"{number}", policy="wait") as turn:
+            served.append(number)
+            turn.reply("hi")
+
+    with take(conversations) as turn:
+        waiting = [threading.Thread(target=other, args=(number,)) for number in range(6)]
+        for one in waiting:
+            one.start()
+            one.join(0.06)
+        turn.reply("hi")
+    for one in waiting:
+        one.join(20)
+    assert served == [0, 1, 2, 3, 4, 5]
+
+
+def test_all_who_wait_get_their_share(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []})
+    shares = [0] * 4
+    is_over = threading.Event()
+
+    def talk(number: int) -> None:
+        while not is_over.is_set():
+            with take(conversations, "hi", policy="wait") as turn:
+                time.sleep(0.01)  # else a thread may have all its turns before another one comes
+                turn.reply("hi")
+            shares[number] += 1
+
+    talking = [threading.Thread(target=talk, args=(number,)) for number in range(len(shares))]
+    for one in talking:
+        one.start()
+    wait_for(lambda: sum(shares) >= 60, "nobody gets a turn")
+    is_over.set()
+    for one in talking:
+        one.join(20)
+    assert max(shares) - min(shares) <= 5, shares  # who has just been served is last in line, if it is back in time
+
+
+def begun_with(store: Store, wait_ms: int, **more: Any) -> BeginTurn:
+    command = BeginTurn(session_id="s", owner=ANY, element=None, lease_ms=60_000, wait_ms=wait_ms, **more)
+    store.begin(command)
+    return command
+
+
+def test_a_ticket_that_nobody_renews_passes(harness: Harness) -> None:
+    """Those with another policy do not pass by either, but for one that supersedes."""
+    conversations, store = PlainConversations(harness.store), harness.store
+    conversations.save_session("s", {"history": []})
+    with take(conversations) as turn:
+        with pytest.raises(TurnInProgress):
+            begun_with(store, 500)  # it dies
+        with pytest.raises(TurnInProgress):
+            begun_with(store, 60_000, attempt="second")
+        turn.reply("hi")
+    others: tuple[dict[str, Any], ...] = ({"attempt": "second"}, {})
+    for ahead in others:
+        with pytest.raises(TurnInProgress) as caught:
+            begun_with(store, 60_000, **ahead)
+        assert caught.value.retry_after_ms == 1
+    harness.age(600)
+    time.sleep(0.6)
+    with pytest.raises(TurnInProgress):
+        begun_with(store, 0, attempt="third")
+    command = begun_with(store, 60_000, attempt="second")
+    store.apply(CommitTurn(session_id="s", owner=ANY, turn=command.attempt))
+    command = begun_with(store, 0, supersede=True)
+    store.apply(CommitTurn(session_id="s", owner=ANY, turn=command.attempt))
 
 
 def test_a_turn_without_a_message_can_wait(started: PlainConversations) -> None:

@@ -288,6 +288,7 @@ class Machine(RuleBasedStateMachine):
         replaces=REPLACES,
         attempt=st.sampled_from(["A1", "A2", "A3"]),
         supersede=st.booleans(),
+        wait_ms=st.sampled_from([0, 1_000_000]),
         last=st.none() | st.integers(1, 3),
         expected=ETAGS,
         first_title=FIRST_TITLES,

@@ -144,7 +144,7 @@ def keeping(command: Harmless) -> tuple[str, list[Argument], bool]:
 def beginning(command: BeginTurn) -> list[Argument]:
     """Make the arguments of ``begin_turn`` behind those that every write has."""
     head: list[Argument] = [command.expected, f"{command.lease_ms}", _flag(command.supersede), command.attempt]
-    head += (_first_title(command), _usage(command), target_argument(command.replaces))
+    head += (_first_title(command), _usage(command), target_argument(command.replaces), f"{command.wait_ms}")
     return [*head, command.element] if command.element else head
 
 

@@ -89,6 +89,9 @@ PATIENCE = Patience()
 PRIMARY = Durability()
 
 _jitter = random.SystemRandom()  # without a state that forked workers would share, or that the app relies on
+_SHORTEST_WAIT = 0.001
+"""Seconds. 0 would wait for ever."""
+
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -122,6 +125,11 @@ class Calls:
         """Find some of the keys that fit *pattern*. Return them behind the next cursor (None: there are no more)."""
         position, keys = self.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", count)
         return (str(int(position)) if int(position) else None), keys
+
+    def wait(self, key: str, seconds: float) -> None:
+        """Wait until something is pushed to the list *key*, *seconds* at most, and half of what a call may take."""
+        longest = min(self._patience.timeout, self._deadline() - time.monotonic()) / 2
+        self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}")
 
     def close(self) -> None:
         """Give up the connections. The next call opens new ones."""

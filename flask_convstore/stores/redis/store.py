@@ -85,6 +85,9 @@ _HEARS_EVERY = 64
 """Each so manieth read, from the first on, tells this process the server's time."""
 _SCANNED = 1000
 """Keys that the server looks at in one step of a walk."""
+_LONGEST_UNTOLD = 0.03
+"""Seconds until a waiter that cannot be told looks again."""
+
 _SECONDS_TO_SCRUB = 5.0
 """Longest wait for a rewrite of the embedded server's log that runs already."""
 
@@ -215,7 +218,7 @@ class RedisStore:
     def begin(self, command: BeginTurn) -> Begun:
         session_id, last = command.session_id, command.last
         keys = self._keys(session_id)
-        gate = _gate(keys, command.owner)
+        gate = _gate(keys, None if command.wait_ms else command.owner)  # who waits reads when it has the turn
         call = Call("begin_turn", (*keys, gate) if gate else keys, (*self._head(command), *beginning(command)))
         reply, *found = self._calls.read(call, reading(keys, last, HEAD), gate)
         if reply[0] != b"ok":
@@ -386,6 +389,13 @@ class RedisStore:
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         return int(reply[2])
+
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
+        """Wait at a list that the end of a turn pushes to, see ``_wake.lua``."""
+        try:
+            self._calls.wait(f"{self._keys(session_id)[0]}:wake:{attempt}", seconds)
+        except StoreMisconfigured:  # this user may not wait there
+            time.sleep(min(seconds, _LONGEST_UNTOLD))
 
     def page(
         self,

@@ -12,7 +12,8 @@ ARGV[18]    attempt    the try that gets the turn. The same try repeated has it 
 ARGV[19]    title      as _facts.lua has it
 ARGV[20]    usage      as _facts.lua has it
 ARGV[21]    replaces   the message that gives way, with all behind it: a seq, or "=<id>", "" none
-ARGV[22]    element    the message, opaque, absent where there is none
+ARGV[22]    wait       milliseconds for which this attempt stands in line if it cannot have the turn now, "0": it does not
+ARGV[23]    element    the message, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the message, 0 for none. due: see _due.lua
@@ -21,7 +22,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"repeated", nonce, receipt, created, now, expires, reply, token}   this token is known, and the turn has ended, or
              its session is gone. reply: the receipt of its end, "" if it has not ended. token: under which the turn began,
              another one where the message was known by its id
-         {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
+         {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress, or others
+             stand before it in line (1)
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -35,14 +37,14 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(1, and messages replaced), whatever the length of the history
 ]]
-local owners_only = #ARGV < 22 -- the holder of a turn without a message moves the conversation
+local owners_only = #ARGV < 23 -- the holder of a turn without a message moves the conversation
 --#include _open.lua
 local expected, attempt = ARGV[15], ARGV[18]
-local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq")
-local had_message = #ARGV > 21
+local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq", "waiting")
+local had_message, standing = #ARGV > 22, turn[4]
 local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
 local title_given, usage_given = ARGV[19], ARGV[20]
-local all_known, first_element, target, tail, tail_seq, had_count = false, 22, ARGV[21], count, 0, count
+local all_known, first_element, target, tail, tail_seq, had_count = false, 23, ARGV[21], count, 0, count
 if exists and not receipt then
     --#include _ours.lua
     if target ~= "" then
@@ -93,8 +95,14 @@ if not exists then
 end
 --#include _moved.lua
 --#include _expected.lua
-if remaining > 0 and ARGV[17] ~= "1" then
-    return {"busy", nonce, remaining}
+--#include _line.lua
+if (remaining > 0 or not is_first) and ARGV[17] ~= "1" then
+    if ARGV[22] ~= "0" then
+        table.insert(line, mine or #line + 1, attempt .. " " .. now + ARGV[22])
+        redis.pcall("HSET", session, "waiting", table.concat(line, " "))
+    end
+    --#include _call_off.lua
+    return {"busy", nonce, math.max(remaining, 1)}
 end
 
 local drop, data_after, fields_set = 0, data_bytes, false
@@ -126,6 +134,9 @@ if added > 0 then
 end
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
+if standing then
+    redis.call("HSET", session, "waiting", table.concat(line, " "))
+end
 --#include _mark.lua
 --#include _facts.lua
 --#include _done.lua

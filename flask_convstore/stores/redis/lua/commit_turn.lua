@@ -37,7 +37,8 @@ if not exists then
     return {"missing", nonce}
 end
 --#include _ours.lua
-local turn = redis.call("HMGET", session, "turn", "turn_seq")
+local turn = redis.call("HMGET", session, "turn", "turn_seq", "waiting")
+local standing = turn[3]
 if turn[1] ~= ARGV[15] then
     return {"lost", nonce}
 end
@@ -78,6 +79,7 @@ local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _name.lua
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+--#include _wake.lua
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
     --#include _set_field.lua
