@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from ..errors import MessageIdReused, SessionExists, TurnInProgress, TurnLost
+from ..errors import MessageIdReused, NothingToReplace, SessionExists, TurnInProgress, TurnLost
 from . import numbering
 from .commands import (
     Append,
@@ -51,6 +51,7 @@ from .results import Receipt
 from .shapes import full
 from .stored_messages import (
     drop_oldest,
+    find,
     give_kept_seq,
     goes_on,
     has_other_history,
@@ -366,8 +367,12 @@ def left_out_by(command: Write, session: StoredSession) -> list[bytes]:
 
 def _drop_replaced(command: Append | BeginTurn, session: StoredSession) -> None:
     """Take out the message that *command* replaces, and all behind it."""
-    if command.replaces:
-        take_out(session, place_of(command.replaces, session), len(session.elements))
+    if not command.replaces:
+        return
+    place = find(command.replaces, session)
+    if place is None:
+        raise NothingToReplace(session.session_id, command.replaces)
+    take_out(session, place, len(session.elements))
 
 
 def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:

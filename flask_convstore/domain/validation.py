@@ -16,7 +16,7 @@ MAX_NAME = 200
 MAX_SEQ = 2**53
 """The largest number that scripts, and JSON in browsers, hold exactly."""
 
-RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json"})
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current"})
 """Names of routes beside ``/<session_id>``."""
 
 END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|compact|fork)\Z"
@@ -77,6 +77,13 @@ def check_message_id(message_id: object, path: str) -> None:
 def is_message_id(message_id: object) -> bool:
     """Tell whether a message can have this id. It stands in a path and in an envelope."""
     return not name_problem(message_id) and not re.search(r'["\\/]|^\.', str(message_id))
+
+
+def as_target(text: str) -> int | str | None:
+    """Read the seq or the id of a message from a text. None if no message has it."""
+    if re.fullmatch("[0-9]+", text):
+        return int(text) if re.fullmatch("[1-9][0-9]{0,15}", text) and int(text) < MAX_SEQ else None
+    return text if is_message_id(text) else None
 
 
 def check_title(title: str) -> str:

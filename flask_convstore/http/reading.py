@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from marshmallow import Schema
 
 from ..config import Settings
 from ..domain.commands import Target
-from ..domain.validation import MAX_SEQ, check_name, is_message_id
+from ..domain.validation import as_target, check_name
 from ..errors import InvalidInput, MessageNotFound
 from ..operations import sessions
 from ..operations.access import Access
@@ -101,11 +100,10 @@ def target_of(session_id: str, text: str) -> Target:
     Raises:
         MessageNotFound: It can be neither. The 404 is ours, not the host's.
     """
-    if re.fullmatch("[1-9][0-9]{0,15}", text) and int(text) < MAX_SEQ:
-        return int(text)
-    if re.fullmatch("[0-9]*", text) or not is_message_id(text):
+    target = as_target(text)
+    if target is None:
         raise MessageNotFound(session_id, text)
-    return text
+    return target
 
 
 def _is_uuid(text: str) -> bool:
