@@ -62,6 +62,7 @@ class AwaitableConversations:
     unshare = _Twin(Conversations.unshare)
     rotate_id = _Twin(Conversations.rotate_id)
     messages = _Twin(Conversations.messages)
+    get_message = _Twin(Conversations.get_message)
     edit_message = _Twin(Conversations.edit_message)
     drop = _Twin(Conversations.drop)
     pop_message = _Twin(Conversations.pop_message)
