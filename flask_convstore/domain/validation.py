@@ -55,7 +55,7 @@ def check_target(target: object, path: str = "seq") -> None:
     """Refuse what is neither the seq of a message nor an id."""
     if isinstance(target, str):
         check_name(target, path)
-        if target.isdecimal():
+        if re.fullmatch("[0-9]+", target):
             raise InvalidInput(f"a seq is a number, not the text {target!r}. Nothing was written.", path)
     else:
         check_whole(target, path, 1, MAX_SEQ)
@@ -79,13 +79,6 @@ def check_message_id(message_id: object, path: str) -> None:
 def is_message_id(message_id: object) -> bool:
     """Tell whether a message can have this id. It stands in a path and in an envelope."""
     return not name_problem(message_id) and not re.search(r'["\\/]|^\.', str(message_id))
-
-
-def as_target(text: str) -> int | str | None:
-    """Read the seq or the id of a message from a text. None if no message has it."""
-    if re.fullmatch("[0-9]+", text):
-        return int(text) if re.fullmatch("[1-9][0-9]{0,15}", text) and int(text) < MAX_SEQ else None
-    return text if is_message_id(text) else None
 
 
 def check_title(title: str) -> str:

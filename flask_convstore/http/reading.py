@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from marshmallow import Schema
 
 from ..config import Settings
 from ..domain.commands import Target
-from ..domain.validation import as_target, check_name
+from ..domain.validation import MAX_SEQ, check_name, is_message_id
 from ..errors import InvalidInput, MessageNotFound
 from ..operations import sessions
 from ..operations.access import Access
@@ -100,10 +101,11 @@ def target_of(session_id: str, text: str) -> Target:
     Raises:
         MessageNotFound: It can be neither. The 404 is ours, not the host's.
     """
-    target = as_target(text)
-    if target is None:
+    if re.fullmatch("[1-9][0-9]{0,15}", text) and int(text) < MAX_SEQ:
+        return int(text)
+    if re.fullmatch("[0-9]*", text) or not is_message_id(text):
         raise MessageNotFound(session_id, text)
-    return target
+    return text
 
 
 def _is_uuid(text: str) -> bool:

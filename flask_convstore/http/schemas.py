@@ -18,7 +18,7 @@ from ..domain.commands import Target
 from ..domain.json_text import Decoded
 from ..domain.messages import Message, Usage
 from ..domain.types import COMPLETE, ORDERS
-from ..domain.validation import MAX_NAME, MAX_SEQ, as_target, check_message_id, check_target, is_message_id
+from ..domain.validation import MAX_NAME, MAX_SEQ, check_message_id, check_target, is_message_id
 from ..errors import InvalidInput
 from ..sessions.content import MAX_FIELDS, check_count
 from .json_schema import CONTROL, TARGET, Json, ref
@@ -187,7 +187,6 @@ class _Target(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Target:
         if isinstance(value, str):
             _check_target(value)
-            return as_target(value) or value
         value = int(value) if isinstance(value, float) and value.is_integer() else value  # as JSON Schema has it
         try:
             check_target(value, "replaces")
@@ -263,7 +262,7 @@ def continue_body(settings: Settings) -> Schema:
             maximum=MAX_SEQ,
             minLength=1,
             maxLength=MAX_NAME,
-            pattern=TARGET,
+            pattern=f"^(?![0-9]+$){TARGET[1:]}",
         ),
     )
     return _MessageForm.from_dict({**_message(settings), "replaces": replaces}, name="Continue")()
