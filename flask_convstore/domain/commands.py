@@ -79,6 +79,8 @@ class FieldChange(NamedTuple):
 class Extend:
     """Drop the messages with a seq below *drop_below*, add *elements* at the end. Merges with other writes.
 
+    A merge that drops conflicts where the history was rewritten since, as all its messages have other seqs then.
+
     Attributes:
         oldest_seq: The dropped messages are taken, as from a queue, and this one is the oldest. A merge conflicts if it is
             gone (0: they are trimmed, and others may have trimmed them too).

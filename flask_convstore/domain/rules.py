@@ -187,6 +187,8 @@ def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> 
     """Drop the messages that *command* drops, and note the change."""
     if is_new or command.history:
         session.history_version = session.version
+    if session.elements and isinstance(command.history, Rewrite):
+        session.rewritten = session.version
     if session.elements and _resets(command):
         _begin_anew(session)
     drop_oldest(session, _dropped_by(command.history, session))
@@ -222,7 +224,7 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
         refuse_moved(command.session_id, session)
     if isinstance(command.history, Extend) and not command.creates:
         refuse_known(command.history.elements, session)
-    if has_other_history(command.history, session):
+    if has_other_history(command.history, command.loaded_version, session):
         refuse_conflict(command, "history", session)
     refuse_collisions(command, session)
 

@@ -112,8 +112,11 @@ def goes_on(before: list[bytes], after: tuple[bytes, ...]) -> bool:
     return any(element.endswith(body) for element in after)
 
 
-def has_other_history(change: Extend | Rewrite | None, session: StoredSession) -> bool:
-    """Tell whether the messages are not those any more that are to be rewritten, or the oldest that are to be taken."""
+def has_other_history(change: Extend | Rewrite | None, loaded_version: int | None, session: StoredSession) -> bool:
+    """Tell whether the messages that are to be rewritten or dropped are not those any more, or the oldest was taken."""
     if isinstance(change, Rewrite):
         return change.history_version != session.history_version
-    return change is not None and change.oldest_seq not in (0, session.first_seq)
+    if change is None or not change.drop_below:
+        return False
+    is_renumbered = loaded_version is not None and loaded_version < session.rewritten
+    return is_renumbered or change.oldest_seq not in (0, session.first_seq)
