@@ -59,6 +59,7 @@ from .stored_messages import (
     place_of,
     refuse_known,
     take_out,
+    trim,
     unknown,
 )
 from .stored_session import StoredSession, TurnLease
@@ -120,7 +121,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     _find_key(session, first_key, given, added)
     refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
-        drop_oldest(session, len(session.elements) - limits.max_history)
+        trim(session, limits.max_history, added)
     _tell(command, session, told)
     if sizes:
         if added:
@@ -292,7 +293,8 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     session.version += 1
     session.turn = None
     elements = list(command.elements)
-    if turn.seq and (elements or command.status == "unanswered"):
+    has_reply = bool(elements) and not command.status
+    if turn.seq and (has_reply or (not elements and command.status == "unanswered")):
         give_kept_seq(session, turn.seq + 1, elements)
     first_seq = _add(session, elements, _values(command.fields))
     return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from ..errors import MessageIdReused, MessageNotFound
-from . import numbering
+from . import json_text, numbering
 from .commands import Extend, Rewrite, Target
 from .messages import own_id, with_id
+from .pairs import is_prompt
+from .results import HEAD
 from .stored_session import StoredSession
 
 
@@ -98,6 +101,29 @@ def drop_oldest(session: StoredSession, count: int) -> None:
         _number(session, seqs[count:], following)
     else:
         session.first_seq += count
+
+
+def trim(session: StoredSession, most: int, added: int) -> None:
+    """Drop the oldest messages over *most*, of which *added* are new.
+
+    The first system messages stay, up to ``HEAD``, but leave a place for the message before the new ones.
+    """
+    over = len(session.elements) - most
+    places = max(0, min(HEAD, len(session.elements) - added, most - added - 1))
+    stay = sum(1 for _ in itertools.takewhile(_has_prompt, session.elements[:places])) if over > 0 else 0
+    if not stay:
+        drop_oldest(session, over)
+        return
+    seqs, following = list(session.seqs), session.next_seq
+    del session.elements[stay : stay + over], seqs[stay : stay + over]
+    _number(session, seqs, following)
+
+
+def _has_prompt(element: bytes) -> bool:
+    try:
+        return is_prompt(json_text.parse(element.partition(b"\n")[2]))
+    except ValueError:  # damaged
+        return False
 
 
 def _number(session: StoredSession, seqs: Sequence[int], following: int) -> None:
