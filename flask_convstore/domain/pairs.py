@@ -92,15 +92,21 @@ def groups(messages: Sequence[Any], orphans: str = "drop", cuts: Collection[int]
     """
     if _are_plain(messages):
         return [Group([message]) for message in messages]
-    entries = [_Entry(message, _pieces(message)) for message in messages]
-    heads = sum(1 for _ in itertools.takewhile(is_prompt, messages)) if cuts else 0
-    for place in sorted({max(place, heads) for place in cuts}, reverse=True):
-        entries.insert(place, _Entry(_GONE, []))
+    entries = _entries(messages, cuts)
     _match(entries)
     units = _units(entries)
     for unit in units:
         unit.leave_orphans(orphans)
     return [group for unit in units for group in unit.groups(is_newest=unit is units[-1])]
+
+
+def _entries(messages: Sequence[Any], cuts: Collection[int]) -> list[_Entry]:
+    """Make the entries of messages, with one that is gone at each cut. A cut among the first prompts stands behind them."""
+    entries = [_Entry(message, _pieces(message)) for message in messages]
+    heads = sum(1 for _ in itertools.takewhile(is_prompt, messages)) if cuts else 0
+    for place in sorted({max(place, heads) for place in cuts}, reverse=True):
+        entries.insert(place, _Entry(_GONE, []))
+    return entries
 
 
 def whole_start(messages: Sequence[Any], start: int) -> int:
@@ -474,6 +480,8 @@ def _units(entries: list[_Entry]) -> list[_Unit]:
         if entry.answers:
             for call in entry.calls:  # no model answers and calls in one message
                 call.stays = False
+            for unit in units[-1:]:
+                unit.is_over = True
             _place_answers(entry, units, unit_of)
             continue
         if units and _goes_on(units[-1], entry):
@@ -513,8 +521,6 @@ def _place_answers(entry: _Entry, units: list[_Unit], unit_of: dict[int, _Unit])
             unit.rests += filter(_is_left, [unit.answers[0].rest()])
         unit.is_straight = is_straight
         unit.answers.append(entry)
-    for unit in (*own, *units[-1:]):
-        unit.is_over = True
     rest = entry.rest()
     if not is_straight and rest is not _GONE:
         units.append(_Unit([_Entry(rest, [])]))

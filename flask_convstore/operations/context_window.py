@@ -51,22 +51,22 @@ def holes(elements: Sequence[bytes], seqs: Sequence[int], bodies: Sequence[Any])
     Args:
         elements, seqs, bodies: The messages, one in each.
     """
-    found = [place for place in range(1, len(seqs)) if seqs[place] > seqs[place - 1] + 1]
-    if not found:
-        return []
-    names = [(place, name) for place, name in enumerate(map(own_id, elements)) if name]
-    kept = {seq_in(name) for _, name in names}
-    last_named = max((place for place, name in names if seq_in(name) is None), default=0)
+    gaps = [place for place in range(1, len(seqs)) if seqs[place] > seqs[place - 1] + 1]
+    kept, last_named = _names(elements) if gaps else (set(), 0)
 
     def is_kept(place: int) -> bool:
         """Tell whether the reply of a turn never came, came behind other messages, or has the app's own id."""
         seq = seqs[place - 1] + 1
-        if seqs[place] > seq + 1 or is_prompt(bodies[place - 1]):
-            return False
-        is_unanswered = b'"status"' in elements[place - 1].partition(b"\n")[0]
-        return is_unanswered or seq in kept or place <= last_named
+        has_failed = b'"status"' in elements[place - 1].partition(b"\n")[0]
+        return seqs[place] == seq + 1 and (has_failed or seq in kept or place <= last_named)
 
-    return [place for place in found if not is_kept(place)]
+    return [place for place in gaps if is_prompt(bodies[place - 1]) or not is_kept(place)]
+
+
+def _names(elements: Sequence[bytes]) -> tuple[set[int | None], int]:
+    """Collect the seqs in the own ids of messages, and find the last message with an id of the app's own."""
+    seqs = [seq_in(name) if name else 0 for name in map(own_id, elements)]
+    return set(seqs), max((place for place, seq in enumerate(seqs) if seq is None), default=0)
 
 
 def shown(history: Sequence[Any], last: int | None, orphans: str, cuts: Collection[int] = ()) -> list[Any]:
