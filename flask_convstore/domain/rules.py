@@ -60,6 +60,7 @@ from .stored_messages import (
     place_of,
     refuse_known,
     take_out,
+    trim,
     unknown,
 )
 from .stored_session import StoredSession, TurnLease
@@ -121,7 +122,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     _find_key(session, first_key, given, added)
     refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
-        drop_oldest(session, len(session.elements) - limits.max_history)
+        trim(session, limits.max_history, added)
     _tell(command, session, told)
     if sizes:
         if added:
@@ -188,6 +189,8 @@ def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> 
     """Drop the messages that *command* drops, and note the change."""
     if is_new or command.history:
         session.history_version = session.version
+    if session.elements and isinstance(command.history, Rewrite):
+        session.rewritten = session.version
     if session.elements and _resets(command):
         _begin_anew(session)
     drop_oldest(session, _dropped_by(command.history, session))
@@ -223,7 +226,7 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
         refuse_moved(command.session_id, session)
     if isinstance(command.history, Extend) and not command.creates:
         refuse_known(command.history.elements, session)
-    if has_other_history(command.history, session):
+    if has_other_history(command.history, command.loaded_version, session):
         refuse_conflict(command, "history", session)
     refuse_collisions(command, session)
 
@@ -291,7 +294,8 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     session.version += 1
     session.turn = None
     elements = list(command.elements)
-    if turn.seq and (elements or command.status == "unanswered"):
+    has_reply = bool(elements) and not command.status
+    if turn.seq and (has_reply or (not elements and command.status == "unanswered")):
         give_kept_seq(session, turn.seq + 1, elements)
     first_seq = _add(session, elements, _values(command.fields))
     return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
