@@ -90,7 +90,8 @@ class Settings:
     max_history: int = _setting(100_000, "Most messages of a session.", minimum=1, maximum=1e7)
     history_policy: str = _setting(
         "reject",
-        "Answer to a write beyond `MAX_HISTORY`: `reject` refuses the write, `trim` drops the oldest messages.",
+        "Answer to a write beyond `MAX_HISTORY`: `reject` refuses the write, `trim` drops the oldest messages behind the "
+        "first system messages.",
         choices=("reject", "trim"),
     )
     max_metadata_depth: int = _setting(8, "Deepest nesting of a message's metadata.", minimum=1, maximum=90)

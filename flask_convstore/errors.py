@@ -11,6 +11,7 @@ ConvstoreError
 │   └── TooLarge              a limit is passed
 ├── SessionNotFound           no such session, or expired, or another owner's
 │   └── MessageNotFound       the session has no such message
+│       └── NothingToReplace  the message that was to give way is not there
 ├── TooManyTurns              the owner begins too many turns in a minute
 ├── TooManySessions           the owner has as many sessions as an owner may have
 ├── CrossOrigin               a page of another site would change something
@@ -229,6 +230,10 @@ class MessageNotFound(SessionNotFound):
     def __init__(self, session_id: str, seq: int | str) -> None:
         super().__init__(session_id, f"session {session_id!r} has no message {seq}. Nothing was written.")
         self.seq = seq
+
+
+class NothingToReplace(MessageNotFound):
+    """The message that was to give way (``replaces=``) is not there, or no longer. ``seq`` names it. Nothing was written."""
 
 
 class Forbidden(ConvstoreError):

@@ -14,7 +14,12 @@ BEGIN, END = "<!-- made of the document by python -m tests.http_table -->\n", "<
 
 def table() -> str:
     """Each route: what it does, takes and answers."""
-    settings: dict[str, Any] = {"CLIENT_TTL": True, "ANONYMOUS_OWNER": True, "MAX_TURNS_PER_MINUTE": 1}
+    settings: dict[str, Any] = {
+        "CLIENT_TTL": True,
+        "CLIENT_USAGE": True,
+        "ANONYMOUS_OWNER": True,
+        "MAX_TURNS_PER_MINUTE": 1,
+    }
     service = Service("memory://", **settings)
     service.app.secret_key = "of no use"
     document = service.json(service.client.get("/sessions/openapi.json"), 200)

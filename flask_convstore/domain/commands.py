@@ -79,6 +79,8 @@ class FieldChange(NamedTuple):
 class Extend:
     """Drop the messages with a seq below *drop_below*, add *elements* at the end. Merges with other writes.
 
+    A merge that drops conflicts where the history was rewritten since, as all its messages have other seqs then.
+
     Attributes:
         oldest_seq: The dropped messages are taken, as from a queue, and this one is the oldest. A merge conflicts if it is
             gone (0: they are trimmed, and others may have trimmed them too).
@@ -373,9 +375,8 @@ class BeginTurn:
 class CommitTurn:
     """End the turn that the attempt *turn* has: add *elements*, merge *fields*, mark the turn's message.
 
-    The last of *elements* is the reply. Its seq is the one in the receipt.
-
-    The last of *elements* has the id that was kept for the reply, unless it has one of its own.
+    The last of *elements* is the reply. It has the id that was kept for it, unless it has one of its own. The receipt
+    has its seq. An unanswered turn has none, and its elements get other ids.
 
     A turn that is begun again finds its end under the token ``<its token>\\n<version of its message>``. The digest
     tells the attempt and the content: the end of another attempt is no repeat, nor is another reply.

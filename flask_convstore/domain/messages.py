@@ -1,7 +1,7 @@
 """A message, and the *element* that a history keeps of it.
 
-An element is a version byte, the message's envelope as JSON, a newline, its body as JSON. Scripts look into no body. In an
-envelope they write only the status, which stands last.
+An element is a version byte, the message's envelope as JSON, a newline, its body as JSON. Scripts look into no body, but
+for the role of the first messages where the oldest go. In an envelope they write only the status, which stands last.
 """
 
 from __future__ import annotations

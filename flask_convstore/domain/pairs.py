@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import Any, NamedTuple
@@ -61,11 +61,11 @@ def is_item(message: Any) -> bool:
     return isinstance(message, dict) and "role" not in message and (bool(_of_item(message)) or _is_models(message))
 
 
-def whole(messages: Sequence[Any], orphans: str = "drop", *, is_cut: bool = False) -> list[Any]:
+def whole(messages: Sequence[Any], orphans: str = "drop", cuts: Collection[int] = ()) -> list[Any]:
     """Select the messages that a model's API takes. Arguments as ``groups``."""
     if _are_plain(messages):
         return list(messages)
-    return joined(groups(messages, orphans, is_cut=is_cut))
+    return joined(groups(messages, orphans, cuts))
 
 
 def joined(found: Iterable[Group]) -> list[Any]:
@@ -80,7 +80,7 @@ def joined(found: Iterable[Group]) -> list[Any]:
     return listed
 
 
-def groups(messages: Sequence[Any], orphans: str = "drop", *, is_cut: bool = False) -> list[Group]:
+def groups(messages: Sequence[Any], orphans: str = "drop", cuts: Collection[int] = ()) -> list[Group]:
     """Divide messages into groups that belong together, without half pairs and without empty messages.
 
     The newest message stays, unless it is half a pair.
@@ -88,19 +88,25 @@ def groups(messages: Sequence[Any], orphans: str = "drop", *, is_cut: bool = Fal
     Args:
         orphans: Treatment of a call without an answer: ``drop`` leaves the call out, ``answer`` gives it a result that says
             it was interrupted.
-        is_cut: Older messages were left out. What may need them is left out too.
+        cuts: Places of messages before which others were left out. What may need those is left out too.
     """
     if _are_plain(messages):
         return [Group([message]) for message in messages]
-    entries = [_Entry(message, _pieces(message)) for message in messages]
-    if is_cut:
-        heads = sum(1 for _ in itertools.takewhile(is_prompt, messages))
-        entries.insert(heads, _Entry(_GONE, []))
+    entries = _entries(messages, cuts)
     _match(entries)
     units = _units(entries)
     for unit in units:
         unit.leave_orphans(orphans)
     return [group for unit in units for group in unit.groups(is_newest=unit is units[-1])]
+
+
+def _entries(messages: Sequence[Any], cuts: Collection[int]) -> list[_Entry]:
+    """Make the entries of messages, with one that is gone at each cut. A cut among the first prompts stands behind them."""
+    entries = [_Entry(message, _pieces(message)) for message in messages]
+    heads = sum(1 for _ in itertools.takewhile(is_prompt, messages)) if cuts else 0
+    for place in sorted({max(place, heads) for place in cuts}, reverse=True):
+        entries.insert(place, _Entry(_GONE, []))
+    return entries
 
 
 def whole_start(messages: Sequence[Any], start: int) -> int:
@@ -394,12 +400,14 @@ class _Unit:
     Attributes:
         entries: Messages of the step.
         answers: Messages that answer it.
+        is_over: An answer has come, of this step or of none. What the model says from then on is another step.
         is_straight: The only answer stands directly behind the step, and may stay as it is.
         rests: Rests of messages that stand behind the answers.
     """
 
     entries: list[_Entry]
     answers: list[_Entry] = field(default_factory=list)
+    is_over: bool = False
     is_straight: bool = False
     is_left_out: bool = False
     rests: list[Any] = field(default_factory=list)
@@ -472,6 +480,8 @@ def _units(entries: list[_Entry]) -> list[_Unit]:
         if entry.answers:
             for call in entry.calls:  # no model answers and calls in one message
                 call.stays = False
+            for unit in units[-1:]:
+                unit.is_over = True
             _place_answers(entry, units, unit_of)
             continue
         if units and _goes_on(units[-1], entry):
@@ -485,7 +495,7 @@ def _units(entries: list[_Entry]) -> list[_Unit]:
 
 def _goes_on(unit: _Unit, entry: _Entry) -> bool:
     """Tell whether a message belongs to the step before: by its reasoning, as a parallel call, as the vendor's result."""
-    if unit.answers:
+    if unit.is_over:
         return False
     own = {id(piece) for piece in unit.calls}
     if any(id(piece.partner) in own for piece in entry.pieces if not piece.is_call):

@@ -53,7 +53,10 @@ class Receipt:
 
 
 HEAD = 3
-"""Messages at the beginning of a history that a turn reads beside the newest ones. System messages stand there."""
+"""Messages at the beginning of a history that a turn reads beside the newest ones. System messages stand there.
+
+So many of these stay where the oldest messages go.
+"""
 
 
 @dataclass(slots=True, kw_only=True)

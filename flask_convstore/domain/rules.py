@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from ..errors import MessageIdReused, SessionExists, TurnInProgress, TurnLost
+from ..errors import MessageIdReused, NothingToReplace, SessionExists, TurnInProgress, TurnLost
 from . import numbering
 from .commands import (
     Append,
@@ -51,6 +51,7 @@ from .results import Receipt
 from .shapes import full
 from .stored_messages import (
     drop_oldest,
+    find,
     give_kept_seq,
     goes_on,
     has_other_history,
@@ -59,6 +60,7 @@ from .stored_messages import (
     place_of,
     refuse_known,
     take_out,
+    trim,
     unknown,
 )
 from .stored_session import StoredSession, TurnLease
@@ -120,7 +122,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
     _find_key(session, first_key, given, added)
     refuse_history_key(command, session, first_key, given, held, shape)
     if limits.trim and 0 < added <= limits.max_history:
-        drop_oldest(session, len(session.elements) - limits.max_history)
+        trim(session, limits.max_history, added)
     _tell(command, session, told)
     if sizes:
         if added:
@@ -187,6 +189,8 @@ def _change_history(command: Merge, session: StoredSession, *, is_new: bool) -> 
     """Drop the messages that *command* drops, and note the change."""
     if is_new or command.history:
         session.history_version = session.version
+    if session.elements and isinstance(command.history, Rewrite):
+        session.rewritten = session.version
     if session.elements and _resets(command):
         _begin_anew(session)
     drop_oldest(session, _dropped_by(command.history, session))
@@ -222,7 +226,7 @@ def _refuse_unmergeable(command: Merge, session: StoredSession) -> None:
         refuse_moved(command.session_id, session)
     if isinstance(command.history, Extend) and not command.creates:
         refuse_known(command.history.elements, session)
-    if has_other_history(command.history, session):
+    if has_other_history(command.history, command.loaded_version, session):
         refuse_conflict(command, "history", session)
     refuse_collisions(command, session)
 
@@ -305,7 +309,8 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     session.version += 1
     session.turn = None
     elements = list(command.elements)
-    if turn.seq and (elements or command.status == "unanswered"):
+    has_reply = bool(elements) and not command.status
+    if turn.seq and (has_reply or (not elements and command.status == "unanswered")):
         give_kept_seq(session, turn.seq + 1, elements)
     first_seq = _add(session, elements, _values(command.fields))
     return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
@@ -381,8 +386,12 @@ def left_out_by(command: Write, session: StoredSession) -> list[bytes]:
 
 def _drop_replaced(command: Append | BeginTurn, session: StoredSession) -> None:
     """Take out the message that *command* replaces, and all behind it."""
-    if command.replaces:
-        take_out(session, place_of(command.replaces, session), len(session.elements))
+    if not command.replaces:
+        return
+    place = find(command.replaces, session)
+    if place is None:
+        raise NothingToReplace(session.session_id, command.replaces)
+    take_out(session, place, len(session.elements))
 
 
 def _values(fields: Iterable[FieldChange]) -> list[tuple[str, bytes | None]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from ..errors import MessageIdReused, MessageNotFound
-from . import numbering
+from . import json_text, numbering
 from .commands import Extend, Rewrite, Target
 from .messages import own_id, with_id
+from .pairs import is_prompt
+from .results import HEAD
 from .stored_session import StoredSession
 
 
@@ -100,6 +103,29 @@ def drop_oldest(session: StoredSession, count: int) -> None:
         session.first_seq += count
 
 
+def trim(session: StoredSession, most: int, added: int) -> None:
+    """Drop the oldest messages over *most*, of which *added* are new.
+
+    The first system messages stay, up to ``HEAD``, but leave a place for the message before the new ones.
+    """
+    over = len(session.elements) - most
+    places = max(0, min(HEAD, len(session.elements) - added, most - added - 1))
+    stay = sum(1 for _ in itertools.takewhile(_has_prompt, session.elements[:places])) if over > 0 else 0
+    if not stay:
+        drop_oldest(session, over)
+        return
+    seqs, following = list(session.seqs), session.next_seq
+    del session.elements[stay : stay + over], seqs[stay : stay + over]
+    _number(session, seqs, following)
+
+
+def _has_prompt(element: bytes) -> bool:
+    try:
+        return is_prompt(json_text.parse(element.partition(b"\n")[2]))
+    except ValueError:  # damaged
+        return False
+
+
 def _number(session: StoredSession, seqs: Sequence[int], following: int) -> None:
     """Give the messages these numbers, and the next one that is *following*."""
     session.first_seq = seqs[0] if seqs else following
@@ -112,8 +138,11 @@ def goes_on(before: list[bytes], after: tuple[bytes, ...]) -> bool:
     return any(element.endswith(body) for element in after)
 
 
-def has_other_history(change: Extend | Rewrite | None, session: StoredSession) -> bool:
-    """Tell whether the messages are not those any more that are to be rewritten, or the oldest that are to be taken."""
+def has_other_history(change: Extend | Rewrite | None, loaded_version: int | None, session: StoredSession) -> bool:
+    """Tell whether the messages that are to be rewritten or dropped are not those any more, or the oldest was taken."""
     if isinstance(change, Rewrite):
         return change.history_version != session.history_version
-    return change is not None and change.oldest_seq not in (0, session.first_seq)
+    if change is None or not change.drop_below:
+        return False
+    is_renumbered = loaded_version is not None and loaded_version < session.rewritten
+    return is_renumbered or change.oldest_seq not in (0, session.first_seq)

@@ -35,10 +35,12 @@ class StoredSession(SessionRecord):
     Attributes:
         active_at_ms: The last interaction.
         turn: The turn in progress, or one whose lease has ended and that nobody has taken since.
+        rewritten: The version at which all messages got other seqs (0: they never did).
         line: The attempts that stand in line for the turn, each with the end of its ticket. Copies share it.
     """
 
     active_at_ms: int = 0
+    rewritten: int = 0
     turn: TurnLease | None = None
     line: dict[str, int] = field(default_factory=dict)
 

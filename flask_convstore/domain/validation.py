@@ -16,7 +16,7 @@ MAX_NAME = 200
 MAX_SEQ = 2**53
 """The largest number that scripts, and JSON in browsers, hold exactly."""
 
-RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json"})
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current"})
 """Names of routes beside ``/<session_id>``."""
 
 END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|compact|fork)\Z"
@@ -55,7 +55,7 @@ def check_target(target: object, path: str = "seq") -> None:
     """Refuse what is neither the seq of a message nor an id."""
     if isinstance(target, str):
         check_name(target, path)
-        if target.isdecimal():
+        if re.fullmatch("[0-9]+", target):
             raise InvalidInput(f"a seq is a number, not the text {target!r}. Nothing was written.", path)
     else:
         check_whole(target, path, 1, MAX_SEQ)

@@ -16,6 +16,9 @@ Json = dict[str, Any]
 CONTROL = "\\u0000-\\u001f\\u007f-\\u009f"
 """Control characters, as a class of characters in a pattern."""
 
+TARGET = f'^[^./"\\\\{CONTROL}][^/"\\\\{CONTROL}]*$'
+"""Pattern of whatever names a message: an id, or a seq as a text."""
+
 Whole = Annotated[int, {"minimum": 0}]
 Positive = Annotated[int, {"minimum": 1}]
 Time = Annotated[str, {"format": "date-time", "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"}]

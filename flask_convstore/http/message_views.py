@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from flask import Response
 
 from ..domain import json_text
 from ..domain.messages import Message
 from ..domain.results import Receipt
-from ..errors import ConflictError, MessageNotFound
+from ..errors import MessageNotFound, NothingToReplace
 from ..operations import messages
 from ..operations.access import Access
 from ..operations.replies import converse
@@ -19,7 +16,7 @@ from .answers import ChangedJson, DroppedJson, ExchangeJson, MessagesJson
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, query_of, target_of
 from .response import answer, etag, tagged
-from .shown import message_shown, messages_shown
+from .shown import message_shown, messages_shown, roles_to_take
 
 
 def continue_session(door: Door, access: Access, session_id: str) -> Response:
@@ -29,12 +26,9 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     message, replaces = schemas.message_of(body), body["replaces"]
     token = idempotency_key(access, "continue")
     expected = expected_state(access, session_id)
-    with _telling_of_change(access, session_id):
-        if replaces is not None:
-            messages.check_visible(access, session_id, replaces, _visible(access))
-        exchange = converse(
-            access, session_id, message, door.replier(), token=token, expected=expected, replaces=replaces
-        )
+    if replaces is not None and messages.is_another_roles(access, session_id, replaces, roles_to_take(settings)):
+        raise NothingToReplace(session_id, replaces)
+    exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected, replaces=replaces)
     shown: ExchangeJson = {
         "session_id": session_id,
         "version": exchange.receipt.version,
@@ -44,20 +38,6 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     if exchange.previous:
         shown["previous"] = message_shown(exchange.previous, settings)
     return answer(shown, 201, exchange.receipt)
-
-
-@contextlib.contextmanager
-def _telling_of_change(access: Access, session_id: str) -> Iterator[None]:
-    """Tell that a message to be replaced is gone by a conflict, since the session itself is there.
-
-    Raises:
-        ConflictError: Somebody has taken the message out. Nothing was written.
-    """
-    try:
-        yield
-    except MessageNotFound as error:
-        now = access.load(session_id, 0, is_interaction=False)
-        raise ConflictError(session_id, "message", expected=None, actual=now.version if now else 0) from error
 
 
 def list_messages(door: Door, access: Access, session_id: str) -> Response:
@@ -75,7 +55,8 @@ def drop_messages(door: Door, access: Access, session_id: str) -> Response:
     query = query_of(schemas.DROP_QUERY)
     after = target_of(session_id, query["after"])
     token = idempotency_key(access, "drop")
-    messages.check_visible(access, session_id, after, _visible(access))
+    if messages.is_another_roles(access, session_id, after, (*access.settings.visible_roles, None)):
+        raise MessageNotFound(session_id, after)
     receipt = messages.drop(access, session_id, after=after, expected=expected_state(access, session_id), token=token)
     shown: DroppedJson = {"session_id": session_id, "version": receipt.version, "first_seq": receipt.first_seq}
     return answer(shown, 200, receipt)
@@ -106,14 +87,9 @@ def redact_message(door: Door, access: Access, session_id: str, seq: str) -> Res
         session_id,
         target_of(session_id, seq),
         expected=expected_state(access, session_id),
-        roles=_visible(access),
+        roles=roles_to_take(access.settings),
     )
     return _changed(access, session_id, message, receipt)
-
-
-def _visible(access: Access) -> tuple[str | None, ...]:
-    """The roles of the messages that a client sees."""
-    return (*access.settings.visible_roles, None)
 
 
 def _changed(access: Access, session_id: str, message: Message, receipt: Receipt) -> Response:

@@ -56,13 +56,16 @@ def list_sessions(door: Door, access: Access) -> Response:
 
 def current_session(door: Door, access: Access) -> Response:
     """Show the owner's current session. 304 if the client has this state of the session."""
-    query = query_of(schemas.CURRENT_QUERY)
+    query = query_of(schemas.GET_QUERY)
     session = owners.current(access, last=query["last"])
     if session is None:
         raise SessionNotFound("current", "the owner has no current session")
     if is_known(etag(session)):
         return tagged(Response(status=304), session)
-    return answer(session_shown(session, access.settings), 200, session)
+    shown, names = session_shown(session, access.settings), schemas.names_of(query["fields"])
+    if names is not None:  # all are read, since the session itself tells whether it is still the current one
+        shown["data"] = {name: value for name, value in shown["data"].items() if name in names}
+    return answer(shown, 200, session)
 
 
 def set_current_session(door: Door, access: Access) -> Response:

@@ -24,6 +24,7 @@ from ..errors import (
     InvalidSessionId,
     MessageIdReused,
     MessageNotFound,
+    NothingToReplace,
     NotInstalled,
     OwnerRequired,
     ReplyFailed,
@@ -166,6 +167,9 @@ _ROWS = (
         409,
         "conflict",
         "The session was changed meanwhile",
+    ),
+    Problem(
+        NothingToReplace(EXAMPLE_ID, 7), 409, "nothing-to-replace", "The message that was to give way is not there"
     ),
     Problem(MessageIdReused("my-message-7"), 409, "id-reused", "The session has another message with that id"),
     Problem(TurnInProgress(EXAMPLE_ID, 12_000), 409, "turn-in-progress", "A turn is in progress"),

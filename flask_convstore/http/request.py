@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import flask
 from marshmallow import Schema, ValidationError, fields, missing
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ..domain import json_text
 from ..domain.json_search import shortened
 from ..domain.validation import MAX_SEQ
 from ..errors import ConvstoreError, NotSerializable, body_too_large
 from .problems import BadJson, InvalidRequest, UnsupportedMediaType
+
+_log = logging.getLogger("flask_convstore")
 
 _LONGEST_INTEGER = 20
 """Characters of the longest integer of 64 bits. A longer text is not worth converting."""
@@ -24,10 +27,8 @@ _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG, _HUGE = b"0" * 19, b"0" * 4300
 """Digits of an integer that may have more than 64 bits, and of one that takes long to convert."""
 
-
 MOST_TOLD = 20
 """Most errors that an answer lists."""
-
 
 _PLACED = 65_536
 """Bytes of the largest body in which the place of a bad value is searched. In a larger one the decoder's words must do."""
@@ -150,15 +151,18 @@ def _body(req: flask.Request) -> bytes:
         text = req.get_data(cache=True)
     except RequestEntityTooLarge:
         text = None
-    except (
-        Exception
-    ) as error:  # each server has its own errors for a client that has gone, and for chunks that are none
+    except _CUT_OFF as error:
+        raise BadJson(_CUT) from error
+    except Exception as error:  # of a server that we do not know, or a bug
+        _log.warning("the body for %s could not be read", req.endpoint, exc_info=True)
         raise BadJson(_CUT) from error
     if text is None or (text and length is None and len(text) == limit):
         raise body_too_large(limit, min(length or limit + 1, MAX_SEQ))
     return text
 
 
+_CUT_OFF = (OSError, EOFError, ValueError, HTTPException)
+"""Kinds of the errors that known servers raise for a client that has gone, and for chunks that are none."""
 _CUT = "the body ends before it is whole. Nothing was written."
 
 

@@ -21,6 +21,7 @@ from ..errors import (
     InvalidInput,
     MessageIdReused,
     MessageNotFound,
+    NothingToReplace,
     NotInstalled,
     OwnerRequired,
     ReplyFailed,
@@ -155,7 +156,7 @@ ROUTES = (
         answers={200: "Session", 304: None},
         errors=(SessionNotFound,),
         headers=(IF_NONE_MATCH,),
-        query="CurrentQuery",
+        query="GetQuery",
         needs_owner=True,
     ),
     Route(
@@ -189,7 +190,7 @@ ROUTES = (
         "POST",
         _MESSAGES,
         answers={201: "Exchange"},
-        errors=(Unstorable, ReplyFailed, MessageIdReused, *_TURN),
+        errors=(Unstorable, ReplyFailed, MessageIdReused, NothingToReplace, *_TURN),
         headers=(IDEMPOTENCY_KEY, IF_MATCH),
         body="Continue",
     ),
@@ -249,7 +250,7 @@ ENDPOINTS = tuple(route.endpoint for route in ROUTES)
 """Names that ``CONVSTORE_ROUTES`` may hold."""
 
 _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
-"""Words in the place of a session's id, such as ``health``. No path leads to a session named ``current``."""
+"""Words in the place of a session's id, such as ``health``, which no session may have."""
 
 
 class SessionIds(BaseConverter):

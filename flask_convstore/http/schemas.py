@@ -11,18 +11,18 @@ from functools import lru_cache
 from operator import methodcaller
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from ..config import Settings
 from ..domain.commands import Target
 from ..domain.json_text import Decoded
 from ..domain.messages import Message, Usage
 from ..domain.types import COMPLETE, ORDERS
-from ..domain.validation import MAX_NAME, MAX_SEQ, check_message_id, check_target
+from ..domain.validation import MAX_NAME, MAX_SEQ, check_message_id, check_target, is_message_id
 from ..errors import InvalidInput
 from ..sessions.content import MAX_FIELDS, check_count
-from .json_schema import CONTROL, Json, ref
-from .tool_parts import foreign_part
+from .json_schema import CONTROL, TARGET, Json, ref
+from .tool_parts import CALLS, RESULTS, foreign_part
 
 
 class _Whole(fields.Integer):
@@ -65,15 +65,21 @@ GET_QUERY = Schema.from_dict(
         "fields": fields.String(
             load_default=None,
             validate=validate.Length(max=8000),
-            metadata=_said("Names of the data fields to show, with commas between them. Empty: none. All without it."),
+            metadata=_said(
+                "Names of the data fields to show, with commas between them. Empty: none. All without it. A name that has a "
+                "comma cannot be given."
+            ),
         ),
     },
     name="GetQuery",
 )()
 """``?last=k&fields=a,b``, for the k newest messages and these data fields."""
 
-CURRENT_QUERY = Schema.from_dict({"last": GET_QUERY.fields["last"]}, name="CurrentQuery")()
-"""``?last=k``."""
+
+def names_of(text: str | None) -> list[str] | None:
+    """Read the names of data fields from ``?fields=``. None: all."""
+    return None if text is None else [name for name in text.split(",") if name]
+
 
 MESSAGES_QUERY = Schema.from_dict(
     {
@@ -93,12 +99,20 @@ MESSAGES_QUERY = Schema.from_dict(
 )()
 """``?before=seq&limit=n``, or ``?after=seq&limit=n``."""
 
+
+def _check_target(text: str) -> None:
+    if not is_message_id(text):
+        raise ValidationError("No message can have this id.")
+
+
 DROP_QUERY = Schema.from_dict(
     {
         "after": fields.String(
             required=True,
-            validate=validate.Length(min=1, max=MAX_NAME),
-            metadata=_said("`seq` or id of the message that is the newest then.", pattern=f"^[^{CONTROL}]+$"),
+            validate=_check_target,
+            metadata=_said(
+                "`seq` or id of the message that is the newest then.", minLength=1, maxLength=MAX_NAME, pattern=TARGET
+            ),
         )
     },
     name="DropQuery",
@@ -129,8 +143,12 @@ EXPORT_QUERY = Schema.from_dict({"cursor": _cursor()}, name="ExportQuery")()
 # ---- bodies
 
 
-def _content(settings: Settings) -> fields.Raw:
+def _content(settings: Settings, *, may_be_null: bool = False) -> fields.Raw:
     """Make the field of a message's content: a text, or parts. A part is an object that names its type."""
+    metadata = _said("A text, or parts.", **ref("Content"))
+    if may_be_null:
+        is_nothing: Json = {"type": "null"}
+        metadata = _said("A text, or parts. Null only beside `tool_calls`.", anyOf=[ref("Content"), is_nothing])
 
     def check(content: object) -> None:
         if isinstance(content, str):
@@ -146,7 +164,7 @@ def _content(settings: Settings) -> fields.Raw:
         if role:
             raise ValidationError(f"Clients may not write calls or results of tools, which need the role {role!r}.")
 
-    return fields.Raw(required=True, validate=check, metadata={**ref("Content"), **_said("A text, or parts.")})
+    return fields.Raw(required=True, allow_none=may_be_null, validate=check, metadata=metadata)
 
 
 def _metadata(settings: Settings) -> fields.Dict:
@@ -167,6 +185,8 @@ class _Target(fields.Field[Any]):
     """The seq or the id of a message."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Target:
+        if isinstance(value, str):
+            _check_target(value)
         value = int(value) if isinstance(value, float) and value.is_integer() else value  # as JSON Schema has it
         try:
             check_target(value, "replaces")
@@ -176,41 +196,81 @@ class _Target(fields.Field[Any]):
         return target
 
 
-@lru_cache
-def continue_body(settings: Settings) -> Schema:
-    """Make the form of a user's message: ``{content, role?, metadata?}``."""
-    message: dict[str, fields.Field[Any]] = {
+class _MessageForm(Schema):
+    """A message that calls tools may have no content."""
+
+    @validates_schema
+    def _check_null(self, message: dict[str, Any], **given: Any) -> None:
+        if message["content"] is None and not message.get("tool_calls"):
+            raise ValidationError("Only a message with tool_calls may have no content.", "content")
+
+
+def _message(settings: Settings) -> dict[str, fields.Field[Any]]:
+    """Make the fields of a message that a client sends: ``{content, role?, metadata?, id?}``, and those of tools."""
+    return {
         "role": fields.String(
             load_default=first_role(settings),
             validate=validate.OneOf(settings.client_roles),
             metadata=_said("Speaker of the message."),
         ),
-        "content": _content(settings),
+        "content": _content(settings, may_be_null=CALLS in settings.client_roles),
         "metadata": _metadata(settings),
         **_tokens(settings),
+        **_tools(settings),
         "id": fields.String(
             load_default=None,
             validate=_check_id,
             metadata=_said(
                 "Id of the message, unique in the session. A repeated one repeats the request. None of digits alone, nor "
                 "like `msg-12`, which stands for a number.",
-                pattern=f'^(?!(msg-)?[0-9]+$)[^./"\\\\{CONTROL}][^/"\\\\{CONTROL}]*$',
-            ),
-        ),
-        "replaces": _Target(
-            load_default=None,
-            metadata=_said(
-                "`seq` or id of a message that gives way to this one, with all behind it.",
-                type=["integer", "string", "null"],
-                minimum=1,
-                maximum=MAX_SEQ,
                 minLength=1,
                 maxLength=MAX_NAME,
-                pattern=f"^[^{CONTROL}]+$",
+                pattern=f"^(?!(msg-)?[0-9]+$){TARGET[1:]}",
             ),
         ),
     }
-    return Schema.from_dict(message, name="Continue")()
+
+
+def _tools(settings: Settings) -> dict[str, fields.Field[Any]]:
+    """Make the fields of calls and results of tools, in the form of OpenAI Chat, where clients may write their roles."""
+    found: dict[str, fields.Field[Any]] = {}
+    if RESULTS in settings.client_roles:
+        about = {"tool_call_id": "Id of the call that has this result.", "name": "Name of the tool that was called."}
+        for name, description in about.items():
+            found[name] = fields.String(load_default=None, validate=validate.Length(min=1), metadata=_said(description))
+    if CALLS in settings.client_roles:
+        items = {"type": "object", "additionalProperties": ref("Value")}
+        metadata = _said("Calls of tools.", type=["array", "null"], minItems=1, items=items)
+        found["tool_calls"] = fields.Raw(load_default=None, validate=_check_calls, metadata=metadata)
+    return found
+
+
+def _check_calls(calls: object) -> None:
+    if not isinstance(calls, list) or set(map(type, calls)) != {dict}:  # in C, since a hostile list is very long
+        raise ValidationError("Not a list of objects.")
+
+
+@lru_cache
+def continue_body(settings: Settings) -> Schema:
+    """Make the form of a message, which may take the place of another one."""
+    replaces = _Target(
+        load_default=None,
+        metadata=_said(
+            "`seq` or id of a message that gives way to this one, with all behind it.",
+            type=["integer", "string", "null"],
+            minimum=1,
+            maximum=MAX_SEQ,
+            minLength=1,
+            maxLength=MAX_NAME,
+            pattern=f"^(?![0-9]+$){TARGET[1:]}",
+        ),
+    )
+    return _MessageForm.from_dict({**_message(settings), "replaces": replaces}, name="Continue")()
+
+
+@lru_cache
+def _first_message(settings: Settings) -> Schema:
+    return _MessageForm.from_dict(_message(settings), name="FirstMessage")()
 
 
 @lru_cache
@@ -225,7 +285,7 @@ def start_body(settings: Settings) -> Schema:
     session: dict[str, fields.Field[Any]] = {
         "data": _Data(settings, settings.history_key[0], load_default=dict),
         "message": fields.Nested(
-            continue_body(settings), load_default=None, metadata=_said("First message of the session.")
+            _first_message(settings), load_default=None, metadata=_said("First message of the session.")
         ),
         "alias": fields.String(
             load_default=None,
@@ -303,7 +363,6 @@ def forms(settings: Settings) -> dict[str, Schema]:
     """Collect every form, by its name in the table of routes."""
     found = (
         GET_QUERY,
-        CURRENT_QUERY,
         MESSAGES_QUERY,
         DROP_QUERY,
         LIST_QUERY,
@@ -324,7 +383,8 @@ def message_of(body: dict[str, Any]) -> Message:
     metadata = None if body["metadata"] is None else Decoded(body["metadata"])
     tokens = body.get("tokens")
     cost = Usage(tokens["input"], tokens["output"]) if tokens else None
-    content = Decoded(role=body["role"], content=body["content"])
+    tools = {name: body[name] for name in ("name", "tool_call_id", "tool_calls") if body.get(name)}
+    content = Decoded(role=body["role"], content=body["content"], **tools)
     return Message(content, metadata, id=body["id"] or "", tokens=cost)
 
 
@@ -355,6 +415,10 @@ def _ttl(settings: Settings) -> dict[str, fields.Field[Any]]:
     return {"ttl": fields.Raw(load_default=None, metadata=metadata)}
 
 
+MAX_TOKENS_TOLD = 10**9
+"""Most tokens that a client can tell of one message, far more than any model takes."""
+
+
 def _count() -> _Whole:
     return _Whole(
         load_default=0,
@@ -364,17 +428,15 @@ def _count() -> _Whole:
     )
 
 
-MAX_TOKENS_TOLD = 10**9
-"""Most tokens that a client can tell of one message, far more than any model takes."""
+_COST = Schema.from_dict({"input": _count(), "output": _count()}, name="Usage")()
 
 
 def _tokens(settings: Settings) -> dict[str, fields.Field[Any]]:
     """Make the field of a message's cost, where clients may tell it."""
     if not settings.client_usage:
         return {}
-    cost = Schema.from_dict({"input": _count(), "output": _count()}, name="Usage")()
     metadata = _said("Cost of the message in tokens of a model.")
-    return {"tokens": fields.Nested(cost, load_default=None, allow_none=True, metadata=metadata)}
+    return {"tokens": fields.Nested(_COST, load_default=None, allow_none=True, metadata=metadata)}
 
 
 class _Data(fields.Dict):

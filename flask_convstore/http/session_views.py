@@ -137,9 +137,7 @@ def _start_by_alias(
 def get_session(door: Door, access: Access, session_id: str) -> Response:
     """Show the session. 304 if the client has this state of the session."""
     query = query_of(schemas.GET_QUERY)
-    names = query["fields"]
-    fields = None if names is None else [name for name in names.split(",") if name]
-    session = sessions.existing(access, session_id, last=query["last"], fields=fields)
+    session = sessions.existing(access, session_id, last=query["last"], fields=schemas.names_of(query["fields"]))
     if not matches(session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
     if is_known(etag(session)):

@@ -35,7 +35,7 @@ _PROMPTS = ("system", "developer")
 
 
 def is_apps(settings: Settings, body: object) -> bool:
-    """Tell whether a message is the app's word to the model, such as a system prompt. Clients cannot take it away.
+    """Tell whether a message is the app's word to the model, such as a system prompt. Clients cannot take it back.
 
     Clients may not write its role, and may not see it, unless it is a prompt that the app shows.
     """
@@ -43,6 +43,11 @@ def is_apps(settings: Settings, body: object) -> bool:
     if role is None or role in settings.client_roles:
         return False
     return role in _PROMPTS or role not in settings.visible_roles
+
+
+def roles_to_take(settings: Settings) -> tuple[str | None, ...]:
+    """List the roles of the messages that clients may take back. None stands for a message without a role."""
+    return (*(role for role in settings.visible_roles if not is_apps(settings, {"role": role})), None)
 
 
 def created(session: AnySession, settings: Settings, status: int = 201) -> Response:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from ..domain.messages import own_id
+from ..domain.numbering import seq_in
 from ..domain.pairs import Group, groups, is_prompt, joined, whole
 from ..domain.validation import check_whole
 from ..errors import InvalidInput
@@ -43,15 +45,39 @@ def window(
     return prompts + joined(_chosen(groups(history[len(prompts) :]), budget))
 
 
-def shown(history: Sequence[Any], last: int | None, orphans: str, *, is_cut: bool) -> list[Any]:
+def holes(elements: Sequence[bytes], seqs: Sequence[int], bodies: Sequence[Any]) -> list[int]:
+    """Find the places of messages before which others were taken out. A seq that was kept for a reply is no hole.
+
+    Args:
+        elements, seqs, bodies: The messages, one in each.
+    """
+    gaps = [place for place in range(1, len(seqs)) if seqs[place] > seqs[place - 1] + 1]
+    kept, last_named = _names(elements) if gaps else (set(), 0)
+
+    def is_kept(place: int) -> bool:
+        """Tell whether the reply of a turn never came, came behind other messages, or has the app's own id."""
+        seq = seqs[place - 1] + 1
+        has_failed = b'"status"' in elements[place - 1].partition(b"\n")[0]
+        return seqs[place] == seq + 1 and (has_failed or seq in kept or place <= last_named)
+
+    return [place for place in gaps if is_prompt(bodies[place - 1]) or not is_kept(place)]
+
+
+def _names(elements: Sequence[bytes]) -> tuple[set[int | None], int]:
+    """Collect the seqs in the own ids of messages, and find the last message with an id of the app's own."""
+    seqs = [seq_in(name) if name else 0 for name in map(own_id, elements)]
+    return set(seqs), max((place for place, seq in enumerate(seqs) if seq is None), default=0)
+
+
+def shown(history: Sequence[Any], last: int | None, orphans: str, cuts: Collection[int] = ()) -> list[Any]:
     """Choose the *last* messages that a turn shows, all for None. Arguments as ``pairs.groups``.
 
     System messages at the beginning count, and take the places that the newest message leaves.
     """
     if last is None:
-        return whole(history, orphans, is_cut=is_cut)
+        return whole(history, orphans, cuts)
     prompts = list(itertools.takewhile(is_prompt, history))
-    found = groups(history[len(prompts) :], orphans, is_cut=is_cut)
+    found = groups(history[len(prompts) :], orphans, [max(0, place - len(prompts)) for place in cuts])
     newest = len(found[-1].messages) if found else 0
     prompts = prompts[: max(0, last - newest)]
     return prompts + joined(_chosen(found, _Budget(last - len(prompts), None, None)))

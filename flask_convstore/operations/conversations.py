@@ -335,7 +335,7 @@ class Conversations(abc.ABC):
             replaces: The seq or the id of a message that gives way to this one, with all behind it.
 
         Raises:
-            MessageNotFound: There is no message to replace. Nothing was written.
+            NothingToReplace: There is no message to replace. Nothing was written.
             TurnInProgress: Another turn is in progress. Nothing was written.
             TurnEnded: The turn of this token was ended before. The error has the message and the reply. Nothing was written.
             TurnLost: The turn of this token was not ended, and others have written since. Nothing was written.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import monotonic
 
 from ..domain.clock import now_ms
 from ..domain.commands import Extend, Merge, Rewrite, new_token
-from ..domain.messages import bodies_of, join_element
+from ..domain.messages import bodies_of, join_element, own_id
 from ..domain.results import Snapshot
 from ..domain.shapes import key_of
 from ..errors import ConflictError, SessionNotFound, StoreUnavailable
 from ..sessions.baseline import Baseline
+from ..sessions.diff import named
 from ..sessions.merge import Began, Settled, merged_bodies, merged_records, settled
 from ..sessions.three_way import Effort, Merged
 from .access import Access
@@ -56,7 +58,7 @@ def beside_theirs(access: Access, command: Merge, attempt: Merge, began: Began, 
 
 
 def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, conflict: ConflictError) -> Merge:
-    """Make *command*, which rewrites the history of *base* or takes its oldest, anew from what is stored now.
+    """Make *command*, which rewrites the history of *base* or drops its oldest, anew from what is stored now.
 
     Raises:
         ConflictError: It is *conflict*, where the settings want an error, or where the baseline is not known whole.
@@ -78,10 +80,10 @@ def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, 
 
 
 def _as_rewrite(command: Merge, base: Baseline) -> Rewrite | None:
-    """Write the messages of *base* out that a command leaves which takes the oldest. None if there is no order to merge."""
+    """Write the messages of *base* out that a command leaves which drops the oldest. None if there is no order to merge."""
     change = command.history
-    if isinstance(change, Extend) and change.oldest_seq:
-        left = base.snapshot.elements[sum(seq < change.drop_below for seq in base.seqs) :]
+    if isinstance(change, Extend) and change.drop_below:
+        left = named(base.snapshot, base.seqs)[sum(seq < change.drop_below for seq in base.seqs) :]
         return Rewrite(base.snapshot.history_version, (*left, *change.elements))
     return change if isinstance(change, Rewrite) else None
 
@@ -129,14 +131,25 @@ def stored(access: Access, session_id: str, last: int | None) -> Snapshot:
 
 
 def _with_history(attempt: Merge, snapshot: Snapshot, merged: Merged, ours: Sequence[bytes]) -> Merge:
-    """Make *attempt* write the *merged* messages. Known messages keep their envelopes."""
-    known_elements = (*snapshot.elements, *ours)
-    known = dict(zip(bodies_of(known_elements), known_elements, strict=True))
-    now = now_ms()
-    elements = tuple(known.get(body) or join_element(now, body) for body in merged.value)
-    history = Rewrite(snapshot.history_version, elements)
+    """Make *attempt* write the *merged* messages. Known messages keep their envelopes and ids."""
+    history = Rewrite(snapshot.history_version, tuple(_merged_elements([*named(snapshot), *ours], merged.value)))
     overwrites = (*attempt.overwrites, *merged.collisions)
     return replace(attempt, history=history, overwrites=overwrites, token=new_token())
+
+
+def _merged_elements(known: Sequence[bytes], bodies: Sequence[bytes]) -> Iterator[bytes]:
+    """Make the elements of *bodies*. Each of the *known* ones is used once, and each id too."""
+    places: dict[bytes, deque[bytes]] = {}
+    for body, element in zip(bodies_of(known), known, strict=True):
+        places.setdefault(body, deque()).append(element)
+    now, used = now_ms(), set()
+    for body in bodies:
+        found = places.get(body, deque())
+        while found and own_id(found[0]) in used:
+            found.popleft()
+        element = found.popleft() if found else join_element(now, body)
+        used.add(own_id(element) or None)
+        yield element
 
 
 def _with_fields(attempt: Merge, fields: list[Settled]) -> Merge:

@@ -243,17 +243,15 @@ def drop(
     return receipt
 
 
-def check_visible(access: Access, session_id: str, target: Target, roles: tuple[str | None, ...]) -> None:
-    """Refuse a message that a client may not name, as if there were none.
+def is_another_roles(access: Access, session_id: str, target: Target, roles: tuple[str | None, ...]) -> bool:
+    """Tell whether there is a message *target*, and its role is none of *roles*.
 
-    Raises:
-        MessageNotFound, SessionNotFound: There is no such message.
+    A message that is gone is nobody's. The command that names it tells whether it is a repeat, or finds nothing.
     """
     found = access.message(session_id, target)
-    if found is None:
-        raise SessionNotFound(session_id)
-    if not found.elements or stored_message(found.elements[0], found.seqs[0], _HISTORY).get("role") not in roles:
-        raise MessageNotFound(session_id, target)
+    if found is None or not found.elements:
+        return False
+    return stored_message(found.elements[0], found.seqs[0], _HISTORY).get("role") not in roles
 
 
 def pop(access: Access, session_id: str) -> Message | None:

@@ -6,6 +6,7 @@ import hashlib
 import heapq
 import itertools
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -209,8 +210,7 @@ class _Import:
         except ConvstoreError as error:
             refused = error
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            reason = f"this is no exported session ({error!r}): mend or remove the line. Nothing was written."
-            refused = InvalidInput(reason)
+            refused = _no_export(_in_words(error))
         self._failed.append(Failed(number, session_id if isinstance(session_id, str) else None, refused))
         return None
 
@@ -266,6 +266,17 @@ class _Import:
         imported.existing, imported.failed, imported.renamed = self._existing, self._failed, self._renamed
         imported.complete = self.complete
         return imported
+
+
+def _no_export(reason: str) -> InvalidInput:
+    return InvalidInput(f"this is no exported session, since {reason}. Mend or remove the line. Nothing was written.")
+
+
+def _in_words(error: Exception) -> str:
+    """Tell why Python could not read a line as an exported session."""
+    if isinstance(error, KeyError):
+        return f"a part named {error} is missing"
+    return f"a part has another form than in an export ({error})"
 
 
 def _is_bad(error: ConvstoreError) -> bool:
@@ -359,12 +370,12 @@ def _check_ids(ids: list[str], following: Any) -> None:
     """Refuse ids of which two are the same, or one will be that of a message to come.
 
     Raises:
-        ValueError: They are refused.
+        InvalidInput: They are refused.
     """
     if len(set(ids)) < len(ids):
-        raise ValueError("two of its messages have the same id")
+        raise _no_export("two of its messages have the same id")
     if any((seq_in(name) or 0) >= following for name in ids):
-        raise ValueError("one of its messages has the id of a later one")
+        raise _no_export("one of its messages has the id of a later one")
 
 
 def _numbers(line: Mapping[str, Any]) -> tuple[int, Gaps]:
@@ -393,13 +404,12 @@ def _check_shape(shape: Any, fields: Iterable[tuple[str, bytes]], first_key: str
     """Check the shape of an exported session.
 
     Raises:
-        ValueError: There is no such shape, or the shape has no place for messages.
-        InvalidInput: A field has the key of the history.
+        InvalidInput: There is no such shape, the shape has no place for messages, or a field has the key of the history.
     """
     if not is_shape(shape) or shape == "value":
-        raise ValueError(f"its shape is {shape!r}")
+        raise _no_export(f"its shape is {shape!r}")
     if shape == "data" and has_messages:
-        raise ValueError("its shape has no messages")
+        raise _no_export("its shape has no messages")
     key = key_of(shape, first_key)
     if key in dict(fields):
         raise is_history_key(str(key))
@@ -425,20 +435,27 @@ def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
     """Check the facts of an exported message beside its body.
 
     Raises:
-        ValueError: No export of ours has such a fact.
+        InvalidInput: No export of ours has such a fact.
     """
     for time_ms in (created_at_ms, facts.get("edited_at", 0)):
         _check_time(time_ms)
-    if "id" in facts and not is_message_id(facts["id"]):
-        raise ValueError(f"its id is {facts['id']!r}")
+    if "id" in facts:
+        _check_id(facts["id"])
     if facts.get("status", "failed") not in _STATUSES:
-        raise ValueError(f"its status is {facts['status']!r}")
+        raise _no_export(f"one of its messages has the status {facts['status']!r}")
     if not isinstance(facts.get("metadata", {}), dict):
-        raise ValueError("its metadata is no object")
+        raise _no_export("the metadata of one of its messages is no object")
     if not isinstance(facts.get("edits", []), list):
-        raise ValueError("its edits are no list")
+        raise _no_export("the edits of one of its messages are no list")
+
+
+def _check_id(message_id: object) -> None:
+    """Check the id of an exported message. It may be ``msg-7``: the message keeps it where its session forgets its seq."""
+    if is_message_id(message_id) and not re.fullmatch("[0-9]+", str(message_id)):
+        return
+    raise _no_export(f"one of its messages has the id {message_id!r}, which no message may have")
 
 
 def _check_time(time_ms: object) -> None:
     if type(time_ms) is not int or not 0 <= time_ms < LATEST_MS:
-        raise ValueError(f"{time_ms!r} is no time in milliseconds")
+        raise _no_export(f"{time_ms!r} is no time in milliseconds")

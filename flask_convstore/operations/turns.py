@@ -33,7 +33,7 @@ from ..domain.commands import (
 from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id
 from ..domain.numbering import id_of
-from ..domain.pairs import is_item, is_prompt
+from ..domain.pairs import is_item, is_prompt, whole
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
@@ -50,7 +50,7 @@ from ..sessions import content, diff
 from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
 from .access import Access
-from .context_window import Count, shown, window
+from .context_window import Count, holes, shown, window
 from .leases import renewer
 from .sdk_replies import text_of_reply
 from .sessions import MAX_LOADED
@@ -77,10 +77,11 @@ class Turn:
     Attributes:
         session_id: The session of the turn.
         message: The user's message, stored already. ``turn.message["content"]`` reads its body.
-        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message. System
-            messages at the beginning are among them, also with ``last=``. A call of a tool and its answer are there together
-            or not at all, as ``CONVSTORE_ORPHANS`` says, and a message without content is left out. So the history is what a
-            model's API takes.
+        history: The bodies of the messages asked for, oldest first. The last one is the body of the new message. Messages
+            that were added come behind it, beside the *last* ones. System messages at the beginning are among them, also
+            with ``last=``. A call of a tool and its answer are there together or not at all, as ``CONVSTORE_ORPHANS`` says,
+            and a message without content is left out. So the history is what a model's API takes. It is a list of its own
+            after each ``add()``.
         data: The session's fields. Changes are written with the reply.
         token: The token that makes the turn repeatable.
         reply_id: The id that the reply will have, unless it is a ``Message`` with an id of its own.
@@ -98,6 +99,8 @@ class Turn:
         self._element = command.element
         self._seq = begun.receipt.first_seq or 0
         self._added: list[Any] = []
+        self._shown: list[Any] = []
+        """The bodies of the messages added, as they will be stored."""
         self._end: tuple[Message | None, Receipt] | None = None
         self._ending = threading.Lock()
         self._lost: CommitTurn | None = None
@@ -127,14 +130,27 @@ class Turn:
     @cached_property
     def history(self) -> list[Any]:
         history = history_of(self._session, self._access.limits.history_key)
-        came_later = len(self._snapshot.seqs) - bisect_right(self._snapshot.seqs, self._seq)
-        history = history[: max(0, len(history) - came_later)]
-        if self._last is not None:
-            history = history[-self._last :]
-        start = self._snapshot.count - came_later - len(history)
-        prompts = self._prompts(start)
-        is_cut = start > len(prompts) or self._snapshot.first_seq > 1
-        return shown([*prompts, *history], self._last, self._access.settings.orphans, is_cut=is_cut)
+        end = bisect_right(self._snapshot.seqs, self._seq)
+        begin = 0 if self._last is None else max(0, end - self._last)
+        history = history[begin:end]
+        older = self._snapshot.count - len(self._snapshot.seqs) + begin
+        prompts = self._prompts(older)
+        cuts = [len(prompts) + place for place in self._cuts(history, begin, older)]
+        if older > len(prompts):
+            cuts.append(len(prompts))
+        orphans = self._access.settings.orphans
+        found = shown([*prompts, *history], self._last, orphans, cuts)
+        return whole([*found, *self._shown], orphans) if self._shown else found
+
+    def _cuts(self, history: list[Any], begin: int, older: int) -> list[int]:
+        """Find the places in *history*, which begins behind *older* messages, before which others were taken out."""
+        stored = self._snapshot
+        if not stored.gaps:
+            return [0] if stored.first_seq > 1 else []
+        seqs = stored.seqs[begin : begin + len(history)]
+        is_behind_a_hole = bool(seqs) and seqs[0] > 1 + older
+        found = holes(stored.elements[begin : begin + len(history)], seqs, history)
+        return [0, *found] if is_behind_a_hole else found
 
     def _prompts(self, before: int) -> list[Any]:
         """Read the system messages at the beginning, as far as they are older than the message at the place *before*."""
@@ -174,8 +190,9 @@ class Turn:
     def add(self, *messages: Any) -> None:
         """Take messages that come before the reply, such as calls of tools and their results.
 
-        They are written with the reply, in one step. A turn that fails, dies or is superseded leaves nothing of them behind,
-        so that its repeat brings nothing twice. The lease is renewed.
+        They are in ``history`` and ``window()`` from now on. Elsewhere, as for ``get_session()``, they are there with the
+        reply, since both are written in one step. A turn that fails, dies or is superseded leaves nothing of them behind, so
+        that its repeat brings nothing twice. A turn that ends without a reply writes them. The lease is renewed.
 
         Args:
             messages: As ``reply`` has them. Several, or a list of message dicts.
@@ -186,12 +203,14 @@ class Turn:
             InvalidInput: The turn has ended. Nothing was written.
         """
         given = [body for message in messages for body in as_messages(message)]
-        content.added(given, self._limits)
+        elements = content.added(given, self._limits).elements
         with self._ending:
             if self._end:
                 raise _replied_already()
             self._access.apply(self._renewal())
             self._added += given
+            self._shown += [message_of(element, 0).body for element in elements]
+            self.__dict__.pop("history", None)
 
     def reply(self, reply: Any) -> Message | None:
         """Store a reply behind the message, end the turn, and return the reply as stored. None if *reply* is None.

@@ -7,6 +7,7 @@ writes. Any other change of the history is a ``Rewrite``, which conflicts if the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -172,9 +173,15 @@ def _history_change(
             return Extend(0, added)
         is_taken = all(body in before for body in after[kept:])  # nothing new pushes the oldest out
         return Extend(base.seqs[dropped - 1] + 1, added, base.snapshot.first_seq if is_taken else 0)
-    elements = tuple(_rewritten(_named(base), before, history, limits))
+    elements = tuple(_rewritten(named(base.snapshot, base.seqs), before, history, limits))
     refuse_twice(map(own_id, elements))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
+
+
+def _is_moved(dropped: list[bytes], added: list[bytes]) -> bool:
+    """Tell whether messages that were *dropped* were put at the end. A single one may be said again, beside others."""
+    put_back = (Counter(dropped) & Counter(added)).total()
+    return 0 < put_back >= min(2, len(dropped), len(added))
 
 
 def _mergeably_dropped(base: Baseline, before: list[bytes], after: list[bytes]) -> int | None:
@@ -182,7 +189,10 @@ def _mergeably_dropped(base: Baseline, before: list[bytes], after: list[bytes]) 
     if before and not after:
         return None
     dropped = dropped_of(before, after)
-    return dropped if not dropped or _known_whole(base, dropped) else None
+    if not dropped:
+        return dropped
+    is_moved = _is_moved(before[:dropped], after[len(before) - dropped :])
+    return dropped if _known_whole(base, dropped) and not is_moved else None
 
 
 def _begins_anew(before: list[bytes], after: list[bytes]) -> bool:
@@ -256,9 +266,14 @@ def _rewrite(base: Baseline, elements: tuple[bytes, ...] | None, limits: Content
     return Rewrite(base.snapshot.history_version, elements, resets)
 
 
-def _named(base: Baseline) -> list[bytes]:
-    """Give each message of *base* the id that it has now, which stays under whatever seq."""
-    return [with_id(element, id_of(seq)) for element, seq in zip(base.snapshot.elements, base.seqs, strict=True)]
+def named(snapshot: Snapshot, seqs: Sequence[int] | None = None) -> list[bytes]:
+    """Give each message the id that it has now, which stays under whatever seq.
+
+    Args:
+        seqs: The seqs of the messages (None: as in the snapshot).
+    """
+    numbered = zip(snapshot.elements, snapshot.seqs if seqs is None else seqs, strict=True)
+    return [with_id(element, id_of(seq)) for element, seq in numbered]
 
 
 def _rewritten(
@@ -288,19 +303,23 @@ def _rewritten(
 def _aligned(
     known: Sequence[tuple[bytes, bytes]], history: list[Given], limits: ContentLimits, first_index: int
 ) -> Iterator[bytes]:
-    """Make the elements of *history*. A message that is *known*, as its body and element, stays that, in its order."""
+    """Make the elements of *history*. A message that is *known*, as its body and element, stays that.
+
+    Of several alike, the next one in their order.
+    """
     places: dict[bytes, list[int]] = {}
     for place, (body, _) in enumerate(known):
         places.setdefault(body, []).append(place)
     behind = 0
     for index, (body, facts) in enumerate(history, first_index):
-        found = () if facts else places.get(body, ())
-        at = next((place for place in found if place >= behind), None)
-        if at is None:
+        found = [] if facts else places.get(body, [])
+        if not found:
             yield from elements_of([(body, facts)], limits, index)
-        else:
-            yield known[at][1]
-            behind = at + 1
+            continue
+        at = next((place for place in found if place >= behind), found[0])
+        found.remove(at)
+        yield known[at][1]
+        behind = at + 1
 
 
 def whole(

@@ -9,6 +9,7 @@
 | list of distinct names      | added or removed some, as in a set  | both changes, each name once                        |
 | list                        | added elements                      | both: theirs, then ours                             |
 | list                        | removed different elements          | without any of them                                 |
+| list                        | one moved elements                  | that order, with the changes of the other           |
 | list                        | dropped its oldest, and added some  | without any of the oldest                           |
 | list                        | changed one element                 | the merge of its values                             |
 | record: texts, numbers and  | changed it, or made it              | the merge of the values at each place               |
@@ -27,6 +28,7 @@
 | element of a list           | one changed it, one removed it      | collision: the changed one                          |
 | anything                    | changed its type                    | collision: ours                                     |
 | list                        | both replaced all elements          | collision: ours                                     |
+| list                        | both moved elements                 | collision: our order, with their changes            |
 | list                        | removed one element, as two would   | collision: without it, though both may have used it |
 |                             | that take a task from a queue       |                                                     |
 | list of distinct names      | added one name                      | collision: the name once                            |
@@ -48,7 +50,7 @@ import json
 import math
 import operator
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -219,9 +221,31 @@ class _Merge:
         if our_edit is None or their_edit is None or (our_edit.is_rewrite and their_edit.is_rewrite):
             self._collisions.append(path)
             return ours
+        ours_moved, theirs_moved = our_edit.moved(base), their_edit.moved(base)
+        if ours_moved and theirs_moved:
+            self._collisions.append(path)  # Their order gives way.
+        our_edit, their_edit = our_edit.without(ours_moved, base), their_edit.without(theirs_moved, base)
         added = our_edit.added(), their_edit.added()
         self._tell_taken_twice(base, our_edit.removed(), their_edit.removed(), added, path)
+        if ours_moved or theirs_moved:
+            order, edit = (ours, their_edit) if ours_moved else (theirs, our_edit)
+            return self._reordered(base, order, edit, path)
         return self._edited(base, our_edit, their_edit, path)
+
+    def _reordered(self, base: list[Any], order: list[Any], edit: _Edit, path: str) -> list[Any]:
+        """Apply *edit* of the one side to the elements in the *order* of the other, which has moved some."""
+        places: dict[str, deque[int]] = {}
+        for index, part in enumerate(base):
+            places.setdefault(text_of(part), deque()).append(index)
+        merged: list[Any] = []
+        for part in order:
+            found = places.get(text_of(part))
+            merged += edit.at(found.popleft(), part) if found else [part]
+        for index in sorted(index for found in places.values() for index in found):  # removed by the one that moved
+            if edit.replaced.get(index, MISSING) is not MISSING:
+                self._collisions.append(f"{path}[{index}]")
+            merged += edit.at(index, MISSING)
+        return merged + edit.at(len(base), MISSING)
 
     def _names(self, base: list[str], ours: list[str], theirs: list[str], path: str) -> list[str] | None:
         """Merge distinct names as sets. None if their order counts: they were moved, or put before others."""
@@ -362,6 +386,34 @@ class _Edit(NamedTuple):
     inserted: dict[int, list[Any]]
     is_rewrite: bool
 
+    def at(self, index: int, part: Any) -> list[Any]:
+        """List what stands at *index* of the baseline now, where *part* was, behind what was put before it."""
+        value = self.replaced.get(index, part)
+        return [*self.inserted.get(index, ()), *([] if value is MISSING else [value])]
+
+    def moved(self, base: list[Any]) -> Counter[str]:
+        """Count the texts of elements that were taken from one place of *base* and put at another."""
+        if not self.replaced or len(self.replaced) + len(self.inserted) == 1:
+            return Counter()
+        return Counter(text_of(base[index]) for index in self.replaced) & Counter(map(text_of, self.added()))
+
+    def without(self, moved: Counter[str], base: list[Any]) -> _Edit:
+        """Make the same edit with the *moved* elements left in their places."""
+        if not moved:
+            return self
+        left, put = Counter(moved), Counter(moved)
+        replaced: dict[int, Any] = {}
+        inserted: dict[int, list[Any]] = {}
+        for index in sorted({*self.replaced, *self.inserted}):
+            new = [part for part in self.at(index, MISSING) if not _takes(put, part)]
+            if index not in self.replaced or _takes(left, base[index]):
+                inserted[index] = new
+            else:
+                is_edited = len(new) > 0 and new[-1] is self.replaced[index]
+                replaced[index] = new.pop() if is_edited else MISSING
+                inserted[index] = new
+        return _Edit(replaced, inserted, is_rewrite=False)
+
     def removed(self) -> set[int]:
         """Find the places of removed elements."""
         return {index for index, part in self.replaced.items() if part is MISSING}
@@ -370,6 +422,13 @@ class _Edit(NamedTuple):
         """List the new elements."""
         replacing = [part for part in self.replaced.values() if part is not MISSING]
         return replacing + [part for parts in self.inserted.values() for part in parts]
+
+
+def _takes(texts: Counter[str], part: Any) -> bool:
+    """Take the text of *part* from *texts*. False if it is not among them."""
+    text = text_of(part)
+    texts[text] -= 1
+    return texts[text] >= 0
 
 
 def differences(before: Sequence[Any], after: Sequence[Any], effort: Effort) -> list[tuple[range, range]] | None:

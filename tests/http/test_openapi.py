@@ -34,6 +34,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"CLIENT_DATA": False, "ROUTES": ["start_session", "get_session", "openapi"]},
     {"CLIENT_DATA": "name,operationId", "CLIENT_ROLES": ["user", "system"], "CLIENT_TTL": True, "HISTORY_KEY": "log"},
     {"ANONYMOUS_OWNER": True, "MAX_TURNS_PER_MINUTE": 5, "MAX_SESSIONS": 0},
+    {"CLIENT_ROLES": ["user", "assistant", "tool"], "CLIENT_USAGE": True},
 ]
 
 
@@ -131,6 +132,19 @@ def test_every_problem_is_in_it() -> None:
     text = json.dumps(document_of(Service("memory://", ANONYMOUS_OWNER=True, MAX_TURNS_PER_MINUTE=5)))
     for shown in PROBLEMS.values():
         assert f'"urn:convstore:{shown.slug}"' in text, shown.slug
+
+
+def test_an_error_that_a_retry_does_not_mend_names_no_time_for_it() -> None:
+    """A 503 may be ``too-slow``, and a 409 has many reasons. Each 429 says when."""
+    document = document_of(Service("memory://", ANONYMOUS_OWNER=True, MAX_TURNS_PER_MINUTE=5))
+    found = {
+        (status, header["required"])
+        for _, _, operation in operations_of(document)
+        for status, response in operation["responses"].items()
+        for name, header in response.get("headers", {}).items()
+        if name == "Retry-After"
+    }
+    assert found == {("409", False), ("429", True), ("503", False)}
 
 
 def test_settings_change_it() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore import ConfigurationError, OwnerRequired
+from flask_convstore import ConfigurationError, InvalidSessionId, OwnerRequired
 from flask_convstore.domain.validation import RESERVED_IDS
 from flask_convstore.http import schemas
 from flask_convstore.http.openapi.descriptions import OPERATIONS
@@ -34,7 +34,11 @@ def test_a_route_needs_an_owner_as_the_table_says(route: Route) -> None:
 def test_the_words_beside_the_ids_are_reserved() -> None:
     """A session of such an id could not be reached."""
     beside = {route.rule[1:] for route in ROUTES if route.rule.count("/") == 1 and "<" not in route.rule}
-    assert beside - {"current"} <= RESERVED_IDS, "an app may have named a session so"
+    assert beside <= RESERVED_IDS
+    service = Service("memory://")
+    for name in (*beside, "metrics"):
+        with service.app.app_context(), pytest.raises(InvalidSessionId, match=f"'{name}' is reserved for a route"):
+            service.convstore.save_session(name, {"history": []})
 
 
 def test_forms_and_words_exist_for_every_route() -> None:

@@ -271,7 +271,7 @@ USED: dict[str, tuple[Any, Change, list[str]]] = {
     "the oldest job of a bare list": ([{"j": 1}, {"j": 2}], lambda s: s.pop(0), ["history[0]"]),
     "the newest job of a bare list": ([{"j": 1}, {"j": 2}], lambda s: s.pop(), ["history[1]"]),
     "the oldest of a history": ({"history": [{"j": 1}, {"j": 2}]}, lambda s: s["history"].pop(0), ["history[0]"]),
-    "a list that is turned": ([1, 2, 3], lambda s: s.append(s.pop(0)), ["history[0]"]),
+    "a list that is turned": ([1, 2, 3], lambda s: s.append(s.pop(0)), ["history"]),
     "a list where nothing was": ({"a": None}, lambda s: s.update(a=s["a"] or []) or s["a"].append({"x": 1}), ["a"]),
 }  # fmt: skip
 

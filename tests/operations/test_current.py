@@ -117,7 +117,7 @@ def test_it_costs_two_round_trips(server: Server) -> None:
 def test_it_over_http(url: str) -> None:
     service = OwnedService(url)
     with service.app.app_context():
-        service.convstore.save_session("s", {"a": 1, "history": ["m", "n"]}, owner="ada")
+        service.convstore.save_session("s", {"a": 1, "b": 2, "history": ["m", "n"]}, owner="ada")
 
     def asked(method: str, path: str = "/current", **options: Any) -> Any:
         return service.call("ada", method, path, **options)
@@ -128,6 +128,8 @@ def test_it_over_http(url: str) -> None:
     assert service.json(found, 200)["session_id"] == "s"
     assert len(found.get_json()["history"]) == 1
     assert asked("GET", headers={"If-None-Match": found.headers["ETag"]}).status_code == 304
+    for query, data in (("", {"a": 1, "b": 2}), ("?fields=b,c", {"b": 2}), ("?fields=", {})):
+        assert service.json(asked("GET", f"/current{query}"), 200)["data"] == data
     for body, status in (({"session_id": "none"}, 404), ({}, 422), ({"session_id": 1}, 422), ({"id": "s"}, 422)):
         assert asked("PUT", json=body).status_code == status
     assert service.json(asked("PUT", json={"session_id": None}), 200) == {"session_id": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from flask_convstore.stores.redis.store import RedisStore
 from ..harness import PlainConversations
 from ..servers import Server
 from ..service import Service, heard, problem
+from ..telemetry.test_signals import heard as overwritten
 from ..wire import Proxy
 
 
@@ -333,13 +336,85 @@ def test_ids_stay_through_export_and_import(conversations: PlainConversations) -
         [messages[0], {**messages[1], "id": "msg-1"}],
         [{**messages[0], "id": "msg-5"}],
         [{**messages[0], "id": "/"}],
+        [{**messages[0], "id": "7"}],
+        [{**messages[0], "id": 7}],
     ):
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInput, match=r"no exported session, since (one|two) of its messages "):
             transfer.take_in(conversations.access("ada"), [{**line, "session_id": "u", "messages": wrong}])
     older = [{name: value for name, value in message.items() if name != "seq"} for message in messages]
     older_line = {name: value for name, value in line.items() if name != "next_seq"}
     transfer.take_in(conversations.access("ada"), [{**older_line, "session_id": "u", "messages": older}])
     assert texts(conversations, "u") == {"msg-1": "a", "mine": "c"}
+
+
+REWRITES: dict[str, Any] = {
+    "sorted": lambda history, new: history.sort(key=str),
+    "put before others": lambda history, new: history.insert(1, new),
+    "turned around": lambda history, new: history.reverse(),
+    "without the last": lambda history, new: history.pop(),
+    "the last replaced": lambda history, new: history.__setitem__(-1, new),
+}
+
+
+@pytest.mark.parametrize("theirs", ["appended", "dropped", *REWRITES])
+@pytest.mark.parametrize("ours", REWRITES)
+def test_ids_stay_where_two_change_the_history_at_once(url: str, ours: str, theirs: str) -> None:
+    """Nothing is lost and nothing doubled either, and what could not be kept is told."""
+    service = Service(url)
+    with service.app.app_context():
+        service.convstore.save_session("s", {"history": ["d", "b", "a", "c"]})
+
+    def other() -> None:
+        with service.app.app_context():
+            if theirs in REWRITES:
+                REWRITES[theirs](service.convstore.sessions["s"]["history"], "theirs")
+            elif theirs == "dropped":
+                service.convstore.drop("s", message=2)
+            else:
+                service.convstore.append("s", "theirs")
+
+    def named() -> dict[Any, str]:
+        with service.app.app_context():
+            found: Any = service.convstore.get_session("s")
+            assert len(found.messages) == len({message.id for message in found.messages})
+            names = {json.dumps(message.body): message.id for message in found.messages}
+            assert len(names) == len(found.messages)
+            return names
+
+    before = named()
+    with overwritten(service) as told, service.app.app_context():
+        history = service.convstore.sessions["s"]["history"]
+        REWRITES[ours](history, "ours")
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        there = named()
+    after = named()
+    assert all(there.get(body) in (None, name) for body, name in after.items())
+    kept = {json.dumps(body) for body in history} & before.keys() & there.keys()
+    is_told = "changes-overwritten" in [name for name, _ in told]
+    assert is_told or kept <= after.keys()
+    added = ({json.dumps(body) for body in history} | there.keys()) - before.keys()
+    assert is_told or added <= after.keys()
+    gone = before.keys() - (before.keys() & there.keys() & {json.dumps(body) for body in history})
+    assert is_told or not gone & after.keys()
+
+
+def test_the_oldest_go_also_beside_a_rewrite(talk: PlainConversations) -> None:
+    """A rewrite gives all messages other seqs. One who drops the oldest meanwhile still drops those."""
+    talk.save_session("s", {"history": ["a", "b", "c", "d"]})
+    trimmed, rewritten = (talk.get_session("s") for _ in range(2))
+    assert trimmed is not None
+    assert rewritten is not None
+    third = trimmed.messages[2].id
+    del rewritten["history"][-1:]
+    talk.save_session("s", rewritten)
+    trimmed["history"] = [*trimmed["history"], "e"][-3:]
+    talk.save_session("s", trimmed)
+    session = talk.get_session("s")
+    assert session is not None
+    assert session["history"] == ["c", "e"]
+    assert session.messages[0].id == third
 
 
 def test_many_sessions_are_written_at_once(talk: PlainConversations) -> None:
@@ -407,5 +482,5 @@ def test_clients_name_no_message_that_they_do_not_see(url: str) -> None:
         service.convstore.append(session_id, {"role": "system", "content": "secret"}, {"role": "user", "content": "q"})
     path = f"/sessions/{session_id}/messages"
     problem(service.client.delete(f"{path}?after=1"), 404, "not-found")
-    problem(service.client.post(path, json={"content": "x", "replaces": 1}), 409, "conflict")
+    problem(service.client.post(path, json={"content": "x", "replaces": 1}), 409, "nothing-to-replace")
     assert service.get(session_id)["message_count"] == 2

@@ -7,6 +7,7 @@ There are deaths, users who write in between, redactions, compactions, forks and
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -52,7 +53,9 @@ class Life:
                 if not is_of_output and self._chance.random() < 0.2:  # the output of one response comes at once
                     self._turn(self._talk.user())
             if self._chance.random() < 0.5:
-                getattr(self, self._chance.choice(("_redact", "_compact", "_fork")))()
+                getattr(
+                    self, self._chance.choice(("_redact", "_compact", "_fork", "_drop", "_pop", "_fail", "_answer"))
+                )()
         self._turn(self._talk.user())
 
     def _turn(self, message: Any) -> None:
@@ -91,6 +94,48 @@ class Life:
         spoken = [message.seq for message in stored.messages if message.get("role") != "system"]
         if spoken:
             self._on.redact_message(self._id, self._chance.choice(spoken))
+
+    def _drop(self) -> None:
+        """Take one message out of the middle, or all behind it."""
+        stored: Any = self._on.get_session(self._id)
+        seqs = [message.seq for message in stored.messages if message.get("role") != "system"]
+        if seqs:
+            how = self._chance.choice(("message", "message", "after"))
+            self._on.drop(self._id, **{how: self._chance.choice(seqs)})
+
+    def _pop(self) -> None:
+        stored: Any = self._on.get_session(self._id)
+        if len(stored["history"]) > len(self._prompts):
+            self._on.pop_message(self._id)
+
+    def _fail(self) -> None:
+        """Fail after some messages, and repeat the turn."""
+        user, *others = self._talk.turn()
+        token = f"{self._id}-{self._chance.random()}"
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            self._on.turn(self._id, user, token=token, policy="supersede") as turn,
+        ):
+            for message in others:
+                turn.add(message)
+            raise ZeroDivisionError
+        self._answer(user, token)
+
+    def _answer(self, user: Any = None, token: str | None = None) -> None:
+        """Live through a turn that writes all its messages, and looks at its history after each."""
+        first, *others = self._talk.turn()
+        last = self._chance.choice((None, 1, 2, 5))
+        with self._on.turn(self._id, user or first, last=last, token=token, policy="supersede") as turn:
+            before = turn.history
+            for message in others[:-1]:
+                turn.add(message)
+                assert not RULES[self._vendor](turn.history), (self._id, last)
+                assert turn.history[: len(before)] == before
+                assert not RULES[self._vendor](turn.window(last=3))
+            turn.reply(others[-1:] or None)
+        stored: Any = self._on.get_session(self._id)
+        if others and not self._is_trimmed:
+            assert stored["history"][-len(others) :] == others
 
     def _compact(self) -> None:
         stored = self._prompts_stored()

@@ -1168,6 +1168,48 @@ def test_a_history_can_be_trimmed(harness: Harness) -> None:
     assert statuses(conversations) == [None, "failed", "failed", "failed"]
 
 
+def test_the_first_system_messages_stay_where_the_oldest_go(harness: Harness) -> None:
+    """Up to three of them, wherever their role stands, and none for which there is no place."""
+    conversations = limited(harness, max_history=5, history_policy="trim")
+    prompts = [{"role": "system", "content": "a"}, {"content": "b", "role": "developer"}]
+    for number in range(1, 5):
+        session_id = f"s{number}"
+        conversations.save_session(session_id, {"history": [prompts[0]] * number})
+        conversations.append(session_id, *(Message(place) for place in range(5 - number)))
+        conversations.append(session_id, Message("x"), Message("y"))
+        kept = min(2, number)
+        history: Any = conversations.get_session(session_id)
+        assert history["history"][:kept] == [prompts[0]] * kept
+        assert history["history"][-2:] == ["x", "y"]
+    conversations.save_session("s", {"history": [*prompts, 1, 2, 3]})
+    for text in "abcdef":
+        conversations.append("s", Message(text))
+    session: Any = conversations.get_session("s")
+    assert session["history"] == [*prompts, "d", "e", "f"]
+    assert [(message.seq, message.id) for message in session.messages] == [
+        (seq, f"msg-{seq}") for seq in (1, 2, 9, 10, 11)
+    ]
+    with conversations.turn("s", "hi") as turn:
+        assert turn.history == [*prompts, "e", "f", {"role": "user", "content": "hi"}]
+        turn.reply("you")
+    assert conversations.append("s", Message("g")).first_seq == 14
+    conversations.append("s", *map(Message, range(5)))
+    session = conversations.get_session("s")
+    assert session["history"] == [0, 1, 2, 3, 4]
+
+
+def test_a_turn_whose_message_is_a_system_message_is_marked_where_it_stays(harness: Harness) -> None:
+    conversations = limited(harness, max_history=3, history_policy="trim")
+    conversations.save_session("s", {"history": []})
+    turn = conversations.turn("s", {"role": "system", "content": "a"})
+    conversations.append("s", Message(1), Message(2))
+    with turn:
+        turn.reply(None)
+    conversations.append("s", Message(3))
+    session: Any = conversations.get_session("s")
+    assert [(message.seq, message.status) for message in session.messages] == [(1, "unanswered"), (4, None), (5, None)]
+
+
 def test_a_limit_is_what_there_may_be(harness: Harness) -> None:
     """The limit itself is in, from the first write on."""
     conversations = limited(harness, max_data_bytes=10, max_history=4, history_policy="trim")
@@ -1325,6 +1367,55 @@ def test_a_turn_writes_calls_and_results_with_its_reply(started: PlainConversati
         assert turn.history == [*stored, USER]
         turn.reply([CALL, RESULT])
     assert history(started)[5:] == [CALL, RESULT]
+
+
+def test_a_turn_shows_what_it_has_added(started: PlainConversations) -> None:
+    """A loop that asks the model again needs no list of its own. Others see the messages with the reply."""
+    started.append("s", "earlier")
+    with started.turn("s", USER, last=1) as turn:
+        first = turn.history
+        first.append("mine")
+        turn.add(CALL)
+        assert turn.history == [USER]
+        turn.add(Message(RESULT, {"seconds": 2}))
+        assert turn.history == turn.window() == [USER, CALL, RESULT]
+        assert turn.window(last=2) == [CALL, RESULT]
+        assert first == [USER, "mine"]
+        assert len(history(started)) == 2
+        turn.reply("done")
+    assert history(started)[2:4] == [CALL, RESULT]
+
+
+def test_a_turn_without_a_reply_gives_its_id_to_nothing(started: PlainConversations) -> None:
+    """The id was promised to a reply. No result of a tool has it."""
+    for added in ([CALL, RESULT], [RESULT]):
+        with take(started) as turn:
+            turn.add(*added)
+        session: Any = get(started, "s")
+        assert turn.reply_id not in [message.id for message in session.messages]
+        assert [message.seq for message in session.messages][-1] == turn.message.seq + 1 + len(added)
+
+
+@pytest.mark.parametrize("how", ["appended", "in a turn"])
+def test_what_needed_a_dropped_reasoning_is_left_out(started: PlainConversations, how: str) -> None:
+    """OpenAI refuses an item without its reasoning. A seq that was kept for a reply is no dropped message."""
+    said = {"type": "message", "role": "assistant", "id": "m", "content": "hi"}
+    items = [{"type": "reasoning", "id": "r", "summary": []}, said]
+    if how == "appended":
+        started.append("s", USER, {"role": "assistant", "content": "yes"}, *items)
+    else:
+        with take(started) as turn:
+            turn.reply(items)
+    session: Any = get(started, "s")
+    started.drop("s", message=session.messages[-2].seq)
+    for _ in range(2):
+        with take(started) as turn:
+            assert said not in turn.history
+            turn.reply([{**said, "id": "n"}, {**said, "id": "o"}])
+            kept = turn.message.seq
+    with take(started) as turn:
+        assert turn.history[-3:] == [{**said, "id": "n"}, {**said, "id": "o"}, USER]
+    assert kept + 1 not in [message.seq for message in get(started, "s").messages]
 
 
 def test_a_repeat_of_a_turn_with_several_messages_gets_its_reply(started: PlainConversations) -> None:

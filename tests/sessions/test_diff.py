@@ -65,7 +65,10 @@ def test_the_history_is_no_field() -> None:
         ("aabcd", "abcd"),
         ("abcdd", "abcd"),
         ("XYZ", ""),
-        ("dcba", "d"),  # abc dropped, cba added
+        ("dcba", "dcba"),
+        ("bcda", "bcda"),
+        ("cdbX", "cd"),  # b is said again
+        ("cdba", "cdba"),
     ],
 )
 def test_messages_that_were_not_changed_keep_their_envelopes(now: str, kept: str) -> None:

@@ -54,7 +54,9 @@ IDS = st.sampled_from(["s", "t"])
 OWNERS = st.sampled_from([ANY, ANY, ANY, None, "alice", "bob"])
 TOKENS = st.none() | st.sampled_from(["T1", "T2", "T3"])
 DIGESTS = st.sampled_from(["d1", "d1", "d1", "d2"])
-BODIES = st.sampled_from([b'"a"', b'{"role":"user"}', b'"%b"' % (b"x" * 40), b"1"])
+PROMPTS = [b'{"role":"system"}', b'{"a":"system","role":"developer"}', b'["system"]', b'{"a":"developer"}']
+BODIES = st.sampled_from([b'"a"', b'{"role":"user"}', b'"%b"' % (b"x" * 40), b"1", PROMPTS[0], PROMPTS[0]])
+BODIES |= st.sampled_from(PROMPTS)
 MESSAGE_IDS = st.sampled_from(["x", "y", "ä z"])
 SINGLE = st.builds(
     lambda body, message_id: join_element(1, body, {"id": message_id} if message_id else None),

@@ -190,8 +190,8 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "current_session": Operation(
         summary="Get the owner's current session",
-        description="The session that was made the current one, with all its messages, or the last ones. Moves its "
-        "lifetime. 404 if there is none, or if it has ended.",
+        description="The session that was made the current one, as `GET` shows it by its id. Moves its lifetime. "
+        "404 if there is none, or if it has ended.",
         answers=(
             Answer("The session.", _SESSION_EXAMPLE, _STATE),
             Answer("The client has this state of the session.", None, _STATE),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ...domain.validation import MAX_NAME
 from ...errors import CrossOrigin, InvalidInput, NotInstalled, TooManySessions, TooManyTurns
 from .. import schemas
 from ..door import Served
-from ..json_schema import CONTROL, Json, ref
+from ..json_schema import CONTROL, TARGET, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
 from ..routes import JSON_LINES, ROUTES, Route
 from .descriptions import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
@@ -196,16 +196,15 @@ def _schema(component: str) -> Json:
 def _failures(problems: Iterable[Problem], settings: Settings) -> Json:
     """Show the responses for errors, by status."""
     found: dict[str, dict[str, Json]] = {}
-    retried = set()
+    waits: dict[str, list[bool]] = {}
     for shown in problems:
         if not _arises(shown, settings):
             continue
         body, retry_after = problem_json(shown.example, if_match=True)
         status = str(body["status"])
         found.setdefault(status, {})[shown.label or shown.slug] = body
-        if retry_after:
-            retried.add(status)
-    return {status: _failure(int(status), examples, status in retried) for status, examples in sorted(found.items())}
+        waits.setdefault(status, []).append(retry_after is not None)
+    return {status: _failure(int(status), examples, waits[status]) for status, examples in sorted(found.items())}
 
 
 def _arises(shown: Problem, settings: Settings) -> bool:
@@ -225,15 +224,16 @@ def _header(name: str, *, required: bool) -> Json:
     return {"description": schema["description"], "required": required, "schema": schema, "example": shown}
 
 
-def _failure(status: int, examples: dict[str, Json], is_retried: bool) -> Json:
+def _failure(status: int, examples: dict[str, Json], waits: Collection[bool]) -> Json:
+    """Show a response for errors. *waits* tells of each of them whether it names the time of a retry."""
     kinds = sorted({example["type"] for example in examples.values()})
     schema = {"allOf": [ref("Problem"), {"properties": {"type": {"enum": kinds}, "status": {"const": status}}}]}
     shown: Json = {
         "description": "; ".join(sorted({example["title"] for example in examples.values()})) + ".",
         "content": {PROBLEM: {"schema": schema, "examples": {name: {"value": examples[name]} for name in examples}}},
     }
-    if is_retried:
-        shown["headers"] = {"Retry-After": _header("Retry-After", required=status in (429, 503))}
+    if any(waits):
+        shown["headers"] = {"Retry-After": _header("Retry-After", required=all(waits))}
     return shown
 
 
@@ -244,7 +244,7 @@ _PATH: dict[str, tuple[Json, Any]] = {
         {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"},
         EXAMPLE_ID,
     ),
-    "seq": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"}, "msg-1"),
+    "seq": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": TARGET}, "msg-1"),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...domain.clock import LATEST_MS
-from ...domain.commands import BeginTurn, Command, CommitTurn, Drop, Edit, Expecting, Merge, MoveConversation, Target
+from ...domain.commands import BeginTurn, Command, CommitTurn, Drop, Edit, Expecting, Merge, MoveConversation
 from ...domain.messages import Usage
 from ...domain.numbering import gaps_in
 from ...domain.results import Receipt, Snapshot
@@ -22,6 +22,7 @@ from ...errors import (
     Forbidden,
     MessageIdReused,
     MessageNotFound,
+    NothingToReplace,
     SessionExists,
     SessionMoved,
     SessionNotFound,
@@ -88,7 +89,7 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
     if word == b"moved":
         return SessionMoved(command.session_id, reply[2].decode())
     if word == b"gone":
-        return MessageNotFound(command.session_id, _target_of(command))
+        return _gone(command)
     if word == b"known":
         return MessageIdReused(reply[2].decode())
     assert word == b"reused", word
@@ -97,14 +98,15 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
     return TurnLost(command.session_id) if is_end_of_turn else TokenReused()
 
 
-def _target_of(command: Any) -> Target:
-    """The message that *command* names."""
+def _gone(command: Any) -> MessageNotFound:
+    """The session lacks the message that *command* names."""
     if isinstance(command, Edit):
-        return command.seq
+        return MessageNotFound(command.session_id, command.seq)
     if isinstance(command, Drop):
-        return command.message if command.message is not None else command.after or 0
-    target: Target = command.replaces
-    return target
+        return MessageNotFound(
+            command.session_id, command.message if command.message is not None else command.after or 0
+        )
+    return NothingToReplace(command.session_id, command.replaces)
 
 
 def _corrupt(reply: list[Any], keys: tuple[str, str, str]) -> CorruptValue:

@@ -8,6 +8,7 @@
 |                        |      | began (creation that an imported session shows)                                           |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
 |                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
+|                        |      | rewritten (the version at which all messages got other seqs)                              |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body                             |

@@ -4,7 +4,7 @@
 -- (the result of _marked.lua). Gives updated.
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = removes and not may("HDEL", session, "turn") and "HDEL" or drop > 0 and not may("LTRIM", history, 0, -1) and "LTRIM"
-    or marked and not may("LSET", history, 0, "") and "LSET"
+    or (marked or #pinned > 0) and not may("LSET", history, 0, "") and "LSET"
     or (marked or usage_given ~= "") and not may("HINCRBY", session, "count", 1) and "HINCRBY"
 --#include _rights.lua
 if added > 0 then
@@ -37,7 +37,7 @@ if type(numbered) == "table" then
     return numbered
 end
 if drop > 0 then
-    redis.call("LTRIM", history, drop, -1)
+    --#include _trim.lua
     --#include _advance.lua
 end
 if drop > 0 or shape ~= meta[7] or data_after ~= data_bytes then

@@ -1,6 +1,7 @@
 -- _fit: refuse a write that passes a limit, before the first write. Needs added (messages), drop (oldest messages that
 -- go), first_element (messages stand in ARGV from there to the end), data_after (bytes of data) and reserved (further
--- messages that must find room). Gives history_after (bytes). Raises drop where the oldest messages go.
+-- messages that must find room). Gives history_after (bytes). Where the oldest messages go, raises drop by over, their
+-- number, and gives pinned, the messages before them that stay.
 local history_after = history_bytes
 for at = first_element, #ARGV do
     history_after = history_after + #ARGV[at]
@@ -9,14 +10,19 @@ local count_after = count + added - drop
 if added > 0 and ARGV[11] ~= "1" and count_after + reserved > tonumber(ARGV[10]) or added > tonumber(ARGV[10]) then
     return {"too_large", nonce, "history", tonumber(ARGV[10]), count_after + reserved}
 end
-if added > 0 then
-    drop = drop + math.max(0, count_after - ARGV[10])
+local over, pinned = added > 0 and math.max(0, count_after - ARGV[10]) or 0, {}
+if over > 0 then
+    --#include _pinned.lua
+    drop = drop + over
 end
 if drop == count then
     history_after = history_after - history_bytes
 elseif drop > 0 then
-    for _, element in ipairs(redis.call("LRANGE", history, 0, drop - 1)) do
+    for _, element in ipairs(redis.call("LRANGE", history, 0, drop + #pinned - 1)) do
         history_after = history_after - #element
+    end
+    for _, element in ipairs(pinned) do
+        history_after = history_after + #element
     end
 end
 if data_after > data_bytes and data_after > tonumber(ARGV[12]) then

@@ -1,5 +1,5 @@
 -- _remember: keep the receipt of this write under its token. Now and then the receipts before the last max_tokens are
--- dropped, and the ids of messages that the head has lost, which costs a look at all of them (2 ms for 1,000, 20 ms for
+-- dropped, and the ids of messages that are gone, which costs a look at all of them (2 ms for 1,000, 20 ms for
 -- 10,000). So up to a quarter of max_tokens more may be kept, and however many have come within the time for which any is
 -- kept. Where these are many times max_tokens, that look is as many times more seldom. They are numbered by "writes", as the
 -- version starts anew after a delete. Needs version, first_seq, created and lifetime as they are now, and history_version as
@@ -28,7 +28,11 @@ if is_due then
             named = string.match(kept[at + 1], "^%d+")
         end
         local is_old = number and tonumber(number) <= write - math.floor(most) and tonumber(was) <= young
-        if is_old or named and tonumber(named) < first then
+        local is_gone = named and tonumber(named) < first
+        for from, to in string.gmatch(named and gaps or "", "(%d+)%-(%d+)") do
+            is_gone = is_gone or tonumber(named) >= tonumber(from) and tonumber(named) <= tonumber(to)
+        end
+        if is_old or is_gone then
             redis.pcall("HDEL", tokens, kept[at])
         end
     end

@@ -5,7 +5,7 @@ local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = added > 0 and not may("RPUSH", history, "") and "RPUSH" or not exists and not may("UNLINK", history) and "UNLINK"
     or not exists and not may("PEXPIREAT", tokens, 0) and "PEXPIREAT"
     or drop > 0 and not may("LTRIM", history, 0, -1) and "LTRIM" or removes and not may("HDEL", session, "turn") and "HDEL"
-    or usage_given ~= "" and not may("HINCRBY", session, "count", 1) and "HINCRBY"
+    or #pinned > 0 and not may("LSET", history, 0, "") and "LSET" or usage_given ~= "" and not may("HINCRBY", session, "count", 1) and "HINCRBY"
 --#include _rights.lua
 if outlived then
     redis.call("UNLINK", session)
@@ -42,5 +42,5 @@ for from = first_element, #ARGV, 4000 do -- in parts: unpack fails at 8,000 elem
     redis.call("RPUSH", history, unpack(ARGV, from, math.min(from + 3999, #ARGV)))
 end
 if drop > 0 then
-    redis.call("LTRIM", history, drop, -1)
+    --#include _trim.lua
 end

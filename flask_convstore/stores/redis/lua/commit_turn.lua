@@ -9,7 +9,7 @@ ARGV[16]    status       the fate of its message: "" replied, "unanswered", "fai
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
 ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
-ARGV[..]    element      an opaque message each, absent where there is no reply. The last one is the reply. It has the seq that
+ARGV[..]    element      an opaque message each, absent where there is no reply. The last one is the reply, unless the turn is unanswered. It has the seq that
                          was kept for it, or the id of that seq where others have written since. A turn that needs none
                          gives it back
 
@@ -49,7 +49,7 @@ local added = #ARGV - first_element + 1
 --#include _unknown.lua
 --#include _next_seq.lua
 local kept = (tonumber(turn[2]) or 0) + 1
-if kept > 1 and (added > 0 or ARGV[16] == "unanswered") then
+if kept > 1 and (added > 0 and ARGV[16] == "" or added == 0 and ARGV[16] == "unanswered") then
     local has_id = added > 0 and string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
     local last_from, last_to = string.match(gaps, "(%d+)%-(%d+)$")
     local is_newest = tonumber(last_from) == kept and tonumber(last_to) == kept and next_seq == kept + 1

@@ -80,6 +80,10 @@ if exists then
     if change == "take" and first ~= tonumber(oldest) then
         return {"conflict", nonce, version, "history"}
     end
+    local drops = change == "take" or change == "extend" and bound > 0
+    if drops and ARGV[23] ~= "" and tonumber(ARGV[23]) < tonumber(redis.call("HGET", session, "rewritten") or 0) then
+        return {"conflict", nonce, version, "history"}
+    end
 else
     --#include _new.lua
 end
@@ -112,6 +116,9 @@ version = version + 1
 local history_changed = change ~= "keep" or not exists
 --#include _name.lua
 --#include _save.lua
+if exists and count > 0 and (change == "rewrite" or change == "reset") then
+    redis.call("HSET", session, "rewritten", version)
+end
 if exists and count > 0 and change == "reset" then
     --#include _begin_anew.lua
 end

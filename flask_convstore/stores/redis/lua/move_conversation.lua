@@ -33,7 +33,7 @@ if turn[1] ~= ARGV[15] then
 end
 --#include _expected.lua
 
-local first_seq, drop, updated = 0, 0, math.max(now, created)
+local first_seq, drop, pinned, updated = 0, 0, {}, math.max(now, created)
 local mark_seq, mark_status = tonumber(turn[2]) or 0, ""
 --#include _marked.lua
 local may = redis.acl_check_cmd or type -- fakeredis has none
