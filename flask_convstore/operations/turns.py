@@ -446,15 +446,24 @@ def _policy(access: Access, given: Policy | None) -> str:
 
 
 def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
-    """Take the turn. With the policy to wait, wait until the turn is free."""
+    """Take the turn. With the policy to wait, wait until the turn is free.
+
+    An earlier try may have stored the message. Then each error says so.
+    """
     patience = access.settings.turn_wait if policy == "wait" else 0
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            return access.begin(command)
-        except TurnInProgress:
-            if not _wait_until_free(access.store, command, deadline):
-                raise
+    is_stored: bool | None = False
+    try:
+        while True:
+            try:
+                return access.begin(command)
+            except TurnInProgress as busy:
+                is_stored = is_stored or busy.written
+                if not _wait_until_free(access.store, command, deadline):
+                    raise
+    except ConvstoreError as error:
+        error.written = is_stored or error.written
+        raise
 
 
 def _wait_until_free(store: Store, command: BeginTurn, deadline: float) -> bool:

@@ -21,7 +21,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"repeated", nonce, receipt, created, now, expires, reply, token}   this token is known, and the turn has ended, or
              its session is gone. reply: the receipt of its end, "" if it has not ended. token: under which the turn began,
              another one where the message was known by its id
-         {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress
+         {"busy", nonce, milliseconds, known}      another turn, or the first attempt at this one, is in progress. known: 1 if
+             the token is known, so that the message is stored. Else 0, and nothing was written
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -68,7 +69,7 @@ if receipt then
     local message_seq = tonumber(string.match(receipt, "^%d+ (%d+)"))
     if turn[1] ~= attempt then
         if remaining > 0 then
-            return {"busy", nonce, remaining}
+            return {"busy", nonce, remaining, 1}
         end
         --#include _next_seq.lua
         local last_seq, last_from, last_to = next_seq - 1, string.match(gaps, "(%d+)%-(%d+)$")
@@ -94,7 +95,7 @@ end
 --#include _moved.lua
 --#include _expected.lua
 if remaining > 0 and ARGV[17] ~= "1" then
-    return {"busy", nonce, remaining}
+    return {"busy", nonce, remaining, 0}
 end
 
 local drop, data_after, fields_set = 0, data_bytes, false
