@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..domain import json_text
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
 from ..domain.messages import NO_USAGE, Message, Usage, edited_element, message_of, stored_message
+from ..domain.numbering import seq_in
 from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
@@ -234,9 +235,11 @@ def check_visible(access: Access, session_id: str, target: Target, roles: tuple[
 def pop(access: Access, session_id: str) -> Message | None:
     """Take the newest message out, and return it. None if the session has none."""
     while newest := page(access, session_id, limit=1).messages:
+        popped = newest[0]
+        has_own_id = seq_in(popped.id) is None  # it keeps that where its seq changes, as it does after an outage
         with contextlib.suppress(MessageNotFound):  # another one has popped it
-            drop(access, session_id, message=newest[0].seq)
-            return newest[0]
+            drop(access, session_id, message=popped.id if has_own_id else popped.seq)
+            return popped
     return None
 
 

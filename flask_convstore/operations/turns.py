@@ -33,7 +33,7 @@ from ..domain.commands import (
 )
 from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id
-from ..domain.numbering import id_of
+from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
@@ -116,7 +116,8 @@ class Turn:
     def message(self) -> Message:
         if self._element is None:
             return Message(None)
-        stored = self._session.message(self._seq) if self._begun.receipt.repeated else None
+        receipt = self._begun.receipt
+        stored = self._session.message(self._seq) if receipt.repeated or receipt.fallback else None
         if stored:
             return replace(stored, status=None)  # as the message was when it was accepted first
         return message_of(self._element, self._seq)
@@ -166,7 +167,16 @@ class Turn:
 
     @property
     def reply_id(self) -> str:
-        return id_of(self._seq + 1)
+        return self._id_away(1) if self._began_away else id_of(self._seq + 1)
+
+    def _id_away(self, place: int) -> str:
+        return id_away(self.session_id, self._begun.token or self.token, place)
+
+    @cached_property
+    def _began_away(self) -> bool:
+        """The turn was begun while the store was away. The message may have another seq by now, and so may the reply."""
+        receipt = self._begun.receipt
+        return bool(receipt.fallback) or (receipt.repeated and self.message.id == self._id_away(0))
 
     def add(self, *messages: Any) -> None:
         """Take messages that come before the reply, such as calls of tools and their results.
@@ -249,6 +259,8 @@ class Turn:
         fields = self._changed_fields()
         status: Literal["", "unanswered"] = "" if bodies else "unanswered"
         values = tuple((name, text or b"") for name, _, text in fields)
+        if elements and self._began_away:
+            elements = (*elements[:-1], with_id(elements[-1], self.reply_id))
         return CommitTurn(
             session_id=self.session_id,
             owner=self._access.owner,
