@@ -368,6 +368,7 @@ def _creating(command: Append, ttl_ms: int | None, limits: ContentLimits) -> Mer
     )
 
 
+@in_time
 def append_many(
     access: Access, messages: Mapping[str, Sequence[Any]], *, tokens: Mapping[str, str] | None = None
 ) -> dict[str, Receipt | ConvstoreError]:

@@ -8,7 +8,7 @@ from typing import Any
 from .checker import COUNTS, check, counted
 from .records import Attempt, Final, Kind, Mark, Operation, Read, Seen, mark_of, text_of
 
-BOUNDS: dict[Kind, float] = dict.fromkeys(("start", "turn", "append", "get", "stranger", "delete"), 5.0)
+BOUNDS: dict[Kind, float] = dict.fromkeys(("start", "turn", "append", "drop", "get", "stranger", "delete"), 5.0)
 
 
 def operation(kind: Kind, number: int, at: float, **more: Any) -> Operation:

@@ -1503,7 +1503,7 @@ def step(host: Host, kind: str, number: int, text: str) -> None:
 def test_an_id_told_in_an_outage_stays_whatever_others_write_meanwhile(
     steps: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """What was taken out stays out, and of theirs nothing is."""
+    """Messages that were taken out stay out, and none of theirs is."""
     roomy = replace(LIMITS, max_history=200, max_tokens=1000)
     host = Host(MemoryStore(roomy), tmp_path_factory.mktemp("journal") / "journal", limits=roomy)
     host.workers[0].apply(start("s", "a", "b"))
