@@ -263,7 +263,7 @@ class Client:
 
     def _drop(self, target: Target, step: Step, *, is_shared: bool) -> None:
         """Take out a message of its own, or in a session that nobody else writes to, all behind one of its own."""
-        asked = self._asked[target.label]
+        asked = self._asked.get(target.label, [])
         touched = {mark for operation in asked for mark in operation.dropped}
         open_ones = [one for one in asked if one.kind == "append" and one.is_acknowledged]
         candidates = [mark for one in open_ones for mark in one.marks() if mark not in touched]
