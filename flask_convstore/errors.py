@@ -55,6 +55,15 @@ class ConvstoreError(Exception):
         """Return the facts that a client may know beside the text, as JSON values."""
         return {}
 
+    def __reduce__(self) -> Any:
+        # Python would call the class with the text alone.
+        return _as_it_was, (type(self), self.args), self.__dict__
+
+
+def _as_it_was(kind: type[ConvstoreError], args: tuple[Any, ...]) -> ConvstoreError:
+    """Make an error that is copied or unpickled. Its facts come behind."""
+    return kind.__new__(kind, *args)
+
 
 @contextlib.contextmanager
 def behind_a_write() -> Iterator[None]:
