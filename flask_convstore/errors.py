@@ -56,6 +56,15 @@ class ConvstoreError(Exception):
         """Return the facts that a client may know beside the text, as JSON values."""
         return {}
 
+    def __reduce__(self) -> Any:
+        # Python would call the class with the text alone.
+        return _as_it_was, (type(self), self.args), self.__dict__
+
+
+def _as_it_was(kind: type[ConvstoreError], args: tuple[Any, ...]) -> ConvstoreError:
+    """Make an error that is copied or unpickled. Its facts come behind."""
+    return kind.__new__(kind, *args)
+
 
 @contextlib.contextmanager
 def behind_a_write() -> Iterator[None]:
@@ -352,7 +361,9 @@ class ConflictError(ConvstoreError):
 
 
 class TurnInProgress(ConvstoreError):
-    """Another turn of this session is in progress, or the first attempt at this one. Nothing was written.
+    """Another turn of this session is in progress, or the first attempt at this one.
+
+    Nothing was written, unless this turn was begun before: its message was stored then, and ``written`` is True.
 
     Attributes:
         retry_after_ms: Time until the other turn's lease ends, if nobody renews the lease.
@@ -360,22 +371,26 @@ class TurnInProgress(ConvstoreError):
 
     retry_after_ms: int
 
-    def __init__(self, session_id: str, retry_after_ms: int) -> None:
+    def __init__(self, session_id: str, retry_after_ms: int, *, is_stored: bool = False) -> None:
         self.session_id = session_id
         self.retry_after_ms = retry_after_ms
-        super().__init__(f"session {session_id!r}: a turn is in progress. Try again later. Nothing was written.")
+        self.written = is_stored
+        done = "The message was stored" if is_stored else "Nothing was written"
+        super().__init__(f"session {session_id!r}: a turn is in progress. Try again later. {done}.")
 
 
 class TurnLost(ConvstoreError):
     """Another turn has taken over or has written behind this turn's message, or the conversation was replaced.
 
-    Nothing was written.
+    Nothing was written. Where a turn was begun before and is begun again, its message was stored, and ``written`` is True.
     """
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, *, is_stored: bool = False) -> None:
         self.session_id = session_id
+        self.written = is_stored
         reason = "another turn has taken over, or the conversation was replaced"
-        super().__init__(f"session {session_id!r}: {reason}. This reply was not written.")
+        done = "The message was stored, and has no reply" if is_stored else "This reply was not written"
+        super().__init__(f"session {session_id!r}: {reason}. {done}.")
 
 
 class ReplyFailed(ConvstoreError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 
 from flask_convstore import errors
@@ -29,6 +31,22 @@ def test_the_drawing_is_the_tree() -> None:
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ConvstoreError)]
     bases = {kind.__name__: kind.__mro__[1].__name__ for kind in [*classes, TurnEnded] if kind is not ConvstoreError}
     assert drawn() == bases
+
+
+def test_an_error_can_be_copied_and_sent_to_another_process() -> None:
+    made: list[ConvstoreError] = [
+        errors.StoreUnavailable("no answer", written=None, is_down=True),
+        errors.TurnInProgress("s", 12, is_stored=True),
+        errors.ConflictError("s", "version", expected=1, actual=2),
+        errors.MessageNotFound("s", "q-7"),
+        errors.message_too_large(10, 12, "messages[1]"),
+        errors.ReplyFailed("s", "the handler failed"),
+    ]
+    for error in made:
+        for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+            assert type(again) is type(error)
+            assert (str(again), again.facts(), vars(again)) == (str(error), error.facts(), vars(error))
+            assert (again.written, again.retry_after_ms) == (error.written, error.retry_after_ms)
 
 
 def test_a_limit_tells_what_is_allowed_and_what_was_given() -> None:

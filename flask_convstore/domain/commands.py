@@ -9,12 +9,13 @@ from __future__ import annotations
 import binascii
 import hashlib
 import os
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..errors import InvalidInput
-from .messages import Usage, own_id
-from .numbering import Gaps
+from .messages import Usage, own_id, with_id
+from .numbering import Gaps, id_away
 from .shapes import Shape
 from .types import Alias, Owner, Role, Scope, as_value
 from .validation import name_problem
@@ -464,6 +465,30 @@ Harmless = Touch | NoteAlias | RenewTurn | Share
 
 Command = Put | Merge | Append | Drop | Update | Delete | CommitTurn | MoveConversation | Edit | Harmless
 """The commands for ``Store.apply``. A ``BeginTurn`` is for ``Store.begin``."""
+
+
+_C = TypeVar("_C", bound=Command | BeginTurn)
+
+
+def named_away(command: _C, session_id: str | None = None, token: str | None = None) -> _C:
+    """Give the messages of *command*, which is done while the store is away, ids that they have there too.
+
+    Args:
+        session_id, token: Those under which it was done, where the command has others.
+    """
+
+    def named(elements: Sequence[bytes]) -> tuple[bytes, ...]:
+        of_write = session_id or command.session_id, token or changed.token
+        return tuple(with_id(element, id_away(*of_write, place)) for place, element in enumerate(elements))
+
+    changed: Any = command
+    if isinstance(command, (Put, Append, CommitTurn)) and command.elements:
+        changed = replace(command, elements=named(command.elements))
+    elif isinstance(command, BeginTurn) and command.element is not None:
+        changed = replace(command, element=named((command.element,))[0])
+    elif isinstance(command, Merge) and command.history and command.history.elements:
+        changed = replace(command, history=replace(command.history, elements=named(command.history.elements)))
+    return changed  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Message:
 
     Attributes:
         id: Its name, unique in its session. It stays the same as long as the message is stored. ``msg-<seq>`` where the app
-            gives none. "" before it is stored.
+            gives none, or ``msg-j`` and 16 digits where the store was away. "" before it is stored.
         tokens: Cost in tokens of a language model. Sums are kept with the session.
         edits: Earlier bodies, oldest first, where they were to be kept.
         seq: Its number in the session, from 1, never used again. 0 before it is stored.

@@ -8,6 +8,7 @@ has. The scripts mirror these rules in ``_next_seq.lua``,
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,15 @@ _OWN_ID = re.compile(r"msg-([1-9][0-9]{0,15})")
 def id_of(seq: int) -> str:
     """Make the id of a message that was given none."""
     return f"msg-{seq}"
+
+
+def id_away(session_id: str, token: str, place: int) -> str:
+    """Make the id of a message that is written while the store is away, the one at *place* in the write of *token*.
+
+    There the message may get another number, behind those of others. So the id is made of none.
+    """
+    text = f"{session_id}\n{place}\n{token}"
+    return f"msg-j{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def seq_in(message_id: str) -> int | None:

@@ -530,12 +530,13 @@ def take_again(command: BeginTurn, first: Receipt, session: StoredSession, now: 
 
     Raises:
         TurnInProgress: An earlier attempt, or another turn, is in progress.
-        TurnLost: Others have written since.
+        TurnLost: Others have written since. Either error says that the message is stored.
     """
     turn, seq = session.turn, first.first_seq or 0
     if not turn or turn.attempt != command.attempt:
         if turn and turn.until_ms > now:
-            raise TurnInProgress(command.session_id, turn.until_ms - now)
+            is_stored = command.element is not None
+            raise TurnInProgress(command.session_id, turn.until_ms - now, is_stored=is_stored)
         _refuse_written_behind(command, seq, session)
     session.turn = TurnLease(command.attempt, now + command.lease_ms, seq)
 
@@ -544,6 +545,6 @@ def _refuse_written_behind(command: BeginTurn, seq: int, session: StoredSession)
     """Refuse where the turn's message, *seq*, is not the last any more. Else the seq behind it is kept for the reply."""
     last_seq = session.seqs[-1] if session.elements else session.first_seq - 1
     if seq != last_seq or (command.element and not session.elements):
-        raise TurnLost(command.session_id)
+        raise TurnLost(command.session_id, is_stored=command.element is not None)
     if seq:
         session.gaps = numbering.with_gap(session.gaps, seq + 1, seq + 1)

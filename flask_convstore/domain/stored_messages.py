@@ -86,7 +86,7 @@ def give_kept_seq(session: StoredSession, kept: int, elements: list[bytes]) -> N
     A turn that needs no reply gives the seq back. One that failed does not, since a part of the reply may have been shown.
     """
     is_newest = session.gaps[-1:] == ((kept, kept),) and session.next_seq == kept + 1
-    if is_newest and (not elements or (len(elements) == 1 and not own_id(elements[0]))):
+    if is_newest and len(elements) <= 1:
         session.gaps = session.gaps[:-1]
     elif elements and any(begin <= kept <= end for begin, end in session.gaps):
         elements[-1] = with_id(elements[-1], numbering.id_of(kept))

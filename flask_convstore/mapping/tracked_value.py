@@ -407,7 +407,7 @@ class TrackedValue:
         before = self.known()
         self.is_absent, self._began, self._given = False, Began(), given
         if isinstance(command, Merge) and isinstance(attempt, Merge) and not command.creates and before:
-            rebased = base_merged(before, command, receipt)
+            rebased = base_merged(before, command, receipt, attempt.token)
             if attempt.history != command.history:
                 # The stored history is a merge with others' messages: a later rewrite must not take them for known.
                 rebased = rebased.but(history_version=before.snapshot.history_version)

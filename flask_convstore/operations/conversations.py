@@ -336,9 +336,9 @@ class Conversations(abc.ABC):
 
         Raises:
             NothingToReplace: There is no message to replace. Nothing was written.
-            TurnInProgress: Another turn is in progress. Nothing was written.
+            TurnInProgress: Another turn is in progress. Nothing was written, unless the token came before.
             TurnEnded: The turn of this token was ended before. The error has the message and the reply. Nothing was written.
-            TurnLost: The turn of this token was not ended, and others have written since. Nothing was written.
+            TurnLost: The turn of this token was not ended, and others have written since. The message was stored.
             SessionNotFound, TokenReused, NotSerializable, TooLarge: Nothing was written.
             InvalidInput: None, a number or a list was given instead of a message. Nothing was written.
         """

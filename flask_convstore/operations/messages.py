@@ -257,9 +257,11 @@ def is_another_roles(access: Access, session_id: str, target: Target, roles: tup
 def pop(access: Access, session_id: str) -> Message | None:
     """Take the newest message out, and return it. None if the session has none."""
     while newest := page(access, session_id, limit=1).messages:
+        popped = newest[0]
+        has_own_id = seq_in(popped.id) is None  # it keeps that where its seq changes, as it does after an outage
         with contextlib.suppress(MessageNotFound):  # another one has popped it
-            drop(access, session_id, message=newest[0].seq)
-            return newest[0]
+            drop(access, session_id, message=popped.id if has_own_id else popped.seq)
+            return popped
     return None
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..domain.commands import Append, Target, digest_if_known, token_or_new
+from ..domain.commands import Append, Target, digest_if_known, named_away, token_or_new
 from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt
 from ..domain.validation import check_session_id
@@ -146,7 +146,8 @@ def _only_store(
         raise SessionNotFound(session_id)
     if receipt.repeated:
         return first_exchange(access, session_id, Begun(receipt, None))
-    return Exchange(message_of(elements[0], receipt.first_seq or 0), None, receipt)
+    (element,) = (named_away(command) if receipt.fallback else command).elements
+    return Exchange(message_of(element, receipt.first_seq or 0), None, receipt)
 
 
 def first_exchange(access: Access, session_id: str, begun: Begun) -> Exchange:

@@ -123,7 +123,7 @@ def _send(access: Access, session: AnySession, save: Pending) -> Receipt:
 
 def _landed(access: Access, session: AnySession, save: Pending, receipt: Receipt) -> AnySession:
     """Rebase *session*. The baseline then holds what *session* holds, and nothing of what others wrote."""
-    rebased = on_base(session, base_merged(base_of(session), save.command, receipt))
+    rebased = on_base(session, base_merged(base_of(session), save.command, receipt, save.attempt.token))
     access.tell(save.attempt, receipt)  # not before the session has its new baseline
     return rebased
 
@@ -368,6 +368,7 @@ def _creating(command: Append, ttl_ms: int | None, limits: ContentLimits) -> Mer
     )
 
 
+@in_time
 def append_many(
     access: Access, messages: Mapping[str, Sequence[Any]], *, tokens: Mapping[str, str] | None = None
 ) -> dict[str, Receipt | ConvstoreError]:

@@ -32,7 +32,7 @@ from ..domain.commands import (
 )
 from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id
-from ..domain.numbering import id_of
+from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt, whole
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
@@ -122,7 +122,8 @@ class Turn:
     def message(self) -> Message:
         if self._element is None:
             return Message(None)
-        stored = self._session.message(self._seq) if self._begun.receipt.repeated else None
+        receipt = self._begun.receipt
+        stored = self._session.message(self._seq) if receipt.repeated or receipt.fallback else None
         if stored:
             return replace(stored, status=None)  # as the message was when it was accepted first
         return message_of(self._element, self._seq)
@@ -185,7 +186,16 @@ class Turn:
 
     @property
     def reply_id(self) -> str:
-        return id_of(self._seq + 1)
+        return self._id_away(1) if self._began_away else id_of(self._seq + 1)
+
+    def _id_away(self, place: int) -> str:
+        return id_away(self.session_id, self._begun.token or self.token, place)
+
+    @cached_property
+    def _began_away(self) -> bool:
+        """The turn was begun while the store was away. The message may have another seq by now, and so may the reply."""
+        receipt = self._begun.receipt
+        return bool(receipt.fallback) or (receipt.repeated and self.message.id == self._id_away(0))
 
     def add(self, *messages: Any) -> None:
         """Take messages that come before the reply, such as calls of tools and their results.
@@ -271,6 +281,8 @@ class Turn:
         fields = self._changed_fields()
         status: Literal["", "unanswered"] = "" if bodies else "unanswered"
         values = tuple((name, text or b"") for name, _, text in fields)
+        if elements and self._began_away:
+            elements = (*elements[:-1], with_id(elements[-1], self.reply_id))
         return CommitTurn(
             session_id=self.session_id,
             owner=self._access.owner,
@@ -468,18 +480,28 @@ def _policy(access: Access, given: Policy | None) -> str:
 
 
 def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
-    """Take the turn. With the policy to wait, stand in line until the turn is free."""
+    """Take the turn. With the policy to wait, stand in line until the turn is free.
+
+    An earlier try may have stored the message. Then each error says so.
+    """
     deadline = time.monotonic() + (access.settings.turn_wait if policy == "wait" else 0)
-    while True:
-        left = max(0.0, deadline - time.monotonic())
-        try:
-            return access.begin(replace(command, wait_ms=min(round(left * 1000), _TICKET_MS)))
-        except TurnInProgress as error:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise
-            until_lease_ends = max(_SHORTEST_WAIT, error.retry_after_ms / 1000)
-            access.store.wait_for_turn(command.session_id, command.attempt, min(left, until_lease_ends, _LONGEST_WAIT))
+    is_stored: bool | None = False
+    try:
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                return access.begin(replace(command, wait_ms=min(round(left * 1000), _TICKET_MS)))
+            except TurnInProgress as busy:
+                is_stored = is_stored or busy.written
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise
+                until_lease_ends = max(_SHORTEST_WAIT, busy.retry_after_ms / 1000)
+                seconds = min(left, until_lease_ends, _LONGEST_WAIT)
+                access.store.wait_for_turn(command.session_id, command.attempt, seconds)
+    except ConvstoreError as error:
+        error.written = is_stored or error.written
+        raise
 
 
 def _messages_to_read(last: int | None) -> int | None:

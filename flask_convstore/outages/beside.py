@@ -7,15 +7,16 @@ there, and a field that others have changed stays theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from ..domain.commands import (
     Append,
     BeginTurn,
     Command,
     CommitTurn,
+    Drop,
     Edit,
     Extend,
     FieldChange,
@@ -23,8 +24,9 @@ from ..domain.commands import (
     Put,
     Rewrite,
 )
-from ..domain.messages import bodies_of
+from ..domain.messages import bodies_of, own_id, with_id
 from ..domain.results import Snapshot
+from ..domain.types import ANY
 from ..errors import ConflictError, ConvstoreError
 
 Load = Callable[[], Snapshot]
@@ -97,15 +99,58 @@ def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
 
 def _edit_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
     """Find the message that was edited at the seq that it has in the store."""
-    if command.loaded not in there.elements:
-        return None
-    return Fitted(replace(command, seq=there.seqs[there.elements.index(command.loaded)], expected=""), "")
+    for seq, element in zip(there.seqs, there.elements, strict=True):
+        if with_id(element, own_id(command.loaded)) == command.loaded:
+            return Fitted(replace(command, seq=seq, loaded=element, expected=""), "")
+    return None
 
 
 def _identity(element: bytes) -> tuple[bytes, bytes]:
     """The time and the body of a message. A turn that was interrupted has marked its message since."""
     head, _, body = element.partition(b"\n")
     return head.partition(b",")[0].rstrip(b"}"), body
+
+
+def _seqs_there(own: Iterable[bytes], there: Snapshot) -> list[int]:
+    """Find the seqs that messages of a journalled session have in the store, as far as they are there.
+
+    Those of a save whose first try has landed have no ids there.
+    """
+    names = (own_id(element) or _identity(element) for element in there.elements)
+    seqs: dict[object, int] = dict(zip(names, there.seqs, strict=True))
+    found = (seqs.get(own_id(element)) or seqs.get(_identity(element)) for element in own)
+    return [seq for seq in found if seq]
+
+
+Taking = Drop | Append | BeginTurn
+"""The commands that can take messages out."""
+
+
+def takes_out(command: Command | BeginTurn) -> TypeGuard[Taking]:
+    """Tell whether *command* takes messages out by their place or name."""
+    return isinstance(command, Drop) or (isinstance(command, (Append, BeginTurn)) and bool(command.replaces))
+
+
+def taking_own(command: Taking, gone: Sequence[bytes], there: Snapshot) -> tuple[list[Drop], Taking]:
+    """Let *command* take out no messages but *gone*, which were its own session's.
+
+    Returns the drops that come before it where others have written between, and *command* as it is behind them. One that
+    takes several messages from the end expects the version of *there*.
+    """
+    if command.expected:
+        return [], command  # nobody has written since, or it is refused
+    seqs = _seqs_there(gone, there)
+    bare = replace(command, newest=0, after=None, message=None) if isinstance(command, Drop) else command
+    if isinstance(bare, Drop) and len(seqs) == 1:
+        return [], replace(bare, message=seqs[0])
+    if seqs and seqs == list(there.seqs[-len(seqs) :]):
+        version = str(there.version)
+        if isinstance(bare, Drop):
+            return [], replace(bare, newest=len(seqs), expected=version)
+        return [], replace(bare, replaces=seqs[0], expected=version)
+    this = command.session_id
+    drops = [Drop(session_id=this, owner=ANY, message=seq, token=f"{command.token}'{seq}") for seq in seqs]
+    return drops, bare if isinstance(bare, Drop) else replace(bare, replaces="")
 
 
 def with_own_drops(command: Merge, own: Snapshot, there: Snapshot) -> Merge:

@@ -6,15 +6,17 @@ seconds one caller tries, while the others still fail at once. The first answer 
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..domain.commands import RenewTurn
+from ..domain.commands import Append, RenewTurn
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
+from ..domain.results import Receipt
 from ..errors import ConvstoreError, StoreUnavailable, TooSlow
 from ..stores.store import Store, StoreAround
 from .outage_watch import OutageWatch
@@ -109,6 +111,21 @@ class CircuitStore(StoreAround):
         self._budget = budget
         self._circuit = circuit
         self._watch = watch
+
+    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+        """Do as ``Store.apply_each``. Where no write got an answer, the server has not answered."""
+        answers: list[Receipt | ConvstoreError] = []
+
+        def all_of_them() -> None:
+            answers.extend(self._store.apply_each(commands))
+            if answers and all(isinstance(answer, StoreUnavailable) for answer in answers):
+                raise answers[0]  # type: ignore[misc]
+
+        try:
+            self._call(all_of_them)
+        except StoreUnavailable as error:
+            return answers or [copy.copy(error) for _ in commands]
+        return answers
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
         """Do as ``Store.renew``. Nobody waits for leases, so that they are tried, and open no circuit.

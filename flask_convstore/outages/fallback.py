@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Target, Touch
+from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Target, Touch, named_away
 from ..domain.ids import id_made_away
 from ..domain.results import Begun, Messages, Page, Receipt, Snapshot, part_of
 from ..domain.rules import creates
@@ -238,7 +238,7 @@ class FallbackStore(StoreAround):
 
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
-        now, journalled = self._journal.now_ms(), view.journalled
+        now, journalled, command = self._journal.now_ms(), view.journalled, named_away(command)
         is_start = creates(command) and view.load(ANY, 0, now) is None
         if isinstance(command, Put) and is_start:
             command = replace(command, started_at_ms=now)

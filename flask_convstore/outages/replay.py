@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain.clock import CLOCKS_DIFFER_MS, hear
-from ..domain.commands import BeginTurn, Command, Delete, Extend, Merge, NoteAlias, Put, RenewTurn, Touch
+from ..domain.commands import BeginTurn, Command, Delete, Drop, Extend, Merge, NoteAlias, Put, RenewTurn, Touch
 from ..domain.forks import Forking, watch
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import ANY
@@ -31,11 +31,12 @@ from ..errors import (
     TurnLost,
 )
 from ..stores.store import Store
-from .beside import fitted, with_own_drops
+from .beside import Taking, fitted, takes_out, taking_own, with_own_drops
 from .circuit import Circuit
 from .command_json import command_of
 from .fallback import FallbackStore
 from .journal import UNBORN_MS, Journal, JournalledSession, Row
+from .journal_view import JournalView
 
 _log = logging.getLogger("flask_convstore")
 
@@ -205,6 +206,7 @@ class Replay:
         self._batch = batch
         self._behind_ms = behind_ms
         self._begun_again = begun_again
+        self._own: JournalView | None = None
 
     def run(self) -> None:
         """Replay what waits.
@@ -250,7 +252,10 @@ class Replay:
         try:
             if is_start:
                 return self._started(done, row, command), False
-            self._done(row, self._with_own_drops(journalled, row, command))
+            if takes_out(command):
+                self._taken(journalled, row, command)
+            else:
+                self._done(row, self._with_own_drops(journalled, row, command))
         except SessionNotFound:
             if is_start:
                 raise
@@ -307,9 +312,7 @@ class Replay:
         command = given
         while True:
             try:
-                if isinstance(command, BeginTurn):
-                    return self._store.begin(command).receipt
-                return self._store.apply(command)
+                return self._applied(command)
             except (ConflictError, MessageNotFound) as error:
                 fits = fitted(command, error, lambda: self._there(given))
                 if fits is None or fits.left_out:
@@ -317,6 +320,30 @@ class Replay:
                 if fits is None:
                     return None
                 command = fits.command
+
+    def _applied(self, command: Command | BeginTurn) -> Receipt:
+        return self._store.begin(command).receipt if isinstance(command, BeginTurn) else self._store.apply(command)
+
+    def _taken(self, journalled: JournalledSession, row: Row, command: Taking) -> None:
+        """Do a command that takes messages out. It takes none of others."""
+        before = self._own_before(journalled, row)
+        after = self._own_before(journalled, row, behind=1)
+        left = set(after.seqs) if after else set()
+        pairs = zip(before.seqs, before.elements, strict=True) if before else ()
+        gone = [element for seq, element in pairs if seq not in left]
+        while True:
+            drops, fit = taking_own(command, gone, self._there(command))
+            try:
+                for drop in drops:
+                    with contextlib.suppress(MessageNotFound):
+                        self._store.apply(drop)
+                self._applied(fit)
+                return
+            except (ConflictError, MessageNotFound) as error:  # others have written since it was read
+                if isinstance(command, Drop) and command.expected:
+                    self._leave_out(row, command.session_id, error)
+                    return
+                command = replace(command, expected="")
 
     def _there(self, command: Command | BeginTurn) -> Snapshot:
         there = self._store.load(command.session_id, command.owner, is_interaction=False)
@@ -339,12 +366,16 @@ class Replay:
         history = command.history if isinstance(command, Merge) else None
         if not isinstance(history, Extend) or history.drop_below <= 1:
             return command
-        view = self._fallback.new_view(journalled)
-        for one in self._journal.rows(self._namespace, journalled, 0):
-            if one.number < row.number:
-                view.fold(one)
-        own = view.load(ANY, None, row.at_ms)
+        own = self._own_before(journalled, row)
         return with_own_drops(command, own, self._there(command)) if own else command
+
+    def _own_before(self, journalled: JournalledSession, row: Row, behind: int = 0) -> Snapshot | None:
+        """The session as its own commands before *row* tell it, or so many more."""
+        view = self._own = self._own or self._fallback.new_view(journalled)
+        before = journalled._replace(last=row.number - 1 + behind)
+        for one in self._journal.rows(self._namespace, before, view.seen):
+            view.fold(one)
+        return view.load(ANY, None, row.at_ms)
 
 
 def _as_there(command: Any, journalled: JournalledSession) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ..domain.commands import Extend, FieldChange, Merge, Put, Rewrite
+from ..domain.commands import Extend, FieldChange, Merge, Put, Rewrite, named_away
 from ..domain.messages import NO_USAGE
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import as_value
@@ -63,6 +63,8 @@ def base_read(snapshot: Snapshot, origin: str) -> Baseline:
 
 def base_created(command: Put | Merge, receipt: Receipt, origin: str) -> Baseline:
     """The baseline of a session that *command* has made as a whole."""
+    if receipt.fallback:
+        command = named_away(command, receipt.session_id)
     is_history_new = isinstance(command, Put) or command.creates or command.history is not None
     whole = command.as_put() if isinstance(command, Merge) else command
     snapshot = Snapshot(
@@ -86,12 +88,14 @@ def base_created(command: Put | Merge, receipt: Receipt, origin: str) -> Baselin
     return Baseline(origin=origin, snapshot=snapshot, seqs=_seqs(whole.elements, receipt))
 
 
-def base_merged(base: Baseline, command: Merge, receipt: Receipt) -> Baseline:
-    """*base* with the changes of *command*, and nothing of what others wrote meanwhile.
+def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) -> Baseline:
+    """*base* with the changes of *command*, which was done under *token*, and nothing of what others wrote meanwhile.
 
     Where others have changed the history, ``history_version`` stays behind. A later rewrite would undo their change: it
     conflicts.
     """
+    if receipt.fallback:
+        command = named_away(command, token=token)
     before = base.snapshot
     snapshot = replace(
         before,

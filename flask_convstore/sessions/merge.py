@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
-from ..domain.commands import Append, CommitTurn, Extend, FieldChange, Merge, Update
+from ..domain.commands import Append, CommitTurn, Extend, FieldChange, Merge, Update, named_away
 from ..domain.messages import bodies_of
 from ..domain.results import Receipt
 from ..domain.shapes import key_of
@@ -281,6 +281,8 @@ def with_written(
         if fields.get(name) == text:
             _put(known, name, text)
     before = before.but(fields=known)
+    if receipt.fallback:
+        command = named_away(command)
     change = command.history if isinstance(command, Merge) else None
     if not isinstance(change, Extend) or not change.elements or history is None:
         return before

@@ -48,9 +48,9 @@ class Store(Protocol):
         """Add a message, take the turn, and read the session, all at one moment and once.
 
         Raises:
-            TurnInProgress: Another attempt has the turn. Nothing was written.
+            TurnInProgress: Another attempt has the turn. Nothing was written, unless the token is known. ``written`` tells.
             SessionMoved: The conversation goes on in another session. Nothing was written.
-            TurnLost: The token is known, its turn was not ended, and others have written since. Nothing was written.
+            TurnLost: The token is known, its turn was not ended, and others have written since. The message was stored.
             SessionNotFound, ConflictError, TokenReused, TooLarge, CorruptValue, StoreUnavailable: As ``apply``.
         """
         ...

@@ -5,9 +5,12 @@ Settings come from the environment. ``CHAOS_INSTANCE`` is the instance folder, w
 | route                    | does                                                                       |
 | ------------------------ | -------------------------------------------------------------------------- |
 | POST   /own/<id>         | save_session of a plain dict                                               |
-| POST   /own/<id>/append  | append with a token                                                        |
+| POST   /own/<id>/create  | append(create=True) with a token and a lifetime                            |
+| POST   /own/<id>/append  | append with a token, with ids or without                                   |
+| POST   /own-many         | append_many with tokens: an answer for each session                        |
+| POST   /own/<id>/drop    | drop of a message, or of all behind one, with a token                      |
 | POST   /own/<id>/turn    | a turn with a token, a repeat of one that has ended gets the same reply     |
-| GET    /own/<id>?last=k  | get_session: seq and content of each message                               |
+| GET    /own/<id>?last=k  | get_session: seq and content of each message, and the session's lifetime   |
 | DELETE /own/<id>         | delete_session                                                             |
 
 Handlers fork now and then. While a file ``interrupting`` is in the instance folder, exceptions come out of nowhere in the
@@ -40,6 +43,9 @@ from werkzeug.exceptions import InternalServerError
 
 from flask_convstore import ANY, ConversationStore, Message, SessionNotFound, Turn, TurnEnded, problem
 from flask_convstore.errors import ConvstoreError
+from flask_convstore.sessions.session import base_of
+
+from .records import id_of
 
 convstore = ConversationStore()
 
@@ -80,7 +86,10 @@ def create_app() -> Flask:
     app.teardown_request(_leave)
     app.after_request(_end)
     app.add_url_rule("/own/<session_id>", view_func=save, methods=["POST"])
+    app.add_url_rule("/own/<session_id>/create", view_func=create, methods=["POST"])
     app.add_url_rule("/own/<session_id>/append", view_func=append, methods=["POST"])
+    app.add_url_rule("/own-many", view_func=append_many, methods=["POST"])
+    app.add_url_rule("/own/<session_id>/drop", view_func=drop, methods=["POST"])
     app.add_url_rule("/own/<session_id>/turn", view_func=turn, methods=["POST"])
     app.add_url_rule("/own/<session_id>", view_func=get)
     app.add_url_rule("/own/<session_id>", view_func=delete, methods=["DELETE"])
@@ -96,9 +105,39 @@ def save(session_id: str) -> ResponseReturnValue:
     return _told({"session_id": session_id, "version": session.version}, session.fallback, 201)
 
 
-def append(session_id: str) -> ResponseReturnValue:
+def create(session_id: str) -> ResponseReturnValue:
     asked = request.get_json()
     messages = [_message(text) for text in asked["messages"]]
+    more = {"create": True, "ttl": asked["ttl"], "owner": _owner()}
+    receipt = convstore.append(session_id, *messages, token=asked["token"], **more)
+    return _told({"session_id": session_id, "first_seq": receipt.first_seq}, receipt.fallback, 201)
+
+
+def append_many() -> ResponseReturnValue:
+    asked = request.get_json()
+    messages = {session_id: list(map(_message, texts)) for session_id, texts in asked["messages"].items()}
+    found = convstore.append_many(messages, tokens=asked["tokens"], owner=_owner())
+    told: dict[str, Any] = {}
+    for session_id, one in found.items():
+        if isinstance(one, ConvstoreError):
+            refused = problem(one)
+            told[session_id] = {"status": refused.status_code, "json": refused.get_json()}
+        else:
+            shown = {"session_id": session_id, "first_seq": one.first_seq}
+            told[session_id] = {"status": 201, "json": shown, "degraded": bool(one.fallback)}
+    return jsonify(told)
+
+
+def drop(session_id: str) -> ResponseReturnValue:
+    receipt = convstore.drop(session_id, **request.get_json(), owner=_owner())
+    return _told({"session_id": session_id, "first_seq": receipt.first_seq}, receipt.fallback)
+
+
+def append(session_id: str) -> ResponseReturnValue:
+    asked = request.get_json()
+    messages: list[Any] = [_message(text) for text in asked["messages"]]
+    if asked["has_ids"]:
+        messages = [Message(body, id=id_of(body["content"])) for body in messages]
     receipt = convstore.append(session_id, *messages, token=asked["token"], owner=_owner())
     return _told({"session_id": session_id, "first_seq": receipt.first_seq}, receipt.fallback, 201)
 
@@ -125,8 +164,12 @@ def get(session_id: str) -> ResponseReturnValue:
     session = convstore.get_session(session_id, last=request.args.get("last", type=int), owner=_owner())
     if session is None:
         raise SessionNotFound(session_id)
+    for message in session.messages:
+        if not message.id.startswith("msg-") and message.id != id_of(message["content"]):
+            raise RuntimeError(f"{message} has another's id")
     history = [{"seq": message.seq, "content": message.get("content")} for message in session.messages]
-    return _told({"session_id": session_id, "history": history}, session.fallback)
+    ttl_ms = base_of(session).snapshot.own_ttl_ms
+    return _told({"session_id": session_id, "history": history, "ttl_ms": ttl_ms}, session.fallback)
 
 
 def delete(session_id: str) -> ResponseReturnValue:

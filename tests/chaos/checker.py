@@ -7,7 +7,7 @@
 | reordered     | not where its acknowledgement says, a gap, or before one that was acknowledged before it began   |
 | torn          | a reply without its message or with another turn between, an append not whole or not in one      |
 | foreign       | another session's message, a stranger's success, an answer to somebody else's request            |
-| revived       | a session is there, or takes a write, after its deletion was acknowledged                        |
+| revived       | a session is there, or takes a write, after its deletion was acknowledged. A dropped message too |
 | false absence | 404, or a history without what was acknowledged before, while the session exists                 |
 | ghosts        | something of an operation that was refused for sure                                              |
 | late          | a request took longer inside the app than its calls may, or was never answered by a living app   |
@@ -83,6 +83,7 @@ class _Session:
     operations: dict[tuple[str, int], Operation] = field(default_factory=dict)
     acknowledged: dict[Mark, tuple[float, int | None]] = field(default_factory=dict)
     deletes: list[Operation] = field(default_factory=list)
+    drops: list[Operation] = field(default_factory=list)
 
     def add(self, operation: Operation) -> None:
         self.operations[operation.client, operation.number] = operation
@@ -90,6 +91,8 @@ class _Session:
             self.start = operation
         if operation.kind == "delete" and operation.outcome != "failed":
             self.deletes.append(operation)
+        if operation.kind == "drop" and operation.outcome != "failed":
+            self.drops.append(operation)
         if operation.is_acknowledged or operation.left:
             for mark in operation.marks():
                 if operation.is_acknowledged or not mark.is_reply:
@@ -102,6 +105,19 @@ class _Session:
     def is_deleted_from(self) -> float:
         """When a deletion was acknowledged."""
         return min((delete.ended for delete in self.deletes if delete.is_acknowledged), default=math.inf)
+
+    def may_be_dropped_at(self, time: float) -> set[Mark]:
+        """The messages that a drop was asked to take out before that."""
+        return {mark for drop in self.drops if drop.began < time for mark in drop.dropped}
+
+    def is_dropped_at(self, time: float) -> set[Mark]:
+        """The messages whose own acknowledgement, and then that of a drop, came before that."""
+        done = [drop for drop in self.drops if drop.is_acknowledged and drop.ended <= time]
+        return {mark for drop in done for mark in drop.dropped if self._was_there(mark, drop.began)}
+
+    def _was_there(self, mark: Mark, time: float) -> bool:
+        operation = self.operations.get((mark.client, mark.number))
+        return bool(operation and operation.is_acknowledged and operation.ended <= time)
 
     def may_be_deleted_at(self, time: float) -> bool:
         """True if a deletion was asked for before that."""
@@ -122,13 +138,15 @@ def _of_session(label: str, session: _Session, bounds: Mapping[Kind, float]) -> 
             yield Finding("foreign", f"{name}: {operation.odd}")
         if operation.kind == "stranger" and operation.seen is not None:
             yield Finding("foreign", f"{name}: a stranger has read it")
-        is_answered = operation.kind in ("get", "append", "turn") and operation.is_acknowledged
+        is_answered = operation.kind in ("get", "append", "drop", "turn") and operation.is_acknowledged
         if is_answered and operation.began > session.is_deleted_from():
             yield Finding("revived", f"{name} was answered after the deletion")
         if operation.kind == "get" and operation.seen is not None:
             yield from _of_read(label, session, operation.seen)
+            yield from _undropped(name, session, operation.seen, operation.began)
             if not session.may_be_deleted_at(operation.ended):
-                for mark in _absent(session, operation.seen, operation.began):
+                dropped = session.may_be_dropped_at(operation.ended)
+                for mark in _absent(session, operation.seen, operation.began, dropped):
                     yield Finding("false absence", f"{name} did not see {text_of(mark)}")
 
 
@@ -168,16 +186,30 @@ def _of_final(final: Final, session: _Session) -> Iterator[Finding]:
             yield Finding("ghosts", f"{name} is there, and its start was refused")
         if session.is_deleted_from() < math.inf:
             yield Finding("revived", f"{name} is there in the end")
+        yield from _undropped(name, session, final.read, math.inf)
         if not session.deletes:
-            yield from (Finding("lost", f"{name}: {text_of(mark)}") for mark in _absent(session, final.read, math.inf))
+            dropped = session.may_be_dropped_at(math.inf)
+            missing = _absent(session, final.read, math.inf, dropped)
+            yield from (Finding("lost", f"{name}: {text_of(mark)}") for mark in missing)
 
 
-def _absent(session: _Session, read: Read, before: float) -> Iterator[Mark]:
-    """The messages that were acknowledged *before* and are missing from a read that should have them."""
+def _undropped(name: str, session: _Session, read: Read, before: float) -> Iterator[Finding]:
+    """The messages that a read shows, although their drop was acknowledged *before*."""
+    dropped = session.is_dropped_at(before)
+    for seen in read.messages if dropped else ():
+        if mark_of(seen.text) in dropped:
+            yield Finding("revived", f"{name}: {seen.text!r} was dropped")
+
+
+def _absent(session: _Session, read: Read, before: float, dropped: set[Mark]) -> Iterator[Mark]:
+    """The messages that were acknowledged *before* and are missing from a read that should have them.
+
+    Those that may be *dropped* need not be there.
+    """
     present = {mark_of(seen.text) for seen in read.messages}
     for mark, (ended, seq) in session.acknowledged.items():
         is_in_window = read.is_from_the_first or (seq is not None and seq >= read.messages[0].seq)
-        if ended < before and mark not in present and is_in_window:
+        if ended < before and mark not in present and mark not in dropped and is_in_window:
             yield mark
 
 
@@ -186,12 +218,13 @@ def _of_read(label: str, session: _Session, read: Read) -> Iterator[Finding]:
     places: dict[Mark, int] = {}
     latest_beginning, previous_seq = -math.inf, read.messages[0].seq - 1 if read.messages else 0
     kept = 0
-    if read.is_from_the_first and previous_seq > 0:
+    may_have_gaps = bool(session.drops)
+    if read.is_from_the_first and previous_seq > 0 and not may_have_gaps:
         yield Finding("reordered", f"{label}: it begins with seq {previous_seq + 1}")
     for place, (seq, text) in enumerate(read.messages):
         mark = mark_of(text)
         operation = session.operations.get((mark.client, mark.number)) if mark else None
-        if not previous_seq < seq <= previous_seq + 1 + kept:
+        if not previous_seq < seq <= (math.inf if may_have_gaps else previous_seq + 1 + kept):
             yield Finding("reordered", f"{label}: seq {seq} comes behind {previous_seq}")
         previous_seq = seq
         kept = int(bool(mark and operation and operation.has_reply and not mark.is_reply))  # a seq, for the reply
@@ -215,8 +248,11 @@ def _of_read(label: str, session: _Session, read: Read) -> Iterator[Finding]:
 
 def _torn(label: str, session: _Session, places: Mapping[Mark, int], read: Read) -> Iterator[Finding]:
     turns = {place for mark, place in places.items() if session.operations[mark.client, mark.number].kind != "append"}
+    dropped = session.may_be_dropped_at(math.inf)
     for key in {(mark.client, mark.number): None for mark in places}:
         operation = session.operations[key]
+        if not dropped.isdisjoint(operation.marks()):
+            continue
         found = {number: places[mark] for number, mark in enumerate(operation.marks()) if mark in places}
         if not _is_whole(operation, found, turns, is_cut=not read.is_from_the_first):
             name = f"{operation.kind} {operation.number} of {operation.client}"

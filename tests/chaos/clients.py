@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from .connection import Answer, Connection
-from .records import NOT_FOUND, Attempt, Operation, Read, Seen, text_of
+from .records import NOT_FOUND, Attempt, Operation, Read, Seen, id_of, text_of
 
 CLIENTS = 12
 
@@ -27,12 +27,16 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _AFTER_REFUSAL = 0.1
 """Seconds: an open circuit refuses at once, and would be asked for nothing else but that."""
 _PROBLEM = "urn:convstore:"
+_SHARED = 2
+"""The number of the slot of the session that a client shares with its partner."""
 
-Act = Literal["start", "append", "turn", "get", "stranger", "delete", "afterwards"]
+Act = Literal["start", "append", "many", "drop", "turn", "get", "stranger", "delete", "afterwards"]
 
 _WEIGHTS: dict[Act, int] = {
     "start": 4,
-    "append": 48,
+    "append": 40,
+    "many": 6,
+    "drop": 6,
     "turn": 20,
     "get": 20,
     "stranger": 4,
@@ -75,6 +79,7 @@ class Target(NamedTuple):
     label: str
     session_id: str
     owner: str | None
+    ttl_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -119,6 +124,7 @@ class Client:
         self._stop_asked = stop
         self._is_durable = is_durable
         self._labels_given = 0
+        self._asked: dict[str, list[Operation]] = {}
 
     def run(self) -> None:
         try:
@@ -146,6 +152,10 @@ class Client:
             return
         if step.act == "append":
             self._append(target, step)
+        elif step.act == "many":
+            self._append_many(step)
+        elif step.act == "drop":
+            self._drop(target, step, is_shared=step.slot == _SHARED)
         elif step.act == "turn":
             self._turn(target, step)
         elif step.act == "get":
@@ -164,7 +174,7 @@ class Client:
         self._labels_given += 1
         label = f"{self.name}.{self._labels_given}"
         if self._owner:
-            return self._save(label, step)
+            return self._create(label, step) if step.variant & 1 else self._save(label, step)
         keyed, with_message = step.variant & 1, step.variant & 2
         operation = self._operation("start", label, None)
         operation.parts, operation.has_reply = (1, True) if with_message else (0, False)
@@ -202,16 +212,79 @@ class Client:
         self._perform(operation, send, understand, is_repeatable=False)
         return Target(label, session_id, self._owner) if operation.outcome == "ok" else None
 
-    def _append(self, target: Target, step: Step) -> None:
-        operation = self._operation("append", target.label, target.session_id)
+    def _create(self, label: str, step: Step) -> Target | None:
+        """Append to a session that is not there, with a lifetime of its own."""
+        session_id, ttl = str(step.identity), 3600 + step.size
+        operation = self._operation("start", label, session_id)
         operation.parts = step.size
-        body = {"messages": [text_of(mark) for mark in operation.marks()], "token": str(step.identity)}
+        body = {"messages": [text_of(mark) for mark in operation.marks()], "token": f"create {label}", "ttl": ttl}
+        send = self._sender("POST", f"/own/{session_id}/create", body)
+        self._perform(operation, send, self._as_appended(operation))
+        return Target(label, session_id, self._owner, ttl * 1000) if operation.outcome == "ok" else None
 
+    def _as_appended(self, operation: Operation) -> Callable[[dict[str, Any]], None]:
         def understand(answer: dict[str, Any]) -> None:
             self._check_id(operation, answer)
             operation.first_seq = answer["first_seq"]
 
-        self._perform(operation, self._sender("POST", f"/own/{target.session_id}/append", body), understand)
+        return understand
+
+    def _append(self, target: Target, step: Step) -> None:
+        operation, send, _ = self._appending(target, step)
+        self._perform(operation, send, self._as_appended(operation))
+
+    def _appending(
+        self, target: Target, step: Step, *, has_ids: bool = False
+    ) -> tuple[Operation, Callable[[], Answer], dict[str, Any]]:
+        operation = self._operation("append", target.label, target.session_id)
+        operation.parts, operation.has_ids = step.size, has_ids or bool(step.variant & 4)
+        texts = [text_of(mark) for mark in operation.marks()]
+        token = f"{step.identity} {target.label}"
+        body = {"messages": texts, "token": token, "has_ids": operation.has_ids}
+        return operation, self._sender("POST", f"/own/{target.session_id}/append", body), body
+
+    def _append_many(self, step: Step) -> None:
+        """Append to all its sessions in one request. What that leaves open is repeated for each by itself."""
+        targets = [slot.target for slot in self._slots if slot.target]
+        plain = step._replace(variant=0)
+        asked = [(target, *self._appending(target, plain)) for target in targets]
+        body = {
+            "messages": {target.session_id: one["messages"] for target, _, _, one in asked},
+            "tokens": {target.session_id: one["token"] for target, _, _, one in asked},
+        }
+        began = time.monotonic()
+        answer = self._sender("POST", "/own-many", body)()
+        for target, operation, send, _ in asked:
+            first = answer
+            if answer.status and 200 <= answer.status < 300:
+                told = answer.json[target.session_id]
+                first = answer._replace(status=told["status"], json=told["json"])
+            self._perform(operation, _first(first, send), self._as_appended(operation), began=began)
+
+    def _drop(self, target: Target, step: Step, *, is_shared: bool) -> None:
+        """Take out a message of its own, or in a session that nobody else writes to, all behind one of its own."""
+        asked = self._asked.get(target.label, [])
+        touched = {mark for operation in asked for mark in operation.dropped}
+        open_ones = [one for one in asked if one.kind == "append" and one.is_acknowledged]
+        candidates = [mark for one in open_ones for mark in one.marks() if mark not in touched]
+        if not candidates:
+            self._append(target, step)
+            return
+        mark = candidates[step.variant % len(candidates)]
+        written = next(one for one in asked if one.number == mark.number)
+        assert written.first_seq is not None
+        has_id = written.has_ids and step.variant & 8
+        name = id_of(text_of(mark)) if has_id else written.first_seq + mark.part - 1
+        is_after = not is_shared and step.variant & 2
+        dropped = [mark]
+        if is_after:
+            behind = [one for one in asked if one.number > mark.number or one.outcome != "ok"]
+            dropped = [*written.marks()[mark.part :], *(other for one in behind for other in one.marks())]
+        operation = self._operation("drop", target.label, target.session_id)
+        operation.dropped = tuple(dropped)
+        body = {"after" if is_after else "message": name, "token": str(step.identity)}
+        send = self._sender("POST", f"/own/{target.session_id}/drop", body)
+        self._perform(operation, send, lambda answer: self._check_id(operation, answer))
 
     def _turn(self, target: Target, step: Step) -> None:
         operation = self._operation("turn", target.label, target.session_id)
@@ -241,6 +314,8 @@ class Client:
         def understand(answer: dict[str, Any]) -> None:
             self._check_id(operation, answer)
             operation.seen = read_of(answer["history"], last)
+            if answer.get("ttl_ms") != target.ttl_ms:
+                operation.odd = f"it lives for {answer.get('ttl_ms')} ms, and {target.ttl_ms} was asked"
 
         self._perform(operation, self._sender("GET", path), understand, is_repeatable=False)
 
@@ -272,6 +347,7 @@ class Client:
     def _operation(self, kind: Any, label: str, session_id: str | None) -> Operation:
         operation = Operation(self.name, len(self.operations) + 1, kind, label, session_id, self._owner)
         self.operations.append(operation)
+        self._asked.setdefault(label, []).append(operation)
         return operation
 
     def _sender(
@@ -292,9 +368,10 @@ class Client:
         understand: Callable[[dict[str, Any]], None],
         *,
         is_repeatable: bool = True,
+        began: float | None = None,
     ) -> None:
         """Ask until it is acknowledged, refused for sure, or cannot be known."""
-        operation.began = time.monotonic()
+        operation.began = time.monotonic() if began is None else began
         give_up = operation.began + PATIENCE_SECONDS
         pause, is_unsure = _FIRST_PAUSE, False
         while True:
@@ -326,6 +403,12 @@ class Client:
         """An error of a turn may say that its message is stored."""
         if operation.kind == "turn" and attempt.written:
             operation.left = operation.left or attempt.slug == "turn-lost" or self._is_durable
+
+
+def _first(answer: Answer, send: Callable[[], Answer]) -> Callable[[], Answer]:
+    """Give *answer* the first time, and ask from then on."""
+    given = [answer]
+    return lambda: given.pop() if given else send()
 
 
 def _attempt(answer: Answer) -> Attempt:

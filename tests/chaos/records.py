@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-Kind = Literal["start", "turn", "append", "get", "stranger", "delete"]
+Kind = Literal["start", "turn", "append", "drop", "get", "stranger", "delete"]
 Outcome = Literal["ok", "failed", "unknown"]
 """Acknowledged, refused with nothing written, or unknown."""
 
@@ -29,6 +29,11 @@ class Mark(NamedTuple):
 def text_of(mark: Mark) -> str:
     """The message's content. The app's handler makes the reply from it."""
     return f"{'re: ' if mark.is_reply else ''}{mark.label} {mark.client} {mark.number} {mark.part}/{mark.parts}"
+
+
+def id_of(text: str) -> str:
+    """The id of the message with that content, where it is given one."""
+    return text.replace(" ", "-").replace("/", ".")
 
 
 def mark_of(text: object) -> Mark | None:
@@ -94,6 +99,8 @@ class Operation:
         parts: The number of messages that are written, without replies.
         has_reply: A reply is to stand behind the message.
         first_seq, reply_seq: As acknowledged.
+        has_ids: The messages were given ids.
+        dropped: The messages that a drop takes out, as far as they are there.
         left: An error said that the message is stored for good.
         seen: The messages that a get has read.
         odd: The reason to take the answer for that to another request.
@@ -112,6 +119,8 @@ class Operation:
     outcome: Outcome = "unknown"
     first_seq: int | None = None
     reply_seq: int | None = None
+    has_ids: bool = False
+    dropped: tuple[Mark, ...] = ()
     left: bool = False
     seen: Read | None = None
     odd: str = ""

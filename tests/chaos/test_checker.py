@@ -8,7 +8,7 @@ from typing import Any
 from .checker import COUNTS, check, counted
 from .records import Attempt, Final, Kind, Mark, Operation, Read, Seen, mark_of, text_of
 
-BOUNDS: dict[Kind, float] = dict.fromkeys(("start", "turn", "append", "get", "stranger", "delete"), 5.0)
+BOUNDS: dict[Kind, float] = dict.fromkeys(("start", "turn", "append", "drop", "get", "stranger", "delete"), 5.0)
 
 
 def operation(kind: Kind, number: int, at: float, **more: Any) -> Operation:
@@ -158,6 +158,27 @@ def test_revived() -> None:
     told.append(operation("append", 5, 40, parts=1, first_seq=6))
     told.append(operation("get", 6, 30.5, seen=final(whole).read))  # began before it was acknowledged
     assert counts(told, Final("s1", "id", "http", None)) == {"revived": 1}
+
+
+def test_a_dropped_message_stays_dropped() -> None:
+    told = history()
+    whole = read_of(told)
+    told.append(operation("drop", 4, 30, dropped=(whole[1],)))
+    kept = zip((1, 3, 4, 5), (whole[0], *whole[2:]), strict=True)
+    left = Final("s1", "id", "http", Read(tuple(Seen(seq, text_of(mark)) for seq, mark in kept)))
+    assert counts(told, left) == {}
+    assert counts(told, final(whole)) == {"revived": 1}
+    told.append(operation("get", 5, 30.5, seen=final(whole).read))  # began before it was acknowledged
+    told.append(operation("get", 6, 40, seen=left.read))
+    assert counts(told, left) == {}
+    told.append(operation("get", 7, 40, seen=final(whole).read))
+    assert counts(told, left) == {"revived": 1}
+    told[3].outcome = "unknown"
+    assert counts(told, left) == counts(told, final(whole)) == {}
+    told[3].outcome = "failed"
+    assert counts(told[:4], left) == {"lost": 1, "reordered": 1, "torn": 1}
+    told[3].outcome, told[1].outcome = "ok", "unknown"  # it may have landed late
+    assert counts(told[:4], final(whole)) == {}
 
 
 def test_false_absence() -> None:

@@ -29,7 +29,7 @@ TURN_WAIT_SECONDS = 2.0
 _HANDLER_SECONDS = 0.5
 _SCHEDULING_SECONDS = 1.0
 
-_CALLS: Mapping[Kind, int] = {"start": 5, "turn": 5, "append": 1, "get": 1, "stranger": 1, "delete": 1}
+_CALLS: Mapping[Kind, int] = {"start": 5, "turn": 5, "append": 1, "drop": 1, "get": 1, "stranger": 1, "delete": 1}
 """Most calls to the store of one request, each with a budget of its own. A turn: begin, poll, begin again, end, mark as
 failed. A start with a message: create, begin, end, mark as failed, load."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_an_operation_of_many_trips_ends_with_its_budget(proxy: Proxy) -> None:
         proxy.delay = 0
         assert store.health().circuit == "closed"
         assert store.resolve("web:1", owner="ada") is not None
+
+
+def test_writes_to_several_sessions_have_the_time_of_one_call(proxy: Proxy) -> None:
+    """Also where they go one after the other, as they do while something waits in the journal."""
+    service = Service(proxy.url, BUDGET=0.6, COMMAND_TIMEOUT=0.55, RETRIES=0)
+    store = service.convstore
+    with service.app.app_context():
+        store.save_session("s0", {})
+        proxy.delay = 5
+        store.save_session("here", {})
+        began = time.monotonic()
+        answers = store.append_many({"s0": ["a"], "s1": ["a"], "s2": ["a"], "here": ["a"]})
+        assert time.monotonic() - began < 1
+        proxy.delay = 0
+    assert [isinstance(answer, StoreUnavailable) for answer in answers.values()] == [True, True, True, False]
 
 
 def test_an_operation_whose_time_is_over_sends_nothing(proxy: Proxy) -> None:

@@ -194,6 +194,24 @@ def test_a_turn_in_progress_rejects_another(started: PlainConversations, monkeyp
         turn.reply("hi")
 
 
+def test_a_wait_that_fails_tells_what_its_turn_has_stored(
+    started: PlainConversations, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try has landed unheard, its lease has ended, and another turn is in progress."""
+
+    def away(*_: Any) -> bool:
+        raise StoreUnavailable("no answer", written=False)
+
+    take(started, token="T")
+    end_lease(harness)
+    with take(started, "other"), monkeypatch.context() as patched:
+        patched.setattr("flask_convstore.operations.turns._wait_until_free", away)
+        for token, is_stored in (("T", True), ("U", False)):
+            with pytest.raises(StoreUnavailable) as caught:
+                begin(started.access(), "s", USER, token=token, policy="wait")
+            assert caught.value.written is is_stored
+
+
 @pytest.mark.parametrize("owner", [None, "alice"])
 def test_a_turn_can_wait(conversations: PlainConversations, owner: str | None) -> None:
     conversations.save_session("s", {"history": []}, owner=owner)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore.domain.commands import Touch
+from flask_convstore.domain.commands import Append, Touch
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
 from flask_convstore.outages.circuit import Circuit, CircuitStore
@@ -76,6 +76,25 @@ def test_it_opens_after_so_many_failures_in_a_row() -> None:
     with pytest.raises(StoreUnavailable, match="3 times in a row") as caught:
         world.store.apply(TOUCH)
     assert (caught.value.written, caught.value.is_down) == (False, True)
+
+
+def test_writes_to_several_sessions_open_it_and_each_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store gives errors as values. Where all are for want of an answer, that is none."""
+    world = World()
+    commands = [Append(session_id=name, owner=ANY, elements=()) for name in "st"]
+    missing: list[Any] = [SessionNotFound("s"), SessionNotFound("t")]
+    assert [type(one) for one in world.store.apply_each(commands)] == [SessionNotFound, SessionNotFound]
+    for given, is_open in (([DOWN, DOWN], True), (missing, False), ([DOWN, missing[0]], False)):
+        with monkeypatch.context() as patched:
+            patched.setattr(world.inner, "apply_each", lambda _, given=given: given)
+            for _ in range(3):
+                assert world.store.apply_each(commands) == given
+        assert world.circuit.is_open is is_open
+        world.circuit.answered()
+    world.open()
+    answers = world.store.apply_each(commands)
+    assert [(type(one), one.written) for one in answers] == [(StoreUnavailable, False)] * 2  # type: ignore[union-attr]
+    assert answers[0] is not answers[1]
 
 
 def test_it_tries_again_after_longer_and_longer_pauses() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import itertools
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -51,6 +52,7 @@ from flask_convstore.domain.types import ANY, Alias, Limits
 from flask_convstore.errors import (
     ConflictError,
     ConvstoreError,
+    MessageNotFound,
     SessionExists,
     SessionNotFound,
     StoreUnavailable,
@@ -150,6 +152,19 @@ def replay(store: Store, journal: Journal, entry: Any) -> None:
 
 def said(text: str) -> bytes:
     return join_element(1, b'"%b"' % text.encode())
+
+
+def bare(element: bytes) -> bytes:
+    """The message without the id that it was given while the store was away."""
+    return re.sub(rb',"id":"msg-j[0-9a-f]{16}"', b"", element)
+
+
+def edited(worker: Store, seq: int, text: str) -> Edit:
+    """The edit of a message of "s", as it is read at this moment."""
+    found = worker.message("s", ANY, seq)
+    assert found
+    (loaded,) = found.elements
+    return Edit(session_id="s", owner=None, seq=seq, loaded=loaded, element=with_id(said(text), own_id(loaded)))
 
 
 def start(session_id: str, *texts: str, mode: Any = "replace", owner: Any = None, **given: Any) -> Put:
@@ -308,7 +323,7 @@ def test_messages_keep_their_meaning_where_others_have_written_between(host: Hos
     host.switch.apply(save)
     host.switch.apply(append("s", "theirs"))
     worker.apply(append("s", "c", expected="1"))
-    worker.apply(Edit(session_id="s", owner=None, seq=3, loaded=said("c"), element=said("C")))
+    worker.apply(edited(worker, 3, "C"))
     worker.apply(merge("s", Extend(2, (said("d"),))))
     begun = worker.begin(BeginTurn(session_id="s", owner=None, element=said("e"), lease_ms=9_000, expected="4"))
     assert begun.receipt.first_seq == 5
@@ -1054,7 +1069,7 @@ def test_pages_of_messages_are_the_same_here_as_there(host: Host) -> None:
 
     assert texts_in(other, "s", "alice") == ["a", "b", "c", "d"]
     here = pages()
-    assert [page.elements for page in here] == [
+    assert [[bare(element) for element in page.elements] for page in here] == [
         [said("c"), said("d")],
         [said("a"), said("b")],
         [],
@@ -1445,6 +1460,116 @@ def test_in_memory_it_is_the_same_for_one_process(tmp_path: Path) -> None:
     assert worker.apply(append("s", "c")).fallback is None
 
 
+# ---- messages by name
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["theirs", "append", "turn", "newest", "after", "message", "replaces", "edit"]),
+        st.integers(0, 5),
+    ),
+    max_size=10,
+)
+
+
+def step(host: Host, kind: str, number: int, text: str) -> None:
+    """Do one thing with the session "s": here, or *theirs* in the store."""
+    worker = host.workers[number % 2]
+    seqs = list(worker.load("s", ANY).seqs)  # type: ignore[union-attr]
+    seq = seqs[number % len(seqs)] if seqs else 99
+    if kind == "theirs":
+        host.switch.is_away = False
+        write = append if host.switch.load("s", ANY) else start
+        host.switch.apply(write("s", f"their {text}"))
+        host.switch.is_away = True
+    elif kind == "append":
+        worker.apply(append("s", text, f"more {text}"))
+    elif kind == "turn":
+        command = BeginTurn(session_id="s", owner=None, element=said(text), lease_ms=9_000, supersede=True)
+        turn = worker.begin(command)
+        commit = CommitTurn(session_id="s", owner=None, turn=command.attempt, elements=(said(f"re: {text}"),))
+        assert turn.receipt.first_seq
+        worker.apply(commit)
+    elif kind == "edit" and seqs:
+        worker.apply(edited(worker, seq, text))
+    elif kind == "replaces":
+        worker.apply(replace(append("s", text), replaces=seq))
+    elif kind != "edit":
+        how: Any = {"newest": {"newest": number + 1}, "after": {"after": seq}, "message": {"message": seq}}[kind]
+        worker.apply(Drop(session_id="s", owner=None, **how))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_an_id_told_in_an_outage_stays_whatever_others_write_meanwhile(
+    steps: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Messages that were taken out stay out, and none of theirs is."""
+    roomy = replace(LIMITS, max_history=200, max_tokens=1000)
+    host = Host(MemoryStore(roomy), tmp_path_factory.mktemp("journal") / "journal", limits=roomy)
+    host.workers[0].apply(start("s", "a", "b"))
+    own_named = with_id(said("named"), "own-id")
+    host.workers[1].apply(Append(session_id="s", owner=None, elements=(own_named,)))
+    time.sleep(0.002)
+    for number, (kind, which) in enumerate(steps):
+        with contextlib.suppress(MessageNotFound):
+            step(host, kind, which, f"{kind} {number}")
+    told = host.workers[0].load("s", ANY)
+    assert told
+    names = list(map(own_id, told.elements))
+    assert all(names)
+    host.switch.is_away = False
+    theirs = host.switch.load("s", ANY)
+    host.come_back()
+    found = host.switch.load("s", ANY)
+    assert found
+    assert [element for element in found.elements if own_id(element) in names] == told.elements
+    for name, element in zip(names, told.elements, strict=True):
+        named = host.switch.message("s", ANY, name)
+        assert named
+        assert named.elements == [element]
+    assert [element for element in found.elements if not own_id(element)] == (theirs.elements if theirs else [])
+    assert host.told == []
+    assert theirs or (found.version, list(found.seqs)) == (told.version, list(told.seqs))
+    host.close()
+
+
+def test_a_repeated_drop_takes_nothing_more_when_it_was_handed_over(host: Host) -> None:
+    worker = host.workers[0]
+    worker.apply(start("s", "a", "b", "c", "d"))
+    time.sleep(0.002)
+    host.switch.is_away = False
+    host.switch.apply(start("s", "theirs"))
+    host.switch.is_away = True
+    drops = [Drop(session_id="s", owner=None, newest=1, token=token, digest="newest") for token in "TU"]
+    drops.append(Drop(session_id="s", owner=None, after=1, token="V", digest="after"))
+    for drop in (*drops, *drops):
+        worker.apply(drop)
+    assert texts_in(worker, "s") == ["a"]
+    host.come_back()
+    host.switch.apply(append("s", "later"))
+    for drop in drops:
+        assert worker.apply(drop).repeated
+    assert texts_in(worker, "s") == ["theirs", "a", "later"]
+
+
+def test_what_a_first_try_has_left_is_dropped_too(host: Host) -> None:
+    """The messages of a save that has landed unheard have no ids there."""
+    worker, save = host.workers[0], start("s", "a", "b", "c", "d")
+    host.switch.written = None
+    worker.apply(save)
+    host.switch.is_away = False
+    host.switch.apply(start("s", "before"))
+    host.switch.apply(save)
+    host.switch.apply(append("s", "theirs"))
+    host.switch.is_away = True
+    worker.apply(Drop(session_id="s", owner=None, newest=1))
+    worker.apply(Drop(session_id="s", owner=None, message=1))
+    worker.apply(Drop(session_id="s", owner=None, after=2))
+    host.come_back()
+    assert texts_in(worker, "s") == ["b", "theirs"]
+    assert host.told == []
+
+
 # ---- any commands
 
 IDS = st.sampled_from(["s", "t"])
@@ -1605,11 +1730,25 @@ def outcome(store: Store, command: Any) -> Any:
     return receipt.version, receipt.first_seq, receipt.repeated
 
 
+def as_here(worker: Store, command: Any) -> Any:
+    """Let *command* name its message as the journal does."""
+    target = {Edit: "seq", Drop: "message", Append: "replaces", BeginTurn: "replaces"}.get(type(command), "")
+    named = getattr(command, target, None)
+    with contextlib.suppress(StoreUnavailable):
+        found = worker.message(command.session_id, ANY, 2 if named == "msg-2" else named) if named else None
+        for element in found.elements if found else ():
+            if bare(element) != element and named == "msg-2":
+                return replace(command, **{target: own_id(element)})
+            if isinstance(command, Edit) and bare(element) == command.loaded:
+                return replace(command, loaded=element, element=with_id(command.element, own_id(element)))
+    return command
+
+
 def shown(store: Store, session_id: str) -> Any:
     found = store.load(session_id, ANY, is_interaction=False)
     return found and (
         found.version,
-        found.elements,
+        [bare(element) for element in found.elements],
         found.fields,
         found.owner,
         found.own_ttl_ms,
@@ -1649,7 +1788,7 @@ def test_any_commands_have_the_effect_here_that_they_have_there(
             command = replace(command, token=token, digest=type(command).__name__)
         worker = host.workers[which]
         expected = outcome(specification, command)
-        found = outcome(worker, command)
+        found = outcome(worker, as_here(worker, command))
         if found is StoreUnavailable:  # not known here, or another owner's
             assert expected in (SessionNotFound, SessionExists) or isinstance(command, (Put, Merge)), command
         else:

@@ -67,6 +67,52 @@ def contents(shown: Any) -> list[str]:
     return [message["content"] for message in shown["history"]]
 
 
+def test_ids_of_messages_stay_where_another_host_writes_meanwhile(redis_server: Server, tmp_path: Path) -> None:
+    """Whichever way they were told, and the reply has the id that was told before it was made."""
+    service = service_of(redis_server)
+    store = service.convstore
+    with service.app.app_context():
+        redis_server.kill()
+        session = store.save_session("s", {"history": ["a"]})
+        session["history"].append("b")
+        store.save_session("s", session)
+        store.append("s", Message({"role": "user", "content": "c"}, id="q-1"), "d")
+        session = store.get_session("s")  # type: ignore[assignment]
+        told = {message.id: message.body for message in session.messages}
+        assert list(told)[2] == "q-1"
+        with store.turn("s", "ask", token="T") as turn:
+            told[turn.message.id], told[turn.reply_id] = turn.message.body, {"role": "assistant", "content": "hi"}
+            said = turn.reply("hi")
+            assert said
+            assert said.id == turn.reply_id
+        answer = Service.json(service.client.post("/sessions/s/messages", json={"content": "http"}), 201)
+        for shown in (answer["message"], answer["reply"]):
+            told[shown["id"]] = {"role": shown["role"], "content": shown["content"]}
+        late = store.turn("s", "late", token="L").__enter__()
+        told[late.message.id], told[late.reply_id] = late.message.body, {"role": "assistant", "content": "at last"}
+        (file,) = journals(tmp_path)
+        with Journal(file.parent, "", 2**20, 1.0).replaying() as is_held_up:
+            assert is_held_up
+            redis_server.start()
+            other = Service(redis_server.url, FALLBACK="none")
+            with other.app.app_context():
+                other.convstore.save_session("s", {"history": ["theirs"]})
+        handed_over(service)
+        replied = late.reply("at last")
+        late.__exit__(None, None, None)
+        assert replied
+        assert replied.id == late.reply_id
+        found = store.get_session("s")
+        assert found is not None
+        assert found["history"] == ["theirs", *told.values()]
+        assert {message.id: message.body for message in found.messages[1:]} == told
+        assert found.messages[0].id == "msg-1"
+        for number, (name, body) in enumerate(told.items()):
+            edited = f"edited {number}"
+            assert store.edit_message("s", name, edited).id == name, body
+        assert store.pop_message("s").id == late.reply_id  # type: ignore[union-attr]
+
+
 def test_what_is_started_while_redis_is_away_is_there_afterwards(redis_server: Server, tmp_path: Path) -> None:
     service = service_of(redis_server)
     before = service.start()

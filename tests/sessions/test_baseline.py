@@ -70,7 +70,7 @@ def test_a_merged_session_knows_its_times_and_who_served_it() -> None:
     assert save
     receipt = conversations.backend.store.apply(save)
     receipt = replace(receipt, updated_at_ms=5, expires_at_ms=7, fallback="journal")
-    merged = base_merged(base, save, receipt).snapshot
+    merged = base_merged(base, save, receipt, save.token).snapshot
     assert (merged.version, merged.updated_at_ms, merged.expires_at_ms, merged.fallback) == (2, 5, 7, "journal")
     assert (merged.fields, merged.elements, merged.history_version) == (
         {"a": b"2"},

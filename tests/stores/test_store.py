@@ -1103,8 +1103,29 @@ def test_a_turn_without_a_message_is_taken_anew_while_there_is_none(harness: Har
     harness.store.begin(begun := take(None, lease_ms=0))
     assert harness.store.begin(replace(begun, attempt="another")).receipt.repeated
     harness.store.apply(append("s", b"m1"))
-    with pytest.raises(TurnLost):
+    with pytest.raises(TurnLost) as caught:
         harness.store.begin(replace(begun, attempt="a third"))
+    assert caught.value.written is False
+
+
+def test_a_turn_begun_again_in_vain_tells_that_its_message_is_stored(harness: Harness) -> None:
+    """Such as the second try of a call, whose first one has landed unheard. Its lease has ended meanwhile."""
+    harness.store.apply(save("s"))
+    harness.store.begin(begun := take(lease_ms=0))
+    harness.store.begin(other := take(lease_ms=60_000))
+    with pytest.raises(TurnInProgress, match=r"The message was stored\.$") as busy:
+        harness.store.begin(replace(begun, attempt="another"))
+    assert busy.value.written is True
+    with pytest.raises(TurnInProgress, match=r"Nothing was written\.$") as unknown:
+        harness.store.begin(take())
+    assert unknown.value.written is False
+    with pytest.raises(TurnInProgress) as empty:
+        harness.store.begin(take(None))
+    assert empty.value.written is False
+    harness.store.apply(end(other, b"{}\nhi"))
+    with pytest.raises(TurnLost, match=r"The message was stored") as lost:
+        harness.store.begin(begun)
+    assert lost.value.written is True
 
 
 def test_a_move_may_expect_a_version(harness: Harness) -> None:

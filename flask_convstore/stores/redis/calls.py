@@ -162,7 +162,9 @@ class Calls:
         for reply in replies:
             if isinstance(reply, exceptions.RedisError):
                 self._is_verified = False  # a right may have been taken away
-                raise as_ours(reply, call.keys[0], writes=writes) from reply
+                error = as_ours(reply, call.keys[0], writes=writes)
+                error.written = True if writes and _wrote(replies) else error.written
+                raise error from reply
         self._check_nonce(call, nonce, replies[0])
         return replies
 

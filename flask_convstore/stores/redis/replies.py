@@ -50,7 +50,6 @@ _BY_SESSION: dict[bytes, Callable[[str], ConvstoreError]] = {
     b"missing": SessionNotFound,
     b"exists": SessionExists,
     b"forbidden": Forbidden,
-    b"lost": TurnLost,
 }
 """The refusals that tell nothing but the session."""
 
@@ -84,8 +83,8 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
         return is_history_key(reply[2].decode())
     if word == b"too_large":
         return _TOO_LARGE[reply[2]](reply[3], reply[4])
-    if word == b"busy":
-        return TurnInProgress(command.session_id, reply[2])
+    if word in (b"lost", b"busy"):
+        return _no_turn(command, reply)
     if word == b"moved":
         return SessionMoved(command.session_id, reply[2].decode())
     if word == b"gone":
@@ -96,6 +95,13 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
     # The token of a turn's end is known with another digest if another attempt has ended the turn.
     is_end_of_turn = isinstance(command, (CommitTurn, MoveConversation))
     return TurnLost(command.session_id) if is_end_of_turn else TokenReused()
+
+
+def _no_turn(command: Command | BeginTurn, reply: list[Any]) -> TurnLost | TurnInProgress:
+    is_begun_again = isinstance(command, BeginTurn) and command.element is not None
+    if reply[0] == b"lost":
+        return TurnLost(command.session_id, is_stored=is_begun_again)
+    return TurnInProgress(command.session_id, reply[2], is_stored=is_begun_again and reply[3] == 1)
 
 
 def _gone(command: Any) -> MessageNotFound:

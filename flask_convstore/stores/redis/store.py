@@ -236,9 +236,18 @@ class RedisStore:
         return Begun(receipt, snapshot)
 
     def _loaded_to_begin(self, command: BeginTurn) -> Snapshot | None:
-        """Read all of a session that another one has written to just behind the beginning of a turn."""
+        """Read all of a session that another one has written to just behind the beginning of a turn.
+
+        The turn has begun already. An error says that its message was stored.
+        """
         last = 0 if command.last == 0 else None
-        snapshot = self.load(command.session_id, command.owner, last, is_interaction=False)
+        try:
+            snapshot = self.load(command.session_id, command.owner, last, is_interaction=False)
+        except StoreUnavailable as error:
+            raise type(error)(error.reason, written=True, is_down=error.is_down) from error
+        except ConvstoreError as error:
+            error.written = True
+            raise
         if snapshot and command.last is not None:
             snapshot.head = snapshot.elements[:HEAD]
         return snapshot

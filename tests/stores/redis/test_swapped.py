@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from flask_convstore.domain.commands import Append, LinkAlias, Put
+from flask_convstore.domain.commands import Append, BeginTurn, LinkAlias, Put
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY, Alias
 from flask_convstore.errors import StoreUnavailable
@@ -89,3 +90,26 @@ def test_a_reply_of_another_read_is_never_used(store: RedisStore, monkeypatch: p
             with contextlib.suppress(StoreUnavailable):
                 found = without_times(READS[name](store))
             assert found == right, other
+
+
+def test_a_turn_whose_session_cannot_be_read_tells_that_its_message_is_stored(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was begun before, or others have written just behind it: the session is read by itself."""
+    element = join_element(1, b'"q"')
+    command = BeginTurn(session_id="s", owner="alice", element=element, lease_ms=0)
+    store.begin(command)
+    (exchange, calls), other = (
+        (store._calls._exchange, list[Any]()),
+        answers_to(store, READS["load another"], monkeypatch),
+    )
+
+    def swapped(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return exchange(*arguments) if len(calls) == 1 else other[0]
+
+    with monkeypatch.context() as patched, pytest.raises(StoreUnavailable, match=r"belongs to another call") as caught:
+        patched.setattr(store._calls, "_exchange", swapped)
+        store.begin(replace(command, attempt="another"))
+    assert caught.value.written is True
+    assert len(calls) == 2

@@ -22,8 +22,9 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"repeated", nonce, receipt, created, now, expires, reply, token}   this token is known, and the turn has ended, or
              its session is gone. reply: the receipt of its end, "" if it has not ended. token: under which the turn began,
              another one where the message was known by its id
-         {"busy", nonce, milliseconds}             another turn, or the first attempt at this one, is in progress, or others
-             stand before it in line (1)
+         {"busy", nonce, milliseconds, known}      another turn, or the first attempt at this one, is in progress, or others
+             stand before it in line (1). known: 1 if the token is known, so that the message is stored. Else 0, and nothing
+             was written
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -70,7 +71,7 @@ if receipt then
     local message_seq = tonumber(string.match(receipt, "^%d+ (%d+)"))
     if turn[1] ~= attempt then
         if remaining > 0 then
-            return {"busy", nonce, remaining}
+            return {"busy", nonce, remaining, 1}
         end
         --#include _next_seq.lua
         local last_seq, last_from, last_to = next_seq - 1, string.match(gaps, "(%d+)%-(%d+)$")
@@ -102,7 +103,7 @@ if (remaining > 0 or not is_first) and ARGV[17] ~= "1" then
         redis.pcall("HSET", session, "waiting", table.concat(line, " "))
     end
     --#include _call_off.lua
-    return {"busy", nonce, math.max(remaining, 1)}
+    return {"busy", nonce, math.max(remaining, 1), 0}
 end
 
 local drop, data_after, fields_set = 0, data_bytes, false

@@ -53,7 +53,7 @@ if kept > 1 and (added > 0 and ARGV[16] == "" or added == 0 and ARGV[16] == "una
     local has_id = added > 0 and string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
     local last_from, last_to = string.match(gaps, "(%d+)%-(%d+)$")
     local is_newest = tonumber(last_from) == kept and tonumber(last_to) == kept and next_seq == kept + 1
-    if is_newest and added <= 1 and not has_id then
+    if is_newest and added <= 1 then
         next_seq, gaps = kept, string.gsub(gaps, " ?%d+%-%d+$", "")
     elseif added > 0 and not has_id then
         for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
