@@ -2,13 +2,15 @@
 if gaps == "" then
     first = first + drop
 elseif drop > 0 then
-    local left = drop
-    for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-        if left < from - first then
+    local left, total = drop, string.match(gaps, "^%d+")
+    local at = #total + 1
+    while true do
+        local _, stop, from, to = string.find(gaps, "^ (%d+)%-(%d+)", at)
+        if not from or left < from - first then
             break
         end
-        left = left - (from - first)
-        first, gaps = to + 1, string.gsub(gaps, "^%d+%-%d+ ?", "")
+        left, total = left - (from - first), total - (to - from + 1)
+        first, at = to + 1, stop + 1
     end
-    first = first + left
+    first, gaps = first + left, at > #gaps and "" or string.format("%d%s", total, string.sub(gaps, at))
 end

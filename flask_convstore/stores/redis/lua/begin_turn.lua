@@ -71,7 +71,7 @@ if receipt then
             return {"busy", nonce, remaining}
         end
         --#include _next_seq.lua
-        local last_seq, last_from, last_to = next_seq - 1, string.match(gaps, "(%d+)%-(%d+)$")
+        local last_seq, last_from, last_to = next_seq - 1, string.match(string.sub(gaps, -40), "(%d+)%-(%d+)$")
         if tonumber(last_to) == last_seq then
             last_seq = last_from - 1
         end
@@ -122,7 +122,8 @@ if target ~= "" then
     --#include _cut.lua
 end
 if added > 0 then
-    gaps = string.format("%s%s%d-%d", gaps, gaps == "" and "" or " ", first_seq + 1, first_seq + 1) -- for the reply
+    local gap_from, gap_to = first_seq + 1, first_seq + 1 -- for the reply
+    --#include _gap.lua
 end
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
