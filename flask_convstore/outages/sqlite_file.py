@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 from ..domain.clock import now_ms
 from ..domain.forks import Forking, watch
+from ..domain.hold import Hold, User, here
 from ..errors import StoreUnavailable
 from ..stores.private_folder import file_problem_of, make_private, problem_of
-from .hold import Hold, User, here
 
 _log = logging.getLogger("flask_convstore")
 
