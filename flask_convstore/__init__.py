@@ -1,5 +1,6 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
+from .app.bound import BoundStore
 from .domain.messages import Message, Usage
 from .domain.results import Health, Page, Receipt, Summary
 from .domain.types import ANY
@@ -45,6 +46,7 @@ from .shortcuts import (
     delete_session,
     get_conversation,
     get_session,
+    open_store,
     save_message,
     save_session,
 )
@@ -56,6 +58,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ANY",
+    "BoundStore",
     "ChangesDropped",
     "ConfigurationError",
     "ConflictError",
@@ -101,6 +104,7 @@ __all__ = [
     "delete_session",
     "get_conversation",
     "get_session",
+    "open_store",
     "problem",
     "save_message",
     "save_session",

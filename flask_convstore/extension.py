@@ -16,10 +16,11 @@ from flask.signals import request_started
 from redis.cluster import RedisCluster
 
 from .app import current, json_provider, request_end
+from .app.app_conversations import AppConversations
+from .app.bound import BoundStore
 from .app.module_globals import ModuleGlobals
-from .app.namespaces import Namespace, Namespaces
+from .app.namespaces import Namespaces
 from .config import load_settings, share_keys
-from .domain.results import Health
 from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
 from .domain.validation import check_whole, name_problem
 from .errors import ConfigurationError, OwnerRequired
@@ -31,7 +32,6 @@ from .mapping.converters import converter_of, converter_of_messages
 from .mapping.mapping import SessionMapping
 from .mapping.unit_of_work import Unit
 from .operations.access import Access
-from .operations.conversations import Conversations
 from .operations.replies import Replier
 from .operations.turns import Turn
 from .urls import masked
@@ -52,7 +52,7 @@ LIVE: weakref.WeakSet[ConversationStore] = weakref.WeakSet()
 """Every store of this process. The fixtures of ``pytest_plugin`` lead them elsewhere."""
 
 
-class ConversationStore(Conversations):
+class ConversationStore(AppConversations):
     """Conversations of a Flask app, kept in Redis or Valkey.
 
     One object serves any number of applications. Its operations work on the store of ``current_app``.
@@ -162,23 +162,22 @@ class ConversationStore(Conversations):
         word = re.sub(r"\W", "_", self.name).upper()
         return f"both read the settings {prefix}_…. Give this one config_prefix={word!r}, and set {word}_PREFIX"
 
-    def health(self, *, brief: bool = False) -> Health:
-        """Ask store, circuit and journal how they are. A refusal is logged, not raised.
+    def on(self, app: Flask, *, owner: Owner | Scope = CALLER) -> BoundStore:
+        """Bind the store to *app*, for threads and jobs that run without an app context.
 
-        ``/health`` shows ``health().public()`` only.
+        ``store = convstore.on(app)`` in a view goes on for the owner of that view, in any thread.
 
         Args:
-            brief: Leave out what the server says of itself.
+            owner: The owner for whom the store works outside of requests: a name, None (sessions without owner) or ``ANY``.
+                By default the owner of the running request, outside of one ``ANY``.
+
+        Raises:
+            RuntimeError: The store is not registered with *app*.
         """
-        return self._state().health(brief=brief)
-
-    @property
-    def client(self) -> redis.Redis | None:
-        """The Redis client of the current app. None for ``memory://``. A Cluster has a ``RedisCluster``."""
-        from .stores.redis.cluster import LazyCluster
-
-        client = self._state().client
-        return client.get()[0] if isinstance(client, LazyCluster) else client
+        state = self._state_in(app)
+        if owner is CALLER:
+            owner = self._caller(state) if current.is_in_request_of(state.app) else ANY
+        return BoundStore(self, state.app, Access(state.backend, owner).owner)
 
     def owner_loader(self, loader: Callable[[], str | int | None]) -> Callable[[], str | int | None]:
         """Register a function that names the owner of a request, such as a user's id, or None for nobody.
@@ -350,25 +349,8 @@ class ConversationStore(Conversations):
 
     # ---- inside
 
-    def _access(self, owner: Owner | Scope = CALLER) -> Access:
-        state = self._state()
-        if owner is not CALLER:
-            return Access(state.backend, owner)
-        caller = self._caller(state)
-        return Access(state.backend, caller, self._anonymous.newcomers() if has_request_context() else None)
-
-    def _chats(self, owner: Owner | Scope = CALLER) -> Access:
-        return self._access_in(self._namespaces.of_chats(), owner)
-
-    def _everywhere(self, owner: Owner | Scope = CALLER) -> dict[str, Access]:
-        main = self._access(owner)
-        self._namespaces.of_chats()
-        beside = {known.place: self._access_in(known, main.owner) for known in self._namespaces.known()}
-        return {"sessions": main, **beside}
-
-    def _access_in(self, namespace: Namespace, owner: Owner | Scope = CALLER) -> Access:
-        state = self._state()
-        return Access(namespace.backend_in(state), self._caller(state) if owner is CALLER else owner)
+    def _newcomers(self) -> str | None:
+        return self._anonymous.newcomers() if has_request_context() else None
 
     def _caller(self, state: AppState) -> Owner:
         if has_request_context():
@@ -428,7 +410,10 @@ class ConversationStore(Conversations):
         return current.current_unit(self._only_app())
 
     def _state(self) -> AppState:
+        return self._state_in(self._app())
+
+    def _state_in(self, app: Flask) -> AppState:
         try:
-            return self._app().extensions[current.KEY][self.name]  # type: ignore[no-any-return]
+            return app.extensions[current.KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
             raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None

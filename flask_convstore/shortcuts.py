@@ -1,15 +1,17 @@
-"""Functions that need no name of a store. Each works on the store of ``current_app``, as the method of its name does."""
+"""Functions that need no name of a store: ``open_store``, and the methods of the store of ``current_app``."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from flask import current_app
+from flask import Flask, current_app
 
+from .app.bound import BoundStore
 from .app.current import KEY
 from .domain.results import Receipt
-from .domain.types import CALLER, Lifetime, Owner, Scope
+from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
 from .extension import ConversationStore
 from .sessions.content import Content
 from .sessions.session import ListSession, LoadedSession, Session
@@ -19,6 +21,33 @@ if TYPE_CHECKING:
 
 _NAME = "convstore"
 """Name of a store that was given no other."""
+
+
+def open_store(
+    url: str | None = None, *, folder: str | os.PathLike[str] = "instance", owner: Owner = ANY, **settings: Any
+) -> BoundStore:
+    """Open the store of an app in a script or a worker that has no app. Opens no connection yet.
+
+    A setting is named as in the app, in small letters and without ``CONVSTORE_``: ``open_store(url, prefix="chat:")``.
+    The others come from the environment. Give the settings of the app that it shares the server with.
+
+    While the server is away calls raise ``StoreUnavailable``, since a script may end before it could hand anything over. A
+    worker that runs on may have ``fallback="journal"``.
+
+    Args:
+        url: Where the sessions are. None: as ``CONVSTORE_URL`` in the environment says.
+        folder: Folder of the journal and of an embedded server.
+        owner: The owner for whom calls without ``owner=`` work. By default the server, which sees all.
+
+    Raises:
+        ConfigurationError: Settings are unknown or bad. All of them are listed.
+    """
+    app = Flask("flask_convstore", instance_path=os.path.abspath(folder))
+    given = {"fallback": os.environ.get("CONVSTORE_FALLBACK", "none"), **settings}
+    if url is not None:
+        given["url"] = url
+    app.config.update({f"CONVSTORE_{name.upper()}": value for name, value in given.items()})
+    return ConversationStore(app).on(app, owner=owner)
 
 
 def _default() -> ConversationStore:

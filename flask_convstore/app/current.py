@@ -49,14 +49,20 @@ def app(default: Flask | None = None) -> Flask:
     if default:
         return default
     raise RuntimeError(
-        "this code runs outside of an application context, so no app is known: run the code in "
-        "`with app.app_context():`, which writes the changes of loaded sessions at its end. Nothing was written."
+        "this code runs outside of an application context, so no app is known: bind the store by `convstore.on(app)`, or "
+        "run the code in `with app.app_context():`, which writes the changes of loaded sessions at its end. Nothing was "
+        "written."
     )
 
 
 def streamed_response() -> StreamedResponse | None:
     """Find the streamed response whose next part is being made without a request context. None in a request."""
     return _streaming.get() if not has_request_context() else None
+
+
+def is_in_request_of(own: Flask) -> bool:
+    """Tell whether the running code answers a request of the application *own*, or makes a part of a streamed response."""
+    return (has_request_context() or _streaming.get() is not None) and app() is own
 
 
 def current_unit(default: Flask | None = None) -> Unit:

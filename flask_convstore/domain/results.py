@@ -232,14 +232,16 @@ class Health:
 
 
 class Traces(NamedTuple):
-    """Aliases and shares of an owner, on one page.
+    """All that keys tell of an owner, on one page of them. Any index may have been evicted.
 
     Attributes:
+        own: Ids of the owner's sessions.
         aliases: Aliases in the owner's scope, wherever they lead.
         shared: Ids of other owners' sessions that the owner shares.
         next: The cursor of the next page (None: there is none).
     """
 
+    own: list[str]
     aliases: list[Alias]
     shared: list[str]
     next: str | None = None

@@ -55,6 +55,8 @@ def check_target(target: object, path: str = "seq") -> None:
     """Refuse what is neither the seq of a message nor an id."""
     if isinstance(target, str):
         check_name(target, path)
+        if target.isdecimal():
+            raise InvalidInput(f"a seq is a number, not the text {target!r}. Nothing was written.", path)
     else:
         check_whole(target, path, 1, MAX_SEQ)
 

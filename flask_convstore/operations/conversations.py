@@ -353,24 +353,34 @@ class Conversations(abc.ABC):
         self,
         session_id: str,
         *,
-        before: int | None = None,
-        after: int | None = None,
+        before: int | str | None = None,
+        after: int | str | None = None,
         limit: int = 50,
         owner: Owner | Scope = CALLER,
     ) -> MessagePage:
         """Read a page of messages, oldest first: the newest, those before one, or those after one, in one round trip.
 
         Args:
-            before: Only messages with a lower seq, the newest of them. The next page is ``before=page.next``.
-            after: Only messages with a higher seq, the oldest of them. 0 begins with the oldest message there is. The next
-                page is ``after=page.next``.
+            before: Only messages before that seq or id, the newest of them. The next page is ``before=page.next``. Finding
+                an id is a second round trip.
+            after: Only messages behind that seq or id, the oldest of them. 0 begins with the oldest message there is. The
+                next page is ``after=page.next``.
             limit: Most messages of a page, 1 to 1,000.
 
         Raises:
             SessionNotFound: No such session for this owner.
-            InvalidInput: Both *before* and *after* are given, or one is no seq. Nothing was written.
+            MessageNotFound: No message has that id.
+            InvalidInput: *before* or *after* is neither a seq nor an id.
         """
         return messages.page(self._access(owner), session_id, before=before, after=after, limit=limit)
+
+    def get_message(self, session_id: str, seq: int | str, *, owner: Owner | Scope = CALLER) -> Message | None:
+        """Read one message in one round trip, and move the lifetime. None if this owner has no such message.
+
+        Args:
+            seq: The seq of the message, or its id.
+        """
+        return messages.get(self._access(owner), session_id, seq)
 
     def edit_message(
         self,

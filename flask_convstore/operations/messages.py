@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..domain import json_text
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
 from ..domain.messages import NO_USAGE, Message, Usage, edited_element, message_of, stored_message
+from ..domain.numbering import seq_in
 from ..domain.results import Messages, Receipt
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
@@ -66,17 +67,18 @@ def page(
     access: Access,
     session_id: str,
     *,
-    before: int | None = None,
-    after: int | None = None,
+    before: Target | None = None,
+    after: Target | None = None,
     limit: int = 50,
 ) -> MessagePage:
-    """Read a page of messages: the newest, those with a seq below *before*, or the oldest with a seq above *after*.
+    """Read a page of messages: the newest, those older than *before*, or the oldest of those behind *after*.
 
-    With both, it is a page forwards that ends before *before*.
+    With both, it is a page forwards that ends before *before*. Finding an id of an app takes a round trip more.
     """
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)
-    _check_bounds(before, after)
+    before = _seq_of(access, session_id, "before", before)
+    after = _seq_of(access, session_id, "after", after)
     found = _read(access, session_id, before if after is None else None, limit, after)
     numbered = zip(found.elements, found.seqs, strict=True)
     messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
@@ -87,10 +89,33 @@ def page(
     return found_page if after is None or before is None else _ending_before(found_page, before)
 
 
-def _check_bounds(before: int | None, after: int | None) -> None:
-    for name, bound, least in (("before", before, 1), ("after", after, 0)):
+def _seq_of(access: Access, session_id: str, name: str, bound: Target | None) -> int | None:
+    """Find the seq of the message that bounds a page.
+
+    Raises:
+        MessageNotFound, SessionNotFound: No message has the id.
+    """
+    if not isinstance(bound, str):
         if bound is not None:
-            check_whole(bound, name, least, MAX_SEQ)
+            check_whole(bound, name, 1 if name == "before" else 0, MAX_SEQ)
+        return bound
+    check_target(bound, name)
+    found = access.message(session_id, bound)
+    if found is None:
+        raise SessionNotFound(session_id)
+    seq = found.seqs[0] if found.elements else seq_in(bound)  # a message that is gone has left its place
+    if seq is None:
+        raise MessageNotFound(session_id, bound)
+    return seq
+
+
+@in_time
+def get(access: Access, session_id: str, target: Target) -> Message | None:
+    """Read one message. None if there is none."""
+    check_session_id(session_id)
+    check_target(target)
+    found = access.message(session_id, target)
+    return stored_message(found.elements[0], found.seqs[0], _HISTORY) if found and found.elements else None
 
 
 def _ending_before(page: MessagePage, seq: int) -> MessagePage:
@@ -257,13 +282,13 @@ def _changed(access: Access, change: _Change) -> tuple[Message, Receipt]:
     is_predecessors = not receipt.expires_at_ms  # the repeated edit was made in an earlier session of this id
     if is_predecessors:
         raise SessionNotFound(change.session_id)
-    found = _one(access, change)
+    found = _one(access, change.session_id, change.target)
     return stored_message(found.elements[0], found.seqs[0], _HISTORY), receipt
 
 
 def _command(access: Access, change: _Change) -> Edit:
     """Make the command that replaces the present message."""
-    found = _one(access, change)
+    found = _one(access, change.session_id, change.target)
     before = stored_message(found.elements[0], found.seqs[0], _HISTORY)
     if change.roles is not None and before.get("role") not in change.roles:
         raise MessageNotFound(change.session_id, change.target)
@@ -286,17 +311,17 @@ def _command(access: Access, change: _Change) -> Edit:
     )
 
 
-def _one(access: Access, change: _Change) -> Messages:
+def _one(access: Access, session_id: str, target: Target) -> Messages:
     """Read the present message.
 
     Raises:
         MessageNotFound: The session has no such message.
     """
-    found = access.message(change.session_id, change.target)
+    found = access.message(session_id, target)
     if found is None:
-        raise SessionNotFound(change.session_id)
+        raise SessionNotFound(session_id)
     if not found.elements:
-        raise MessageNotFound(change.session_id, change.target)
+        raise MessageNotFound(session_id, target)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..domain.commands import Delete, LinkAlias, Share
@@ -84,12 +84,14 @@ def contents(places: Mapping[str, Access], *, seconds: float | None = None) -> O
     watch = Watch(seconds)
     found = OwnerContents({}, [], [], [], True)
     for name, access in places.items():
-        required(access)
-        found.sessions[name] = list(dict.fromkeys(itertools.takewhile(watch.is_running, sessions.ids(access))))
-        found.journalled.extend(access.store.journalled(required(access)))
-    for traces in itertools.takewhile(watch.is_running, _traces(places)):
-        found.aliases.extend(alias.name for alias in traces.aliases if not aliases.is_note(alias))
-        found.shared.extend(traces.shared)
+        owner = required(access)
+        ids = list(itertools.takewhile(watch.is_running, sessions.ids(access)))
+        found.journalled.extend(access.store.journalled(owner))
+        for traces in itertools.takewhile(watch.is_running, _traces(access)):
+            ids.extend(traces.own)
+            found.aliases.extend(alias.name for alias in traces.aliases if not aliases.is_note(alias))
+            found.shared.extend(traces.shared)
+        found.sessions[name] = list(dict.fromkeys(ids))
     return found._replace(
         aliases=sorted(set(found.aliases)), shared=sorted(set(found.shared)), complete=watch.is_running()
     )
@@ -101,18 +103,14 @@ def forget(places: Mapping[str, Access], *, seconds: float | None = None) -> For
     try:
         for access in places.values():
             access.store.note_forgotten(required(access))
-            ended: list[tuple[str, int]] = []
-            for entry in _deleted(access, watch):
+            for _ in _taken_from_index(access, watch):
                 count += 1
-                ended.append(entry)
-                if len(ended) == _TOGETHER:
-                    access.store.forget_owner(required(access), ended)
-                    ended = []
-            access.store.forget_owner(required(access), ended)
-        for traces in itertools.takewhile(watch.is_running, _traces(places)):
-            led += sum(not aliases.is_note(alias) for alias in traces.aliases)
-            shares += len(traces.shared)
-            _remove(next(iter(places.values())), traces)
+            for traces in itertools.takewhile(watch.is_running, _traces(access)):
+                for _ in _deleted(access, watch, traces.own):
+                    count += 1
+                led += sum(not aliases.is_note(alias) for alias in traces.aliases)
+                shares += len(traces.shared)
+                _remove(access, traces)
         next(iter(places.values())).store.scrub()
     except ConvstoreError as error:
         error.written = True if count or led or shares else error.written
@@ -146,9 +144,8 @@ class Watch:
             raise TooSlow(f"reading took more than half of the {self._seconds:g} s for all", written=False)
 
 
-def _traces(places: Mapping[str, Access]) -> Iterator[Traces]:
-    """Walk through the aliases and shares of an owner, which belong to the sessions."""
-    access = next(iter(places.values()))
+def _traces(access: Access) -> Iterator[Traces]:
+    """Walk through all keys for what an owner has."""
     cursor: str | None = None
     while True:
         traces = access.store.traces(required(access), cursor)
@@ -189,7 +186,7 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
     watch, count = Watch(seconds), 0
     access.store.note_forgotten(required(access))
     try:
-        for count, _ in enumerate(_deleted(access, watch), 1):  # noqa: B007  counted up to an error
+        for count, _ in enumerate(_deleted(access, watch, _indexed(access)), 1):  # noqa: B007  counted up to an error
             pass
         access.store.scrub()
     except ConvstoreError as error:
@@ -198,14 +195,30 @@ def delete(access: Access, *, seconds: float | None = None) -> tuple[int, bool]:
     return count, watch.is_running()
 
 
-def _deleted(access: Access, watch: Watch) -> Iterator[tuple[str, int]]:
-    """Delete the sessions of an owner, with the aliases that they know of. Give the id and the end of each."""
+def _taken_from_index(access: Access, watch: Watch) -> Iterator[str]:
+    """Delete the sessions of an owner with their entries in the index. Give the id of each."""
     owner = required(access)
-    here = access.store.journalled(owner)
-    for session_id in itertools.takewhile(watch.is_running, itertools.chain(here, sessions.ids(access))):
+    ended: list[tuple[str, int]] = []
+    for entry in _deleted(access, watch, _indexed(access)):
+        yield entry[0]
+        ended.append(entry)
+        if len(ended) == _TOGETHER:
+            access.store.forget_owner(owner, ended)
+            ended = []
+    access.store.forget_owner(owner, ended)
+
+
+def _indexed(access: Access) -> Iterator[str]:
+    """Walk through the ids of the owner's sessions, in the journal and in the index."""
+    return itertools.chain(access.store.journalled(required(access)), sessions.ids(access))
+
+
+def _deleted(access: Access, watch: Watch, ids: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Delete sessions of the owner, with the aliases that they know of. Give the id and the end of each."""
+    for session_id in itertools.takewhile(watch.is_running, ids):
         aliases.move(access, _aliases_of(access, session_id), session_id, None)
         try:
-            receipt = access.apply(Delete(session_id=session_id, owner=owner))
+            receipt = access.apply(Delete(session_id=session_id, owner=required(access)))
         except SessionNotFound:
             continue
         yield session_id, receipt.updated_at_ms

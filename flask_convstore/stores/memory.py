@@ -326,10 +326,9 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             aliases = [alias for alias in self._aliases if alias.owner == owner and self._led(alias, now)]
-            shared = [
-                key for key in self._sessions if (found := self._visible(key, ANY, now)) and owner in found.shared
-            ]
-            return Traces(aliases, shared)
+            seen = {key: found for key in self._sessions if (found := self._visible(key, ANY, now))}
+            own = [key for key, found in seen.items() if found.owner == owner]
+            return Traces(own, aliases, [key for key, found in seen.items() if owner in found.shared])
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         with self._lock:

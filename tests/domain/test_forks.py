@@ -140,7 +140,7 @@ def test_a_child_asks_for_the_topology_of_a_cluster_also_while_a_thread_of_its_p
 
     def in_time() -> bool:
         let_go.set()
-        return cluster.get(time.monotonic() + 1)[0] == "client"
+        return bool(cluster.get(time.monotonic() + 1)[0] == "client")
 
     try:
         assert in_child(in_time) == 0

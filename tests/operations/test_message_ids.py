@@ -72,6 +72,40 @@ def test_an_append_that_creates_keeps_the_shape_that_is_there(conversations: Pla
     assert conversations.get_session("s") == [said("a").body, said("b").body]
 
 
+def test_one_message_is_read_by_its_seq_or_its_id(talk: PlainConversations) -> None:
+    for target in (3, "mine"):
+        found = talk.get_message("s", target)
+        assert found is not None
+        assert (found.seq, found.id, found["content"]) == (3, "mine", "c")
+    talk.drop("s", message="msg-2")
+    for absent in (2, "msg-2", 99, "other"):
+        assert talk.get_message("s", absent) is None
+    assert talk.get_message("none", 1) is None
+    wrongs: tuple[Any, ...] = (0, "3", "", None)
+    for wrong in wrongs:
+        with pytest.raises(InvalidInput):
+            talk.get_message("s", wrong)
+
+
+def test_pages_begin_and_end_at_ids(talk: PlainConversations) -> None:
+    def contents(**bounds: Any) -> str:
+        return "".join(message["content"] for message in talk.messages("s", **bounds).messages)
+
+    assert (contents(after="mine"), contents(before="mine"), contents(after="msg-1", before="mine")) == (
+        "de",
+        "ab",
+        "b",
+    )
+    talk.drop("s", message="msg-4")
+    assert (contents(after="msg-4"), contents(after="mine", limit=1)) == ("e", "e"), "ids of ours are numbers"
+    with pytest.raises(MessageNotFound):
+        contents(after="other")
+    with pytest.raises(InvalidInput):
+        contents(before="")
+    with pytest.raises(SessionNotFound):
+        talk.messages("none", after="mine")
+
+
 def test_an_id_that_is_known_is_the_repeat_of_its_write(talk: PlainConversations) -> None:
     again = talk.append("s", said("c", id="mine"))
     assert (again.repeated, again.first_seq, again.version) == (True, 1, 1)

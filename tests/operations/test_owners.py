@@ -32,6 +32,7 @@ from flask_convstore.http.routes import ROUTES
 from flask_convstore.operations import sessions
 
 from ..processes import on_disk, wait_for
+from ..servers import Server
 from ..service import OwnedService, Service, in_memory, path_of, problem
 
 SECRET = "not a secret"
@@ -889,6 +890,35 @@ def test_all_that_is_kept_of_an_owner_is_listed_and_deleted(url: str) -> None:
             client: Any = store.client
             left_keys = [key for key in client.scan_iter() if b"al%3Aice" in key or b"{al:ice}" in key]
             assert all(key.endswith(b":forgotten") for key in left_keys), "notes for the journals of other hosts"
+
+
+def test_sessions_whose_index_was_evicted_are_found_and_deleted(valkey: Server) -> None:
+    service = OwnedService(valkey.url)
+    store, notes = service.convstore, service.convstore.mapping("notes")
+    client: Any = valkey.client
+    with service.app.app_context():
+        for owner in ("ada", "bob"):
+            for number in range(30):
+                store.save_session(f"{owner}{number}", {"history": []}, owner=owner)
+            store.save_message(f"chat of {owner}", "user", "hello", owner=owner)
+    for owner in ("ada", "bob"):
+        with service.app.test_request_context(headers={"X-Owner": owner}):
+            notes[f"note of {owner}"] = {"text": "mine"}
+    indexes = [key for key in client.scan_iter() if b"{ada}" in key]
+    assert len(indexes) >= 3
+    client.delete(*indexes)
+    with service.app.app_context():
+        assert store.list_sessions(owner="ada").sessions == []
+        found = store.owner_contents(owner="ada")
+        assert {name: len(ids) for name, ids in found.sessions.items()} == {
+            "sessions": 30,
+            "chats": 1,
+            "mapping:notes": 1,
+        }
+        assert (store.delete_owner(owner="ada"), store.owner_contents(owner="ada").sessions["sessions"]) == (32, [])
+        assert len(store.list_sessions(owner="bob").sessions) == 30
+        assert len(store.get_conversation("chat of bob", owner="bob")) == 1
+        assert notes["note of bob"] == {"text": "mine"}
 
 
 @pytest.mark.server

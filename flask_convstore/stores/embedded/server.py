@@ -151,7 +151,9 @@ class EmbeddedServer:
         """Have a supervisor start the server. Return when the server's lock is held. True if it was free before."""
         path = self._new_socket_path()
         options = ["--port", "0", "--unixsocket", path, "--unixsocketperm", "700", "--dir", str(self._folder)]
-        options += ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", "no", "--save", ""]
+        # On a full disk a server that syncs always ends at the first write. The other one goes on reading.
+        synced = supervisor.SYNCED_WHILE_FULL if supervisor.is_full(str(self._folder)) else "always"
+        options += ["--appendonly", "yes", "--appendfsync", synced, "--aof-use-rdb-preamble", "no", "--save", ""]
         options += ["--maxmemory", self._maxmemory, "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         options += ["--logfile", str(self._log)]
         script = [_python(), "-I", "-S", supervisor.__file__, str(self._folder), str(self._idle_seconds), path]
@@ -190,9 +192,13 @@ class EmbeddedServer:
 
     def _new_socket_path(self) -> str:
         """Choose the socket of the next server: in the folder, or in a short private one if the folder has a long path."""
+        known = ""
         with contextlib.suppress(OSError):
-            _remove_private(Path((self._folder / "socket").read_text()).parent)
+            known = (self._folder / "socket").read_text()
         path = str(self._folder / "valkey.sock")
+        if path == known:
+            return path  # the disk may be full
+        _remove_private(Path(known).parent)
         if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
             path = os.path.join(tempfile.mkdtemp(prefix=_PRIVATE), "s")
         written = self._folder / "socket.new"

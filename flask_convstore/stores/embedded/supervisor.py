@@ -26,6 +26,10 @@ USERS_LOCK = "users.lock"
 """Lock that every process that uses the folder shares."""
 
 ANOTHER_LIVES = 3
+
+SYNCED_WHILE_FULL = "everysec"
+"""Value of ``appendfsync`` for a server that is started on a full disk."""
+_LEAST_FREE = 16 * 1024 * 1024
 _LOOK_EVERY = 0.2
 _SECONDS_TO_STOP = 30.0
 _SECONDS_TO_LISTEN = 5.0
@@ -55,6 +59,12 @@ def unlock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+def is_full(folder: str) -> bool:
+    """Tell whether the disk has so few bytes free that a write may fail."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _LEAST_FREE
+
+
 def main(folder: str, idle_seconds: float, socket: str, command: list[str]) -> int:
     """Start the server and watch over it. It returns only in the caller's process."""
     # The process that started us may have blocked or ignored signals, which is inherited.
@@ -68,7 +78,8 @@ def main(folder: str, idle_seconds: float, socket: str, command: list[str]) -> i
         return 0
     server = _start(command, server_lock)
     os.close(server_lock)
-    _watch(server, socket, open_lock(folder, START_LOCK), open_lock(folder, USERS_LOCK), idle_seconds)
+    started_full = folder if SYNCED_WHILE_FULL in command else ""
+    _watch(server, socket, open_lock(folder, START_LOCK), open_lock(folder, USERS_LOCK), idle_seconds, started_full)
     os._exit(0)
 
 
@@ -92,8 +103,11 @@ def _start(command: list[str], server_lock: int) -> int:
     os._exit(127)
 
 
-def _watch(server: int, socket: str, start_lock: int, users_lock: int, idle_seconds: float) -> None:
-    """Return when the server is gone, by itself or stopped because no process has used the folder for so long."""
+def _watch(server: int, socket: str, start_lock: int, users_lock: int, idle_seconds: float, started_full: str) -> None:
+    """Return when the server is gone, by itself or stopped because no process has used the folder for so long.
+
+    A server that was *started* on a *full* disk is stopped when there is room again. The next one syncs always.
+    """
     last_use = started = time.monotonic()
     has_listened = False
     while not _has_ended(server):
@@ -101,6 +115,8 @@ def _watch(server: int, socket: str, start_lock: int, users_lock: int, idle_seco
             has_listened = True
         elif has_listened or time.monotonic() - started > _SECONDS_TO_LISTEN:
             # The socket was removed. No process can reach this server any more.
+            os.kill(server, signal.SIGTERM)
+        if started_full and not is_full(started_full):
             os.kill(server, signal.SIGTERM)
         if not try_lock(users_lock, exclusive=True):
             last_use = time.monotonic()

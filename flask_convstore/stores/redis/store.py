@@ -330,14 +330,20 @@ class RedisStore:
         keys = [key.decode(errors="replace") for key in found]
         led = self._alias("")[:-1]
         aliases = [alias_of(key[len(led) : -1]) for key in keys if key.startswith(led)]
-        shared = self._shared_with(owner, [key for key in keys if key.startswith(f"{self._prefix}{{")])
-        return Traces([alias for alias in aliases if alias.owner == owner], shared, following)
+        own, shared = self._sessions_of(owner, [key for key in keys if key.startswith(f"{self._prefix}{{")])
+        return Traces(own, [alias for alias in aliases if alias.owner == owner], shared, following)
 
-    def _shared_with(self, owner: str, keys: Sequence[str]) -> list[str]:
-        """Select the sessions that *owner* shares, by their keys. Return their ids."""
-        replies = self._calls.commands([("HEXISTS", key, f"s:{owner}") for key in keys]) if keys else []
-        ids = [unquote(key[len(self._prefix) + 1 : -1]) for key in keys]
-        return [name for name, is_shared in zip(ids, replies, strict=True) if is_shared == 1]
+    def _sessions_of(self, owner: str, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Select by their keys the sessions that *owner* has, and those that *owner* shares. Return their ids."""
+        replies = self._calls.commands([("HMGET", key, "owner", f"s:{owner}") for key in keys]) if keys else []
+        named = owner_argument(owner).encode()
+        own: list[str] = []
+        shared: list[str] = []
+        for key, reply in zip(keys, replies, strict=True):
+            found, share = reply if isinstance(reply, list) else (None, None)
+            if found == named or share is not None:
+                (own if found == named else shared).append(unquote(key[len(self._prefix) + 1 : -1]))
+        return own, shared
 
     def note_forgotten(self, owner: str) -> None:
         lifetime = self._longest_ms + self._tombstone_ms

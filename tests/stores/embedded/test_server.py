@@ -625,3 +625,52 @@ def test_no_caller_waits_longer_for_a_start_than_its_budget(folder: Path) -> Non
     with service.app.app_context():
         service.convstore.save_session("s", {})
     service.convstore.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of three megabytes. Only root may make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no disk can be made here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="no disk can be made here")
+@pytest.mark.parametrize("was_full", [True, False], ids=["full at the start", "full in between"])
+def test_a_full_disk_refuses_writes_and_reads_go_on(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, *, was_full: bool
+) -> None:
+    folder = small_disk / "data"
+    with store(folder) as conversations:
+        if not was_full:
+            monkeypatch.setattr(supervisor, "is_full", lambda _: False)
+        conversations.save_session("s", {"history": ["hi"]})
+        synced = conversations.backend.store._calls.command("CONFIG", "GET", "appendfsync")
+        assert synced == ([b"appendfsync", b"everysec"] if was_full else [b"appendfsync", b"always"])
+        monkeypatch.undo()
+        filling = small_disk / "filling"
+        with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        refused = 0
+        for number in range(4):
+            try:
+                conversations.append("s", f"{number}" + "x" * 20_000, token=f"{number}")
+            except StoreUnavailable:
+                refused += 1
+        assert refused >= 2
+        session = conversations.get_session("s")
+        assert session is not None
+        assert session["history"][0] == "hi"
+        assert conversations.exists("s")
+        filling.unlink()
+        for number in range(4):
+            conversations.append("s", f"{number}" + "x" * 20_000, token=f"{number}")
+        session = conversations.get_session("s")
+        assert sorted(message["content"][0] for message in session["history"][1:]) == ["0", "1", "2", "3"]
+    wait_for(lambda: not servers(folder) and not supervisors(folder), "a process is left behind")
