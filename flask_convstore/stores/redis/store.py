@@ -435,6 +435,7 @@ class RedisStore:
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
         (start, oldest, expires), (elements, count, seqs, created) = reply[3:6], reply[7:11]
+        seqs = seqs or range(oldest + start, oldest + start + len(elements))
         return Messages(
             elements,
             seqs,

@@ -13,7 +13,7 @@ from flask_convstore.domain.commands import Append, BeginTurn, CommitTurn, Drop,
 from flask_convstore.domain.messages import join_element, own_id
 from flask_convstore.domain.numbering import gaps_between, gaps_in, id_of, text_of
 from flask_convstore.domain.types import ANY
-from flask_convstore.errors import ConvstoreError
+from flask_convstore.errors import ConvstoreError, MessageNotFound
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 
@@ -196,11 +196,18 @@ def test_the_reply_has_its_id_also_where_its_seq_is_before_all_that_is_there(ser
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_no_message_has_the_seq_0(server: Server, kind: str) -> None:
-    from flask_convstore.errors import MessageNotFound
-
     limits = limits_for(Settings())
     store: Any = MemoryStore(limits) if kind == "memory" else RedisStore(server.client, "chat:session:", limits)
     store.apply(started([1, 2]))
     with pytest.raises(MessageNotFound):
         store.apply(Drop(session_id="s", owner=ANY, message=0))
     assert store.load("s", ANY).count == 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_a_message_to_replace_that_is_not_there_is_told_before_a_field_in_the_way(server: Server, kind: str) -> None:
+    limits = limits_for(Settings())
+    store: Any = MemoryStore(limits) if kind == "memory" else RedisStore(server.client, "chat:session:", limits)
+    store.apply(Put(session_id="s", owner=ANY, mode="create", shape="data", fields=(("history", b"1"),)))
+    with pytest.raises(MessageNotFound):
+        store.begin(BeginTurn(session_id="s", owner=ANY, element=ELEMENT, lease_ms=10**6, replaces=4))

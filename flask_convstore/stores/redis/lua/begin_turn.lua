@@ -101,9 +101,6 @@ local drop, data_after, fields_set = 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
 local removes = false
---#include _key.lua
---#include _shape.lua
---#include _key_is_free.lua
 --#include _next_seq.lua
 local first_seq = added > 0 and next_seq or 0
 if target ~= "" then
@@ -112,6 +109,9 @@ if target ~= "" then
     end
     --#include _tail.lua
 end
+--#include _key.lua
+--#include _shape.lua
+--#include _key_is_free.lua
 --#include _fit.lua
 local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
 --#include _marked.lua

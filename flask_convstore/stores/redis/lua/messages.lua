@@ -8,7 +8,7 @@ ARGV[8]     limit   most messages, the newest of them
 ARGV[9]     after   the oldest messages with a greater seq than this instead, "" not
 
 Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, seqs, created}   the place of the first of
-             them, 0 for the oldest there is, and the seq of that one. title: "" none. seqs: of each of them
+             them, 0 for the oldest there is, and the seq of that one. title: "" none. seqs: of each of them, where there are gaps
          {"missing", nonce}             no such session for this owner
          {"moved", nonce, session_id}   another owner's, who shares it. It goes on there
          {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
@@ -33,7 +33,7 @@ local seqs, at = {}, from
 --#include _seq_at.lua
 local gap_behind = string.gmatch(near, " (%d+)%-(%d+)")
 local gap_from, gap_to = gap_behind()
-for number = 1, #elements do
+for number = 1, gaps == "" and 0 or #elements do
     while gap_from and seq_at >= tonumber(gap_from) do
         seq_at = math.max(seq_at, gap_to + 1)
         gap_from, gap_to = gap_behind()
