@@ -9,20 +9,34 @@ import math
 import threading
 import time
 import weakref
+from typing import NamedTuple
 
 _SHORTEST = 0.001
+
+
+class _Place(NamedTuple):
+    """The place of a block within others. Weak: a block that was cut short before it could end itself counts no more."""
+
+    block: weakref.ref[Block]
+    outer: _Place | None
 
 
 class Deadline(threading.local):
     """A moment by ``time.monotonic`` at which this thread must have ended what it does."""
 
-    innermost: weakref.ref[Block] | None = None
-    """The block that the thread is in. Weak: a block that was cut short before it could end itself counts no more."""
+    innermost: _Place | None = None
+
+    def running(self) -> _Place | None:
+        """Find the innermost block that the thread is in."""
+        while self.innermost and not self.innermost.block():
+            self.innermost = self.innermost.outer
+        return self.innermost
 
     @property
     def moment(self) -> float:
         """The moment. Infinite: there is none."""
-        block = self.innermost and self.innermost()
+        place = self.running()
+        block = place and place.block()
         return block.moment if block else math.inf
 
     def of(self, moment: float) -> Block:
@@ -45,20 +59,21 @@ class Block:
     """A ``with`` block that ends in time.
 
     No generator: garbage collection ends a generator that was cut short in any thread, and would change the deadline there.
+    Nor does a block change it that stands in such a generator.
     """
 
-    __slots__ = ("__weakref__", "_deadline", "_outer", "moment")
+    __slots__ = ("__weakref__", "_deadline", "_place", "moment")
 
     def __init__(self, deadline: Deadline, moment: float) -> None:
         self._deadline = deadline
-        self._outer = deadline.innermost
         self.moment = min(moment, deadline.moment)
 
     def __enter__(self) -> None:
-        self._deadline.innermost = weakref.ref(self)
+        self._place = self._deadline.innermost = _Place(weakref.ref(self), self._deadline.running())
 
     def __exit__(self, *_: object) -> None:
-        self._deadline.innermost = self._outer
+        if self._deadline.running() is self._place:
+            self._deadline.innermost = self._place.outer
 
 
 OPERATION = Deadline()

@@ -2,8 +2,8 @@
 
 Messages are numbered from 1 on, and no number is used twice. A message keeps its number when others are taken out. So the
 numbers of a history rise by one but for its *gaps*: numbers between the oldest message and the next one that no message
-has. The scripts mirror these rules in ``_next_seq.lua``,
-``_place.lua``, ``_below.lua`` and ``_gap.lua``.
+has. The scripts mirror these rules in
+``_next_seq.lua``, ``_place.lua`` and ``_gap.lua``.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def seqs_of(first: int, count: int, gaps: Gaps) -> Sequence[int]:
 
 def index_of(seq: int, first: int, count: int, gaps: Gaps) -> int | None:
     """Find the place of the message with that number, 0 for the oldest. None: there is no such message."""
-    index = behind(seq, first, count, gaps) - 1
-    return index if index >= 0 and seqs_of(first, count, gaps)[index] == seq else None
+    is_gap = any(begin <= seq <= end for begin, end in gaps)
+    return None if is_gap or not first <= seq < next_seq(first, count, gaps) else behind(seq, first, count, gaps) - 1
 
 
 def behind(seq: int, first: int, count: int, gaps: Gaps) -> int:
@@ -94,8 +94,9 @@ def gaps_between(seqs: Iterable[int], following: int) -> Gaps:
 
 
 def text_of(gaps: Gaps) -> str:
-    """Write *gaps* as a store holds them: ``3-4 9-9``."""
-    return " ".join(f"{begin}-{end}" for begin, end in gaps)
+    """Write *gaps* as a store holds them: ``3 3-4 9-9``. The number of seqs in all comes first. "": there are none."""
+    apart = [f"{begin}-{end}" for begin, end in gaps]
+    return " ".join([f"{sum(end - begin + 1 for begin, end in gaps)}", *apart]) if gaps else ""
 
 
 def gaps_in(text: str) -> Gaps:
@@ -104,4 +105,8 @@ def gaps_in(text: str) -> Gaps:
     Raises:
         ValueError: It is none of ours.
     """
-    return tuple((int(begin), int(end)) for begin, end in (gap.split("-") for gap in text.split()))
+    numbers = [*map(int, text.replace("-", " ").split())]
+    gaps = tuple(zip(numbers[1::2], numbers[2::2], strict=True))
+    if numbers[:1] not in ([], [sum(end - begin + 1 for begin, end in gaps)]):
+        raise ValueError("the number of seqs in these gaps is another one")
+    return gaps

@@ -88,7 +88,7 @@ def give_kept_seq(session: StoredSession, kept: int, elements: list[bytes]) -> N
     is_newest = session.gaps[-1:] == ((kept, kept),) and session.next_seq == kept + 1
     if is_newest and len(elements) <= 1:
         session.gaps = session.gaps[:-1]
-    elif elements and any(begin <= kept <= end for begin, end in session.gaps):
+    elif elements and kept < session.next_seq and session.index_of(kept) is None:
         elements[-1] = with_id(elements[-1], numbering.id_of(kept))
 
 

@@ -26,15 +26,16 @@ _innermost: ContextVar[_OpenScope | None] = ContextVar("flask_convstore_scope", 
 def scoped(around: Unit) -> Iterator[None]:
     """Open a unit for a block. Its changes are written at its end, unless it raises."""
     unit = Unit(lost=around.lost)
-    before = _innermost.set(_OpenScope(unit, around, _innermost.get()))
+    scope = _OpenScope(unit, around, _innermost.get())
+    _innermost.set(scope)
     try:
         yield
     except BaseException as error:
         unit.drop(f"their scope has raised {type(error).__name__}")
         raise
     finally:
-        with contextlib.suppress(ValueError):  # it is closed as garbage, in the context of another thread
-            _innermost.reset(before)
+        if _innermost.get() is scope:  # else it is closed as garbage, in another thread or within another scope
+            _innermost.set(scope.outer)
         late_writer.end(unit)
 
 
@@ -42,7 +43,8 @@ def units(around: Unit | None) -> list[Unit]:
     """List the units of the running code, the innermost first. *around* is the unit of its request or context."""
     found, scope = [], _innermost.get()
     while scope and scope.around is around:
-        found.append(scope.unit)
+        if not scope.unit.is_over:  # it was closed as garbage
+            found.append(scope.unit)
         scope = scope.outer
     return found + ([around] if around else [])
 

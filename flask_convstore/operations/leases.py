@@ -131,9 +131,9 @@ class Renewer:
 
 
 _renewers: WeakKeyDictionary[Store, dict[str, Renewer]] = WeakKeyDictionary()
-_renewers_lock = threading.Lock()
+_renewers_lock = threading.RLock()  # collecting garbage may end another turn in its midst
 if hasattr(os, "register_at_fork"):  # where processes can fork
-    os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.Lock()))
+    os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.RLock()))
 
 
 def renewer(store: Store, session_id: str) -> Renewer:

@@ -235,7 +235,7 @@ def drop(
         message=message,
         expected=expected,
         token=token_or_new(token),
-        digest="" if token is None else digest_of(f"drop {newest} {after} {message}", ()),
+        digest="" if token is None else digest_of(f"drop {newest} {after!r} {message!r}", ()),
     )
     receipt = access.apply(command)
     if receipt.repeated and not receipt.expires_at_ms:

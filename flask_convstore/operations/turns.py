@@ -418,7 +418,7 @@ def begin(
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
     wait = access.settings.turn_wait if chosen == "wait" else 0
-    with OPERATION.within(access.settings.budget + wait), _given_back_if_interrupted(access, command):
+    with _given_back_if_interrupted(access, command), OPERATION.within(access.settings.budget + wait):
         if is_counted:
             access.count_turn()
         begun = _begin_when_free(access, command, chosen)
@@ -463,7 +463,7 @@ def _given_back_if_interrupted(access: Access, command: BeginTurn) -> Iterator[N
         if command.element is None:
             _end_as_failed(access, command.session_id, command.attempt)
         raise
-    except ConvstoreError:
+    except (ConvstoreError, GeneratorExit):  # GeneratorExit: it never came to anything, and is closed as garbage
         raise
     except BaseException:
         _end_as_failed(access, command.session_id, command.attempt)

@@ -38,7 +38,7 @@ class Circuit(Forking):
     def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._threshold = failures
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # collecting garbage may end another call in its midst
         self._failures = 0
         self._pause = _FIRST_PAUSE
         self._next_try = 0.0
@@ -47,7 +47,7 @@ class Circuit(Forking):
 
     def in_child(self) -> None:
         # The call that tries is another thread's, of the parent.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._is_trying = False
 
     @property

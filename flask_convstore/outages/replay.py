@@ -74,13 +74,13 @@ class Replayer(Forking):
         self._circuit = circuit
         self._parts = parts
         self._batch = batch
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # collecting garbage may end another call in its midst
         self._runs_in = 0
         self._begun_again: set[tuple[str, str, int]] = set()
         watch(self)
 
     def in_child(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def wake(self) -> None:
         """Start the thread, unless it runs."""

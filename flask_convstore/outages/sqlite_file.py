@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 from ..domain.clock import now_ms
 from ..domain.forks import Forking, watch
+from ..domain.hold import Hold, User, here
 from ..errors import StoreUnavailable
 from ..stores.private_folder import file_problem_of, make_private, problem_of
-from .hold import Hold, User, here
 
 _log = logging.getLogger("flask_convstore")
 
@@ -118,6 +118,8 @@ class JournalFile(Forking):
             try:
                 yield connection
                 connection.execute("COMMIT")
+            except GeneratorExit:
+                raise  # closed as garbage, perhaps within another's transaction. Who comes next rolls back what is left
             except BaseException:
                 _roll_back(connection)
                 raise
@@ -138,10 +140,7 @@ class JournalFile(Forking):
             except BlockingIOError:
                 yield False
                 return
-            try:
-                yield True
-            finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough where a child has the lock too
+            yield True
         finally:
             self._give_up(lock)
 
@@ -350,7 +349,6 @@ class JournalFile(Forking):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
-            fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
             self._give_up(lock)
 
@@ -361,8 +359,13 @@ class JournalFile(Forking):
         return descriptor
 
     def _give_up(self, descriptor: int) -> None:
-        self._descriptors.discard(descriptor)
-        os.close(descriptor)
+        """Unlock and close a file that this process has opened. A child has closed those of its parent already."""
+        import fcntl
+
+        if descriptor in self._descriptors:
+            self._descriptors.discard(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a child has the lock too
+            os.close(descriptor)
 
     def _connect(self, path: Path | None) -> sqlite3.Connection:
         """Connect to a file that is there, or to one in memory."""

@@ -57,6 +57,8 @@ _W = TypeVar("_W", bound=Write)
 
 _LEVEL = "memory"
 _SWEEP_EVERY_MS = 60_000
+_MOST_IDS_OF_NOBODY = 64
+"""Ids of messages that are gone, which a session keeps beside as many as it has messages."""
 
 
 @dataclass(slots=True)
@@ -523,6 +525,9 @@ class MemoryStore(Forking):
         tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens, young_ms)
         added = added_by(command, receipt.first_seq, session)
         tokens.ids |= {name: command.token for name in map(own_id, added) if name}
+        if len(tokens.ids) > 2 * len(session.elements) + _MOST_IDS_OF_NOBODY:
+            there = {own_id(element) for element in session.elements}
+            tokens.ids = {name: token for name, token in tokens.ids.items() if name in there}
 
     def _sweep(self, now: int) -> None:
         """Forget what has expired, every minute, and each time the number of entries has doubled."""

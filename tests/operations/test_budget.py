@@ -155,7 +155,7 @@ def test_a_block_that_was_cut_short_leaves_no_deadline() -> None:
         block.__enter__()
         assert deadline.moment == 100
         del block
-        assert deadline.moment == math.inf
+        assert deadline.moment == 200, "the one around it still counts"
     block = deadline.of(100)
     block.__enter__()
     thread = threading.Thread(target=block.__exit__, args=(None, None, None))
@@ -164,3 +164,25 @@ def test_a_block_that_was_cut_short_leaves_no_deadline() -> None:
     assert deadline.moment == 100, "what another thread ends is not this thread's"
     block.__exit__(None, None, None)
     assert deadline.moment == math.inf
+
+
+def test_a_block_that_is_garbage_ends_for_no_other_thread() -> None:
+    """A generator that holds a block is closed where garbage is collected, in the middle of another thread's operation."""
+    from flask_convstore.domain.deadlines import Deadline
+
+    deadline = Deadline()
+    block = deadline.of(100)
+    block.__enter__()
+    seen = []
+
+    def collect() -> None:
+        with deadline.of(300):
+            block.__exit__(None, None, None)
+            seen.append(deadline.moment)
+        seen.append(deadline.moment)
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    thread.join()
+    assert seen == [300, math.inf]
+    assert deadline.moment == 100

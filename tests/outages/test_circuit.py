@@ -12,6 +12,7 @@ import pytest
 from flask_convstore.domain.commands import Append, Touch
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import SessionNotFound, StoreUnavailable
+from flask_convstore.operations import leases
 from flask_convstore.outages.circuit import Circuit, CircuitStore
 from flask_convstore.outages.outage_watch import OutageWatch
 from flask_convstore.stores.memory import MemoryStore
@@ -177,3 +178,19 @@ def test_an_app_answers_at_once_when_its_server_is_gone() -> None:
     assert time.monotonic() - started < 5
     with service.app.app_context():
         assert service.convstore._state().circuit.is_open
+
+
+def test_a_call_that_garbage_collection_ends_in_the_midst_of_another_does_not_hang() -> None:
+    """A suspended block with a turn may be closed wherever this thread makes an object, also where it has a lock."""
+    circuit = Circuit(failures=1)
+
+    def end_two() -> None:
+        with circuit._lock, leases._renewers_lock:
+            circuit.failed()
+            leases.renewer(World().inner, "s")
+            circuit.answered()
+
+    thread = threading.Thread(target=end_two, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from redis.cluster import RedisCluster
 
 from ...domain.deadlines import CONNECTING
 from ...domain.forks import Forking, watch
+from ...domain.hold import Hold, here
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, proving, refusal_among
 from .failures import as_ours, classify
@@ -37,13 +37,13 @@ class LazyCluster(Forking):
 
     def __init__(self, make: Callable[[], RedisCluster]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._hold = Hold()
         self._cluster: Any = None
         self._generation = 0
         watch(self)
 
     def in_child(self) -> None:
-        self._lock = threading.Lock()
+        self._hold = Hold()
 
     def get(self, deadline: float = math.inf) -> tuple[Any, int]:
         """Return the client and the number of its known topology.
@@ -76,20 +76,21 @@ class LazyCluster(Forking):
     @contextlib.contextmanager
     def _asking(self, deadline: float) -> Iterator[None]:
         """Keep other threads from asking for the topology meanwhile, and end in time."""
-        if not self._lock.acquire(timeout=min(threading.TIMEOUT_MAX, max(0, deadline - time.monotonic()))):
-            raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
+        user = here()
         try:
+            if not self._hold.take(user, deadline):
+                raise exceptions.ConnectionError("Error connecting to any node of the cluster in time")
             with CONNECTING.of(deadline):
                 yield
         except exceptions.RedisClusterException as error:
             # redis-py's error is no RedisError, whatever its cause.
             raise exceptions.ConnectionError(f"Error connecting to any node of the cluster ({error})") from error
         finally:
-            self._lock.release()
+            self._hold.give_back(user)
 
     def close(self) -> None:
         """Give up the connections."""
-        with self._lock:
+        with self._asking(math.inf):
             if self._cluster:
                 self._cluster.close()
 

@@ -54,7 +54,6 @@ from ...domain.commands import (
     Target,
     Write,
 )
-from ...domain.numbering import gaps_in, seqs_of
 from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
@@ -455,8 +454,8 @@ class RedisStore:
             return None
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
-        (start, oldest, expires), (elements, count, gaps, created) = reply[3:6], reply[7:11]
-        seqs = seqs_of(oldest, count, gaps_in(gaps.decode()))[start : start + len(elements)]
+        (start, oldest, expires), (elements, count, seqs, created) = reply[3:6], reply[7:11]
+        seqs = seqs or range(oldest + start, oldest + start + len(elements))
         return Messages(
             elements,
             seqs,

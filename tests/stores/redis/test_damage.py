@@ -12,9 +12,14 @@ import pytest
 from flask import Flask
 
 from flask_convstore import ANY, ConversationStore
+from flask_convstore.config import Settings
+from flask_convstore.domain.commands import Append, Delete, Put
+from flask_convstore.domain.messages import join_element
 from flask_convstore.errors import CorruptValue, SessionNotFound
 from flask_convstore.operations import salvage
+from flask_convstore.stores.redis.store import RedisStore
 
+from ...harness import limits_for
 from ...servers import Server, running
 
 KEY = "chat:session:{s}"
@@ -284,3 +289,16 @@ def test_a_value_that_is_no_json_lets_no_reader_keep_the_session_alive(shop: Sho
         shop.client.pexpire(KEY, 5_000)
         assert get("/sessions/s").status_code == 200
         assert shop.client.pttl(KEY) > 5_000
+
+
+def test_a_damaged_session_with_ids_and_many_receipts_is_deleted(server: Server) -> None:
+    """The receipts are tidied up then, with the ids of messages that are gone."""
+    store = RedisStore(server.client, "chat:session:", limits_for(Settings(max_tokens=4)))
+    element = join_element(1, b"1", {"id": "x"})
+    store.apply(Put(session_id="s", owner=ANY, mode="create", shape="full", elements=(element,)))
+    for _ in range(5):
+        store.apply(Append(session_id="s", owner=ANY, elements=(join_element(1, b"1"),)))
+    server.client.hdel("chat:session:{s}", "first")
+    store.apply(Delete(session_id="s", owner=ANY))
+    assert not server.client.exists("chat:session:{s}")
+    assert not server.client.hexists("chat:session:{s}:tokens", "m:x")

@@ -4,14 +4,17 @@ local left = #pinned > 0 and drop - over or drop
 if gaps == "" then
     first = first + left
 elseif left > 0 then
-    for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-        if left < from - first then
+    local total = string.match(gaps, "^%d+")
+    local at = #total + 1
+    while true do
+        local _, stop, from, to = string.find(gaps, "^ (%d+)%-(%d+)", at)
+        if not from or left < from - first then
             break
         end
-        left = left - (from - first)
-        first, gaps = to + 1, string.gsub(gaps, "^%d+%-%d+ ?", "")
+        left, total = left - (from - first), total - (to - from + 1)
+        first, at = to + 1, stop + 1
     end
-    first = first + left
+    first, gaps = first + left, at > #gaps and "" or string.format("%d%s", total, string.sub(gaps, at))
 end
 if #pinned > 0 then
     local gap_from, gap_to = first + #pinned, first + #pinned + over

@@ -10,6 +10,7 @@ if tail < had_count then
     if tail == 0 then
         redis.call("UNLINK", history)
     end
+    --#include _unname.lua
     if tonumber(redis.call("HGET", session, "turn_seq") or 0) >= tail_seq then
         redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
     end

@@ -31,7 +31,7 @@ local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), ton
 local history_version, shape = tonumber(meta[6]), meta[7]
 local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
 local own_ttl, complete, indexed, moved_to, title = meta[10], meta[11], meta[12], meta[13], meta[14]
-local gaps, names = meta[15] or "", nil -- names: ids of messages that this write adds, see _name.lua
+local gaps, names, gone = meta[15] or "", nil, nil -- ids of messages that this write adds and takes out, see _name.lua, _gone.lua
 local left_out = 0 -- messages that are left out, see _known.lua
 local receipt = known[2]
 

@@ -6,6 +6,7 @@ if tail < count then
     end
     for _, element in ipairs(redis.call("LRANGE", history, tail, -1)) do
         history_bytes = history_bytes - #element
+        --#include _gone.lua
     end
     --#include _next_seq.lua
     local gap_from, gap_to = tail_seq, next_seq - 1

@@ -74,7 +74,7 @@ if receipt then
             return {"busy", nonce, remaining, 1}
         end
         --#include _next_seq.lua
-        local last_seq, last_from, last_to = next_seq - 1, string.match(gaps, "(%d+)%-(%d+)$")
+        local last_seq, last_from, last_to = next_seq - 1, string.match(string.sub(gaps, -40), "(%d+)%-(%d+)$")
         if tonumber(last_to) == last_seq then
             last_seq = last_from - 1
         end
@@ -110,9 +110,6 @@ local drop, data_after, fields_set = 0, data_bytes, false
 local added = #ARGV - first_element + 1
 local reserved = 1 -- for the reply
 local removes = false
---#include _key.lua
---#include _shape.lua
---#include _key_is_free.lua
 --#include _next_seq.lua
 local first_seq = added > 0 and next_seq or 0
 if target ~= "" then
@@ -121,6 +118,9 @@ if target ~= "" then
     end
     --#include _tail.lua
 end
+--#include _key.lua
+--#include _shape.lua
+--#include _key_is_free.lua
 --#include _fit.lua
 local mark_seq, mark_status = tonumber(turn[3]) or 0, remaining > 0 and "superseded" or "interrupted"
 --#include _marked.lua
@@ -131,7 +131,8 @@ if target ~= "" then
     --#include _cut.lua
 end
 if added > 0 then
-    gaps = string.format("%s%s%d-%d", gaps, gaps == "" and "" or " ", first_seq + 1, first_seq + 1) -- for the reply
+    local gap_from, gap_to = first_seq + 1, first_seq + 1 -- for the reply
+    --#include _gap.lua
 end
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)

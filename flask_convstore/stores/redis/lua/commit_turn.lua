@@ -51,15 +51,14 @@ local added = #ARGV - first_element + 1
 local kept = (tonumber(turn[2]) or 0) + 1
 if kept > 1 and (added > 0 and ARGV[16] == "" or added == 0 and ARGV[16] == "unanswered") then
     local has_id = added > 0 and string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
-    local last_from, last_to = string.match(gaps, "(%d+)%-(%d+)$")
-    local is_newest = tonumber(last_from) == kept and tonumber(last_to) == kept and next_seq == kept + 1
-    if is_newest and added <= 1 then
-        next_seq, gaps = kept, string.gsub(gaps, " ?%d+%-%d+$", "")
-    elseif added > 0 and not has_id then
-        for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-            if kept >= tonumber(from) and kept <= tonumber(to) then
-                ARGV[#ARGV] = string.gsub(ARGV[#ARGV], '^1{"at":%d+', string.format('%%0,"id":"msg-%d"', kept))
-            end
+    local newest, seqs, seq = string.format(" %d-%d", kept, kept), string.match(gaps, "^%d+"), kept
+    if string.sub(gaps, -#newest) == newest and next_seq == kept + 1 and added <= 1 then
+        next_seq = kept
+        gaps = seqs == "1" and "" or string.format("%d%s", seqs - 1, string.sub(gaps, #seqs + 1, -#newest - 1))
+    elseif added > 0 and not has_id and kept < next_seq then
+        --#include _place.lua
+        if not place then -- else a turn of an earlier version has kept no seq
+            ARGV[#ARGV] = string.gsub(ARGV[#ARGV], '^1{"at":%d+', string.format('%%0,"id":"msg-%d"', kept))
         end
     end
 end

@@ -41,6 +41,7 @@ version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 --#include _expected.lua
 created, history_version = created and created < 253402300799000 and created or 0, history_version or 0
 local first_seq, lifetime = 0, 0
+first = math.huge -- no message is left, so that no id is kept
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = not may("HSET", tokens, "owner", "") and "HSET" or not may("PEXPIRE", tokens, 1) and "PEXPIRE"
     or not may("PEXPIREAT", tokens, 1) and "PEXPIREAT"

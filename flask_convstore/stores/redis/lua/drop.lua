@@ -31,15 +31,10 @@ local expected, how, target = ARGV[15], ARGV[16], ARGV[17]
 local tail, tail_seq, had_count, first_seq = count, 0, count, 0
 local middle = false
 --#include _next_seq.lua
-if how == "newest" or target == "0" then
-    tail = how == "newest" and math.max(0, count - target) or 0
-    -- The seq at that place: over all gaps before.
-    tail_seq = first + tail
-    for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-        if tail_seq >= tonumber(from) then
-            tail_seq = tail_seq + to - from + 1
-        end
-    end
+if how == "newest" or how == "after" and target == "0" then
+    local at = how == "newest" and math.max(0, count - target) or 0
+    --#include _seq_at.lua
+    tail, tail_seq = at, seq_at
 else
     --#include _target.lua
     if not target_place then
@@ -47,12 +42,9 @@ else
     end
     tail, tail_seq = target_place, target_seq
     if how == "after" then
-        tail, tail_seq = target_place + 1, target_seq + 1
-        for from, to in string.gmatch(gaps, "(%d+)%-(%d+)") do
-            if tail_seq >= tonumber(from) and tail_seq <= tonumber(to) then
-                tail_seq = to + 1
-            end
-        end
+        local seq = target_seq + 1
+        --#include _skipped.lua
+        tail, tail_seq = target_place + 1, hole and hole + 1 or seq
     elseif target_place < count - 1 then
         middle = redis.call("LINDEX", history, target_place)
     end
@@ -79,6 +71,9 @@ redis.call("HSET", session, "version", version, "updated", updated, "count", cou
 if middle then
     redis.call("LSET", history, tail, "gone")
     redis.call("LREM", history, 1, "gone")
+    local element = middle
+    --#include _gone.lua
+    --#include _unname.lua
     if tonumber(redis.call("HGET", session, "turn_seq") or 0) == tail_seq then
         redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
     end

@@ -7,8 +7,8 @@ ARGV[7]     before  messages with a smaller seq than this, "" the newest
 ARGV[8]     limit   most messages, the newest of them
 ARGV[9]     after   the oldest messages with a greater seq than this instead, "" not
 
-Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, gaps, created}   the place of the first of
-             them, 0 for the oldest there is, and the seq of that one. title: "" none
+Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, seqs, created}   the place of the first of
+             them, 0 for the oldest there is, and the seq of that one. title: "" none. seqs: of each of them, where there are gaps
          {"missing", nonce}             no such session for this owner
          {"moved", nonce, session_id}   another owner's, who shares it. It goes on there
          {"corrupt", nonce, part}       "session": the hash is not ours. "history": it does not hold as many messages as it
@@ -29,4 +29,15 @@ if ARGV[9] ~= "" then
     behind = math.min(count, from + ARGV[8])
 end
 local elements = behind > from and redis.call("LRANGE", history, from, behind - 1) or {}
-return {"ok", nonce, version, from, first, now + lifetime, title, elements, count, gaps, created}
+local seqs, at = {}, from
+--#include _seq_at.lua
+local gap_behind = string.gmatch(near, " (%d+)%-(%d+)")
+local gap_from, gap_to = gap_behind()
+for number = 1, gaps == "" and 0 or #elements do
+    while gap_from and seq_at >= tonumber(gap_from) do
+        seq_at = math.max(seq_at, gap_to + 1)
+        gap_from, gap_to = gap_behind()
+    end
+    seqs[number], seq_at = seq_at, seq_at + 1
+end
+return {"ok", nonce, version, from, first, now + lifetime, title, elements, count, seqs, created}

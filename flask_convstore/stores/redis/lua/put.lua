@@ -16,7 +16,7 @@ ARGV[22]    placed       "1": the owner has a place for the session, "0": it has
 ARGV[23]    began        milliseconds since 1970: time of creation that an imported session shows, "" the true one
 ARGV[24]    changed      milliseconds since 1970: last write and interaction of an imported session (at most now), "" it is none
 ARGV[25]    first        seq of the first message of a session that is created
-ARGV[26]    gaps         of the seqs of such a session, as _gap.lua has them
+ARGV[26]    gaps         of the seqs of such a session, as _next_seq.lua has them
 ARGV[27]    field_count  data fields that follow
 ARGV[28..]  name, value  a pair per field: its JSON text
 ARGV[..]    element      an opaque message each

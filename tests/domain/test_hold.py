@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_convstore.outages.hold import Hold, User, here
+from flask_convstore.domain.hold import Hold, User, here
 from flask_convstore.outages.journal import Journal
 
 
