@@ -205,7 +205,7 @@ def test_a_wait_that_fails_tells_what_its_turn_has_stored(
     take(started, token="T")
     end_lease(harness)
     with take(started, "other"), monkeypatch.context() as patched:
-        patched.setattr("flask_convstore.operations.turns._wait_until_free", away)
+        patched.setattr(harness.store, "wait_for_turn", away)
         for token, is_stored in (("T", True), ("U", False)):
             with pytest.raises(StoreUnavailable) as caught:
                 begin(started.access(), "s", USER, token=token, policy="wait")
