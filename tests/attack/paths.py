@@ -63,12 +63,16 @@ def paths() -> Iterator[str]:
         yield f"/{first}/{second}"
 
 
-def attack(service: OwnedService) -> list[str]:
-    """Ask for each path with each method. Nothing of Ada's may be told or changed, and nothing may fail."""
+def attack(service: OwnedService, every: int = 1) -> list[str]:
+    """Ask for paths with methods. Nothing of Ada's may be told or changed, and nothing may fail.
+
+    Args:
+        every: Take each so many of all pairs.
+    """
     with service.app.app_context():
         service.convstore.save_session("s", {"a": _SECRET, "history": [_SECRET]}, owner="ada")
     failures = []
-    for method, path in itertools.product(_METHODS, paths()):
+    for method, path in itertools.islice(itertools.product(_METHODS, paths()), 0, None, every):
         response = service.call("mallory", method, path, json={"content": "x"} if method in ("POST", "PATCH") else None)
         if response.status_code >= 500 and response.status_code != 501:
             failures.append(f"{method} {path}: {response.status_code}")

@@ -119,4 +119,4 @@ def test_the_next_call_works(service: OneService, name: str, *, spares_nothing: 
 
 def test_threads_that_fork_do_not_hang() -> None:
     """``make interrupts`` forks 10,000 times."""
-    assert fork(int(os.environ.get("INTERRUPTS_FORKS", "100")), threads=8) == ""
+    assert fork(int(os.environ.get("INTERRUPTS_FORKS", "50")), threads=8) == ""
