@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 import weakref
 from typing import NamedTuple
+
+from .clock import monotonic
 
 _SHORTEST = 0.001
 
@@ -22,7 +23,7 @@ class _Place(NamedTuple):
 
 
 class Deadline(threading.local):
-    """A moment by ``time.monotonic`` at which this thread must have ended what it does."""
+    """A moment by ``monotonic`` at which this thread must have ended what it does."""
 
     innermost: _Place | None = None
 
@@ -45,11 +46,11 @@ class Deadline(threading.local):
 
     def within(self, seconds: float) -> Block:
         """End the block in so many *seconds*, or earlier if a deadline around it says so."""
-        return Block(self, time.monotonic() + seconds)
+        return Block(self, monotonic() + seconds)
 
     def at_most(self, seconds: float | None) -> float | None:
         """Limit *seconds* to the time that is left."""
-        left = self.moment - time.monotonic()
+        left = self.moment - monotonic()
         if left == math.inf:
             return seconds
         return max(_SHORTEST, left if seconds is None else min(seconds, left))

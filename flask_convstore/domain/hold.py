@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from inspect import CO_GENERATOR
 from types import FrameType
+
+from .clock import monotonic
 
 _LOOK = 0.2
 """Seconds between two looks at a holder."""
@@ -58,7 +59,7 @@ class Hold:
         return user.frame is None or _is_below(sys._getframe(1), user.frame)
 
     def take(self, user: User, deadline: float) -> bool:
-        """Take the lock. False if that cannot be done until *deadline*, by ``time.monotonic``."""
+        """Take the lock. False if that cannot be done until *deadline*, by ``monotonic``."""
         pause = nameless = 0.0
         while True:
             if self._lock.acquire(timeout=pause):
@@ -69,7 +70,7 @@ class Hold:
             is_left = seen.has_ended() if seen else nameless > _NAMELESS
             if is_left and self._take_over(seen, user):
                 return True
-            left = deadline - time.monotonic()
+            left = deadline - monotonic()
             if left <= 0:
                 return False
             pause = min(_LOOK, left)

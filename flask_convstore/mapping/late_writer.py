@@ -19,6 +19,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..domain.clock import monotonic
 from ..errors import StoreUnavailable
 from .unit_of_work import Unit
 
@@ -51,7 +52,7 @@ class _Watched:
     unit: Unit
     mark: weakref.ref[Any] | None
     pause: float = _SHORTEST_PAUSE
-    next_at: float = field(default_factory=time.monotonic)
+    next_at: float = field(default_factory=monotonic)
     is_told: bool = False
 
     def is_done(self) -> bool:
@@ -78,7 +79,7 @@ class LateWriter:
         Args:
             after: Seconds until the first look.
         """
-        self._add(_Watched(unit, mark, next_at=time.monotonic() + after))
+        self._add(_Watched(unit, mark, next_at=monotonic() + after))
 
     def end(self, unit: Unit) -> None:
         """End *unit*, and write its changes. Later changes of those who hold its values are written or told.
@@ -119,9 +120,9 @@ class LateWriter:
 
     def write_all(self) -> None:
         """Write all changes now: the process ends."""
-        deadline = time.monotonic() + _LONGEST_EXIT
+        deadline = monotonic() + _LONGEST_EXIT
         for watched in list(self._watched):
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 _log.error("the server is away: changes of held values were not written before the process ended")
                 return
             self._give_up(watched)
@@ -147,7 +148,7 @@ class LateWriter:
     def _run(self) -> None:
         while True:
             time.sleep(_SHORTEST_PAUSE)
-            now = time.monotonic()
+            now = monotonic()
             for watched in [found for found in list(self._watched) if found.next_at <= now]:
                 try:
                     self._look_at(watched)
@@ -157,7 +158,7 @@ class LateWriter:
 
     def _look_at(self, watched: _Watched) -> None:
         watched.pause = min(2 * watched.pause, _LONGEST_PAUSE)
-        watched.next_at = time.monotonic() + watched.pause
+        watched.next_at = monotonic() + watched.pause
         is_done = watched.is_done()  # before the last look, so that no change comes between
         if not is_done:
             self._write(watched)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
+from ..domain.clock import monotonic
 from ..domain.keys import id_of, is_key, key_of
 from ..errors import CorruptValue, InvalidInput, NotSerializable
 from ..operations.access import Access
@@ -121,14 +122,14 @@ class SessionMapping(MutableMapping[Any, _V]):
             TimeoutError: The value was not as wanted in time.
         """
         self.flush()
-        deadline, pause = time.monotonic() + timeout, _SHORTEST_PAUSE
+        deadline, pause = monotonic() + timeout, _SHORTEST_PAUSE
         while True:
             value = None
             with contextlib.suppress(KeyError):
                 value = self.refresh(key)
             if until(value):
                 return value
-            if time.monotonic() + pause > deadline:
+            if monotonic() + pause > deadline:
                 raise TimeoutError(f"the value of {key!r} was not as wanted within {timeout:g} seconds")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from ..domain.clock import monotonic
 from ..domain.commands import Delete, Merge, Put, Write
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import Owner
@@ -381,13 +381,13 @@ class _Listing:
 
     def __init__(self, session_ids: Sequence[str]) -> None:
         self._ids = session_ids
-        self._fresh_until = time.monotonic() + _FRESH_SECONDS
+        self._fresh_until = monotonic() + _FRESH_SECONDS
         self._indexes = {session_id: index for index, session_id in enumerate(session_ids)}
         self._lookups = 0
 
     def take(self) -> Sequence[str] | None:
         """Give the ids, once and only soon."""
-        is_fresh = time.monotonic() < self._fresh_until
+        is_fresh = monotonic() < self._fresh_until
         self._fresh_until = 0.0
         return self._ids if is_fresh else None
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..domain.clock import monotonic
 from ..domain.commands import RenewTurn
 from ..errors import SessionNotFound, TurnLost
 from ..stores.store import Store
@@ -63,7 +63,7 @@ class Renewer:
                 thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
                 thread.start()
                 self._thread = thread
-            due_at = time.monotonic() + every_seconds
+            due_at = monotonic() + every_seconds
             self._turns[turn] = _Lease(due_at, every_seconds, store, command)
             self._every_seconds = every_seconds
             if due_at < self._looks_at:
@@ -75,10 +75,10 @@ class Renewer:
             self._turns.pop(turn, None)
 
     def _run(self) -> None:
-        idle_until = time.monotonic() + _IDLE_SECONDS
+        idle_until = monotonic() + _IDLE_SECONDS
         while True:
             with self._changed:
-                now = time.monotonic()
+                now = monotonic()
                 if self._turns:
                     idle_until = now + _IDLE_SECONDS
                 elif now >= idle_until:
@@ -127,7 +127,7 @@ class Renewer:
     def _hasten(self, turn: Hashable, lease: _Lease) -> None:
         with self._changed:
             if turn in self._turns:
-                self._turns[turn] = lease._replace(due_at=time.monotonic() + _EARLY * lease.every_seconds)
+                self._turns[turn] = lease._replace(due_at=monotonic() + _EARLY * lease.every_seconds)
 
 
 _renewers: WeakKeyDictionary[Store, dict[str, Renewer]] = WeakKeyDictionary()

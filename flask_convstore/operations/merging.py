@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from time import monotonic
 
-from ..domain.clock import now_ms
+from ..domain.clock import monotonic, now_ms
 from ..domain.commands import Extend, Merge, Rewrite, new_token
 from ..domain.messages import bodies_of, join_element, own_id
 from ..domain.results import Snapshot

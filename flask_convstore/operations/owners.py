@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from ..domain.clock import monotonic
 from ..domain.commands import Delete, LinkAlias, Share
 from ..domain.messages import Usage
 from ..domain.results import Traces
@@ -129,10 +129,10 @@ class Watch:
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds or 0.0
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._deadline = None if seconds is None else monotonic() + seconds
 
     def is_running(self, *_: object) -> bool:
-        return self._deadline is None or time.monotonic() <= self._deadline
+        return self._deadline is None or monotonic() <= self._deadline
 
     def check_half(self) -> None:
         """Refuse to write what has taken more than half of the time to read. Writing takes about as long.
@@ -140,7 +140,7 @@ class Watch:
         Raises:
             TooSlow: Nothing was written.
         """
-        if self._deadline is not None and time.monotonic() > self._deadline - self._seconds / 2:
+        if self._deadline is not None and monotonic() > self._deadline - self._seconds / 2:
             raise TooSlow(f"reading took more than half of the {self._seconds:g} s for all", written=False)
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Any
 
 from ..domain import json_text
+from ..domain.clock import monotonic
 from ..domain.messages import bodies_of
 from ..domain.results import Snapshot
 from ..domain.shapes import key_of
@@ -34,7 +34,7 @@ class DamageLog:
     def tell(self, error: ConvstoreError) -> None:
         """Tell that a session was skipped because of *error*."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             if now < self._next_at:
                 self._left_out += 1
                 return

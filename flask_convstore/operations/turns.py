@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import logging
 import threading
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 
+from ..domain.clock import monotonic
 from ..domain.commands import (
     BeginTurn,
     CommitTurn,
@@ -484,16 +484,16 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
 
     An earlier try may have stored the message. Then each error says so.
     """
-    deadline = time.monotonic() + (access.settings.turn_wait if policy == "wait" else 0)
+    deadline = monotonic() + (access.settings.turn_wait if policy == "wait" else 0)
     is_stored: bool | None = False
     try:
         while True:
-            left = max(0.0, deadline - time.monotonic())
+            left = max(0.0, deadline - monotonic())
             try:
                 return access.begin(replace(command, wait_ms=min(round(left * 1000), _TICKET_MS)))
             except TurnInProgress as busy:
                 is_stored = is_stored or busy.written
-                left = deadline - time.monotonic()
+                left = deadline - monotonic()
                 if left <= 0:
                     raise
                 until_lease_ends = max(_SHORTEST_WAIT, busy.retry_after_ms / 1000)

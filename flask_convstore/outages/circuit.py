@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ..domain.clock import monotonic
 from ..domain.commands import Append, RenewTurn
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
@@ -35,7 +35,7 @@ class Circuit(Forking):
         clock: Seconds since any point in time.
     """
 
-    def __init__(self, failures: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, failures: int, clock: Callable[[], float] = monotonic) -> None:
         self._threshold = failures
         self._clock = clock
         self._lock = threading.RLock()  # collecting garbage may end another call in its midst

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from ..domain.clock import now_ms
+from ..domain.clock import monotonic, now_ms
 from ..domain.forks import Forking, watch
 from ..domain.hold import Hold, User, here
 from ..errors import StoreUnavailable
@@ -185,7 +185,7 @@ class JournalFile(Forking):
 
         While another process is in the way, it is left to the other threads. That process may stand still.
         """
-        deadline, pause = time.monotonic() + timeout, _PAUSE
+        deadline, pause = monotonic() + timeout, _PAUSE
         while True:
             with self._alone(deadline):
                 connection = self._unblocked(readied, deadline)
@@ -205,7 +205,7 @@ class JournalFile(Forking):
             if _code(error) != sqlite3.SQLITE_BUSY:
                 raise
             blocked = error
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             raise StoreUnavailable(_BLOCKED, written=False) from blocked
         return None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 
+from ..domain.clock import monotonic
 from ..errors import printable
 
 _log = logging.getLogger("flask_convstore")
@@ -21,7 +21,7 @@ class CollisionLog:
         clock: Seconds since any point in time.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._next_at = 0.0
         self._left_out = 0

@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -567,9 +566,7 @@ def test_an_import_ends_in_time_and_goes_on_when_it_is_sent_again(
     service = OwnedService(url, MAX_SESSIONS=most)
     body = "\n".join(map(json.dumps, lines_of(10))).encode()
     moments: Iterator[float] = iter([0.0] * 4)
-    monkeypatch.setattr(
-        "flask_convstore.operations.owners.time", SimpleNamespace(monotonic=lambda: next(moments, 10.0))
-    )
+    monkeypatch.setattr("flask_convstore.operations.owners.monotonic", lambda: next(moments, 10.0))
     answer = service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
     assert answer == {"imported": 3, "complete": False}
     moments = itertools.repeat(0.0)

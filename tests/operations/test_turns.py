@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -182,12 +181,12 @@ def test_owners(conversations: PlainConversations) -> None:
 # ---- two turns
 
 
-def test_a_turn_in_progress_rejects_another(started: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_in_progress_rejects_another(
+    started: PlainConversations, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with take(started) as turn:
         with monkeypatch.context() as patched, pytest.raises(TurnInProgress) as caught:
-            patched.setattr(
-                "flask_convstore.operations.turns.time", SimpleNamespace(monotonic=lambda: 0, sleep=pytest.fail)
-            )
+            patched.setattr(harness.store, "wait_for_turn", pytest.fail)
             begin(started.access(), "s", "other")
         assert 29_000 < caught.value.retry_after_ms <= 30_000
         assert get(started)["history"] == [USER]

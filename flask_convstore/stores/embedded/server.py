@@ -35,6 +35,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import redis
 from redis.connection import UnixDomainSocketConnection
 
+from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING
 from ...errors import ConfigurationError, StoreMisconfigured, StoreUnavailable
 from ..private_folder import file_problem_of, make_private, private_opener, problem_of
@@ -85,7 +86,7 @@ class EmbeddedServer:
             StoreUnavailable: The server does not come up. The error has the end of its log.
             TimeoutError: The server lives, and does not answer.
         """
-        deadline = min(time.monotonic() + SECONDS_TO_START, CONNECTING.moment)
+        deadline = min(monotonic() + SECONDS_TO_START, CONNECTING.moment)
         self._hold(deadline)
         return self._try_open(timeout) or self._start(timeout, deadline)
 
@@ -107,7 +108,7 @@ class EmbeddedServer:
     def _locked(self, name: str, exclusive: bool, deadline: float) -> int:
         descriptor = open_lock(str(self._folder), name)
         while not try_lock(descriptor, exclusive):
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 os.close(descriptor)
                 reason = f"{self._folder / name} stays locked, as another process is starting or stopping the server"
                 raise StoreUnavailable(reason, written=None, is_down=True)
@@ -119,7 +120,7 @@ class EmbeddedServer:
         start_lock = self._locked(supervisor.START_LOCK, True, deadline)
         launched = False
         try:
-            while (left := deadline - time.monotonic()) > 0:
+            while (left := deadline - monotonic()) > 0:
                 opened = self._try_open(min(timeout, left))
                 if opened:
                     return opened

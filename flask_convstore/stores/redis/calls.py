@@ -16,6 +16,7 @@ import hiredis
 import redis
 from redis import exceptions
 
+from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING, OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
@@ -128,7 +129,7 @@ class Calls:
 
     def wait(self, key: str, seconds: float) -> None:
         """Wait until something is pushed to the list *key*, *seconds* at most, and half of what a call may take."""
-        longest = min(self._patience.timeout, self._deadline() - time.monotonic()) / 2
+        longest = min(self._patience.timeout, self._deadline() - monotonic()) / 2
         self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}")
 
     def close(self) -> None:
@@ -314,7 +315,7 @@ class Calls:
         Raises:
             StoreUnavailable: The time of the operation around it is over. Nothing was written.
         """
-        now = time.monotonic()
+        now = monotonic()
         if now >= OPERATION.moment:
             reason = "the earlier round trips of this operation have taken all its time (CONVSTORE_BUDGET)"
             raise StoreUnavailable(reason, written=False, is_down=None)
@@ -445,7 +446,7 @@ class Calls:
             lost = lost or failure.kind == "ambiguous"
             is_down = is_down or (failure.is_down and not getattr(error, "came_late", False))
             pause = self._pause(attempt, failure)
-            out_of_time = time.monotonic() + pause >= deadline
+            out_of_time = monotonic() + pause >= deadline
             if not failure.passes or attempt >= self._patience.retries or out_of_time:
                 ours = as_ours(error, key, writes=writes)
                 if isinstance(ours, StoreUnavailable):
@@ -471,7 +472,7 @@ class Calls:
 
         Whatever goes wrong, a connection with unread replies is not used again.
         """
-        left = deadline - time.monotonic()
+        left = deadline - monotonic()
         connection = None
         try:
             with CONNECTING.of(deadline):
@@ -479,7 +480,7 @@ class Calls:
             packed = b"".join(
                 [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
             )
-            left = deadline - time.monotonic()
+            left = deadline - monotonic()
             # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
             replies: list[Any] = exchange(packed, len(commands), left)

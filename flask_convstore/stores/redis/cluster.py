@@ -18,6 +18,7 @@ from typing import Any
 from redis import exceptions
 from redis.cluster import RedisCluster
 
+from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING
 from ...domain.forks import Forking, watch
 from ...domain.hold import Hold, here
@@ -171,7 +172,7 @@ class ClusterCalls(Calls):
             except exceptions.RedisError as error:
                 failure = classify(error)
                 pause = self._pause(attempt, failure)
-                if not failure.passes or time.monotonic() + pause >= deadline:
+                if not failure.passes or monotonic() + pause >= deadline:
                     raise as_ours(error, "SCAN", writes=False) from error
                 time.sleep(pause)
         raise AssertionError

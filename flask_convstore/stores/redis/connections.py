@@ -18,7 +18,6 @@ import os
 import select
 import sys
 import threading
-import time
 from collections import deque
 from functools import cache
 from typing import Any
@@ -27,6 +26,7 @@ import redis
 from redis import exceptions
 from redis.connection import AbstractConnection, ConnectionPool
 
+from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING
 
 _SHORTEST = 0.001
@@ -106,7 +106,7 @@ class _InTime:
         try:
             parser.limit, parser.until = stated, math.inf
             if seconds is not None:
-                parser.until = time.monotonic() + seconds
+                parser.until = monotonic() + seconds
                 if stated is None or seconds < stated:
                     parser.limit = max(_SHORTEST, seconds)
                     self._sock.settimeout(parser.limit)
@@ -133,7 +133,7 @@ class _InTime:
         """
         parser, left = self._parser, math.inf
         for start in range(0, len(packed), _SLICE):
-            left = parser.until - time.monotonic()
+            left = parser.until - monotonic()
             if left < (parser.limit or math.inf):
                 parser.limit = max(_SHORTEST, left)
                 self._sock.settimeout(parser.limit)
@@ -149,7 +149,7 @@ class _ParserInTime:
     """Mixin for redis-py's parser, which reads until a reply is whole. A peer that drips could make it read for ever.
 
     Attributes:
-        until: Moment by ``time.monotonic`` at which the reading must have ended.
+        until: Moment by ``monotonic`` at which the reading must have ended.
         limit: Limit of one step, to which the socket is set.
     """
 
@@ -158,7 +158,7 @@ class _ParserInTime:
     limit: float | None = None
 
     def read_from_socket(self, *arguments: Any, **options: Any) -> Any:
-        left = self.until - time.monotonic()
+        left = self.until - monotonic()
         if left < (self.limit or math.inf):
             if left <= 0:
                 raise CutShort("Timeout reading from socket")
@@ -198,7 +198,7 @@ class Line:
         """Lend a connection of *pool*, behind those who wait already.
 
         Raises:
-            MaxConnectionsError: None was given back until *deadline*, by ``time.monotonic``.
+            MaxConnectionsError: None was given back until *deadline*, by ``monotonic``.
         """
         if self._pid != os.getpid():  # the callers are the parent's
             self._waiting, self._pid = deque(), os.getpid()
@@ -212,7 +212,7 @@ class Line:
 
     def _lent_in_turn(self, pool: Any, mine: threading.Event, deadline: float) -> Any:
         while True:
-            left, longest = deadline - time.monotonic(), _LONGEST_WAIT if self._waiting[0] is mine else math.inf
+            left, longest = deadline - monotonic(), _LONGEST_WAIT if self._waiting[0] is mine else math.inf
             mine.clear()
             if self._waiting[0] is mine or left <= 0:
                 try:
@@ -235,7 +235,7 @@ def line_of(pool: Any) -> Line:
 
 
 def lent(pool: Any, deadline: float) -> Any:
-    """Lend a connection of *pool*. Wait until *deadline*, by ``time.monotonic``, if all are in use.
+    """Lend a connection of *pool*. Wait until *deadline*, by ``monotonic``, if all are in use.
 
     Raises:
         MaxConnectionsError: None was given back in time.

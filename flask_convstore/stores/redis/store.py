@@ -377,7 +377,7 @@ class RedisStore:
         """Have the embedded server write its log anew. A rewrite that runs may have begun before, so this waits for it."""
         if not self._is_embedded:
             return
-        deadline = time.monotonic() + _SECONDS_TO_SCRUB
+        deadline = monotonic() + _SECONDS_TO_SCRUB
         while True:
             try:
                 (reply,) = self._calls.commands([("BGREWRITEAOF",)])
@@ -385,7 +385,7 @@ class RedisStore:
                 reply = error
             if not isinstance(reply, Exception):
                 return
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 _log.warning("removed text may be left in the log of the embedded server: %s", reply)
                 return
             time.sleep(0.02)
