@@ -90,6 +90,9 @@ PATIENCE = Patience()
 PRIMARY = Durability()
 
 _jitter = random.SystemRandom()  # without a state that forked workers would share, or that the app relies on
+_UNTOLD_PAUSE = 0.03
+"""Seconds until somebody looks again who waits for something, and cannot be told."""
+
 _SHORTEST_WAIT = 0.001
 """Seconds. 0 would wait for ever."""
 
@@ -128,9 +131,23 @@ class Calls:
         return (str(int(position)) if int(position) else None), keys
 
     def wait(self, key: str, seconds: float) -> None:
-        """Wait until something is pushed to the list *key*, *seconds* at most, and half of what a call may take."""
+        """Wait until something is pushed to the list *key*, *seconds* at most, and half of what a call may take.
+
+        Those who wait leave half of the connections to others. The rest of them pause for a moment instead.
+        """
         longest = min(self._patience.timeout, self._deadline() - monotonic()) / 2
-        self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}")
+        try:
+            if self._has_room():
+                self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}")
+                return
+        except StoreMisconfigured:
+            pass  # this user may not wait there
+        time.sleep(min(seconds, _UNTOLD_PAUSE))
+
+    def _has_room(self) -> bool:
+        """Tell whether less than half of the connections are in use."""
+        used = getattr(self._pool, "_in_use_connections", ())
+        return bool(len(used) < self._pool.max_connections / 2)
 
     def close(self) -> None:
         """Give up the connections. The next call opens new ones."""

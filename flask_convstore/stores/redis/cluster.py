@@ -110,6 +110,9 @@ class ClusterCalls(Calls):
         self._patience = replace(patience, retries=_RETRIES)
         self._lazy = cluster
 
+    def _has_room(self) -> bool:
+        return True  # each primary has as many connections
+
     def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Send commands in one trip to each node. Those whose slot has moved are sent again, one by one."""
         found: dict[int, Any] = {}

@@ -85,9 +85,6 @@ _HEARS_EVERY = 64
 """Each so manieth read, from the first on, tells this process the server's time."""
 _SCANNED = 1000
 """Keys that the server looks at in one step of a walk."""
-_LONGEST_UNTOLD = 0.03
-"""Seconds until a waiter that cannot be told looks again."""
-
 _SECONDS_TO_SCRUB = 5.0
 """Longest wait for a rewrite of the embedded server's log that runs already."""
 
@@ -401,10 +398,7 @@ class RedisStore:
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
         """Wait at a list that the end of a turn pushes to, see ``_wake.lua``."""
-        try:
-            self._calls.wait(f"{self._keys(session_id)[0]}:wake:{attempt}", seconds)
-        except StoreMisconfigured:  # this user may not wait there
-            time.sleep(min(seconds, _LONGEST_UNTOLD))
+        self._calls.wait(f"{self._keys(session_id)[0]}:wake:{attempt}", seconds)
 
     def page(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,25 @@ def test_waiting_for_a_turn_costs_nothing_at_any_length(server: Server) -> None:
         assert proxy.received < 10_000
     with pytest.raises(SessionNotFound):
         conversations.backend.store.turn_remaining_ms("none", ANY)
+
+
+def test_turns_that_wait_leave_connections_to_others(server: Server) -> None:
+    """Else the turn in progress could not end in time."""
+    with redis.Redis(port=server.port, protocol=2, max_connections=3) as client:
+        conversations = on(client, Settings(turn_wait=20, budget=1.5))
+        conversations.save_session("s", {"history": []})
+
+        def wait() -> None:
+            with conversations.turn("s", "hi", policy="wait") as turn:
+                turn.reply("hi")
+
+        with conversations.turn("s", "first") as turn, ThreadPoolExecutor(12) as pool:
+            waiting = [pool.submit(wait) for _ in range(12)]
+            time.sleep(0.3)
+            turn.reply("hi")
+            for one in waiting:
+                one.result(20)
+    assert len(conversations.messages("s").messages) == 26
 
 
 @pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete", "has ended"])
