@@ -20,7 +20,7 @@ from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING, OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from . import scripts
-from .connections import give_back, lent
+from .connections import give_back, lent, line_of
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -131,11 +131,11 @@ class Calls:
         return (str(int(position)) if int(position) else None), keys
 
     def wait(self, key: str, seconds: float) -> None:
-        """Wait until something is pushed to the list *key*, *seconds* at most, and half of what a call may take.
+        """Wait until something is pushed to the list *key*, *seconds* at most, and a quarter of what a call may take.
 
         Those who wait leave half of the connections to others. The rest of them pause for a moment instead.
         """
-        longest = min(self._patience.timeout, self._deadline() - monotonic()) / 2
+        longest = min(self._patience.timeout, self._deadline() - monotonic()) / 4
         try:
             if self._has_room():
                 self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}")
@@ -145,9 +145,9 @@ class Calls:
         time.sleep(min(seconds, _UNTOLD_PAUSE))
 
     def _has_room(self) -> bool:
-        """Tell whether less than half of the connections are in use."""
-        used = getattr(self._pool, "_in_use_connections", ())
-        return bool(len(used) < self._pool.max_connections / 2)
+        """Tell whether less than half of the connections are in use, and nobody waits for one."""
+        used = len(getattr(self._pool, "_in_use_connections", ()))
+        return bool(used < self._pool.max_connections / 2 and not line_of(self._pool).is_waited_in())
 
     def close(self) -> None:
         """Give up the connections. The next call opens new ones."""

@@ -222,6 +222,10 @@ class Line:
                         raise
             mine.wait(min(left, longest, threading.TIMEOUT_MAX))
 
+    def is_waited_in(self) -> bool:
+        """Tell whether somebody waits for a connection."""
+        return bool(self._waiting)
+
     def call_next(self) -> None:
         """Tell the first caller that a connection was given back."""
         with contextlib.suppress(IndexError):

@@ -186,7 +186,7 @@ def test_turns_that_wait_leave_connections_to_others(server: Server) -> None:
             turn.reply("hi")
             for one in waiting:
                 one.result(20)
-    assert len(conversations.messages("s").messages) == 26
+        assert len(conversations.messages("s").messages) == 26
 
 
 @pytest.mark.parametrize("call", ["save", "merge", "get", "touch", "delete", "has ended"])
