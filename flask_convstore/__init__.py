@@ -1,6 +1,6 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
-from .app.bound import BoundStore
+from .app.bound import BoundStore, OpenStore
 from .domain.messages import Message, Usage
 from .domain.results import Health, Page, Receipt, Summary
 from .domain.types import ANY
@@ -77,6 +77,7 @@ __all__ = [
     "MessageNotFound",
     "NotSerializable",
     "NothingToReplace",
+    "OpenStore",
     "OwnerRequired",
     "Page",
     "Receipt",

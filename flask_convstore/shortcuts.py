@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from flask import Flask, current_app
 
-from .app.bound import BoundStore
+from .app.bound import OpenStore
 from .app.current import KEY
 from .domain.results import Receipt
 from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
@@ -25,7 +25,7 @@ _NAME = "convstore"
 
 def open_store(
     url: str | None = None, *, folder: str | os.PathLike[str] = "instance", owner: Owner = ANY, **settings: Any
-) -> BoundStore:
+) -> OpenStore:
     """Open the store of an app in a script or a worker that has no app. Opens no connection yet.
 
     A setting is named as in the app, in small letters and without ``CONVSTORE_``: ``open_store(url, prefix="chat:")``.
@@ -47,7 +47,8 @@ def open_store(
     if url is not None:
         given["url"] = url
     app.config.update({f"CONVSTORE_{name.upper()}": value for name, value in given.items()})
-    return ConversationStore(app).on(app, owner=owner)
+    convstore = ConversationStore(app)
+    return OpenStore(convstore, app, convstore.on(app, owner=owner).owner)
 
 
 def _default() -> ConversationStore:

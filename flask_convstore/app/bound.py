@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ from flask import Flask
 
 from ..domain.types import Owner
 from ..mapping.mapping import SessionMapping
+from ..mapping.scope import scoped
 from . import current
 from .app_conversations import AppConversations
 from .namespaces import Namespaces
@@ -32,10 +34,8 @@ class Extension(Protocol):
 class BoundStore(AppConversations):
     """The conversations of one application, in any thread, with or without a context.
 
-    Made by ``convstore.on(app)`` and by ``open_store(url)``. In a request of the application an operation without ``owner=``
+    Made by ``convstore.on(app)``. In a request of the application an operation without ``owner=``
     works for the owner of that request. Elsewhere it works for the owner for whom the store was bound.
-
-    Leaving a ``with`` block of it writes what is left of changes in ``sessions``, and closes the connections.
 
     Attributes:
         owner: The owner for whom the store was bound.
@@ -49,17 +49,6 @@ class BoundStore(AppConversations):
         self._namespaces = extension._namespaces
         self.sessions: SessionMapping[Any] = SessionMapping(self._access, lambda: current.current_unit(app))
 
-    def __enter__(self) -> BoundStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.sessions.flush()
-        finally:
-            self.close()
-
     def _state(self) -> AppState:
         return self._extension._state_in(self._app)
 
@@ -68,3 +57,30 @@ class BoundStore(AppConversations):
 
     def _newcomers(self) -> str | None:
         return self._extension._newcomers() if current.is_in_request_of(self._app) else None
+
+
+class OpenStore(BoundStore):
+    """A store without an app, made by ``open_store(url)``. It is all that a ``BoundStore`` is.
+
+    A ``with`` block of it is a unit of work: changes in values of ``sessions`` are written at its end or by ``flush``,
+    and dropped if it raises. An assignment is written at once. At the end the connections are closed, and a later call opens
+    new ones.
+    """
+
+    def __init__(self, extension: Extension, app: Flask, owner: Owner) -> None:
+        super().__init__(extension, app, owner)
+        self._blocks: list[contextlib.AbstractContextManager[None]] = []
+
+    def __enter__(self) -> OpenStore:
+        block = scoped(current.current_unit(self._app), reads_anew=True)
+        block.__enter__()
+        self._blocks.append(block)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._blocks.pop().__exit__(kind, error, trace)
+        finally:
+            self.close()

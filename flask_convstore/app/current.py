@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from flask import Flask, current_app, has_app_context, has_request_context, request
-from flask.globals import app_ctx
+from flask.globals import app_ctx, request_ctx
 
 from .. import signals
 from ..domain.commands import Write
@@ -62,7 +62,10 @@ def streamed_response() -> StreamedResponse | None:
 
 def is_in_request_of(own: Flask) -> bool:
     """Tell whether the running code answers a request of the application *own*, or makes a part of a streamed response."""
-    return (has_request_context() or _streaming.get() is not None) and app() is own
+    if has_request_context():
+        return request_ctx.app is own  # the current app may be another one
+    streamed = _streaming.get()
+    return streamed is not None and streamed.app is own
 
 
 def current_unit(default: Flask | None = None) -> Unit:

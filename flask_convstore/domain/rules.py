@@ -292,17 +292,33 @@ def _stand_in_line(command: BeginTurn, session: StoredSession, now: int) -> None
         TurnInProgress: Another turn is in progress, or others stand before this attempt.
     """
     line, remaining_ms = session.line, session.turn.until_ms - now if session.turn else 0
-    for attempt in [one for one, ends_ms in line.items() if ends_ms <= now and one != command.attempt]:
-        del line[attempt]
+    _drop_tickets(session, now, kept=command.attempt)
     is_first = next(iter(line), command.attempt) == command.attempt
     if (remaining_ms > 0 or not is_first) and not command.supersede:
         if command.wait_ms:
             line[command.attempt] = now + command.wait_ms
-        raise TurnInProgress(command.session_id, max(remaining_ms, 1))
+        raise TurnInProgress(command.session_id, remaining_ms if remaining_ms > 0 else _LOOK_AGAIN_MS)
     line.pop(command.attempt, None)
 
 
+_LOOK_AGAIN_MS = 500
+"""Time told to those who could have the turn if nobody stood before them in line."""
+
+
+def leave_line(session: StoredSession, attempt: str, now: int) -> None:
+    """Take an attempt out of the line, if it stands there."""
+    if session.line.pop(attempt, None) is not None:
+        _drop_tickets(session, now)
+
+
+def _drop_tickets(session: StoredSession, now: int, *, kept: str = "") -> None:
+    """Take those out of the line whose tickets have ended, but for the attempt *kept*."""
+    for attempt in [one for one, ends_ms in session.line.items() if ends_ms <= now and one != kept]:
+        del session.line[attempt]
+
+
 def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None:
+    leave_line(session, command.turn, now)
     turn = refuse_lost(command, session)
     refuse_collisions(command, session)
     refuse_known(command.elements, session)

@@ -23,9 +23,9 @@ _innermost: ContextVar[_OpenScope | None] = ContextVar("flask_convstore_scope", 
 
 
 @contextlib.contextmanager
-def scoped(around: Unit) -> Iterator[None]:
-    """Open a unit for a block. Its changes are written at its end, unless it raises."""
-    unit = Unit(lost=around.lost)
+def scoped(around: Unit, *, reads_anew: bool = False) -> Iterator[None]:
+    """Open a unit for a block. Its changes are written at its end, unless it raises. *reads_anew* as the unit has it."""
+    unit = Unit(lost=around.lost, reads_anew=reads_anew)
     scope = _OpenScope(unit, around, _innermost.get())
     _innermost.set(scope)
     try:

@@ -7,8 +7,11 @@ Threads belong to no loop. They carry the context, so that request, owner and un
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from functools import partial, update_wrapper
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -19,7 +22,7 @@ from ..sessions.content import Content
 from ..sessions.session import LoadedSession
 from .conversations import Conversations
 from .sdk_replies import joined
-from .turns import Turn
+from .turns import GIVEN_UP, Turn
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -110,7 +113,10 @@ class AwaitableConversations:
 
 
 class AwaitableTurn:
-    """A turn whose ``reply`` and ``add`` are awaited. ``history``, ``data`` and all else is as ``Turn`` has it."""
+    """A turn whose ``reply`` and ``add`` are awaited. ``history``, ``data`` and all else is as ``Turn`` has it.
+
+    Each step has a thread of its own. In a pool, turns that wait would take the threads by which the turn in progress ends.
+    """
 
     _turn: Turn
 
@@ -119,16 +125,19 @@ class AwaitableTurn:
         self._is_decided = threading.Lock()
 
     async def __aenter__(self) -> AwaitableTurn:
+        given_up = threading.Event()
         try:
-            await asyncio.to_thread(self._enter)
+            await _in_thread(partial(self._enter, given_up))
         except asyncio.CancelledError:
+            given_up.set()
             if not self._is_decided.acquire(blocking=False):
                 await self.__aexit__(None, asyncio.CancelledError(), None)
             raise
         return self
 
-    def _enter(self) -> None:
+    def _enter(self, given_up: threading.Event) -> None:
         """Begin the turn. Give it back if nobody waits for it any more."""
+        GIVEN_UP.set(given_up)  # in the context of this thread
         self._turn = self._begin().__enter__()
         if not self._is_decided.acquire(blocking=False):
             self._turn.__exit__(None, asyncio.CancelledError(), None)
@@ -136,7 +145,11 @@ class AwaitableTurn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._turn.__exit__, kind, error, trace)
+        end = partial(self._turn.__exit__, kind, error, trace)
+        if isinstance(error, GeneratorExit):  # a task is closed whose loop is gone, and nothing can be awaited
+            threading.Thread(target=end).start()
+        else:
+            await _in_thread(end)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_turn":
@@ -145,10 +158,29 @@ class AwaitableTurn:
 
     async def add(self, *messages: Any) -> None:
         """Take messages that come before the reply, as ``Turn.add`` does."""
-        await asyncio.to_thread(self._turn.add, *messages)
+        await _in_thread(partial(self._turn.add, *messages))
 
     async def reply(self, reply: Any) -> Message | None:
         """Store the reply as ``Turn.reply`` does. It may also be an async iterator of chunks."""
         if isinstance(reply, AsyncIterator):
             reply = joined([chunk async for chunk in reply])
-        return await asyncio.to_thread(self._turn.reply, reply)
+        return await _in_thread(partial(self._turn.reply, reply))
+
+
+async def _in_thread(function: Callable[[], _T]) -> _T:
+    """Run *function* to its end in a new thread, with this context, whatever becomes of the task that awaits it."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    outcome: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(context.run(function))
+        except BaseException as error:
+            outcome.set_exception(error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(done.set)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=run, name="convstore-turn").start()
+    await done.wait()
+    return outcome.result()

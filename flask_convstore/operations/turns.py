@@ -7,12 +7,14 @@ when the process dies.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -67,6 +69,10 @@ _SHORTEST_WAIT = 0.03
 
 _TICKET_MS = 2000
 """Time for which a waiter keeps its place in line without a sign of life. Those behind one that has died wait so long."""
+
+
+GIVEN_UP: ContextVar[threading.Event | None] = ContextVar("flask_convstore_given_up", default=None)
+"""Set where nobody waits any more for the turn that the running code begins."""
 
 
 class Turn:
@@ -496,8 +502,9 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
                 left = deadline - monotonic()
                 if left <= 0:
                     raise
-                until_lease_ends = max(_SHORTEST_WAIT, busy.retry_after_ms / 1000)
-                seconds = min(left, until_lease_ends, _LONGEST_WAIT)
+                if (given_up := GIVEN_UP.get()) and given_up.is_set():
+                    raise asyncio.CancelledError from busy
+                seconds = min(left, max(_SHORTEST_WAIT, busy.retry_after_ms / 1000), _LONGEST_WAIT)
                 access.store.wait_for_turn(command.session_id, command.attempt, seconds)
     except ConvstoreError as error:
         error.written = is_stored or error.written

@@ -453,8 +453,13 @@ def _without_waiting(connection: sqlite3.Connection, wait_ms: int) -> Iterator[N
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
+    if not connection.in_transaction:
+        return
+    try:
         connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        if connection.in_transaction:  # else whoever was cut short has ended it meanwhile
+            raise
 
 
 _SPOILED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

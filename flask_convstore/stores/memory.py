@@ -39,6 +39,7 @@ from ..domain.rules import (
     creates,
     date,
     known_id,
+    leave_line,
     left_out_by,
     may_evict,
     new_session,
@@ -459,6 +460,9 @@ class MemoryStore(Forking):
 
     def _begin_again(self, command: BeginTurn, receipt: Receipt, session: StoredSession | None, now: int) -> Begun:
         """Tell of a turn whose token was known: it has ended, or its session is gone, or it is taken again."""
+        if session:
+            leave_line(session, command.attempt, now)
+            self._turn_ended.notify_all()
         tokens = self._tokens[command.session_id]
         ended = tokens.receipts.get(f"{command.token}\n{receipt.version}", (None,))[0]
         if session and not ended:

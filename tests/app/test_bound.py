@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request
 
-from flask_convstore import ANY, BoundStore, ConfigurationError, ConversationStore, InvalidInput, open_store
+from flask_convstore import (
+    ANY,
+    BoundStore,
+    ConfigurationError,
+    ConversationStore,
+    InvalidInput,
+    NotSerializable,
+    open_store,
+)
 from flask_convstore.operations.conversations import Conversations
 
 from ..service import OwnedService, Service
@@ -106,6 +114,20 @@ def test_in_a_request_the_bound_store_is_the_one_of_the_caller(owned: OwnedServi
     assert not owned.convstore.on(owned.app, owner="bob").exists("s")
 
 
+def test_another_apps_context_within_a_request_changes_no_owner(owned: OwnedService) -> None:
+    other = Service("memory://")
+    store = owned.convstore.on(owned.app)
+    store.save_session("s", {}, owner="ada")
+
+    @owned.app.get("/within")
+    def look() -> list[bool]:
+        with other.app.app_context():
+            return [store.exists("s")]
+
+    assert owned.client.get("/within", headers={"X-Owner": "bob"}).json == [False]
+    assert owned.client.get("/within", headers={"X-Owner": "ada"}).json == [True]
+
+
 def test_in_a_request_of_another_app_the_bound_store_stays_with_its_owner(owned: OwnedService) -> None:
     other = OwnedService("memory://")
     owned.convstore.on(owned.app).save_session("s", {}, owner="ada")
@@ -154,6 +176,31 @@ def test_a_script_and_an_app_share_sessions(url: str, tmp_path: Path) -> None:
         session = service.convstore.get_session("s", owner="ada")
     assert session == {"history": [{"role": "user", "content": "from a script"}], "mood": "good"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_that_raises_drops_its_changes_and_no_others() -> None:
+    one, other = open_store("memory://"), open_store("memory://")
+    for store in (one, other):
+        store.save_session("s", {"n": 1, "history": []})
+    with one, other:
+        other.sessions["s"]["n"] = 2
+        with pytest.raises(ZeroDivisionError), one:
+            one.sessions["s"]["n"] = 99
+            one.sessions["new"] = {}
+            1 / 0  # noqa: B018
+        one.sessions["s"]["history"].append("kept")
+    assert (one.get_session("s"), other.get_session("s")) == ({"n": 1, "history": ["kept"]}, {"n": 2, "history": []})
+    assert one.get_session("new") == {}, "an assignment is written at once"
+
+
+def test_a_change_that_cannot_be_written_is_told_once() -> None:
+    store = open_store("memory://")
+    store.save_session("s", {})
+    with pytest.raises(NotSerializable), store:
+        store.sessions["s"]["bad"] = object()
+    with store, open_store("memory://"):
+        pass
+    assert store.get_session("s") == {}
 
 
 def test_settings_are_those_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -145,8 +146,8 @@ def test_a_turn_that_nobody_waits_for_is_given_back(
             may_go_on.wait(5)
         return real_enter(turn)
 
-    def slow_return(turn: AwaitableTurn) -> None:
-        enter(turn)
+    def slow_return(turn: AwaitableTurn, given_up: threading.Event) -> None:
+        enter(turn, given_up)
         if is_late:
             may_go_on.wait(5)
 
@@ -172,14 +173,7 @@ def test_a_turn_that_nobody_waits_for_is_given_back(
     asyncio.run(main())
     monkeypatch.undo()
 
-    def is_free() -> bool:
-        try:
-            with store.turn("s", "next"):
-                return True
-        except (TurnInProgress, TurnLost):
-            return False
-
-    wait_for(is_free, "the turn is kept")
+    wait_for(lambda: is_free(store), "the turn is kept")
     first, *_ = store.messages("s").messages
     assert first.status == "failed"
 
@@ -215,3 +209,81 @@ def test_async_views_and_threads_at_once(url: str) -> None:
         assert session is not None
         assert len(session["history"]) == 150
         assert [m["content"] for m in session["history"]][::3] == [f"{text}" for text in range(50)]
+
+
+def test_turns_that_wait_do_not_keep_the_one_in_progress_from_its_end(store: BoundStore) -> None:
+    """There are more of them than a loop's pool has threads."""
+    store.save_session("s", {"history": []})
+
+    async def talk(number: int) -> None:
+        async with store.aio.turn("s", f"{number}", policy="wait") as turn:
+            await turn.reply("hi")
+
+    async def main() -> None:
+        await asyncio.gather(*(talk(number) for number in range(40)))
+
+    asyncio.run(main())
+    assert len(store.messages("s", limit=100).messages) == 80
+
+
+def test_a_waiting_turn_that_nobody_waits_for_leaves_the_line(store: BoundStore) -> None:
+    store.save_session("s", {"history": []})
+
+    async def main() -> None:
+        async with store.aio.turn("s", "first") as held:
+            waiting = store.aio.turn("s", "second", policy="wait")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(waiting.__aenter__(), 0.3)
+            threads = [one for one in threading.enumerate() if one.name == "convstore-turn"]
+            for one in threads:
+                await asyncio.to_thread(one.join, 5)
+            assert not any(one.is_alive() for one in threads), "it goes on waiting"
+            await held.reply("hi")
+
+    asyncio.run(main())
+    with store.turn("s", "next"):
+        pass
+    assert [one["content"] for one in store.messages("s").messages] == ["first", "hi", "next"]
+
+
+def test_an_end_that_is_cancelled_ends_the_turn_all_the_same(store: BoundStore) -> None:
+    store.save_session("s", {"history": []})
+
+    async def hold() -> None:
+        async with store.aio.turn("s", "hi"):
+            pass
+
+    async def main() -> None:
+        busy = [asyncio.create_task(asyncio.to_thread(time.sleep, 0.5)) for _ in range(40)]
+        holding = asyncio.create_task(hold())
+        await asyncio.sleep(0.05)
+        holding.cancel()
+        await asyncio.gather(holding, *busy, return_exceptions=True)
+
+    asyncio.run(main())
+    wait_for(lambda: is_free(store), "the turn is kept")
+
+
+def test_a_task_that_is_closed_with_its_loop_gives_its_turn_back(store: BoundStore) -> None:
+    store.save_session("s", {"history": []})
+
+    async def hold() -> None:
+        async with store.aio.turn("s", "hi"):
+            await asyncio.sleep(60)
+
+    loop = asyncio.new_event_loop()
+    holding = hold()
+    task = loop.create_task(holding)
+    loop.run_until_complete(asyncio.wait([task], timeout=0.5))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    holding.close()
+    wait_for(lambda: is_free(store), "the turn is kept")
+
+
+def is_free(store: BoundStore) -> bool:
+    try:
+        with store.turn("s", "next"):
+            return True
+    except (TurnInProgress, TurnLost):
+        return False

@@ -310,6 +310,47 @@ def test_all_who_wait_get_their_share(conversations: PlainConversations) -> None
     assert max(shares) - min(shares) <= 5, shares  # who has just been served is last in line, if it is back in time
 
 
+def test_a_repeat_in_line_leaves_its_place(conversations: PlainConversations) -> None:
+    """Two tries of one turn wait, and another turn behind them. The second try hears of the end of the first."""
+    conversations.save_session("s", {"history": []})
+    done: list[str] = []
+
+    def other(text: str, token: str | None) -> None:
+        turn, _ = begin(conversations.access(), "s", text, token=token, policy="wait")
+        if turn:
+            with turn:
+                turn.reply("hi")
+        done.append(text)
+
+    with take(conversations) as turn:
+        waiting = [threading.Thread(target=other, args=given) for given in (("a", "T"), ("a", "T"), ("b", None))]
+        for one in waiting:
+            one.start()
+            one.join(0.06)
+        turn.reply("hi")
+    for one in waiting:
+        one.join(20)
+    assert sorted(done) == ["a", "a", "b"]
+    with take(conversations, "next", policy="reject") as turn:
+        turn.reply("hi")
+
+
+def test_a_waiter_that_is_cut_short_leaves_the_line(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = PlainConversations(harness.store)
+    conversations.save_session("s", {"history": []})
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with take(conversations) as turn:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(harness.store, "wait_for_turn", interrupted)
+            begin(conversations.access(), "s", "other", policy="wait")
+        turn.reply("hi")
+    with take(conversations, "next", policy="reject") as turn:
+        turn.reply("hi")
+
+
 def begun_with(store: Store, wait_ms: int, **more: Any) -> BeginTurn:
     command = BeginTurn(session_id="s", owner=ANY, element=None, lease_ms=60_000, wait_ms=wait_ms, **more)
     store.begin(command)
@@ -330,7 +371,7 @@ def test_a_ticket_that_nobody_renews_passes(harness: Harness) -> None:
     for ahead in others:
         with pytest.raises(TurnInProgress) as caught:
             begun_with(store, 60_000, **ahead)
-        assert caught.value.retry_after_ms == 1
+        assert caught.value.retry_after_ms == 500
     harness.age(600)
     time.sleep(0.6)
     with pytest.raises(TurnInProgress):

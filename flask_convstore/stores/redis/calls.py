@@ -146,8 +146,10 @@ class Calls:
 
     def _has_room(self) -> bool:
         """Tell whether less than half of the connections are in use, and nobody waits for one."""
-        used = len(getattr(self._pool, "_in_use_connections", ()))
-        return bool(used < self._pool.max_connections / 2 and not line_of(self._pool).is_waited_in())
+        pool = self._pool
+        waiting = getattr(pool, "pool", None)  # of a BlockingConnectionPool, with a place for each that is not in use
+        used = pool.max_connections - waiting.qsize() if waiting else len(pool._in_use_connections)
+        return bool(used < pool.max_connections // 2 and not line_of(pool).is_waited_in())
 
     def close(self) -> None:
         """Give up the connections. The next call opens new ones."""

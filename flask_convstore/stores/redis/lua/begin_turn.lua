@@ -23,7 +23,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              its session is gone. reply: the receipt of its end, "" if it has not ended. token: under which the turn began,
              another one where the message was known by its id
          {"busy", nonce, milliseconds, known}      another turn, or the first attempt at this one, is in progress, or others
-             stand before it in line (1). known: 1 if the token is known, so that the message is stored. Else 0, and nothing
+             stand before it in line (500). known: 1 if the token is known, so that the message is stored. Else 0, and nothing
              was written
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
@@ -56,7 +56,9 @@ if exists and not receipt then
     --#include _known.lua
 end
 
+--#include _line.lua
 if receipt then
+    --#include _leave.lua
     -- The turn's end is kept under its token and the version that its message made.
     local reply = redis.call("HGET", tokens, "t:" .. token .. "\n" .. string.match(receipt, "^%d+")) or ""
     if gone then
@@ -96,14 +98,13 @@ if not exists then
 end
 --#include _moved.lua
 --#include _expected.lua
---#include _line.lua
 if (remaining > 0 or not is_first) and ARGV[17] ~= "1" then
     if ARGV[22] ~= "0" then
         table.insert(line, mine or #line + 1, attempt .. " " .. now + ARGV[22])
         redis.pcall("HSET", session, "waiting", table.concat(line, " "))
     end
     --#include _call_off.lua
-    return {"busy", nonce, math.max(remaining, 1), 0}
+    return {"busy", nonce, remaining > 0 and remaining or 500, 0}
 end
 
 local drop, data_after, fields_set = 0, data_bytes, false

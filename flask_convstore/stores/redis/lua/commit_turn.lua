@@ -21,7 +21,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
-         {"lost", nonce}                           another turn has taken over. Nothing was written
+         {"lost", nonce}                           another turn has taken over. Nothing was written, but that an attempt that
+             stood in line has left it
          {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile. Nothing was written
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
@@ -37,9 +38,12 @@ if not exists then
     return {"missing", nonce}
 end
 --#include _ours.lua
-local turn = redis.call("HMGET", session, "turn", "turn_seq", "waiting")
-local standing = turn[3]
-if turn[1] ~= ARGV[15] then
+local turn = redis.call("HMGET", session, "turn", "turn_seq", "waiting", "turn_until")
+local attempt, standing = ARGV[15], turn[3]
+if turn[1] ~= attempt then
+    local remaining = turn[1] and (tonumber(turn[4]) or now) - now or 0
+    --#include _line.lua
+    --#include _leave.lua
     return {"lost", nonce}
 end
 
