@@ -55,6 +55,10 @@ class _Watched:
     next_at: float = field(default_factory=monotonic)
     is_told: bool = False
 
+    def goes_on(self) -> bool:
+        """Tell whether the thread or the context of the unit goes on."""
+        return self.mark is not None and self.mark() is not None
+
     def is_done(self) -> bool:
         return not (self.mark and self.mark()) and not self.unit.is_held()
 
@@ -200,8 +204,14 @@ class LateWriter:
         return error
 
     def _make_room(self) -> None:
-        """Forget the units without changes for the longest time, if there are too many."""
+        """Forget the units without changes for the longest time, if there are too many.
+
+        Those of threads and contexts that go on are needed: their code finds them again, and makes no others.
+        """
         while len(self._watched) > _MOST_UNITS:
+            ended = [watched for watched in list(self._watched) if not watched.goes_on()]
+            if not ended:
+                return
             if not self._has_warned:
                 _log.warning(
                     "more than %d units of work have values that something holds, such as a cache, or a constant message "
@@ -209,8 +219,7 @@ class LateWriter:
                     _MOST_UNITS,
                 )
                 self._has_warned = True
-            oldest = max(list(self._watched), key=lambda watched: watched.pause)
-            self._give_up(oldest)
+            self._give_up(max(ended, key=lambda watched: watched.pause))
 
     def _give_up(self, watched: _Watched) -> None:
         """Write the changes of a unit for the last time."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import signals
+from flask_convstore.app.current import _of_thread
 from flask_convstore.errors import StoreUnavailable
 from flask_convstore.mapping import late_writer as module
 from flask_convstore.mapping import unit_of_work
@@ -196,6 +197,7 @@ def test_an_app_context_whose_error_was_raised_writes_nothing_later(
         except StoreUnavailable:
             assert lasts
     LateWriter.write_all(late_writer)
+    vars(_of_thread).clear()  # the process goes on, and this thread begins anew
     assert stored(site)["n"] == 1
 
 
@@ -230,6 +232,31 @@ def test_too_many_units_are_given_up_and_their_changes_written(
     until(lambda: stored(site, "v19") == {"n": 1})
     assert len([text for text in caplog.messages if "more than 5 units" in text]) == 1
     cache.clear()
+
+
+def test_the_unit_of_a_thread_that_goes_on_is_not_given_up(site: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not changed for longer than any other. Its later changes were lost, and nobody was told."""
+    may_change = threading.Event()
+    cache: list[Any] = []
+
+    def work() -> None:
+        here = site.convstore.sessions["s"]
+        monkeypatch.setattr(module, "_MOST_UNITS", 3)
+        assert may_change.wait(20)
+        here["n"] = 7
+        until(lambda: stored(site)["n"] == 7)
+
+    def view() -> None:
+        cache.append(site.convstore.sessions.setdefault(f"v{len(cache)}", {"n": 0}))
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        time.sleep(0.5)  # looks at it become rare
+        for _ in range(10):
+            request(site, view)
+        until(lambda: len([one for one in late_writer._watched if not one.goes_on()]) <= 3)
+        may_change.set()
+        working.result()
 
 
 def test_a_held_dict_may_grow_while_it_is_looked_at(site: Service, caplog: pytest.LogCaptureFixture) -> None:
