@@ -124,6 +124,8 @@ class Life:
     def _answer(self, user: Any = None, token: str | None = None) -> None:
         """Live through a turn that writes all its messages, and looks at its history after each."""
         first, *others = self._talk.turn()
+        if self._is_trimmed and len(others) >= 12:
+            return  # no session may have so many messages
         last = self._chance.choice((None, 1, 2, 5))
         with self._on.turn(self._id, user or first, last=last, token=token, policy="supersede") as turn:
             before = turn.history
