@@ -12,11 +12,11 @@ still shown. Oldest first it is the lowest score of an entry that was looked at,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ...domain.results import Summary
-from ...errors import InvalidInput
 
 SLACK_MS = 120_000
 """Longest time by which an entry is earlier than the last change of its session, unless the index could not be told."""
@@ -96,17 +96,16 @@ class Listing(NamedTuple):
 
 
 def place_of(cursor: str | None) -> PageEnd | None:
-    """Decode a cursor.
-
-    Raises:
-        InvalidInput: It is none of ours.
-    """
+    """Decode a cursor. One of another order, or of another store, tells a time alone."""
     if cursor is None:
         return None
     updated, bound, session_id = (*cursor.split(" ", 2), "", "")[:3]
-    if not bound.isdecimal():
-        raise InvalidInput("this is no cursor of ours", "cursor")
+    if not _BOUND.fullmatch(bound):
+        bound, session_id = updated, ""
     return PageEnd(int(updated), session_id, int(bound))
+
+
+_BOUND = re.compile("[0-9]{1,16}")
 
 
 def wrong_entries(
