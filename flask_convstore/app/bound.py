@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -63,24 +64,32 @@ class OpenStore(BoundStore):
     """A store without an app, made by ``open_store(url)``. It is all that a ``BoundStore`` is.
 
     A ``with`` block of it is a unit of work: changes in values of ``sessions`` are written at its end or by ``flush``,
-    and dropped if it raises. An assignment is written at once. At the end the connections are closed, and a later call opens
-    new ones.
+    and dropped if it raises. An assignment is written at once. At the end of the last block the connections are closed.
+    A later call opens new ones.
     """
 
     def __init__(self, extension: Extension, app: Flask, owner: Owner) -> None:
         super().__init__(extension, app, owner)
-        self._blocks: list[contextlib.AbstractContextManager[None]] = []
+        self._lock = threading.Lock()
+        self._blocks: dict[int, list[contextlib.AbstractContextManager[None]]] = {}
+        """The blocks that each thread is in."""
 
     def __enter__(self) -> OpenStore:
         block = scoped(current.current_unit(self._app), reads_anew=True)
         block.__enter__()
-        self._blocks.append(block)
+        with self._lock:
+            self._blocks.setdefault(threading.get_ident(), []).append(block)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            block = self._blocks[threading.get_ident()].pop()
+            self._blocks = {thread: blocks for thread, blocks in self._blocks.items() if blocks}
+            is_last = not self._blocks
         try:
-            self._blocks.pop().__exit__(kind, error, trace)
+            block.__exit__(kind, error, trace)
         finally:
-            self.close()
+            if is_last:
+                self.close()

@@ -477,11 +477,12 @@ def named_away(command: _C, session_id: str | None = None, token: str | None = N
         session_id, token: Those under which it was done, where the command has others.
     """
 
+    changed: Any = command
+
     def named(elements: Sequence[bytes]) -> tuple[bytes, ...]:
         of_write = session_id or command.session_id, token or changed.token
         return tuple(with_id(element, id_away(*of_write, place)) for place, element in enumerate(elements))
 
-    changed: Any = command
     if isinstance(command, (Put, Append, CommitTurn)) and command.elements:
         changed = replace(command, elements=named(command.elements))
     elif isinstance(command, BeginTurn) and command.element is not None:

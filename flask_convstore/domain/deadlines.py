@@ -19,6 +19,7 @@ class _Place(NamedTuple):
     """The place of a block within others. Weak: a block that was cut short before it could end itself counts no more."""
 
     block: weakref.ref[Block]
+    moment: float
     outer: _Place | None
 
 
@@ -29,16 +30,16 @@ class Deadline(threading.local):
 
     def running(self) -> _Place | None:
         """Find the innermost block that the thread is in."""
-        while self.innermost and not self.innermost.block():
-            self.innermost = self.innermost.outer
-        return self.innermost
+        place = self.innermost
+        while place is not None and place.block() is None:
+            place = self.innermost = place.outer
+        return place
 
     @property
     def moment(self) -> float:
         """The moment. Infinite: there is none."""
         place = self.running()
-        block = place and place.block()
-        return block.moment if block else math.inf
+        return math.inf if place is None else place.moment
 
     def of(self, moment: float) -> Block:
         """End the block at *moment*, or earlier if a deadline around it says so."""
@@ -63,14 +64,15 @@ class Block:
     Nor does a block change it that stands in such a generator.
     """
 
-    __slots__ = ("__weakref__", "_deadline", "_place", "moment")
+    __slots__ = ("__weakref__", "_deadline", "_place")
 
     def __init__(self, deadline: Deadline, moment: float) -> None:
+        outer = deadline.running()
         self._deadline = deadline
-        self.moment = min(moment, deadline.moment)
+        self._place = _Place(weakref.ref(self), moment if outer is None else min(moment, outer.moment), outer)
 
     def __enter__(self) -> None:
-        self._place = self._deadline.innermost = _Place(weakref.ref(self), self._deadline.running())
+        self._deadline.innermost = self._place
 
     def __exit__(self, *_: object) -> None:
         if self._deadline.running() is self._place:

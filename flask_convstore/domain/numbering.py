@@ -2,8 +2,7 @@
 
 Messages are numbered from 1 on, and no number is used twice. A message keeps its number when others are taken out. So the
 numbers of a history rise by one but for its *gaps*: numbers between the oldest message and the next one that no message
-has. The scripts mirror these rules in
-``_next_seq.lua``, ``_place.lua`` and ``_gap.lua``.
+has. The scripts mirror these rules in ``_next_seq.lua``, ``_place.lua`` and ``_gap.lua``.
 """
 
 from __future__ import annotations

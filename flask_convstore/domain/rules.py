@@ -285,6 +285,10 @@ def _begin(command: BeginTurn, session: StoredSession, now: int) -> int | None:
     return first_seq
 
 
+_LOOK_AGAIN_MS = 500
+"""Time told to those who could have the turn if nobody stood before them in line."""
+
+
 def _stand_in_line(command: BeginTurn, session: StoredSession, now: int) -> None:
     """Refuse an attempt that cannot have the turn now. One that waits takes a ticket, or keeps its place.
 
@@ -299,10 +303,6 @@ def _stand_in_line(command: BeginTurn, session: StoredSession, now: int) -> None
             line[command.attempt] = now + command.wait_ms
         raise TurnInProgress(command.session_id, remaining_ms if remaining_ms > 0 else _LOOK_AGAIN_MS)
     line.pop(command.attempt, None)
-
-
-_LOOK_AGAIN_MS = 500
-"""Time told to those who could have the turn if nobody stood before them in line."""
 
 
 def leave_line(session: StoredSession, attempt: str, now: int) -> None:

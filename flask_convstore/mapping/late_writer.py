@@ -60,7 +60,7 @@ class _Watched:
         return self.mark is not None and self.mark() is not None
 
     def is_done(self) -> bool:
-        return not (self.mark and self.mark()) and not self.unit.is_held()
+        return not self.goes_on() and not self.unit.is_held()
 
 
 class LateWriter:

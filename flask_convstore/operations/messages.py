@@ -73,7 +73,7 @@ def page(
 ) -> MessagePage:
     """Read a page of messages: the newest, those older than *before*, or the oldest of those behind *after*.
 
-    With both, it is a page forwards that ends before *before*. Finding an id of an app takes a round trip more.
+    With both, it is a page forwards that ends before *before*. Finding an id takes another round trip.
     """
     check_session_id(session_id)
     check_whole(limit, "limit", 1, 1000)

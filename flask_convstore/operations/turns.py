@@ -51,6 +51,7 @@ from ..errors import (
 from ..sessions import content, diff
 from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
+from ..stores.store import UNTOLD_PAUSE
 from .access import Access
 from .context_window import Count, holes, shown, window
 from .leases import renewer
@@ -64,8 +65,6 @@ Policy = Literal["reject", "wait", "supersede"]
 
 _LONGEST_WAIT = 0.5
 """Seconds after which a waiter looks by itself, in case that nobody has told it."""
-
-_SHORTEST_WAIT = 0.03
 
 _TICKET_MS = 2000
 """Time for which a waiter keeps its place in line without a sign of life. Those behind one that has died wait so long."""
@@ -504,7 +503,7 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
                     raise
                 if (given_up := GIVEN_UP.get()) and given_up.is_set():
                     raise asyncio.CancelledError from busy
-                seconds = min(left, max(_SHORTEST_WAIT, busy.retry_after_ms / 1000), _LONGEST_WAIT)
+                seconds = min(left, max(UNTOLD_PAUSE, busy.retry_after_ms / 1000), _LONGEST_WAIT)
                 access.store.wait_for_turn(command.session_id, command.attempt, seconds)
     except ConvstoreError as error:
         error.written = is_stored or error.written

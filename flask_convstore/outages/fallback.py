@@ -20,16 +20,13 @@ from ..domain.results import Begun, Messages, Page, Receipt, Snapshot, part_of
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
-from ..stores.store import Store, StoreAround, apply_one_by_one, load_each, renew_each
+from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, apply_one_by_one, load_each, renew_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
 
 _T = TypeVar("_T")
-
-_LONGEST_UNTOLD = 0.03
-"""Seconds until a waiter for a journalled turn looks again. Nobody tells it."""
 
 _BATCH = 100
 """Sessions that are ended at a time."""
@@ -337,7 +334,7 @@ class FallbackStore(StoreAround):
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
         if self._is_here(session_id):
-            time.sleep(min(seconds, _LONGEST_UNTOLD))
+            time.sleep(min(seconds, UNTOLD_PAUSE))
         else:
             self._store.wait_for_turn(session_id, attempt, seconds)
 

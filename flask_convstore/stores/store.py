@@ -270,6 +270,10 @@ def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreErr
     return [answer if isinstance(answer, ConvstoreError) else None for answer in answers]
 
 
+UNTOLD_PAUSE = 0.03
+"""Seconds after which an attempt looks again that stands in line for a turn, and cannot be told."""
+
+
 class StoreAround:
     """A store around a store. Every call goes through ``_call``, where a subclass sees or stops it."""
 

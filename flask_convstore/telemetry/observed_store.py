@@ -99,9 +99,8 @@ class ObservedStore(StoreAround):
             send(signals.messages_dropped, receipt=receipt, replaced=replaced or None)
         if isinstance(command, (Put, Merge)):
             self._tell_saved(command, receipt)
-        count = _messages_added(command) - receipt.left_out
-        if count:
-            send(signals.messages_appended, receipt=receipt, count=count)
+        if signals.messages_appended.receivers:
+            self._tell_added(command, receipt)
 
     def _tell_saved(self, command: Put | Merge, receipt: Receipt) -> None:
         send = partial(self._send_if_heard, command)
@@ -111,6 +110,11 @@ class ObservedStore(StoreAround):
         if isinstance(command, Merge) and command.overwrites:
             self._collisions.tell(command.session_id, command.overwrites)
             send(signals.changes_overwritten, fields=command.overwrites)
+
+    def _tell_added(self, command: Write, receipt: Receipt) -> None:
+        count = _messages_added(command) - receipt.left_out
+        if count:
+            self._send_if_heard(command, signals.messages_appended, receipt=receipt, count=count)
 
     def _send_if_heard(self, command: Write, signal: NamedSignal, **facts: Any) -> None:
         if signal.receivers:

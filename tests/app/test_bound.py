@@ -193,6 +193,30 @@ def test_a_block_that_raises_drops_its_changes_and_no_others() -> None:
     assert one.get_session("new") == {}, "an assignment is written at once"
 
 
+def test_threads_may_be_in_blocks_of_one_store() -> None:
+    """Each has its own changes, and the connections stay open until the last one leaves."""
+    store = open_store("memory://")
+    store.save_session("a", {"n": 0})
+    store.save_session("b", {"n": 0})
+    entered, may_leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with store:
+            store.sessions["a"]["n"] = 1
+            entered.set()
+            assert may_leave.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        assert entered.wait(10)
+        with pytest.raises(ZeroDivisionError), store:
+            store.sessions["b"]["n"] = 1
+            1 / 0  # noqa: B018
+        may_leave.set()
+        working.result()
+    assert (store.get_session("a"), store.get_session("b")) == ({"n": 1}, {"n": 0})
+
+
 def test_a_change_that_cannot_be_written_is_told_once() -> None:
     store = open_store("memory://")
     store.save_session("s", {})

@@ -7,8 +7,9 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -242,7 +243,7 @@ def test_waiting_has_an_end(harness: Harness) -> None:
 
 def test_who_waits_is_told(conversations: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiter looks when it comes, and when it is told. By itself it would look again after a minute."""
-    for name in ("_LONGEST_WAIT", "_SHORTEST_WAIT"):
+    for name in ("_LONGEST_WAIT", "UNTOLD_PAUSE"):
         monkeypatch.setattr(f"flask_convstore.operations.turns.{name}", 60)
     conversations.save_session("s", {"history": []})
     begun: list[bool] = []
@@ -268,6 +269,19 @@ def test_who_waits_is_told(conversations: PlainConversations, monkeypatch: pytes
     assert len(begun) == 2
 
 
+def line_up(conversations: PlainConversations, others: Iterable[Callable[[], None]]) -> None:
+    """Run *others* in threads, which come one after the other while a turn is in progress, to their end."""
+    with take(conversations) as turn:
+        waiting = [threading.Thread(target=other) for other in others]
+        for one in waiting:
+            one.start()
+            one.join(0.06)
+        turn.reply("hi")
+    for one in waiting:
+        one.join(20)
+        assert not one.is_alive()
+
+
 def test_who_waits_is_served_in_order(conversations: PlainConversations) -> None:
     conversations.save_session("s", {"history": []})
     served: list[int] = []
@@ -277,14 +291,7 @@ def test_who_waits_is_served_in_order(conversations: PlainConversations) -> None
             served.append(number)
             turn.reply("hi")
 
-    with take(conversations) as turn:
-        waiting = [threading.Thread(target=other, args=(number,)) for number in range(6)]
-        for one in waiting:
-            one.start()
-            one.join(0.06)
-        turn.reply("hi")
-    for one in waiting:
-        one.join(20)
+    line_up(conversations, (partial(other, number) for number in range(6)))
     assert served == [0, 1, 2, 3, 4, 5]
 
 
@@ -310,8 +317,9 @@ def test_all_who_wait_get_their_share(conversations: PlainConversations) -> None
     assert max(shares) - min(shares) <= 5, shares  # who has just been served is last in line, if it is back in time
 
 
-def test_a_repeat_in_line_leaves_its_place(conversations: PlainConversations) -> None:
+def test_a_repeat_in_line_leaves_its_place(conversations: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries of one turn wait, and another turn behind them. The second try hears of the end of the first."""
+    monkeypatch.setattr("flask_convstore.operations.turns._TICKET_MS", 60_000)
     conversations.save_session("s", {"history": []})
     done: list[str] = []
 
@@ -322,14 +330,7 @@ def test_a_repeat_in_line_leaves_its_place(conversations: PlainConversations) ->
                 turn.reply("hi")
         done.append(text)
 
-    with take(conversations) as turn:
-        waiting = [threading.Thread(target=other, args=given) for given in (("a", "T"), ("a", "T"), ("b", None))]
-        for one in waiting:
-            one.start()
-            one.join(0.06)
-        turn.reply("hi")
-    for one in waiting:
-        one.join(20)
+    line_up(conversations, (partial(other, *given) for given in (("a", "T"), ("a", "T"), ("b", None))))
     assert sorted(done) == ["a", "a", "b"]
     with take(conversations, "next", policy="reject") as turn:
         turn.reply("hi")

@@ -19,6 +19,7 @@ from redis import exceptions
 from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING, OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
+from ..store import UNTOLD_PAUSE
 from . import scripts
 from .connections import give_back, lent, line_of
 from .failures import Failure, as_ours, classify
@@ -90,9 +91,6 @@ PATIENCE = Patience()
 PRIMARY = Durability()
 
 _jitter = random.SystemRandom()  # without a state that forked workers would share, or that the app relies on
-_UNTOLD_PAUSE = 0.03
-"""Seconds until somebody looks again who waits for something, and cannot be told."""
-
 _SHORTEST_WAIT = 0.001
 """Seconds. 0 would wait for ever."""
 
@@ -142,7 +140,7 @@ class Calls:
                 return
         except StoreMisconfigured:
             pass  # this user may not wait there
-        time.sleep(min(seconds, _UNTOLD_PAUSE))
+        time.sleep(min(seconds, UNTOLD_PAUSE))
 
     def _has_room(self) -> bool:
         """Tell whether less than half of the connections are in use, and nobody waits for one."""
@@ -334,11 +332,11 @@ class Calls:
         Raises:
             StoreUnavailable: The time of the operation around it is over. Nothing was written.
         """
-        now = monotonic()
-        if now >= OPERATION.moment:
+        now, latest = monotonic(), OPERATION.moment
+        if now >= latest:
             reason = "the earlier round trips of this operation have taken all its time (CONVSTORE_BUDGET)"
             raise StoreUnavailable(reason, written=False, is_down=None)
-        return min(now + self._patience.budget, OPERATION.moment)
+        return min(now + self._patience.budget, latest)
 
     def _proved(self, replies: Sequence[Any], nonce: bytes) -> list[Any]:
         """Take the echoes off that show that *replies* belong to their commands."""

@@ -7,6 +7,7 @@
 |                        |      | indexed (when its index heard of it)                                                      |
 |                        |      | began (creation that an imported session shows)                                           |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
+|                        |      | waiting (the attempts in line for the turn, each with the end of its ticket)              |
 |                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | rewritten (the version at which all messages got other seqs)                              |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
@@ -14,6 +15,7 @@
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body                             |
 | {prefix}{<id>}:tokens  | hash | t:<token> = receipt, m:<id> = seq and token of a message with an id of its own, writes,   |
 |                        |      | owner, ended (outlives the session as its tombstone)                                      |
+| {prefix}{<id>}:wake:<attempt> | list | what tells a turn in waiting that the turn is free, for five seconds |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
 
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key, so that one

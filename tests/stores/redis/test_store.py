@@ -170,9 +170,10 @@ def test_waiting_for_a_turn_costs_nothing_at_any_length(server: Server) -> None:
         conversations.backend.store.turn_remaining_ms("none", ANY)
 
 
-def test_turns_that_wait_leave_connections_to_others(server: Server) -> None:
+@pytest.mark.parametrize("kind", [redis.ConnectionPool, redis.BlockingConnectionPool])
+def test_turns_that_wait_leave_connections_to_others(server: Server, kind: type[redis.ConnectionPool]) -> None:
     """Else the turn in progress could not end in time."""
-    with redis.Redis(port=server.port, protocol=2, max_connections=3) as client:
+    with redis.Redis.from_pool(kind(port=server.port, protocol=2, max_connections=3)) as client:
         conversations = on(client, Settings(turn_wait=20, budget=1.5))
         conversations.save_session("s", {"history": []})
 

@@ -137,7 +137,7 @@ if added > 0 then
 end
 --#include _add.lua
 redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
-if standing then
+if standing and standing ~= "" then
     redis.call("HSET", session, "waiting", table.concat(line, " "))
 end
 --#include _mark.lua
