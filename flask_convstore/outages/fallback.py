@@ -332,11 +332,11 @@ class FallbackStore(StoreAround):
                 return view.turn_remaining_ms(owner)
         return self._store.turn_remaining_ms(session_id, owner)
 
-    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
-        if self._is_here(session_id):
-            time.sleep(min(seconds, UNTOLD_PAUSE))
-        else:
-            self._store.wait_for_turn(session_id, attempt, seconds)
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
+        if not self._is_here(session_id):
+            return self._store.wait_for_turn(session_id, attempt, seconds)
+        time.sleep(min(seconds, UNTOLD_PAUSE))
+        return False
 
     def _touch(self, session_id: str, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):  # the read itself can be answered

@@ -274,9 +274,9 @@ class MemoryStore(Forking):
                 raise SessionNotFound(session_id)
             return session.turn.until_ms - now if session.turn else 0
 
-    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
         with self._turn_ended:
-            self._turn_ended.wait(seconds)
+            return self._turn_ended.wait(seconds)
 
     def messages(
         self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None

@@ -143,8 +143,8 @@ class Store(Protocol):
         """
         ...
 
-    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
-        """Wait, *seconds* at most, until an *attempt* that stands in line is told that the turn is free."""
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
+        """Wait, *seconds* at most, until an *attempt* that stands in line is told that the turn is free. True if it was."""
         ...
 
     def messages(
@@ -343,8 +343,8 @@ class StoreAround:
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         return self._call(self._store.turn_remaining_ms, session_id, owner)
 
-    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
-        self._call(self._store.wait_for_turn, session_id, attempt, seconds)
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
+        return self._call(self._store.wait_for_turn, session_id, attempt, seconds)
 
     def messages(
         self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None

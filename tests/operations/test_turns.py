@@ -36,7 +36,6 @@ from flask_convstore.errors import (
     TurnLost,
 )
 from flask_convstore.operations import leases
-from flask_convstore.operations.access import Access
 from flask_convstore.operations.replies import Replier, converse, first_exchange
 from flask_convstore.operations.turns import Turn, begin, hold
 from flask_convstore.stores.memory import MemoryStore
@@ -241,32 +240,34 @@ def test_waiting_has_an_end(harness: Harness) -> None:
         turn.reply("hi")
 
 
-def test_who_waits_is_told(conversations: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A waiter looks when it comes, and when it is told. By itself it would look again after a minute."""
-    for name in ("_LONGEST_WAIT", "UNTOLD_PAUSE"):
-        monkeypatch.setattr(f"flask_convstore.operations.turns.{name}", 60)
+def test_who_waits_is_told(
+    conversations: PlainConversations, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself a waiter looks again, too."""
+    monkeypatch.setattr("flask_convstore.operations.turns._LONGEST_WAIT", 60)
     conversations.save_session("s", {"history": []})
-    begun: list[bool] = []
-    real = Access.begin
+    is_waiting, told = threading.Event(), []
+    real = harness.store.wait_for_turn
 
-    def counted(access: Access, command: BeginTurn) -> Begun:
-        begun.append(True)
-        return real(access, command)
+    def wait(session_id: str, attempt: str, seconds: float) -> bool:
+        is_waiting.set()
+        told.append(real(session_id, attempt, seconds))
+        return told[-1]
 
     def other() -> None:
         with take(conversations, "other", policy="wait") as turn:
             turn.reply("second")
 
+    monkeypatch.setattr(harness.store, "wait_for_turn", wait)
     with take(conversations) as turn:
-        monkeypatch.setattr(Access, "begin", counted)
         waiting = threading.Thread(target=other)
         waiting.start()
-        wait_for(lambda: bool(begun), "nobody waits")
-        waiting.join(0.2)
+        assert is_waiting.wait(10)
+        waiting.join(0.1)
         turn.reply("hi")
     waiting.join(10)
     assert not waiting.is_alive()
-    assert len(begun) == 2
+    assert told == [True]
 
 
 def line_up(conversations: PlainConversations, others: Iterable[Callable[[], None]]) -> None:

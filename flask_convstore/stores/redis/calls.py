@@ -128,19 +128,21 @@ class Calls:
         position, keys = self.command("SCAN", cursor or 0, "MATCH", pattern, "COUNT", count)
         return (str(int(position)) if int(position) else None), keys
 
-    def wait(self, key: str, seconds: float) -> None:
+    def wait(self, key: str, seconds: float) -> bool:
         """Wait until something is pushed to the list *key*, *seconds* at most, and a quarter of what a call may take.
+
+        True if something was.
 
         Those who wait leave half of the connections to others. The rest of them pause for a moment instead.
         """
         longest = min(self._patience.timeout, self._deadline() - monotonic()) / 4
         try:
             if self._has_room():
-                self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}")
-                return
+                return self.command("BLPOP", key, f"{max(_SHORTEST_WAIT, min(seconds, longest)):.3f}") is not None
         except StoreMisconfigured:
             pass  # this user may not wait there
         time.sleep(min(seconds, UNTOLD_PAUSE))
+        return False
 
     def _has_room(self) -> bool:
         """Tell whether less than half of the connections are in use, and nobody waits for one."""

@@ -398,9 +398,9 @@ class RedisStore:
         refuse(None, reply, keys)
         return int(reply[2])
 
-    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> None:
+    def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
         """Wait at a list that the end of a turn pushes to, see ``_wake.lua``."""
-        self._calls.wait(f"{self._keys(session_id)[0]}:wake:{attempt}", seconds)
+        return self._calls.wait(f"{self._keys(session_id)[0]}:wake:{attempt}", seconds)
 
     def page(
         self,
