@@ -154,6 +154,11 @@ class Access:
         """Give access to the same store for another *owner*."""
         return Access(self.backend, owner)
 
+    @property
+    def of_server(self) -> Access:
+        """Access to the same store for the server, with nothing loaded."""
+        return Access(replace(self.backend, unit_of_work=NothingLoaded()), ANY)
+
     def apply(self, command: Command) -> Receipt:
         """Apply one write. Raises as ``Store.apply``."""
         receipt = self.send(command)

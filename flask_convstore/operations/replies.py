@@ -17,7 +17,7 @@ from ..errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound,
 from ..sessions import content
 from . import sessions
 from .access import Access
-from .sdk_replies import joined
+from .producer import drafted
 from .turns import Turn, as_messages, begin, left_behind, request_of
 
 _log = logging.getLogger("flask_convstore")
@@ -187,4 +187,4 @@ async def _awaited(reply: Any) -> Any:
     """Await the reply of an async handler, and join its chunks."""
     if inspect.isawaitable(reply):
         reply = await reply
-    return joined([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply
+    return drafted([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply
