@@ -99,17 +99,16 @@ class Producer:
         self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), patience, self._given_up)
         self._feeder = feeder(access.store, session_id)
 
-    def start(self, make: Callable[[], Any], around: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+    def start(self, make: Callable[[], Any]) -> None:
         """Make the reply in a thread of its own.
 
         Args:
-            make: Calls the handler.
-            around: Gives the thread the context that handlers need.
+            make: Calls the handler. It runs in the context of the caller.
         """
         self._put(encoded("head", content_of(self._turn.head())))
         if not self._turn.is_away:
             self._feeder.add(self._feed)
-        run = around(lambda: self._run(make))
+        run = self._access.backend.around(lambda: self._run(make))
         threading.Thread(target=run, name="convstore-producer", daemon=True).start()
 
     def note_added(self, elements: Iterable[bytes]) -> None:

@@ -197,13 +197,13 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
 
 def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None) -> StoredReply:
     message = messages.get(access, session_id, page.reply)
-    if message is None:
+    if message is None or message.get("role") != "assistant":
         raise MessageNotFound(session_id, page.reply)
-    return StoredReply(session_id, message, is_reset=after is not None)
+    return StoredReply(session_id, message, is_reset=bool(after))
 
 
 class StoredReply:
-    """A reply whose stream is gone. It has the same events, made of the message.
+    """A reply whose stream is gone, or that had none. It has the same events, made of the messages.
 
     Attributes:
         session_id, id, is_resumable: As a ``StreamedReply`` has them.
@@ -211,33 +211,39 @@ class StoredReply:
 
     is_resumable = True
 
-    def __init__(self, session_id: str, message: Message, *, is_reset: bool) -> None:
+    def __init__(
+        self, session_id: str, reply: Message | None, message: Message | None = None, *, is_reset: bool = False
+    ) -> None:
         self.session_id = session_id
-        self.id = message.id
+        self.id = reply.id if reply else ""
         self._message = message
+        self._reply = reply
         self._is_reset = is_reset
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the text, which comes in one piece."""
-        content = self._message.get("content")
+        content = self._reply.get("content") if self._reply else None
         return iter([content] if isinstance(content, str) and content else [])
 
-    def wait(self) -> Message:
+    def wait(self) -> Message | None:
         """Return the reply."""
-        return self._message
+        return self._reply
 
     def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
         """Iterate over the events."""
         if self._is_reset:
             yield Event("reset", "0-0", None)
-        number = 0
-        for number, piece in enumerate(self, 1):
-            yield Event("delta", f"{number}-0", piece)
-        yield Event("reply", f"{number + 1}-0", self._message)
-        yield Event("done", f"{number + 2}-0", _fate_of(self._message))
+        found: list[tuple[EventKind, Any]] = [("message", self._message)] if self._message else []
+        found += [("delta", piece) for piece in self]
+        found += [("reply", self._reply)] if self._reply else []
+        found.append(("done", _fate_of(self._reply)))
+        for number, (kind, value) in enumerate(found, 1):
+            yield Event(kind, f"{number}-0", value)
 
 
-def _fate_of(message: Message) -> Fate:
+def _fate_of(message: Message | None) -> Fate:
+    if message is None:
+        return "unanswered"
     return message.status if message.status in ("stopped", "interrupted") else "complete"  # type: ignore[return-value]
 
 

@@ -14,9 +14,9 @@ import logging
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 
@@ -74,15 +74,6 @@ _LONGEST_WAIT = 0.5
 
 _TICKET_MS = 2000
 """Time for which a waiter keeps its place in line without a sign of life. Those behind one that has died wait so long."""
-
-
-Around = Callable[[Callable[[], None]], Callable[[], None]]
-"""Function that gives the function which a thread runs its context."""
-
-
-def copied_context(run: Callable[[], None]) -> Callable[[], None]:
-    """Let a function run in a copy of the present context variables."""
-    return partial(copy_context().run, run)
 
 
 GIVEN_UP: ContextVar[threading.Event | None] = ContextVar("flask_convstore_given_up", default=None)
@@ -285,7 +276,7 @@ class Turn:
             self._end = self._replied(commit, receipt), receipt
             return self._end
 
-    def stream(self, chunks: Any, *, around: Around = copied_context) -> StreamedReply:
+    def stream(self, chunks: Any) -> StreamedReply:
         """Store a reply that comes in chunks, in a thread of its own, and let others follow it while it comes.
 
         The thread ends the turn with the last chunk, and also if nobody reads the reply. The block of the turn can be left
@@ -294,7 +285,6 @@ class Turn:
         Args:
             chunks: An iterator of texts, ``Part`` objects or chunks of an SDK, also an asynchronous one. Or a function that
                 makes the reply.
-            around: Gives the function that the thread runs its context. The default copies the context variables.
 
         Raises:
             InvalidInput: The turn has a reply already.
@@ -306,7 +296,7 @@ class Turn:
         if not self.is_away and self._renewer:
             self._renewer.remove(self)  # the feeder keeps the turn
         reply = StreamedReply(self._access, producer.channel, is_resumable=not self.is_away)
-        producer.start(chunks if callable(chunks) else lambda: chunks, around)
+        producer.start(chunks if callable(chunks) else lambda: chunks)
         return reply
 
     def head(self) -> Head:
