@@ -68,7 +68,7 @@ def _start_streamed(
     with behind_a_write():
         turn = f"{key}/turn" if key else None
         reply = streamed_exchange(access, session_id, message, replier, token=turn, is_counted=False)
-    return located(sse.event_stream(reply, access.settings, 201), session_id)
+    return located(sse.reply_stream(reply, access.settings, 201), session_id)
 
 
 def _start(

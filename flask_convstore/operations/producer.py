@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
+from ..domain import json_text
 from ..domain.clock import monotonic
 from ..domain.commands import Closing
 from ..domain.messages import Message
@@ -40,6 +41,10 @@ _log = logging.getLogger("flask_convstore")
 
 _PAUSE = 0.25
 """Seconds until a reply that could not be stored is tried again."""
+
+
+_ENVELOPE_BYTES = 150
+"""Bytes of a message beside its text and its parts, at most."""
 
 
 class StreamedTurn(Protocol):
@@ -171,7 +176,7 @@ class Producer:
             raise _Stop(part.content)
         if part.kind == "text":
             text = self._joiner.joined(part.content)
-            self._grow(len(text))
+            self._grow(len(json_text.dump(text)) - 2)
             self._put(text=text)
             return
         content = TextJoiner().joined(part.content) if part.kind == "reasoning" else part.content
@@ -182,7 +187,7 @@ class Producer:
     def _grow(self, length: int) -> None:
         self._size += length
         most = self._access.settings.max_message_bytes
-        if self._size > most:
+        if self._size > most - _ENVELOPE_BYTES:
             raise _Stop(f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)")
 
     def _put(self, part: bytes | None = None, *, text: str = "") -> None:

@@ -31,6 +31,7 @@ from ..domain.commands import (
     Target,
     digest_if_known,
     digest_of,
+    new_token,
     token_or_new,
 )
 from ..domain.deadlines import OPERATION
@@ -316,6 +317,8 @@ class Turn:
             elif fate == "failed":
                 elements, status = (), "failed"
             commit = replace(commit, elements=elements, status=status, closing=closing(elements if bodies else ()))
+            if fate == "failed":  # the turn can be tried again
+                commit = replace(commit, token=new_token(), digest="", fields=())
             receipt = self._committed(self._lost or commit)
             if self.is_away and self._renewer:
                 self._renewer.remove(self)
