@@ -96,7 +96,7 @@ def of_session(
 
 
 def _changes(access: Access, session_id: str, page: SessionEvents, heartbeat: float) -> Iterator[Change | None]:
-    with listening(access.store).following(SessionFeed(session_id)) as feed:
+    with listening(access.store).following(SessionFeed(session_id, page)) as feed:
         created, version = page.created_at_ms, page.version
         if page.is_whole:
             yield from (_change(session_id, created, event) for event in page.events)
