@@ -35,9 +35,10 @@ _HEADERS = {
 }
 
 
-def is_wanted() -> bool:
-    """Tell whether the client asks for a stream of events rather than for JSON."""
-    return request.accept_mimetypes.best_match(["application/json", EVENT_STREAM]) == EVENT_STREAM
+def is_chosen() -> bool:
+    """Tell whether the client asks for a stream of events rather than for JSON, and this worker can serve one."""
+    is_wanted = request.accept_mimetypes.best_match(["application/json", EVENT_STREAM]) == EVENT_STREAM
+    return is_wanted and is_possible()
 
 
 def is_possible() -> bool:

@@ -31,7 +31,7 @@ from ..errors import (
     TurnLost,
 )
 from ..streaming.channel import Channel
-from ..streaming.feeding import Feed, Patience, feeder
+from ..streaming.feeding import Feed, TimeAllowed, feeder
 from ..streaming.listening import listening
 from .abandoned import end_dead, failure, keep_ms
 from .access import Access
@@ -95,13 +95,13 @@ class Producer:
         self._joiner = TextJoiner()
         self._size = 0
         settings = access.settings
-        patience = Patience(settings.stream_idle, settings.turn_max)
+        allowed = TimeAllowed(settings.stream_idle, settings.turn_max)
         session_id, reply = turn.session_id, turn.reply_id
         channel = Channel(session_id, reply, lambda: end_dead(access.of_server, session_id, reply))
         channel.is_fed_here = True
         self.channel = listening(access.store).join(channel)
         self.channel.is_fed_here = True
-        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), patience, self._given_up)
+        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), allowed, self._given_up)
         self._feeder = feeder(access.store, session_id)
 
     def start(self, make: Callable[[], Any]) -> None:

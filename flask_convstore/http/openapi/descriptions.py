@@ -136,6 +136,12 @@ class Operation:
 _STATE = "ETag Convstore-Expires-At Convstore-Degraded?"
 _OF_NEW = ("get", "unchanged", "update", "delete", "continue", "messages", "compact", "fork")
 
+EVENTS_EXAMPLE = (
+    'retry: 2000\n\nid: 2-2893472817\nevent: delta\ndata: {"turn":"msg-2","content":"On its"}\n\n'
+    'id: 3-2893472817\nevent: done\ndata: {"turn":"msg-2","status":"complete"}\n\n'
+)
+"""Some events of a reply."""
+
 OPERATIONS: dict[str, Operation] = {
     "start_session": Operation(
         summary="Start a session",
@@ -232,7 +238,8 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "continue_session": Operation(
         summary="Continue a session",
-        description="Adds a message and, if the app has a reply handler, the reply.",
+        description="Adds a message and, if the app has a reply handler, the reply. With `Accept: text/event-stream` the "
+        "reply comes as a stream of events.",
         answers=(
             Answer(
                 "The message and its reply.",
@@ -303,37 +310,6 @@ OPERATIONS: dict[str, Operation] = {
             ),
         ),
     ),
-    "follow_reply": Operation(
-        summary="Follow a streamed reply",
-        description="Replays the reply whole, or from behind the last event that the client has, and goes on while it is "
-        "made. `current` is the reply in progress. A reply that has ended is replayed too. Where the position of the client "
-        "is not in this stream, `reset` comes first, and then all events.",
-        answers=(
-            Answer(
-                "The events.",
-                'retry: 2000\n\nid: 2-2893472817\nevent: delta\ndata: {"turn":"msg-2","content":"On its"}\n\n'
-                'id: 3-2893472817\nevent: done\ndata: {"turn":"msg-2","status":"complete"}\n\n',
-            ),
-            Answer("No reply is in progress."),
-        ),
-    ),
-    "stop_reply": Operation(
-        summary="Stop a streamed reply",
-        description="Stops the reply, in whatever worker it is made. What had come until now is stored. `current` is the "
-        "reply in progress. A reply that has ended stays as it is.",
-        answers=(
-            Answer(
-                "The reply as it is stored.",
-                {
-                    "session_id": EXAMPLE_ID,
-                    "version": 3,
-                    "status": "stopped",
-                    "reply": {**_REPLY_EXAMPLE, "content": "On its", "status": "stopped"},
-                },
-            ),
-        ),
-        links=("get",),
-    ),
     "redact_message": Operation(
         summary="Remove a message's content",
         description="Removes content, metadata and earlier versions, for good. The message keeps its place and its role.",
@@ -354,6 +330,33 @@ OPERATIONS: dict[str, Operation] = {
                     },
                 },
                 f"{_STATE} Convstore-Level",
+            ),
+        ),
+        links=("get",),
+    ),
+    "follow_reply": Operation(
+        summary="Follow a streamed reply",
+        description="Replays the reply whole, or from behind the last event that the client has, and goes on while it is "
+        "made. `current` is the reply in progress. A reply that has ended is replayed too. Where the position of the client "
+        "is not in this stream, `reset` comes first, and then all events.",
+        answers=(
+            Answer("The events.", EVENTS_EXAMPLE, "Convstore-Degraded?"),
+            Answer("No reply is in progress."),
+        ),
+    ),
+    "stop_reply": Operation(
+        summary="Stop a streamed reply",
+        description="Stops the reply, in whatever worker it is made. What had come until now is stored. `current` is the "
+        "reply in progress. A reply that has ended stays as it is.",
+        answers=(
+            Answer(
+                "The reply as it is stored.",
+                {
+                    "session_id": EXAMPLE_ID,
+                    "version": 3,
+                    "status": "stopped",
+                    "reply": {**_REPLY_EXAMPLE, "content": "On its", "status": "stopped"},
+                },
             ),
         ),
         links=("get",),
