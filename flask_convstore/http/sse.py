@@ -56,6 +56,9 @@ def is_possible() -> bool:
 
 _told: set[str] = set()
 
+_LINE_ENDS = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029)]
+"""Other ends of lines are control characters, which JSON escapes."""
+
 
 def event_stream(
     reply: StreamedReply | StoredReply, settings: Settings, status: int = 200, *, is_short: bool = False
@@ -84,7 +87,18 @@ def _lines(reply: StreamedReply | StoredReply, settings: Settings, is_short: boo
 
 def _line(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> bytes:
     shown = {"turn": reply.id, **_JSON[event.kind](event, reply, settings)}
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event.id.encode(), event.kind.encode(), json_text.dump(shown))
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (
+        event.id.encode(),
+        event.kind.encode(),
+        _one_line(json_text.dump(shown)),
+    )
+
+
+def _one_line(text: bytes) -> bytes:
+    """Escape what JSON allows in a text, and what clients in Python and JavaScript take for the end of a line."""
+    for character, escaped in _LINE_ENDS:
+        text = text.replace(character, escaped)
+    return text
 
 
 def _message(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:
