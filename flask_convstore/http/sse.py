@@ -7,6 +7,7 @@ keeps proxies from closing a silent connection. docs/streaming.md has all of it.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask import Response, request
 
 from ..config import Settings
 from ..domain import json_text
+from ..domain.clock import monotonic
 from ..operations.streamed import Event, StoredReply, StreamedReply
 from .routes import EVENT_STREAM
 from .shown import message_shown
@@ -24,7 +26,7 @@ _RETRY_MS = 2000
 """Time after which a browser connects again."""
 
 _SHORT_POLL = 1.0
-"""Seconds for which a worker that serves one request at a time waits for the next event, before it lets the client go."""
+"""Seconds after which a worker that serves one request at a time lets a client go that reads a stream."""
 
 _HEADERS = {
     "Cache-Control": "no-store, no-transform",  # proxies must not compress it, since that holds events back
@@ -76,13 +78,14 @@ def event_stream(
 
 def _lines(reply: StreamedReply | StoredReply, settings: Settings, is_short: bool) -> Iterator[bytes]:
     yield b"retry: %d\n\n" % (_RETRY_MS // 2 if is_short else _RETRY_MS)
+    until = monotonic() + (_SHORT_POLL if is_short else math.inf)
     for event in reply.events(**({"heartbeat": _SHORT_POLL} if is_short else {})):
         if event is not None:
             yield _line(event, reply, settings)
-        elif is_short:
-            return
         else:
             yield b": waiting\n\n"
+        if monotonic() >= until:
+            return
 
 
 def _line(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> bytes:

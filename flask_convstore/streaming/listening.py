@@ -176,7 +176,7 @@ class Listening:
             channel.fail(TurnLost(channel.session_id))
             return
         until_end = max(_SECOND_LOOK, remaining_ms / 1000)
-        channel.looked_at = min(now, now - _LOOKS_EVERY + until_end)
+        channel.looked_at = min(now, now - channel.looks_every + until_end)
         was_orphaned, channel.was_orphaned = channel.was_orphaned, remaining_ms <= 0
         if was_orphaned and channel.was_orphaned and channel.recover:
             threading.Thread(target=_recover, args=(channel,), name="convstore-recovery", daemon=True).start()
