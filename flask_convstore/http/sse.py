@@ -7,6 +7,7 @@ keeps proxies from closing a silent connection. docs/streaming.md has all of it.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask import Response, request
 
 from ..config import Settings
 from ..domain import json_text
+from ..domain.clock import monotonic
 from ..operations.streamed import Event, StoredReply, StreamedReply
 from .routes import EVENT_STREAM
 from .shown import message_shown
@@ -24,7 +26,7 @@ _RETRY_MS = 2000
 """Time after which a browser connects again."""
 
 _SHORT_POLL = 1.0
-"""Seconds for which a worker that serves one request at a time waits for the next event, before it lets the client go."""
+"""Seconds after which a worker that serves one request at a time lets a client go that reads a stream."""
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent. Proxies close a connection that is silent for a minute."""
@@ -60,6 +62,9 @@ def is_possible() -> bool:
 
 _told: set[str] = set()
 
+_LINE_ENDS = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029)]
+"""Other ends of lines are control characters, which JSON escapes."""
+
 
 Line = tuple[str, str, Mapping[str, Any]]
 """An event as it is sent: its id, its name, and its JSON object."""
@@ -76,19 +81,28 @@ def event_stream(lines: Iterator[Line | None], status: int = 200, *, is_short: b
 
 def _sent(lines: Iterator[Line | None], is_short: bool) -> Iterator[bytes]:
     yield b"retry: %d\n\n" % (_RETRY_MS // 2 if is_short else _RETRY_MS)
+    until = monotonic() + (_SHORT_POLL if is_short else math.inf)
     try:
         for line in lines:
-            if line is not None:
-                event_id, name, shown = line
-                yield b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), name.encode(), json_text.dump(shown))
-            elif is_short:
+            yield b": waiting\n\n" if line is None else _sent_as(*line)
+            if monotonic() >= until:
                 return
-            else:
-                yield b": waiting\n\n"
     finally:
         close = getattr(lines, "close", None)
         if close:
             close()  # the reader has gone
+
+
+def _sent_as(event_id: str, name: str, shown: Mapping[str, Any]) -> bytes:
+    text = _one_line(json_text.dump(shown))
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), name.encode(), text)
+
+
+def _one_line(text: bytes) -> bytes:
+    """Escape what JSON allows in a text, and what clients in Python and JavaScript take for the end of a line."""
+    for character, escaped in _LINE_ENDS:
+        text = text.replace(character, escaped)
+    return text
 
 
 def heartbeat(is_short: bool) -> float:

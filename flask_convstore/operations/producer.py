@@ -6,7 +6,6 @@ step. A reader that goes does not stop it.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
@@ -33,6 +32,7 @@ from ..errors import (
 from ..streaming.channel import Channel
 from ..streaming.feeding import Feed, TimeAllowed, feeder
 from ..streaming.listening import listening
+from . import coroutines
 from .abandoned import end_dead, failure, keep_ms
 from .access import Access
 from .sdk_replies import is_sdk_object, part_of_chunk
@@ -135,7 +135,7 @@ class Producer:
     def _made(self, make: Callable[[], Any]) -> _Outcome:
         reply = make()
         if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
-            return asyncio.run(self._made_async(reply))
+            return coroutines.run(self._made_async(reply))
         return self._taken(reply)
 
     async def _made_async(self, reply: Any) -> _Outcome:
@@ -143,8 +143,11 @@ class Producer:
             reply = await reply
         if not isinstance(reply, AsyncIterator):
             return self._taken(reply)
-        async for chunk in reply:
-            self._take(chunk)
+        try:
+            async for chunk in reply:
+                self._take(chunk)
+        finally:
+            await _closed(reply)
         return _Outcome("complete")
 
     def _taken(self, reply: Any) -> _Outcome:
@@ -278,6 +281,13 @@ class Producer:
 
 class _Stop(Exception):
     """The reply ends here, for a reason that clients are told."""
+
+
+async def _closed(chunks: AsyncIterator[Any]) -> None:
+    """Let an asynchronous generator end."""
+    close = getattr(chunks, "aclose", None)
+    if close:
+        await close()
 
 
 def _reason_of(error: BaseException) -> str:
