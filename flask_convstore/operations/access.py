@@ -17,10 +17,11 @@ from ..config import Settings
 from ..domain.commands import Append, BeginTurn, Command, Target, Write
 from ..domain.deadlines import OPERATION
 from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.titles import TITLED_ROLE
 from ..domain.types import ANY, Lifetime, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
 from ..errors import ConvstoreError, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
-from ..sessions.content import TITLED_ROLE, ContentLimits
+from ..sessions.content import ContentLimits
 from ..sessions.type_changes import TypeChanges
 from ..stores.store import Store
 

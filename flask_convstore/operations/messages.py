@@ -10,9 +10,19 @@ from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
-from ..domain.messages import NO_USAGE, Message, Usage, edited_element, message_of, stored_message
+from ..domain.messages import (
+    NO_USAGE,
+    REDACTED,
+    Message,
+    Usage,
+    edited_element,
+    emptied,
+    message_of,
+    stored_message,
+)
 from ..domain.numbering import seq_in
 from ..domain.results import Messages, Receipt
+from ..domain.titles import title_of
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
 from ..sessions import content
@@ -190,10 +200,7 @@ def redact(
     """Remove the content, the metadata and the earlier bodies of a message, for good."""
 
     def redacted(message: Message) -> Message:
-        body: Any = ""
-        if isinstance(message.body, dict):
-            body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
-        return replace(message, body=body, metadata=None, edits=(), status="redacted")
+        return replace(message, body=emptied(message.body), metadata=None, edits=(), status=REDACTED)
 
     redacted_now = _changed(access, _Change(session_id, target, redacted, expected, roles, new_token()))
     access.store.scrub()
@@ -296,7 +303,7 @@ def _command(access: Access, change: _Change) -> Edit:
     element = edited_element(found.elements[0], after, is_tagged=access.limits.is_tagged)
     content.check_element(element, after, access.limits)
     cost = Usage(*map(int.__sub__, after.tokens or NO_USAGE, before.tokens or NO_USAGE))
-    was_title, title = content.title_of(before.body), content.title_of(after.body)
+    was_title, title = title_of(before.body), title_of(after.body)
     return Edit(
         session_id=change.session_id,
         owner=access.owner,
