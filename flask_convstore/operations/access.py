@@ -33,6 +33,8 @@ NOT_SEEN: State = (None, None)
 _NEWCOMERS = 10
 """Number of callers without a cookie who may share an address, such as that of an office."""
 
+FOR_CLEANING = 0.2
+"""Share of the time of an operation that is left for taking back what it has begun, and cannot end in time."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
+from ..domain.deadlines import OPERATION
 from ..domain.messages import (
     NO_USAGE,
     REDACTED,
@@ -143,6 +144,7 @@ def _following_forwards(found: Messages) -> int | None:
     return found.seqs[-1] if found.elements and found.later else None
 
 
+@in_time
 def edit(
     access: Access,
     session_id: str,
@@ -170,7 +172,10 @@ def edit(
         body = body.body
 
     def edited(message: Message) -> Message:
-        now = body(message.body) if callable(body) else body
+        now = body
+        if callable(body):
+            with OPERATION.paused():
+                now = body(message.body)
         edits = (*message.edits, message.body) if keep else message.edits
         facts = message.metadata if metadata is None else metadata
         cost = message.tokens if tokens is None else tokens
@@ -261,6 +266,7 @@ def is_another_roles(access: Access, session_id: str, target: Target, roles: tup
     return stored_message(found.elements[0], found.seqs[0], _HISTORY).get("role") not in roles
 
 
+@in_time
 def pop(access: Access, session_id: str) -> Message | None:
     """Take the newest message out, and return it. None if the session has none."""
     while newest := page(access, session_id, limit=1).messages:
