@@ -460,7 +460,7 @@ class Calls:
             try:
                 replies = self._exchange(commands, deadline)
                 refusal = refusal_among(replies)
-                if refusal and _is_unproven(commands, replies):
+                if refusal and _is_unproven(commands, replies) and not (writes and _may_be_half(refusal, key)):
                     replies = self._exchange_proved(commands, writes, deadline)
                     refusal = refusal_among(replies)
                 if refusal is None or not _passes(refusal):
@@ -569,6 +569,14 @@ def _is_unproven(commands: Sequence[Sequence[Argument]], replies: Sequence[Any])
     if all(_is_unknown(*pair) for pair in pairs if isinstance(pair[1], exceptions.RedisError)):
         return False
     return not any(_has_nonce(*pair) for pair in pairs)
+
+
+def _may_be_half(refusal: exceptions.RedisError, key: str) -> bool:
+    """Tell whether a script may have written before it failed. Its token is not known then, and it must not run again.
+
+    Such an error says so whether it belongs to this call or not.
+    """
+    return as_ours(refusal, key, writes=True).written is None
 
 
 def _is_unknown(command: Sequence[Argument], reply: Any) -> bool:

@@ -239,8 +239,10 @@ class RedisStore:
 
     def take_reply(self, command: TakeReply) -> ReplyParts:
         keys = self._keys(command.session_id)
-        asked = (owner_argument(command.owner), *self._times, command.reply, command.turn, f"{command.lease_ms}")
-        reply = self._calls.call(Call("take_reply", keys, (*asked, f"{command.is_over:d}"), writes=False))
+        asked: tuple[Argument, ...] = (owner_argument(command.owner), *self._times, command.reply, command.turn)
+        reply = self._calls.call(
+            Call("take_reply", keys, (*asked, f"{command.lease_ms}", f"{command.is_over:d}"), writes=False)
+        )
         refuse(command, reply, keys)
         epoch, parts = parts_in(reply[2])
         return ReplyParts(command.reply, epoch, parts)
