@@ -88,19 +88,26 @@ def _elements_in(command: Any) -> Iterator[bytes]:
 
 def _changed(command: Any, text: _Text) -> Any:
     """Take *text* out of the messages in *command*, and out of its title."""
+    changes = dict(_messages_changed(command, text))
+    changes |= {name: "" for name in ("title", "first_title") if getattr(command, name, None) in text.titles}
+    return replace(command, **changes) if changes else command
+
+
+def _messages_changed(command: Any, text: _Text) -> Iterator[tuple[str, Any]]:
+    """Give the parts of *command* that hold messages, without *text*."""
 
     def emptied(element: bytes) -> bytes:
         return _emptied(element) if text.is_of(element) else element
 
-    changes: dict[str, Any] = {}
-    if getattr(command, "elements", ()):
-        changes["elements"] = tuple(map(emptied, command.elements))
+    yield from ((name, emptied(found)) for name in ("element", "loaded") if (found := getattr(command, name, None)))
+    elements = getattr(command, "elements", ())
+    if any(map(text.is_of, elements)):
+        yield "elements", tuple(map(emptied, elements))
+        if getattr(command, "closing", None):
+            yield "closing", replace(command.closing, parts=())  # they tell the reply once more
     history = getattr(command, "history", None)
     if history and history.elements:
-        changes["history"] = replace(history, elements=tuple(map(emptied, history.elements)))
-    changes |= {name: emptied(found) for name in ("element", "loaded") if (found := getattr(command, name, None))}
-    changes |= {name: "" for name in ("title", "first_title") if getattr(command, name, None) in text.titles}
-    return replace(command, **changes) if changes else command
+        yield "history", replace(history, elements=tuple(map(emptied, history.elements)))
 
 
 def _emptied(element: bytes) -> bytes:
