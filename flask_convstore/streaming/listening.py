@@ -34,6 +34,9 @@ _SECOND_LOOK = 0.5
 _SLICE = 0.05
 """Longest wait for a bell. A stream that is followed from now on is listened to after it."""
 
+_IDLE = 1.0
+"""Longest wait while all that is followed is also made here."""
+
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
@@ -109,15 +112,18 @@ class Listening:
 
     def _hear(self, bell: Bell, followed: list[Followed]) -> None:
         """Wait for the bell, and read on wherever it has rung, or is to be looked at."""
-        bell.listen({one.source for one in followed})
+        followed = [one for one in followed if not one.is_fed_here]
+        is_new = any(not one.looked_at for one in followed)
         rung: dict[Heard, list[Ring]] = {}
         try:
-            is_new = any(not one.looked_at for one in followed)
-            for ring in bell.wait(0 if is_new else _SLICE):
+            bell.listen({one.source for one in followed})
+            for ring in bell.wait(0 if is_new or not followed else _SLICE):
                 rung.setdefault(ring.source, []).append(ring)
         except ConvstoreError as error:
             _log.debug("the bell is lost: %s", error)
             self._new.wait(_SLICE)
+        if not followed:
+            self._new.wait(_IDLE)
         self._new.clear()
         now = monotonic()
         due = [one for one in followed if not one.is_over and one.is_due(rung.get(one.source, []), now)]
