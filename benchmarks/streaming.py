@@ -206,7 +206,7 @@ def delivery(server: Server, kind: str, followers: int, seconds: float, target: 
         used = _seconds_of(app.pid)
         readers.read(seconds, since=time.perf_counter())
         used = _seconds_of(app.pid) - used
-        here = blocked(server) - 0
+        here = blocked(server)
         found = readers.latencies
         assert len(found) > 0.8 * 1000 * seconds, len(found)
         memory = (rss_kib(app.pid) - before) / followers
@@ -249,7 +249,8 @@ def first_chunk(server: Server, rounds: int) -> list[Line]:
     """The first chunk of a reply, in turn with that of a bare generator: a busy machine slows down both."""
     asked_for = {"chunks": 2, "wait": 0.02, "pause": 0.2}
     with serving(server, "gthread") as app:
-        ours, theirs = [], []
+        ours: list[float] = []
+        theirs: list[float] = []
         for _ in range(rounds):
             name = asked(app.port, "POST", "/sessions", {})["session_id"]
             request = Request("POST", f"/sessions/{name}/messages", {"content": json.dumps(asked_for)})
