@@ -16,10 +16,10 @@ MAX_NAME = 200
 MAX_SEQ = 2**53
 """The largest number that scripts, and JSON in browsers, hold exactly."""
 
-RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current"})
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current", "events"})
 """Names of routes beside ``/<session_id>``."""
 
-END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|compact|fork)\Z"
+END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|events|compact|fork)\Z"
 """Ends of routes behind ``/<session_id>``, as a pattern."""
 
 _unreachable = re.compile(rf"(?:^|/)\.\.?(?:/|\Z)|{END_OF_ROUTE}").search

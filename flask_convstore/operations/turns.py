@@ -31,6 +31,7 @@ from ..domain.commands import (
     Target,
     digest_if_known,
     digest_of,
+    new_token,
     token_or_new,
 )
 from ..domain.deadlines import OPERATION
@@ -316,6 +317,8 @@ class Turn:
             elif fate == "failed":
                 elements, status = (), "failed"
             commit = replace(commit, elements=elements, status=status, closing=closing(elements if bodies else ()))
+            if fate == "failed":  # the turn can be tried again
+                commit = replace(commit, token=new_token(), digest="", fields=())
             receipt = self._committed(self._lost or commit)
             if self.is_away and self._renewer:
                 self._renewer.remove(self)
@@ -575,13 +578,18 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
                 left = deadline - monotonic()
                 if left <= 0:
                     raise
-                if (given_up := GIVEN_UP.get()) and given_up.is_set():
-                    raise asyncio.CancelledError from busy
-                seconds = min(left, max(UNTOLD_PAUSE, busy.retry_after_ms / 1000), _LONGEST_WAIT)
-                access.store.wait_for_turn(command.session_id, command.attempt, seconds)
+                _wait(access, command, busy, left)
     except ConvstoreError as error:
         error.written = is_stored or error.written
         raise
+
+
+def _wait(access: Access, command: BeginTurn, busy: TurnInProgress, left: float) -> None:
+    """Wait until the turn may be free, *left* seconds at most."""
+    if (given_up := GIVEN_UP.get()) and given_up.is_set():
+        raise asyncio.CancelledError from busy
+    seconds = min(left, max(UNTOLD_PAUSE, busy.retry_after_ms / 1000), _LONGEST_WAIT)
+    access.store.wait_for_turn(command.session_id, command.attempt, seconds)
 
 
 def _messages_to_read(last: int | None) -> int | None:
