@@ -34,7 +34,7 @@ class CuttingProxy:
 
     def __init__(self, port: int, cuts: int, seed: int) -> None:
         self._target = port
-        self._chance = random.Random(seed)  # noqa: S311
+        self._chance = random.Random(seed)
         self._cuts = cuts
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
