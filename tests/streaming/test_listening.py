@@ -61,11 +61,12 @@ def test_a_reader_that_is_ahead_of_this_process_is_not_reset(valkey: Server, mon
     assert next(event for event in followed if event and event.kind == "delta")
     may_read = threading.Event()
     read = Listening._read_streams
-    monkeypatch.setattr(
-        Listening,
-        "_read_streams",
-        lambda self, channels, now: (may_read.wait(20), read(self, channels, now)) and None,
-    )
+
+    def read_late(self: Listening, channels: Any, now: float) -> None:
+        may_read.wait(20)
+        read(self, channels, now)
+
+    monkeypatch.setattr(Listening, "_read_streams", read_late)
     model.give()
     seen = list(_until(reply, "1 "))
     late = other.follow_reply("s", reply.id, after=seen[-1].id)
@@ -96,7 +97,13 @@ def test_a_long_stream_is_resumed_where_it_was(valkey: Server, monkeypatch: pyte
     monkeypatch.setattr("flask_convstore.streaming.channel._AT_ONCE", 7)
     model = Model()
     reply = begun(one, model.chunks(40))
-    threading.Thread(target=lambda: [model.give() or time.sleep(0.005) for _ in range(40)]).start()
+
+    def give() -> None:
+        for _ in range(40):
+            model.give()
+            time.sleep(0.005)
+
+    threading.Thread(target=give).start()
     seen = [event for event in reply.events() if event]
     assert len(seen) > 20
     for place in (3, 10, 18, len(seen) - 2):
