@@ -144,3 +144,24 @@ def test_a_process_that_follows_only_its_own_streams_rests(valkey: Server, monke
     assert not [one for one in valkey.client.client_list() if int(one["sub"])]
     model.give()
     assert [event.kind for event in events if event] == ["delta", "reply", "done"]
+
+
+def test_a_bell_that_is_lost_again_and_again(valkey: Server) -> None:
+    """Its connection is made anew, and what it has not told is found by a look."""
+    one, other = store_at(valkey), store_at(valkey)
+    reply = begun(one, _slowly(60))
+    longest, before, found = 0.0, time.monotonic(), ""
+    for number, event in enumerate(other.follow_reply("s", reply.id).events()):
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+        if event and event.kind == "delta":
+            found += event.value
+        if number % 5 == 0:
+            valkey.client.client_kill_filter(_type="pubsub")
+    assert found == "".join(f"{number} " for number in range(60))
+    assert longest < 2
+
+
+def _slowly(count: int) -> Iterator[str]:
+    for number in range(count):
+        yield f"{number} "
+        time.sleep(0.03)
