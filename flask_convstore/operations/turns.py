@@ -493,9 +493,8 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
     is_stored: bool | None = False
     try:
         while True:
-            left = max(0.0, deadline - monotonic())
             try:
-                return access.begin(replace(command, wait_ms=min(round(left * 1000), _TICKET_MS)))
+                return access.begin(_waiting(command, deadline - monotonic()))
             except TurnInProgress as busy:
                 is_stored = is_stored or busy.written
                 left = deadline - monotonic()
@@ -508,6 +507,12 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
     except ConvstoreError as error:
         error.written = is_stored or error.written
         raise
+
+
+def _waiting(command: BeginTurn, seconds: float) -> BeginTurn:
+    """Let *command* stand in line for so long, if at all."""
+    wait_ms = min(round(seconds * 1000), _TICKET_MS)
+    return replace(command, wait_ms=wait_ms) if wait_ms > 0 else command
 
 
 def _messages_to_read(last: int | None) -> int | None:

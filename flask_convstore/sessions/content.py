@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..domain import json_text, json_types
 from ..domain.clock import now_ms
 from ..domain.json_search import shortened
-from ..domain.messages import Message, Usage, facts_of, join_element, own_id
+from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.numbering import seq_in
 from ..domain.results import Snapshot
 from ..domain.shapes import Shape, full, key_of
@@ -327,13 +327,14 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         NotSerializable: JSON cannot hold one. The error has its place.
         TooLarge: One is over the limit.
     """
-    now, elements, first_title, usage = now_ms(), [], "", None
+    now, elements, first_title, usage, ids = now_ms(), [], "", None, []
     for index, message in enumerate(messages):
         body, facts = message, _NO_FACTS
         if isinstance(message, Message):
             body, facts = message.body, _facts_given(message, f"{limits.history_key}[{index}]")
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
             usage = _sum(usage, facts)
+            ids.append(facts.get("id", ""))
         element = join_element(
             now, _body_text(body, limits, index, limits.is_tagged), facts, is_tagged=limits.is_tagged
         )
@@ -341,9 +342,10 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
             raise too_large(element, limits, index)
         elements.append(element)
         _look_at_body(body, limits, index)
-        first_title = first_title or (title_of(body) if limits.has_titles else "")
-    if len(elements) > 1:
-        refuse_twice(map(own_id, elements))
+        if limits.has_titles and not first_title:
+            first_title = title_of(body)
+    if len(ids) > 1:
+        refuse_twice(ids)
     return Added(tuple(elements), first_title, usage)
 
 
@@ -378,8 +380,8 @@ def title_of(body: Any) -> str:
     if not isinstance(body, dict) or body.get("role") != TITLED_ROLE:
         return ""
     content = body.get("content", body.get("parts"))
-    words: list[str] = []
-    for part in content[:_LOOKED_AT] if isinstance(content, list) else (content,):
+    words: list[str] = content[:_LOOKED_AT].split() if isinstance(content, str) else []
+    for part in content[:_LOOKED_AT] if isinstance(content, list) else ():
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()

@@ -17,7 +17,7 @@ import redis
 from redis import exceptions
 
 from ...domain.clock import monotonic
-from ...domain.deadlines import CONNECTING, OPERATION
+from ...domain.deadlines import OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from ..store import UNTOLD_PAUSE
 from . import scripts
@@ -494,8 +494,7 @@ class Calls:
         left = deadline - monotonic()
         connection = None
         try:
-            with CONNECTING.of(deadline):
-                connection = lent(pool, deadline)
+            connection = lent(pool, deadline)
             packed = b"".join(
                 [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
             )

@@ -190,7 +190,17 @@ class RedisStore:
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
             self._spread(command.session_id, lifetime, updated, due[0])
-        return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
+        return Receipt(
+            version=version,
+            first_seq=None,
+            repeated=False,
+            level=self._level,
+            created_at_ms=created,
+            updated_at_ms=updated,
+            expires_at_ms=expires,
+            lifetime_ms=lifetime,
+            history_version_before=None,
+        )
 
     def _keeping(self, command: Harmless, keys: tuple[str, str, str]) -> Call:
         """Make the call for a command without a token."""
