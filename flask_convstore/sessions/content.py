@@ -154,7 +154,8 @@ def encoded_fields(
                 f"the key {shortened(repr(name))} is no text. {_CURE_OF_NAMES}. Nothing was written.", path
             )
         place = f"{path}.{name}" if path else name
-        json_text.encode(name, path)
+        if name not in stored:
+            json_text.encode(name, path)  # refuses what is no text in UTF-8
         # Of a StrEnum only the value is read back.
         text = json_text.encode_known(value) if is_known else _field_text(value, place, stored.get(name), limits)
         fields[str.__str__(name)] = text
@@ -365,7 +366,8 @@ def look_at_messages(content: Any, indexes: Iterable[int], limits: ContentLimits
     if limits.changes:
         history = content.get(limits.history_key, ()) if isinstance(content, Mapping) else content
         for index in indexes:
-            limits.changes.look_at_messages([history[index]], limits.history_key, index)
+            if not json_text.is_of_texts(history[index]):
+                limits.changes.look_at_messages([history[index]], limits.history_key, index)
 
 
 TITLED_ROLE = "user"
