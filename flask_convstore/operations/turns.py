@@ -8,12 +8,11 @@ when the process dies.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
@@ -423,7 +422,7 @@ def begin(
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
     wait = access.settings.turn_wait if chosen == "wait" else 0
-    with _given_back_if_interrupted(access, command), OPERATION.within(access.settings.budget + wait):
+    with _GivenBackIfInterrupted(access, command), OPERATION.within(access.settings.budget + wait):
         if is_counted:
             access.count_turn()
         begun = _begin_when_free(access, command, chosen)
@@ -452,27 +451,33 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    with _given_back_if_interrupted(access, command):
+    with _GivenBackIfInterrupted(access, command):
         begun = _begin_when_free(access, command, chosen)
         if begun.snapshot is None:
             raise SessionNotFound(session_id)
         return Turn(access, command, begun, None), begun.snapshot
 
 
-@contextlib.contextmanager
-def _given_back_if_interrupted(access: Access, command: BeginTurn) -> Iterator[None]:
-    """Give the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
-    try:
-        yield
-    except TooSlow:  # the turn is taken, and what it would work on did not arrive
-        if command.element is None:
-            _end_as_failed(access, command.session_id, command.attempt)
-        raise
-    except (ConvstoreError, GeneratorExit):  # GeneratorExit: it never came to anything, and is closed as garbage
-        raise
-    except BaseException:
-        _end_as_failed(access, command.session_id, command.attempt)
-        raise
+class _GivenBackIfInterrupted:
+    """A block that gives the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
+
+    def __init__(self, access: Access, command: BeginTurn) -> None:
+        self._access = access
+        self._command = command
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        command = self._command
+        # GeneratorExit: it never came to anything, and is closed as garbage.
+        is_from_elsewhere = error is not None and not isinstance(error, (ConvstoreError, GeneratorExit))
+        # The turn is taken, and what it would work on did not arrive.
+        is_of_no_use = isinstance(error, TooSlow) and command.element is None
+        if is_from_elsewhere or is_of_no_use:
+            _end_as_failed(self._access, command.session_id, command.attempt)
 
 
 def _policy(access: Access, given: Policy | None) -> str:

@@ -222,7 +222,7 @@ class RedisStore:
         return failed
 
     def place_of(self, session_id: str) -> str:
-        return self._calls.place_of(self._keys(session_id)[0])
+        return self._calls.place_of(session_key(self._prefix, session_id))
 
     def begin(self, command: BeginTurn) -> Begun:
         session_id, last = command.session_id, command.last
