@@ -422,13 +422,17 @@ def begin(
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
     wait = access.settings.turn_wait if chosen == "wait" else 0
-    with _GivenBackIfInterrupted(access, command), OPERATION.within(access.settings.budget + wait):
-        if is_counted:
-            access.count_turn()
-        begun = _begin_when_free(access, command, chosen)
-        if begun.reply or begun.snapshot is None:
-            return None, begun
-        return Turn(access, command, begun, last), begun
+    try:
+        with OPERATION.within(access.settings.budget + wait):
+            if is_counted:
+                access.count_turn()
+            begun = _begin_when_free(access, command, chosen)
+            if begun.reply or begun.snapshot is None:
+                return None, begun
+            return Turn(access, command, begun, last), begun
+    except BaseException as error:
+        _give_back_if_interrupted(access, command, error)
+        raise
 
 
 def request_of(kind: str, replaces: Target | None) -> str:
@@ -451,33 +455,23 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    with _GivenBackIfInterrupted(access, command):
+    try:
         begun = _begin_when_free(access, command, chosen)
         if begun.snapshot is None:
             raise SessionNotFound(session_id)
         return Turn(access, command, begun, None), begun.snapshot
+    except BaseException as error:
+        _give_back_if_interrupted(access, command, error)
+        raise
 
 
-class _GivenBackIfInterrupted:
-    """A block that gives the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
-
-    def __init__(self, access: Access, command: BeginTurn) -> None:
-        self._access = access
-        self._command = command
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        command = self._command
-        # GeneratorExit: it never came to anything, and is closed as garbage.
-        is_from_elsewhere = error is not None and not isinstance(error, (ConvstoreError, GeneratorExit))
-        # The turn is taken, and what it would work on did not arrive.
-        is_of_no_use = isinstance(error, TooSlow) and command.element is None
-        if is_from_elsewhere or is_of_no_use:
-            _end_as_failed(self._access, command.session_id, command.attempt)
+def _give_back_if_interrupted(access: Access, command: BeginTurn, error: BaseException) -> None:
+    """Give the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
+    is_from_elsewhere = not isinstance(error, ConvstoreError)
+    # The turn is taken, and what it would work on did not arrive.
+    is_of_no_use = isinstance(error, TooSlow) and command.element is None
+    if is_from_elsewhere or is_of_no_use:
+        _end_as_failed(access, command.session_id, command.attempt)
 
 
 def _policy(access: Access, given: Policy | None) -> str:
