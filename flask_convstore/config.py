@@ -153,6 +153,18 @@ class Settings:
     turn_lease: float = _setting(
         30.0, "Lease of a turn. The turn of a dead worker is free after this time.", minimum=0.1, maximum=3600
     )
+    turn_max: float = _setting(
+        900.0, "Longest turn. The lease of a handler that hangs is not renewed after this.", minimum=1, maximum=DAY
+    )
+    stream_keep: float = _setting(
+        300.0, "Time for which the stream of a reply can be replayed after its end.", minimum=1, maximum=DAY
+    )
+    stream_idle: float = _setting(
+        120.0,
+        "Longest wait for the next chunk of a streamed reply. What had come is stored then.",
+        minimum=1,
+        maximum=DAY,
+    )
     max_tokens: int = _setting(
         1000, "Least number of a session's last writes that can be repeated without harm.", minimum=1, maximum=1e5
     )

@@ -21,6 +21,8 @@ ConvstoreError
 ├── ConflictError             another write has changed the same thing
 ├── SessionMoved              the conversation continues in another session
 ├── TurnInProgress            another turn of the session is in progress
+├── TurnUnended               the turn before has died, and its reply was streamed (raised by stores, and caught)
+├── StreamBehind              the stream of a reply lacks parts (raised by stores, and caught)
 ├── TurnLost                  another turn has taken over, or the conversation was replaced
 │   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
 ├── ReplyFailed               the reply handler failed, and the user's message is stored
@@ -391,6 +393,25 @@ class TurnLost(ConvstoreError):
         reason = "another turn has taken over, or the conversation was replaced"
         done = "The message was stored, and has no reply" if is_stored else "This reply was not written"
         super().__init__(f"session {session_id!r}: {reason}. {done}.")
+
+
+class TurnUnended(ConvstoreError):
+    """The turn before was not ended, and its *reply* was streamed. What is there of the reply is stored first."""
+
+    def __init__(self, session_id: str, reply: str, is_over: bool) -> None:
+        self.session_id = session_id
+        self.reply = reply
+        self.is_over = is_over
+        super().__init__(f"session {session_id!r}: the turn before was not ended. Nothing was written.")
+
+
+class StreamBehind(ConvstoreError):
+    """The stream of a reply lacks the parts behind *last*, since the server has lost them. Nothing was written."""
+
+    def __init__(self, session_id: str, last: int) -> None:
+        self.session_id = session_id
+        self.last = last
+        super().__init__(f"session {session_id!r}: parts of the reply are missing. Nothing was written.")
 
 
 class ReplyFailed(ConvstoreError):

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from flask import Flask, current_app, has_app_context, has_request_context, request
+from flask import Flask, copy_current_request_context, current_app, has_app_context, has_request_context, request
 from flask.globals import app_ctx, request_ctx
 
 from .. import signals
@@ -53,6 +53,21 @@ def app(default: Flask | None = None) -> Flask:
         "run the code in `with app.app_context():`, which writes the changes of loaded sessions at its end. Nothing was "
         "written."
     )
+
+
+def in_context(run: Callable[[], None]) -> Callable[[], None]:
+    """Let a function that a thread runs have a copy of the running request's context, or an app context of its own."""
+    if has_request_context():
+        return copy_current_request_context(run)
+    if not has_app_context():
+        return run
+    own = app()
+
+    def run_in_app() -> None:
+        with own.app_context():
+            run()
+
+    return run_in_app
 
 
 def streamed_response() -> StreamedResponse | None:

@@ -39,7 +39,7 @@ from ..stores.redis.store import RedisStore
 from ..stores.store import Store
 from ..telemetry.observed_store import ObservedStore
 from ..urls import masked
-from .current import CurrentUnit
+from .current import CurrentUnit, in_context
 
 _log = logging.getLogger("flask_convstore")
 
@@ -91,7 +91,7 @@ class AppState(Forking):
                 if namespace not in self.backends:
                     settings = replace(self.settings, **changed)
                     store, name = self._store(settings, namespace), self._name_of(namespace)
-                    self.backends[namespace] = Backend(settings, store, self.server, CurrentUnit(), name)
+                    self.backends[namespace] = Backend(settings, store, self.server, CurrentUnit(), name, in_context)
                 backend = self.backends[namespace]
         return backend
 

@@ -372,6 +372,24 @@ class BeginTurn:
     digest: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The last parts of a reply's stream, with which the stream ends.
+
+    Attributes:
+        reply: The id of the reply, which names the stream.
+        epoch: The number of the attempt that began the stream.
+        first: The number of the first of *parts*. All before are in the stream.
+        keep_ms: The stream is kept for so long.
+    """
+
+    reply: str
+    epoch: int
+    first: int
+    parts: tuple[bytes, ...]
+    keep_ms: int
+
+
 @as_value
 class CommitTurn:
     """End the turn that the attempt *turn* has: add *elements*, merge *fields*, mark the turn's message.
@@ -384,6 +402,7 @@ class CommitTurn:
 
     Attributes:
         status: What becomes of the message: ``unanswered``, ``failed``, or "" for a reply.
+        closing: The end of the reply's stream (None: there is none).
     """
 
     session_id: str
@@ -393,6 +412,7 @@ class CommitTurn:
     fields: tuple[FieldChange, ...] = ()
     status: Literal["", "unanswered", "failed"] = ""
     usage: Usage | None = None
+    closing: Closing | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 
@@ -424,6 +444,40 @@ class RenewTurn:
 
 
 @as_value
+class FeedReply:
+    """Add *parts* to the stream of a reply, once, and keep the turn as ``RenewTurn`` does. It needs no token.
+
+    Attributes:
+        reply, epoch, first: As in ``Closing``.
+    """
+
+    session_id: str
+    owner: Owner
+    turn: str
+    lease_ms: int
+    reply: str
+    epoch: int
+    first: int
+    parts: tuple[bytes, ...] = ()
+
+
+@as_value
+class TakeReply:
+    """Take the turn whose *reply* is streamed for the attempt *turn*, which ends it. It needs no token.
+
+    Attributes:
+        is_over: Only where the lease has ended.
+    """
+
+    session_id: str
+    owner: Owner
+    turn: str
+    lease_ms: int
+    reply: str
+    is_over: bool
+
+
+@as_value
 class Edit:
     """Put *element* in the place of the message *seq*, which was read as *loaded*.
 
@@ -452,6 +506,22 @@ class Share:
     owner: Owner
     name: str
     role: Role | None
+
+
+class ReplyPosition(NamedTuple):
+    """A place in a reply's stream from which somebody reads on.
+
+    Attributes:
+        reply: The id of the reply ("": that of the turn in progress).
+        after: The number and the epoch of the newest part that is known (None: none is).
+        limit: Most parts.
+    """
+
+    session_id: str
+    owner: Owner
+    reply: str
+    after: tuple[int, int] | None = None
+    limit: int = 1000
 
 
 Write = Put | Merge | Append | Drop | Update | Delete | BeginTurn | CommitTurn | MoveConversation | Edit

@@ -60,6 +60,12 @@ def refuse_guest(command: Command | BeginTurn, session: StoredSession | None) ->
         raise Forbidden(command.session_id)
 
 
+def refuse_reader(session_id: str, owner: Owner, session: StoredSession) -> None:
+    """Refuse an owner who shares a session, and may only read it."""
+    if owner not in (ANY, session.owner) and session.shared[str(owner)] != "writer":
+        raise Forbidden(session_id)
+
+
 def _is_guests(command: Command | BeginTurn, *, is_writer: bool) -> bool:
     """Tell whether a guest may do *command*. Every guest may move the lifetime, by an interaction."""
     if isinstance(command, Touch):

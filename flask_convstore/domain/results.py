@@ -52,6 +52,38 @@ class Receipt:
     left_out: int = 0
 
 
+class StoredPart(NamedTuple):
+    """A part of a reply's stream.
+
+    Attributes:
+        number: Its place in the stream, from 1.
+        text: Its content.
+        first_seq, version: The seq of the reply, and the version of its session. Only the last parts know them (0).
+    """
+
+    number: int
+    text: bytes
+    first_seq: int = 0
+    version: int = 0
+
+
+class ReplyParts(NamedTuple):
+    """Some parts of a reply's stream.
+
+    Attributes:
+        reply: The id of the reply ("": none is in progress).
+        epoch: The number of the attempt that streams it. 0: there are no parts.
+        restarts: The position that was asked for is not in this stream. The parts are the first ones.
+        remaining_ms: The rest of its turn's lease (None: that turn is not in progress).
+    """
+
+    reply: str
+    epoch: int
+    parts: list[StoredPart]
+    restarts: bool = False
+    remaining_ms: int | None = None
+
+
 HEAD = 3
 """Messages at the beginning of a history that a turn reads beside the newest ones. System messages stand there.
 

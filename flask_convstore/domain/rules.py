@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from ..errors import MessageIdReused, NothingToReplace, SessionExists, TurnInProgress, TurnLost
-from . import numbering
+from . import numbering, streams
 from .commands import (
     Append,
     BeginTurn,
@@ -129,6 +129,7 @@ def write(command: Write, session: StoredSession, limits: Limits, now: int, *, i
             refuse_too_many(session, limits, reserved=int(isinstance(command, BeginTurn)))
         refuse_too_large(session, limits, *sizes)
     _mark_message(command, session, turn, now)
+    streams.forget(command, session)
     session.updated_at_ms = max(now, session.created_at_ms)
     return first_seq
 
@@ -320,6 +321,7 @@ def _drop_tickets(session: StoredSession, now: int, *, kept: str = "") -> None:
 def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None:
     leave_line(session, command.turn, now)
     turn = refuse_lost(command, session)
+    streams.refuse_behind(command, session)
     refuse_collisions(command, session)
     refuse_known(command.elements, session)
     session.version += 1
@@ -329,7 +331,9 @@ def _commit(command: CommitTurn, session: StoredSession, now: int) -> int | None
     if turn.seq and (has_reply or (not elements and command.status == "unanswered")):
         give_kept_seq(session, turn.seq + 1, elements)
     first_seq = _add(session, elements, _values(command.fields))
-    return first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
+    last_seq = first_seq and session.next_seq - 1  # the reply is the last of the turn's messages
+    streams.close(command, session, last_seq, now)
+    return last_seq
 
 
 def _move(command: MoveConversation, session: StoredSession, now: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from . import numbering
 from .record import SessionRecord
-from .results import Receipt, Snapshot, Summary
+from .results import Receipt, Snapshot, StoredPart, Summary
 from .types import ANY, COMPLETE, Limits, Owner
 
 _FACTS = [fact.name for fact in fields(SessionRecord)]
@@ -28,6 +28,15 @@ class TurnLease:
     seq: int
 
 
+@dataclass(slots=True)
+class ReplyStream:
+    """The stream of a reply: its parts, and the time of its end (None: that of the session)."""
+
+    epoch: int
+    parts: list[StoredPart] = field(default_factory=list)
+    ends_ms: int | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class StoredSession(SessionRecord):
     """A session that rules may change.
@@ -37,12 +46,16 @@ class StoredSession(SessionRecord):
         turn: The turn in progress, or one whose lease has ended and that nobody has taken since.
         rewritten: The version at which all messages got other seqs (0: they never did).
         line: The attempts that stand in line for the turn, each with the end of its ticket. Copies share it.
+        streams: The streams of the last replies, by their ids.
+        reply: The id of the reply that is streamed in the turn in progress ("": none is).
     """
 
     active_at_ms: int = 0
     rewritten: int = 0
     turn: TurnLease | None = None
     line: dict[str, int] = field(default_factory=dict)
+    streams: dict[str, ReplyStream] = field(default_factory=dict)
+    reply: str = ""
 
     @property
     def next_seq(self) -> int:
@@ -70,7 +83,7 @@ class StoredSession(SessionRecord):
 
     def copy(self) -> StoredSession:
         """Copy it, so that the copy can be changed."""
-        return replace(self, elements=list(self.elements), fields=dict(self.fields))
+        return replace(self, elements=list(self.elements), fields=dict(self.fields), streams=dict(self.streams))
 
     def is_over(self, limits: Limits, now: int) -> bool:
         """Tell whether it has expired, or is past its greatest age."""

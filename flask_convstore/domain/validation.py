@@ -19,7 +19,7 @@ MAX_SEQ = 2**53
 RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current"})
 """Names of routes beside ``/<session_id>``."""
 
-END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|compact|fork)\Z"
+END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|compact|fork)\Z"
 """Ends of routes behind ``/<session_id>``, as a pattern."""
 
 _unreachable = re.compile(rf"(?:^|/)\.\.?(?:/|\Z)|{END_OF_ROUTE}").search

@@ -103,6 +103,18 @@ class ExchangeJson(TypedDict):
     degraded: NotRequired[_Degraded]
 
 
+class StoppedJson(TypedDict):
+    """A reply that was stopped, or had ended before."""
+
+    session_id: _SessionId
+    version: _Version
+    status: Annotated[
+        Literal["complete", "stopped", "interrupted", "failed", "unanswered"],
+        "Fate of the reply. A stopped one that had ended before keeps its own.",
+    ]
+    reply: Annotated[MessageJson | None, "The reply as it is stored. Null if nothing of it had come."]
+
+
 class ChangedJson(TypedDict):
     """A message as it is now."""
 

@@ -10,8 +10,8 @@ from ..domain.results import Receipt
 from ..errors import MessageNotFound, NothingToReplace
 from ..operations import messages
 from ..operations.access import Access
-from ..operations.replies import converse
-from . import schemas
+from ..operations.replies import converse, streamed_exchange
+from . import schemas, sse
 from .answers import ChangedJson, DroppedJson, ExchangeJson, MessagesJson
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, query_of, target_of
@@ -28,7 +28,13 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     expected = expected_state(access, session_id)
     if replaces is not None and messages.is_another_roles(access, session_id, replaces, roles_to_take(settings)):
         raise NothingToReplace(session_id, replaces)
-    exchange = converse(access, session_id, message, door.replier(), token=token, expected=expected, replaces=replaces)
+    replier = door.replier()
+    if replier and sse.is_wanted() and sse.is_possible():
+        reply = streamed_exchange(
+            access, session_id, message, replier, token=token, expected=expected, replaces=replaces
+        )
+        return sse.event_stream(reply, settings, 201)
+    exchange = converse(access, session_id, message, replier, token=token, expected=expected, replaces=replaces)
     shown: ExchangeJson = {
         "session_id": session_id,
         "version": exchange.receipt.version,

@@ -45,12 +45,17 @@ from .problems import PRECONDITION_FAILED, PROBLEMS, BadJson, Problem, Unsupport
 JSON_LINES = "application/x-ndjson"
 """Media type of a body with a JSON value in each line."""
 
+EVENT_STREAM = "text/event-stream"
+"""Media type of a stream of events."""
+
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
+LAST_EVENT_ID = "Last-Event-ID"
 
 _SESSION = "/<convstore_id:session_id>"
 _MESSAGES = "/<convstore_ids:session_id>/messages"
+_REPLY = "/<convstore_ids:session_id>/replies/<turn>"
 _MESSAGE = "/<convstore_ids:session_id>/messages/<seq>"
 
 _TURN = (TurnInProgress, TurnLost, SessionMoved, ConflictError, TooManyTurns)
@@ -228,6 +233,16 @@ ROUTES = (
         errors=(MessageNotFound, ConflictError),
         headers=(IF_MATCH,),
     ),
+    Route(
+        "follow_reply",
+        "GET",
+        _REPLY,
+        answers={200: "Events", 204: None},
+        errors=(MessageNotFound, SessionMoved),
+        headers=(LAST_EVENT_ID,),
+        query="FollowQuery",
+    ),
+    Route("stop_reply", "DELETE", _REPLY, answers={200: "Stopped"}, errors=(MessageNotFound, TurnInProgress)),
     Route(
         "compact_session",
         "POST",

@@ -119,6 +119,18 @@ DROP_QUERY = Schema.from_dict(
 )()
 """``?after=seq or id``."""
 
+FOLLOW_QUERY = Schema.from_dict(
+    {
+        "last_event_id": fields.String(
+            load_default=None,
+            validate=validate.Length(1, MAX_NAME),
+            metadata=_said("The same as the header `Last-Event-ID`, for clients that cannot set a header."),
+        )
+    },
+    name="FollowQuery",
+)()
+"""``?last_event_id=``."""
+
 LIST_QUERY = Schema.from_dict(
     {
         "cursor": _cursor(),
@@ -365,6 +377,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
         GET_QUERY,
         MESSAGES_QUERY,
         DROP_QUERY,
+        FOLLOW_QUERY,
         LIST_QUERY,
         EXPORT_QUERY,
         start_body(settings),

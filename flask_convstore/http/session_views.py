@@ -16,10 +16,10 @@ from ..domain.results import Receipt
 from ..errors import ConflictError, OwnerRequired, SessionNotFound, behind_a_write
 from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
-from ..operations.replies import Replier, converse
+from ..operations.replies import Replier, converse, streamed_exchange
 from ..sessions.content import title_of
 from ..sessions.session import AnySession, data_of
-from . import schemas
+from . import schemas, sse
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, matches, query_of
@@ -38,7 +38,10 @@ def start_session(door: Door, access: Access) -> Response:
     message = schemas.message_of(body["message"]) if body["message"] else None
     if body["alias"] is not None:
         return _start_by_alias(door, access, body, message, key)
-    session, receipt, last_seq = _start(door, access, body, message, key)
+    replier = door.replier() if message else None
+    if message and replier and sse.is_wanted() and sse.is_possible():
+        return _start_streamed(access, body, message, replier, key)
+    session, receipt, last_seq = _start(access, body, message, replier, key)
     title = (title_of(message.body) if message and access.limits.has_titles else "") or None
     # A large message is not kept in two forms: it is shown as it was stored.
     del body["message"], message
@@ -51,8 +54,25 @@ def start_session(door: Door, access: Access) -> Response:
     return located(answer(shown, 201, receipt), session.session_id)
 
 
+def _start_streamed(
+    access: Access, body: dict[str, Any], message: Message, replier: Replier, key: str | None
+) -> Response:
+    """Start a session, and stream the reply to its first message."""
+    content = json_text.Decoded(body["data"], **{access.limits.history_key: []})
+    session, receipt = sessions.start(
+        access, content, message, ttl=body.get("ttl"), token=key, digest=_digest(body, key)
+    )
+    session_id = session.session_id
+    if receipt.repeated and not receipt.expires_at_ms:
+        raise SessionNotFound(session_id)
+    with behind_a_write():
+        turn = f"{key}/turn" if key else None
+        reply = streamed_exchange(access, session_id, message, replier, token=turn, is_counted=False)
+    return located(sse.event_stream(reply, access.settings, 201), session_id)
+
+
 def _start(
-    door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
+    access: Access, body: dict[str, Any], message: Message | None, replier: Replier | None, key: str | None
 ) -> tuple[AnySession, Receipt, int]:
     """Create a session, or find the one that the same key has created, and answer the first message.
 
@@ -62,7 +82,6 @@ def _start(
     Raises:
         SessionNotFound: The key's session was deleted since.
     """
-    replier = door.replier() if message else None
     history, following = _placed(message, replier)
     content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
     digest = _digest(body, key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -35,6 +36,15 @@ _NEWCOMERS = 10
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+Around = Callable[[Callable[[], None]], Callable[[], None]]
+"""Function that gives the function which a thread runs its context."""
+
+
+def copied_context(run: Callable[[], None]) -> Callable[[], None]:
+    """Let a function run in a copy of the present context variables."""
+    return functools.partial(copy_context().run, run)
 
 
 class UnitOfWork(Protocol):
@@ -82,6 +92,7 @@ class Backend:
         server: Name of the server, without a password.
         unit_of_work: The loaded values, which each write brings up to date.
         name: Name of the store or mapping, for the log.
+        around: Gives a function that a thread runs the context of the running code.
     """
 
     settings: Settings
@@ -89,6 +100,7 @@ class Backend:
     server: str = ""
     unit_of_work: UnitOfWork = field(default_factory=NothingLoaded)
     name: str = "a store"
+    around: Around = copied_context
 
     @cached_property
     def origin(self) -> str:
@@ -153,6 +165,11 @@ class Access:
     def of(self, owner: Owner) -> Access:
         """Give access to the same store for another *owner*."""
         return Access(self.backend, owner)
+
+    @property
+    def of_server(self) -> Access:
+        """Access to the same store for the server, with nothing loaded."""
+        return Access(replace(self.backend, unit_of_work=NothingLoaded()), ANY)
 
     def apply(self, command: Command) -> Receipt:
         """Apply one write. Raises as ``Store.apply``."""

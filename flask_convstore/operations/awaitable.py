@@ -21,7 +21,7 @@ from ..domain.types import CALLER, Lifetime, Owner, Scope
 from ..sessions.content import Content
 from ..sessions.session import LoadedSession
 from .conversations import Conversations
-from .sdk_replies import joined
+from .producer import drafted
 from .turns import GIVEN_UP, Turn
 
 _P = ParamSpec("_P")
@@ -163,7 +163,7 @@ class AwaitableTurn:
     async def reply(self, reply: Any) -> Message | None:
         """Store the reply as ``Turn.reply`` does. It may also be an async iterator of chunks."""
         if isinstance(reply, AsyncIterator):
-            reply = joined([chunk async for chunk in reply])
+            reply = drafted([chunk async for chunk in reply])
         return await _in_thread(partial(self._turn.reply, reply))
 
 

@@ -7,6 +7,7 @@ can be away by itself, such as a primary of a Cluster. Each has a thread of its 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Hashable, Sequence
@@ -33,12 +34,14 @@ class _Lease(NamedTuple):
     Attributes:
         due_at: Time of the next renewal.
         every_seconds: Time between two renewals.
+        until: Time of the last renewal.
     """
 
     due_at: float
     every_seconds: float
     store: Store
     command: RenewTurn
+    until: float
 
 
 class Renewer:
@@ -56,15 +59,18 @@ class Renewer:
         self._turns: dict[Hashable, _Lease] = {}
         self._thread: threading.Thread | None = None
 
-    def add(self, turn: Hashable, store: Store, command: RenewTurn, every_seconds: float) -> None:
-        """Renew a lease by *command* every so many seconds until the turn is removed."""
+    def add(
+        self, turn: Hashable, store: Store, command: RenewTurn, every_seconds: float, longest: float = math.inf
+    ) -> None:
+        """Renew a lease by *command* every so many seconds until the turn is removed, or has lasted the *longest* time."""
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="convstore-leases", daemon=True)
                 thread.start()
                 self._thread = thread
-            due_at = monotonic() + every_seconds
-            self._turns[turn] = _Lease(due_at, every_seconds, store, command)
+            now = monotonic()
+            due_at = now + every_seconds
+            self._turns[turn] = _Lease(due_at, every_seconds, store, command, now + longest)
             self._every_seconds = every_seconds
             if due_at < self._looks_at:
                 self._changed.notify()
@@ -99,7 +105,11 @@ class Renewer:
         ]
         for turn, lease in due:
             self._turns[turn] = lease._replace(due_at=now + lease.every_seconds)
-        return due
+        endless = [turn for turn, lease in due if lease.until <= now]
+        for turn in endless:
+            del self._turns[turn]
+            _log.warning("a turn lasts longer than CONVSTORE_TURN_MAX, and is not kept any more")
+        return [one for one in due if one[0] not in endless]
 
     def _sleep(self, now: float, idle_until: float) -> None:
         """Wait until a lease is due, or until a turn that begins now would be due. The lock must be held."""

@@ -6,18 +6,30 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..domain.commands import Append, Target, digest_if_known, named_away, token_or_new
 from ..domain.messages import Message, message_of
 from ..domain.results import Begun, Receipt
 from ..domain.validation import check_session_id
-from ..errors import ConvstoreError, InvalidInput, ReplyFailed, SessionNotFound, StoreError, TurnLost
+from ..errors import (
+    ConvstoreError,
+    InvalidInput,
+    MessageNotFound,
+    ReplyFailed,
+    SessionNotFound,
+    StoreError,
+    TurnInProgress,
+    TurnLost,
+)
 from ..sessions import content
 from . import sessions
 from .access import Access
-from .sdk_replies import joined
+from .producer import drafted
+from .streamed import StoredReply, StreamedReply, follow
 from .turns import Turn, as_messages, begin, left_behind, request_of
 
 _log = logging.getLogger("flask_convstore")
@@ -116,6 +128,53 @@ def converse(
         raise
 
 
+def streamed_exchange(
+    access: Access,
+    session_id: str,
+    message: Message,
+    replier: Replier,
+    *,
+    token: str | None = None,
+    expected: str = "",
+    replaces: Target | None = None,
+    is_counted: bool = True,
+) -> StreamedReply | StoredReply:
+    """Do as ``converse``, and return as soon as the turn has begun. The handler runs in a thread of its own.
+
+    A repeat follows the reply that the first call has begun.
+
+    Raises:
+        ConvstoreError: As ``begin``.
+    """
+    try:
+        turn, begun = begin(
+            access,
+            session_id,
+            message,
+            last=replier.last,
+            token=token,
+            expected=expected,
+            replaces=replaces,
+            is_counted=is_counted,
+        )
+    except TurnInProgress as busy:
+        found = follow(access, session_id, "") if busy.written else None
+        if isinstance(found, StreamedReply):
+            return found
+        raise
+    if turn:
+        return turn.stream(partial(replier.handler, turn))
+    if begun.snapshot is None:
+        raise SessionNotFound(session_id)
+    first = first_exchange(access, session_id, begun)
+    if first.reply:
+        with suppress(MessageNotFound):
+            found = follow(access, session_id, first.reply.id)
+            if isinstance(found, StreamedReply):
+                return found
+    return StoredReply(session_id, first.reply, first.message)
+
+
 def _only_store(
     access: Access,
     session_id: str,
@@ -187,4 +246,4 @@ async def _awaited(reply: Any) -> Any:
     """Await the reply of an async handler, and join its chunks."""
     if inspect.isawaitable(reply):
         reply = await reply
-    return joined([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply
+    return drafted([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply

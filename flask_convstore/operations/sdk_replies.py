@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..domain.parts import Part
+
 
 def is_sdk_object(value: object) -> bool:
     """Tell an SDK's object by the way in which it becomes JSON, or by its choices."""
@@ -70,6 +72,11 @@ def text_of_chunk(chunk: Any) -> str:
     if text is None and not is_sdk_object(chunk):
         raise TypeError(f"a chunk of a reply is a text, not a {type(chunk).__name__}: yield the text of each chunk")
     return text or ""
+
+
+def part_of_chunk(chunk: Any) -> Part:
+    """Make the part of a streamed reply that one chunk is. TypeError as ``text_of_chunk``."""
+    return Part("text", text_of_chunk(chunk))
 
 
 def _is_other_event(chunk: Any) -> bool:

@@ -12,7 +12,7 @@ import itertools
 import logging
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
@@ -22,6 +22,7 @@ from typing import Any, Literal
 from ..domain.clock import monotonic
 from ..domain.commands import (
     BeginTurn,
+    Closing,
     CommitTurn,
     FieldChange,
     MoveConversation,
@@ -32,9 +33,10 @@ from ..domain.commands import (
     token_or_new,
 )
 from ..domain.deadlines import OPERATION
-from ..domain.messages import Message, message_of, stored_message, with_id
+from ..domain.messages import Message, message_of, stored_message, with_id, with_status
 from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt, whole
+from ..domain.parts import Fate, Head
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
@@ -46,16 +48,20 @@ from ..errors import (
     TooSlow,
     TurnInProgress,
     TurnLost,
+    TurnUnended,
 )
 from ..sessions import content, diff
 from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import UNTOLD_PAUSE
+from . import abandoned
 from .access import Access
 from .context_window import Count, holes, shown, window
-from .leases import renewer
-from .sdk_replies import text_of_reply
+from .leases import Renewer, renewer
+from .producer import Producer, drafted, is_stream
+from .sdk_replies import is_sdk_object, text_of_response
 from .sessions import MAX_LOADED
+from .streamed import StreamedReply
 
 _log = logging.getLogger("flask_convstore")
 
@@ -96,7 +102,7 @@ class Turn:
         assert begun.snapshot
         self._access = access
         self._last = last
-        self._attempt = command.attempt
+        self.attempt = command.attempt
         self._lease_ms = command.lease_ms
         self._begun = begun
         self._snapshot = begun.snapshot
@@ -109,6 +115,8 @@ class Turn:
         self._ending = threading.Lock()
         self._lost: CommitTurn | None = None
         """The end whose answer never came. It may be stored."""
+        self._producer: Producer | None = None
+        self._renewer: Renewer | None = None
         self.session_id = command.session_id
         self.token = command.token
 
@@ -195,6 +203,11 @@ class Turn:
     def _id_away(self, place: int) -> str:
         return id_away(self.session_id, self._begun.token or self.token, place)
 
+    @property
+    def is_away(self) -> bool:
+        """The turn is in the journal. Its reply is streamed here only."""
+        return bool(self._begun.receipt.fallback)
+
     @cached_property
     def _began_away(self) -> bool:
         """The turn was begun while the store was away. The message may have another seq by now, and so may the reply."""
@@ -221,7 +234,10 @@ class Turn:
         with self._ending:
             if self._end:
                 raise _replied_already()
-            self._access.apply(self._renewal())
+            if self._producer:
+                self._producer.note_added(elements)
+            else:
+                self._access.apply(self._renewal())
             self._added += given
             self._shown += [message_of(element, 0).body for element in elements]
             self.__dict__.pop("history", None)
@@ -251,13 +267,59 @@ class Turn:
         with self._ending:
             if self._end and reply is None:
                 return self._end
-            if self._end:
+            if self._end or self._producer:
                 raise _replied_already()
             bodies = as_messages(reply)
             commit = self._lost if self._lost and not bodies else self._commit_of(bodies)
             receipt = self._committed(commit)
             self._end = self._replied(commit, receipt), receipt
             return self._end
+
+    def stream(self, chunks: Any) -> StreamedReply:
+        """Store a reply that comes in chunks, in a thread of its own, and let others follow it while it comes.
+
+        The thread ends the turn with the last chunk, and also if nobody reads the reply. The block of the turn can be left
+        at once. The chunks become one message, as docs/streaming.md has it.
+
+        Args:
+            chunks: An iterator of texts, ``Part`` objects or chunks of an SDK, also an asynchronous one. Or a function that
+                makes the reply.
+
+        Raises:
+            InvalidInput: The turn has a reply already.
+        """
+        with self._ending:
+            if self._end or self._producer:
+                raise _replied_already()
+            self._producer = producer = Producer(self._access, self, as_messages)
+        if not self.is_away and self._renewer:
+            self._renewer.remove(self)  # the feeder keeps the turn
+        reply = StreamedReply(self._access, producer.channel, is_resumable=not self.is_away)
+        producer.start(chunks if callable(chunks) else lambda: chunks)
+        return reply
+
+    def head(self) -> Head:
+        element = self._element.decode() if self._element else ""
+        token, version = self._begun.token or self.token, self._begun.receipt.version
+        added = self._added and content.added(self._added, self._limits).elements
+        return Head(element, self._seq, token, version, tuple(text.decode() for text in added or ()))
+
+    def end_stream(
+        self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
+    ) -> Receipt:
+        with self._ending:
+            commit = self._commit_of(bodies)
+            elements, status = commit.elements, commit.status
+            if fate in ("stopped", "interrupted"):
+                elements = (*elements[:-1], with_status(elements[-1], fate))
+            elif fate == "failed":
+                elements, status = (), "failed"
+            commit = replace(commit, elements=elements, status=status, closing=closing(elements if bodies else ()))
+            receipt = self._committed(self._lost or commit)
+            if self.is_away and self._renewer:
+                self._renewer.remove(self)
+            self._end = self._replied(commit, receipt), receipt
+            return receipt
 
     def _replied(self, commit: CommitTurn, receipt: Receipt) -> Message | None:
         """Make the reply as it is stored."""
@@ -290,13 +352,13 @@ class Turn:
         return CommitTurn(
             session_id=self.session_id,
             owner=self._access.owner,
-            turn=self._attempt,
+            turn=self.attempt,
             elements=elements,
             fields=fields,
             status=status,
             usage=usage,
             token=self._end_token,
-            digest=f"{self._attempt} {digest_of(status, elements, values)}",
+            digest=f"{self.attempt} {digest_of(status, elements, values)}",
         )
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:
@@ -321,11 +383,11 @@ class Turn:
         command = MoveConversation(
             session_id=self.session_id,
             owner=self._access.owner,
-            turn=self._attempt,
+            turn=self.attempt,
             moved_to=session_id,
             expected=str(version),
             token=self._end_token,
-            digest=self._attempt,
+            digest=self.attempt,
         )
         self._end = None, self._access.apply(command)
 
@@ -335,14 +397,15 @@ class Turn:
 
     def _renewal(self) -> RenewTurn:
         return RenewTurn(
-            session_id=self.session_id, owner=self._access.owner, turn=self._attempt, lease_ms=self._lease_ms
+            session_id=self.session_id, owner=self._access.owner, turn=self.attempt, lease_ms=self._lease_ms
         )
 
     def __enter__(self) -> Turn:
         try:
             store = self._access.store
             self._renewer = renewer(store, self.session_id)
-            self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000)
+            longest = self._access.settings.turn_max
+            self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
         except BaseException:
             self._fail()
             raise
@@ -351,7 +414,10 @@ class Turn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._renewer.remove(self)
+        if self._producer:
+            return  # it ends the turn
+        if self._renewer:
+            self._renewer.remove(self)
         if self._end:
             return
         try:
@@ -366,7 +432,7 @@ class Turn:
             self._fail()
 
     def _fail(self) -> None:
-        _end_as_failed(self._access, self.session_id, self._attempt)
+        _end_as_failed(self._access, self.session_id, self.attempt)
 
 
 def _end_as_failed(access: Access, session_id: str, attempt: str) -> None:
@@ -494,6 +560,8 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
         while True:
             try:
                 return access.begin(_waiting(command, deadline - monotonic()))
+            except TurnUnended as before:
+                abandoned.end_before(access, command.session_id, before)
             except TurnInProgress as busy:
                 is_stored = is_stored or busy.written
                 left = deadline - monotonic()
@@ -554,7 +622,11 @@ def as_message(reply: object) -> Any:
         return {"role": "assistant", "content": reply}
     if isinstance(reply, Mapping):
         return dict(reply) if "role" in reply else {"role": "assistant", **reply}
-    text = text_of_reply(reply)
+    if isinstance(reply, StreamedReply):
+        raise TypeError("the turn's reply is streamed already: wait for it by reply.wait()")
+    if is_stream(reply):
+        return drafted(reply)
+    text = text_of_response(reply) if is_sdk_object(reply) else None
     if text is None:
         kind = type(reply).__name__
         raise TypeError(f"a reply is a text, a message dict, an iterator of texts, or None, not a {kind}")

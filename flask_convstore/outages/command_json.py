@@ -13,6 +13,7 @@ from ..domain import json_text
 from ..domain.commands import (
     Append,
     BeginTurn,
+    Closing,
     Command,
     CommitTurn,
     Delete,
@@ -49,7 +50,7 @@ _COMMANDS: dict[str, Any] = {
     "RenewTurn": RenewTurn,
     "Share": Share,
 }
-_PARTS: dict[str, Any] = {"Extend": Extend, "Rewrite": Rewrite}
+_PARTS: dict[str, Any] = {"Extend": Extend, "Rewrite": Rewrite, "Closing": Closing}
 _TUPLES: dict[str, Any] = {"FieldChange": FieldChange, "Alias": Alias, "Usage": Usage}
 _TAGS = {kind: tag for tag, kind in (_COMMANDS | _PARTS | _TUPLES).items()}
 

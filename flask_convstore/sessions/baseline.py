@@ -97,7 +97,8 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
     """
     if receipt.fallback:
         command = named_away(command, token=token)
-    before, seqs, facts = base.snapshot, base.seqs, {}
+    before, seqs = base.snapshot, base.seqs
+    facts: dict[str, Any] = {}
     if isinstance(command.history, Extend):
         seqs, facts = _extended(base, command.history, receipt)
     elif isinstance(command.history, Rewrite):

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from weakref import WeakSet
 
+from ..domain import streams
 from ..domain.clock import now_ms
 from ..domain.commands import (
     Append,
@@ -21,18 +23,21 @@ from ..domain.commands import (
     Command,
     CommitTurn,
     Delete,
+    FeedReply,
     Harmless,
     LinkAlias,
     Put,
     RenewTurn,
+    ReplyPosition,
+    TakeReply,
     Target,
     Write,
 )
 from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
-from ..domain.refusals import refuse_guest, refuse_moved_guest, refuse_reused, refuse_written_since
-from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces, part_of
+from ..domain.refusals import refuse_guest, refuse_moved_guest, refuse_reader, refuse_reused, refuse_written_since
+from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, ReplyParts, Snapshot, Traces, part_of
 from ..domain.rules import (
     added_by,
     adjust,
@@ -51,8 +56,9 @@ from ..domain.rules import (
 from ..domain.stored_messages import find
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
-from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions
-from .store import apply_one_by_one, load_each, renew_each
+from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
+from .bells import MemoryBell
+from .store import Bell, apply_one_by_one, load_each, renew_each
 
 _W = TypeVar("_W", bound=Write)
 
@@ -111,6 +117,7 @@ class MemoryStore(Forking):
         self._buckets: dict[str, tuple[float, int]] = {}
         self._sweep_at = 64
         self._sweep_time = 0
+        self._bells: WeakSet[MemoryBell] = WeakSet()
         watch(self)
 
     def in_child(self) -> None:
@@ -152,11 +159,73 @@ class MemoryStore(Forking):
                 refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
             command = self._as_first(command, session, now)
+            if session:
+                self._refuse_unended(command, session, now)
             receipt = self._repeated(command, session, now)
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
             receipt = self._write(command, session, now, in_place)
             return Begun(receipt, _begun(self._sessions[command.session_id], command))
+
+    def _refuse_unended(self, command: BeginTurn, session: StoredSession, now: int) -> None:
+        tokens = self._tokens_of(command.session_id, now)
+        is_known = bool(tokens and command.token in tokens.receipts)
+        if session.turn and streams.is_unended(command, session, now, is_known=is_known):
+            raise TurnUnended(command.session_id, session.reply, session.turn.until_ms <= now)
+
+    def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
+        found: list[int | ConvstoreError] = []
+        for command in commands:
+            try:
+                found.append(self._fed(command))
+            except ConvstoreError as error:
+                found.append(error)
+        return found
+
+    def _fed(self, command: FeedReply) -> int:
+        with self._lock:
+            now = self._clock()
+            session = self._existing(command, now)
+            last = streams.feed(command, session, now)
+            self._move_lifetime(session, now)
+            if command.parts:
+                self._ring(command.session_id)
+            return last
+
+    def take_reply(self, command: TakeReply) -> ReplyParts:
+        with self._lock:
+            now = self._clock()
+            return streams.take(command, self._existing(command, now), now)
+
+    def _existing(self, command: FeedReply | TakeReply, now: int) -> StoredSession:
+        session = self._visible(command.session_id, command.owner, now)
+        refuse_moved_guest(session, command.owner)
+        if not session:
+            raise SessionNotFound(command.session_id)
+        refuse_reader(command.session_id, command.owner, session)
+        return session
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        found: list[ReplyParts | ConvstoreError] = []
+        with self._lock:
+            now = self._clock()
+            for position in asked:
+                session = self._visible(position.session_id, position.owner, now)
+                found.append(
+                    streams.read(session, position.reply, position.after, position.limit, now)
+                    if session
+                    else SessionNotFound(position.session_id)
+                )
+        return found
+
+    def bell(self) -> Bell:
+        bell = MemoryBell()
+        self._bells.add(bell)
+        return bell
+
+    def _ring(self, session_id: str) -> None:
+        for bell in list(self._bells):
+            bell.ring(session_id)
 
     def load(
         self,
@@ -426,6 +495,7 @@ class MemoryStore(Forking):
         else:
             self._sessions[command.session_id] = session
             self._move_lifetime(session, now)
+        self._ring(command.session_id)
         receipt = session.receipt(first_seq, history_version, _LEVEL, now)
         self._remember(command, session, receipt, now)
         date(command, session, now)

@@ -6,13 +6,43 @@ as it does. A store may stand around another one (signals, a circuit breaker, a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ..domain.commands import Append, BeginTurn, Command, LinkAlias, RenewTurn, Target
-from ..domain.results import About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    FeedReply,
+    LinkAlias,
+    RenewTurn,
+    ReplyPosition,
+    TakeReply,
+    Target,
+)
+from ..domain.results import About, Begun, Messages, Page, Receipt, ReplyParts, Snapshot, Traces
 from ..domain.types import Alias, Order, Owner
 from ..errors import ConvstoreError, StoreUnavailable
+
+
+class Bell(Protocol):
+    """Tells one thread of this process when something has happened to sessions. It may ring in vain, or be lost."""
+
+    def listen(self, session_ids: Collection[str]) -> None:
+        """Listen to these sessions from now on, and to no others."""
+        ...
+
+    def wait(self, seconds: float) -> set[str]:
+        """Wait until the bell has rung, *seconds* at most. Return the ids of all sessions for which it has rung.
+
+        Raises:
+            StoreUnavailable: The connection is lost. The next call makes another one.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up the connection."""
+        ...
 
 
 class Store(Protocol):
@@ -61,6 +91,39 @@ class Store(Protocol):
         Raises:
             StoreUnavailable: No answer in time.
         """
+        ...
+
+    def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
+        """Add parts to the streams of several replies, in one round trip where that can be.
+
+        Return the number of the newest part in each stream, or an error: ``TurnLost``, ``SessionNotFound``. Where the
+        number is below the one before the first part given, parts are missing and none was added.
+
+        Raises:
+            StoreUnavailable: No answer in time. The commands may be repeated as they are.
+        """
+        ...
+
+    def take_reply(self, command: TakeReply) -> ReplyParts:
+        """Take the turn of a streamed reply from its attempt, and read what the stream holds.
+
+        Raises:
+            TurnLost: No turn with this reply is in progress.
+            TurnInProgress: The lease has not ended, and the command asks for one that has.
+            SessionNotFound, Forbidden, StoreUnavailable: As ``apply``.
+        """
+        ...
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        """Read on in the streams of replies, in one round trip where that can be. That is no interaction.
+
+        Raises:
+            StoreUnavailable: No answer in time.
+        """
+        ...
+
+    def bell(self) -> Bell:
+        """Make a bell. It rings when parts are added to a stream, and when one ends or is removed."""
         ...
 
     def place_of(self, session_id: str) -> str:
@@ -294,6 +357,18 @@ class StoreAround:
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
         return self._call(self._store.renew, commands)
+
+    def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
+        return self._call(self._store.feed, commands)
+
+    def take_reply(self, command: TakeReply) -> ReplyParts:
+        return self._call(self._store.take_reply, command)
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        return self._call(self._store.reply_parts, asked)
+
+    def bell(self) -> Bell:
+        return self._store.bell()
 
     def place_of(self, session_id: str) -> str:
         return self._store.place_of(session_id)

@@ -127,6 +127,7 @@ def test_waiting_for_a_turn_comes_on_top(proxy: Proxy) -> None:
     conversations = conversations_at(proxy.url, budget=0.2, turn_wait=1.0, turn_lease=0.5)
     conversations.save_session("s", {"history": []})
     with pytest.raises(TurnLost), conversations.turn("s", "first") as held:
+        assert held._renewer
         held._renewer.remove(held)  # as if its process had died
         with conversations.turn("s", "second", policy="wait") as turn:
             turn.reply("hi")

@@ -463,7 +463,7 @@ def test_a_lease_is_renewed_while_the_handler_runs(harness: Harness, owner: str 
             begin(conversations.access(owner), "s", "other")
         turn.reply("hi")
     with pytest.raises(TurnLost):
-        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1))
+        harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=turn.attempt, lease_ms=1))
 
 
 def test_a_renewal_that_fails_is_tried_again(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
@@ -1378,7 +1378,7 @@ def test_a_session_ends_at_its_greatest_age(harness: Harness) -> None:
     turn = take(conversations)
     age(conversations, harness)
     assert outlived.get_session("s") is None
-    renewal = RenewTurn(session_id="s", owner=ANY, turn=turn._attempt, lease_ms=1000)
+    renewal = RenewTurn(session_id="s", owner=ANY, turn=turn.attempt, lease_ms=1000)
     for call in (
         lambda: outlived.append("s", Message("x")),
         lambda: begin(outlived.access(), "s", USER),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...domain.validation import MAX_NAME
 from ..json_schema import Json, Positive, Time, schema
 from ..problems import EXAMPLE_ID, OTHER_EXAMPLE_ID
-from ..routes import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH
+from ..routes import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID
 
 VERSION = "3.1.0"
 """Version of OpenAPI."""
@@ -39,6 +39,10 @@ GIVEN: dict[str, tuple[Json, str]] = {
     IF_MATCH: (
         schema(str, "Act only if the session is in the state of this `ETag`, or of one of several.", pattern=_ETAGS),
         _ETAG,
+    ),
+    LAST_EVENT_ID: (
+        schema(str, "Id of the last event that the client has. The events behind it are sent.", pattern=r"^\d+-\d+$"),
+        "3-2893472817",
     ),
     IF_NONE_MATCH: (schema(str, "Answer 304 if the `ETag` is still this one."), _ETAG),
 }
@@ -272,6 +276,37 @@ OPERATIONS: dict[str, Operation] = {
             ),
         ),
         example={"content": "Where is my letter?"},
+        links=("get",),
+    ),
+    "follow_reply": Operation(
+        summary="Follow a streamed reply",
+        description="Replays the reply whole, or from behind the last event that the client has, and goes on while it is "
+        "made. `current` is the reply in progress. A reply that has ended is replayed too. Where the position of the client "
+        "is not in this stream, `reset` comes first, and then all events.",
+        answers=(
+            Answer(
+                "The events.",
+                'retry: 2000\n\nid: 2-2893472817\nevent: delta\ndata: {"turn":"msg-2","content":"On its"}\n\n'
+                'id: 3-2893472817\nevent: done\ndata: {"turn":"msg-2","status":"complete"}\n\n',
+            ),
+            Answer("No reply is in progress."),
+        ),
+    ),
+    "stop_reply": Operation(
+        summary="Stop a streamed reply",
+        description="Stops the reply, in whatever worker it is made. What had come until now is stored. `current` is the "
+        "reply in progress. A reply that has ended stays as it is.",
+        answers=(
+            Answer(
+                "The reply as it is stored.",
+                {
+                    "session_id": EXAMPLE_ID,
+                    "version": 3,
+                    "status": "stopped",
+                    "reply": {**_REPLY_EXAMPLE, "content": "On its", "status": "stopped"},
+                },
+            ),
+        ),
         links=("get",),
     ),
     "redact_message": Operation(

@@ -23,7 +23,7 @@ from .. import schemas
 from ..door import Served
 from ..json_schema import CONTROL, TARGET, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
-from ..routes import JSON_LINES, ROUTES, Route
+from ..routes import EVENT_STREAM, JSON_LINES, ROUTES, Route
 from .descriptions import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
 from .shapes import COMPONENTS
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
+_MEDIA_TYPES = {_LINE: JSON_LINES, "Events": EVENT_STREAM}
+"""Media types of answers that are no JSON."""
 
 
 @lru_cache(maxsize=32)
@@ -176,7 +178,7 @@ def _success(component: str | None, answer: Answer) -> Json:
         names = answer.headers.split()
         shown["headers"] = {name.rstrip("?"): _header(name.rstrip("?"), required=name[-1] != "?") for name in names}
     if component:
-        media_type = JSON_LINES if component == _LINE else _JSON
+        media_type = _MEDIA_TYPES.get(component, _JSON)
         shown["content"] = {media_type: {"schema": _schema(component), "example": answer.example}}
     return shown
 
@@ -244,6 +246,7 @@ _PATH: dict[str, tuple[Json, Any]] = {
         {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": f"^[^/{CONTROL}]+$"},
         EXAMPLE_ID,
     ),
+    "turn": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": TARGET}, "msg-2"),
     "seq": ({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": TARGET}, "msg-1"),
 }
 

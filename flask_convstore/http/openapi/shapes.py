@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...domain.validation import MAX_NAME
 from .. import answers, problems
 from ..json_schema import CONTROL, Json, Positive, Whole, component, component_name, ref, schema
+from ..routes import EVENT_STREAM
 
 _CLOSED = (
     answers.TokensJson,
@@ -16,6 +17,7 @@ _CLOSED = (
     answers.ExchangeJson,
     answers.ChangedJson,
     answers.DroppedJson,
+    answers.StoppedJson,
     answers.DeletedJson,
     answers.CurrentJson,
     answers.DeletedAllJson,
@@ -92,6 +94,12 @@ COMPONENTS: dict[str, Json] = {
         },
         "required": ["session_id", "shape", "data", "messages"],
         "additionalProperties": True,
+    },
+    "Events": {
+        "type": "string",
+        "description": "Server-sent events: `message`, `delta`, `part`, `reply`, `reset`, `error`, `done`. Each has an id, "
+        "and a JSON object, which names the `turn`.",
+        "contentMediaType": EVENT_STREAM,
     },
     "Document": {
         "type": "object",

@@ -13,11 +13,13 @@ from urllib.parse import quote, unquote
 from ...domain.commands import (
     Append,
     BeginTurn,
+    Closing,
     CommitTurn,
     Delete,
     Drop,
     Edit,
     Extend,
+    FeedReply,
     FieldChange,
     Harmless,
     Merge,
@@ -208,8 +210,22 @@ def _delete(command: Delete) -> list[Argument]:
 
 
 def _commit(command: CommitTurn) -> list[Argument]:
-    fields = _triples(command.fields)
-    return [command.turn, command.status, _usage(command), f"{len(command.fields)}", *fields, *command.elements]
+    fields, ending = _triples(command.fields), _closing(command.closing)
+    parts = f"{len(command.closing.parts) if command.closing else 0}"
+    head = (command.turn, command.status, _usage(command), f"{len(command.fields)}", parts)
+    return [*head, *ending, *fields, *command.elements]
+
+
+def _closing(closing: Closing | None) -> list[Argument]:
+    if closing is None:
+        return []
+    return [closing.reply, f"{closing.epoch}", f"{closing.first}", f"{closing.keep_ms}", *closing.parts]
+
+
+def feeding(command: FeedReply) -> list[Argument]:
+    """Make the arguments of ``feed_reply`` behind the lifetimes."""
+    head = (command.turn, f"{command.lease_ms}", command.reply, f"{command.epoch}", f"{command.first}")
+    return [*head, *command.parts]
 
 
 def _move(command: MoveConversation) -> list[Argument]:

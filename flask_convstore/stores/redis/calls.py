@@ -144,6 +144,10 @@ class Calls:
         time.sleep(min(seconds, UNTOLD_PAUSE))
         return False
 
+    def connection(self) -> Any:
+        """Make a connection beside those of the pool, for one who listens."""
+        return self._pool.connection_class(**self._pool.connection_kwargs)
+
     def _has_room(self) -> bool:
         """Tell whether less than half of the connections are in use, and nobody waits for one."""
         pool = self._pool

@@ -110,6 +110,11 @@ class ClusterCalls(Calls):
         self._patience = replace(patience, retries=_RETRIES)
         self._lazy = cluster
 
+    def connection(self) -> Any:
+        cluster, _ = self._lazy.get(self._deadline())
+        pool: Any = cluster.get_redis_connection(cluster.get_random_node()).connection_pool
+        return pool.connection_class(**pool.connection_kwargs)
+
     def _has_room(self) -> bool:
         return True  # each primary has as many connections
 

@@ -9,10 +9,21 @@ from collections.abc import Callable
 from typing import Any
 
 from ...domain.clock import LATEST_MS
-from ...domain.commands import BeginTurn, Command, CommitTurn, Drop, Edit, Expecting, Merge, MoveConversation
+from ...domain.commands import (
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Drop,
+    Edit,
+    Expecting,
+    FeedReply,
+    Merge,
+    MoveConversation,
+    TakeReply,
+)
 from ...domain.messages import Usage
 from ...domain.numbering import gaps_in
-from ...domain.results import Receipt, Snapshot
+from ...domain.results import Receipt, Snapshot, StoredPart
 from ...domain.shapes import is_shape
 from ...domain.types import Alias
 from ...errors import (
@@ -26,16 +37,20 @@ from ...errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    StreamBehind,
     TokenReused,
     TooLarge,
     TurnInProgress,
     TurnLost,
+    TurnUnended,
     is_history_key,
     session_too_large,
     stored_data_too_large,
     too_many_messages,
 )
 from .arguments import alias_of
+
+Refusable = Command | BeginTurn | FeedReply | TakeReply
 
 _NUMBERS = (b"version", b"created", b"updated", b"count", b"first", b"history_version")
 
@@ -64,7 +79,7 @@ def refuse_moved(session_id: str, reply: list[Any]) -> None:
         raise SessionMoved(session_id, reply[2].decode())
 
 
-def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[str, str, str]) -> None:
+def refuse(command: Refusable | None, reply: list[Any], keys: tuple[str, str, str]) -> None:
     """Raise the error for a script's *reply* to *command* (None: a read), unless the command was done."""
     word = reply[0]
     if word in _DONE:
@@ -76,7 +91,7 @@ def refuse(command: Command | BeginTurn | None, reply: list[Any], keys: tuple[st
     raise _refusal(command, word, reply)
 
 
-def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> ConvstoreError:
+def _refusal(command: Refusable, word: bytes, reply: list[Any]) -> ConvstoreError:
     if word == b"conflict":
         return _conflict(command, reply)
     if word == b"history_key":
@@ -85,6 +100,10 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
         return _TOO_LARGE[reply[2]](reply[3], reply[4])
     if word in (b"lost", b"busy"):
         return _no_turn(command, reply)
+    if word == b"unended":
+        return TurnUnended(command.session_id, reply[2].decode(), reply[3] <= 0)
+    if word == b"behind":
+        return StreamBehind(command.session_id, reply[2])
     if word == b"moved":
         return SessionMoved(command.session_id, reply[2].decode())
     if word == b"gone":
@@ -97,7 +116,7 @@ def _refusal(command: Command | BeginTurn, word: bytes, reply: list[Any]) -> Con
     return TurnLost(command.session_id) if is_end_of_turn else TokenReused()
 
 
-def _no_turn(command: Command | BeginTurn, reply: list[Any]) -> TurnLost | TurnInProgress:
+def _no_turn(command: Refusable, reply: list[Any]) -> TurnLost | TurnInProgress:
     is_begun_again = isinstance(command, BeginTurn) and command.element is not None
     if reply[0] == b"lost":
         return TurnLost(command.session_id, is_stored=is_begun_again)
@@ -125,7 +144,7 @@ def _corrupt(reply: list[Any], keys: tuple[str, str, str]) -> CorruptValue:
     return CorruptValue(session, "it is not a session of flask-convstore")
 
 
-def _conflict(command: Command | BeginTurn, reply: list[Any]) -> ConflictError:
+def _conflict(command: Refusable, reply: list[Any]) -> ConflictError:
     expected = command.loaded_version if isinstance(command, Merge) else None
     what = reply[3].decode()
     if what == "version" and isinstance(command, Expecting):
@@ -263,3 +282,14 @@ def _prefixed(stored: dict[bytes, Any]) -> tuple[dict[str, bytes], list[Alias], 
         elif name[:1] == b"s":
             shared[name[2:].decode()] = stored[name].decode()
     return fields, aliases, shared
+
+
+def parts_in(entries: list[Any]) -> tuple[int, list[StoredPart]]:
+    """Read the entries of a reply's stream. Return its epoch too, 0 where there are none."""
+    parts, epoch = [], 0
+    for position, (_, text, _, stored) in entries:
+        number, _, epoch_text = position.partition(b"-")
+        epoch = int(epoch_text)
+        first_seq, version = map(int, stored.split()) if stored else (0, 0)
+        parts.append(StoredPart(int(number), text, first_seq, version))
+    return epoch, parts

@@ -8,6 +8,7 @@
 |                        |      | began (creation that an imported session shows)                                           |
 |                        |      | turn (the attempt that has it), turn_until, turn_seq, moved_to (where it goes on)         |
 |                        |      | waiting (the attempts in line for the turn, each with the end of its ticket)              |
+|                        |      | reply (id of the reply that is streamed in this turn), streams (of the last four) |
 |                        |      | replaced, history_replaced (versions at which the content gave way to other content)      |
 |                        |      | rewritten (the version at which all messages got other seqs)                              |
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
@@ -16,6 +17,7 @@
 | {prefix}{<id>}:tokens  | hash | t:<token> = receipt, m:<id> = seq and token of a message with an id of its own, writes,   |
 |                        |      | owner, ended (outlives the session as its tombstone)                                      |
 | {prefix}{<id>}:wake:<attempt> | list | what tells a turn in waiting that the turn is free, for five seconds |
+| {prefix}{<id>}:reply:<reply id> | stream | parts of a streamed reply, of the last four, see ``feed_reply.lua`` |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |
 
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key, so that one
@@ -48,22 +50,27 @@ from ...domain.commands import (
     BeginTurn,
     Command,
     Delete,
+    FeedReply,
     Harmless,
     LinkAlias,
     Merge,
     Put,
     RenewTurn,
+    ReplyPosition,
+    TakeReply,
     Target,
     Write,
 )
-from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, Snapshot, Traces
+from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, ReplyParts, Snapshot, Traces
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
+from ..store import Bell
 from .arguments import (
     alias_of,
     alias_text,
     beginning,
+    feeding,
     in_key,
     keeping,
     named,
@@ -73,11 +80,12 @@ from .arguments import (
     target_argument,
     writing,
 )
+from .bell import RedisBell
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import first_receipt, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
+from .replies import first_receipt, parts_in, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -220,6 +228,60 @@ class RedisStore:
             except ConvstoreError as error:
                 failed.append(error)
         return failed
+
+    def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
+        keys = [self._keys(command.session_id) for command in commands]
+        calls = [self._feeding(command, its) for command, its in zip(commands, keys, strict=True)]
+        found: list[int | ConvstoreError] = []
+        for command, its, reply in zip(commands, keys, self._calls.call_all(calls), strict=True):
+            try:
+                if isinstance(reply, ConvstoreError):
+                    raise reply
+                refuse(command, reply, its)
+                found.append(int(reply[8]))
+            except ConvstoreError as error:
+                found.append(error)
+        return found
+
+    def _feeding(self, command: FeedReply, keys: tuple[str, str, str]) -> Call:
+        head: tuple[Argument, ...] = (owner_argument(command.owner), *self._times)
+        return Call("feed_reply", keys, head + tuple(feeding(command)), writes=False)
+
+    def take_reply(self, command: TakeReply) -> ReplyParts:
+        keys = self._keys(command.session_id)
+        asked: tuple[Argument, ...] = (owner_argument(command.owner), *self._times, command.reply, command.turn)
+        reply = self._calls.call(
+            Call("take_reply", keys, (*asked, f"{command.lease_ms}", f"{command.is_over:d}"), writes=False)
+        )
+        refuse(command, reply, keys)
+        epoch, parts = parts_in(reply[2])
+        return ReplyParts(command.reply, epoch, parts)
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        calls = [self._reading_on(position) for position in asked]
+        found: list[ReplyParts | ConvstoreError] = []
+        for position, reply in zip(asked, self._calls.call_all(calls), strict=True):
+            try:
+                if isinstance(reply, ConvstoreError):
+                    raise reply
+                if reply[0] == b"missing":
+                    raise SessionNotFound(position.session_id)
+                refuse_moved(position.session_id, reply)
+                refuse(None, reply, self._keys(position.session_id))
+                epoch, parts = parts_in(reply[5])
+                remaining = None if reply[3] < 0 else reply[3]
+                found.append(ReplyParts(reply[2].decode(), epoch, parts, bool(reply[4]), remaining))
+            except ConvstoreError as error:
+                found.append(error)
+        return found
+
+    def _reading_on(self, position: ReplyPosition) -> Call:
+        after = "-".join(map(str, position.after)) if position.after else ""
+        asked = (owner_argument(position.owner), self._limits.max_age_ms, position.reply, after, f"{position.limit}")
+        return Call("reply_parts", self._keys(position.session_id)[:1], asked, writes=False)
+
+    def bell(self) -> Bell:
+        return RedisBell(self._calls.connection, lambda session_id: f"{self._keys(session_id)[0]}:bell")
 
     def place_of(self, session_id: str) -> str:
         return self._calls.place_of(session_key(self._prefix, session_id))

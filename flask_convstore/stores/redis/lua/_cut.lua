@@ -12,6 +12,7 @@ if tail < had_count then
     end
     --#include _unname.lua
     if tonumber(redis.call("HGET", session, "turn_seq") or 0) >= tail_seq then
-        redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+        redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
     end
+    --#include _forget_ended.lua
 end

@@ -25,6 +25,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"busy", nonce, milliseconds, known}      another turn, or the first attempt at this one, is in progress, or others
              stand before it in line (500). known: 1 if the token is known, so that the message is stored. Else 0, and nothing
              was written
+         {"unended", nonce, reply, milliseconds}   the reply of the turn before is streamed, and was not ended: its lease is over,
+             or it is superseded. Nothing was written
          {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
@@ -41,7 +43,7 @@ Cost     O(1, and messages replaced), whatever the length of the history
 local owners_only = #ARGV < 23 -- the holder of a turn without a message moves the conversation
 --#include _open.lua
 local expected, attempt = ARGV[15], ARGV[18]
-local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq", "waiting")
+local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq", "waiting", "reply")
 local had_message, standing = #ARGV > 22, turn[4]
 local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
 local title_given, usage_given = ARGV[19], ARGV[20]
@@ -56,6 +58,10 @@ if exists and not receipt then
     --#include _known.lua
 end
 
+-- Others commit what the stream of its reply holds before the turn is taken.
+if exists and turn[1] and turn[5] and turn[1] ~= attempt and (remaining <= 0 or ARGV[17] == "1" and not receipt) then
+    return {"unended", nonce, turn[5], remaining}
+end
 --#include _line.lua
 if receipt then
     --#include _leave.lua

@@ -8,7 +8,11 @@ ARGV[15]    turn         the attempt that has the turn
 ARGV[16]    status       the fate of its message: "" replied, "unanswered", "failed"
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
-ARGV[19..]  name, loaded, value   three per field, as merge.lua has them
+ARGV[19]    part_count   parts that end the reply's stream, "0": there is no stream
+ARGV[20..]  reply, epoch, first, keep   only where there are parts: as in feed_reply.lua, and the milliseconds for which
+                         the stream is kept
+ARGV[..]    part         an opaque part each
+ARGV[..]    name, loaded, value   three per field, as merge.lua has them
 ARGV[..]    element      an opaque message each, absent where there is no reply. The last one is the reply, unless the turn is unanswered. It has the seq that
                          was kept for it, or the id of that seq where others have written since. A turn that needs none
                          gives it back
@@ -21,13 +25,15 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"forbidden", nonce}                      another owner shares it, and it may be read only. Nothing was written
          {"missing", nonce}                        no such session for this owner
          {"moved", nonce, session_id}              another owner's, who shares it. It goes on there
+         {"behind", nonce, last}                   parts before the first are missing in the stream, of which this is the newest.
+             Nothing was written
          {"lost", nonce}                           another turn has taken over. Nothing was written, but that an attempt that
              stood in line has left it
          {"conflict", nonce, version, what}        "d:<field>" was changed meanwhile. Nothing was written
          {"history_key", nonce, name}              a data field has the key of the history. Nothing was written
          {"too_large", nonce, what, limit, size}   of "history" (messages), "data", "session" (bytes). Nothing was written
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
-Cost     O(fields and messages given), whatever the length of the history
+Cost     O(fields, messages and parts given), whatever the length of the history
 
 A lease past its deadline that nobody has taken still commits. It counts who has the turn.
 ]]
@@ -48,7 +54,10 @@ if turn[1] ~= attempt then
 end
 
 local title_given, usage_given = "", ARGV[17]
-local first_field, first_element = 19, 19 + 3 * ARGV[18]
+local part_count = tonumber(ARGV[19])
+local first_field = part_count > 0 and 24 + part_count or 20
+local first_element = first_field + 3 * ARGV[18]
+--#include _closing.lua
 local added = #ARGV - first_element + 1
 --#include _unknown.lua
 --#include _next_seq.lua
@@ -81,7 +90,7 @@ version = version + 1
 local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _name.lua
 --#include _add.lua
-redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
 --#include _wake.lua
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]
@@ -89,4 +98,5 @@ for at = first_field, first_element - 1, 3 do
 end
 --#include _mark.lua
 --#include _facts.lua
+--#include _close.lua
 --#include _done.lua

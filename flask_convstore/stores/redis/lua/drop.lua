@@ -75,8 +75,9 @@ if middle then
     --#include _gone.lua
     --#include _unname.lua
     if tonumber(redis.call("HGET", session, "turn_seq") or 0) == tail_seq then
-        redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+        redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
     end
+    --#include _forget_ended.lua
 else
     --#include _cut.lua
 end

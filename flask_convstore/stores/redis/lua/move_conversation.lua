@@ -43,6 +43,6 @@ local lacks = not may("HSET", session, "version", 0) and "HSET" or not may("HDEL
 version = version + 1
 -- The first write is one that a full server refuses. Then nothing is written.
 redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[16])
-redis.call("HDEL", session, "turn", "turn_until", "turn_seq")
+redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
 --#include _mark.lua
 --#include _done.lua

@@ -1,0 +1,40 @@
+"""Views of streamed replies: replay or resume one, stop one."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from ..operations import streamed
+from ..operations.access import Access
+from . import schemas, sse
+from .answers import StoppedJson
+from .door import Door
+from .reading import query_of
+from .response import marked
+from .routes import LAST_EVENT_ID
+from .shown import message_shown
+
+CURRENT = "current"
+"""Name of the reply in progress, in the place of its id."""
+
+
+def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
+    """Replay a streamed reply, or resume it behind the last event that the client has. 204: none is in progress."""
+    query = query_of(schemas.FOLLOW_QUERY)
+    after = request.headers.get(LAST_EVENT_ID) or query["last_event_id"]
+    reply = streamed.follow(access, session_id, "" if turn == CURRENT else turn, after)
+    if reply is None:
+        return Response(status=204)
+    return sse.event_stream(reply, access.settings, is_short=not sse.is_possible())
+
+
+def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
+    """Stop a streamed reply. What had come until now is stored."""
+    ended = streamed.stop(access, session_id, "" if turn == CURRENT else turn)
+    shown: StoppedJson = {
+        "session_id": session_id,
+        "version": ended.version,
+        "status": ended.fate,
+        "reply": message_shown(ended.message, access.settings),
+    }
+    return marked(shown, 200, None)

@@ -1,0 +1,127 @@
+"""The end of a streamed reply by another than its producer: by whoever stops it, or finds that its producer has died.
+
+The turn is taken first, so that the producer adds nothing any more. Then what the stream holds is stored as the reply, in
+the step that ends the stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Literal, NamedTuple
+
+from ..domain.commands import Closing, CommitTurn, TakeReply, digest_of, new_token
+from ..domain.messages import Message, message_of, with_id, with_status
+from ..domain.parts import Fate, Head, closing_parts, content_of, decoded, draft_of, encoded, epoch_of, head_of
+from ..domain.results import ReplyParts
+from ..errors import ReplyFailed, SessionNotFound, TurnInProgress, TurnLost, TurnUnended
+from ..sessions import content
+from ..streaming.feeding import LEASE_MS
+from ..streaming.listening import listening
+from .access import Access
+
+End = Literal["stopped", "interrupted"]
+
+
+class Ended(NamedTuple):
+    """A reply that was ended.
+
+    Attributes:
+        message: The reply as it is stored (None: nothing of it had come).
+        version: The session's version.
+    """
+
+    message: Message | None
+    version: int
+    fate: Fate
+
+
+def end(access: Access, session_id: str, reply: str, fate: End, *, is_over: bool) -> Ended:
+    """Take the turn of a streamed reply, and store what had come until now.
+
+    Args:
+        is_over: Only where the producer has died.
+
+    Raises:
+        TurnLost: It is not in progress any more.
+        TurnInProgress: Its producer has not died.
+        SessionNotFound, Forbidden: Nothing was written.
+    """
+    attempt = new_token()
+    take = TakeReply(
+        session_id=session_id, owner=access.owner, turn=attempt, lease_ms=LEASE_MS, reply=reply, is_over=is_over
+    )
+    found = access.store.take_reply(take)
+    command, ended = _command(access, session_id, attempt, found, fate)
+    receipt = access.apply(command)
+    listening(access.store).look_at(session_id)
+    message = None
+    if command.elements:
+        message = message_of(with_id(command.elements[-1], reply), receipt.first_seq or 0)
+    return Ended(message, receipt.version, ended)
+
+
+def end_dead(access: Access, session_id: str, reply: str) -> None:
+    """Store what had come of a reply whose producer has died, unless somebody was faster."""
+    with contextlib.suppress(TurnLost, TurnInProgress, SessionNotFound):
+        end(access, session_id, reply, "interrupted", is_over=True)
+
+
+def end_before(access: Access, session_id: str, unended: TurnUnended) -> None:
+    """End the turn before, so that another one can begin: its producer has died, or it is superseded."""
+    with contextlib.suppress(TurnLost, TurnInProgress):
+        end(access, session_id, unended.reply, "interrupted", is_over=unended.is_over)
+
+
+def _command(access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End) -> tuple[CommitTurn, Fate]:
+    texts = [part.text for part in found.parts]
+    draft, head = draft_of(texts), head_in(texts)
+    elements: tuple[bytes, ...] = ()
+    usage = None
+    if not draft.is_empty:
+        given, _, usage = content.added([draft.body], access.limits)
+        elements = (*(one.encode() for one in head.added), *draft.added, with_status(given[-1], fate))
+    status: Literal["", "unanswered", "failed"] = ""
+    ended: Fate = fate
+    if not elements:
+        status, ended = _without_reply(fate)
+    error = failure(session_id, "the process that made the reply has died") if fate == "interrupted" else None
+    closing = closing_parts(elements, ended, error)
+    if not texts:
+        closing.insert(0, encoded("head", content_of(head)))
+    epoch = found.epoch or epoch_of(attempt)
+    command = CommitTurn(
+        session_id=session_id,
+        owner=access.owner,
+        turn=attempt,
+        elements=elements,
+        status=status,
+        usage=usage,
+        closing=Closing(found.reply, epoch, len(texts) + 1, tuple(closing), keep_ms(access)),
+        token=f"{head.token}\n{head.version}" if head.token else new_token(),
+        digest=f"{attempt} {digest_of(status, elements)}",
+    )
+    return command, ended
+
+
+def _without_reply(fate: End) -> tuple[Literal["unanswered", "failed"], Fate]:
+    """Tell what becomes of the message of a reply of which nothing had come."""
+    return ("unanswered", "stopped") if fate == "stopped" else ("failed", "failed")
+
+
+def head_in(texts: list[bytes]) -> Head:
+    """Find the head of a stream. One that has lost all parts has an empty one."""
+    if texts:
+        kind, found = decoded(texts[0])
+        if kind == "head":
+            return head_of(found)
+    return Head("", 0, "", 0, ())
+
+
+def failure(session_id: str, reason: str) -> dict[str, Any]:
+    """Tell clients why a reply is not whole."""
+    return {"detail": str(ReplyFailed(session_id, reason))}
+
+
+def keep_ms(access: Access) -> int:
+    """Milliseconds for which a stream is kept behind its end."""
+    return round(access.settings.stream_keep * 1000)

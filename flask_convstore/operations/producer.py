@@ -1,0 +1,315 @@
+"""The producer of a streamed reply: a thread of its own, apart from whoever reads the reply.
+
+It takes what the handler gives, and puts it into the stream. At the end it stores the reply and ends the stream in one
+step. A reader that goes does not stop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
+
+from ..domain.clock import monotonic
+from ..domain.commands import Closing
+from ..domain.messages import Message
+from ..domain.parts import Draft, Fate, Head, Part, TextJoiner, closing_parts, content_of, draft_of, encoded, epoch_of
+from ..domain.results import Receipt, StoredPart
+from ..errors import (
+    ConvstoreError,
+    ReplyFailed,
+    SessionNotFound,
+    StoreError,
+    StoreUnavailable,
+    StreamBehind,
+    TurnLost,
+)
+from ..streaming.channel import Channel
+from ..streaming.feeding import Feed, Patience, feeder
+from ..streaming.listening import listening
+from .abandoned import end_dead, failure, keep_ms
+from .access import Access
+from .sdk_replies import is_sdk_object, part_of_chunk
+
+_log = logging.getLogger("flask_convstore")
+
+_PAUSE = 0.25
+"""Seconds until a reply that could not be stored is tried again."""
+
+
+class StreamedTurn(Protocol):
+    """The part of a turn that a producer uses."""
+
+    session_id: str
+    attempt: str
+
+    @property
+    def is_away(self) -> bool: ...
+
+    @property
+    def reply_id(self) -> str: ...
+
+    def head(self) -> Head:
+        """Make the first part of the stream."""
+        ...
+
+    def end_stream(
+        self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
+    ) -> Receipt:
+        """Store the reply, and end the turn and its stream. *closing* makes the end of the stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The outcome of a handler: messages that are no stream, its fate, and the reason if the reply is not whole."""
+
+    fate: Fate
+    bodies: list[Any] | None = None
+    reason: str = ""
+
+
+class Producer:
+    """Makes the reply of one turn.
+
+    Args:
+        as_messages: Makes messages of a reply that is no stream.
+    """
+
+    def __init__(self, access: Access, turn: StreamedTurn, as_messages: Callable[[Any], list[Any]]) -> None:
+        self._access = access
+        self._turn = turn
+        self._as_messages = as_messages
+        self._ending = threading.Lock()
+        self._has_ended = False
+        self._joiner = TextJoiner()
+        self._size = 0
+        settings = access.settings
+        patience = Patience(settings.stream_idle, settings.turn_max)
+        session_id, reply = turn.session_id, turn.reply_id
+        channel = Channel(session_id, reply, lambda: end_dead(access.of_server, session_id, reply))
+        channel.is_fed_here = True
+        self.channel = listening(access.store).join(channel)
+        self.channel.is_fed_here = True
+        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), patience, self._given_up)
+        self._feeder = feeder(access.store, session_id)
+
+    def start(self, make: Callable[[], Any]) -> None:
+        """Make the reply in a thread of its own.
+
+        Args:
+            make: Calls the handler. It runs in the context of the caller.
+        """
+        self._put(encoded("head", content_of(self._turn.head())))
+        if not self._turn.is_away:
+            self._feeder.add(self._feed)
+        run = self._access.backend.around(lambda: self._run(make))
+        threading.Thread(target=run, name="convstore-producer", daemon=True).start()
+
+    def note_added(self, elements: Iterable[bytes]) -> None:
+        """Keep messages that stand before the reply, in case that another one has to end the turn."""
+        self._put(encoded("added", [element.decode() for element in elements]))
+
+    def _run(self, make: Callable[[], Any]) -> None:
+        try:
+            outcome = self._made(make)
+        except BaseException as error:
+            if isinstance(error, TurnLost) or self._feed.lost:
+                outcome = _Outcome("failed")
+            else:
+                outcome = _Outcome("failed", reason=_reason_of(error))
+                if not isinstance(error, (_Stop, ConvstoreError)):
+                    _log.exception("the reply handler failed")
+        self._end(outcome)
+
+    def _made(self, make: Callable[[], Any]) -> _Outcome:
+        reply = make()
+        if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
+            return asyncio.run(self._made_async(reply))
+        return self._taken(reply)
+
+    async def _made_async(self, reply: Any) -> _Outcome:
+        if inspect.isawaitable(reply):
+            reply = await reply
+        if not isinstance(reply, AsyncIterator):
+            return self._taken(reply)
+        async for chunk in reply:
+            self._take(chunk)
+        return _Outcome("complete")
+
+    def _taken(self, reply: Any) -> _Outcome:
+        if isinstance(reply, str):
+            self._take(reply)
+            return _Outcome("complete")
+        if not is_stream(reply):
+            return _Outcome("complete", self._as_messages(reply))
+        chunks = iter(reply)
+        try:
+            for chunk in chunks:
+                self._take(chunk)
+        finally:
+            close = getattr(chunks, "close", None) or getattr(reply, "close", None)
+            if close:
+                close()
+        return _Outcome("complete")
+
+    def _take(self, chunk: Any) -> None:
+        """Put one chunk into the stream.
+
+        Raises:
+            TurnLost: Nobody wants it any more.
+        """
+        if self._feed.lost or self._has_ended:
+            raise TurnLost(self._turn.session_id)
+        part = chunk if isinstance(chunk, Part) else part_of_chunk(chunk)
+        if part.kind == "error":
+            raise _Stop(part.content)
+        if part.kind == "text":
+            text = self._joiner.joined(part.content)
+            self._grow(len(text))
+            self._put(text=text)
+            return
+        content = TextJoiner().joined(part.content) if part.kind == "reasoning" else part.content
+        encoded_part = encoded("part", {"kind": part.kind, "content": content})
+        self._grow(len(encoded_part))
+        self._put(encoded_part)
+
+    def _grow(self, length: int) -> None:
+        self._size += length
+        most = self._access.settings.max_message_bytes
+        if self._size > most:
+            raise _Stop(f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)")
+
+    def _put(self, part: bytes | None = None, *, text: str = "") -> None:
+        is_earlier = self._feed.put(text, part) if text or part is not None else False
+        if self._turn.is_away:
+            self._tell_here()
+        elif is_earlier:
+            self._feeder.hasten(self._feed)
+
+    def _tell_here(self) -> None:
+        """Give the parts of a stream that no store keeps to those who follow it here."""
+        self._feed.finished()
+        known = len(self.channel.parts)
+        new = [StoredPart(number, text) for number, text in enumerate(self._feed.parts[known:], known + 1)]
+        self.channel.extend(self._feed.epoch, new)
+
+    # ---- the end
+
+    def _given_up(self, reason: str) -> None:
+        """End the reply from the feeder: its model is silent, or the turn was lost (no *reason*)."""
+        self._end(_Outcome("interrupted", reason=reason))
+
+    def _end(self, outcome: _Outcome) -> None:
+        with self._ending:
+            if self._has_ended:
+                return
+            self._has_ended = True
+        channel = self.channel
+        try:
+            rest = self._joiner.rest()
+            if rest:
+                self._feed.put(rest)
+            last = self._feeder.remove(self._feed)
+            if self._feed.lost:
+                raise self._feed.lost
+            self._commit(outcome, last)
+        except SessionNotFound as error:
+            channel.fail(error)
+        except TurnLost:
+            pass  # another one has ended it: the stream tells how
+        except ConvstoreError as error:
+            _log.error("a streamed reply was not stored: %s", error)
+            channel.fail(error)
+        finally:
+            channel.is_fed_here = False
+            listening(self._access.store).look_at(self._turn.session_id)
+            listening(self._access.store).leave(channel)
+
+    def _commit(self, outcome: _Outcome, last: int) -> None:
+        """Store the reply, and end the stream. One that cannot be stored ends as failed."""
+        try:
+            self._committed(outcome, last)
+        except (StoreError, TurnLost, SessionNotFound):
+            raise
+        except ConvstoreError as error:
+            _log.error("the reply handler returned what cannot be stored: %s", error)
+            self._committed(_Outcome("failed", [], "the reply cannot be stored"), last)
+
+    def _committed(self, outcome: _Outcome, last: int) -> None:
+        draft = draft_of(self._feed.parts) if outcome.bodies is None else Draft()
+        bodies, fate = _bodies_and_fate(outcome, draft)
+        deadline = monotonic() + self._access.settings.turn_max
+        made: list[bytes] = []
+
+        def closing(elements: tuple[bytes, ...]) -> Closing | None:
+            error = failure(self._turn.session_id, outcome.reason) if outcome.reason else None
+            made[:] = [*self._feed.parts, *closing_parts(elements, fate, error)]
+            if self._turn.is_away:
+                return None
+            parts = tuple(made[last:])
+            return Closing(self.channel.reply, self._feed.epoch, last + 1, parts, keep_ms(self._access))
+
+        while True:
+            try:
+                receipt = self._turn.end_stream(bodies, fate, closing)
+                break
+            except StreamBehind as behind:
+                last = behind.last
+            except StoreUnavailable:
+                if monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
+        seq, version = receipt.first_seq or 0, receipt.version
+        known = len(self.channel.parts)
+        new = [StoredPart(number, text, seq, version) for number, text in enumerate(made[known:], known + 1)]
+        self.channel.extend(self._feed.epoch, new)
+
+
+class _Stop(Exception):
+    """The reply ends here, for a reason that clients are told."""
+
+
+def _reason_of(error: BaseException) -> str:
+    return str(error) if isinstance(error, _Stop) else "the reply handler failed"
+
+
+def _bodies_and_fate(outcome: _Outcome, draft: Draft) -> tuple[list[Any], Fate]:
+    """Choose the messages to store, and the fate of the reply. One that fails keeps what had come."""
+    if outcome.bodies is not None:
+        return outcome.bodies, outcome.fate if outcome.bodies or outcome.fate == "failed" else "unanswered"
+    if draft.is_empty:
+        return [], "unanswered" if outcome.fate == "complete" else "failed"
+    return [draft.body], "interrupted" if outcome.fate == "failed" else outcome.fate
+
+
+def is_stream(reply: Any) -> TypeGuard[Iterable[Any]]:
+    """Tell whether a handler's reply comes in chunks."""
+    if reply is None or isinstance(reply, (str, bytes, list, tuple, Mapping, Message)):
+        return False
+    return isinstance(reply, Iterator) or (isinstance(reply, Iterable) and not is_sdk_object(reply))
+
+
+def drafted(chunks: Iterable[Any], session_id: str = "") -> dict[str, Any]:
+    """Join the chunks of a reply that nobody follows to its message.
+
+    Raises:
+        ReplyFailed: One of them is an error.
+        TypeError: A chunk is neither a text, nor a part, nor a chunk of a known SDK.
+    """
+    draft, joiner = Draft(), TextJoiner()
+    for chunk in chunks:
+        part = chunk if isinstance(chunk, Part) else part_of_chunk(chunk)
+        if part.kind == "error":
+            raise ReplyFailed(session_id, part.content)
+        if part.kind == "text":
+            draft.take(encoded("text", joiner.joined(part.content)))
+        else:
+            draft.take(encoded("part", {"kind": part.kind, "content": part.content}))
+    draft.pieces.append(joiner.rest())
+    return draft.body

@@ -1,0 +1,291 @@
+"""Streamed replies as they are read: from any position, in any process, while they are made and some minutes after."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from ..domain.clock import monotonic
+from ..domain.commands import ReplyPosition
+from ..domain.messages import Message, message_of, with_id
+from ..domain.parts import Fate, Part, decoded
+from ..domain.results import ReplyParts, StoredPart
+from ..domain.validation import check_name, check_session_id
+from ..errors import ConvstoreError, MessageNotFound, ReplyFailed, SessionNotFound, StoreUnavailable, TurnLost
+from ..streaming.channel import Channel
+from ..streaming.listening import listening
+from . import abandoned, messages, sessions
+from .access import Access
+
+EventKind = Literal["message", "delta", "part", "reply", "reset", "error", "done"]
+
+_HEARTBEAT = 15.0
+"""Seconds of silence after which a reader is told that all is well."""
+
+_POSITION = re.compile(r"(\d{1,9})-(\d{1,10})")
+
+
+class Event(NamedTuple):
+    """An event of a streamed reply.
+
+    Attributes:
+        kind: ``message`` (the user's message), ``delta`` (a piece of the text), ``part``, ``reply`` (the reply as it is
+            stored), ``reset`` (all before is to be forgotten), ``error``, ``done`` (the last one).
+        id: The position behind it.
+        value: A ``Message`` for ``message`` (None: the turn has none) and ``reply``, a text for ``delta`` and ``error``, a
+            ``Part`` for ``part``, the fate of the reply for ``done``: ``complete``, ``stopped``, ``interrupted``,
+            ``failed``, ``unanswered``. None for ``reset``.
+        version: The session's version with the reply. 0 where it is not known.
+    """
+
+    kind: EventKind
+    id: str
+    value: Any
+    version: int = 0
+
+
+class StreamedReply:
+    """A reply that is streamed, or was. Iterate over it for its text, piece by piece.
+
+    Attributes:
+        session_id: The session.
+        id: The id under which the reply stands, or will stand.
+        is_resumable: It can be read from elsewhere. False: it is made while the store is away.
+    """
+
+    def __init__(
+        self, access: Access, channel: Channel, after: tuple[int, int] | None = None, *, is_resumable: bool = True
+    ) -> None:
+        self.session_id = channel.session_id
+        self.id = channel.reply
+        self.is_resumable = is_resumable
+        self._access = access
+        self._channel = channel
+        self._after = after
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the pieces of the text, as they come.
+
+        Raises:
+            ReplyFailed: The reply is not whole.
+        """
+        for event in self.events():
+            if event is None:
+                continue
+            if event.kind == "delta":
+                yield event.value
+            elif event.kind == "error":
+                raise ReplyFailed(self.session_id, event.value)
+
+    def wait(self) -> Message | None:
+        """Wait for the end. Return the reply as it is stored, whole or not. None if there is none.
+
+        Raises:
+            ReplyFailed: Nothing was stored, since the handler has failed.
+        """
+        reply, reason = None, ""
+        for event in self.events():
+            if event and event.kind == "reply":
+                reply = event.value
+            elif event and event.kind == "error":
+                reason = event.value
+        if reply is None and reason:
+            raise ReplyFailed(self.session_id, reason)
+        return reply
+
+    def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
+        """Iterate over the events, as they come. None: nothing has come for *heartbeat* seconds."""
+        with listening(self._access.store).following(self._channel) as channel:
+            until = monotonic() + heartbeat
+            while not channel.wait_loaded(min(heartbeat, until - monotonic())):
+                yield None
+                until = monotonic() + heartbeat
+            number = self._after[0] if self._after else 0
+            generation = channel.generation
+            if self._after and (self._after[1] != channel.epoch or number > len(channel.parts)):
+                number = 0
+                yield Event("reset", f"0-{channel.epoch}", None)
+            yield from self._following(channel, number, generation, heartbeat)
+
+    def _following(self, channel: Channel, number: int, generation: int, heartbeat: float) -> Iterator[Event | None]:
+        while True:
+            if channel.generation != generation:
+                number, generation = 0, channel.generation
+                yield Event("reset", f"0-{channel.epoch}", None)
+            new = channel.parts[number:]
+            for part in new:
+                number = part.number
+                event = event_of(part, channel.epoch, self.id)
+                if event:
+                    yield event
+                    if event.kind == "done":
+                        return
+            if not new and channel.failure:
+                yield from self._failed(channel, number)
+                return
+            if not new and not channel.wait_behind(generation, number, heartbeat):
+                yield None
+
+    def _failed(self, channel: Channel, number: int) -> Iterator[Event]:
+        """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored."""
+        yield Event("error", f"{number + 1}-{channel.epoch}", _reason_of(channel.failure))
+        yield Event("done", f"{number + 2}-{channel.epoch}", "failed")
+
+
+def _reason_of(error: ConvstoreError | None) -> str:
+    if isinstance(error, SessionNotFound):
+        return "the session is gone"
+    if isinstance(error, TurnLost):
+        return "another turn has taken over, or the conversation was replaced"
+    return "the reply could not be stored"
+
+
+def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
+    """Make the event that a part of a stream is. None for a part that is nobody's business."""
+    kind, content = decoded(part.text)
+    position = f"{part.number}-{epoch}"
+    if kind == "head":
+        element = content["message"]
+        return Event("message", position, message_of(element.encode(), content["seq"]) if element else None)
+    if kind == "text":
+        return Event("delta", position, content)
+    if kind == "part":
+        return Event("part", position, Part(content["kind"], content["content"]))
+    if kind == "reply":
+        message = message_of(with_id(content.encode(), reply), part.first_seq)
+        return Event("reply", position, message, part.version)
+    if kind == "error":
+        return Event("error", position, content["detail"])
+    return Event("done", position, content) if kind == "done" else None
+
+
+def position_in(text: str | None) -> tuple[int, int] | None:
+    """Read the id of an event. None: it is none of ours, or there is none. A position that cannot be is another stream's."""
+    if not text:
+        return None
+    found = _POSITION.fullmatch(text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def follow(access: Access, session_id: str, reply: str, after: str | None = None) -> StoredReply | StreamedReply | None:
+    """Find a reply that is streamed, or was. None: no reply is in progress (*reply* is ``""``).
+
+    Args:
+        reply: Its id, or "" for the one in progress.
+        after: The id of the last event that the reader has. Only what follows comes then.
+
+    Raises:
+        MessageNotFound: There is no such reply.
+        SessionNotFound, StoreUnavailable: As ``get_session``.
+    """
+    check_session_id(session_id)
+    if reply:
+        check_name(reply, "reply")
+    asked = ReplyPosition(session_id, access.owner, reply, None, 1)
+    (page,) = access.store.reply_parts([asked])
+    if isinstance(page, ConvstoreError):
+        raise page
+    if not page.reply:
+        return None
+    if page.parts or page.remaining_ms is not None:
+        server = access.of_server
+        channel = Channel(session_id, page.reply, lambda: abandoned.end_dead(server, session_id, page.reply))
+        return StreamedReply(access, channel, position_in(after))
+    return _stored(access, session_id, page, after)
+
+
+def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None) -> StoredReply:
+    message = messages.get(access, session_id, page.reply)
+    if message is None or message.get("role") != "assistant":
+        raise MessageNotFound(session_id, page.reply)
+    return StoredReply(session_id, message, is_reset=bool(after))
+
+
+class StoredReply:
+    """A reply whose stream is gone, or that had none. It has the same events, made of the messages.
+
+    Attributes:
+        session_id, id, is_resumable: As a ``StreamedReply`` has them.
+    """
+
+    is_resumable = True
+
+    def __init__(
+        self, session_id: str, reply: Message | None, message: Message | None = None, *, is_reset: bool = False
+    ) -> None:
+        self.session_id = session_id
+        self.id = reply.id if reply else ""
+        self._message = message
+        self._reply = reply
+        self._is_reset = is_reset
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the text, which comes in one piece."""
+        content = self._reply.get("content") if self._reply else None
+        return iter([content] if isinstance(content, str) and content else [])
+
+    def wait(self) -> Message | None:
+        """Return the reply."""
+        return self._reply
+
+    def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
+        """Iterate over the events."""
+        if self._is_reset:
+            yield Event("reset", "0-0", None)
+        found: list[tuple[EventKind, Any]] = [("message", self._message)] if self._message else []
+        found += [("delta", piece) for piece in self]
+        found += [("reply", self._reply)] if self._reply else []
+        found.append(("done", _fate_of(self._reply)))
+        for number, (kind, value) in enumerate(found, 1):
+            yield Event(kind, f"{number}-0", value)
+
+
+def _fate_of(message: Message | None) -> Fate:
+    if message is None:
+        return "unanswered"
+    return message.status if message.status in ("stopped", "interrupted") else "complete"  # type: ignore[return-value]
+
+
+def stop(access: Access, session_id: str, reply: str) -> abandoned.Ended:
+    """Stop a reply that is streamed, in whatever process, and store what had come until now.
+
+    Stopping a reply that has ended changes nothing.
+
+    Args:
+        reply: Its id, or "" for the one in progress.
+
+    Raises:
+        MessageNotFound: There is no such reply, or none is in progress.
+        Forbidden: Another owner shares the session, for reading.
+        SessionNotFound, StoreUnavailable: Nothing was written.
+    """
+    check_session_id(session_id)
+    if reply:
+        check_name(reply, "reply")
+    else:
+        found = follow(access, session_id, "")
+        if found is None:
+            raise MessageNotFound(session_id, "current")
+        reply = found.id
+    try:
+        return abandoned.end(access, session_id, reply, "stopped", is_over=False)
+    except TurnLost:
+        return _ended_before(access, session_id, reply)
+
+
+def _ended_before(access: Access, session_id: str, reply: str) -> abandoned.Ended:
+    """Tell of a reply that had ended before it was stopped."""
+    found = follow(access, session_id, reply)
+    assert found
+    message: Message | None = None
+    fate: Fate = "complete"
+    for event in found.events(heartbeat=1.0):
+        if event is None:
+            raise StoreUnavailable("the reply is about to end", written=False, is_down=False)
+        if event.kind == "reply":
+            message = event.value
+        elif event.kind == "done":
+            fate = event.value
+    session = sessions.existing(access, session_id, last=0)
+    return abandoned.Ended(message, session.version, fate)

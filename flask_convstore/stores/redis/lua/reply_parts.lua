@@ -1,0 +1,45 @@
+--[[
+reply_parts: read a reply's stream from a position on. That is no interaction.
+
+KEYS[1]  session  hash
+ARGV[1]  nonce    echoed in the reply
+ARGV[2]  owner    "*" the server asks, "" nobody asks, "=name" that owner asks
+ARGV[3]  max_age  milliseconds a session lives from its creation at most
+ARGV[4]  reply    id of the reply, "" that of the turn in progress
+ARGV[5]  after    "<number>-<epoch>": position of the newest part that is known, "" none
+ARGV[6]  limit    most parts
+
+Returns  {"ok", nonce, reply, remaining, restarts, parts}
+             remaining: milliseconds that are left of the lease of its turn, at least 0, or -1 if that is not in progress.
+             restarts: 1 if that position is not in the stream, and the parts are the first ones. Else 0.
+             parts: of each its position, and its fields "e", its text, and "s", as _feed.lua has it
+         {"missing", nonce}         no such session for this owner
+         {"moved", nonce, session_id} another owner's, who shares it. It goes on there
+         {"corrupt", nonce, "session"}   the hash is not ours
+Cost     O(parts)
+]]
+local session, nonce, owner, max_age = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "turn", "turn_until", "reply")
+--#include _there.lua
+local in_progress = meta[5] and meta[7] or ""
+local reply, after, remaining, restarts = ARGV[4], ARGV[5], -1, 0
+if reply == "" then
+    reply = in_progress
+end
+if reply == "" then
+    return {"ok", nonce, "", -1, 0, {}}
+end
+if reply == in_progress then
+    remaining = math.max(0, (tonumber(meta[6]) or now) - now)
+end
+local stream, from = session .. ":reply:" .. reply, "-"
+if after ~= "" then
+    if #redis.call("XRANGE", stream, after, after) > 0 then
+        from = "(" .. after
+    else
+        restarts = 1
+    end
+end
+return {"ok", nonce, reply, remaining, restarts, redis.call("XRANGE", stream, from, "+", "COUNT", ARGV[6])}

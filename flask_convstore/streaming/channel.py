@@ -1,0 +1,102 @@
+"""A stream as this process knows it: all its parts so far. Those who follow it have a position in it, and no queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from ..domain.commands import ReplyPosition
+from ..domain.parts import is_end
+from ..domain.results import StoredPart
+from ..domain.types import ANY
+from ..errors import ConvstoreError
+
+_AT_ONCE = 1000
+"""Parts that are read in one round trip."""
+
+
+class Channel:
+    """The stream of one reply, shared by all who follow it in this process.
+
+    Attributes:
+        session_id, reply: The session, and the id of the reply.
+        epoch: The number of the attempt that made the parts (0: there are none yet).
+        parts: The parts from the first one on. They are added to, and never changed but with the generation.
+        generation: It rises where parts are another attempt's than before, so that followers begin anew.
+        is_fed_here: The producer is in this process and gives the parts.
+        failure: The reason why no more parts will come, though the stream has no end.
+    """
+
+    def __init__(self, session_id: str, reply: str, recover: Callable[[], None] | None = None) -> None:
+        self.session_id = session_id
+        self.reply = reply
+        self.epoch = 0
+        self.parts: list[StoredPart] = []
+        self.generation = 0
+        self.is_fed_here = False
+        self.is_loaded = False
+        self.failure: ConvstoreError | None = None
+        self.followers = 0
+        self.looked_at = 0.0
+        self.was_orphaned = False
+        self.recover = recover
+        self._in_store = 0
+        self._changed = threading.Condition()
+
+    @property
+    def is_over(self) -> bool:
+        """No more parts will come."""
+        return self.failure is not None or bool(self.parts and is_end(self.parts[-1].text))
+
+    @property
+    def position(self) -> ReplyPosition:
+        """The place from which to read on."""
+        after = (self._in_store, self.epoch) if self._in_store else None
+        return ReplyPosition(self.session_id, ANY, self.reply, after, _AT_ONCE)
+
+    def extend(self, epoch: int, parts: Sequence[StoredPart], *, restarts: bool = False) -> None:
+        """Add parts that have come. Those that are known are left out. They wake all who follow."""
+        with self._changed:
+            if epoch and epoch != self.epoch:
+                self._begin_anew(epoch)
+            elif restarts:
+                self._in_store = 0
+            for part in parts:
+                self._add(part)
+            self.is_loaded = True
+            self._changed.notify_all()
+
+    def _begin_anew(self, epoch: int) -> None:
+        self.generation += 1 if self.epoch else 0
+        self.epoch, self.parts, self._in_store, self.failure = epoch, [], 0, None
+
+    def _add(self, part: StoredPart) -> None:
+        known = len(self.parts)
+        if part.number <= known and self.parts[part.number - 1].text != part.text:
+            # The server had lost the parts from here on, and another one has ended the stream.
+            self.parts = self.parts[: part.number - 1]
+            self.generation += 1
+            known = len(self.parts)
+        if part.number == known + 1:
+            self.parts.append(part)
+        self._in_store = max(self._in_store, part.number)
+
+    def fail(self, error: ConvstoreError) -> None:
+        """Tell all who follow that no more parts will come."""
+        with self._changed:
+            self.failure = error
+            self._changed.notify_all()
+
+    def wait_behind(self, generation: int, number: int, seconds: float) -> bool:
+        """Wait, *seconds* at most, until there is more than *number* parts, or no more will come. True if so."""
+
+        def is_news() -> bool:
+            return self.generation != generation or len(self.parts) > number or self.is_over
+
+        with self._changed:
+            return self._changed.wait_for(is_news, seconds)
+
+    def wait_loaded(self, seconds: float) -> bool:
+        """Wait until the store was asked once, *seconds* at most. True if it was."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.is_loaded or self.is_over, seconds)

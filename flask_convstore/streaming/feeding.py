@@ -1,0 +1,253 @@
+"""The thread of a process that feeds the streams of all replies which are produced there.
+
+A producer puts chunks into its ``Feed`` and is never held up. The thread sends the first chunk at once, and then what has
+come within 50 ms or 1 KB, for all producers in one round trip. It also keeps their turns, and gives up those whose model
+is silent or takes too long.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from ..domain.clock import monotonic
+from ..domain.commands import FeedReply
+from ..domain.parts import encoded
+from ..domain.results import StoredPart
+from ..domain.types import Owner
+from ..errors import ConvstoreError, StoreError
+from ..stores.store import Store
+from .channel import Channel
+
+_log = logging.getLogger("flask_convstore")
+
+_BATCH_SECONDS = 0.05
+_BATCH_CHARACTERS = 1000
+_BEAT_SECONDS = 0.8
+"""Time after which a turn is kept, though no chunk has come."""
+LEASE_MS = 2500
+"""Lease of a turn whose reply is streamed. Followers know of the producer's death by its end."""
+_RETRY_SECONDS = 0.2
+_IDLE_SECONDS = 60.0
+"""Time that the thread without a producer waits for one before it ends."""
+_LONGEST_EXCHANGE = 30.0
+"""Longest wait, at a reply's end, for an exchange that is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Limits of a producer, in seconds: without a chunk, and in all."""
+
+    idle: float
+    longest: float
+
+
+class Feed:
+    """The stream of one reply on its way to the store.
+
+    Attributes:
+        lost: The reason why the turn is not ours any more.
+        parts: All parts of the stream so far.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        owner: Owner,
+        attempt: str,
+        epoch: int,
+        patience: Patience,
+        give_up: Callable[[str], None],
+    ) -> None:
+        self.channel = channel
+        self.epoch = epoch
+        self.parts: list[bytes] = []
+        self.lost: ConvstoreError | None = None
+        self.due_at = math.inf
+        self._owner = owner
+        self._attempt = attempt
+        self._patience = patience
+        self._give_up = give_up
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._is_sending = False
+        self._has_text = False
+        self._texts: list[str] = []
+        self._length = 0
+        self._acknowledged = 0
+        self._sent_at = -math.inf
+        self._begun_at = self._chunk_at = monotonic()
+
+    def put(self, text: str = "", part: bytes | None = None) -> bool:
+        """Add a piece of the text, or another part. True if the feeder has to know at once."""
+        with self._lock:
+            self._chunk_at = now = monotonic()
+            was_due = self.due_at
+            if text:
+                self._texts.append(text)
+                self._length += len(text)
+            if part is not None:
+                self._seal()
+                self.parts.append(part)
+            is_first = bool(text) and not self._has_text
+            self._has_text = self._has_text or is_first
+            due_at = max(now, self._sent_at + _BATCH_SECONDS)
+            self.due_at = min(was_due, now if is_first or self._length >= _BATCH_CHARACTERS else due_at)
+            return self.due_at < was_due
+
+    def _seal(self) -> None:
+        """Make one part of the pieces of text that have come. The lock must be held."""
+        if self._texts:
+            self.parts.append(encoded("text", "".join(self._texts)))
+            self._texts, self._length = [], 0
+
+    def taken(self) -> FeedReply:
+        """Make the command that feeds what has come."""
+        with self._lock:
+            self._seal()
+            self._is_sending = True
+            self._sent_at = now = monotonic()
+            self.due_at = now + _BEAT_SECONDS
+            return FeedReply(
+                session_id=self.channel.session_id,
+                owner=self._owner,
+                turn=self._attempt,
+                lease_ms=LEASE_MS,
+                reply=self.channel.reply,
+                epoch=self.epoch,
+                first=self._acknowledged + 1,
+                parts=tuple(self.parts[self._acknowledged :]),
+            )
+
+    def told(self, answer: int | ConvstoreError) -> None:
+        """Take the answer to what was fed."""
+        with self._lock:
+            self._is_sending = False
+            self._idle.notify_all()
+            if isinstance(answer, StoreError):
+                self.due_at = monotonic() + _RETRY_SECONDS
+                return
+            if isinstance(answer, ConvstoreError):
+                self.lost = answer
+                return
+            before, self._acknowledged = self._acknowledged, answer
+            if answer < len(self.parts):
+                self.due_at = min(self.due_at, monotonic() + (0 if answer < before else _BATCH_SECONDS))
+            new = [StoredPart(number + 1, self.parts[number]) for number in range(before, answer)]
+        if new:
+            self.channel.extend(self.epoch, new)
+
+    def is_late(self, now: float) -> str:
+        """Tell why the model is given up. "": it is not."""
+        if now - self._chunk_at > self._patience.idle:
+            return f"the model gave nothing for {self._patience.idle:g} s (CONVSTORE_STREAM_IDLE)"
+        if now - self._begun_at > self._patience.longest:
+            return f"the reply took longer than {self._patience.longest:g} s (CONVSTORE_TURN_MAX)"
+        return ""
+
+    def give_up(self, reason: str) -> None:
+        """End the reply from another thread, since the producer's hangs."""
+        threading.Thread(target=self._give_up, args=(reason,), name="convstore-giving-up", daemon=True).start()
+
+    def finished(self) -> int:
+        """Take no more, once no exchange is under way. Return the number of the newest part that the store has."""
+        with self._lock:
+            self._idle.wait_for(lambda: not self._is_sending, _LONGEST_EXCHANGE)
+            self._seal()
+            return self._acknowledged
+
+
+class Feeder:
+    """Feeds the streams of one place in one process, in a thread that ends when there are none."""
+
+    def __init__(self, store: Store) -> None:
+        self.pid = os.getpid()
+        self._store = store
+        self._changed = threading.Condition()
+        self._feeds: set[Feed] = set()
+        self._wakes_at = math.inf
+        self._thread: threading.Thread | None = None
+
+    def add(self, feed: Feed) -> None:
+        """Feed a stream from now on."""
+        with self._changed:
+            self._feeds.add(feed)
+            feed.due_at = monotonic()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="convstore-feeder", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def hasten(self, feed: Feed) -> None:
+        """Look at a stream that is due earlier than it was."""
+        if feed.due_at < self._wakes_at:
+            with self._changed:
+                self._changed.notify()
+
+    def remove(self, feed: Feed) -> int:
+        """Feed a stream no longer. Return the number of the newest part that the store has."""
+        with self._changed:
+            self._feeds.discard(feed)
+        return feed.finished()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._feeds and not self._wait(_IDLE_SECONDS) and not self._feeds:
+                    self._thread = None
+                    return
+                now = monotonic()
+                next_at = min((feed.due_at for feed in self._feeds), default=math.inf)
+                if next_at > now:
+                    self._wait(min(next_at - now, _BEAT_SECONDS))
+                    continue
+                due = [feed for feed in self._feeds if feed.due_at <= now]
+                commands = [feed.taken() for feed in due]
+            self._feed(due, commands)
+
+    def _wait(self, seconds: float) -> bool:
+        self._wakes_at = monotonic() + seconds
+        try:
+            return self._changed.wait(seconds)
+        finally:
+            self._wakes_at = -math.inf
+
+    def _feed(self, due: list[Feed], commands: list[FeedReply]) -> None:
+        answers: list[int | ConvstoreError]
+        try:
+            answers = self._store.feed(commands)
+        except ConvstoreError as error:
+            answers = [error] * len(due)
+        except Exception as error:
+            _log.exception("a streamed reply could not be fed")
+            answers = [StoreError(str(error))] * len(due)
+        now = monotonic()
+        for feed, answer in zip(due, answers, strict=True):
+            feed.told(answer)
+            reason = feed.is_late(now)
+            if feed.lost or reason:
+                with self._changed:
+                    self._feeds.discard(feed)
+                feed.give_up(reason)
+
+
+_feeders: WeakKeyDictionary[Store, dict[str, Feeder]] = WeakKeyDictionary()
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
+
+
+def feeder(store: Store, session_id: str) -> Feeder:
+    """Find or make the feeder of a session's place in this process. A forked process needs a new one."""
+    place = store.place_of(session_id)
+    with _lock:
+        feeders = _feeders.setdefault(store, {})
+        found = feeders.get(place)
+        if found is None or found.pid != os.getpid():
+            found = feeders[place] = Feeder(store)
+        return found
