@@ -524,6 +524,20 @@ class ReplyPosition(NamedTuple):
     limit: int = 1000
 
 
+class EventPosition(NamedTuple):
+    """A place in the log of a session from which somebody reads on.
+
+    Attributes:
+        after: The time of creation and the version of the session that are known (None: none are).
+        watched_ms: The session keeps a log for so long from now on.
+    """
+
+    session_id: str
+    owner: Owner
+    after: tuple[int, int] | None = None
+    watched_ms: int = 60_000
+
+
 Write = Put | Merge | Append | Drop | Update | Delete | BeginTurn | CommitTurn | MoveConversation | Edit
 """The commands that have a token, by which a repeat is known."""
 

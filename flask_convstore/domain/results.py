@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from . import numbering
 from .clock import as_datetime
@@ -82,6 +82,55 @@ class ReplyParts(NamedTuple):
     parts: list[StoredPart]
     restarts: bool = False
     remaining_ms: int | None = None
+
+
+class StoredEvent(NamedTuple):
+    """A write to a session, as its log has it.
+
+    Attributes:
+        version: The session's version with it.
+        kind: ``messages``, ``turn``, ``reply``, ``edited``, ``dropped``, ``data``, ``saved`` or ``moved``.
+        first_seq: The seq of the first message that it added, or took out. Of a reply the reply's. 0: none.
+    """
+
+    version: int
+    kind: str
+    first_seq: int
+
+
+class SessionEvents(NamedTuple):
+    """The writes to a session since a version.
+
+    Attributes:
+        version, created_at_ms, updated_at_ms, message_count: The session's version, its times, and its number of messages.
+        is_whole: *events* has all of them. False: the log does not go back so far.
+    """
+
+    version: int
+    created_at_ms: int
+    updated_at_ms: int
+    message_count: int
+    is_whole: bool
+    events: list[StoredEvent]
+
+
+Heard = tuple[Literal["session", "owner"], str]
+"""A session, or an owner's list, to which somebody listens, by its id or name."""
+
+
+class Ring(NamedTuple):
+    """A bell that has rung.
+
+    Attributes:
+        source: The session or the owner's list.
+        kind, version, session_id: For an owner's list the kind of a write, the version with it, and the session. "" as
+            kind: some session is new, or became active.
+    """
+
+    source: Heard
+    kind: str = ""
+    version: int = 0
+    session_id: str = ""
 
 
 HEAD = 3

@@ -370,6 +370,25 @@ _WRITES: dict[type[Any], Callable[[Any, StoredSession, int], int | None]] = {
 }
 
 
+_EVENTS: dict[type[Any], str] = {
+    Put: "saved",
+    Merge: "saved",
+    Append: "messages",
+    Drop: "dropped",
+    Update: "data",
+    Delete: "delete",
+    BeginTurn: "turn",
+    CommitTurn: "reply",
+    MoveConversation: "moved",
+    Edit: "edited",
+}
+
+
+def event_of(command: Write) -> str:
+    """Name what *command* is to those who follow the session."""
+    return _EVENTS[type(command)]
+
+
 def known_id(command: Write, session: StoredSession) -> str:
     """Find the id by which *command* is known as a repeat: all its messages are there. "" if it is none.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from . import numbering
 from .record import SessionRecord
-from .results import Receipt, Snapshot, StoredPart, Summary
+from .results import Receipt, Snapshot, StoredEvent, StoredPart, Summary
 from .types import ANY, COMPLETE, Limits, Owner
 
 _FACTS = [fact.name for fact in fields(SessionRecord)]
@@ -48,6 +48,8 @@ class StoredSession(SessionRecord):
         line: The attempts that stand in line for the turn, each with the end of its ticket. Copies share it.
         streams: The streams of the last replies, by their ids.
         reply: The id of the reply that is streamed in the turn in progress ("": none is).
+        watched_ms, list_watched_ms: Until then its writes keep a log, and tell those who follow its owner's list.
+        log: Its last writes, while it is watched. Copies share it.
     """
 
     active_at_ms: int = 0
@@ -56,6 +58,9 @@ class StoredSession(SessionRecord):
     line: dict[str, int] = field(default_factory=dict)
     streams: dict[str, ReplyStream] = field(default_factory=dict)
     reply: str = ""
+    watched_ms: int = 0
+    list_watched_ms: int = 0
+    log: list[StoredEvent] = field(default_factory=list)
 
     @property
     def next_seq(self) -> int:

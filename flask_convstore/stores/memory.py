@@ -23,6 +23,7 @@ from ..domain.commands import (
     Command,
     CommitTurn,
     Delete,
+    EventPosition,
     FeedReply,
     Harmless,
     LinkAlias,
@@ -37,12 +38,28 @@ from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
 from ..domain.refusals import refuse_guest, refuse_moved_guest, refuse_reader, refuse_reused, refuse_written_since
-from ..domain.results import HEAD, About, Begun, Messages, Page, Receipt, ReplyParts, Snapshot, Traces, part_of
+from ..domain.results import (
+    HEAD,
+    About,
+    Begun,
+    Heard,
+    Messages,
+    Page,
+    Receipt,
+    ReplyParts,
+    Ring,
+    SessionEvents,
+    Snapshot,
+    StoredEvent,
+    Traces,
+    part_of,
+)
 from ..domain.rules import (
     added_by,
     adjust,
     creates,
     date,
+    event_of,
     known_id,
     leave_line,
     left_out_by,
@@ -64,6 +81,8 @@ _W = TypeVar("_W", bound=Write)
 
 _LEVEL = "memory"
 _SWEEP_EVERY_MS = 60_000
+_LOGGED = 100
+"""Writes that the log of a watched session keeps."""
 _MOST_IDS_OF_NOBODY = 64
 """Ids of messages that are gone, which a session keeps beside as many as it has messages."""
 
@@ -118,6 +137,7 @@ class MemoryStore(Forking):
         self._sweep_at = 64
         self._sweep_time = 0
         self._bells: WeakSet[MemoryBell] = WeakSet()
+        self._watched: dict[str, int] = {}
         watch(self)
 
     def in_child(self) -> None:
@@ -189,7 +209,7 @@ class MemoryStore(Forking):
             last = streams.feed(command, session, now)
             self._move_lifetime(session, now)
             if command.parts:
-                self._ring(command.session_id)
+                self._ring(Ring(("session", command.session_id)))
             return last
 
     def take_reply(self, command: TakeReply) -> ReplyParts:
@@ -223,9 +243,49 @@ class MemoryStore(Forking):
         self._bells.add(bell)
         return bell
 
-    def _ring(self, session_id: str) -> None:
+    def _ring(self, ring: Ring) -> None:
         for bell in list(self._bells):
-            bell.ring(session_id)
+            bell.ring(ring)
+
+    def _tell(self, command: Write, session: StoredSession, first_seq: int | None, now: int) -> None:
+        """Tell those who follow a session, or its owner's list, of a write."""
+        session_id, kind, version = session.session_id, event_of(command), session.version
+        self._ring(Ring(("session", session_id)))
+        if session.watched_ms > now:
+            session.log.append(StoredEvent(version, kind, first_seq or 0))
+            del session.log[:-_LOGGED]
+        if session.owner is None:
+            return
+        source: Heard = ("owner", session.owner)
+        if session.list_watched_ms > now:
+            self._ring(Ring(source, kind, version, session_id))
+        elif self._watched.get(session.owner, 0) > now:
+            self._ring(Ring(source))
+
+    def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
+        with self._lock:
+            return [self._events(position, self._clock()) for position in asked]
+
+    def _events(self, position: EventPosition, now: int) -> SessionEvents | ConvstoreError:
+        session = self._visible(position.session_id, position.owner, now)
+        if not session:
+            return SessionNotFound(position.session_id)
+        session.watched_ms = max(session.watched_ms, now + position.watched_ms)
+        events: list[StoredEvent] = []
+        is_whole = False
+        if position.after and position.after[0] == session.created_at_ms:
+            events = [event for event in session.log if event.version > position.after[1]]
+            is_whole = len(events) == session.version - position.after[1]
+        count = len(session.elements)
+        return SessionEvents(session.version, session.created_at_ms, session.updated_at_ms, count, is_whole, events)
+
+    def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:
+        with self._lock:
+            until = self._clock() + watched_ms
+            self._watched[owner] = until
+            for session_id in session_ids:
+                if session_id in self._sessions:
+                    self._sessions[session_id].list_watched_ms = until
 
     def load(
         self,
@@ -495,7 +555,7 @@ class MemoryStore(Forking):
         else:
             self._sessions[command.session_id] = session
             self._move_lifetime(session, now)
-        self._ring(command.session_id)
+        self._tell(command, session, first_seq, now)
         receipt = session.receipt(first_seq, history_version, _LEVEL, now)
         self._remember(command, session, receipt, now)
         date(command, session, now)

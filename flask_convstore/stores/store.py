@@ -13,6 +13,7 @@ from ..domain.commands import (
     Append,
     BeginTurn,
     Command,
+    EventPosition,
     FeedReply,
     LinkAlias,
     RenewTurn,
@@ -20,7 +21,19 @@ from ..domain.commands import (
     TakeReply,
     Target,
 )
-from ..domain.results import About, Begun, Messages, Page, Receipt, ReplyParts, Snapshot, Traces
+from ..domain.results import (
+    About,
+    Begun,
+    Heard,
+    Messages,
+    Page,
+    Receipt,
+    ReplyParts,
+    Ring,
+    SessionEvents,
+    Snapshot,
+    Traces,
+)
 from ..domain.types import Alias, Order, Owner
 from ..errors import ConvstoreError, StoreUnavailable
 
@@ -28,12 +41,12 @@ from ..errors import ConvstoreError, StoreUnavailable
 class Bell(Protocol):
     """Tells one thread of this process when something has happened to sessions. It may ring in vain, or be lost."""
 
-    def listen(self, session_ids: Collection[str]) -> None:
-        """Listen to these sessions from now on, and to no others."""
+    def listen(self, sources: Collection[Heard]) -> None:
+        """Listen to these sessions and lists from now on, and to no others."""
         ...
 
-    def wait(self, seconds: float) -> set[str]:
-        """Wait until the bell has rung, *seconds* at most. Return the ids of all sessions for which it has rung.
+    def wait(self, seconds: float) -> list[Ring]:
+        """Wait until the bell has rung, *seconds* at most. Return all that has rung.
 
         Raises:
             StoreUnavailable: The connection is lost. The next call makes another one.
@@ -123,7 +136,21 @@ class Store(Protocol):
         ...
 
     def bell(self) -> Bell:
-        """Make a bell. It rings when parts are added to a stream, and when one ends or is removed."""
+        """Make a bell. It rings when parts are added to a stream, and when one ends or is removed. It also rings for each
+        write to a session that is watched.
+        """
+        ...
+
+    def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
+        """Read what has happened to sessions, in one round trip where that can be, and watch them from now on.
+
+        Raises:
+            StoreUnavailable: No answer in time.
+        """
+        ...
+
+    def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:
+        """Let the bell of an owner's list ring for writes to these sessions, and for those that are new or become active."""
         ...
 
     def place_of(self, session_id: str) -> str:
@@ -369,6 +396,12 @@ class StoreAround:
 
     def bell(self) -> Bell:
         return self._store.bell()
+
+    def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
+        return self._call(self._store.session_events, asked)
+
+    def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:
+        self._call(self._store.watch_list, owner, session_ids, watched_ms)
 
     def place_of(self, session_id: str) -> str:
         return self._store.place_of(session_id)

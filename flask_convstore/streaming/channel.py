@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 
 from ..domain.commands import ReplyPosition
 from ..domain.parts import is_end
-from ..domain.results import StoredPart
+from ..domain.results import Ring, StoredPart
 from ..domain.types import ANY
-from ..errors import ConvstoreError
+from .followed import Followed
 
 _AT_ONCE = 1000
 """Parts that are read in one round trip."""
 
 
-class Channel:
+class Channel(Followed):
     """The stream of one reply, shared by all who follow it in this process.
 
     Attributes:
@@ -24,29 +23,27 @@ class Channel:
         parts: The parts from the first one on. They are added to, and never changed but with the generation.
         generation: It rises where parts are another attempt's than before, so that followers begin anew.
         is_fed_here: The producer is in this process and gives the parts.
-        failure: The reason why no more parts will come, though the stream has no end.
+        recover: Ends the stream for a producer that has died.
     """
 
     def __init__(self, session_id: str, reply: str, recover: Callable[[], None] | None = None) -> None:
+        super().__init__(("session", session_id), ("reply", session_id, reply))
         self.session_id = session_id
         self.reply = reply
         self.epoch = 0
         self.parts: list[StoredPart] = []
         self.generation = 0
         self.is_fed_here = False
-        self.is_loaded = False
-        self.failure: ConvstoreError | None = None
-        self.followers = 0
-        self.looked_at = 0.0
         self.was_orphaned = False
         self.recover = recover
         self._in_store = 0
-        self._changed = threading.Condition()
 
     @property
     def is_over(self) -> bool:
-        """No more parts will come."""
         return self.failure is not None or bool(self.parts and is_end(self.parts[-1].text))
+
+    def is_due(self, rings: Sequence[Ring], now: float) -> bool:
+        return not self.is_fed_here and super().is_due(rings, now)
 
     @property
     def position(self) -> ReplyPosition:
@@ -81,22 +78,10 @@ class Channel:
             self.parts.append(part)
         self._in_store = max(self._in_store, part.number)
 
-    def fail(self, error: ConvstoreError) -> None:
-        """Tell all who follow that no more parts will come."""
-        with self._changed:
-            self.failure = error
-            self._changed.notify_all()
-
     def wait_behind(self, generation: int, number: int, seconds: float) -> bool:
         """Wait, *seconds* at most, until there is more than *number* parts, or no more will come. True if so."""
 
         def is_news() -> bool:
             return self.generation != generation or len(self.parts) > number or self.is_over
 
-        with self._changed:
-            return self._changed.wait_for(is_news, seconds)
-
-    def wait_loaded(self, seconds: float) -> bool:
-        """Wait until the store was asked once, *seconds* at most. True if it was."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.is_loaded or self.is_over, seconds)
+        return self._wait_for(is_news, seconds)

@@ -10,19 +10,23 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..domain.clock import monotonic
-from ..domain.results import ReplyParts
+from ..domain.results import Heard, ReplyParts, Ring
 from ..errors import ConvstoreError, SessionNotFound, StoreError, TurnLost
 from ..stores.store import Bell, Store
 from .channel import Channel
+from .feeds import WATCHED_MS, ListFeed, SessionFeed
+from .followed import Followed
 
 _log = logging.getLogger("flask_convstore")
 
-_LOOKS_EVERY = 1.0
-"""Seconds between two looks at a stream for which no bell has rung."""
+_LISTED = 100
+"""Sessions at the head of an owner's list that are watched."""
 
 _SLICE = 0.05
 """Longest wait for a bell. A stream that is followed from now on is listened to after it."""
@@ -31,106 +35,125 @@ _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
 
+_F = TypeVar("_F", bound=Followed)
+
+
 class Listening:
-    """The streams that are followed in one process, in one store. A thread runs while there are any."""
+    """All that is followed in one process, in one store. A thread runs while there is anything."""
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
         self._store = store
         self._lock = threading.Lock()
-        self._channels: dict[tuple[str, str], Channel] = {}
+        self._followed: dict[tuple[str, ...], Followed] = {}
         self._new = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def following(self, channel: Channel) -> Iterator[Channel]:
-        """Follow the stream of *channel*, or the channel of that stream that is followed already."""
-        found = self.join(channel)
+    def following(self, followed: _F) -> Iterator[_F]:
+        """Follow *followed*, or the same that others follow already."""
+        found = self.join(followed)
         try:
             yield found
         finally:
             self.leave(found)
 
-    def join(self, channel: Channel) -> Channel:
-        """Count one more who follows the stream of *channel*. Return the channel that all share."""
-        key = channel.session_id, channel.reply
+    def join(self, followed: _F) -> _F:
+        """Count one more who follows *followed*. Return what all share."""
         with self._lock:
-            found = self._channels.setdefault(key, channel)
+            found = self._followed.setdefault(followed.key, followed)
             if found.is_over and not found.followers:
-                found = self._channels[key] = channel
+                found = self._followed[followed.key] = followed
             found.followers += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="convstore-streams", daemon=True)
                 self._thread.start()
         self._new.set()
-        return found
+        return found  # type: ignore[return-value]  # a key belongs to one class
 
-    def leave(self, channel: Channel) -> None:
+    def leave(self, followed: Followed) -> None:
         """Count one fewer."""
-        key = channel.session_id, channel.reply
         with self._lock:
-            channel.followers -= 1
-            if not channel.followers and self._channels.get(key) is channel:
-                del self._channels[key]
+            followed.followers -= 1
+            if not followed.followers and self._followed.get(followed.key) is followed:
+                del self._followed[followed.key]
 
     def look_at(self, session_id: str) -> None:
         """Look at the streams of a session at once, also at those that were fed here until now."""
         with self._lock:
-            for channel in self._channels.values():
-                if channel.session_id == session_id:
-                    channel.is_fed_here = False
-                    channel.looked_at = 0.0
+            for followed in self._followed.values():
+                if isinstance(followed, Channel) and followed.session_id == session_id:
+                    followed.is_fed_here = False
+                    followed.looked_at = 0.0
         self._new.set()
 
     def _run(self) -> None:
         bell = self._store.bell()
-        try:
-            while channels := self._followed():
-                self._hear(bell, channels)
-        except BaseException:
-            with self._lock:
-                self._thread = None
-            raise
-        finally:
-            bell.close()
+        while followed := self._all():
+            try:
+                self._hear(bell, followed)
+            except Exception:
+                _log.exception("the thread that follows streams has failed, and goes on")
+                time.sleep(_PAUSE)
+        bell.close()
 
-    def _followed(self) -> list[Channel]:
-        """List the channels. Where there are none, the thread ends."""
+    def _all(self) -> list[Followed]:
+        """List all that is followed. Where there is nothing, the thread ends."""
         with self._lock:
-            if not self._channels:
+            if not self._followed:
                 self._thread = None
-            return list(self._channels.values())
+            return list(self._followed.values())
 
-    def _hear(self, bell: Bell, channels: list[Channel]) -> None:
-        """Wait for the bell, and read on in all streams for which it has rung, or which are to be looked at."""
-        bell.listen({channel.session_id for channel in channels})
+    def _hear(self, bell: Bell, followed: list[Followed]) -> None:
+        """Wait for the bell, and read on wherever it has rung, or is to be looked at."""
+        bell.listen({one.source for one in followed})
+        rung: dict[Heard, list[Ring]] = {}
         try:
-            is_new = any(not channel.looked_at for channel in channels)
-            rung = bell.wait(0 if is_new else _SLICE)
+            is_new = any(not one.looked_at for one in followed)
+            for ring in bell.wait(0 if is_new else _SLICE):
+                rung.setdefault(ring.source, []).append(ring)
         except ConvstoreError as error:
             _log.debug("the bell is lost: %s", error)
-            rung = set()
             self._new.wait(_SLICE)
         self._new.clear()
         now = monotonic()
-        due = [
-            channel for channel in channels if not channel.is_over and _is_due(channel, channel.session_id in rung, now)
-        ]
-        if due:
-            self._read(due, now)
+        due = [one for one in followed if not one.is_over and one.is_due(rung.get(one.source, []), now)]
+        for kind, read in (
+            (Channel, self._read_streams),
+            (SessionFeed, self._read_sessions),
+            (ListFeed, self._read_lists),
+        ):
+            of_kind: list[Any] = [one for one in due if isinstance(one, kind)]
+            if of_kind:
+                self._read(read, of_kind, now)
 
-    def _read(self, channels: list[Channel], now: float) -> None:
-        for channel in channels:
-            channel.looked_at = now
+    def _read(self, read: Callable[[list[Any], float], None], due: list[Any], now: float) -> None:
+        for one in due:
+            one.looked_at = now
         try:
-            pages = self._store.reply_parts([channel.position for channel in channels])
+            read(due, now)
         except StoreError as error:
-            _log.debug("streams could not be read, they are tried again: %s", error)
-            for channel in channels:
-                channel.looked_at = now - _LOOKS_EVERY + _PAUSE
-            return
+            _log.debug("what is followed could not be read, it is tried again: %s", error)
+            for one in due:
+                one.looked_at = now - one.looks_every + _PAUSE
+
+    def _read_streams(self, channels: list[Channel], now: float) -> None:
+        pages = self._store.reply_parts([channel.position for channel in channels])
         for channel, page in zip(channels, pages, strict=True):
             self._take(channel, page, now)
+
+    def _read_sessions(self, feeds: list[SessionFeed], now: float) -> None:
+        pages = self._store.session_events([feed.position for feed in feeds])
+        for feed, page in zip(feeds, pages, strict=True):
+            if isinstance(page, SessionNotFound):
+                feed.fail(page)
+            elif not isinstance(page, ConvstoreError):
+                feed.extend(page)
+
+    def _read_lists(self, feeds: list[ListFeed], now: float) -> None:
+        for feed in feeds:
+            page = self._store.page(feed.owner, None, _LISTED, newest_first=True, order="updated")
+            self._store.watch_list(feed.owner, feed.compare(page.sessions), WATCHED_MS)
 
     def _take(self, channel: Channel, page: ReplyParts | ConvstoreError, now: float) -> None:
         if isinstance(page, SessionNotFound):
@@ -152,12 +175,6 @@ class Listening:
         was_orphaned, channel.was_orphaned = channel.was_orphaned, remaining_ms <= 0
         if was_orphaned and channel.was_orphaned and channel.recover:
             threading.Thread(target=_recover, args=(channel,), name="convstore-recovery", daemon=True).start()
-
-
-def _is_due(channel: Channel, has_rung: bool, now: float) -> bool:
-    if channel.is_fed_here:
-        return False
-    return has_rung or now - channel.looked_at >= _LOOKS_EVERY
 
 
 def _recover(channel: Channel) -> None:

@@ -20,7 +20,7 @@ from flask_convstore.domain.commands import (
     Share,
     TakeReply,
 )
-from flask_convstore.domain.results import ReplyParts
+from flask_convstore.domain.results import ReplyParts, Ring
 from flask_convstore.domain.types import ANY, Owner
 from flask_convstore.errors import (
     ConvstoreError,
@@ -326,19 +326,19 @@ def test_the_bell_rings(harness: Harness) -> None:
     store = harness.store
     turn = begun(store)
     bell = store.bell()
-    bell.listen(["s"])
+    bell.listen([("session", "s")])
     bell.wait(0.2)  # subscribes
     for act in (
         lambda: fed(store, feed(turn, 1, b"a")),
         lambda: store.apply(commit(turn, 2, b"end")),
         lambda: store.apply(Delete(session_id="s", owner=ANY)),
     ):
-        heard: set[str] = set()
-        listener = threading.Thread(target=lambda heard=heard: heard.update(bell.wait(5)))
+        heard: list[Ring] = []
+        listener = threading.Thread(target=lambda heard=heard: heard.extend(bell.wait(5)))
         listener.start()
         act()
         listener.join()
-        assert heard == {"s"}
+        assert {ring.source for ring in heard} == {("session", "s")}
     bell.listen([])
     bell.wait(0.1)
     bell.close()

@@ -1,7 +1,8 @@
 """The bell of a server: one subscribed connection for all the sessions to which this process listens.
 
-A script that adds to a reply's stream publishes to the channel of its session. The message holds nothing worth reading. A
-bell may be lost, with the connection or where a user may not publish: whoever listens looks by itself now and then.
+A script that adds to a reply's stream publishes to the channel of its session. A write to a session that is watched does
+too, and tells the channel of its owner's list. A bell may be lost, with the connection or where a user may not publish:
+whoever listens looks by itself now and then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from redis import exceptions
 
 from ...domain.clock import monotonic
+from ...domain.results import Heard, Ring
 from .failures import as_ours
 
 _SUBSCRIBED_AT_ONCE = 500
@@ -25,24 +27,28 @@ class RedisBell:
 
     Args:
         connect: Makes a connection.
-        channel_of: Names the channel of a session.
+        channel_of: Names the channel of a session, or of an owner's list.
+        session_in: Finds the id in a session's key.
     """
 
-    def __init__(self, connect: Callable[[], Any], channel_of: Callable[[str], str]) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], channel_of: Callable[[Heard], str], session_in: Callable[[str], str]
+    ) -> None:
         self._connect = connect
         self._channel_of = channel_of
+        self._session_in = session_in
         self._connection: Any = None
-        self._wanted: dict[str, str] = {}
+        self._wanted: dict[str, Heard] = {}
         self._heard: set[str] = set()
 
-    def listen(self, session_ids: Collection[str]) -> None:
-        self._wanted = {self._channel_of(session_id): session_id for session_id in session_ids}
+    def listen(self, sources: Collection[Heard]) -> None:
+        self._wanted = {self._channel_of(source): source for source in sources}
 
-    def wait(self, seconds: float) -> set[str]:
+    def wait(self, seconds: float) -> list[Ring]:
         try:
             self._subscribe()
             if self._connection is None:
-                return set()
+                return []
             return self._rung(seconds)
         except (exceptions.RedisError, OSError, ValueError, AttributeError) as error:
             self.close()
@@ -60,9 +66,9 @@ class RedisBell:
                 self._connection.send_command(word, *channels[start : start + _SUBSCRIBED_AT_ONCE], check_health=False)
         self._heard = set(self._wanted)
 
-    def _rung(self, seconds: float) -> set[str]:
+    def _rung(self, seconds: float) -> list[Ring]:
         """Read until there is nothing more to read."""
-        rung: set[str] = set()
+        rung: dict[Ring, None] = {}
         until = monotonic() + seconds
         for _ in range(_OUTSTANDING):
             left = 0.0 if rung else max(0.0, until - monotonic())
@@ -70,9 +76,17 @@ class RedisBell:
                 break
             reply = self._connection.read_response(disconnect_on_error=False, push_request=True)
             if isinstance(reply, list) and len(reply) == 3 and reply[0] in (b"message", "message"):
-                channel = reply[1].decode() if isinstance(reply[1], bytes) else reply[1]
-                rung |= {self._wanted[channel]} if channel in self._wanted else set()
-        return rung
+                source = self._wanted.get(_text(reply[1]))
+                if source:
+                    rung[self._ring(source, _text(reply[2]))] = None
+        return list(rung)
+
+    def _ring(self, source: Heard, text: str) -> Ring:
+        kind, _, rest = text.partition(" ")
+        version, _, key = rest.partition(" ")
+        if source[0] == "session" or not key:
+            return Ring(source)
+        return Ring(source, kind, int(version), self._session_in(key))
 
     def close(self) -> None:
         self._heard = set()
@@ -80,3 +94,7 @@ class RedisBell:
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.disconnect()
+
+
+def _text(told: bytes | str) -> str:
+    return told.decode() if isinstance(told, bytes) else told

@@ -5,6 +5,7 @@
 | {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
 | {prefix}owner:{<owner>}:changed | zset | the same by their last change, for who has asked for that (``change_order``) |
 | {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
+| {prefix}owner:{<owner>}:watched | string | channel of those who follow the owner's list                    |
 | {prefix}owner:{<owner>}:forgotten | string | time of the last deletion of all sessions, in ms, for journals     |
 
 An entry is written before its session is created, in the same round trip, and again once a minute of activity. So an

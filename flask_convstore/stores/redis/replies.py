@@ -23,7 +23,7 @@ from ...domain.commands import (
 )
 from ...domain.messages import Usage
 from ...domain.numbering import gaps_in
-from ...domain.results import Receipt, Snapshot, StoredPart
+from ...domain.results import Receipt, Snapshot, StoredEvent, StoredPart
 from ...domain.shapes import is_shape
 from ...domain.types import Alias
 from ...errors import (
@@ -293,3 +293,11 @@ def parts_in(entries: list[Any]) -> tuple[int, list[StoredPart]]:
         first_seq, version = map(int, stored.split()) if stored else (0, 0)
         parts.append(StoredPart(int(number), text, first_seq, version))
     return epoch, parts
+
+
+def events_in(entries: list[Any]) -> list[StoredEvent]:
+    """Read the entries of a session's log."""
+    return [
+        StoredEvent(int(position.partition(b"-")[0]), kind.decode(), int(seq))
+        for position, (_, kind, _, seq) in entries
+    ]

@@ -50,6 +50,7 @@ from ...domain.commands import (
     BeginTurn,
     Command,
     Delete,
+    EventPosition,
     FeedReply,
     Harmless,
     LinkAlias,
@@ -61,7 +62,19 @@ from ...domain.commands import (
     Target,
     Write,
 )
-from ...domain.results import HEAD, About, Begun, Messages, Page, Receipt, ReplyParts, Snapshot, Traces
+from ...domain.results import (
+    HEAD,
+    About,
+    Begun,
+    Heard,
+    Messages,
+    Page,
+    Receipt,
+    ReplyParts,
+    SessionEvents,
+    Snapshot,
+    Traces,
+)
 from ...domain.rules import may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
@@ -85,7 +98,7 @@ from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patienc
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import first_receipt, parts_in, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
+from .replies import events_in, first_receipt, parts_in, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
 
 _log = logging.getLogger("flask_convstore")
 
@@ -281,7 +294,46 @@ class RedisStore:
         return Call("reply_parts", self._keys(position.session_id)[:1], asked, writes=False)
 
     def bell(self) -> Bell:
-        return RedisBell(self._calls.connection, lambda session_id: f"{self._keys(session_id)[0]}:bell")
+        return RedisBell(self._calls.connection, self._channel, self._session_in)
+
+    def _channel(self, source: Heard) -> str:
+        kind, name = source
+        return f"{self._keys(name)[0]}:bell" if kind == "session" else f"{self._prefix}owner:={name}:bell"
+
+    def _session_in(self, key: str) -> str:
+        return unquote(key[len(self._prefix) + 1 : -1])
+
+    def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
+        calls = [self._reading_events(position) for position in asked]
+        found: list[SessionEvents | ConvstoreError] = []
+        for position, reply in zip(asked, self._calls.call_all(calls), strict=True):
+            try:
+                if isinstance(reply, ConvstoreError):
+                    raise reply
+                if reply[0] == b"missing":
+                    raise SessionNotFound(position.session_id)
+                refuse_moved(position.session_id, reply)
+                refuse(None, reply, self._keys(position.session_id))
+                version, created, updated, count, is_whole, events = reply[2:]
+                found.append(SessionEvents(version, created, updated, count, bool(is_whole), events_in(events)))
+            except ConvstoreError as error:
+                found.append(error)
+        return found
+
+    def _reading_events(self, position: EventPosition) -> Call:
+        created, version = position.after or ("", 0)
+        asked = (owner_argument(position.owner), self._limits.max_age_ms, created, version, position.watched_ms)
+        return Call("session_events", self._keys(position.session_id)[:1], asked, writes=False)
+
+    def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:
+        flag = f"{self._prefix}owner:{{{in_key(owner)}}}:watched"
+        calls = [Call("watch_index", (flag,), (self._channel(("owner", owner)), watched_ms), writes=False)]
+        calls += [
+            Call("watch_owned", self._keys(session_id)[:1], (watched_ms,), writes=False) for session_id in session_ids
+        ]
+        for reply in self._calls.call_all(calls):
+            if isinstance(reply, StoreUnavailable):
+                raise reply
 
     def place_of(self, session_id: str) -> str:
         return self._calls.place_of(session_key(self._prefix, session_id))

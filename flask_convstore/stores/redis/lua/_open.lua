@@ -24,7 +24,7 @@ local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "history_version", "shape",
-    "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title", "gaps", "updated")
+    "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title", "gaps", "updated", "watched", "owner_watched")
 local known = redis.call("HMGET", tokens, "writes", "t:" .. token)
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4]), tonumber(meta[5])

@@ -37,3 +37,4 @@ if is_due then
         end
     end
 end
+--#include _tell.lua

@@ -31,6 +31,7 @@ Cost     O(messages + fields added, and messages replaced), whatever the length 
 ]]
 local owners_only = false
 --#include _open.lua
+local event = "messages"
 --#include _repeated.lua
 local expected = ARGV[16]
 if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then

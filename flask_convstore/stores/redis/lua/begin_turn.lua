@@ -42,6 +42,7 @@ Cost     O(1, and messages replaced), whatever the length of the history
 ]]
 local owners_only = #ARGV < 23 -- the holder of a turn without a message moves the conversation
 --#include _open.lua
+local event = "turn"
 local expected, attempt = ARGV[15], ARGV[18]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq", "waiting", "reply")
 local had_message, standing = #ARGV > 22, turn[4]

@@ -39,6 +39,7 @@ A lease past its deadline that nobody has taken still commits. It counts who has
 ]]
 local owners_only = false
 --#include _open.lua
+local event = "reply"
 --#include _repeated.lua
 if not exists then
     return {"missing", nonce}

@@ -24,6 +24,7 @@ A session can be deleted on a full server, and where it is not whole.
 --#include _sound.lua
 local owners_only = true
 --#include _open.lua
+local event = "delete"
 if receipt and string.sub(receipt, 1, 2) == "0 " then
     return {"missing", nonce} -- the first time there was none
 end

@@ -21,6 +21,7 @@ Cost     O(messages that are taken out). One from the middle: O(messages)
 ]]
 local owners_only = false
 --#include _open.lua
+local event = "dropped"
 --#include _repeated.lua
 if not exists then
     return {"missing", nonce}

@@ -25,6 +25,7 @@ Cost     O(messages behind it)
 ]]
 local owners_only = false
 --#include _open.lua
+local event = "edited"
 --#include _repeated.lua
 local expected = ARGV[16]
 if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then

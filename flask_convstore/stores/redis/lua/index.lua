@@ -42,4 +42,8 @@ end
 if left < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end
+local channel = redis.call("GET", index .. ":watched")
+if channel then
+    redis.pcall("PUBLISH", channel, "")
+end
 return {"ok", nonce, is_there and 0 or now}

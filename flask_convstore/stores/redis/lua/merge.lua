@@ -39,6 +39,7 @@ Cost     O(messages + fields given + messages dropped)
 ]]
 local owners_only = ARGV[17] ~= ""
 --#include _open.lua
+local event = "saved"
 --#include _repeated.lua
 local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
 local oldest, taken_below = string.match(ARGV[19], "^(%d+)%-(%d+)$")

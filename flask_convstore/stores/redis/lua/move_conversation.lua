@@ -21,6 +21,7 @@ Cost     O(1), whatever the length of the history
 ]]
 local owners_only = false
 --#include _open.lua
+local event = "moved"
 --#include _repeated.lua
 local expected = ARGV[17]
 if not exists then

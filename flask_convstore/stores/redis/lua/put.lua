@@ -43,6 +43,7 @@ A session that is not whole is replaced too. If its hash is not ours, it ends wi
 local mode, started = ARGV[15], tonumber(ARGV[18])
 local owners_only = ARGV[17] ~= "" or mode == "replace" and started
 --#include _open.lua
+local event = "saved"
 --#include _repeated.lua
 local heir, ended = "", 0
 local last_write = changed_before or 0

@@ -22,6 +22,7 @@ Cost     O(fields given)
 ]]
 local owners_only = ARGV[16] ~= ""
 --#include _open.lua
+local event = "data"
 --#include _repeated.lua
 local expected = ARGV[15]
 if not exists then

@@ -1,0 +1,144 @@
+"""What happens to a session, and to an owner's list of sessions, as this process knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..domain.commands import EventPosition
+from ..domain.results import Ring, SessionEvents, StoredEvent, Summary
+from ..domain.types import ANY
+from .followed import Followed
+
+WATCHED_MS = 60_000
+"""Time for which a session's writes keep a log once somebody has looked."""
+_WATCHES_EVERY = 20.0
+"""Seconds between two looks, which keep the log going and find what no bell has told."""
+_KEPT = 200
+"""Events that this process keeps of a session or a list."""
+
+
+class SessionFeed(Followed):
+    """The writes to one session.
+
+    Attributes:
+        latest: The newest state that is known.
+        events: The last writes, oldest first.
+        generation: It rises where writes are missing between the events, so that all who follow get the state instead.
+    """
+
+    looks_every = _WATCHES_EVERY
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(("session", session_id), ("events", session_id))
+        self.session_id = session_id
+        self.latest: SessionEvents | None = None
+        self.events: list[StoredEvent] = []
+        self.generation = 0
+
+    @property
+    def position(self) -> EventPosition:
+        """The place from which to read on."""
+        known = self.latest
+        after = (known.created_at_ms, known.version) if known else None
+        return EventPosition(self.session_id, ANY, after, WATCHED_MS)
+
+    def extend(self, page: SessionEvents) -> None:
+        """Take what has come."""
+        with self._changed:
+            if page.is_whole:
+                self.events = [*self.events, *page.events][-_KEPT:]
+            elif self.latest:
+                self.events = []
+                self.generation += 1
+            self.latest = page
+            self.is_loaded = True
+            self._changed.notify_all()
+
+    def behind(self, version: int) -> list[StoredEvent] | None:
+        """List the writes after *version*. None: they are not known."""
+        new = [event for event in self.events if event.version > version]
+        assert self.latest
+        return new if len(new) == self.latest.version - version else None
+
+    def wait_behind(self, generation: int, version: int, seconds: float) -> bool:
+        """Wait, *seconds* at most, until there is something after *version*, or nothing more will come. True if so."""
+
+        def is_news() -> bool:
+            is_newer = self.latest is not None and self.latest.version != version
+            return self.generation != generation or is_newer or self.is_over
+
+        return self._wait_for(is_news, seconds)
+
+
+class ListEvent(NamedTuple):
+    """A change in an owner's list.
+
+    Attributes:
+        number: It rises by one with each.
+        kind: As a ``Ring`` has it, or ``listed`` for a change that no bell has told.
+    """
+
+    number: int
+    kind: str
+    session_id: str
+    version: int
+
+
+class ListFeed(Followed):
+    """The changes of one owner's list of sessions."""
+
+    looks_every = _WATCHES_EVERY
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(("owner", owner), ("list", owner))
+        self.owner = owner
+        self.events: list[ListEvent] = []
+        self.last = 0
+        self._versions: dict[str, int] = {}
+        self._is_stale = True
+
+    def is_due(self, rings: Sequence[Ring], now: float) -> bool:
+        self.hear(rings)
+        return self._is_stale or now - self.looked_at >= self.looks_every
+
+    def hear(self, rings: Iterable[Ring]) -> None:
+        """Take what the bell has told. A ring without a session tells of a new one, which a look will find."""
+        with self._changed:
+            for ring in rings:
+                if ring.session_id:
+                    self._add(ring.kind, ring.session_id, ring.version)
+                else:
+                    self._is_stale = True
+            self._changed.notify_all()
+
+    def compare(self, shown: Sequence[Summary]) -> list[str]:
+        """Compare the newest sessions with what is known. Return their ids."""
+        with self._changed:
+            self._is_stale = False
+            for summary in reversed(shown):
+                if self.is_loaded and self._versions.get(summary.session_id, 0) < summary.version:
+                    self._add("listed", summary.session_id, summary.version)
+                self._versions[summary.session_id] = max(summary.version, self._versions.get(summary.session_id, 0))
+            self.is_loaded = True
+            self._changed.notify_all()
+        return [summary.session_id for summary in shown]
+
+    def _add(self, kind: str, session_id: str, version: int) -> None:
+        if kind == "delete":
+            self._versions.pop(session_id, None)
+        elif version <= self._versions.get(session_id, 0):
+            return
+        else:
+            self._versions[session_id] = version
+        self.last += 1
+        self.events = [*self.events, ListEvent(self.last, kind, session_id, version)][-_KEPT:]
+
+    def behind(self, number: int) -> list[ListEvent] | None:
+        """List the changes after *number*. None: they are not known."""
+        new = [event for event in self.events if event.number > number]
+        return new if len(new) == self.last - number else None
+
+    def wait_behind(self, number: int, seconds: float) -> bool:
+        """Wait, *seconds* at most, until there is something after *number*. True if so."""
+        return self._wait_for(lambda: self.last > number or self.is_over, seconds)
