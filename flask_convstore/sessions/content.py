@@ -382,8 +382,8 @@ def title_of(body: Any) -> str:
     if not isinstance(body, dict) or body.get("role") != TITLED_ROLE:
         return ""
     content = body.get("content", body.get("parts"))
-    words: list[str] = content[:_LOOKED_AT].split() if isinstance(content, str) else []
-    for part in content[:_LOOKED_AT] if isinstance(content, list) else ():
+    words: list[str] = []
+    for part in content[:_LOOKED_AT] if isinstance(content, list) else (content,):
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
