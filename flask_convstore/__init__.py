@@ -2,6 +2,7 @@
 
 from .app.bound import BoundStore, OpenStore
 from .domain.messages import Message, Usage
+from .domain.parts import Part
 from .domain.results import Health, Page, Receipt, Summary
 from .domain.types import ANY
 from .errors import (
@@ -80,6 +81,7 @@ __all__ = [
     "OpenStore",
     "OwnerRequired",
     "Page",
+    "Part",
     "Receipt",
     "ReplyFailed",
     "Session",

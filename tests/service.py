@@ -59,8 +59,9 @@ class OwnedService(Service):
 
 
 def path_of(rule: str, session_id: str) -> str:
-    """The path of a route of the blueprint, for a session and its first message."""
-    return "/sessions" + re.sub(r"<(\w+:)?seq>", "1", re.sub(r"<(\w+:)?session_id>", session_id, rule))
+    """The path of a route of the blueprint, for a session, its first message and its first reply."""
+    places = {"session_id": session_id, "seq": "1", "turn": "msg-2"}
+    return "/sessions" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: places[found[1]], rule)
 
 
 def problem(response: TestResponse, status: int, slug: str) -> Any:

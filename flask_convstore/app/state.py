@@ -30,7 +30,7 @@ from ..outages.fallback import FallbackStore
 from ..outages.journal import Journal
 from ..outages.other_hosts import OtherHostsStore
 from ..outages.outage_watch import OutageWatch
-from ..outages.replay import Part, Replayer
+from ..outages.replay import Replayed, Replayer
 from ..stores.connect import client_of, patience_of, target_of
 from ..stores.memory import MemoryStore
 from ..stores.redis.calls import Durability
@@ -73,7 +73,7 @@ class AppState(Forking):
     backends: dict[str, Backend] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _replayer: Replayer | None = field(default=None, repr=False)
-    _parts: dict[str, Part] = field(default_factory=dict, repr=False)
+    _parts: dict[str, Replayed] = field(default_factory=dict, repr=False)
     backend: Backend = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class AppState(Forking):
         store: Store = OtherHostsStore(watched, limits, self._keys)
         if self.journal:
             fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay, self._keys)
-            self._parts[namespace] = Part(namespace, watched, fallback, self._lost_in(namespace))
+            self._parts[namespace] = Replayed(namespace, watched, fallback, self._lost_in(namespace))
             store = fallback
         return ObservedStore(store, send)
 
@@ -171,7 +171,7 @@ class AppState(Forking):
                 self._replayer = Replayer(self.journal, self.circuit, self._all_parts, batch)
         self._replayer.wake()
 
-    def _all_parts(self) -> Collection[Part]:
+    def _all_parts(self) -> Collection[Replayed]:
         """List the parts of all namespaces. The journal may hold commands of one that this process has not used yet."""
         for namespace in self.convstore._namespaces.known():
             namespace.backend_in(self)

@@ -62,12 +62,26 @@ def read(session: StoredSession, reply: str, after: tuple[int, int] | None, limi
     if not reply:
         return ReplyParts("", 0, [])
     remaining = max(0, session.turn.until_ms - now) if session.turn and reply == current else None
+    stream = _kept(session, reply, now)
+    begin = _index_behind(after, stream)
+    parts = stream.parts[begin or 0 :][:limit]
+    return ReplyParts(reply, stream.epoch, parts, begin is None, remaining)
+
+
+def _kept(session: StoredSession, reply: str, now: int) -> ReplyStream:
+    """Find a stream. One that is not there, or not any more, has no parts."""
     stream = session.streams.get(reply)
     if not stream or (stream.ends_ms is not None and stream.ends_ms <= now):
-        return ReplyParts(reply, 0, [], after is not None, remaining)
-    restarts = after is not None and (after[1] != stream.epoch or not 0 < after[0] <= len(stream.parts))
-    begin = after[0] if after and not restarts else 0
-    return ReplyParts(reply, stream.epoch, stream.parts[begin : begin + limit], restarts, remaining)
+        return ReplyStream(0)
+    return stream
+
+
+def _index_behind(after: tuple[int, int] | None, stream: ReplyStream) -> int | None:
+    """Find the index of the first part behind a position. None: the position is not in the stream."""
+    if after is None:
+        return 0
+    number, epoch = after
+    return number if epoch == stream.epoch and 0 < number <= len(stream.parts) else None
 
 
 def is_unended(command: BeginTurn, session: StoredSession, now: int, *, is_known: bool) -> bool:

@@ -29,11 +29,11 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
     if replaces is not None and messages.is_another_roles(access, session_id, replaces, roles_to_take(settings)):
         raise NothingToReplace(session_id, replaces)
     replier = door.replier()
-    if replier and sse.is_wanted() and sse.is_possible():
+    if replier and sse.is_chosen():
         reply = streamed_exchange(
             access, session_id, message, replier, token=token, expected=expected, replaces=replaces
         )
-        return sse.event_stream(reply, settings, 201)
+        return sse.reply_stream(reply, settings, 201)
     exchange = converse(access, session_id, message, replier, token=token, expected=expected, replaces=replaces)
     shown: ExchangeJson = {
         "session_id": session_id,

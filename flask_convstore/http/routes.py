@@ -74,6 +74,7 @@ class Route:
         headers: Request headers that the route reads.
         query, body: Names of its forms in ``schemas``.
         takes_lines: The body is JSON Lines.
+        streams: Clients may have the reply as a stream of events instead.
         needs_owner: Without an owner the answer is 401.
         is_for_service: The route is about the service, not about sessions. It asks for no owner, and a store that is away is
             no error.
@@ -88,6 +89,7 @@ class Route:
     query: str = ""
     body: str = ""
     takes_lines: bool = False
+    streams: bool = False
     needs_owner: bool = False
     is_for_service: bool = False
 
@@ -130,6 +132,7 @@ ROUTES = (
         ),
         headers=(IDEMPOTENCY_KEY,),
         body="Start",
+        streams=True,
     ),
     Route("list_sessions", "GET", "", answers={200: "Sessions"}, query="ListQuery", needs_owner=True),
     Route("delete_sessions", "DELETE", "", answers={200: "DeletedAll"}, needs_owner=True),
@@ -144,6 +147,15 @@ ROUTES = (
         is_for_service=True,
     ),
     Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
+    Route(
+        "list_events",
+        "GET",
+        "/events",
+        answers={200: "Events"},
+        headers=(LAST_EVENT_ID,),
+        query="FollowQuery",
+        needs_owner=True,
+    ),
     Route(
         "import_sessions",
         "POST",
@@ -198,6 +210,7 @@ ROUTES = (
         errors=(Unstorable, ReplyFailed, MessageIdReused, NothingToReplace, *_TURN),
         headers=(IDEMPOTENCY_KEY, IF_MATCH),
         body="Continue",
+        streams=True,
     ),
     Route(
         "list_messages",
@@ -242,7 +255,16 @@ ROUTES = (
         headers=(LAST_EVENT_ID,),
         query="FollowQuery",
     ),
-    Route("stop_reply", "DELETE", _REPLY, answers={200: "Stopped"}, errors=(MessageNotFound, TurnInProgress)),
+    Route("stop_reply", "DELETE", _REPLY, answers={200: "Stopped"}, errors=(MessageNotFound,)),
+    Route(
+        "session_events",
+        "GET",
+        "/<convstore_ids:session_id>/events",
+        answers={200: "Events"},
+        errors=(SessionMoved,),
+        headers=(LAST_EVENT_ID,),
+        query="FollowQuery",
+    ),
     Route(
         "compact_session",
         "POST",

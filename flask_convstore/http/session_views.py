@@ -13,11 +13,11 @@ from ..domain import json_text
 from ..domain.clock import as_datetime
 from ..domain.messages import Message
 from ..domain.results import Receipt
+from ..domain.titles import title_of
 from ..errors import ConflictError, OwnerRequired, SessionNotFound, behind_a_write
 from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
 from ..operations.replies import Replier, converse, streamed_exchange
-from ..sessions.content import title_of
 from ..sessions.session import AnySession, data_of
 from . import schemas, sse
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
@@ -39,10 +39,10 @@ def start_session(door: Door, access: Access) -> Response:
     if body["alias"] is not None:
         return _start_by_alias(door, access, body, message, key)
     replier = door.replier() if message else None
-    if message and replier and sse.is_wanted() and sse.is_possible():
+    if message and replier and sse.is_chosen():
         return _start_streamed(access, body, message, replier, key)
     session, receipt, last_seq = _start(access, body, message, replier, key)
-    title = (title_of(message.body) if message and access.limits.has_titles else "") or None
+    title = _title_from(message, access)
     # A large message is not kept in two forms: it is shown as it was stored.
     del body["message"], message
     if isinstance(session, dict):
@@ -52,6 +52,11 @@ def start_session(door: Door, access: Access) -> Response:
     if key:  # a repeat shows the data of the request, whatever has changed since
         shown["data"] = body["data"]
     return located(answer(shown, 201, receipt), session.session_id)
+
+
+def _title_from(message: Message | None, access: Access) -> str | None:
+    """Find the title that a session gets from its first message."""
+    return (title_of(message.body) or None) if message and access.limits.has_titles else None
 
 
 def _start_streamed(
@@ -68,7 +73,7 @@ def _start_streamed(
     with behind_a_write():
         turn = f"{key}/turn" if key else None
         reply = streamed_exchange(access, session_id, message, replier, token=turn, is_counted=False)
-    return located(sse.event_stream(reply, access.settings, 201), session_id)
+    return located(sse.reply_stream(reply, access.settings, 201), session_id)
 
 
 def _start(

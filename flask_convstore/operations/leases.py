@@ -103,13 +103,14 @@ class Renewer:
         due = [
             (turn, lease) for turn, lease in self._turns.items() if lease.due_at <= now + _EARLY * lease.every_seconds
         ]
-        for turn, lease in due:
-            self._turns[turn] = lease._replace(due_at=now + lease.every_seconds)
-        endless = [turn for turn, lease in due if lease.until <= now]
-        for turn in endless:
-            del self._turns[turn]
+        kept = [(turn, lease) for turn, lease in due if lease.until > now]
+        if len(kept) < len(due):
             _log.warning("a turn lasts longer than CONVSTORE_TURN_MAX, and is not kept any more")
-        return [one for one in due if one[0] not in endless]
+        for turn, _ in due:
+            del self._turns[turn]
+        for turn, lease in kept:
+            self._turns[turn] = lease._replace(due_at=now + lease.every_seconds)
+        return kept
 
     def _sleep(self, now: float, idle_until: float) -> None:
         """Wait until a lease is due, or until a turn that begins now would be due. The lock must be held."""

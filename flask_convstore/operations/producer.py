@@ -6,7 +6,6 @@ step. A reader that goes does not stop it.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
+from ..domain import json_text
 from ..domain.clock import monotonic
 from ..domain.commands import Closing
 from ..domain.messages import Message
@@ -30,8 +30,9 @@ from ..errors import (
     TurnLost,
 )
 from ..streaming.channel import Channel
-from ..streaming.feeding import Feed, Patience, feeder
+from ..streaming.feeding import Feed, TimeAllowed, feeder
 from ..streaming.listening import listening
+from . import coroutines
 from .abandoned import end_dead, failure, keep_ms
 from .access import Access
 from .sdk_replies import is_sdk_object, part_of_chunk
@@ -40,6 +41,10 @@ _log = logging.getLogger("flask_convstore")
 
 _PAUSE = 0.25
 """Seconds until a reply that could not be stored is tried again."""
+
+
+_ENVELOPE_BYTES = 150
+"""Bytes of a message beside its text and its parts, at most."""
 
 
 class StreamedTurn(Protocol):
@@ -90,13 +95,13 @@ class Producer:
         self._joiner = TextJoiner()
         self._size = 0
         settings = access.settings
-        patience = Patience(settings.stream_idle, settings.turn_max)
+        allowed = TimeAllowed(settings.stream_idle, settings.turn_max)
         session_id, reply = turn.session_id, turn.reply_id
         channel = Channel(session_id, reply, lambda: end_dead(access.of_server, session_id, reply))
         channel.is_fed_here = True
         self.channel = listening(access.store).join(channel)
         self.channel.is_fed_here = True
-        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), patience, self._given_up)
+        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), allowed, self._given_up)
         self._feeder = feeder(access.store, session_id)
 
     def start(self, make: Callable[[], Any]) -> None:
@@ -130,7 +135,7 @@ class Producer:
     def _made(self, make: Callable[[], Any]) -> _Outcome:
         reply = make()
         if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
-            return asyncio.run(self._made_async(reply))
+            return coroutines.run(self._made_async(reply))
         return self._taken(reply)
 
     async def _made_async(self, reply: Any) -> _Outcome:
@@ -138,8 +143,11 @@ class Producer:
             reply = await reply
         if not isinstance(reply, AsyncIterator):
             return self._taken(reply)
-        async for chunk in reply:
-            self._take(chunk)
+        try:
+            async for chunk in reply:
+                self._take(chunk)
+        finally:
+            await _closed(reply)
         return _Outcome("complete")
 
     def _taken(self, reply: Any) -> _Outcome:
@@ -171,7 +179,7 @@ class Producer:
             raise _Stop(part.content)
         if part.kind == "text":
             text = self._joiner.joined(part.content)
-            self._grow(len(text))
+            self._grow(len(json_text.dump(text)) - 2)
             self._put(text=text)
             return
         content = TextJoiner().joined(part.content) if part.kind == "reasoning" else part.content
@@ -182,7 +190,7 @@ class Producer:
     def _grow(self, length: int) -> None:
         self._size += length
         most = self._access.settings.max_message_bytes
-        if self._size > most:
+        if self._size > most - _ENVELOPE_BYTES:
             raise _Stop(f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)")
 
     def _put(self, part: bytes | None = None, *, text: str = "") -> None:
@@ -273,6 +281,13 @@ class Producer:
 
 class _Stop(Exception):
     """The reply ends here, for a reason that clients are told."""
+
+
+async def _closed(chunks: AsyncIterator[Any]) -> None:
+    """Let an asynchronous generator end."""
+    close = getattr(chunks, "aclose", None)
+    if close:
+        await close()
 
 
 def _reason_of(error: BaseException) -> str:

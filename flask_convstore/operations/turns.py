@@ -30,6 +30,7 @@ from ..domain.commands import (
     Target,
     digest_if_known,
     digest_of,
+    new_token,
     token_or_new,
 )
 from ..domain.deadlines import OPERATION
@@ -315,6 +316,8 @@ class Turn:
             elif fate == "failed":
                 elements, status = (), "failed"
             commit = replace(commit, elements=elements, status=status, closing=closing(elements if bodies else ()))
+            if fate == "failed":  # the turn can be tried again
+                commit = replace(commit, token=new_token(), digest="", fields=())
             receipt = self._committed(self._lost or commit)
             if self.is_away and self._renewer:
                 self._renewer.remove(self)
@@ -487,9 +490,8 @@ def begin(
         token=token_or_new(token),
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
-    wait = access.settings.turn_wait if chosen == "wait" else 0
     try:
-        with OPERATION.within(access.settings.budget + wait):
+        with OPERATION.within(seconds_for(access, policy)):
             if is_counted:
                 access.count_turn()
             begun = _begin_when_free(access, command, chosen)
@@ -508,6 +510,8 @@ def request_of(kind: str, replaces: Target | None) -> str:
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
     """Take a session's turn without a message, and read the session. No other turn begins until this one ends.
+
+    The operation around it has a deadline, with the time of ``seconds_for``.
 
     Raises:
         TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
@@ -549,6 +553,11 @@ def _policy(access: Access, given: Policy | None) -> str:
     return policy
 
 
+def seconds_for(access: Access, policy: Policy | None) -> float:
+    """Compute the time of a call that begins a turn. Waiting comes on top."""
+    return access.settings.budget + (access.settings.turn_wait if _policy(access, policy) == "wait" else 0)
+
+
 def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
     """Take the turn. With the policy to wait, stand in line until the turn is free.
 
@@ -567,10 +576,7 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
                 left = deadline - monotonic()
                 if left <= 0:
                     raise
-                if (given_up := GIVEN_UP.get()) and given_up.is_set():
-                    raise asyncio.CancelledError from busy
-                seconds = min(left, max(UNTOLD_PAUSE, busy.retry_after_ms / 1000), _LONGEST_WAIT)
-                access.store.wait_for_turn(command.session_id, command.attempt, seconds)
+                _wait(access, command, busy, left)
     except ConvstoreError as error:
         error.written = is_stored or error.written
         raise
@@ -580,6 +586,14 @@ def _waiting(command: BeginTurn, seconds: float) -> BeginTurn:
     """Let *command* stand in line for so long, if at all."""
     wait_ms = min(round(seconds * 1000), _TICKET_MS)
     return replace(command, wait_ms=wait_ms) if wait_ms > 0 else command
+
+
+def _wait(access: Access, command: BeginTurn, busy: TurnInProgress, left: float) -> None:
+    """Wait until the turn may be free, *left* seconds at most."""
+    if (given_up := GIVEN_UP.get()) and given_up.is_set():
+        raise asyncio.CancelledError from busy
+    seconds = min(left, max(UNTOLD_PAUSE, busy.retry_after_ms / 1000), _LONGEST_WAIT)
+    access.store.wait_for_turn(command.session_id, command.attempt, seconds)
 
 
 def _messages_to_read(last: int | None) -> int | None:

@@ -49,7 +49,7 @@ def _tell_nobody(_: Exception) -> None:
     pass
 
 
-class Part(NamedTuple):
+class Replayed(NamedTuple):
     """One namespace: the store that its commands are for, and the fallback around it that keeps them.
 
     *tell* is called with the error of what could not be handed over.
@@ -69,7 +69,9 @@ class Replayer(Forking):
         batch: Number of commands that are replayed before it is noted. After a crash so many may be replayed again.
     """
 
-    def __init__(self, journal: Journal, circuit: Circuit, parts: Callable[[], Collection[Part]], batch: int) -> None:
+    def __init__(
+        self, journal: Journal, circuit: Circuit, parts: Callable[[], Collection[Replayed]], batch: int
+    ) -> None:
         self._journal = journal
         self._circuit = circuit
         self._parts = parts
@@ -141,7 +143,7 @@ class Replayer(Forking):
             for part in parts:
                 self._replay_all(part, behind_ms)
 
-    def _replay_all(self, part: Part, behind_ms: int) -> None:
+    def _replay_all(self, part: Replayed, behind_ms: int) -> None:
         after, failed = 0, None
         while entries := self._journal.sessions(part.namespace, after, _PAGE):
             for journalled in entries:
@@ -160,7 +162,7 @@ class Replayer(Forking):
         if failed:
             raise failed
 
-    def _end_forgotten(self, part: Part, journalled: JournalledSession, behind_ms: int) -> None:
+    def _end_forgotten(self, part: Replayed, journalled: JournalledSession, behind_ms: int) -> None:
         """End a session whose owner has had all sessions deleted since, on another host. Nothing of it was handed over."""
         if journalled.owner is None or journalled.replayed:
             return
@@ -190,7 +192,7 @@ class Replay:
 
     def __init__(
         self,
-        part: Part,
+        part: Replayed,
         journal: Journal,
         journalled: JournalledSession,
         batch: int,

@@ -40,8 +40,8 @@ _LONGEST_EXCHANGE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Limits of a producer, in seconds: without a chunk, and in all."""
+class TimeAllowed:
+    """Time that a producer is allowed, in seconds: without a chunk, and in all."""
 
     idle: float
     longest: float
@@ -61,7 +61,7 @@ class Feed:
         owner: Owner,
         attempt: str,
         epoch: int,
-        patience: Patience,
+        allowed: TimeAllowed,
         give_up: Callable[[str], None],
     ) -> None:
         self.channel = channel
@@ -71,7 +71,7 @@ class Feed:
         self.due_at = math.inf
         self._owner = owner
         self._attempt = attempt
-        self._patience = patience
+        self._allowed = allowed
         self._give_up = give_up
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -144,10 +144,10 @@ class Feed:
 
     def is_late(self, now: float) -> str:
         """Tell why the model is given up. "": it is not."""
-        if now - self._chunk_at > self._patience.idle:
-            return f"the model gave nothing for {self._patience.idle:g} s (CONVSTORE_STREAM_IDLE)"
-        if now - self._begun_at > self._patience.longest:
-            return f"the reply took longer than {self._patience.longest:g} s (CONVSTORE_TURN_MAX)"
+        if now - self._chunk_at > self._allowed.idle:
+            return f"the model gave nothing for {self._allowed.idle:g} s (CONVSTORE_STREAM_IDLE)"
+        if now - self._begun_at > self._allowed.longest:
+            return f"the reply took longer than {self._allowed.longest:g} s (CONVSTORE_TURN_MAX)"
         return ""
 
     def give_up(self, reason: str) -> None:

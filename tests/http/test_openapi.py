@@ -321,6 +321,18 @@ def test_a_walk_through_all_of_it(url: str) -> None:
     assert walk("GET", path, headers={**ada, "If-None-Match": now}).status_code == 304
     walk("POST", f"{path}/messages", json={"content": "more", "metadata": {"a": 1}}, headers=ada)
     walk("GET", f"{path}/messages?limit=1", headers=ada)
+    events = {**ada, "Accept": "text/event-stream"}
+    assert walk("POST", "/sessions", json={"message": {"content": "hi"}}, headers=events).mimetype == events["Accept"]
+    streamed = walk("POST", f"{path}/messages", json={"content": "more"}, headers=events).text
+    [reply] = re.findall(r'event: done\ndata: {"turn":"(msg-\d+)","status":"complete"}', streamed)
+    assert (
+        walk("GET", f"{path}/replies/{reply}", headers={**ada, "Last-Event-ID": "1-1"}).text.count("event: reset") == 1
+    )
+    assert walk("GET", f"{path}/replies/{reply}?last_event_id=", headers=ada).status_code == 422
+    assert walk("GET", f"{path}/replies/current", headers=ada).status_code == 204
+    assert walk("DELETE", f"{path}/replies/{reply}", headers=ada).json["status"] == "complete"  # type: ignore[index]
+    for method in ("GET", "DELETE"):
+        assert walk(method, f"{path}/replies/msg-99", headers=ada).status_code == 404
     walk("PATCH", f"{path}/messages/1", json={"content": [{"type": "text"}]}, headers=ada)
     walk("DELETE", f"{path}/messages/2", headers=ada)
     walk("DELETE", f"{path}/messages?after=msg-2", headers=ada)
@@ -379,7 +391,7 @@ def test_a_store_that_is_away_is_in_it() -> None:
             body = {"content": "x"} if "messages" in path else {"summary": "x"} if "compact" in path else {}
             body = {"session_id": "s"} if path.endswith("/current") else body
             sent = {"json": body} if method in ("post", "patch", "put") else {}
-            concrete = path.replace("{session_id}", "s").replace("{seq}", "1")
+            concrete = path.replace("{session_id}", "s").replace("{seq}", "1").replace("{turn}", "msg-2")
             query = "?after=1" if operation["operationId"] == "drop_messages" else ""
             assert walk(method.upper(), concrete + query, **sent).status_code == 503
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import functools
+import queue
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,7 @@ from flask_convstore.http.routes import ROUTES as ROUTES_TABLE
 from flask_convstore.operations import aliases, branching, messages, rotation, updates
 from flask_convstore.operations.turns import begin, hold
 
+from .. import service
 from ..harness import Harness, PlainConversations, in_memory
 from ..service import OwnedService, problem
 
@@ -58,9 +60,12 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "drop_messages": ({"query_string": {"after": "1"}}, (200, 403, 200, 404, 404)),
     "edit_message": ({"json": {"content": "other"}}, (200, 403, 200, 404, 404)),
     "redact_message": ({}, (200, 403, 200, 404, 404)),
+    "follow_reply": ({}, (200, 200, 200, 404, 404)),
+    "stop_reply": ({}, (200, 403, 200, 404, 404)),
     "compact_session": ({"json": {"summary": "so far", "keep": 1}}, (201, 403, 403, 404, 404)),
     "fork_session": ({"json": {}}, (201, 201, 201, 404, 404)),
 }
+EVENTS = (("Accept", "text/event-stream"), ("Last-Event-ID", "1-1"))
 CALLERS = ("owner", "reader", "writer", "stranger", None)
 ROUTES = {route.endpoint: (route.rule, route.method) for route in ROUTES_TABLE}
 
@@ -82,7 +87,7 @@ def shared(url: str) -> OwnedService:
 
 def path_of(endpoint: str, session_id: str = "s") -> tuple[str, str]:
     rule, method = ROUTES[endpoint]
-    return method, re.sub(r"<(\w+:)?seq>", "1", re.sub(r"<(\w+:)?session_id>", session_id, rule))
+    return method, service.path_of(rule, session_id).removeprefix("/sessions")
 
 
 def stored(service: OwnedService, session_id: str = "s") -> Any:
@@ -131,7 +136,13 @@ def check_route(shared: OwnedService, endpoint: str, options: dict[str, Any], ca
 
 @pytest.mark.parametrize("endpoint", [name for name, (rule, _) in ROUTES.items() if "session_id>" in rule])
 def test_a_stranger_learns_nothing_by_headers_or_broken_bodies(shared: OwnedService, endpoint: str) -> None:
-    for name, value in (("If-Match", '"1-1"'), ("If-None-Match", "*"), ("Idempotency-Key", "k"), ("Range", "x")):
+    for name, value in (
+        ("If-Match", '"1-1"'),
+        ("If-None-Match", "*"),
+        ("Idempotency-Key", "k"),
+        ("Range", "x"),
+        *EVENTS,
+    ):
         for options in (MATRIX[endpoint][0], {"json": {"?": 1}}, {"data": b"{", "content_type": "application/json"}):
             answers = [
                 seen(shared.call("stranger", *path_of(endpoint, session_id), headers={name: value}, **options))
@@ -175,6 +186,39 @@ def test_a_guests_fork_is_the_guests_own(shared: OwnedService) -> None:
     listed = shared.call("owner", "GET").json
     assert listed
     assert [session["session_id"] for session in listed["sessions"]] == ["s"]
+
+
+def event_in(response: TestResponse, name: str) -> str:
+    """The next event of that name, as it comes."""
+    return next(event for event in map(bytes.decode, response.iter_encoded()) if f"event: {name}\n" in event)
+
+
+def test_a_reply_in_progress_for_everybody(shared: OwnedService) -> None:
+    """A reader may follow it, and a writer may stop it. For strangers there is no such session."""
+    chunks: queue.Queue[str] = queue.Queue()
+    chunks.put("some")
+    shared.convstore.reply(lambda turn: iter(chunks.get, ""))
+    begun = functools.partial(
+        shared.call, method="POST", path="/s/messages", json={"content": "x"}, headers=dict(EVENTS)
+    )
+    for stranger in ("stranger", None):
+        problem(begun(stranger), 404, "not-found")
+    problem(begun("reader"), 403, "forbidden")
+    begun_by_owner = begun("owner")
+    assert begun_by_owner.status_code == 201
+    assert '"content":"x"' in event_in(begun_by_owner, "message")
+    for reply in ("current", "msg-4"):
+        path = f"/s/replies/{reply}"
+        for stranger in ("stranger", None):
+            problem(shared.call(stranger, "GET", path), 404, "not-found")
+            problem(shared.call(stranger, "DELETE", path), 404, "not-found")
+        problem(shared.call("reader", "DELETE", path), 403, "forbidden")
+    followed = shared.call("reader", "GET", "/s/replies/current")
+    assert event_in(followed, "delta").endswith('"content":"some"}\n\n')
+    stopped = shared.json(shared.call("writer", "DELETE", "/s/replies/current"), 200)
+    assert (stopped["status"], stopped["reply"]["content"]) == ("stopped", "some")
+    assert b'event: done\ndata: {"turn":"msg-4","status":"stopped"}' in followed.data
+    chunks.put("")
 
 
 def test_nobody_shares_over_http() -> None:

@@ -63,7 +63,7 @@ from flask_convstore.outages.command_json import command_of, text_of
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal, Status
 from flask_convstore.outages.other_hosts import OtherHostsStore
-from flask_convstore.outages.replay import Part, Replay, Replayer
+from flask_convstore.outages.replay import Replay, Replayed, Replayer
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
@@ -123,7 +123,7 @@ class Host:
     def come_back(self) -> None:
         """The store answers again, and all is handed over."""
         self.switch.is_away = False
-        part = Part("", self.switch, self.workers[0], self.told.append)
+        part = Replayed("", self.switch, self.workers[0], self.told.append)
         Replayer(self.journals[0], self.circuit, lambda: [part], 10).wake()
         wait_for(lambda: not self.journals[0].may_hold(), "it is not handed over")
 
@@ -146,7 +146,7 @@ def told(host: Host) -> list[Exception]:
 
 
 def replay(store: Store, journal: Journal, entry: Any) -> None:
-    part = Part("", store, FallbackStore(store, journal, Circuit(1), "", LIMITS, lambda: None))
+    part = Replayed("", store, FallbackStore(store, journal, Circuit(1), "", LIMITS, lambda: None))
     Replay(part, journal, entry, 10, 0, set()).run()
 
 
@@ -1324,7 +1324,7 @@ def test_a_session_that_fails_does_not_keep_the_others(host: Host) -> None:
             return super().apply(command)
 
     host.switch.is_away = False
-    part = Part("", Broken(host.switch), worker)
+    part = Replayed("", Broken(host.switch), worker)
     with pytest.raises(StoreUnavailable):
         Replayer(journal, host.circuit, lambda: [part], 10)._replay_all(part, 0)
     assert [entry.session_id for entry in journal.sessions("", 0, 9)] == ["a"]
@@ -1433,7 +1433,7 @@ def test_what_sqlite_waits_for_by_itself_it_waits_for_so_long(host: Host) -> Non
 
 
 def test_a_thread_that_cannot_be_started_is_started_later(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = Part("", host.switch, host.workers[0])
+    part = Replayed("", host.switch, host.workers[0])
     replayer = Replayer(host.journals[0], host.circuit, lambda: [part], 10)
     host.workers[0].apply(start("s"))
     host.switch.is_away = False

@@ -21,7 +21,7 @@ from flask_convstore.errors import StoreUnavailable
 from flask_convstore.outages.circuit import Circuit
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal
-from flask_convstore.outages.replay import Part, Replay
+from flask_convstore.outages.replay import Replay, Replayed
 from flask_convstore.stores.redis.store import RedisStore
 
 from ..servers import Server
@@ -106,7 +106,7 @@ def begin(worker: Worker) -> None:
 def hand_over(worker: Worker) -> None:
     worker.switch.is_away = False
     for found in worker.journal.sessions("", 0, 10):
-        Replay(Part("", worker.switch, worker.store), worker.journal, found, 10, 0, set()).run()
+        Replay(Replayed("", worker.switch, worker.store), worker.journal, found, 10, 0, set()).run()
     worker.journal.unmark_if_empty()
 
 

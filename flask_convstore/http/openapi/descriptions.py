@@ -136,6 +136,12 @@ class Operation:
 _STATE = "ETag Convstore-Expires-At Convstore-Degraded?"
 _OF_NEW = ("get", "unchanged", "update", "delete", "continue", "messages", "compact", "fork")
 
+EVENTS_EXAMPLE = (
+    'retry: 2000\n\nid: 2-2893472817\nevent: delta\ndata: {"turn":"msg-2","content":"On its"}\n\n'
+    'id: 3-2893472817\nevent: done\ndata: {"turn":"msg-2","status":"complete"}\n\n'
+)
+"""Some events of a reply."""
+
 OPERATIONS: dict[str, Operation] = {
     "start_session": Operation(
         summary="Start a session",
@@ -232,7 +238,8 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "continue_session": Operation(
         summary="Continue a session",
-        description="Adds a message and, if the app has a reply handler, the reply.",
+        description="Adds a message and, if the app has a reply handler, the reply. With `Accept: text/event-stream` the "
+        "reply comes as a stream of events.",
         answers=(
             Answer(
                 "The message and its reply.",
@@ -278,36 +285,30 @@ OPERATIONS: dict[str, Operation] = {
         example={"content": "Where is my letter?"},
         links=("get",),
     ),
-    "follow_reply": Operation(
-        summary="Follow a streamed reply",
-        description="Replays the reply whole, or from behind the last event that the client has, and goes on while it is "
-        "made. `current` is the reply in progress. A reply that has ended is replayed too. Where the position of the client "
-        "is not in this stream, `reset` comes first, and then all events.",
+    "session_events": Operation(
+        summary="Follow a session",
+        description="Sends a `change` for each write to the session, with its `kind` and the session's version, and `ended` "
+        "when the session is gone. A client that comes back with the id of its last event gets what it has missed. Else "
+        "`snapshot` comes first: read the session again.",
         answers=(
             Answer(
                 "The events.",
-                'retry: 2000\n\nid: 2-2893472817\nevent: delta\ndata: {"turn":"msg-2","content":"On its"}\n\n'
-                'id: 3-2893472817\nevent: done\ndata: {"turn":"msg-2","status":"complete"}\n\n',
+                f'retry: 2000\n\nid: 1767605400000-3\nevent: change\ndata: {{"session_id":"{EXAMPLE_ID}","kind":"reply",'
+                '"version":3,"first_seq":2,"turn":"msg-2"}\n\n',
             ),
-            Answer("No reply is in progress."),
         ),
     ),
-    "stop_reply": Operation(
-        summary="Stop a streamed reply",
-        description="Stops the reply, in whatever worker it is made. What had come until now is stored. `current` is the "
-        "reply in progress. A reply that has ended stays as it is.",
+    "list_events": Operation(
+        summary="Follow the list of sessions",
+        description="Sends `snapshot` with the owner's newest sessions, then a `change` for each write to a session, and "
+        "`deleted`. A client that comes back with the id of its last event gets what it has missed, or a `snapshot`.",
         answers=(
             Answer(
-                "The reply as it is stored.",
-                {
-                    "session_id": EXAMPLE_ID,
-                    "version": 3,
-                    "status": "stopped",
-                    "reply": {**_REPLY_EXAMPLE, "content": "On its", "status": "stopped"},
-                },
+                "The events.",
+                f'retry: 2000\n\nid: 7-4\nevent: change\ndata: {{"session_id":"{EXAMPLE_ID}","kind":"messages",'
+                '"version":4}\n\n',
             ),
         ),
-        links=("get",),
     ),
     "redact_message": Operation(
         summary="Remove a message's content",
@@ -329,6 +330,33 @@ OPERATIONS: dict[str, Operation] = {
                     },
                 },
                 f"{_STATE} Convstore-Level",
+            ),
+        ),
+        links=("get",),
+    ),
+    "follow_reply": Operation(
+        summary="Follow a streamed reply",
+        description="Replays the reply whole, or from behind the last event that the client has, and goes on while it is "
+        "made. `current` is the reply in progress. A reply that has ended is replayed too. Where the position of the client "
+        "is not in this stream, `reset` comes first, and then all events.",
+        answers=(
+            Answer("The events.", EVENTS_EXAMPLE, "Convstore-Degraded?"),
+            Answer("No reply is in progress."),
+        ),
+    ),
+    "stop_reply": Operation(
+        summary="Stop a streamed reply",
+        description="Stops the reply, in whatever worker it is made. What had come until now is stored. `current` is the "
+        "reply in progress. A reply that has ended stays as it is.",
+        answers=(
+            Answer(
+                "The reply as it is stored.",
+                {
+                    "session_id": EXAMPLE_ID,
+                    "version": 3,
+                    "status": "stopped",
+                    "reply": {**_REPLY_EXAMPLE, "content": "On its", "status": "stopped"},
+                },
             ),
         ),
         links=("get",),

@@ -24,7 +24,7 @@ from ..door import Served
 from ..json_schema import CONTROL, TARGET, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
 from ..routes import EVENT_STREAM, JSON_LINES, ROUTES, Route
-from .descriptions import GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
+from .descriptions import EVENTS_EXAMPLE, GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
 from .shapes import COMPONENTS
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
-_MEDIA_TYPES = {_LINE: JSON_LINES, "Events": EVENT_STREAM}
+_EVENTS = "Events"
+_MEDIA_TYPES = {_LINE: JSON_LINES, _EVENTS: EVENT_STREAM}
 """Media types of answers that are no JSON."""
 
 
@@ -153,7 +154,7 @@ def _successes(route: Route, operation: Operation, settings: Settings, of_prefix
     """Show the successful responses, by status. *of_prefix* has the parameters of the host's prefix, for links."""
     found: Json = {}
     for (status, component), answer in zip(route.answers.items(), operation.answers, strict=True):
-        found[str(status)] = _success(component, answer)
+        found[str(status)] = _success(component, answer, streams=route.streams and status == 201)
         if operation.links and component:
             found[str(status)]["links"] = _links(operation, settings, of_prefix)
     return found
@@ -172,14 +173,19 @@ def _links(operation: Operation, settings: Settings, of_prefix: Json) -> Json:
     }
 
 
-def _success(component: str | None, answer: Answer) -> Json:
+def _success(component: str | None, answer: Answer, *, streams: bool) -> Json:
+    """Show a successful response. A stream begins before the state is known that headers would tell."""
     shown: Json = {"description": answer.description}
     if answer.headers:
         names = answer.headers.split()
-        shown["headers"] = {name.rstrip("?"): _header(name.rstrip("?"), required=name[-1] != "?") for name in names}
+        shown["headers"] = {
+            name.rstrip("?"): _header(name.rstrip("?"), required=name[-1] != "?" and not streams) for name in names
+        }
     if component:
         media_type = _MEDIA_TYPES.get(component, _JSON)
         shown["content"] = {media_type: {"schema": _schema(component), "example": answer.example}}
+    if streams:
+        shown["content"][EVENT_STREAM] = {"schema": ref(_EVENTS), "example": EVENTS_EXAMPLE}
     return shown
 
 

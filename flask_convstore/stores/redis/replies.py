@@ -98,10 +98,8 @@ def _refusal(command: Refusable, word: bytes, reply: list[Any]) -> ConvstoreErro
         return is_history_key(reply[2].decode())
     if word == b"too_large":
         return _TOO_LARGE[reply[2]](reply[3], reply[4])
-    if word in (b"lost", b"busy"):
+    if word in (b"lost", b"busy", b"unended"):
         return _no_turn(command, reply)
-    if word == b"unended":
-        return TurnUnended(command.session_id, reply[2].decode(), reply[3] <= 0)
     if word == b"behind":
         return StreamBehind(command.session_id, reply[2])
     if word == b"moved":
@@ -116,7 +114,9 @@ def _refusal(command: Refusable, word: bytes, reply: list[Any]) -> ConvstoreErro
     return TurnLost(command.session_id) if is_end_of_turn else TokenReused()
 
 
-def _no_turn(command: Refusable, reply: list[Any]) -> TurnLost | TurnInProgress:
+def _no_turn(command: Refusable, reply: list[Any]) -> TurnLost | TurnInProgress | TurnUnended:
+    if reply[0] == b"unended":
+        return TurnUnended(command.session_id, reply[2].decode(), reply[3] <= 0)
     is_begun_again = isinstance(command, BeginTurn) and command.element is not None
     if reply[0] == b"lost":
         return TurnLost(command.session_id, is_stored=is_begun_again)

@@ -9,9 +9,13 @@ ARGV[16]    status       the fate of its message: "" replied, "unanswered", "fai
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
 ARGV[19]    part_count   parts that end the reply's stream, "0": there is no stream
-ARGV[20..]  reply, epoch, first, keep   only where there are parts: as in feed_reply.lua, and the milliseconds for which
-                         the stream is kept
-ARGV[..]    part         an opaque part each
+Then, only where there are parts:
+ARGV[20]    reply        id of the reply, which names the stream
+ARGV[21]    epoch        number of the attempt, as in feed_reply.lua
+ARGV[22]    first        number of the first part given
+ARGV[23]    keep         milliseconds for which the stream is kept
+ARGV[24..]  part         an opaque part each
+Then, in any case:
 ARGV[..]    name, loaded, value   three per field, as merge.lua has them
 ARGV[..]    element      an opaque message each, absent where there is no reply. The last one is the reply, unless the turn is unanswered. It has the seq that
                          was kept for it, or the id of that seq where others have written since. A turn that needs none
