@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from ..domain.clock import monotonic
@@ -115,22 +115,20 @@ class StreamedReply:
                 number, generation = 0, channel.generation
                 yield Event("reset", f"0-{channel.epoch}", None)
             new = channel.parts[number:]
-            for part in new:
-                number = part.number
-                event = event_of(part, channel.epoch, self.id)
-                if event:
-                    yield event
-                    if event.kind == "done":
-                        return
-            if not new and channel.failure:
+            yield from events_of(new, channel.epoch, self.id)
+            number += len(new)
+            if new:
+                continue
+            if channel.is_over:
                 yield from self._failed(channel, number)
-            if not new and channel.is_over:
-                return  # with nothing behind a position at the very end
-            if not new and not channel.wait_behind(generation, number, heartbeat):
+                return
+            if not channel.wait_behind(generation, number, heartbeat):
                 yield None
 
     def _failed(self, channel: Channel, number: int) -> Iterator[Event]:
         """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored."""
+        if channel.failure is None:
+            return
         yield Event("error", f"{number + 1}-{channel.epoch}", _reason_of(channel.failure))
         yield Event("done", f"{number + 2}-{channel.epoch}", "failed")
 
@@ -160,6 +158,12 @@ def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
     if kind == "error":
         return Event("error", position, content["detail"])
     return Event("done", position, content) if kind == "done" else None
+
+
+def events_of(parts: Iterable[StoredPart], epoch: int, reply: str) -> Iterator[Event]:
+    """Make the events that parts of a stream are."""
+    events = (event_of(part, epoch, reply) for part in parts)
+    return (event for event in events if event)
 
 
 def position_in(text: str | None) -> tuple[int, int] | None:

@@ -105,7 +105,8 @@ class FallbackStore(StoreAround):
         return self._store.renew(commands)
 
     def place_of(self, session_id: str) -> str:
-        return _HERE if self._is_here(session_id) else self._store.place_of(session_id)
+        is_seen = session_id in self._views  # a turn that is here was begun in one
+        return _HERE if is_seen and self._is_here(session_id) else self._store.place_of(session_id)
 
     def _created(self, command: Put, is_here: bool) -> Receipt:
         """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""

@@ -87,13 +87,13 @@ class Listening:
             if not followed.followers and self._followed.get(followed.key) is followed:
                 del self._followed[followed.key]
 
-    def look_at(self, session_id: str) -> None:
-        """Look at the streams of a session at once, also at those that were fed here until now."""
+    def look_at(self, session_id: str, reply: str) -> None:
+        """Look at the stream of a reply at once, also if it was fed here until now."""
         with self._lock:
-            for followed in self._followed.values():
-                if isinstance(followed, Channel) and followed.session_id == session_id:
-                    followed.is_fed_here = False
-                    followed.looked_at = 0.0
+            channel = self._followed.get(("reply", session_id, reply))
+            if channel:
+                channel.is_fed_here = False
+                channel.looked_at = 0.0
         self._new.set()
 
     def knows(self, channel: Channel, position: tuple[int, int]) -> bool:
