@@ -96,14 +96,15 @@ class StreamedReply:
 
     def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
         """Iterate over the events, as they come. None: nothing has come for *heartbeat* seconds."""
-        with listening(self._access.store).following(self._channel) as channel:
+        here = listening(self._access.store)
+        with here.following(self._channel) as channel:
             until = monotonic() + heartbeat
             while not channel.wait_loaded(min(heartbeat, until - monotonic())):
                 yield None
                 until = monotonic() + heartbeat
             number = self._after[0] if self._after else 0
             generation = channel.generation
-            if self._after and (self._after[1] != channel.epoch or number > len(channel.parts)):
+            if self._after and not here.knows(channel, self._after):
                 number = 0
                 yield Event("reset", f"0-{channel.epoch}", None)
             yield from self._following(channel, number, generation, heartbeat)

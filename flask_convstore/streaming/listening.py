@@ -37,6 +37,9 @@ _SLICE = 0.05
 _IDLE = 1.0
 """Longest wait while all that is followed is made here, or has ended."""
 
+_CATCHING_UP = 2.0
+"""Longest wait for a part that a reader has from another process."""
+
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
@@ -93,6 +96,14 @@ class Listening:
                 channel.looked_at = 0.0
         self._new.set()
 
+    def knows(self, channel: Channel, position: tuple[int, int]) -> bool:
+        """Tell whether a stream has a position. Another process may have shown a part that is not known here yet."""
+        asked = channel.asked
+        if not channel.has(position) and not channel.is_over:
+            channel.looked_at = 0.0
+            self._new.set()
+        return channel.wait_for(position, asked, _CATCHING_UP)
+
     def _run(self) -> None:
         bell = self._store.bell()
         while followed := self._all():
@@ -144,6 +155,7 @@ class Listening:
     def _read(self, read: Callable[[list[Any], float], None], due: list[Any], now: float) -> None:
         for one in due:
             one.looked_at = now
+            one.asked += 1
         try:
             read(due, now)
         except StoreError as error:
@@ -175,9 +187,10 @@ class Listening:
         elif isinstance(page, ConvstoreError):
             _log.debug("a stream could not be read, it is tried again: %s", page)
         else:
-            channel.extend(page.epoch, page.parts, restarts=page.restarts)
-            if len(page.parts) >= channel.position.limit:
-                channel.looked_at = 0.0  # there is more
+            is_all = len(page.parts) < channel.position.limit
+            channel.extend(page.epoch, page.parts, restarts=page.restarts, is_all=is_all)
+            if not is_all:
+                channel.looked_at = 0.0
             elif not channel.is_over:
                 self._mind(channel, page.remaining_ms, now)
 
