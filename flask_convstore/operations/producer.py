@@ -112,6 +112,7 @@ class Producer:
         self.channel = listening(access.store).join(channel)
         self.channel.is_fed_here = True
         self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), allowed, self._given_up)
+        self._feed.is_local = turn.is_away
         self._feeder = feeder(access.store, session_id)
 
     def start(self, make: Callable[[], Any]) -> None:
@@ -121,11 +122,14 @@ class Producer:
             make: Calls the handler. It runs in the context of the caller.
         """
         self._put(encoded("head", content_of(self._turn.head())))
-        if not self._turn.is_away:
-            self._feeder.add(self._feed)
+        self._feeder.add(self._feed)
         run = self._access.backend.around(lambda: self._run(make))
         _in_progress.add(self)
         threading.Thread(target=run, name="convstore-producer", daemon=True).start()
+
+    def wait_begun(self, seconds: float) -> None:
+        """Wait until the stream is there for all, *seconds* at most."""
+        self.channel.wait_begun(self._feed.epoch, seconds)
 
     def note_added(self, elements: Iterable[bytes]) -> None:
         """Keep messages that stand before the reply, in case that another one has to end the turn."""

@@ -205,7 +205,7 @@ def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None
     message = messages.get(access, session_id, page.reply)
     if message is None or message.get("role") != "assistant":
         raise MessageNotFound(session_id, page.reply)
-    return StoredReply(session_id, message, is_reset=bool(after))
+    return StoredReply(session_id, message.id, message, is_reset=bool(after))
 
 
 class StoredReply:
@@ -218,10 +218,16 @@ class StoredReply:
     is_resumable = True
 
     def __init__(
-        self, session_id: str, reply: Message | None, message: Message | None = None, *, is_reset: bool = False
+        self,
+        session_id: str,
+        reply_id: str,
+        reply: Message | None,
+        message: Message | None = None,
+        *,
+        is_reset: bool = False,
     ) -> None:
         self.session_id = session_id
-        self.id = reply.id if reply else ""
+        self.id = reply_id
         self._message = message
         self._reply = reply
         self._is_reset = is_reset

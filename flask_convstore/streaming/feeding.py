@@ -53,6 +53,7 @@ class Feed:
     Attributes:
         lost: The reason why the turn is not ours any more.
         parts: All parts of the stream so far.
+        is_local: The store is away, and is not fed. The model's time is limited all the same.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Feed:
         self.epoch = epoch
         self.parts: list[bytes] = []
         self.lost: ConvstoreError | None = None
+        self.is_local = False
         self.due_at = math.inf
         self._owner = owner
         self._attempt = attempt
@@ -207,8 +209,14 @@ class Feeder:
                     self._wait(min(next_at - now, _BEAT_SECONDS))
                     continue
                 due = [feed for feed in self._feeds if feed.due_at <= now]
-                commands = [feed.taken() for feed in due]
-            self._feed(due, commands)
+                taken = self._taken(due)
+            if taken:
+                self._feed(taken)
+            self._mind(due)
+
+    def _taken(self, due: list[Feed]) -> list[tuple[Feed, FeedReply]]:
+        """Make the commands of those that are fed to the store. The lock must be held, so that none is removed before."""
+        return [(feed, feed.taken()) for feed in due if not feed.is_local]
 
     def _wait(self, seconds: float) -> bool:
         self._wakes_at = monotonic() + seconds
@@ -217,18 +225,24 @@ class Feeder:
         finally:
             self._wakes_at = -math.inf
 
-    def _feed(self, due: list[Feed], commands: list[FeedReply]) -> None:
+    def _feed(self, taken: list[tuple[Feed, FeedReply]]) -> None:
         answers: list[int | ConvstoreError]
         try:
-            answers = self._store.feed(commands)
+            answers = self._store.feed([command for _, command in taken])
         except ConvstoreError as error:
-            answers = [error] * len(due)
+            answers = [error] * len(taken)
         except Exception as error:
             _log.exception("a streamed reply could not be fed")
-            answers = [StoreError(str(error))] * len(due)
-        now = monotonic()
-        for feed, answer in zip(due, answers, strict=True):
+            answers = [StoreError(str(error))] * len(taken)
+        for (feed, _), answer in zip(taken, answers, strict=True):
             feed.told(answer)
+
+    def _mind(self, feeds: list[Feed]) -> None:
+        """Give up replies that are lost, or whose model takes too long."""
+        now = monotonic()
+        for feed in feeds:
+            if feed.is_local:
+                feed.due_at = now + _BEAT_SECONDS
             reason = feed.is_late(now)
             if feed.lost or reason:
                 with self._changed:

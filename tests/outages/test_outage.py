@@ -67,6 +67,31 @@ def contents(shown: Any) -> list[str]:
     return [message["content"] for message in shown["history"]]
 
 
+def test_a_streamed_reply_of_a_model_that_hangs_ends_also_in_an_outage(redis_server: Server) -> None:
+    """The ids that its events tell are those that stay."""
+    service = service_of(redis_server, STREAM_IDLE=1)
+    may_end = threading.Event()
+
+    def hang(turn: Turn) -> Iterator[str]:
+        yield "so far"
+        may_end.wait(30)
+
+    service.convstore.reply(hang)
+    redis_server.kill()
+    session_id = service.start()
+    events = {"Accept": "text/event-stream"}
+    told = service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}, headers=events).text
+    may_end.set()
+    assert "CONVSTORE_STREAM_IDLE" in told
+    assert told.rstrip().endswith('"status":"interrupted"}')
+    redis_server.start()
+    handed_over(service)
+    shown = service.get(session_id)["history"]
+    assert contents({"history": shown}) == ["hi", "so far"]
+    for message in shown:
+        assert f'"id":"{message["id"]}"' in told
+
+
 def test_ids_of_messages_stay_where_another_host_writes_meanwhile(redis_server: Server, tmp_path: Path) -> None:
     """Whichever way they were told, and the reply has the id that was told before it was made."""
     service = service_of(redis_server)
