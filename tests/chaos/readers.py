@@ -135,10 +135,11 @@ def read(port: int, asked: Request, reading: Reading, cut: Cut, heed: Callable[[
         accept = {"Accept": "text/event-stream", "Content-Type": "application/json"}
         connection.request(asked.method, asked.path, sent, {**accept, **asked.headers})
         response = connection.getresponse()
+        if response.status < 300:
+            reading.is_resumable = "Convstore-Degraded" not in response.headers
         if "event-stream" not in response.headers.get("Content-Type", ""):
             return _refused(response)
         reading.connections += 1
-        reading.is_resumable = "Convstore-Degraded" not in response.headers
         for event in _events_of(response, cut):
             reading.take(*event)
             heed()

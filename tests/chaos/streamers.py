@@ -219,7 +219,7 @@ class _Taken:
                 reading.fate = "unknown"
                 return asked
             reading.turns.add(told["turn"])
-        elif not reading.is_resumable:
+        if not reading.is_resumable:
             reading.begin_anew()
             return first
         is_known = bool(reading.turns) or first.method == "GET"  # another reader knows it

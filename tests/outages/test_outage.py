@@ -92,6 +92,43 @@ def test_a_streamed_reply_of_a_model_that_hangs_ends_also_in_an_outage(redis_ser
         assert f'"id":"{message["id"]}"' in told
 
 
+def test_a_session_that_is_not_handed_over_yet_is_not_denied_to_those_who_follow_it(
+    redis_server: Server, tmp_path: Path
+) -> None:
+    """Neither on this host, nor on another one."""
+    service = service_of(redis_server)
+    may_end = threading.Event()
+    redis_server.kill()
+    session_id = service.start()
+    path = f"/sessions/{session_id}"
+    with service.app.app_context(), service.convstore.turn(session_id, "hi", owner=None) as turn:
+        reply = turn.stream(_slowly(may_end))
+    (file,) = journals(tmp_path)
+    with Journal(file.parent, "", 2**20, 1.0).replaying() as is_held_up:
+        assert is_held_up
+        redis_server.start()
+        wait_for(
+            lambda: Service.json(service.client.get("/sessions/health"), 200)["connected"], "the server is not seen"
+        )
+        other = Service(redis_server.url, FALLBACK="none")
+        for client in (service.client, other.client):
+            for method, at in (("GET", f"replies/{reply.id}"), ("DELETE", f"replies/{reply.id}"), ("GET", "events")):
+                problem(client.open(f"{path}/{at}", method=method), 503, "unavailable")
+            problem(client.get(f"{path}/replies/current"), 503, "unavailable")
+        may_end.set()
+        reply.wait()
+        assert '"content":"at last"' in service.client.get(f"{path}/replies/{reply.id}").text
+        assert service.client.get(f"{path}/replies/current").status_code == 204
+        assert Service.json(service.client.delete(f"{path}/replies/{reply.id}"), 200)["status"] == "complete"
+    handed_over(service)
+    assert '"content":"at last"' in service.client.get(f"{path}/replies/{reply.id}").text
+
+
+def _slowly(may_end: threading.Event) -> Iterator[str]:
+    assert may_end.wait(30)
+    yield "at last"
+
+
 def test_ids_of_messages_stay_where_another_host_writes_meanwhile(redis_server: Server, tmp_path: Path) -> None:
     """Whichever way they were told, and the reply has the id that was told before it was made."""
     service = service_of(redis_server)
