@@ -300,10 +300,12 @@ class Turn:
         return reply
 
     def head(self) -> Head:
-        element = self._element.decode() if self._element else ""
+        element = (
+            (with_id(self._element, self._id_away(0)) if self.is_away else self._element) if self._element else b""
+        )
         token, version = self._begun.token or self.token, self._begun.receipt.version
         added = self._added and content.added(self._added, self._limits).elements
-        return Head(element, self._seq, token, version, tuple(text.decode() for text in added or ()))
+        return Head(element.decode(), self._seq, token, version, tuple(text.decode() for text in added or ()))
 
     def end_stream(
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
