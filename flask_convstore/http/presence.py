@@ -1,4 +1,4 @@
-"""The presence of a client that reads a stream. Without it a worker would serve those that have left, until it next writes."""
+"""The presence of a client that reads a stream. A worker would serve those that have left, until it next writes."""
 
 from __future__ import annotations
 
