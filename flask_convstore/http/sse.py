@@ -149,6 +149,6 @@ _JSON: Mapping[str, Any] = {
     "part": lambda event, *_: {"kind": event.value.kind, "content": event.value.content},
     "reply": _reply,
     "reset": lambda *_: {},
-    "error": lambda event, *_: {"type": "urn:convstore:reply-failed", "detail": event.value},
+    "error": lambda event, *_: {"type": f"urn:convstore:{event.value.kind}", "detail": str(event.value)},
     "done": lambda event, *_: {"status": event.value},
 }
