@@ -67,7 +67,7 @@ def event_stream(
         is_short: Answer with the events that there are. The client asks again for those that follow.
     """
     response = Response(_lines(reply, settings, is_short), status, _HEADERS, content_type=EVENT_STREAM)
-    if not reply.is_resumable:
+    if reply.is_away:
         response.headers["Convstore-Degraded"] = "journal"
     return response
 
@@ -90,7 +90,8 @@ def _line(event: Event, reply: StreamedReply | StoredReply, settings: Settings) 
 
 def _message(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:
     facts = {"session_id": reply.session_id, "message": message_shown(event.value, settings)}
-    return facts if reply.is_resumable else {**facts, "degraded": True, "resumable": False}
+    marks = {"degraded": True} if reply.is_away else {}
+    return {**facts, **marks, **({} if reply.is_resumable else {"resumable": False})}
 
 
 def _reply(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ class Channel(Followed):
         parts: The parts from the first one on. They are added to, and never changed but with the generation.
         generation: It rises where parts are another attempt's than before, so that followers begin anew.
         is_fed_here: The producer is in this process and gives the parts.
+        is_local: No store keeps the stream. It can be followed in this process only.
         recover: Ends the stream for a producer that has died.
     """
 
@@ -34,6 +35,7 @@ class Channel(Followed):
         self.parts: list[StoredPart] = []
         self.generation = 0
         self.is_fed_here = False
+        self.is_local = False
         self.was_orphaned = False
         self.recover = recover
         self._in_store = 0

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from ..domain.clock import monotonic
 from ..domain.results import Heard, ReplyParts, Ring
-from ..errors import ConvstoreError, SessionNotFound, StoreError, TurnLost
+from ..errors import ConvstoreError, SessionNotFound, StoreError, StoreMisconfigured, StoreUnavailable, TurnLost
 from ..stores.store import Bell, Store
 from .channel import Channel
 from .feeds import WATCHED_MS, ListFeed, SessionFeed
@@ -34,6 +34,9 @@ _SLICE = 0.05
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
+_FORBIDDEN_PAUSE = 60.0
+"""Seconds until a bell is tried again that the server does not let us hear."""
+
 
 _F = TypeVar("_F", bound=Followed)
 
@@ -48,6 +51,8 @@ class Listening:
         self._followed: dict[tuple[str, ...], Followed] = {}
         self._new = threading.Event()
         self._thread: threading.Thread | None = None
+        self._deaf_until = 0.0
+        self._has_told = False
 
     @contextlib.contextmanager
     def following(self, followed: _F) -> Iterator[_F]:
@@ -107,14 +112,8 @@ class Listening:
     def _hear(self, bell: Bell, followed: list[Followed]) -> None:
         """Wait for the bell, and read on wherever it has rung, or is to be looked at."""
         bell.listen({one.source for one in followed})
-        rung: dict[Heard, list[Ring]] = {}
-        try:
-            is_new = any(not one.looked_at for one in followed)
-            for ring in bell.wait(0 if is_new else _SLICE):
-                rung.setdefault(ring.source, []).append(ring)
-        except ConvstoreError as error:
-            _log.debug("the bell is lost: %s", error)
-            self._new.wait(_SLICE)
+        is_new = any(not one.looked_at for one in followed)
+        rung = self._rung(bell, 0 if is_new else _SLICE)
         self._new.clear()
         now = monotonic()
         due = [one for one in followed if not one.is_over and one.is_due(rung.get(one.source, []), now)]
@@ -126,6 +125,35 @@ class Listening:
             of_kind: list[Any] = [one for one in due if isinstance(one, kind)]
             if of_kind:
                 self._read(read, of_kind, now)
+
+    def _rung(self, bell: Bell, seconds: float) -> dict[Heard, list[Ring]]:
+        rung: dict[Heard, list[Ring]] = {}
+        for ring in self._heard(bell, seconds):
+            rung.setdefault(ring.source, []).append(ring)
+        return rung
+
+    def _heard(self, bell: Bell, seconds: float) -> list[Ring]:
+        """Wait for the bell. One that is lost, or that this user may not hear, is tried again after a while."""
+        if monotonic() >= self._deaf_until:
+            try:
+                return bell.wait(seconds)
+            except StoreMisconfigured as error:
+                self._tell_once(error)
+                self._deaf_until = monotonic() + _FORBIDDEN_PAUSE
+            except ConvstoreError as error:
+                self._deaf_until = monotonic() + _PAUSE
+                _log.debug("the bell is lost: %s", error)
+        self._new.wait(seconds)
+        return []
+
+    def _tell_once(self, error: StoreMisconfigured) -> None:
+        if not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "what other processes do is seen here within a second only, since the server does not let this user listen. "
+                "docs/security.md has the rights that a user needs: %s",
+                error,
+            )
 
     def _read(self, read: Callable[[list[Any], float], None], due: list[Any], now: float) -> None:
         for one in due:
@@ -156,10 +184,10 @@ class Listening:
             self._store.watch_list(feed.owner, feed.compare(page.sessions), WATCHED_MS)
 
     def _take(self, channel: Channel, page: ReplyParts | ConvstoreError, now: float) -> None:
-        if isinstance(page, SessionNotFound):
-            channel.fail(page)
-        elif isinstance(page, ConvstoreError):
+        if isinstance(page, StoreUnavailable):
             _log.debug("a stream could not be read, it is tried again: %s", page)
+        elif isinstance(page, ConvstoreError):
+            channel.fail(page)
         else:
             channel.extend(page.epoch, page.parts, restarts=page.restarts)
             if len(page.parts) >= channel.position.limit:
