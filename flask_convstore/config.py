@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from .domain.types import TOMBSTONE_MS, Limits
-from .domain.validation import no_lifetime
+from .domain.validation import is_for_ever, no_lifetime
 from .errors import ConfigurationError
 from .urls import as_redis, url_problems, with_credentials
 
@@ -458,6 +458,8 @@ def _given_value(setting: Field[Any], configured: object, text: str | None) -> d
     try:
         return {} if given is None else {setting.name: _converted(given, str(setting.type))}
     except ValueError:
+        if setting.name.upper() in _LIFETIMES and is_for_ever(given):
+            raise ValueError(no_lifetime(given, setting.metadata["maximum"])) from None
         shown = "" if setting.metadata["secret"] else f", not {given!r}"
         raise ValueError(f"must be {_KINDS[str(setting.type)]}{shown}") from None
 

@@ -124,7 +124,7 @@ def test_lifetimes_may_be_timedeltas() -> None:
     assert (settings.ttl, settings.max_age, settings.conversation_ttl) == (7200, 259_200, 604_800)
 
 
-@pytest.mark.parametrize("never", [0, -1, float("inf"), "inf", timedelta(0)])
+@pytest.mark.parametrize("never", [0, -1, float("inf"), "inf", timedelta(0), "never", "None"])
 @pytest.mark.parametrize("name", ["TTL", "TTL_COMPLETE", "MAX_TTL", "MAX_AGE", "CONVERSATION_TTL"])
 def test_never_is_refused_with_the_longest(name: str, never: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"CONVSTORE_{name} must be .* for ever.* the longest is 315360000"):

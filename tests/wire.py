@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Literal
 
-Fault = Literal["lost request", "lost reply", "half reply", "black hole"]
+Fault = Literal["lost request", "lost reply", "half reply", "black hole", "another's error"]
 
 
 class Proxy:
@@ -18,7 +18,7 @@ class Proxy:
         round_trips: The number of times that the client spoke after the server.
         sent, received: Bytes from and to the client.
         faults: The faults of the next calls of scripts, one after the other. A connection ends with a fault. Only a
-            black hole keeps it, and never answers.
+            black hole keeps it, and never answers, and another's error comes once in the place of the reply.
         drip: Bytes and seconds. Replies come in pieces of so many bytes, with so much time between. None: as they are.
         delay: Seconds by which a round trip is longer.
         upload: As *drip*, for what the client sends.
@@ -103,6 +103,10 @@ class Link:
                 time.sleep(proxy.delay)
             if self._fault == "lost reply":
                 break
+            if self._fault == "another's error":
+                self._fault = None
+                self._client.sendall(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n")
+                continue
             if self._fault == "half reply":
                 self._client.sendall(chunk[: len(chunk) // 2])
                 break

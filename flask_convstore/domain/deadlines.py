@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .clock import monotonic
 
 _SHORTEST = 0.001
 
 
-class _Place(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Place:
     """The place of a block within others. Weak: a block that was cut short before it could end itself counts no more."""
 
     block: weakref.ref[Block]
@@ -49,6 +50,15 @@ class Deadline(threading.local):
         """End the block in so many *seconds*, or earlier if a deadline around it says so."""
         return Block(self, monotonic() + seconds)
 
+    def sparing(self, share: float) -> Block:
+        """End the block so early that a *share* of the time that is left stays for those who clean up behind it."""
+        moment = self.moment
+        return Block(self, moment if moment == math.inf else moment - share * (moment - monotonic()))
+
+    def paused(self) -> Pause:
+        """Let the app's own code run without a deadline. Its time does not count for those around it."""
+        return Pause(self)
+
     def at_most(self, seconds: float | None) -> float | None:
         """Limit *seconds* to the time that is left."""
         left = self.moment - monotonic()
@@ -77,6 +87,27 @@ class Block:
     def __exit__(self, *_: object) -> None:
         if self._deadline.running() is self._place:
             self._deadline.innermost = self._place.outer
+
+
+class Pause:
+    """A ``with`` block whose time is added to the deadlines around it. No generator, as ``Block``."""
+
+    __slots__ = ("_began", "_deadline", "_place")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        self._place = self._deadline.running()
+        self._began = monotonic()
+        self._deadline.innermost = None
+
+    def __exit__(self, *_: object) -> None:
+        taken, place = monotonic() - self._began, self._place
+        self._deadline.innermost = place
+        while place is not None:
+            place.moment += taken
+            place = place.outer
 
 
 OPERATION = Deadline()

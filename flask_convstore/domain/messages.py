@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -163,8 +163,11 @@ def is_summary(element: bytes) -> bool:
     return bool(_MARKED_SUMMARY.search(element.partition(b"\n")[0]))
 
 
+REDACTED = "redacted"
+"""Status of a message whose content was removed for good."""
+
 _STATUS = re.compile(rb',"status":"[a-z]+"$')
-_REDACTED = b',"status":"redacted"}'
+_REDACTED = b',"status":"%b"}' % REDACTED.encode()
 
 
 def with_status(element: bytes, status: str) -> bytes:
@@ -177,6 +180,32 @@ def with_status(element: bytes, status: str) -> bytes:
         return element
     envelope = _STATUS.sub(b"", head[:-1])
     return b'%b,"status":"%b"}\n%b' % (envelope, status.encode(), body) if status else b"%b}\n%b" % (envelope, body)
+
+
+def is_redacted(element: bytes) -> bool:
+    """Tell whether the content of a message was removed for good."""
+    return element.partition(b"\n")[0].endswith(_REDACTED)
+
+
+def emptied(body: Any) -> Any:
+    """Make the body of a redacted message. Of a dict the role stays."""
+    if not isinstance(body, dict):
+        return ""
+    return {"role": body["role"], "content": ""} if "role" in body else {"content": ""}
+
+
+def redacted(element: bytes) -> bytes:
+    """Remove all of a message but its time, its id, its cost and its role.
+
+    Raises:
+        ValueError, TypeError, LookupError: It is none of ours.
+    """
+    if is_redacted(element):
+        return element
+    message = message_of(element, 0)
+    emptied_message = replace(message, body=emptied(message.body), metadata=None)
+    facts = {**facts_of(emptied_message), "edited_at": message.created_at_ms}
+    return with_status(join_element(message.created_at_ms, json_text.encode(emptied_message.body), facts), REDACTED)
 
 
 def bodies_of(elements: Sequence[bytes]) -> list[bytes]:

@@ -16,10 +16,10 @@ MAX_NAME = 200
 MAX_SEQ = 2**53
 """The largest number that scripts, and JSON in browsers, hold exactly."""
 
-RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current"})
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current", "events"})
 """Names of routes beside ``/<session_id>``."""
 
-END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|compact|fork)\Z"
+END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|events|compact|fork)\Z"
 """Ends of routes behind ``/<session_id>``, as a pattern."""
 
 _unreachable = re.compile(rf"(?:^|/)\.\.?(?:/|\Z)|{END_OF_ROUTE}").search
@@ -112,10 +112,16 @@ def check_lifetime(given: object, longest: float) -> float:
     return seconds
 
 
+def is_for_ever(given: object) -> bool:
+    """Tell whether *given* is a text by which an app asks for a session without an end."""
+    return isinstance(given, str) and given.strip().lower() in ("never", "none", "forever", "infinite", "unlimited")
+
+
 def no_lifetime(given: object, longest: float) -> str:
     """Explain why *given* is no lifetime."""
     text = f"must be 1 to {longest:.12g} seconds, not {given!r}"
     is_never = isinstance(given, (int, float)) and not 0 < given < longest
+    is_never = is_never or is_for_ever(given)
     never = f". Nothing is kept for ever, so that no key is left behind: the longest is {longest:.12g}"
     return text + (never if is_never and not isinstance(given, bool) else "")
 

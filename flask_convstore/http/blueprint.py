@@ -59,9 +59,9 @@ def _add_routes(state: BlueprintSetupState, door: Door) -> None:
 
     The views are imported here, since they bring marshmallow and webargs. No request waits for them.
     """
-    from . import message_views, owner_views, reply_views, service_views, session_views
+    from . import event_views, message_views, owner_views, reply_views, service_views, session_views
 
-    rooms = (session_views, message_views, reply_views, owner_views, service_views)
+    rooms = (session_views, message_views, reply_views, event_views, owner_views, service_views)
     state.app.url_map.converters.update(CONVERTERS)
     for route in ROUTES:
         view = next(getattr(room, route.endpoint) for room in rooms if hasattr(room, route.endpoint))

@@ -33,7 +33,7 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
         reply = streamed_exchange(
             access, session_id, message, replier, token=token, expected=expected, replaces=replaces
         )
-        return sse.event_stream(reply, settings, 201)
+        return sse.reply_stream(reply, settings, 201)
     exchange = converse(access, session_id, message, replier, token=token, expected=expected, replaces=replaces)
     shown: ExchangeJson = {
         "session_id": session_id,

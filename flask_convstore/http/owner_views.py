@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Response, request, stream_with_context
@@ -15,7 +15,7 @@ from ..domain.clock import now_ms
 from ..domain.ids import STARTS_WITHIN_MS, made_away_at_ms
 from ..domain.json_text import MAX_DEPTH
 from ..domain.shapes import key_of
-from ..errors import ConvstoreError, InvalidInput, SessionNotFound, is_history_key, too_many_lines
+from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooSlow, is_history_key, too_many_lines
 from ..operations import owners, sessions, transfer
 from ..operations.access import Access
 from . import schemas
@@ -105,9 +105,11 @@ def import_sessions(door: Door, access: Access) -> Response:
     access.count_turn()
     limit_body(request, settings.max_session_bytes)
     # A line is read when its turn comes, so that only one is in memory.
-    given = ((number, _importable(line, settings)) for number, line in _lines_of(body_text(request, JSON_LINES)))
+    watch = owners.Watch(_IMPORTING_SECONDS)
+    lines = _lines_of(body_text(request, JSON_LINES))
+    given = ((number, _importable(line, settings, watch)) for number, line in lines)
     imported = transfer.take_in_lines(
-        access, given, keeps_id=lambda session_id: _keeps_id(access, session_id), seconds=_IMPORTING_SECONDS
+        access, given, keeps_id=lambda session_id: _keeps_id(access, session_id), watch=watch
     )
     return answer(imported_json(imported), 200)
 
@@ -157,7 +159,7 @@ def _without_hidden_edits(message: dict[str, Any], roles: tuple[str | None, ...]
     return {**message, "edits": [body for body in message["edits"] if _role({"body": body}) in roles]}
 
 
-def _importable(line: bytes, settings: Settings) -> dict[str, Any] | ConvstoreError:
+def _importable(line: bytes, settings: Settings, watch: owners.Watch) -> dict[str, Any] | ConvstoreError:
     """Parse a line of an import. The reason, if clients may not write all of it, or if it is no exported session.
 
     A stored value may be as deep as one can be, and the line is deeper.
@@ -166,12 +168,14 @@ def _importable(line: bytes, settings: Settings) -> dict[str, Any] | ConvstoreEr
         session = json_value(line, MAX_DEPTH + _LINE_DEPTH)
         if isinstance(session, dict) and session.get("corrupt"):
             return {"session_id": session.get("session_id"), "corrupt": True}
-        return _checked(session, settings)
+        return _checked(session, settings, watch)
+    except TooSlow:
+        raise
     except ConvstoreError as error:
         return error
 
 
-def _checked(session: Any, settings: Settings) -> dict[str, Any]:
+def _checked(session: Any, settings: Settings, watch: owners.Watch) -> dict[str, Any]:
     """Check that clients may write everything in an exported session.
 
     Raises:
@@ -182,7 +186,7 @@ def _checked(session: Any, settings: Settings) -> dict[str, Any]:
     messages, data = session.get("messages"), session.get("data")
     if not isinstance(messages, list) or not isinstance(data, dict):
         raise InvalidInput("must have a list of messages and an object of data. Nothing was written.")
-    _check_roles(messages, settings)
+    _check_roles(watch.reading(messages), settings)
     _check_fields(data, settings)
     _check_key(session.get("shape"), data, settings)
     return dict(session) if settings.client_ttl else {**session, "ttl_ms": _lifetime_ms(data, settings)}
@@ -197,7 +201,7 @@ def _lifetime_ms(data: dict[str, Any], settings: Settings) -> int | None:
     return round(settings.ttl * 1000) if is_longer else None
 
 
-def _check_roles(messages: list[Any], settings: Settings) -> None:
+def _check_roles(messages: Iterable[Any], settings: Settings) -> None:
     """Refuse messages of roles that clients may neither see nor write."""
     roles = (None, *settings.visible_roles, *settings.client_roles)
     for message in messages:

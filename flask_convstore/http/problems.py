@@ -230,7 +230,8 @@ _ROWS = (
         503,
         "too-slow",
         "Too much for the time of a request",
-        "The session is too large for this. Ask for its newest messages by ?last=, and for the others page by page.",
+        "The session is too large for this. Ask for its newest messages by ?last=, and for the others page by page. "
+        "Import fewer sessions at a time.",
     ),
     Problem(
         StoreMisconfigured("the server refuses us"),

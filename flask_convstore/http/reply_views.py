@@ -25,7 +25,7 @@ def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Resp
     reply = streamed.follow(access, session_id, "" if turn == CURRENT else turn, after)
     if reply is None:
         return Response(status=204)
-    return sse.event_stream(reply, access.settings, is_short=not sse.is_possible())
+    return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible())
 
 
 def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:

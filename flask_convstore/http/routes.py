@@ -148,6 +148,15 @@ ROUTES = (
     ),
     Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
     Route(
+        "list_events",
+        "GET",
+        "/events",
+        answers={200: "Events"},
+        headers=(LAST_EVENT_ID,),
+        query="FollowQuery",
+        needs_owner=True,
+    ),
+    Route(
         "import_sessions",
         "POST",
         "/import",
@@ -247,6 +256,15 @@ ROUTES = (
         query="FollowQuery",
     ),
     Route("stop_reply", "DELETE", _REPLY, answers={200: "Stopped"}, errors=(MessageNotFound,)),
+    Route(
+        "session_events",
+        "GET",
+        "/<convstore_ids:session_id>/events",
+        answers={200: "Events"},
+        errors=(SessionMoved,),
+        headers=(LAST_EVENT_ID,),
+        query="FollowQuery",
+    ),
     Route(
         "compact_session",
         "POST",

@@ -13,11 +13,11 @@ from ..domain import json_text
 from ..domain.clock import as_datetime
 from ..domain.messages import Message
 from ..domain.results import Receipt
+from ..domain.titles import title_of
 from ..errors import ConflictError, OwnerRequired, SessionNotFound, behind_a_write
 from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
 from ..operations.replies import Replier, converse, streamed_exchange
-from ..sessions.content import title_of
 from ..sessions.session import AnySession, data_of
 from . import schemas, sse
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
@@ -73,7 +73,7 @@ def _start_streamed(
     with behind_a_write():
         turn = f"{key}/turn" if key else None
         reply = streamed_exchange(access, session_id, message, replier, token=turn, is_counted=False)
-    return located(sse.event_stream(reply, access.settings, 201), session_id)
+    return located(sse.reply_stream(reply, access.settings, 201), session_id)
 
 
 def _start(

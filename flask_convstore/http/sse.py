@@ -7,6 +7,7 @@ keeps proxies from closing a silent connection. docs/streaming.md has all of it.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask import Response, request
 
 from ..config import Settings
 from ..domain import json_text
+from ..domain.clock import monotonic
 from ..operations.streamed import Event, StoredReply, StreamedReply
 from .routes import EVENT_STREAM
 from .shown import message_shown
@@ -24,7 +26,10 @@ _RETRY_MS = 2000
 """Time after which a browser connects again."""
 
 _SHORT_POLL = 1.0
-"""Seconds for which a worker that serves one request at a time waits for the next event, before it lets the client go."""
+"""Seconds after which a worker that serves one request at a time lets a client go that reads a stream."""
+
+_HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent. Proxies close a connection that is silent for a minute."""
 
 _HEADERS = {
     "Cache-Control": "no-store, no-transform",  # proxies must not compress it, since that holds events back
@@ -57,35 +62,70 @@ def is_possible() -> bool:
 
 _told: set[str] = set()
 
+_LINE_ENDS = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029)]
+"""Other ends of lines are control characters, which JSON escapes."""
 
-def event_stream(
-    reply: StreamedReply | StoredReply, settings: Settings, status: int = 200, *, is_short: bool = False
-) -> Response:
-    """Answer with the events of a reply.
+
+Line = tuple[str, str, Mapping[str, Any]]
+"""An event as it is sent: its id, its name, and its JSON object."""
+
+
+def event_stream(lines: Iterator[Line | None], status: int = 200, *, is_short: bool = False) -> Response:
+    """Answer with events. None among them: there was none for some time.
 
     Args:
         is_short: Answer with the events that there are. The client asks again for those that follow.
     """
-    response = Response(_lines(reply, settings, is_short), status, _HEADERS, content_type=EVENT_STREAM)
+    return Response(_sent(lines, is_short), status, _HEADERS, content_type=EVENT_STREAM)
+
+
+def _sent(lines: Iterator[Line | None], is_short: bool) -> Iterator[bytes]:
+    yield b"retry: %d\n\n" % (_RETRY_MS // 2 if is_short else _RETRY_MS)
+    until = monotonic() + (_SHORT_POLL if is_short else math.inf)
+    try:
+        for line in lines:
+            yield b": waiting\n\n" if line is None else _sent_as(*line)
+            if monotonic() >= until:
+                return
+    finally:
+        close = getattr(lines, "close", None)
+        if close:
+            close()  # the reader has gone
+
+
+def _sent_as(event_id: str, name: str, shown: Mapping[str, Any]) -> bytes:
+    text = _one_line(json_text.dump(shown))
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), name.encode(), text)
+
+
+def _one_line(text: bytes) -> bytes:
+    """Escape what JSON allows in a text, and what clients in Python and JavaScript take for the end of a line."""
+    for character, escaped in _LINE_ENDS:
+        text = text.replace(character, escaped)
+    return text
+
+
+def heartbeat(is_short: bool) -> float:
+    """Choose the seconds of silence after which the client is told that all is well, or is let go."""
+    return _SHORT_POLL if is_short else _HEARTBEAT
+
+
+def reply_stream(
+    reply: StreamedReply | StoredReply, settings: Settings, status: int = 200, *, is_short: bool = False
+) -> Response:
+    """Answer with the events of a reply."""
+    response = event_stream(_lines_of(reply, settings, is_short), status, is_short=is_short)
     if reply.is_away:
         response.headers["Convstore-Degraded"] = "journal"
     return response
 
 
-def _lines(reply: StreamedReply | StoredReply, settings: Settings, is_short: bool) -> Iterator[bytes]:
-    yield b"retry: %d\n\n" % (_RETRY_MS // 2 if is_short else _RETRY_MS)
-    for event in reply.events(**({"heartbeat": _SHORT_POLL} if is_short else {})):
-        if event is not None:
-            yield _line(event, reply, settings)
-        elif is_short:
-            return
+def _lines_of(reply: StreamedReply | StoredReply, settings: Settings, is_short: bool) -> Iterator[Line | None]:
+    for event in reply.events(heartbeat(is_short)):
+        if event is None:
+            yield None
         else:
-            yield b": waiting\n\n"
-
-
-def _line(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> bytes:
-    shown = {"turn": reply.id, **_JSON[event.kind](event, reply, settings)}
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event.id.encode(), event.kind.encode(), json_text.dump(shown))
+            yield event.id, event.kind, {"turn": reply.id, **_JSON[event.kind](event, reply, settings)}
 
 
 def _message(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
@@ -18,6 +17,7 @@ from ..domain.clock import monotonic
 from ..domain.keys import id_of, is_key, key_of
 from ..errors import CorruptValue, InvalidInput, NotSerializable
 from ..operations.access import Access
+from ..operations.events import news
 from ..operations.salvage import salvage
 from ..operations.sessions import ids, summaries
 from ..sessions.session import plain
@@ -39,9 +39,6 @@ _D = TypeVar("_D")
 
 _LOADED_TOGETHER = 100
 """Values that a loop loads in one round trip."""
-
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
-"""Poll intervals, in seconds, while waiting for a value."""
 
 
 class SessionMapping(MutableMapping[Any, _V]):
@@ -107,9 +104,9 @@ class SessionMapping(MutableMapping[Any, _V]):
         return value
 
     def wait(self, key: Any, *, until: Callable[[_V | Any], object], timeout: float = 30.0) -> _V | Any:
-        """Write own changes, then poll the value of *key* until ``until(value)`` is true.
+        """Write own changes, then read the value of *key* after each change, until ``until(value)`` is true.
 
-        Waiting occupies the worker. The poll interval grows from 0.05 to 0.5 seconds.
+        Waiting occupies the worker.
 
         Args:
             until: A function of the value. None if there is none.
@@ -122,17 +119,18 @@ class SessionMapping(MutableMapping[Any, _V]):
             TimeoutError: The value was not as wanted in time.
         """
         self.flush()
-        deadline, pause = monotonic() + timeout, _SHORTEST_PAUSE
-        while True:
-            value = None
-            with contextlib.suppress(KeyError):
-                value = self.refresh(key)
-            if until(value):
-                return value
-            if monotonic() + pause > deadline:
-                raise TimeoutError(f"the value of {key!r} was not as wanted within {timeout:g} seconds")
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        deadline = monotonic() + timeout
+        with news(self._access(), id_of(key)) as changes:
+            while True:
+                value = None
+                with contextlib.suppress(KeyError):
+                    value = self.refresh(key)
+                if until(value):
+                    return value
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"the value of {key!r} was not as wanted within {timeout:g} seconds")
+                changes.wait(left)
 
     # ---- one key
 

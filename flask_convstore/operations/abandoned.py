@@ -89,6 +89,7 @@ def _command(access: Access, session_id: str, attempt: str, found: ReplyParts, f
     if not texts:
         closing.insert(0, encoded("head", content_of(head)))
     epoch = found.epoch or epoch_of(attempt)
+    ends_turn = head.token and ended != "failed"  # one that has failed can be tried again
     command = CommitTurn(
         session_id=session_id,
         owner=access.owner,
@@ -97,8 +98,8 @@ def _command(access: Access, session_id: str, attempt: str, found: ReplyParts, f
         status=status,
         usage=usage,
         closing=Closing(found.reply, epoch, len(texts) + 1, tuple(closing), keep_ms(access)),
-        token=f"{head.token}\n{head.version}" if head.token else new_token(),
-        digest=f"{attempt} {digest_of(status, elements)}",
+        token=f"{head.token}\n{head.version}" if ends_turn else new_token(),
+        digest=f"{attempt} {digest_of(status, elements)}" if ends_turn else "",
     )
     return command, ended
 

@@ -18,10 +18,11 @@ from ..config import Settings
 from ..domain.commands import Append, BeginTurn, Command, Target, Write
 from ..domain.deadlines import OPERATION
 from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.titles import TITLED_ROLE
 from ..domain.types import ANY, Lifetime, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
 from ..errors import ConvstoreError, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
-from ..sessions.content import TITLED_ROLE, ContentLimits
+from ..sessions.content import ContentLimits
 from ..sessions.type_changes import TypeChanges
 from ..stores.store import Store
 
@@ -33,6 +34,8 @@ NOT_SEEN: State = (None, None)
 _NEWCOMERS = 10
 """Number of callers without a cookie who may share an address, such as that of an office."""
 
+FOR_CLEANING = 0.2
+"""Share of the time of an operation that is left for taking back what it has begun, and cannot end in time."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -21,6 +21,7 @@ from ..domain.types import CALLER, Lifetime, Owner, Scope
 from ..sessions.content import Content
 from ..sessions.session import LoadedSession
 from .conversations import Conversations
+from .events import Change
 from .producer import drafted
 from .turns import GIVEN_UP, Turn
 
@@ -64,6 +65,9 @@ class AwaitableConversations:
     share = _Twin(Conversations.share)
     unshare = _Twin(Conversations.unshare)
     rotate_id = _Twin(Conversations.rotate_id)
+    follow_reply = _Twin(Conversations.follow_reply)
+    stop_reply = _Twin(Conversations.stop_reply)
+    wait = _Twin(Conversations.wait)
     messages = _Twin(Conversations.messages)
     get_message = _Twin(Conversations.get_message)
     edit_message = _Twin(Conversations.edit_message)
@@ -106,6 +110,12 @@ class AwaitableConversations:
         sessions: Iterator[Any] = await asyncio.to_thread(self._conversations.export_owner, **options)
         while (session := await asyncio.to_thread(next, sessions, _END)) is not _END:
             yield session
+
+    async def subscribe(self, session_id: str, **options: Any) -> AsyncIterator[Change | None]:
+        """Subscribe as ``Conversations.subscribe`` does: ``async for change in aio.subscribe(session_id)``."""
+        changes: Iterator[Any] = await asyncio.to_thread(self._conversations.subscribe, session_id, **options)
+        while (change := await asyncio.to_thread(next, changes, _END)) is not _END:
+            yield change
 
     def turn(self, session_id: str, message: Any, **options: Any) -> AwaitableTurn:
         """Begin a turn as ``Conversations.turn`` does: ``async with convstore.aio.turn(sid, message) as turn:``."""

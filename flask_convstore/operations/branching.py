@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..domain.commands import Append, Delete, NoteAlias, Share, Update
+from ..domain.deadlines import OPERATION
 from ..domain.ids import new_id
 from ..domain.messages import Usage, as_summary, is_summary, stored_message, with_id
 from ..domain.numbering import id_of
@@ -21,9 +22,9 @@ from ..errors import ConflictError, ConvstoreError, CorruptValue, InvalidInput, 
 from ..sessions import content, diff
 from ..sessions.session import AnySession, content_of
 from . import aliases, sessions
-from .access import Access, in_time
+from .access import FOR_CLEANING, Access, in_time
 from .owners import Watch
-from .turns import Policy, Turn, hold
+from .turns import Policy, Turn, hold, seconds_for
 
 _V = TypeVar("_V")
 
@@ -62,19 +63,21 @@ def compact(
         TooSlow: The session is too large to be read in that time. Nothing was written.
     """
     check_whole(keep, "keep")
-    access.count_turn()
-    access.flush()
-    watch = Watch(seconds)
-    turn, snapshot = hold(access, session_id, policy=policy)
-    with turn:
-        watch.check_half()
-        numbered = _summarised(access, snapshot, summary, keep, kept_head)
-        successor = _create(access, snapshot, numbered, snapshot.usage, next_seq=snapshot.next_seq)
-        snapshot = _go_on_in(access, turn, snapshot, successor)
-    with behind_a_write():
-        # An alias that is not yet moved still leads there, since resolve() follows the move.
-        aliases.move(access, snapshot.aliases, session_id, successor)
-        return sessions.existing(access, successor)
+    with OPERATION.within(seconds_for(access, policy)):
+        access.count_turn()
+        access.flush()
+        watch = Watch(seconds)
+        turn, snapshot = hold(access, session_id, policy=policy)
+        with turn:
+            watch.check_half()
+            numbered = _summarised(access, snapshot, summary, keep, kept_head)
+            with OPERATION.sparing(FOR_CLEANING):
+                successor = _create(access, snapshot, numbered, snapshot.usage, next_seq=snapshot.next_seq)
+            snapshot = _go_on_in(access, turn, snapshot, successor)
+        with behind_a_write():
+            # An alias that is not yet moved still leads there, since resolve() follows the move.
+            aliases.move(access, snapshot.aliases, session_id, successor)
+            return sessions.existing(access, successor)
 
 
 def _summarised(access: Access, snapshot: Snapshot, summary: SummaryInput, keep: int, kept_head: Kept) -> Numbered:
@@ -83,7 +86,9 @@ def _summarised(access: Access, snapshot: Snapshot, summary: SummaryInput, keep:
     summaries = [at for at, element in enumerate(snapshot.elements[: head + 1]) if is_summary(element)]
     head = min([head, *summaries])
     start = _start(snapshot, max(head + len(summaries), len(snapshot.elements) - keep))
-    message = _message(summary(_bodies(snapshot, start)) if callable(summary) else summary)
+    bodies = _bodies(snapshot, start) if callable(summary) else []
+    with OPERATION.paused():
+        message = _message(summary(bodies) if callable(summary) else summary)
     (added,) = map(as_summary, content.added([message], access.limits).elements)
     return _shortened(snapshot, head, added, start)
 
@@ -94,9 +99,10 @@ def _go_on_in(access: Access, turn: Turn, snapshot: Snapshot, successor: str) ->
     Where nothing was moved, the successor is removed.
     """
     try:
-        for name, role in snapshot.shared.items():
-            access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
-        return _move(access, turn, snapshot, successor)
+        with OPERATION.sparing(FOR_CLEANING):
+            for name, role in snapshot.shared.items():
+                access.apply(Share(session_id=successor, owner=snapshot.owner, name=name, role=role))
+            return _move(access, turn, snapshot, successor)
     except ConvstoreError as error:
         if error.written is False:
             with contextlib.suppress(ConvstoreError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
@@ -12,14 +12,31 @@ from ..domain.types import CALLER, Lifetime, Order, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..errors import ConvstoreError
 from ..sessions.content import Content
-from ..sessions.session import ListSession, LoadedSession, Session
-from . import aliases, branching, chats, messages, owners, rotation, salvage, sessions, transfer, turns, updates
+from ..sessions.session import AnySession, ListSession, LoadedSession, Session
+from . import (
+    aliases,
+    branching,
+    chats,
+    events,
+    messages,
+    owners,
+    rotation,
+    salvage,
+    sessions,
+    streamed,
+    transfer,
+    turns,
+    updates,
+)
+from .abandoned import Ended
 from .access import Access
 from .branching import SummaryInput
+from .events import Change
 from .health import health_of
 from .messages import MessagePage
 from .owners import Forgotten, OwnerContents
 from .replies import TurnEnded, first_exchange
+from .streamed import StoredReply, StreamedReply
 from .transfer import Imported
 from .turns import Policy, Turn
 
@@ -348,6 +365,63 @@ class Conversations(abc.ABC):
         if turn is None:
             raise TurnEnded(session_id, first_exchange(access, session_id, begun))
         return turn
+
+    def follow_reply(
+        self, session_id: str, reply: str = "", *, after: str | None = None, owner: Owner | Scope = CALLER
+    ) -> StreamedReply | StoredReply | None:
+        """Follow a reply that is streamed, or was, in whatever process. None: none is in progress (without *reply*).
+
+        Args:
+            reply: Its id. Without it the one in progress.
+            after: The id of the last event that is known. Only what follows comes then.
+
+        Raises:
+            MessageNotFound: There is no such reply.
+            SessionNotFound: No such session for this owner.
+        """
+        return streamed.follow(self._access(owner), session_id, reply, after)
+
+    def stop_reply(self, session_id: str, reply: str = "", *, owner: Owner | Scope = CALLER) -> Ended:
+        """Stop a reply that is streamed, in whatever process, and store what had come. One that has ended stays as it is.
+
+        Args:
+            reply: Its id. Without it the one in progress.
+
+        Raises:
+            MessageNotFound: There is no such reply, or none is in progress. Nothing was written.
+            SessionNotFound: No such session for this owner. Nothing was written.
+        """
+        return streamed.stop(self._access(owner), session_id, reply)
+
+    def subscribe(
+        self, session_id: str, *, after: str | None = None, heartbeat: float = 15.0, owner: Owner | Scope = CALLER
+    ) -> Iterator[Change | None]:
+        """Iterate over what happens to a session, as it happens. None: nothing has for *heartbeat* seconds.
+
+        Args:
+            after: The id of the last change that is known. What was missed comes first then, else a ``snapshot``.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return events.of_session(self._access(owner), session_id, after, heartbeat)
+
+    def wait(
+        self,
+        session_id: str,
+        *,
+        until: Callable[[AnySession | None], Any],
+        timeout: float = 30.0,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession | None:
+        """Read a session after each change, until ``until(session)`` is true. Return it, None if there is none.
+
+        Waiting occupies the worker.
+
+        Raises:
+            TimeoutError: It was not so within *timeout* seconds.
+        """
+        return events.wait(self._access(owner), session_id, until, timeout)
 
     def messages(
         self,

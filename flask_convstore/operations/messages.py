@@ -10,9 +10,20 @@ from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
-from ..domain.messages import NO_USAGE, Message, Usage, edited_element, message_of, stored_message
+from ..domain.deadlines import OPERATION
+from ..domain.messages import (
+    NO_USAGE,
+    REDACTED,
+    Message,
+    Usage,
+    edited_element,
+    emptied,
+    message_of,
+    stored_message,
+)
 from ..domain.numbering import seq_in
 from ..domain.results import Messages, Receipt
+from ..domain.titles import title_of
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
 from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
 from ..sessions import content
@@ -133,6 +144,7 @@ def _following_forwards(found: Messages) -> int | None:
     return found.seqs[-1] if found.elements and found.later else None
 
 
+@in_time
 def edit(
     access: Access,
     session_id: str,
@@ -160,7 +172,10 @@ def edit(
         body = body.body
 
     def edited(message: Message) -> Message:
-        now = body(message.body) if callable(body) else body
+        now = body
+        if callable(body):
+            with OPERATION.paused():
+                now = body(message.body)
         edits = (*message.edits, message.body) if keep else message.edits
         facts = message.metadata if metadata is None else metadata
         cost = message.tokens if tokens is None else tokens
@@ -190,10 +205,7 @@ def redact(
     """Remove the content, the metadata and the earlier bodies of a message, for good."""
 
     def redacted(message: Message) -> Message:
-        body: Any = ""
-        if isinstance(message.body, dict):
-            body = {"role": message.body["role"], "content": ""} if "role" in message.body else {"content": ""}
-        return replace(message, body=body, metadata=None, edits=(), status="redacted")
+        return replace(message, body=emptied(message.body), metadata=None, edits=(), status=REDACTED)
 
     redacted_now = _changed(access, _Change(session_id, target, redacted, expected, roles, new_token()))
     access.store.scrub()
@@ -254,6 +266,7 @@ def is_another_roles(access: Access, session_id: str, target: Target, roles: tup
     return stored_message(found.elements[0], found.seqs[0], _HISTORY).get("role") not in roles
 
 
+@in_time
 def pop(access: Access, session_id: str) -> Message | None:
     """Take the newest message out, and return it. None if the session has none."""
     while newest := page(access, session_id, limit=1).messages:
@@ -296,7 +309,7 @@ def _command(access: Access, change: _Change) -> Edit:
     element = edited_element(found.elements[0], after, is_tagged=access.limits.is_tagged)
     content.check_element(element, after, access.limits)
     cost = Usage(*map(int.__sub__, after.tokens or NO_USAGE, before.tokens or NO_USAGE))
-    was_title, title = content.title_of(before.body), content.title_of(after.body)
+    was_title, title = title_of(before.body), title_of(after.body)
     return Edit(
         session_id=change.session_id,
         owner=access.owner,

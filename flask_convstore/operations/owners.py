@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..domain.clock import monotonic
 from ..domain.commands import Delete, LinkAlias, Share
@@ -16,6 +16,8 @@ from ..errors import ConvstoreError, CorruptValue, OwnerRequired, SessionNotFoun
 from ..sessions.session import AnySession
 from . import aliases, sessions
 from .access import Access, in_time
+
+_T = TypeVar("_T")
 
 
 def required(access: Access) -> str:
@@ -124,6 +126,10 @@ _TOGETHER = 500
 """Deleted sessions that leave their owner's index together."""
 
 
+_CHECKED = 1_000
+"""Items that are read between two looks at the time."""
+
+
 class Watch:
     """A time that runs out. None: it never does."""
 
@@ -142,6 +148,13 @@ class Watch:
         """
         if self._deadline is not None and monotonic() > self._deadline - self._seconds / 2:
             raise TooSlow(f"reading took more than half of the {self._seconds:g} s for all", written=False)
+
+    def reading(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Give *items* that are read, such as the messages of a session, with a ``check_half`` now and then."""
+        for number, item in enumerate(items):
+            if number % _CHECKED == 0:
+                self.check_half()
+            yield item
 
 
 def _traces(access: Access) -> Iterator[Traces]:

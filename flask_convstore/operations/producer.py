@@ -6,7 +6,6 @@ step. A reader that goes does not stop it.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
+from ..domain import json_text
 from ..domain.clock import monotonic
 from ..domain.commands import Closing
 from ..domain.messages import Message
@@ -33,6 +33,7 @@ from ..errors import (
 from ..streaming.channel import Channel
 from ..streaming.feeding import Feed, TimeAllowed, feeder
 from ..streaming.listening import listening
+from . import coroutines
 from .abandoned import end_dead, failure, keep_ms
 from .access import Access
 from .sdk_replies import is_sdk_object, part_of_chunk
@@ -41,6 +42,10 @@ _log = logging.getLogger("flask_convstore")
 
 _PAUSE = 0.25
 """Seconds until a reply that could not be stored is tried again."""
+
+
+_ENVELOPE_BYTES = 150
+"""Bytes of a message beside its text and its parts, at most."""
 
 
 class StreamedTurn(Protocol):
@@ -136,7 +141,7 @@ class Producer:
     def _made(self, make: Callable[[], Any]) -> _Outcome:
         reply = make()
         if inspect.isawaitable(reply) or isinstance(reply, AsyncIterator):
-            return asyncio.run(self._made_async(reply))
+            return coroutines.run(self._made_async(reply))
         return self._taken(reply)
 
     async def _made_async(self, reply: Any) -> _Outcome:
@@ -144,8 +149,11 @@ class Producer:
             reply = await reply
         if not isinstance(reply, AsyncIterator):
             return self._taken(reply)
-        async for chunk in reply:
-            self._take(chunk)
+        try:
+            async for chunk in reply:
+                self._take(chunk)
+        finally:
+            await _closed(reply)
         return _Outcome("complete")
 
     def _taken(self, reply: Any) -> _Outcome:
@@ -177,7 +185,7 @@ class Producer:
             raise _Stop(part.content)
         if part.kind == "text":
             text = self._joiner.joined(part.content)
-            self._grow(len(text))
+            self._grow(len(json_text.dump(text)) - 2)
             self._put(text=text)
             return
         content = TextJoiner().joined(part.content) if part.kind == "reasoning" else part.content
@@ -188,7 +196,7 @@ class Producer:
     def _grow(self, length: int) -> None:
         self._size += length
         most = self._access.settings.max_message_bytes
-        if self._size > most:
+        if self._size > most - _ENVELOPE_BYTES:
             raise _Stop(f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)")
 
     def _put(self, part: bytes | None = None, *, text: str = "") -> None:
@@ -274,6 +282,13 @@ class Producer:
 
 class _Stop(Exception):
     """The reply ends here, for a reason that clients are told."""
+
+
+async def _closed(chunks: AsyncIterator[Any]) -> None:
+    """Let an asynchronous generator end."""
+    close = getattr(chunks, "aclose", None)
+    if close:
+        await close()
 
 
 def _reason_of(error: BaseException) -> str:

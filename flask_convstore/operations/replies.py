@@ -27,7 +27,7 @@ from ..errors import (
     TurnLost,
 )
 from ..sessions import content
-from . import sessions
+from . import coroutines, sessions
 from .access import Access
 from .producer import drafted
 from .streamed import StoredReply, StreamedReply, follow
@@ -231,7 +231,7 @@ def _reply_of(handler: Handler, turn: Turn) -> Any:
         reply = handler(turn)
         is_ready = isinstance(reply, (str, dict))  # the common cases need no further test
         if not is_ready and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
-            reply = asyncio.run(_awaited(reply))
+            reply = coroutines.run(_awaited(reply))
         return as_messages(reply) or None
     except StoreError:
         raise

@@ -29,6 +29,7 @@ from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
 from ..domain.results import Page, Receipt, Summary
 from ..domain.shapes import full
+from ..domain.titles import TITLED_ROLE
 from ..domain.types import ORDERS, Lifetime, Order
 from ..domain.validation import check_session_id, check_whole
 from ..errors import (
@@ -43,7 +44,7 @@ from ..errors import (
 )
 from ..sessions import content, diff
 from ..sessions.baseline import Pending, base_created, base_merged
-from ..sessions.content import TITLED_ROLE, Content, ContentLimits
+from ..sessions.content import Content, ContentLimits
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
 from .access import Access, in_time

@@ -137,7 +137,8 @@ class StreamedReply:
                         return
             if not new and channel.failure:
                 yield from self._failed(channel, number)
-                return
+            if not new and channel.is_over:
+                return  # with nothing behind a position at the very end
             if not new and not channel.wait_behind(generation, number, heartbeat):
                 yield None
 

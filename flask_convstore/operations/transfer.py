@@ -27,6 +27,7 @@ from ..errors import (
     SessionNotFound,
     StoreError,
     TooManySessions,
+    TooSlow,
     is_history_key,
 )
 from ..sessions import content
@@ -139,7 +140,7 @@ def take_in_lines(
     lines: Iterable[Given],
     *,
     keeps_id: Callable[[str], bool] = lambda session_id: True,
-    seconds: float | None = None,
+    watch: Watch | None = None,
 ) -> Imported:
     """Import exported sessions, the newest first. Sessions that exist stay as they are.
 
@@ -147,18 +148,25 @@ def take_in_lines(
 
     Args:
         keeps_id: Tells whether a session keeps its own id, if that is free.
-        seconds: Time after which no more sessions are created. None: no limit.
+        watch: Time after which no more sessions are created. None: no limit.
 
     Raises:
         InvalidInput: There are lines, and none holds an exported session. Nothing was written.
+        TooSlow: Reading the lines takes too long. Nothing was written, and the same lines would take as long again.
     """
     required(access)
-    wanted, watch = _Import(access, keeps_id), Watch(seconds)
-    for number, save in wanted.newest(lines):
-        if not watch.is_running():
-            wanted.complete = False
-            break
-        wanted.take(number, save)
+    watch = watch or Watch(None)
+    wanted = _Import(access, keeps_id, watch)
+    try:
+        for number, save in wanted.newest(lines):
+            if not watch.is_running():
+                wanted.complete = False
+                break
+            wanted.take(number, save)
+    except TooSlow:
+        if not wanted.has_begun:
+            raise
+        wanted.complete = False
     return wanted.result()
 
 
@@ -169,13 +177,19 @@ class _Import:
         complete: No line was left out because the time was over.
     """
 
-    def __init__(self, access: Access, keeps_id: Callable[[str], bool]) -> None:
+    def __init__(self, access: Access, keeps_id: Callable[[str], bool], watch: Watch) -> None:
         self.complete = True
+        self._watch = watch
         self._access = access
         self._keeps_id = keeps_id
         self._count = self._existing = 0
         self._failed: list[Failed] = []
         self._renamed: dict[str, str] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether a session of the import is there."""
+        return bool(self._count or self._existing)
 
     def newest(self, lines: Iterable[Given]) -> Iterator[tuple[int, Put]]:
         """Give the sessions of *lines* that may find a place, the newest first. The order of equals is kept."""
@@ -206,7 +220,9 @@ class _Import:
             session_id = line.get("session_id")
             if line.get("corrupt"):
                 raise InvalidInput("this session was damaged when it was exported. Nothing was written.")
-            return _imported(self._access, line)
+            return _imported(self._access, line, self._watch)
+        except TooSlow:
+            raise
         except ConvstoreError as error:
             refused = error
         except (ValueError, TypeError, LookupError, AttributeError) as error:
@@ -331,12 +347,12 @@ def _exported_message(message: Message) -> dict[str, Any]:
     return {"seq": message.seq, "created_at_ms": message.created_at_ms, "body": message.body, **facts}
 
 
-def _imported(access: Access, line: Mapping[str, Any]) -> Put:
+def _imported(access: Access, line: Mapping[str, Any], watch: Watch) -> Put:
     """Make the command that creates a session from a line of an export, under its own id."""
     limits = access.limits
     check_session_id(line["session_id"])
     fields = content.fields_to_set(line["data"], limits)
-    elements = tuple(_imported_element(message, limits) for message in line["messages"])
+    elements = tuple(_imported_element(message, limits) for message in watch.reading(line["messages"]))
     _check_shape(line["shape"], fields, access.limits.history_key, has_messages=bool(elements))
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
     content.check_facts({"tokens": usage or ()}, "session", limits)

@@ -31,6 +31,7 @@ from ..domain.commands import (
     Target,
     digest_if_known,
     digest_of,
+    new_token,
     token_or_new,
 )
 from ..domain.deadlines import OPERATION
@@ -320,6 +321,8 @@ class Turn:
             elif fate == "failed":
                 elements, status = (), "failed"
             commit = replace(commit, elements=elements, status=status, closing=closing(elements if bodies else ()))
+            if fate == "failed":  # the turn can be tried again
+                commit = replace(commit, token=new_token(), digest="", fields=())
             receipt = self._committed(self._lost or commit)
             self._end = self._replied(commit, receipt), receipt
             return receipt
@@ -497,8 +500,7 @@ def begin(
         token=token_or_new(token),
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
-    wait = access.settings.turn_wait if chosen == "wait" else 0
-    with _given_back_if_interrupted(access, command), OPERATION.within(access.settings.budget + wait):
+    with _given_back_if_interrupted(access, command), OPERATION.within(seconds_for(access, policy)):
         if is_counted:
             access.count_turn()
         begun = _begin_when_free(access, command, chosen)
@@ -514,6 +516,8 @@ def request_of(kind: str, replaces: Target | None) -> str:
 
 def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tuple[Turn, Snapshot]:
     """Take a session's turn without a message, and read the session. No other turn begins until this one ends.
+
+    The operation around it has a deadline, with the time of ``seconds_for``.
 
     Raises:
         TurnInProgress, SessionNotFound, SessionMoved: Nothing was written.
@@ -557,6 +561,11 @@ def _policy(access: Access, given: Policy | None) -> str:
         reason = f"must be 'reject', 'wait' or 'supersede', not {policy!r}. Nothing was written."
         raise InvalidInput(reason, "policy")
     return policy
+
+
+def seconds_for(access: Access, policy: Policy | None) -> float:
+    """Compute the time of a call that begins a turn. Waiting comes on top."""
+    return access.settings.budget + (access.settings.turn_wait if _policy(access, policy) == "wait" else 0)
 
 
 def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:

@@ -28,6 +28,7 @@ from ..domain.messages import bodies_of, own_id, with_id
 from ..domain.results import Snapshot
 from ..domain.types import ANY
 from ..errors import ConflictError, ConvstoreError
+from .redaction import is_redaction
 
 Load = Callable[[], Snapshot]
 """Function that reads the session as it is in the store."""
@@ -98,11 +99,27 @@ def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
 
 
 def _edit_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
-    """Find the message that was edited at the seq that it has in the store."""
+    """Find the message that was edited at the seq that it has in the store. A redaction finds it whatever it says."""
+    if is_redaction(command):
+        return _redaction_where_it_is(command, there)
     for seq, element in zip(there.seqs, there.elements, strict=True):
         if with_id(element, own_id(command.loaded)) == command.loaded:
-            return Fitted(replace(command, seq=seq, loaded=element, expected=""), "")
+            return Fitted(_where(command, seq, element), "")
     return None
+
+
+def _redaction_where_it_is(command: Edit, there: Snapshot) -> Fitted | None:
+    """Find the message with the id. One of a save whose first try has landed has none, and has its time and its seq."""
+    name, time = own_id(command.loaded), _identity(command.loaded)[0]
+    pairs = list(zip(there.seqs, there.elements, strict=True))
+    named = [pair for pair in pairs if own_id(pair[1]) == name]
+    nameless = [pair for pair in pairs if (own_id(pair[1]), _identity(pair[1])[0]) == ("", time)]
+    found = named or [pair for pair in nameless if pair[0] == command.seq] or nameless
+    return Fitted(_where(command, *found[0]), "") if len(found) == 1 else None
+
+
+def _where(command: Edit, seq: int, loaded: bytes) -> Edit:
+    return replace(command, seq=seq, loaded=loaded, expected="")
 
 
 def _identity(element: bytes) -> tuple[bytes, bytes]:

@@ -9,13 +9,15 @@ any other session.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..domain.commands import Append, BeginTurn, Command, Delete, Merge, Put, RenewTurn, Target, Touch, named_away
+from ..domain.commands import Append, BeginTurn, Command, Delete, Edit, Merge, Put, RenewTurn, Target, Touch, named_away
 from ..domain.ids import id_made_away
+from ..domain.messages import own_id
 from ..domain.results import Begun, Messages, Page, Receipt, Snapshot, part_of
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Order, Owner, Scope
@@ -25,8 +27,11 @@ from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
+from .redaction import is_redaction, without_found, without_text
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger("flask_convstore")
 
 _BATCH = 100
 """Sessions that are ended at a time."""
@@ -79,7 +84,10 @@ class FallbackStore(StoreAround):
         if isinstance(command, Put) and command.mode == "replace":
             return self._replaced(command, is_here)
         receipt: Receipt | None = self._journalled(command) if is_here else None
-        return receipt or self._store.apply(command)
+        receipt = receipt or self._store.apply(command)
+        if is_redaction(command):
+            self._redact_aside(command)
+        return receipt
 
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
         if self._journal.may_hold():
@@ -250,11 +258,34 @@ class FallbackStore(StoreAround):
             journalled = journalled._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
         else:
             kept = _as_kept(command, answer)
+        if is_redaction(kept):
+            kept = self._redacted(view, kept)
         ends = NEVER_MS if isinstance(command, Delete) else receipt.expires_at_ms
         journalled = journalled._replace(expires_at_ms=ends)
         view.journalled = self._journal.add(self._namespace, journalled, now, text_of(kept), token)
         view.seen, view.last_at_ms = view.journalled.last, now
         return answer
+
+    def _redacted(self, view: JournalView, command: Edit) -> Edit:
+        """Take the text that *command* redacts out of the commands before. Return it without that text too."""
+        now = view.load(ANY, None)
+        others = {own_id(element) for element in now.elements} - {own_id(command.loaded)} if now else ()
+        rows = self._journal.rows(self._namespace, view.journalled, 0)
+        self._journal.rewrite(without_text(rows, command, others))
+        return without_found(command)
+
+    def _redact_aside(self, command: Edit) -> None:
+        """Take the text that *command* has redacted out of what was set aside. A failure is logged."""
+        try:
+            if not self._journal.exists():
+                return
+            changed = without_text(self._journal.set_aside_rows(self._namespace), command)
+            if changed:
+                with self._journal.writing():
+                    self._journal.rewrite(changed, aside=True)
+                self._journal.scrub()
+        except StoreUnavailable as error:
+            _log.warning("redacted text may be left among what was set aside in the journal: %s", error)
 
     # ---- reads
 

@@ -290,6 +290,12 @@ class Journal:
             query = "SELECT number, at_ms, command FROM aside WHERE namespace = ?"
             return [Row(*row) for row in connection.execute(query, (namespace,))]
 
+    def rewrite(self, rows: Sequence[Row], *, aside: bool = False) -> None:
+        """Put other texts in the place of those of commands, by their numbers, in a transaction of ``writing``."""
+        query = f"UPDATE {'aside' if aside else 'commands'} SET command = ? WHERE number = ?"  # noqa: S608  ours
+        with self.reading() as connection:
+            connection.executemany(query, [(row.text, row.number) for row in rows])
+
     def drop_aside(self, numbers: Sequence[int]) -> None:
         """Drop commands that were set aside, by their numbers."""
         with self.writing() as connection:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from ..domain.commands import BeginTurn, Command, Delete, Put, Target
+from ..domain.commands import BeginTurn, Command, Delete, Edit, Put, Target
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Limits, Owner
 from ..errors import ConvstoreError, CorruptValue, SessionNotFound
 from ..stores.memory import MemoryStore
 from .command_json import command_of
 from .journal import JournalledSession, Row
+from .redaction import is_redaction
 
 
 class JournalView:
@@ -47,6 +49,8 @@ class JournalView:
             command = command_of(row.text)
             if not (isinstance(command, Put) and command.started_at_ms):
                 self._store.keep(command.session_id, row.at_ms + 1)
+            if is_redaction(command):
+                command = self._as_found(command, row.at_ms)
             self._do(command, row.at_ms, in_place=True)
         except SessionNotFound as error:
             if not isinstance(command, Delete):
@@ -54,6 +58,12 @@ class JournalView:
         except (ValueError, ConvstoreError) as error:
             raise _unreadable(row, error) from error
         self.seen, self.last_at_ms = row.number, row.at_ms
+
+    def _as_found(self, command: Edit, at_ms: int) -> Edit:
+        """Let a redaction find the message as it is. The journal keeps no text of what it has found."""
+        with self._as_of(at_ms):
+            found = self._store.message(command.session_id, ANY, command.seq)
+        return replace(command, loaded=found.elements[0]) if found and found.elements else command
 
     def do(self, command: Command | BeginTurn, at_ms: int) -> Receipt | Begun:
         """Do *command* as of *at_ms*."""

@@ -18,7 +18,8 @@ from ..domain.messages import Message, Usage, facts_of, join_element, own_id
 from ..domain.numbering import seq_in
 from ..domain.results import Snapshot
 from ..domain.shapes import Shape, full, key_of
-from ..domain.validation import check_message_id, without_controls
+from ..domain.titles import title_of
+from ..domain.validation import check_message_id
 from ..domain.value_types import has_tags
 from ..errors import (
     InvalidInput,
@@ -364,27 +365,6 @@ def look_at_messages(content: Any, indexes: Iterable[int], limits: ContentLimits
         history = content.get(limits.history_key, ()) if isinstance(content, Mapping) else content
         for index in indexes:
             limits.changes.look_at_messages([history[index]], limits.history_key, index)
-
-
-TITLED_ROLE = "user"
-"""Role of the message that a title is made of."""
-_LONGEST_TITLE = 60
-_LOOKED_AT = 200
-"""Parts of a message, and characters of each part, that a title is made of."""
-
-
-def title_of(body: Any) -> str:
-    """Make the title of a conversation that begins with *body*: the beginning of a user's text, or "" for other bodies."""
-    if not isinstance(body, dict) or body.get("role") != TITLED_ROLE:
-        return ""
-    content = body.get("content", body.get("parts"))
-    words: list[str] = []
-    for part in content[:_LOOKED_AT] if isinstance(content, list) else (content,):
-        text = part.get("text") if isinstance(part, dict) else part
-        if isinstance(text, str):
-            words += text[:_LOOKED_AT].split()
-    title = without_controls(" ".join(words))
-    return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
 def first_title_of(given: Iterable[Given], limits: ContentLimits, bodies: Iterable[Any] = ()) -> str:

@@ -29,10 +29,11 @@ class SessionFeed(Followed):
 
     looks_every = _WATCHES_EVERY
 
-    def __init__(self, session_id: str) -> None:
+    def __init__(self, session_id: str, latest: SessionEvents | None = None) -> None:
         super().__init__(("session", session_id), ("events", session_id))
         self.session_id = session_id
-        self.latest: SessionEvents | None = None
+        self.latest = latest
+        self.is_loaded = latest is not None
         self.events: list[StoredEvent] = []
         self.generation = 0
 
@@ -57,15 +58,16 @@ class SessionFeed(Followed):
 
     def behind(self, version: int) -> list[StoredEvent] | None:
         """List the writes after *version*. None: they are not known."""
-        new = [event for event in self.events if event.version > version]
         assert self.latest
-        return new if len(new) == self.latest.version - version else None
+        missing = max(0, self.latest.version - version)
+        new = [event for event in self.events if event.version > version]
+        return new if len(new) == missing else None
 
     def wait_behind(self, generation: int, version: int, seconds: float) -> bool:
         """Wait, *seconds* at most, until there is something after *version*, or nothing more will come. True if so."""
 
         def is_news() -> bool:
-            is_newer = self.latest is not None and self.latest.version != version
+            is_newer = self.latest is not None and self.latest.version > version
             return self.generation != generation or is_newer or self.is_over
 
         return self._wait_for(is_news, seconds)

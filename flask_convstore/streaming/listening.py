@@ -28,6 +28,9 @@ _log = logging.getLogger("flask_convstore")
 _LISTED = 100
 """Sessions at the head of an owner's list that are watched."""
 
+_SECOND_LOOK = 0.5
+"""Seconds after which a stream is looked at again whose producer seems to have died."""
+
 _SLICE = 0.05
 """Longest wait for a bell. A stream that is followed from now on is listened to after it."""
 
@@ -193,13 +196,15 @@ class Listening:
             if len(page.parts) >= channel.position.limit:
                 channel.looked_at = 0.0  # there is more
             elif not channel.is_over:
-                self._mind(channel, page.remaining_ms)
+                self._mind(channel, page.remaining_ms, now)
 
-    def _mind(self, channel: Channel, remaining_ms: int | None) -> None:
+    def _mind(self, channel: Channel, remaining_ms: int | None, now: float) -> None:
         """End a stream whose producer has died. It is given another look, since a server may have stood still."""
         if remaining_ms is None:
             channel.fail(TurnLost(channel.session_id))
             return
+        until_end = max(_SECOND_LOOK, remaining_ms / 1000)
+        channel.looked_at = min(now, now - channel.looks_every + until_end)
         was_orphaned, channel.was_orphaned = channel.was_orphaned, remaining_ms <= 0
         if was_orphaned and channel.was_orphaned and channel.recover:
             threading.Thread(target=_recover, args=(channel,), name="convstore-recovery", daemon=True).start()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,61 @@ def test_a_limit_that_was_lowered_costs_few_trips(proxy: Proxy) -> None:
     assert [one.session_id for one in few.list_sessions().sessions] == ["new"]
 
 
+OPERATIONS: dict[str, Callable[[PlainConversations], Any]] = {
+    "compact": lambda conversations: conversations.compact("s", "all of it", keep=1),
+    "rotate": lambda conversations: conversations.rotate_id("s"),
+    "edit": lambda conversations: conversations.edit_message("s", 1, "other"),
+    "redact": lambda conversations: conversations.redact_message("s", 1),
+    "pop": lambda conversations: conversations.pop_message("s"),
+    "fork": lambda conversations: conversations.fork("s"),
+}
+"""Operations of several round trips."""
+
+
+@pytest.mark.parametrize("delay", [0.17, 0.35])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_of_many_trips_has_one_deadline(proxy: Proxy, name: str, delay: float) -> None:
+    """One that did not end in time has left no second session, and no turn in progress."""
+    conversations = conversations_at(proxy.url, budget=0.6)
+    conversations.save_session("s", {"history": ["a", "b"]})
+    for alias in NAMES[:3]:
+        conversations.link(alias, "s")
+    proxy.delay = delay
+    began = time.monotonic()
+    try:
+        OPERATIONS[name](conversations)
+        is_done = True
+    except StoreUnavailable as error:
+        is_done = error.written is not False
+    assert time.monotonic() - began < 0.85
+    proxy.delay = 0
+    listed = [one.session_id for one in conversations.list_sessions().sessions]
+    if not is_done:
+        assert listed == ["s"]
+        assert conversations.get_session("s")["history"] == ["a", "b"]  # type: ignore[index]
+        conversations.append("s", "c")
+        with conversations.turn("s", "d"):
+            pass
+
+
+def test_the_time_of_the_apps_own_code_does_not_count(proxy: Proxy) -> None:
+    """A summary may be made by a model. What it reads meanwhile has a time of its own."""
+    conversations = conversations_at(proxy.url, budget=0.3)
+    conversations.save_session("s", {"history": ["a", "b", "c"]})
+
+    def slow(said: Any) -> str:
+        time.sleep(0.4)
+        conversations.get_session("s")
+        return f"of {said}"
+
+    assert conversations.edit_message("s", 3, slow).body == "of c"
+    compacted = conversations.compact("s", slow, keep=1)
+    assert [one["content"] if isinstance(one, dict) else one for one in compacted["history"]] == [
+        "of ['a', 'b']",
+        "of c",
+    ]
+
+
 def test_waiting_for_a_turn_comes_on_top(proxy: Proxy) -> None:
     conversations = conversations_at(proxy.url, budget=0.2, turn_wait=1.0, turn_lease=0.5)
     conversations.save_session("s", {"history": []})
@@ -144,6 +200,24 @@ def test_deadlines_inherit() -> None:
         assert deadline.moment == 100
     assert deadline.at_most(3) == 3
     assert deadline.at_most(None) is None
+
+
+def test_deadlines_are_moved_by_a_pause() -> None:
+    from flask_convstore.domain.deadlines import Deadline
+
+    deadline = Deadline()
+    with deadline.within(100):
+        before = deadline.moment
+        with deadline.within(50), deadline.paused():
+            assert deadline.moment == math.inf
+            with deadline.of(20):
+                assert deadline.moment == 20
+            time.sleep(0.01)
+        assert 0.01 <= deadline.moment - before < 1
+        with deadline.sparing(0.5):
+            assert 49 < deadline.moment - time.monotonic() < 51
+    with deadline.sparing(0.5), deadline.paused():
+        assert deadline.moment == math.inf
 
 
 def test_a_block_that_was_cut_short_leaves_no_deadline() -> None:

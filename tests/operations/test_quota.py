@@ -20,6 +20,7 @@ from flask_convstore.domain.types import Alias
 from flask_convstore.errors import TooManySessions, TooManyTurns
 from flask_convstore.operations import aliases, branching, rotation, sessions, updates
 from flask_convstore.stores.memory import MemoryStore
+from flask_convstore.stores.redis.store import RedisStore
 
 from ..conftest import check_lifetimes
 from ..harness import SETTINGS, MemoryHarness, PlainConversations, RedisHarness
@@ -84,6 +85,34 @@ def test_a_session_with_a_turn_in_progress_is_not_evicted(kind: Kind) -> None:
         turns[3].__exit__(None, None, None)
         conversations.save_session("newer", {}, owner="alice")
     assert "03" not in left(conversations)
+
+
+@pytest.mark.parametrize("what", ["turn", "append"])
+def test_a_session_that_is_written_just_before_its_eviction_stays(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Such as one whose turn begins between the look at its turn and its end. The next oldest goes instead."""
+    kind = Kind(valkey)
+    conversations, others = kind(max_sessions=4), kind(max_sessions=4)
+    started(conversations, kind, "a", "b", "c", "d")
+    look, turns = RedisStore._busy_among, list[Turn]()
+
+    def look_and_write(store: RedisStore, *arguments: Any) -> list[str]:
+        busy = look(store, *arguments)
+        for name in ("a", "b")[len(turns) : len(turns) + 1]:
+            turns.append(others.turn(name, Message({"role": "user"}), owner="alice"))
+            if what == "append":
+                turns[-1].__enter__().reply("r")
+        return busy
+
+    monkeypatch.setattr(RedisStore, "_busy_among", look_and_write)
+    conversations.save_session("new", {}, owner="alice")
+    assert left(conversations) == ["a", "b", "d", "new"]
+    assert valkey.client.zcard(INDEX) == 4
+    for turn in turns if what == "turn" else ():
+        with turn:
+            turn.reply("done")
+    assert [len(conversations.get_session(name, owner="alice")["history"]) for name in ("a", "b")] == [3, 3]  # type: ignore[index]
 
 
 def left(conversations: PlainConversations, owner: str = "alice") -> list[str]:

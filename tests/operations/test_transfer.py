@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -565,13 +564,41 @@ def test_an_import_ends_in_time_and_goes_on_when_it_is_sent_again(
 ) -> None:
     service = OwnedService(url, MAX_SESSIONS=most)
     body = "\n".join(map(json.dumps, lines_of(10))).encode()
-    moments: Iterator[float] = iter([0.0] * 4)
-    monkeypatch.setattr("flask_convstore.operations.owners.monotonic", lambda: next(moments, 10.0))
+    take, now = transfer._Import.take, [0.0]
+
+    def take_three(*arguments: Any) -> None:
+        take(*arguments)
+        now.append(10.0 if len(now) > 2 else 0.0)
+
+    monkeypatch.setattr(transfer._Import, "take", take_three)
+    monkeypatch.setattr("flask_convstore.operations.owners.monotonic", lambda: now[-1])
     answer = service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
     assert answer == {"imported": 3, "complete": False}
-    moments = itertools.repeat(0.0)
+    monkeypatch.undo()
     answer = service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)
     assert answer == {"imported": 7, "complete": True}
+
+
+@pytest.mark.parametrize("most", [0, 50])
+@pytest.mark.parametrize("messages", [[1] * 10, [3500]], ids=["many lines", "one line"])
+def test_an_import_that_cannot_be_read_in_time_is_refused(
+    url: str, most: int, messages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To send the same again would take as long. It is looked at the time within a line, too."""
+    service = OwnedService(url, MAX_SESSIONS=most)
+    lines = [{**with_message(body=say("hi")), "session_id": str(uuid.uuid4())} for _ in messages]
+    for line, count in zip(lines, messages, strict=True):
+        line["messages"] *= count
+    body = "\n".join(map(json.dumps, lines)).encode()
+    moments = itertools.count(0.0, 0.9)
+    monkeypatch.setattr("flask_convstore.operations.owners.monotonic", lambda: next(moments))
+    if most or len(messages) == 1:
+        answer = service.call("alice", "POST", "/import", data=body, content_type=LINES)
+        assert "Import fewer" in problem(answer, 503, "too-slow")["detail"]
+        assert service.call("alice", "GET").json == {"sessions": [], "next": None}
+    else:
+        answer = service.call("alice", "POST", "/import", data=body, content_type=LINES)
+        assert service.json(answer, 200) == {"imported": 1, "complete": False}
 
 
 def test_an_export_ends_in_time_behind_a_cursor(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

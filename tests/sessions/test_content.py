@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convstore.domain.messages import Message, Usage
+from flask_convstore.domain.titles import title_of
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
 from flask_convstore.sessions.content import (
     MAX_FIELDS,
@@ -19,7 +20,6 @@ from flask_convstore.sessions.content import (
     elements_of,
     encoded_fields,
     texts,
-    title_of,
 )
 
 FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)

@@ -97,8 +97,7 @@ COMPONENTS: dict[str, Json] = {
     },
     "Events": {
         "type": "string",
-        "description": "Server-sent events: `message`, `delta`, `part`, `reply`, `reset`, `error`, `done`. Each has an id, "
-        "and a JSON object, which names the `turn`.",
+        "description": "Server-sent events. Each has an id, a name, and a JSON object.",
         "contentMediaType": EVENT_STREAM,
     },
     "Document": {

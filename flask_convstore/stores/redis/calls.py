@@ -460,6 +460,9 @@ class Calls:
             try:
                 replies = self._exchange(commands, deadline)
                 refusal = refusal_among(replies)
+                if refusal and _is_unproven(commands, replies) and not (writes and _may_be_half(refusal, key)):
+                    replies = self._exchange_proved(commands, writes, deadline)
+                    refusal = refusal_among(replies)
                 if refusal is None or not _passes(refusal):
                     return replies
                 error = refusal
@@ -478,6 +481,21 @@ class Calls:
                 raise ours from error
             time.sleep(pause)
         raise AssertionError
+
+    def _exchange_proved(self, commands: Sequence[Sequence[Argument]], writes: bool, deadline: float) -> list[Any]:
+        """Send *commands* again, since an error carries no nonce and may be the reply to another call.
+
+        Between two echoes it is believed, and where the server refuses the echoes for the same reason.
+        """
+        asked, nonce = proving(commands)
+        before, *replies, after = self._exchange(asked, deadline)
+        refusal = refusal_among(replies)
+        is_refused_all = refusal is not None and all(
+            isinstance(echo, exceptions.RedisError) and classify(echo) == classify(refusal) for echo in (before, after)
+        )
+        if (before, after) != (nonce, nonce) and not is_refused_all:
+            raise self._mixed_up(written=None if writes else False)
+        return replies
 
     def _pause(self, attempt: int, failure: Failure) -> float:
         """Compute the next pause: exponential, with jitter. There is none after a dead connection, as the next may live."""
@@ -540,6 +558,36 @@ def refusal_among(replies: Sequence[Any]) -> exceptions.RedisError | None:
         if isinstance(reply, exceptions.RedisError):
             return reply
     return None
+
+
+def _is_unproven(commands: Sequence[Sequence[Argument]], replies: Sequence[Any]) -> bool:
+    """Tell whether there is an error among *replies*, and nothing that shows to which call they belong.
+
+    A script that is unknown is sent as text, whose reply is looked at then.
+    """
+    pairs = list(zip(commands, replies, strict=True))
+    if all(_is_unknown(*pair) for pair in pairs if isinstance(pair[1], exceptions.RedisError)):
+        return False
+    return not any(_has_nonce(*pair) for pair in pairs)
+
+
+def _may_be_half(refusal: exceptions.RedisError, key: str) -> bool:
+    """Tell whether a script may have written before it failed. Its token is not known then, and it must not run again.
+
+    Such an error says so whether it belongs to this call or not.
+    """
+    return as_ours(refusal, key, writes=True).written is None
+
+
+def _is_unknown(command: Sequence[Argument], reply: Any) -> bool:
+    return command[0] == "EVALSHA" and isinstance(reply, exceptions.NoScriptError)
+
+
+def _has_nonce(command: Sequence[Argument], reply: Any) -> bool:
+    """Tell whether *reply* tells the nonce of a script, or of an echo."""
+    if command[0] in ("EVALSHA", "EVAL"):
+        return isinstance(reply, list) and command[3 + int(command[2])] in reply[1:2]
+    return command[0] == "ECHO" and bool(command[1] == reply)
 
 
 def _passes(refusal: exceptions.RedisError) -> bool:

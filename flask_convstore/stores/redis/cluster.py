@@ -198,13 +198,15 @@ class ClusterCalls(Calls):
         pool = cluster.get_redis_connection(node).connection_pool
         try:
             command = ("SCAN", "0" if here is None else position, *options)
-            (reply,) = self._over(pool, [command], deadline)
+            asked, nonce = proving([command])
+            replies = self._over(pool, asked, deadline)
         except (exceptions.ConnectionError, exceptions.TimeoutError):
             self._lazy.learn(seen, deadline)
             raise
-        if isinstance(reply, exceptions.RedisError):
-            raise reply
-        found, keys = reply
+        refusal = refusal_among(replies)
+        if refusal:
+            raise refusal
+        ((found, keys),) = self._proved(replies, nonce)
         if int(found):
             return f"{node.name} {int(found)}", keys
         return (f"{following[0].name} 0" if following else None), keys

@@ -55,8 +55,8 @@ _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at. With half of them gone, as many leave an index as enter it."""
 
 
-Evict = Callable[[Sequence[str]], list[Call | None]]
-"""Makes the calls that delete sessions, or None for one that must stay."""
+Evict = Callable[[Sequence[Summary]], list[Call | None]]
+"""Makes the calls that delete sessions as they are, or None for one that must stay."""
 
 _LOOKED_AT = 5
 """Sessions that are asked about beside those that have to go, since some must stay."""
@@ -130,7 +130,7 @@ class RedisIndex:
             if reply[0] != b"new":
                 return reply
             surplus, is_patient = placed[2], attempt < _PATIENT_ATTEMPTS
-            freed = self._make_room(index, _pairs(placed[3:]), surplus, place.owner, evict, is_patient=is_patient)
+            freed = self._make_room(index, _pairs(placed[3:]), surplus, place, evict, is_patient=is_patient)
             if freed is None and (evict is None or shown == _MOST_SHOWN):
                 break
             shown = _SHOWN if freed or (is_patient and freed is not None) else _MOST_SHOWN
@@ -141,19 +141,21 @@ class RedisIndex:
         index: tuple[str, str],
         oldest: Sequence[tuple[bytes, int]],
         surplus: int,
-        owner: str,
+        place: QuotaPlace,
         evict: Evict | None,
         *,
         is_patient: bool,
     ) -> int | None:
         """Give back places of the *oldest* entries of an index. Return their number, or None if there will never be any.
 
+        A session that was written since it was looked at stays, as where a turn has just begun, and its entry is put back.
+
         A caller that *is_patient* evicts nothing while an older session has just gone, since others may have made room
         already.
         """
         found = self._summaries([(name.decode(), active) for name, active in oldest])
         pairs = list(zip(oldest, found, strict=True))
-        anothers = [taken for taken, (_, summary) in pairs if summary and summary.owner != owner]
+        anothers = [taken for taken, (_, summary) in pairs if summary and summary.owner != place.owner]
         now = now_ms()
         gone = [taken for taken, (exists, _) in pairs if not exists and taken[1] + _GRACE_MS < now]
         if anothers or gone:
@@ -163,13 +165,15 @@ class RedisIndex:
         if evict is None:
             return None
         victims = _victims(pairs, surplus, evict, is_patient=is_patient)
-        freed = [entry for entry, _ in victims]
-        if freed:  # in one round trip, so that none keeps its place
-            for reply in self._calls.call_all([*(call for _, call in victims), _unindexing(index, freed, 0)]):
-                if isinstance(reply, ConvstoreError):
-                    raise reply
+        if victims:  # in one round trip, so that none keeps its place
+            entries = [entry for entry, _ in victims]
+            replies = _sound(self._calls.call_all([*(call for _, call in victims), _unindexing(index, entries, 0)]))
+            pairs_of_victims = zip(entries, replies, strict=False)
+            stayed = [name.decode() for (name, _), reply in pairs_of_victims if reply[0] == b"conflict"]
+            _sound(self._calls.call_all([self.entry(place.owner, name, place.lifetime_ms) for name in stayed]))
+            return len(victims) - len(stayed)
         is_settled = all(exists for exists, _ in found)  # else some are about to be created
-        return None if is_settled and not freed else len(freed)
+        return None if is_settled else 0
 
     def removed(self, owner: str, session_id: str, until_ms: int) -> None:
         """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
@@ -364,6 +368,14 @@ def _unindexing(index: tuple[str, str], gone: Sequence[tuple[bytes, int]], grace
     return Call("unindex", index, (grace_ms, *(part for entry in gone for part in entry)))
 
 
+def _sound(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return *replies*. Raise the first error among them."""
+    for reply in replies:
+        if isinstance(reply, ConvstoreError):
+            raise reply
+    return replies
+
+
 def _victims(
     pairs: Sequence[tuple[tuple[bytes, int], tuple[bool, Summary | None]]],
     surplus: int,
@@ -373,12 +385,12 @@ def _victims(
 ) -> list[tuple[tuple[bytes, int], Call]]:
     """Choose so many of the oldest sessions as are *surplus*. Return their entries, with the calls that delete them."""
     there = itertools.takewhile(lambda pair: pair[1][0] or not is_patient, pairs)  # none behind one that has just gone
-    candidates = [entry for entry, (_, summary) in there if summary]
+    candidates = [(entry, summary) for entry, (_, summary) in there if summary]
     victims: list[tuple[tuple[bytes, int], Call]] = []
     for start in range(0, len(candidates), surplus + _LOOKED_AT):
         asked = candidates[start : start + surplus + _LOOKED_AT]
-        calls = zip(asked, evict([name.decode() for name, _ in asked]), strict=True)
-        victims += [(entry, call) for entry, call in calls if call]
+        calls = zip(asked, evict([summary for _, summary in asked]), strict=True)
+        victims += [(entry, call) for (entry, _), call in calls if call]
         if len(victims) >= surplus:
             break
     return victims[:surplus]

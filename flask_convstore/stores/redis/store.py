@@ -73,6 +73,7 @@ from ...domain.results import (
     ReplyParts,
     SessionEvents,
     Snapshot,
+    Summary,
     Traces,
 )
 from ...domain.rules import may_evict, takes_place
@@ -672,10 +673,9 @@ class RedisStore:
             return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
         spared = command.spared if isinstance(command, Put) else None
 
-        def evict(session_ids: Sequence[str]) -> list[Call | None]:
-            busy = {spared, *self._busy_among(session_ids, owner)}
-            deletes = (Delete(session_id=session_id, owner=owner) for session_id in session_ids)
-            return [None if delete.session_id in busy else self._deleting(delete) for delete in deletes]
+        def evict(sessions: Sequence[Summary]) -> list[Call | None]:
+            busy = {spared, *self._busy_among([one.session_id for one in sessions], owner)}
+            return [None if one.session_id in busy else self._deleting(_as_it_is(one, owner)) for one in sessions]
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
@@ -722,6 +722,12 @@ class RedisStore:
                     raise reply
         except ConvstoreError as error:
             _log.warning("the index of %s was not told of an interaction: %s", self._keys(session_id)[0], error)
+
+
+def _as_it_is(session: Summary, owner: str) -> Delete:
+    """Make the command that deletes a session, unless it was written since."""
+    expected = f"{session.created_at_ms}-{session.version}"
+    return Delete(session_id=session.session_id, owner=owner, expected=expected)
 
 
 def _as_bytes(*numbers: int) -> tuple[bytes, ...]:

@@ -1,0 +1,150 @@
+"""Everything that happens to a session, and to an owner's list, as its readers get it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from flask_convstore.domain.types import ANY
+from flask_convstore.errors import OwnerRequired, SessionNotFound
+from flask_convstore.operations import events
+from flask_convstore.operations.events import Change, ListChange
+
+from ..harness import PlainConversations
+
+
+class Reading:
+    """Reads changes in a thread of its own."""
+
+    def __init__(self, changes: Iterator[Any]) -> None:
+        self.got: list[Any] = []
+        self._changes = changes
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        self.got.extend(())
+        for change in self._changes:
+            if change is not None:
+                self.got.append(change)
+
+    def until(self, is_so: Callable[[list[Any]], bool]) -> list[Any]:
+        deadline = time.monotonic() + 5
+        while not is_so(self.got):
+            assert time.monotonic() < deadline, self.got
+            time.sleep(0.01)
+        return self.got
+
+    def join(self) -> list[Any]:
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+        return self.got
+
+
+def kinds(got: list[Any]) -> list[str]:
+    return [change.kind for change in got]
+
+
+def test_a_session_is_followed(conversations: PlainConversations) -> None:
+    """Each write is told once, in order, with the version by which the reader knows what it has."""
+    conversations.save_session("s", {"history": []})
+    reading = Reading(conversations.subscribe("s"))
+    reading.until(lambda got: len(got) == 1)
+    conversations.append("s", {"role": "user", "content": "hi"})
+    with conversations.turn("s", "how are you?") as turn:
+        turn.reply("fine")
+    conversations.update_session("s", {"mood": "good"})
+    conversations.drop("s", newest=1)
+    reading.until(lambda got: "dropped" in kinds(got))
+    conversations.delete_session("s")
+    got = reading.join()
+    assert kinds(got) == ["snapshot", "messages", "turn", "reply", "data", "dropped", "ended"]
+    assert [change.version for change in got[:-1]] == [1, 2, 3, 4, 5, 6]
+    assert [change.first_seq for change in got[1:-1]] == [1, 2, 3, 0, 3]
+    assert [change.turn for change in got[2:4]] == ["msg-3", "msg-3"]
+
+
+def test_who_comes_back_misses_nothing(conversations: PlainConversations) -> None:
+    """Changes made while nobody reads are told to those who had read shortly before. Others get the state."""
+    conversations.save_session("s", {"history": []})
+    changes = conversations.subscribe("s", heartbeat=0.2)
+    first = next(changes)
+    assert isinstance(first, Change)
+    changes.close()  # type: ignore[attr-defined]
+    conversations.append("s", "one")
+    conversations.append("s", "two")
+    again = conversations.subscribe("s", after=first.id, heartbeat=0.2)
+    found = [next(again), next(again), next(again)]
+    assert [change and change.kind for change in found] == ["messages", "messages", None]
+    for unknown in ("7-1", "nonsense", "", None):
+        changes = conversations.subscribe("s", after=unknown, heartbeat=0.2)
+        state = next(changes)
+        assert state
+        assert (state.kind, state.version, state.message_count) == ("snapshot", 3, 2)
+
+
+def test_strangers_get_an_error_at_once(conversations: PlainConversations) -> None:
+    conversations.save_session("s", {"history": []}, owner="ann")
+    for owner in (None, "eve"):
+        with pytest.raises(SessionNotFound):
+            conversations.subscribe("s", owner=owner)
+    with pytest.raises(SessionNotFound):
+        conversations.subscribe("none")
+    with pytest.raises(OwnerRequired):
+        events.of_list(conversations.access(ANY))
+
+
+def test_a_guest_who_is_sent_away(conversations: PlainConversations) -> None:
+    """Whom a session is not shared with any more gets no further changes."""
+    conversations.save_session("s", {"history": []}, owner="ann")
+    conversations.share("s", "bob", role="reader", owner="ann")
+    reading = Reading(conversations.subscribe("s", owner="bob"))
+    reading.until(lambda got: len(got) == 1)
+    conversations.append("s", "hi", owner="ann")
+    reading.until(lambda got: len(got) == 2)
+    conversations.unshare("s", "bob", owner="ann")
+    conversations.append("s", "secret", owner="ann")
+    assert kinds(reading.join()) == ["snapshot", "messages", "ended"]
+
+
+def test_an_owners_list_is_followed(conversations: PlainConversations) -> None:
+    """New sessions, changes and deletions of the owner's sessions are told, and nothing of other owners'."""
+    conversations.save_session("old", {"history": []}, owner="ann")
+    conversations.save_session("bobs", {"history": []}, owner="bob")
+    reading = Reading(events.of_list(conversations.access("ann")))
+    (first,) = reading.until(lambda got: len(got) == 1)
+    assert isinstance(first, ListChange)
+    assert [one.session_id for one in first.sessions] == ["old"]
+    conversations.append("old", "hi", owner="ann")
+    conversations.append("bobs", "hi", owner="bob")
+    conversations.save_session("new", {"history": []}, owner="ann")
+    reading.until(lambda got: "new" in [change.session_id for change in got])
+    conversations.append("new", "hi", owner="ann")
+    conversations.delete_session("old", owner="ann")
+    got = reading.until(lambda got: "deleted" in kinds(got))
+    told = [(change.kind, change.session_id) for change in got[1:]]
+    assert ("messages", "old") in told
+    assert ("deleted", "old") in told
+    assert {session_id for _, session_id in told} == {"old", "new"}
+    assert max(change.version for change in got if change.session_id == "new") == 2
+
+
+def test_waiting_for_a_session(conversations: PlainConversations) -> None:
+    """A change wakes who waits for it, also the first one."""
+    waiter: list[Any] = []
+
+    def wait() -> None:
+        waiter.append(conversations.wait("s", until=lambda session: session and session["n"] == 2, timeout=10))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    conversations.save_session("s", {"n": 1})
+    conversations.update_session("s", {"n": 2})
+    thread.join(5)
+    assert waiter[0]["n"] == 2
+    with pytest.raises(TimeoutError):
+        conversations.wait("s", until=lambda session: False, timeout=0.1)
