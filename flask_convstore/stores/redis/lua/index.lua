@@ -42,7 +42,8 @@ end
 if left < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end
-local channel = redis.call("GET", index .. ":watched")
+-- Nobody's list is not followed. In a Cluster its keys stand in several slots.
+local channel = string.sub(index, -2) ~= "{}" and redis.call("GET", index .. ":watched")
 if channel then
     redis.pcall("PUBLISH", channel, "")
 end
