@@ -18,14 +18,14 @@ from .routes import LAST_EVENT_ID
 
 def session_events(door: Door, access: Access, session_id: str) -> Response:
     """Show what happens to a session, from now on or from where the client is."""
-    is_short = not sse.is_possible()
+    is_short = not sse.is_endless_possible()
     changes = events.of_session(access, session_id, _after(), sse.heartbeat(is_short))
     return sse.event_stream(_session_lines(changes), is_short=is_short)
 
 
 def list_events(door: Door, access: Access) -> Response:
     """Show what happens to the owner's list of sessions, from now on or from where the client is."""
-    is_short = not sse.is_possible()
+    is_short = not sse.is_endless_possible()
     changes = events.of_list(access, _after(), sse.heartbeat(is_short))
     return sse.event_stream(_list_lines(changes), is_short=is_short)
 

@@ -255,7 +255,7 @@ ROUTES = (
         headers=(LAST_EVENT_ID,),
         query="FollowQuery",
     ),
-    Route("stop_reply", "DELETE", _REPLY, answers={200: "Stopped"}, errors=(MessageNotFound,)),
+    Route("stop_reply", "DELETE", _REPLY, answers={200: "Stopped"}, errors=(MessageNotFound, InvalidInput)),
     Route(
         "session_events",
         "GET",

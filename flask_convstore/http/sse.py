@@ -60,6 +60,11 @@ def is_possible() -> bool:
     return possible
 
 
+def is_endless_possible() -> bool:
+    """Tell whether this worker can serve a stream that has no end. A test client would read it for ever."""
+    return is_possible() and bool(request.environ.get("wsgi.multithread"))
+
+
 _told: set[str] = set()
 
 _LINE_ENDS = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029)]

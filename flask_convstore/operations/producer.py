@@ -6,8 +6,11 @@ step. A reader that goes does not stop it.
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -46,6 +49,13 @@ _PAUSE = 0.25
 
 _ENVELOPE_BYTES = 150
 """Bytes of a message beside its text and its parts, at most."""
+
+
+_LAST_SECONDS = 25.0
+"""Time for replies to end when the process does. gunicorn kills a worker that has not ended 30 s after it was asked to."""
+
+_STORING_SECONDS = 3.0
+"""Time for those that had to be given up to be stored, while the store does not answer."""
 
 
 class StreamedTurn(Protocol):
@@ -120,6 +130,7 @@ class Producer:
         self._put(encoded("head", content_of(self._turn.head())))
         self._feeder.add(self._feed)
         run = self._access.backend.around(lambda: self._run(make))
+        _in_progress.add(self)
         threading.Thread(target=run, name="convstore-producer", daemon=True).start()
 
     def note_added(self, elements: Iterable[bytes]) -> None:
@@ -206,7 +217,7 @@ class Producer:
     # ---- the end
 
     def _given_up(self, reason: str) -> None:
-        """End the reply from the feeder: its model is silent, or the turn was lost (no *reason*)."""
+        """End the reply from another thread: its model is silent, or the turn was lost (no *reason*)."""
         self._end(_Outcome("interrupted", reason=reason))
 
     def _end(self, outcome: _Outcome) -> None:
@@ -232,6 +243,7 @@ class Producer:
             _log.error("a streamed reply was not stored: %s", error)
             channel.fail(error)
         finally:
+            _in_progress.remove(self)
             channel.is_fed_here = False
             listening(self._access.store).look_at(self._turn.session_id)
             listening(self._access.store).leave(channel)
@@ -271,13 +283,58 @@ class Producer:
                     raise
                 self._feed.become_local(error)
             except StoreUnavailable:
-                if monotonic() > deadline:
+                if monotonic() > min(deadline, _in_progress.until):
                     raise
                 time.sleep(_PAUSE)
         seq, version = receipt.first_seq or 0, receipt.version
         known = len(self.channel.parts)
         new = [StoredPart(number, text, seq, version) for number, text in enumerate(made[known:], known + 1)]
         self.channel.extend(self._feed.epoch, new)
+
+
+class _InProgress:
+    """The replies that are made in this process. They may end before the process does.
+
+    Attributes:
+        until: The moment, by ``monotonic``, until which they are tried to be stored.
+    """
+
+    def __init__(self) -> None:
+        self.until = math.inf
+        self._changed = threading.Condition()
+        self._producers: set[Producer] = set()
+
+    def add(self, producer: Producer) -> None:
+        with self._changed:
+            self._producers.add(producer)
+
+    def remove(self, producer: Producer) -> None:
+        with self._changed:
+            self._producers.discard(producer)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Wait for a while, and give up those that have not ended."""
+        with self._changed:
+            if self._producers:
+                _log.info("waiting %g s at most for replies that are in progress", _LAST_SECONDS)
+            self._changed.wait_for(lambda: not self._producers, _LAST_SECONDS)
+            late = list(self._producers)
+        self.until = monotonic() + _STORING_SECONDS
+        for producer in late:
+            producer._given_up("the process that makes the reply ends")
+
+
+_in_progress = _InProgress()
+
+
+@atexit.register
+def _end_all() -> None:
+    _in_progress.end()  # in a forked child those of the child
+
+
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(after_in_child=lambda: globals().update(_in_progress=_InProgress()))
 
 
 class _Stop(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..domain.commands import ReplyPosition
 from ..domain.parts import is_end
-from ..domain.results import Ring, StoredPart
+from ..domain.results import StoredPart
 from ..domain.types import ANY
 from .followed import Followed
 
@@ -22,7 +22,6 @@ class Channel(Followed):
         epoch: The number of the attempt that made the parts (0: there are none yet).
         parts: The parts from the first one on. They are added to, and never changed but with the generation.
         generation: It rises where parts are another attempt's than before, so that followers begin anew.
-        is_fed_here: The producer is in this process and gives the parts.
         is_local: No store keeps the stream. It can be followed in this process only.
         recover: Ends the stream for a producer that has died.
     """
@@ -34,7 +33,6 @@ class Channel(Followed):
         self.epoch = 0
         self.parts: list[StoredPart] = []
         self.generation = 0
-        self.is_fed_here = False
         self.is_local = False
         self.was_orphaned = False
         self.recover = recover
@@ -43,9 +41,6 @@ class Channel(Followed):
     @property
     def is_over(self) -> bool:
         return self.failure is not None or bool(self.parts and is_end(self.parts[-1].text))
-
-    def is_due(self, rings: Sequence[Ring], now: float) -> bool:
-        return not self.is_fed_here and super().is_due(rings, now)
 
     @property
     def position(self) -> ReplyPosition:

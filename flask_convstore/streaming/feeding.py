@@ -216,8 +216,8 @@ class Feeder:
 
     def hasten(self, feed: Feed) -> None:
         """Look at a stream that is due earlier than it was."""
-        if feed.due_at < self._wakes_at:
-            with self._changed:
+        with self._changed:
+            if feed.due_at < self._wakes_at:
                 self._changed.notify()
 
     def remove(self, feed: Feed) -> int:

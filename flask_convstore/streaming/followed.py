@@ -19,6 +19,7 @@ class Followed:
         looked_at: Moment of the last look, by ``monotonic``. 0: there was none.
         looks_every: Seconds between two looks for which no bell has rung.
         failure: The reason why nothing more will come.
+        is_fed_here: What comes is made in this process. The store is not asked for it.
     """
 
     looks_every = 1.0
@@ -30,6 +31,7 @@ class Followed:
         self.looked_at = 0.0
         self.failure: ConvstoreError | None = None
         self.is_loaded = False
+        self.is_fed_here = False
         self._changed = threading.Condition()
 
     @property

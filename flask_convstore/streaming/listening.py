@@ -34,6 +34,9 @@ _SECOND_LOOK = 0.5
 _SLICE = 0.05
 """Longest wait for a bell. A stream that is followed from now on is listened to after it."""
 
+_IDLE = 1.0
+"""Longest wait while all that is followed is made here, or has ended."""
+
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
@@ -114,12 +117,10 @@ class Listening:
 
     def _hear(self, bell: Bell, followed: list[Followed]) -> None:
         """Wait for the bell, and read on wherever it has rung, or is to be looked at."""
-        bell.listen({one.source for one in followed})
-        is_new = any(not one.looked_at for one in followed)
-        rung = self._rung(bell, 0 if is_new else _SLICE)
-        self._new.clear()
+        open_ones = [one for one in followed if not one.is_fed_here and not one.is_over]
+        rung = self._rung(bell, open_ones)
         now = monotonic()
-        due = [one for one in followed if not one.is_over and one.is_due(rung.get(one.source, []), now)]
+        due = [one for one in open_ones if one.is_due(rung.get(one.source, []), now)]
         for kind, read in (
             (Channel, self._read_streams),
             (SessionFeed, self._read_sessions),
@@ -129,10 +130,16 @@ class Listening:
             if of_kind:
                 self._read(read, of_kind, now)
 
-    def _rung(self, bell: Bell, seconds: float) -> dict[Heard, list[Ring]]:
+    def _rung(self, bell: Bell, followed: list[Followed]) -> dict[Heard, list[Ring]]:
+        """Wait until the bell has rung, unless something is to be looked at for the first time."""
+        is_new = any(not one.looked_at for one in followed)
         rung: dict[Heard, list[Ring]] = {}
-        for ring in self._heard(bell, seconds):
+        bell.listen({one.source for one in followed})
+        for ring in self._heard(bell, 0 if is_new or not followed else _SLICE):
             rung.setdefault(ring.source, []).append(ring)
+        if not followed:
+            self._new.wait(_IDLE)
+        self._new.clear()
         return rung
 
     def _heard(self, bell: Bell, seconds: float) -> list[Ring]:

@@ -76,7 +76,9 @@ def attack(service: OwnedService, every: int = 1) -> list[str]:
         response = service.call("mallory", method, path, json={"content": "x"} if method in ("POST", "PATCH") else None)
         if response.status_code >= 500 and response.status_code != 501:
             failures.append(f"{method} {path}: {response.status_code}")
-        if _SECRET in response.text or "Set-Cookie" in response.headers:
+        text = "" if response.mimetype == "text/event-stream" else response.text
+        response.close()  # a stream of what happens never ends
+        if _SECRET in text or "Set-Cookie" in response.headers:
             failures.append(f"{method} {path}: tells of another's session")
     with service.app.app_context():
         kept = service.convstore.get_session("s", owner="ada")

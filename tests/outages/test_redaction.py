@@ -20,7 +20,7 @@ from ..harness import PlainConversations
 from ..servers import Server
 from .test_fallback import LIMITS, Host, edited, said, start
 
-SECRET = {"role": "user", "content": "my secret is 4711"}
+SECRET = {"role": "user", "content": "my secret is xylophone"}
 OTHER = {"role": "user", "content": "something else"}
 
 
@@ -38,7 +38,7 @@ def conversations(host: Host) -> PlainConversations:
     return PlainConversations(host.workers[0])
 
 
-def is_kept(host: Host, text: bytes = b"4711") -> bool:
+def is_kept(host: Host, text: bytes = b"xylophone") -> bool:
     """Tell whether a file of the journal holds *text*. This process must not open the file, or SQLite loses its locks."""
     folder = host.journals[0]._folder
     assert folder
@@ -60,16 +60,16 @@ def test_redacted_text_leaves_every_command_that_has_brought_it(host: Host, conv
     conversations.save_session("s", {"history": [SECRET, OTHER], "x": 1})
     conversations.save_session("s", {"history": [SECRET, OTHER], "x": 2})
     first = messages_of(conversations)[0].seq
-    conversations.edit_message("s", first, {**SECRET, "content": "my other secret is 4711"}, keep=True)
+    conversations.edit_message("s", first, {**SECRET, "content": "my other secret is xylophone"}, keep=True)
     conversations.append("s", {"role": "assistant", "content": "I see"})
-    with conversations.turn("s", {"role": "user", "content": "later, 4711"}) as turn:
+    with conversations.turn("s", {"role": "user", "content": "later, xylophone"}) as turn:
         turn.reply({"role": "assistant", "content": "yes"})
     other = PlainConversations(host.workers[1])
-    assert shown(other)[0] == ("my other secret is 4711", None)
+    assert shown(other)[0] == ("my other secret is xylophone", None)
     assert is_kept(host)
 
     conversations.redact_message("s", first)
-    assert is_kept(host, b"later, 4711")
+    assert is_kept(host, b"later, xylophone")
     assert not is_kept(host, b"secret is")
     conversations.redact_message("s", first + 3)
     assert not is_kept(host)
@@ -91,21 +91,21 @@ def test_redacted_text_leaves_every_command_that_has_brought_it(host: Host, conv
 def test_a_redaction_finds_what_was_handed_over_before(host: Host, conversations: PlainConversations) -> None:
     """The store has the text, by a try that has landed without an answer, or by a hand-over that was cut short."""
     host.switch.written = None
-    first, second = said("4711 first"), said("4711 second")
+    first, second = said("xylophone first"), said("xylophone second")
     save = Put(session_id="s", owner=None, mode="replace", shape="full", elements=(first, second))
     host.workers[0].apply(save)
-    edit = edited(host.workers[0], 1, "4711 edited")
+    edit = edited(host.workers[0], 1, "xylophone edited")
     host.workers[0].apply(edit)
     host.switch.is_away = False
     host.switch.apply(save)
     host.switch.is_away = True
     conversations.redact_message("s", 1)
-    assert not is_kept(host, b"4711 edited")
-    assert not is_kept(host, b"4711 first")
+    assert not is_kept(host, b"xylophone edited")
+    assert not is_kept(host, b"xylophone first")
     host.come_back()
     found = host.switch.load("s", ANY, None)
     assert found
-    assert (is_redacted(found.elements[0]), found.elements[1].partition(b"\n")[2]) == (True, b'"4711 second"')
+    assert (is_redacted(found.elements[0]), found.elements[1].partition(b"\n")[2]) == (True, b'"xylophone second"')
     assert host.told == []
 
 
@@ -122,13 +122,13 @@ def test_others_that_say_the_same_stay(host: Host, conversations: PlainConversat
 def test_what_stays_of_a_session_stays_as_it_was(host: Host, conversations: PlainConversations) -> None:
     """The title of another message, messages with ids of the app, dropped ones and rewritten ones."""
     worker = host.workers[0]
-    conversations.save_session("s", {"history": [{"role": "system", "content": "4711"}, OTHER, SECRET]})
+    conversations.save_session("s", {"history": [{"role": "system", "content": "xylophone"}, OTHER, SECRET]})
     session = conversations.get_session("s")
     assert session is not None
     session["history"][1] = {"role": "user", "content": "rewritten"}
     conversations.save_session("s", session)
     conversations.pop_message("s")
-    conversations.append("s", {"role": "user", "content": "4711, the last"})
+    conversations.append("s", {"role": "user", "content": "xylophone, the last"})
     before = worker.load("s", ANY, None)
     assert before
     conversations.redact_message("s", before.seqs[0])
@@ -136,7 +136,7 @@ def test_what_stays_of_a_session_stays_as_it_was(host: Host, conversations: Plai
     after = worker.load("s", ANY, None)
     assert after
     assert is_kept(host, b"my secret is"), "another message, which was popped and says something else"
-    assert not is_kept(host, b"4711, the last")
+    assert not is_kept(host, b"xylophone, the last")
     assert (after.title, list(after.seqs)) == (before.title, list(before.seqs))
     assert list(map(own_id, after.elements)) == list(map(own_id, before.elements))
     host.come_back()

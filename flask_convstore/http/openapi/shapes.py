@@ -95,8 +95,7 @@ COMPONENTS: dict[str, Json] = {
         "required": ["session_id", "shape", "data", "messages"],
         "additionalProperties": True,
     },
-    "Events": {
-        "type": "string",
+    "Events": {  # without a type: some readers take the whole for it, others each event
         "description": "Server-sent events. Each has an id, a name, and a JSON object.",
         "contentMediaType": EVENT_STREAM,
     },

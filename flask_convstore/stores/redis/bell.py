@@ -38,11 +38,14 @@ class RedisBell:
         self._channel_of = channel_of
         self._session_in = session_in
         self._connection: Any = None
+        self._sources: set[Heard] = set()
         self._wanted: dict[str, Heard] = {}
         self._heard: set[str] = set()
 
     def listen(self, sources: Collection[Heard]) -> None:
-        self._wanted = {self._channel_of(source): source for source in sources}
+        if set(sources) != self._sources:
+            self._sources = set(sources)
+            self._wanted = {self._channel_of(source): source for source in sources}
 
     def wait(self, seconds: float) -> list[Ring]:
         try:
@@ -57,6 +60,8 @@ class RedisBell:
 
     def _subscribe(self) -> None:
         """Tell the server which channels are wanted, and which are not any more."""
+        if self._heard == self._wanted.keys():
+            return
         new, old = self._wanted.keys() - self._heard, self._heard - self._wanted.keys()
         if self._connection is None and new:
             self._connection = self._connect()

@@ -270,8 +270,9 @@ class RedisStore:
                     raise reply
                 if reply[0] == b"missing":
                     raise SessionNotFound(position.session_id)
-                refuse_moved(position.session_id, reply)
-                refuse(None, reply, self._keys(position.session_id))
+                if reply[0] != b"ok":
+                    refuse_moved(position.session_id, reply)
+                    refuse(None, reply, self._keys(position.session_id))
                 epoch, parts = parts_in(reply[5])
                 remaining = None if reply[3] < 0 else reply[3]
                 found.append(ReplyParts(reply[2].decode(), epoch, parts, bool(reply[4]), remaining))
@@ -303,8 +304,9 @@ class RedisStore:
                     raise reply
                 if reply[0] == b"missing":
                     raise SessionNotFound(position.session_id)
-                refuse_moved(position.session_id, reply)
-                refuse(None, reply, self._keys(position.session_id))
+                if reply[0] != b"ok":
+                    refuse_moved(position.session_id, reply)
+                    refuse(None, reply, self._keys(position.session_id))
                 version, created, updated, count, is_whole, events = reply[2:]
                 found.append(SessionEvents(version, created, updated, count, bool(is_whole), events_in(events)))
             except ConvstoreError as error:
