@@ -15,7 +15,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench frames compare scaling chaos interrupts fuzz histories attack replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming frames compare scaling chaos interrupts fuzz histories attack replay clean docs mutate
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -25,6 +25,7 @@ help:
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
+	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/streaming.md"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
 	@echo "make compare         what a turn takes in other packages, and what eight writers at once leave: REPORT=docs/comparison.md"
 	@echo "make scaling         what sessions take of a server, and what millions need: ARGS=--quick, REPORT=docs/scaling.md"
@@ -87,6 +88,9 @@ docs: $(VENV)-docs/ready
 
 bench: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
+
+bench-streaming: $(VENV)/ready
+	@exec $(BIN)/python -m benchmarks.streaming $(ARGS) $(if $(REPORT),--report $(REPORT))
 
 frames: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.frames $(ARGS)

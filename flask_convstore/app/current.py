@@ -41,7 +41,7 @@ def app(default: Flask | None = None) -> Flask:
     Raises:
         RuntimeError: The code belongs to none.
     """
-    if current_app:
+    if has_app_context():
         return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
     streamed = _streaming.get()
     if streamed:
@@ -181,8 +181,11 @@ class CurrentUnit:
 
     def seen(self, store: Store, session_id: str) -> State:
         """Find the state of a session that the app has read last in a unit, or made since."""
-        states = (unit.seen(store, session_id) for unit in units(known_unit()))
-        return next((state for state in states if state is not NOT_SEEN), NOT_SEEN)
+        for unit in units(known_unit()):
+            state = unit.seen(store, session_id)
+            if state is not NOT_SEEN:
+                return state
+        return NOT_SEEN
 
     def flush(self) -> None:
         """Write the changes of the innermost unit."""

@@ -8,18 +8,17 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from dataclasses import dataclass
 
 from .clock import monotonic
 
 _SHORTEST = 0.001
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
+class _Place(weakref.ref["Block"]):
     """The place of a block within others. Weak: a block that was cut short before it could end itself counts no more."""
 
-    block: weakref.ref[Block]
+    __slots__ = ("moment", "outer")
+
     moment: float
     outer: _Place | None
 
@@ -32,7 +31,7 @@ class Deadline(threading.local):
     def running(self) -> _Place | None:
         """Find the innermost block that the thread is in."""
         place = self.innermost
-        while place is not None and place.block() is None:
+        while place is not None and place() is None:
             place = self.innermost = place.outer
         return place
 
@@ -42,18 +41,19 @@ class Deadline(threading.local):
         place = self.running()
         return math.inf if place is None else place.moment
 
-    def of(self, moment: float) -> Block:
+    def of(self, moment: float) -> Block | _Inherited:
         """End the block at *moment*, or earlier if a deadline around it says so."""
-        return Block(self, moment)
+        outer = self.running()
+        return _INHERITED if outer is not None and outer.moment <= moment else Block(self, moment, outer)
 
-    def within(self, seconds: float) -> Block:
+    def within(self, seconds: float) -> Block | _Inherited:
         """End the block in so many *seconds*, or earlier if a deadline around it says so."""
-        return Block(self, monotonic() + seconds)
+        return self.of(monotonic() + seconds)
 
-    def sparing(self, share: float) -> Block:
+    def sparing(self, share: float) -> Block | _Inherited:
         """End the block so early that a *share* of the time that is left stays for those who clean up behind it."""
         moment = self.moment
-        return Block(self, moment if moment == math.inf else moment - share * (moment - monotonic()))
+        return self.of(moment if moment == math.inf else moment - share * (moment - monotonic()))
 
     def paused(self) -> Pause:
         """Let the app's own code run without a deadline. Its time does not count for those around it."""
@@ -76,10 +76,10 @@ class Block:
 
     __slots__ = ("__weakref__", "_deadline", "_place")
 
-    def __init__(self, deadline: Deadline, moment: float) -> None:
-        outer = deadline.running()
+    def __init__(self, deadline: Deadline, moment: float, outer: _Place | None) -> None:
         self._deadline = deadline
-        self._place = _Place(weakref.ref(self), moment if outer is None else min(moment, outer.moment), outer)
+        self._place = place = _Place(self)
+        place.moment, place.outer = moment, outer
 
     def __enter__(self) -> None:
         self._deadline.innermost = self._place
@@ -87,6 +87,21 @@ class Block:
     def __exit__(self, *_: object) -> None:
         if self._deadline.running() is self._place:
             self._deadline.innermost = self._place.outer
+
+
+class _Inherited:
+    """A ``with`` block in one that ends earlier. It changes nothing, and there is one for all."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_INHERITED = _Inherited()
 
 
 class Pause:

@@ -97,6 +97,9 @@ def join_element(
 _OWN_ID = re.compile(rb'1\{"at":\d+,"id":"([^"]+)"')
 
 
+_TIME_AND_ID = re.compile(rb'1\{"at":\d+(,"id":"[^"]+")?')
+
+
 def own_id(element: bytes) -> str:
     """Read the id that a message was given. "" if it has the one of its seq."""
     found = _OWN_ID.match(element)
@@ -105,9 +108,11 @@ def own_id(element: bytes) -> str:
 
 def with_id(element: bytes, message_id: str) -> bytes:
     """Give a message that has no id of its own one. The id stands behind the time, where scripts read and write it."""
-    if own_id(element):
+    found = _TIME_AND_ID.match(element)
+    assert found
+    if found[1]:
         return element
-    end = re.match(rb'1\{"at":\d+', element).end()  # type: ignore[union-attr]
+    end = found.end()
     return b'%b,"id":"%b"%b' % (element[:end], message_id.encode(), element[end:])
 
 

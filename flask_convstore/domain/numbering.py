@@ -104,6 +104,8 @@ def gaps_in(text: str) -> Gaps:
     Raises:
         ValueError: It is none of ours.
     """
+    if not text:
+        return ()
     numbers = [*map(int, text.replace("-", " ").split())]
     gaps = tuple(zip(numbers[1::2], numbers[2::2], strict=True))
     if numbers[:1] not in ([], [sum(end - begin + 1 for begin, end in gaps)]):

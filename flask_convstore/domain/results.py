@@ -14,10 +14,10 @@ from . import numbering
 from .clock import as_datetime
 from .messages import NO_USAGE, Usage
 from .record import SessionRecord
-from .types import Alias
+from .types import Alias, as_value
 
 
-@dataclass(frozen=True, slots=True)
+@as_value
 class Receipt:
     """The acknowledgement of a write.
 

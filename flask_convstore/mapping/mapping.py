@@ -23,7 +23,7 @@ from ..operations.sessions import ids, summaries
 from ..sessions.session import plain
 from .converters import Converter
 from .place import NO_VALUE, Place
-from .scope import scoped, units
+from .scope import innermost, scoped
 from .unit_of_work import Unit
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ class SessionMapping(MutableMapping[Any, _V]):
     # ---- inside
 
     def _unit(self) -> Unit:
-        return units(self._current_unit())[0]
+        return innermost(self._current_unit())
 
     @contextlib.contextmanager
     def _writing(self, place: Place) -> Iterator[Unit]:

@@ -39,6 +39,11 @@ def scoped(around: Unit, *, reads_anew: bool = False) -> Iterator[None]:
         late_writer.end(unit)
 
 
+def innermost(around: Unit) -> Unit:
+    """Find the unit that the running code works in. *around* is the unit of its request or context."""
+    return around if _innermost.get() is None else units(around)[0]
+
+
 def units(around: Unit | None) -> list[Unit]:
     """List the units of the running code, the innermost first. *around* is the unit of its request or context."""
     found, scope = [], _innermost.get()

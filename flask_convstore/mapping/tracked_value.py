@@ -26,7 +26,7 @@ from ..errors import (
     StoreUnavailable,
     TooLarge,
 )
-from ..operations.merging import attempts, behind_theirs, beside_theirs, made_by_both
+from ..operations.merging import NOTHING, attempts, behind_theirs, beside_theirs, made_by_both
 from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
@@ -70,7 +70,7 @@ class TrackedValue:
         self.is_stale = False
         self.loaded_at = loading_place()
         self._base: Baseline | None = None  # of the last load or write. A saved session may know a later one
-        self._began = Began()
+        self._began = NOTHING
         self._given: Texts | None = None  # the texts of the object that load= has made: perhaps less than is stored
         self._removed: Baseline | None = None  # of the removed value
         self._refreshed: Baseline | None = None  # the state that was taken over last
@@ -405,7 +405,7 @@ class TrackedValue:
     def _landed(self, command: Put | Merge, attempt: Put | Merge, receipt: Receipt, given: Texts | None) -> None:
         """Note that *attempt* is written. The baseline is the state that *command* wanted."""
         before = self.known()
-        self.is_absent, self._began, self._given = False, Began(), given
+        self.is_absent, self._began, self._given = False, NOTHING, given
         if isinstance(command, Merge) and isinstance(attempt, Merge) and not command.creates and before:
             rebased = base_merged(before, command, receipt, attempt.token)
             if attempt.history != command.history:

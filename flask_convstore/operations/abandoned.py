@@ -7,17 +7,21 @@ the step that ends the stream.
 from __future__ import annotations
 
 import contextlib
+import logging
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from ..domain.commands import Closing, CommitTurn, TakeReply, digest_of, new_token
 from ..domain.messages import Message, message_of, with_id, with_status
 from ..domain.parts import Fate, Head, closing_parts, content_of, decoded, draft_of, encoded, epoch_of, head_of
 from ..domain.results import ReplyParts
-from ..errors import ReplyFailed, SessionNotFound, TurnInProgress, TurnLost, TurnUnended
+from ..errors import InvalidInput, ReplyFailed, SessionNotFound, TurnInProgress, TurnLost, TurnUnended
 from ..sessions import content
 from ..streaming.feeding import LEASE_MS
 from ..streaming.listening import listening
 from .access import Access
+
+_log = logging.getLogger("flask_convstore")
 
 End = Literal["stopped", "interrupted"]
 
@@ -35,10 +39,13 @@ class Ended(NamedTuple):
     fate: Fate
 
 
-def end(access: Access, session_id: str, reply: str, fate: End, *, is_over: bool) -> Ended:
+def end(
+    access: Access, session_id: str, reply: str, fate: End, *, is_over: bool, reason: str = "the process has died"
+) -> Ended:
     """Take the turn of a streamed reply, and store what had come until now.
 
     Args:
+        reason: The reason why it is ``interrupted``, for clients.
         is_over: Only where the producer has died.
 
     Raises:
@@ -51,9 +58,16 @@ def end(access: Access, session_id: str, reply: str, fate: End, *, is_over: bool
         session_id=session_id, owner=access.owner, turn=attempt, lease_ms=LEASE_MS, reply=reply, is_over=is_over
     )
     found = access.store.take_reply(take)
-    command, ended = _command(access, session_id, attempt, found, fate)
-    receipt = access.apply(command)
-    listening(access.store).look_at(session_id)
+    error = failure(session_id, reason) if fate == "interrupted" else None
+    try:
+        command, ended = _command(access, session_id, attempt, found, fate, error)
+        receipt = access.apply(command)
+    except InvalidInput as unstorable:
+        _log.error("what had come of a reply cannot be stored: %s", unstorable)
+        error = failure(session_id, "the reply cannot be stored")
+        command, ended = _command(access, session_id, attempt, found, None, error)
+        receipt = access.apply(command)
+    listening(access.store).look_at(session_id, reply)
     message = None
     if command.elements:
         message = message_of(with_id(command.elements[-1], reply), receipt.first_seq or 0)
@@ -69,27 +83,27 @@ def end_dead(access: Access, session_id: str, reply: str) -> None:
 def end_before(access: Access, session_id: str, unended: TurnUnended) -> None:
     """End the turn before, so that another one can begin: its producer has died, or it is superseded."""
     with contextlib.suppress(TurnLost, TurnInProgress):
-        end(access, session_id, unended.reply, "interrupted", is_over=unended.is_over)
+        reason = "the process has died" if unended.is_over else "another turn has taken over"
+        end(access, session_id, unended.reply, "interrupted", is_over=unended.is_over, reason=reason)
 
 
-def _command(access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End) -> tuple[CommitTurn, Fate]:
+def _command(
+    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End | None, error: dict[str, Any] | None
+) -> tuple[CommitTurn, Fate]:
+    """Make the command that ends the turn. *fate* None: nothing of the reply is stored."""
     texts = [part.text for part in found.parts]
     draft, head = draft_of(texts), head_in(texts)
     elements: tuple[bytes, ...] = ()
     usage = None
-    if not draft.is_empty:
+    status, ended = _without_reply(fate)
+    if fate and not draft.is_empty:
         given, _, usage = content.added([draft.body], access.limits)
         elements = (*(one.encode() for one in head.added), *draft.added, with_status(given[-1], fate))
-    status: Literal["", "unanswered", "failed"] = ""
-    ended: Fate = fate
-    if not elements:
-        status, ended = _without_reply(fate)
-    error = failure(session_id, "the process that made the reply has died") if fate == "interrupted" else None
+        status, ended = "", fate
     closing = closing_parts(elements, ended, error)
     if not texts:
         closing.insert(0, encoded("head", content_of(head)))
     epoch = found.epoch or epoch_of(attempt)
-    ends_turn = head.token and ended != "failed"  # one that has failed can be tried again
     command = CommitTurn(
         session_id=session_id,
         owner=access.owner,
@@ -98,13 +112,14 @@ def _command(access: Access, session_id: str, attempt: str, found: ReplyParts, f
         status=status,
         usage=usage,
         closing=Closing(found.reply, epoch, len(texts) + 1, tuple(closing), keep_ms(access)),
-        token=f"{head.token}\n{head.version}" if ends_turn else new_token(),
-        digest=f"{attempt} {digest_of(status, elements)}" if ends_turn else "",
     )
-    return command, ended
+    if not head.token or ended == "failed":  # one that has failed can be tried again
+        return command, ended
+    token, digest = f"{head.token}\n{head.version}", f"{attempt} {digest_of(status, elements)}"
+    return replace(command, token=token, digest=digest), ended
 
 
-def _without_reply(fate: End) -> tuple[Literal["unanswered", "failed"], Fate]:
+def _without_reply(fate: End | None) -> tuple[Literal["", "unanswered", "failed"], Fate]:
     """Tell what becomes of the message of a reply of which nothing had come."""
     return ("unanswered", "stopped") if fate == "stopped" else ("failed", "failed")
 

@@ -97,33 +97,65 @@ def of_session(
 
 def _changes(access: Access, session_id: str, page: SessionEvents, heartbeat: float) -> Iterator[Change | None]:
     with listening(access.store).following(SessionFeed(session_id, page)) as feed:
-        created, version = page.created_at_ms, page.version
-        if page.is_whole:
-            yield from (_change(session_id, created, event) for event in page.events)
-        else:
-            yield _snapshot(session_id, page)
+        reader = _Reader(access, session_id, page, feed)
+        yield from reader.first(page)
         while not feed.wait_loaded(heartbeat):
             yield None
-        generation = feed.generation
         while True:
-            latest, new = feed.latest, feed.behind(version) if feed.latest else []
-            if latest and (new is None or latest.created_at_ms != created or feed.generation != generation):
-                generation, created = feed.generation, latest.created_at_ms
-                if not _may_go_on(access, session_id):  # it is not shared any more, which is told by no event
-                    yield Change("ended", f"{created}-{version}", session_id)
-                    return
-                if latest.version != version or new is None:
-                    yield _snapshot(session_id, latest)
-                version = latest.version
-            for event in new or ():
-                if event.version > version:
-                    version = event.version
-                    yield _change(session_id, created, event)
-            if feed.failure:
-                yield Change("ended", f"{created}-{version}", session_id)
+            yield from reader.following()
+            if reader.has_ended:
+                yield Change("ended", reader.position, session_id)
                 return
-            if not feed.wait_behind(generation, version, heartbeat):
+            if not feed.wait_behind(reader.generation, reader.version, heartbeat):
                 yield None
+
+
+class _Reader:
+    """A reader of a session's changes, with a position of its own."""
+
+    def __init__(self, access: Access, session_id: str, page: SessionEvents, feed: SessionFeed) -> None:
+        self._access = access
+        self._session_id = session_id
+        self._feed = feed
+        self._created = page.created_at_ms
+        self.version = page.version
+        self.generation = feed.generation
+        self.has_ended = False
+
+    @property
+    def position(self) -> str:
+        """The id of the newest change that was told."""
+        return f"{self._created}-{self.version}"
+
+    def first(self, page: SessionEvents) -> list[Change]:
+        """List what the reader has missed, or the state in its place."""
+        if not page.is_whole:
+            return [_snapshot(self._session_id, page)]
+        return [_change(self._session_id, self._created, event) for event in page.events]
+
+    def following(self) -> list[Change]:
+        """List what is new."""
+        found = self._missed() if self.generation != self._feed.generation else []
+        latest = self._feed.latest
+        new = self._feed.behind(self.version) if latest and not self.has_ended else []
+        if new is None:
+            return self._missed()
+        changes = [_change(self._session_id, self._created, event) for event in new if event.version > self.version]
+        self.version = max([self.version, *(change.version for change in changes)])
+        self.has_ended = self.has_ended or self._feed.failure is not None
+        return [*found, *changes]
+
+    def _missed(self) -> list[Change]:
+        """List the state in the place of changes that are not known. A session that is not shared any more has ended."""
+        latest = self._feed.latest
+        assert latest
+        self.generation = self._feed.generation
+        self.has_ended = not _may_go_on(self._access, self._session_id)
+        is_known = (latest.created_at_ms, latest.version) == (self._created, self.version)
+        if self.has_ended or is_known:
+            return []
+        self._created, self.version = latest.created_at_ms, latest.version
+        return [_snapshot(self._session_id, latest)]
 
 
 def _may_go_on(access: Access, session_id: str) -> bool:

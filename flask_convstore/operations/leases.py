@@ -154,7 +154,9 @@ def renewer(store: Store, session_id: str) -> Renewer:
     """
     place = store.place_of(session_id)
     with _renewers_lock:
-        renewers = _renewers.setdefault(store, {})
+        renewers = _renewers.get(store)
+        if renewers is None:
+            renewers = _renewers[store] = {}
         found = renewers.get(place)
         if found is None or found.pid != os.getpid():
             found = renewers[place] = Renewer()

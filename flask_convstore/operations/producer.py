@@ -245,7 +245,7 @@ class Producer:
         finally:
             _in_progress.remove(self)
             channel.is_fed_here = False
-            listening(self._access.store).look_at(self._turn.session_id)
+            listening(self._access.store).look_at(channel.session_id, channel.reply)
             listening(self._access.store).leave(channel)
 
     def _commit(self, outcome: _Outcome, last: int) -> None:

@@ -438,6 +438,8 @@ _ROLES = frozenset({"user", "assistant", "system", "tool", "developer", "model"}
 
 _RIGHT_LINE = '(session_id, {"role": "user", "content": …})'
 
+_DICT = frozenset({dict})
+
 _NO_MESSAGES = (bool, int, float, bytes, list, tuple, set, frozenset, NoneType)
 """Types of bodies that an app only means if it puts them into a ``Message``."""
 
@@ -448,6 +450,8 @@ def _as_meant(messages: tuple[Any, ...]) -> tuple[Any, ...]:
     Raises:
         InvalidInput: Something else was given instead of messages.
     """
+    if _DICT.issuperset(map(type, messages)):
+        return messages  # the usual case
     if len(messages) == 1 and isinstance(messages[0], (list, tuple)):
         return _of_list(messages[0])
     if len(messages) == 2 and all(isinstance(one, str) for one in messages) and not _ROLES.isdisjoint(messages):

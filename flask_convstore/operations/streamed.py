@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from ..domain.clock import monotonic
@@ -110,14 +110,15 @@ class StreamedReply:
 
     def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
         """Iterate over the events, as they come. None: nothing has come for *heartbeat* seconds."""
-        with listening(self._access.store).following(self._channel) as channel:
+        here = listening(self._access.store)
+        with here.following(self._channel) as channel:
             until = monotonic() + heartbeat
             while not channel.wait_loaded(min(heartbeat, until - monotonic())):
                 yield None
                 until = monotonic() + heartbeat
             number = self._after[0] if self._after else 0
             generation = channel.generation
-            if self._after and (self._after[1] != channel.epoch or number > len(channel.parts)):
+            if self._after and not here.knows(channel, self._after):
                 number = 0
                 yield Event("reset", f"0-{channel.epoch}", None)
             yield from self._following(channel, number, generation, heartbeat)
@@ -128,18 +129,14 @@ class StreamedReply:
                 number, generation = 0, channel.generation
                 yield Event("reset", f"0-{channel.epoch}", None)
             new = channel.parts[number:]
-            for part in new:
-                number = part.number
-                event = event_of(part, channel.epoch, self.id)
-                if event:
-                    yield event
-                    if event.kind == "done":
-                        return
-            if not new and channel.failure:
+            yield from events_of(new, channel.epoch, self.id)
+            number += len(new)
+            if new:
+                continue
+            if channel.is_over:
                 yield from self._failed(channel, number)
-            if not new and channel.is_over:
-                return  # with nothing behind a position at the very end
-            if not new and not channel.wait_behind(generation, number, heartbeat):
+                return
+            if not channel.wait_behind(generation, number, heartbeat):
                 yield None
 
     def _failed(self, channel: Channel, number: int) -> Iterator[Event | None]:
@@ -147,6 +144,8 @@ class StreamedReply:
 
         The reply may stand all the same, if it was changed since, or if its stream could not be kept.
         """
+        if channel.failure is None:
+            return
         stored = None
         if isinstance(channel.failure, TurnLost):
             with contextlib.suppress(ConvstoreError):
@@ -185,6 +184,12 @@ def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
     if kind == "error":
         return Event("error", position, content["detail"])
     return Event("done", position, content) if kind == "done" else None
+
+
+def events_of(parts: Iterable[StoredPart], epoch: int, reply: str) -> Iterator[Event]:
+    """Make the events that parts of a stream are."""
+    events = (event_of(part, epoch, reply) for part in parts)
+    return (event for event in events if event)
 
 
 def position_in(text: str | None) -> tuple[int, int] | None:

@@ -8,12 +8,11 @@ when the process dies.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
@@ -303,10 +302,12 @@ class Turn:
         return reply
 
     def head(self) -> Head:
-        element = self._element.decode() if self._element else ""
+        element = (
+            (with_id(self._element, self._id_away(0)) if self.is_away else self._element) if self._element else b""
+        )
         token, version = self._begun.token or self.token, self._begun.receipt.version
         added = self._added and content.added(self._added, self._limits).elements
-        return Head(element, self._seq, token, version, tuple(text.decode() for text in added or ()))
+        return Head(element.decode(), self._seq, token, version, tuple(text.decode() for text in added or ()))
 
     def end_stream(
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
@@ -500,13 +501,17 @@ def begin(
         token=token_or_new(token),
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
-    with _given_back_if_interrupted(access, command), OPERATION.within(seconds_for(access, policy)):
-        if is_counted:
-            access.count_turn()
-        begun = _begin_when_free(access, command, chosen)
-        if begun.reply or begun.snapshot is None:
-            return None, begun
-        return Turn(access, command, begun, last), begun
+    try:
+        with OPERATION.within(seconds_for(access, policy)):
+            if is_counted:
+                access.count_turn()
+            begun = _begin_when_free(access, command, chosen)
+            if begun.reply or begun.snapshot is None:
+                return None, begun
+            return Turn(access, command, begun, last), begun
+    except BaseException as error:
+        _give_back_if_interrupted(access, command, error)
+        raise
 
 
 def request_of(kind: str, replaces: Target | None) -> str:
@@ -531,27 +536,23 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
     )
-    with _given_back_if_interrupted(access, command):
+    try:
         begun = _begin_when_free(access, command, chosen)
         if begun.snapshot is None:
             raise SessionNotFound(session_id)
         return Turn(access, command, begun, None), begun.snapshot
+    except BaseException as error:
+        _give_back_if_interrupted(access, command, error)
+        raise
 
 
-@contextlib.contextmanager
-def _given_back_if_interrupted(access: Access, command: BeginTurn) -> Iterator[None]:
+def _give_back_if_interrupted(access: Access, command: BeginTurn, error: BaseException) -> None:
     """Give the turn back where an exception from elsewhere, such as a signal's, comes before anybody has it."""
-    try:
-        yield
-    except TooSlow:  # the turn is taken, and what it would work on did not arrive
-        if command.element is None:
-            _end_as_failed(access, command.session_id, command.attempt)
-        raise
-    except (ConvstoreError, GeneratorExit):  # GeneratorExit: it never came to anything, and is closed as garbage
-        raise
-    except BaseException:
+    is_from_elsewhere = not isinstance(error, ConvstoreError)
+    # The turn is taken, and what it would work on did not arrive.
+    is_of_no_use = isinstance(error, TooSlow) and command.element is None
+    if is_from_elsewhere or is_of_no_use:
         _end_as_failed(access, command.session_id, command.attempt)
-        raise
 
 
 def _policy(access: Access, given: Policy | None) -> str:
@@ -577,9 +578,8 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
     is_stored: bool | None = False
     try:
         while True:
-            left = max(0.0, deadline - monotonic())
             try:
-                return access.begin(replace(command, wait_ms=min(round(left * 1000), _TICKET_MS)))
+                return access.begin(_waiting(command, deadline - monotonic()))
             except TurnUnended as before:
                 abandoned.end_before(access, command.session_id, before)
             except TurnInProgress as busy:
@@ -591,6 +591,12 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
     except ConvstoreError as error:
         error.written = is_stored or error.written
         raise
+
+
+def _waiting(command: BeginTurn, seconds: float) -> BeginTurn:
+    """Let *command* stand in line for so long, if at all."""
+    wait_ms = min(round(seconds * 1000), _TICKET_MS)
+    return replace(command, wait_ms=wait_ms) if wait_ms > 0 else command
 
 
 def _wait(access: Access, command: BeginTurn, busy: TurnInProgress, left: float) -> None:

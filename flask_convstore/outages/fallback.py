@@ -15,10 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..domain.commands import Append, BeginTurn, Command, Delete, Edit, Merge, Put, RenewTurn, Target, Touch, named_away
+from ..domain.commands import (
+    Append,
+    BeginTurn,
+    Command,
+    Delete,
+    Edit,
+    Merge,
+    Put,
+    RenewTurn,
+    ReplyPosition,
+    Target,
+    Touch,
+    named_away,
+)
 from ..domain.ids import id_made_away
 from ..domain.messages import own_id
-from ..domain.results import Begun, Messages, Page, Receipt, Snapshot, part_of
+from ..domain.results import Begun, Messages, Page, Receipt, ReplyParts, Snapshot, part_of
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
@@ -105,7 +118,8 @@ class FallbackStore(StoreAround):
         return self._store.renew(commands)
 
     def place_of(self, session_id: str) -> str:
-        return _HERE if self._is_here(session_id) else self._store.place_of(session_id)
+        is_seen = session_id in self._views  # a turn that is here was begun in one
+        return _HERE if is_seen and self._is_here(session_id) else self._store.place_of(session_id)
 
     def _created(self, command: Put, is_here: bool) -> Receipt:
         """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""
@@ -354,6 +368,22 @@ class FallbackStore(StoreAround):
                 found = view.message(owner, target)
                 return found and found._replace(fallback=self._journal.kind)
         return self._store.message(session_id, owner, target)
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        """Do as ``Store.reply_parts``. A session that is here has no streams. Its replies stand in its history."""
+        if not self._journal.may_hold():
+            return super().reply_parts(asked)
+        found: list[ReplyParts | ConvstoreError] = []
+        for position in asked:
+            is_here = self._is_here(position.session_id) and self._shows(position.session_id, position.owner)
+            restarts = position.after is not None
+            here: list[ReplyParts | ConvstoreError] = [ReplyParts(position.reply, 0, [], restarts)]
+            found += here if is_here else self._store.reply_parts([position])
+        return found
+
+    def _shows(self, session_id: str, owner: Owner) -> bool:
+        with self._viewed(session_id, owner) as view:
+            return view is not None and view.load(owner, 0) is not None
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         if not self._is_here(session_id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -96,7 +97,12 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
     """
     if receipt.fallback:
         command = named_away(command, token=token)
-    before = base.snapshot
+    before, seqs = base.snapshot, base.seqs
+    facts: dict[str, Any] = {}
+    if isinstance(command.history, Extend):
+        seqs, facts = _extended(base, command.history, receipt)
+    elif isinstance(command.history, Rewrite):
+        seqs, facts = _rewritten(before, command.history, receipt)
     snapshot = replace(
         before,
         version=receipt.version,
@@ -106,13 +112,9 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
         fields=_changed(before.fields, command.fields),
         own_ttl_ms=command.ttl_ms or before.own_ttl_ms,
         fallback=receipt.fallback,
+        **facts,
     )
-    merged = Baseline(origin=base.origin, snapshot=snapshot, seqs=base.seqs)
-    if isinstance(command.history, Extend):
-        return _extended(merged, command.history, receipt)
-    if isinstance(command.history, Rewrite):
-        return _rewritten(merged, command.history, receipt)
-    return merged
+    return Baseline(origin=base.origin, snapshot=snapshot, seqs=seqs)
 
 
 def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[str, bytes]:
@@ -120,34 +122,31 @@ def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[s
     return {name: text for name, text in {**fields, **changed}.items() if text is not None}
 
 
-def _extended(base: Baseline, change: Extend, receipt: Receipt) -> Baseline:
+def _extended(base: Baseline, change: Extend, receipt: Receipt) -> tuple[Sequence[int], dict[str, Any]]:
+    """Make the numbers of the messages, and the facts of the snapshot that *change* has made others."""
     before = base.snapshot
-    dropped = sum(seq < change.drop_below for seq in base.seqs)
+    dropped = bisect_left(base.seqs, change.drop_below)
     seqs = [*base.seqs[dropped:], *_seqs(change.elements, receipt)]
     first_seq = seqs[0] if dropped and seqs else max(before.first_seq, change.drop_below)
     nobody_else = receipt.history_version_before == before.history_version
-    snapshot = replace(
-        before,
-        elements=[*before.elements[dropped:], *change.elements],
-        first_seq=first_seq,
-        gaps=tuple(gap for gap in before.gaps if gap[0] > first_seq),
-        count=before.count - dropped + len(change.elements),
-        history_version=receipt.version if nobody_else else before.history_version,
-    )
-    return replace(base, snapshot=snapshot, seqs=seqs)
+    return seqs, {
+        "elements": [*before.elements[dropped:], *change.elements],
+        "first_seq": first_seq,
+        "gaps": tuple(gap for gap in before.gaps if gap[0] > first_seq),
+        "count": before.count - dropped + len(change.elements),
+        "history_version": receipt.version if nobody_else else before.history_version,
+    }
 
 
-def _rewritten(base: Baseline, change: Rewrite, receipt: Receipt) -> Baseline:
-    before, elements = base.snapshot, change.elements or ()
-    snapshot = replace(
-        before,
-        elements=list(elements),
-        first_seq=receipt.first_seq or before.next_seq,
-        gaps=(),
-        count=len(elements),
-        history_version=receipt.version,
-    )
-    return replace(base, snapshot=snapshot, seqs=_seqs(elements, receipt))
+def _rewritten(before: Snapshot, change: Rewrite, receipt: Receipt) -> tuple[Sequence[int], dict[str, Any]]:
+    elements = change.elements or ()
+    return _seqs(elements, receipt), {
+        "elements": list(elements),
+        "first_seq": receipt.first_seq or before.next_seq,
+        "gaps": (),
+        "count": len(elements),
+        "history_version": receipt.version,
+    }
 
 
 def _seqs(elements: Sequence[bytes], receipt: Receipt) -> Sequence[int]:

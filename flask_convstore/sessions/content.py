@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..domain import json_text, json_types
 from ..domain.clock import now_ms
 from ..domain.json_search import shortened
-from ..domain.messages import Message, Usage, facts_of, join_element, own_id
+from ..domain.messages import Message, Usage, facts_of, join_element
 from ..domain.numbering import seq_in
 from ..domain.results import Snapshot
 from ..domain.shapes import Shape, full, key_of
@@ -155,7 +155,8 @@ def encoded_fields(
                 f"the key {shortened(repr(name))} is no text. {_CURE_OF_NAMES}. Nothing was written.", path
             )
         place = f"{path}.{name}" if path else name
-        json_text.encode(name, path)
+        if name not in stored:
+            json_text.encode(name, path)  # refuses what is no text in UTF-8
         # Of a StrEnum only the value is read back.
         text = json_text.encode_known(value) if is_known else _field_text(value, place, stored.get(name), limits)
         fields[str.__str__(name)] = text
@@ -328,13 +329,14 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         NotSerializable: JSON cannot hold one. The error has its place.
         TooLarge: One is over the limit.
     """
-    now, elements, first_title, usage = now_ms(), [], "", None
+    now, elements, first_title, usage, ids = now_ms(), [], "", None, []
     for index, message in enumerate(messages):
         body, facts = message, _NO_FACTS
         if isinstance(message, Message):
             body, facts = message.body, _facts_given(message, f"{limits.history_key}[{index}]")
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
             usage = _sum(usage, facts)
+            ids.append(facts.get("id", ""))
         element = join_element(
             now, _body_text(body, limits, index, limits.is_tagged), facts, is_tagged=limits.is_tagged
         )
@@ -342,9 +344,10 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
             raise too_large(element, limits, index)
         elements.append(element)
         _look_at_body(body, limits, index)
-        first_title = first_title or (title_of(body) if limits.has_titles else "")
-    if len(elements) > 1:
-        refuse_twice(map(own_id, elements))
+        if limits.has_titles and not first_title:
+            first_title = title_of(body)
+    if len(ids) > 1:
+        refuse_twice(ids)
     return Added(tuple(elements), first_title, usage)
 
 
@@ -364,7 +367,8 @@ def look_at_messages(content: Any, indexes: Iterable[int], limits: ContentLimits
     if limits.changes:
         history = content.get(limits.history_key, ()) if isinstance(content, Mapping) else content
         for index in indexes:
-            limits.changes.look_at_messages([history[index]], limits.history_key, index)
+            if not json_text.is_of_texts(history[index]):
+                limits.changes.look_at_messages([history[index]], limits.history_key, index)
 
 
 def first_title_of(given: Iterable[Given], limits: ContentLimits, bodies: Iterable[Any] = ()) -> str:

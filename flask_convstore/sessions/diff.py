@@ -146,6 +146,8 @@ def changed_fields(
 def _compared(
     before: Mapping[str, bytes], after: Mapping[str, bytes], limits: ContentLimits
 ) -> tuple[FieldChange, ...]:
+    if before == after:
+        return ()
     changes = tuple(
         FieldChange(name, before.get(name), after.get(name))
         for name in {**after, **before}

@@ -523,7 +523,17 @@ class MemoryStore(Forking):
         is_anothers = self._visible(command.session_id, ANY, now)
         if not is_anothers and len(tokens.receipts) < self._limits.max_tokens:
             self._tokens[command.session_id] = tokens
-            receipt = Receipt(0, None, False, _LEVEL, 0, now, 0, 0, 0)
+            receipt = Receipt(
+                version=0,
+                first_seq=None,
+                repeated=False,
+                level=_LEVEL,
+                created_at_ms=0,
+                updated_at_ms=now,
+                expires_at_ms=0,
+                lifetime_ms=0,
+                history_version_before=0,
+            )
             tokens.receipts[command.token] = receipt, command.digest, 0
             tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
 

@@ -24,6 +24,7 @@ class Channel(Followed):
         generation: It rises where parts are another attempt's than before, so that followers begin anew.
         is_local: No store keeps the stream. It can be followed in this process only.
         recover: Ends the stream for a producer that has died.
+        answered: The number of the last question to the store that was answered wholly.
     """
 
     def __init__(self, session_id: str, reply: str, recover: Callable[[], None] | None = None) -> None:
@@ -36,6 +37,7 @@ class Channel(Followed):
         self.is_local = False
         self.was_orphaned = False
         self.recover = recover
+        self.answered = 0
         self._in_store = 0
 
     @property
@@ -48,8 +50,12 @@ class Channel(Followed):
         after = (self._in_store, self.epoch) if self._in_store else None
         return ReplyPosition(self.session_id, ANY, self.reply, after, _AT_ONCE)
 
-    def extend(self, epoch: int, parts: Sequence[StoredPart], *, restarts: bool = False) -> None:
-        """Add parts that have come. Those that are known are left out. They wake all who follow."""
+    def extend(self, epoch: int, parts: Sequence[StoredPart], *, restarts: bool = False, is_all: bool = True) -> None:
+        """Add parts that have come. Those that are known are left out. They wake all who follow.
+
+        Args:
+            is_all: The stream has no more of them at the moment.
+        """
         with self._changed:
             if epoch and epoch != self.epoch:
                 self._begin_anew(epoch)
@@ -57,7 +63,8 @@ class Channel(Followed):
                 self._in_store = 0
             for part in parts:
                 self._add(part)
-            self.is_loaded = True
+            self.is_loaded = self.is_loaded or is_all
+            self.answered = self.asked if is_all else self.answered
             self._changed.notify_all()
 
     def _begin_anew(self, epoch: int) -> None:
@@ -74,6 +81,16 @@ class Channel(Followed):
         if part.number == known + 1:
             self.parts.append(part)
         self._in_store = max(self._in_store, part.number)
+
+    def has(self, position: tuple[int, int]) -> bool:
+        """Tell whether the part of this number and epoch is known."""
+        number, epoch = position
+        return epoch == self.epoch and number <= len(self.parts)
+
+    def wait_for(self, position: tuple[int, int], asked: int, seconds: float) -> bool:
+        """Wait until a position is known, or the store was asked more often than *asked*. True if the position is known."""
+        self._wait_for(lambda: self.has(position) or self.answered > asked or self.is_over, seconds)
+        return self.has(position)
 
     def wait_behind(self, generation: int, number: int, seconds: float) -> bool:
         """Wait, *seconds* at most, until there is more than *number* parts, or no more will come. True if so."""

@@ -1,10 +1,11 @@
-"""What happens to a session, and to an owner's list of sessions, as this process knows it."""
+"""Changes of a session, and of an owner's list of sessions, as this process knows them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..domain.clock import monotonic
 from ..domain.commands import EventPosition
 from ..domain.results import Ring, SessionEvents, StoredEvent, Summary
 from ..domain.types import ANY
@@ -14,6 +15,8 @@ WATCHED_MS = 60_000
 """Time for which a session's writes keep a log once somebody has looked."""
 _WATCHES_EVERY = 20.0
 """Seconds between two looks, which keep the log going and find what no bell has told."""
+_SECOND_LOOK = 0.3
+"""Seconds after which a list is looked at again for a session that is new."""
 _KEPT = 200
 """Events that this process keeps of a session or a list."""
 
@@ -98,11 +101,14 @@ class ListFeed(Followed):
         self.events: list[ListEvent] = []
         self.last = 0
         self._versions: dict[str, int] = {}
-        self._is_stale = True
+        self._news_at = 0.0
 
     def is_due(self, rings: Sequence[Ring], now: float) -> bool:
+        """Do as ``Followed.is_due``. A session is told to the index just before it is there: hence a second look."""
         self.hear(rings)
-        return self._is_stale or now - self.looked_at >= self.looks_every
+        second = self._news_at + _SECOND_LOOK
+        is_news = self.looked_at < self._news_at or self.looked_at < second <= now
+        return is_news or now - self.looked_at >= self.looks_every
 
     def hear(self, rings: Iterable[Ring]) -> None:
         """Take what the bell has told. A ring without a session tells of a new one, which a look will find."""
@@ -111,13 +117,12 @@ class ListFeed(Followed):
                 if ring.session_id:
                     self._add(ring.kind, ring.session_id, ring.version)
                 else:
-                    self._is_stale = True
+                    self._news_at = monotonic()
             self._changed.notify_all()
 
     def compare(self, shown: Sequence[Summary]) -> list[str]:
         """Compare the newest sessions with what is known. Return their ids."""
         with self._changed:
-            self._is_stale = False
             for summary in reversed(shown):
                 if self.is_loaded and self._versions.get(summary.session_id, 0) < summary.version:
                     self._add("listed", summary.session_id, summary.version)

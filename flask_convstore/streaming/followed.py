@@ -17,6 +17,7 @@ class Followed:
         key: Its name in this process.
         followers: Number of those who follow it.
         looked_at: Moment of the last look, by ``monotonic``. 0: there was none.
+        asked: Number of looks.
         looks_every: Seconds between two looks for which no bell has rung.
         failure: The reason why nothing more will come.
         is_fed_here: What comes is made in this process. The store is not asked for it.
@@ -29,6 +30,7 @@ class Followed:
         self.key = key
         self.followers = 0
         self.looked_at = 0.0
+        self.asked = 0
         self.failure: ConvstoreError | None = None
         self.is_loaded = False
         self.is_fed_here = False

@@ -37,6 +37,9 @@ _SLICE = 0.05
 _IDLE = 1.0
 """Longest wait while all that is followed is made here, or has ended."""
 
+_CATCHING_UP = 2.0
+"""Longest wait for a part that a reader has from another process."""
+
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
@@ -89,14 +92,22 @@ class Listening:
             if not followed.followers and self._followed.get(followed.key) is followed:
                 del self._followed[followed.key]
 
-    def look_at(self, session_id: str) -> None:
-        """Look at the streams of a session at once, also at those that were fed here until now."""
+    def look_at(self, session_id: str, reply: str) -> None:
+        """Look at the stream of a reply at once, also if it was fed here until now."""
         with self._lock:
-            for followed in self._followed.values():
-                if isinstance(followed, Channel) and followed.session_id == session_id:
-                    followed.is_fed_here = False
-                    followed.looked_at = 0.0
+            channel = self._followed.get(("reply", session_id, reply))
+            if channel:
+                channel.is_fed_here = False
+                channel.looked_at = 0.0
         self._new.set()
+
+    def knows(self, channel: Channel, position: tuple[int, int]) -> bool:
+        """Tell whether a stream has a position. Another process may have shown a part that is not known here yet."""
+        asked = channel.asked
+        if not channel.has(position) and not channel.is_over:
+            channel.looked_at = 0.0
+            self._new.set()
+        return channel.wait_for(position, asked, _CATCHING_UP)
 
     def _run(self) -> None:
         bell = self._store.bell()
@@ -168,6 +179,7 @@ class Listening:
     def _read(self, read: Callable[[list[Any], float], None], due: list[Any], now: float) -> None:
         for one in due:
             one.looked_at = now
+            one.asked += 1
         try:
             read(due, now)
         except StoreError as error:
@@ -199,9 +211,10 @@ class Listening:
         elif isinstance(page, ConvstoreError):
             channel.fail(page)
         else:
-            channel.extend(page.epoch, page.parts, restarts=page.restarts)
-            if len(page.parts) >= channel.position.limit:
-                channel.looked_at = 0.0  # there is more
+            is_all = len(page.parts) < channel.position.limit
+            channel.extend(page.epoch, page.parts, restarts=page.restarts, is_all=is_all)
+            if not is_all:
+                channel.looked_at = 0.0
             elif not channel.is_over:
                 self._mind(channel, page.remaining_ms, now)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from blinker import NamedSignal
@@ -86,30 +85,28 @@ class ObservedStore(StoreAround):
         return begun
 
     def _signal(self, command: Write, receipt: Receipt) -> None:
-        send = partial(self._send_if_heard, command)
         if isinstance(command, Delete):
-            send(signals.session_deleted, receipt=receipt)
+            self._send_if_heard(command, signals.session_deleted, receipt=receipt)
             self._tell_deleted(command, is_collision=_had_changed(command, receipt))
             return
         if isinstance(command, Edit):
-            send(signals.message_edited, receipt=receipt, seq=command.seq)
+            self._send_if_heard(command, signals.message_edited, receipt=receipt, seq=command.seq)
             return
         replaced = command.replaces if isinstance(command, (Append, BeginTurn)) else ""
         if replaced or (isinstance(command, Drop) and receipt.first_seq):
-            send(signals.messages_dropped, receipt=receipt, replaced=replaced or None)
+            self._send_if_heard(command, signals.messages_dropped, receipt=receipt, replaced=replaced or None)
         if isinstance(command, (Put, Merge)):
             self._tell_saved(command, receipt)
         if signals.messages_appended.receivers:
             self._tell_added(command, receipt)
 
     def _tell_saved(self, command: Put | Merge, receipt: Receipt) -> None:
-        send = partial(self._send_if_heard, command)
         if receipt.version == 1:
-            send(signals.session_started, receipt=receipt)
-        send(signals.session_saved, receipt=receipt)
+            self._send_if_heard(command, signals.session_started, receipt=receipt)
+        self._send_if_heard(command, signals.session_saved, receipt=receipt)
         if isinstance(command, Merge) and command.overwrites:
             self._collisions.tell(command.session_id, command.overwrites)
-            send(signals.changes_overwritten, fields=command.overwrites)
+            self._send_if_heard(command, signals.changes_overwritten, fields=command.overwrites)
 
     def _tell_added(self, command: Write, receipt: Receipt) -> None:
         count = _messages_added(command) - receipt.left_out

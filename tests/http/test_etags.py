@@ -111,6 +111,7 @@ def test_what_caches_and_browsers_are_told(url: str) -> None:
         for whose in ("ada", "bob", None):
             response = service.call(whose, route.method, path, **sent)
             kept = "private, no-cache" if "ETag" in response.headers else "no-store"
+            kept += ", no-transform" * (response.mimetype == "text/event-stream")
             if response.mimetype == EVENT_STREAM:
                 kept = "no-store, no-transform"
                 response.close()  # it would never end

@@ -331,6 +331,8 @@ def test_a_walk_through_all_of_it(url: str) -> None:
     assert walk("GET", f"{path}/replies/{reply}?last_event_id=", headers=ada).status_code == 422
     assert walk("GET", f"{path}/replies/current", headers=ada).status_code == 204
     assert walk("DELETE", f"{path}/replies/{reply}", headers=ada).json["status"] == "complete"  # type: ignore[index]
+    assert walk("GET", f"{path}/events", headers=ada).text.count("event: snapshot") == 1
+    assert walk("GET", "/sessions/events", headers=ada).text.count("event: snapshot") == 1
     for method in ("GET", "DELETE"):
         assert walk(method, f"{path}/replies/msg-99", headers=ada).status_code == 404
     walk("PATCH", f"{path}/messages/1", json={"content": [{"type": "text"}]}, headers=ada)

@@ -185,8 +185,8 @@ def test_an_id_with_slashes_is_reachable(url: str, session_id: str) -> None:
 @in_memory
 @pytest.mark.parametrize(
     "session_id",
-    ["a/messages", "a/b/messages", "a/messages/1", "a/messages/x", "a/messages/", "a/replies/x", "a/replies/", "a/compact",
-     "a/fork", "/fork", ".", "..", "a/../b", "./a", "a/."],
+    ["a/messages", "a/b/messages", "a/messages/1", "a/messages/x", "a/messages/", "a/replies/x", "a/replies/",
+     "a/events", "a/compact", "a/fork", "/fork", ".", "..", "a/../b", "./a", "a/."],
 )  # fmt: skip
 def test_an_id_that_no_path_leads_to_is_refused(url: str, session_id: str) -> None:
     """As the words of routes are. The path would be another route's, or browsers would shorten it."""
@@ -202,8 +202,15 @@ def test_ends_of_routes_are_those_of_the_table() -> None:
     ends = {
         route.rule.partition(">")[2].partition("<")[0].rstrip("/") for route in ROUTES if "session_id" in route.rule
     }
-    assert {f"({end[1:]}" for end in ends if end} | {"("} == {"(", "(messages", "(replies", "(compact", "(fork"}
-    assert END_OF_ROUTE.count("|") == 3
+    assert {f"({end[1:]}" for end in ends if end} | {"("} == {
+        "(",
+        "(messages",
+        "(replies",
+        "(events",
+        "(compact",
+        "(fork",
+    }
+    assert END_OF_ROUTE.count("|") == 4
 
 
 @in_memory

@@ -145,7 +145,7 @@ def test_an_async_generator(conversations: PlainConversations) -> None:
 
 
 def test_a_function_runs_in_the_thread(conversations: PlainConversations) -> None:
-    """What is no stream is stored whole."""
+    """A reply that is no stream is stored whole."""
     started(conversations)
     assert text_in(told(streamed(conversations, lambda: "text"))) == "text"
     events = told(streamed(conversations, lambda: {"content": "dict", "n": 1}))
@@ -230,7 +230,7 @@ def came(reply: StreamedReply, text: str) -> None:
 
 
 def test_stopping_a_model_that_hangs(conversations: PlainConversations) -> None:
-    """What had come is stored at once, all readers know, and the next turn begins while the model still hangs."""
+    """The reply is stored at once as far as it had come, and the next turn begins while the model still hangs."""
     model = Hanging()
     reply = streamed(started(conversations), model)
     came(reply, "some")
@@ -260,7 +260,7 @@ def test_stopping_what_is_not_there(conversations: PlainConversations) -> None:
 
 
 def test_another_turn_supersedes_a_stream(conversations: PlainConversations) -> None:
-    """What had come of the first reply is kept, and its readers are told."""
+    """The first reply is kept as far as it had come, and its readers are told."""
     model = Hanging()
     first = streamed(started(conversations), model)
     came(first, "some")
@@ -276,7 +276,7 @@ def test_another_turn_supersedes_a_stream(conversations: PlainConversations) -> 
 
 
 def test_messages_before_the_reply(conversations: PlainConversations) -> None:
-    """What ``turn.add()`` takes stands before the reply, whoever ends the turn."""
+    """Messages of ``turn.add()`` stand before the reply, whoever ends the turn."""
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
     answer = {"role": "tool", "tool_call_id": "1", "content": "42"}
     for stops in (False, True):

@@ -62,6 +62,8 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "redact_message": ({}, (200, 403, 200, 404, 404)),
     "follow_reply": ({}, (200, 200, 200, 404, 404)),
     "stop_reply": ({}, (200, 403, 200, 404, 404)),
+    "session_events": ({}, (200, 200, 200, 404, 404)),
+    "list_events": ({}, (200, 200, 200, 200, 401)),
     "compact_session": ({"json": {"summary": "so far", "keep": 1}}, (201, 403, 403, 404, 404)),
     "fork_session": ({"json": {}}, (201, 201, 201, 404, 404)),
 }

@@ -36,6 +36,7 @@ FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_
         ({"role": "user", "parts": [{"text": "one"}, "two", {"image": 1}, 3]}, "one two"),
         ({"role": "user", "content": ["", {"text": "a"}]}, "a"),
         ({"role": "user", "content": None, "parts": "not looked at"}, ""),
+        ({"role": "user", "content": {"text": "one part"}}, "one part"),
         ({"role": "user", "content": 5}, ""),
         ({"role": "user"}, ""),
         ({"role": "assistant", "content": "no"}, ""),

@@ -45,7 +45,7 @@ def known(page: SessionEvents) -> tuple[int, int]:
 
 
 def test_a_watched_session_keeps_a_log(harness: Harness) -> None:
-    """Who comes back gets each write that was missed, in order, with its kind and its version."""
+    """A reader that comes back gets each write that it has missed, in order, with its kind and its version."""
     store = harness.store
     start(store)
     append(store)

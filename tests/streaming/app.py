@@ -50,6 +50,12 @@ def _count(chunks: int = 10, pause: float = 0.0) -> Iterator[str]:
         time.sleep(pause)
 
 
+def _long(chunks: int, pause: float) -> Iterator[str]:
+    for number in range(chunks):
+        yield f"{number:09} " * 100
+        time.sleep(pause)
+
+
 async def _count_async(chunks: int = 10, pause: float = 0.0) -> AsyncIterator[str]:
     for number in range(chunks):
         yield f"{number} "
@@ -106,6 +112,7 @@ def _hard(seed: int = 0, chunks: int = 200, pause: float = 0.0) -> Iterator[str]
 
 _KINDS: dict[str, Any] = {
     "count": _count,
+    "long": _long,
     "async": _count_async,
     "awaited": _text_async,
     "aio": _aio,

@@ -190,6 +190,18 @@ OPERATIONS: dict[str, Operation] = {
         description="A line of JSON for each session, with everything that clients may see. Exporting is no interaction.",
         answers=(Answer("Lines of JSON.", _EXPORT_EXAMPLE),),
     ),
+    "list_events": Operation(
+        summary="Follow the list of sessions",
+        description="Sends `snapshot` with the owner's newest sessions, then a `change` for each write to a session, and "
+        "`deleted`. A client that comes back with the id of its last event gets what it has missed, or a `snapshot`.",
+        answers=(
+            Answer(
+                "The events.",
+                f'retry: 2000\n\nid: 7-4\nevent: change\ndata: {{"session_id":"{EXAMPLE_ID}","kind":"messages",'
+                '"version":4}\n\n',
+            ),
+        ),
+    ),
     "import_sessions": Operation(
         summary="Import the lines of an export",
         description="Sessions that exist already stay as they are, so that a repeat does no harm. An import takes the "
@@ -285,31 +297,6 @@ OPERATIONS: dict[str, Operation] = {
         example={"content": "Where is my letter?"},
         links=("get",),
     ),
-    "session_events": Operation(
-        summary="Follow a session",
-        description="Sends a `change` for each write to the session, with its `kind` and the session's version, and `ended` "
-        "when the session is gone. A client that comes back with the id of its last event gets what it has missed. Else "
-        "`snapshot` comes first: read the session again.",
-        answers=(
-            Answer(
-                "The events.",
-                f'retry: 2000\n\nid: 1767605400000-3\nevent: change\ndata: {{"session_id":"{EXAMPLE_ID}","kind":"reply",'
-                '"version":3,"first_seq":2,"turn":"msg-2"}\n\n',
-            ),
-        ),
-    ),
-    "list_events": Operation(
-        summary="Follow the list of sessions",
-        description="Sends `snapshot` with the owner's newest sessions, then a `change` for each write to a session, and "
-        "`deleted`. A client that comes back with the id of its last event gets what it has missed, or a `snapshot`.",
-        answers=(
-            Answer(
-                "The events.",
-                f'retry: 2000\n\nid: 7-4\nevent: change\ndata: {{"session_id":"{EXAMPLE_ID}","kind":"messages",'
-                '"version":4}\n\n',
-            ),
-        ),
-    ),
     "redact_message": Operation(
         summary="Remove a message's content",
         description="Removes content, metadata and earlier versions, for good. The message keeps its place and its role.",
@@ -360,6 +347,19 @@ OPERATIONS: dict[str, Operation] = {
             ),
         ),
         links=("get",),
+    ),
+    "session_events": Operation(
+        summary="Follow a session",
+        description="Sends a `change` for each write to the session, with its `kind` and the session's version, and `ended` "
+        "when the session is gone. A client that comes back with the id of its last event gets what it has missed. Else "
+        "`snapshot` comes first: read the session again.",
+        answers=(
+            Answer(
+                "The events.",
+                f'retry: 2000\n\nid: 1767605400000-3\nevent: change\ndata: {{"session_id":"{EXAMPLE_ID}","kind":"reply",'
+                '"version":3,"first_seq":2,"turn":"msg-2"}\n\n',
+            ),
+        ),
     ),
     "compact_session": Operation(
         summary="Continue in a new session that begins with a summary",

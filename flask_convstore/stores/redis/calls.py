@@ -17,7 +17,7 @@ import redis
 from redis import exceptions
 
 from ...domain.clock import monotonic
-from ...domain.deadlines import CONNECTING, OPERATION
+from ...domain.deadlines import OPERATION
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from ..store import UNTOLD_PAUSE
 from . import scripts
@@ -204,7 +204,8 @@ class Calls:
         replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
         if not gate:
             return replies
-        self._refuse_unpermitted(call, replies)
+        if refusal_among(replies):
+            self._refuse_unpermitted(call, replies)
         return _from_behind_gate(replies)
 
     def read_each(
@@ -516,8 +517,7 @@ class Calls:
         left = deadline - monotonic()
         connection = None
         try:
-            with CONNECTING.of(deadline):
-                connection = lent(pool, deadline)
+            connection = lent(pool, deadline)
             packed = b"".join(
                 [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
             )
@@ -658,7 +658,7 @@ def _behind_gate(
 def _from_behind_gate(replies: Sequence[Any]) -> list[Any]:
     """Take the reply of the script, and those to the queries if they ran. An error stands for them if there is any."""
     watching, reply, *queued, found = replies
-    refused = next((answer for answer in (watching, *queued, found) if isinstance(answer, Exception)), None)
+    refused = refusal_among((watching, *queued, found))
     # A full Redis 7 refuses every command within a transaction, a full Valkey none that reads.
     if found is None or isinstance(refused, exceptions.OutOfMemoryError):
         return [reply]

@@ -245,12 +245,17 @@ def lent(pool: Any, deadline: float) -> Any:
         MaxConnectionsError: None was given back in time.
     """
     line = pool.__dict__.get("_convstore_line")
-    if line is None or not line._waiting:
-        try:
-            return pool.get_connection()
-        except exceptions.MaxConnectionsError:
-            pass
-    return line_of(pool).lent(pool, deadline)
+    is_waited_for = line is not None and line._waiting
+    connection = pool.ready() if not is_waited_for and isinstance(pool, Pool) else None
+    if connection is not None:
+        return connection
+    with CONNECTING.of(deadline):
+        if not is_waited_for:
+            try:
+                return pool.get_connection()
+            except exceptions.MaxConnectionsError:
+                pass
+        return line_of(pool).lent(pool, deadline)
 
 
 def give_back(pool: Any, connection: Any) -> None:
@@ -270,6 +275,10 @@ class Pool(ConnectionPool):
         super().reset()
 
     def get_connection(self, *names: Any, **options: Any) -> Any:
+        return self.ready() or self._connected(*names, **options)
+
+    def ready(self) -> Any:
+        """Lend a connection that is open and has nothing to read. None if the next one is not known to be so."""
         connection = None
         try:
             if self.pid == os.getpid():  # else it is a forked process, and the connections are the parent's
@@ -278,7 +287,7 @@ class Pool(ConnectionPool):
                         connection = self._available_connections.pop()
                         self._in_use_connections.add(connection)
             if connection is None:
-                return self._connected(*names, **options)
+                return None
             poll = connection._poll
             if connection._sock is not None and poll is not None and not poll(0):
                 return connection
@@ -287,7 +296,7 @@ class Pool(ConnectionPool):
                 self.release(connection)
             raise
         self.release(connection)
-        return self._connected(*names, **options)
+        return None
 
     def _connected(self, *names: Any, **options: Any) -> Any:
         """Lend a connection as redis-py does."""

@@ -157,18 +157,17 @@ def _conflict(command: Refusable, reply: list[Any]) -> ConflictError:
 
 def receipt_of(reply: list[Any], level: str) -> Receipt:
     version, first_seq, created, updated, expires, history_version = reply[2:8]
-    lifetime, left_out = expires - updated, reply[9] if len(reply) > 9 else 0
     return Receipt(
-        version,
-        first_seq or None,
-        False,
-        level,
-        created,
-        updated,
-        expires,
-        lifetime,
-        history_version,
-        left_out=left_out,
+        version=version,
+        first_seq=first_seq or None,
+        repeated=False,
+        level=level,
+        created_at_ms=created,
+        updated_at_ms=updated,
+        expires_at_ms=expires,
+        lifetime_ms=expires - updated,
+        history_version_before=history_version,
+        left_out=reply[9] if len(reply) > 9 else 0,
     )
 
 
@@ -179,7 +178,17 @@ def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receip
     except ValueError:
         raise CorruptValue(key, "it holds a receipt that is not ours") from None
     created, _, expires = reply[3:6]
-    return Receipt(version, first_seq or None, True, level, created, at, expires, lifetime, history_version)
+    return Receipt(
+        version=version,
+        first_seq=first_seq or None,
+        repeated=True,
+        level=level,
+        created_at_ms=created,
+        updated_at_ms=at,
+        expires_at_ms=expires,
+        lifetime_ms=lifetime,
+        history_version_before=history_version,
+    )
 
 
 def snapshot_of(

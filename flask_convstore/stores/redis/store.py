@@ -212,7 +212,17 @@ class RedisStore:
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
             self._spread(command.session_id, lifetime, updated, due[0])
-        return Receipt(version, None, False, self._level, created, updated, expires, lifetime, None)
+        return Receipt(
+            version=version,
+            first_seq=None,
+            repeated=False,
+            level=self._level,
+            created_at_ms=created,
+            updated_at_ms=updated,
+            expires_at_ms=expires,
+            lifetime_ms=lifetime,
+            history_version_before=None,
+        )
 
     def _keeping(self, command: Harmless, keys: tuple[str, str, str]) -> Call:
         """Make the call for a command without a token."""
@@ -329,7 +339,7 @@ class RedisStore:
                 raise reply
 
     def place_of(self, session_id: str) -> str:
-        return self._calls.place_of(self._keys(session_id)[0])
+        return self._calls.place_of(session_key(self._prefix, session_id))
 
     def begin(self, command: BeginTurn) -> Begun:
         session_id, last = command.session_id, command.last

@@ -2,7 +2,5 @@
 -- Needs the new version.
 redis.call("HSET", session, "history_replaced", version)
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
-do
-    local spared_stream = ""
-    --#include _forget_streams.lua
-end
+reply_in_progress = false
+--#include _forget_streams.lua

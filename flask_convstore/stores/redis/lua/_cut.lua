@@ -13,6 +13,7 @@ if tail < had_count then
     --#include _unname.lua
     if tonumber(redis.call("HGET", session, "turn_seq") or 0) >= tail_seq then
         redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
+        reply_in_progress = false
     end
-    --#include _forget_ended.lua
+    --#include _forget_streams.lua
 end

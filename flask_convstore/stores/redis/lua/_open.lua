@@ -24,13 +24,15 @@ local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "history_version", "shape",
-    "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title", "gaps", "updated", "watched", "owner_watched")
+    "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title", "gaps", "updated", "watched", "owner_watched",
+    "reply", "streams")
 local known = redis.call("HMGET", tokens, "writes", "t:" .. token)
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4]), tonumber(meta[5])
 local history_version, shape = tonumber(meta[6]), meta[7]
 local history_bytes, data_bytes = tonumber(meta[8]), tonumber(meta[9])
 local own_ttl, complete, indexed, moved_to, title = meta[10], meta[11], meta[12], meta[13], meta[14]
+local reply_in_progress, streams = meta[19], meta[20]
 local gaps, names, gone = meta[15] or "", nil, nil -- ids of messages that this write adds and takes out, see _name.lua, _gone.lua
 local left_out = 0 -- messages that are left out, see _known.lua
 local receipt = known[2]

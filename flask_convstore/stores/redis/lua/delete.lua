@@ -47,10 +47,8 @@ local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = not may("HSET", tokens, "owner", "") and "HSET" or not may("PEXPIRE", tokens, 1) and "PEXPIRE"
     or not may("PEXPIREAT", tokens, 1) and "PEXPIREAT"
 --#include _rights.lua
-do
-    local spared_stream = ""
-    --#include _forget_streams.lua
-end
+reply_in_progress = false
+--#include _forget_streams.lua
 redis.call("UNLINK", session, history)
 redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[18]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua

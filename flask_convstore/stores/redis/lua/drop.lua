@@ -77,8 +77,9 @@ if middle then
     --#include _unname.lua
     if tonumber(redis.call("HGET", session, "turn_seq") or 0) == tail_seq then
         redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
+        reply_in_progress = false
     end
-    --#include _forget_ended.lua
+    --#include _forget_streams.lua
 else
     --#include _cut.lua
 end

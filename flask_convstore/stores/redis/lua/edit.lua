@@ -61,7 +61,7 @@ end
 redis.call("HSET", session, "version", version, "updated", updated, "history_version", version,
     "history_bytes", history_after)
 redis.call("LSET", history, place, ARGV[19])
---#include _forget_ended.lua
+--#include _forget_streams.lua
 local title_given, usage_given = ARGV[20], ARGV[21]
 --#include _facts.lua
 --#include _done.lua

@@ -42,9 +42,8 @@ end
 if left < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end
--- Nobody's list is not followed. In a Cluster its keys stand in several slots.
-local channel = string.sub(index, -2) ~= "{}" and redis.call("GET", index .. ":watched")
-if channel then
+local channel = string.sub(index, -2) ~= "{}" and redis.pcall("GET", index .. ":watched") -- sessions of nobody are in no list
+if type(channel) == "string" then
     redis.pcall("PUBLISH", channel, "")
 end
 return {"ok", nonce, is_there and 0 or now}

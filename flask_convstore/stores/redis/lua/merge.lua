@@ -119,7 +119,7 @@ local history_changed = change ~= "keep" or not exists
 --#include _save.lua
 if exists and count > 0 and (change == "rewrite" or change == "reset") then
     redis.call("HSET", session, "rewritten", version)
-    --#include _forget_ended.lua
+    --#include _forget_streams.lua
 end
 if exists and count > 0 and change == "reset" then
     --#include _begin_anew.lua

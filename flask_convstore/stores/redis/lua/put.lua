@@ -118,7 +118,7 @@ end
 --#include _name.lua
 --#include _save.lua
 if exists then
-    --#include _forget_ended.lua
+    --#include _forget_streams.lua
     redis.call("HDEL", session, "moved_to", "title")
     if begins_anew then
         redis.call("HSET", session, "replaced", version)
