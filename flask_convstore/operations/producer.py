@@ -26,6 +26,8 @@ from ..domain.results import Receipt, StoredPart
 from ..errors import (
     ConvstoreError,
     ReplyFailed,
+    ReplyInterrupted,
+    ReplyTooLong,
     SessionNotFound,
     StoreError,
     StoreMisconfigured,
@@ -87,11 +89,11 @@ class StreamedTurn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The outcome of a handler: messages that are no stream, its fate, and the reason if the reply is not whole."""
+    """The outcome of a handler: messages that are no stream, its fate, and the error if the reply is not whole."""
 
     fate: Fate
     bodies: list[Any] | None = None
-    reason: str = ""
+    error: ReplyFailed | None = None
 
 
 class Producer:
@@ -144,10 +146,16 @@ class Producer:
             if isinstance(error, TurnLost) or self._feed.lost:
                 outcome = _Outcome("failed")
             else:
-                outcome = _Outcome("failed", reason=_reason_of(error))
-                if not isinstance(error, (_Stop, ConvstoreError)):
-                    _log.exception("the reply handler failed")
+                outcome = _Outcome("failed", error=self._failure_of(error))
         self._end(outcome)
+
+    def _failure_of(self, error: BaseException) -> ReplyFailed:
+        """Choose what clients are told of an exception. What the handler raised is for the log."""
+        if isinstance(error, ReplyFailed):
+            return error
+        if not isinstance(error, ConvstoreError):
+            _log.error("the reply handler failed", exc_info=error)
+        return ReplyFailed(self._turn.session_id, "the reply handler failed")
 
     def _made(self, make: Callable[[], Any]) -> _Outcome:
         reply = make()
@@ -193,7 +201,7 @@ class Producer:
             raise TurnLost(self._turn.session_id)
         part = chunk if isinstance(chunk, Part) else part_of_chunk(chunk)
         if part.kind == "error":
-            raise _Stop(part.content)
+            raise ReplyFailed(self._turn.session_id, part.content)
         if part.kind == "text":
             text = self._joiner.joined(part.content)
             self._grow(len(json_text.dump(text)) - 2)
@@ -208,7 +216,8 @@ class Producer:
         self._size += length
         most = self._access.settings.max_message_bytes
         if self._size > most - _ENVELOPE_BYTES:
-            raise _Stop(f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)")
+            reason = f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)"
+            raise ReplyTooLong(self._turn.session_id, reason)
 
     def _put(self, part: bytes | None = None, *, text: str = "") -> None:
         if (text or part is not None) and self._feed.put(text, part):
@@ -216,9 +225,13 @@ class Producer:
 
     # ---- the end
 
-    def _given_up(self, reason: str) -> None:
-        """End the reply from another thread: its model is silent, or the turn was lost (no *reason*)."""
-        self._end(_Outcome("interrupted", reason=reason))
+    def give_up(self, reason: str) -> None:
+        """End the reply from another thread, as interrupted."""
+        self._given_up(ReplyInterrupted(self._turn.session_id, reason))
+
+    def _given_up(self, error: ReplyFailed | None) -> None:
+        """End the reply from another thread: its model is silent, or the turn was lost (None)."""
+        self._end(_Outcome("interrupted", error=error))
 
     def _end(self, outcome: _Outcome) -> None:
         with self._ending:
@@ -256,7 +269,8 @@ class Producer:
             raise
         except ConvstoreError as error:
             _log.error("the reply handler returned what cannot be stored: %s", error)
-            self._committed(_Outcome("failed", [], "the reply cannot be stored"), last)
+            unstored = ReplyFailed(self._turn.session_id, "the reply cannot be stored")
+            self._committed(_Outcome("failed", [], unstored), last)
 
     def _committed(self, outcome: _Outcome, last: int) -> None:
         draft = draft_of(self._feed.parts) if outcome.bodies is None else Draft()
@@ -265,7 +279,7 @@ class Producer:
         made: list[bytes] = []
 
         def closing(elements: tuple[bytes, ...]) -> Closing | None:
-            error = failure(self._turn.session_id, outcome.reason) if outcome.reason else None
+            error = failure(outcome.error) if outcome.error else None
             made[:] = [*self._feed.parts, *closing_parts(elements, fate, error)]
             if self.channel.is_local:
                 return None
@@ -322,7 +336,7 @@ class _InProgress:
             late = list(self._producers)
         self.until = monotonic() + _STORING_SECONDS
         for producer in late:
-            producer._given_up("the process that makes the reply ends")
+            producer.give_up("the process that makes the reply ends")
 
 
 _in_progress = _InProgress()
@@ -337,19 +351,11 @@ if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_in_progress=_InProgress()))
 
 
-class _Stop(Exception):
-    """The reply ends here, for a reason that clients are told."""
-
-
 async def _closed(chunks: AsyncIterator[Any]) -> None:
     """Let an asynchronous generator end."""
     close = getattr(chunks, "aclose", None)
     if close:
         await close()
-
-
-def _reason_of(error: BaseException) -> str:
-    return str(error) if isinstance(error, _Stop) else "the reply handler failed"
 
 
 def _bodies_and_fate(outcome: _Outcome, draft: Draft) -> tuple[list[Any], Fate]:

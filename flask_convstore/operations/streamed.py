@@ -16,7 +16,7 @@ from ..domain.validation import check_name, check_session_id
 from ..errors import (
     ConvstoreError,
     MessageNotFound,
-    ReplyFailed,
+    ReplyInterrupted,
     SessionNotFound,
     StoreMisconfigured,
     StoreUnavailable,
@@ -42,9 +42,9 @@ class Event(NamedTuple):
         kind: ``message`` (the user's message), ``delta`` (a piece of the text), ``part``, ``reply`` (the reply as it is
             stored), ``reset`` (all before is to be forgotten), ``error``, ``done`` (the last one).
         id: The position behind it.
-        value: A ``Message`` for ``message`` (None: the turn has none) and ``reply``, a text for ``delta`` and ``error``, a
-            ``Part`` for ``part``, the fate of the reply for ``done``: ``complete``, ``stopped``, ``interrupted``,
-            ``failed``, ``unanswered``. None for ``reset``.
+        value: A ``Message`` for ``message`` (None: the turn has none) and ``reply``, a text for ``delta``, a ``Part`` for
+            ``part``, a ``ReplyFailed`` for ``error``, the fate of the reply for ``done``: ``complete``, ``stopped``,
+            ``interrupted``, ``failed``, ``unanswered``. None for ``reset``.
         version: The session's version with the reply. 0 where it is not known.
     """
 
@@ -90,7 +90,7 @@ class StreamedReply:
             if event.kind == "delta":
                 yield event.value
             elif event.kind == "error":
-                raise ReplyFailed(self.session_id, event.value)
+                raise event.value
 
     def wait(self) -> Message | None:
         """Wait for the end. Return the reply as it is stored, whole or not. None if there is none.
@@ -98,14 +98,14 @@ class StreamedReply:
         Raises:
             ReplyFailed: Nothing was stored, since the handler has failed.
         """
-        reply, reason = None, ""
+        reply, failure = None, None
         for event in self.events():
             if event and event.kind == "reply":
                 reply = event.value
             elif event and event.kind == "error":
-                reason = event.value
-        if reply is None and reason:
-            raise ReplyFailed(self.session_id, reason)
+                failure = event.value
+        if reply is None and failure:
+            raise failure
         return reply
 
     def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
@@ -129,7 +129,7 @@ class StreamedReply:
                 number, generation = 0, channel.generation
                 yield Event("reset", f"0-{channel.epoch}", None)
             new = channel.parts[number:]
-            yield from events_of(new, channel.epoch, self.id)
+            yield from events_of(new, channel.epoch, self.session_id, self.id)
             number += len(new)
             if new:
                 continue
@@ -153,7 +153,8 @@ class StreamedReply:
         if stored:
             yield from StoredReply(self.session_id, stored, is_reset=True).events()
             return
-        yield Event("error", f"{number + 1}-{channel.epoch}", _reason_of(channel.failure))
+        error = ReplyInterrupted(self.session_id, _reason_of(channel.failure))
+        yield Event("error", f"{number + 1}-{channel.epoch}", error)
         yield Event("done", f"{number + 2}-{channel.epoch}", "failed")
 
 
@@ -167,7 +168,7 @@ def _reason_of(error: ConvstoreError | None) -> str:
     return "the reply could not be stored"
 
 
-def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
+def event_of(part: StoredPart, epoch: int, session_id: str, reply: str) -> Event | None:
     """Make the event that a part of a stream is. None for a part that is nobody's business."""
     kind, content = decoded(part.text)
     position = f"{part.number}-{epoch}"
@@ -182,13 +183,13 @@ def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
         message = message_of(with_id(content.encode(), reply), part.first_seq)
         return Event("reply", position, message, part.version)
     if kind == "error":
-        return Event("error", position, content["detail"])
+        return Event("error", position, abandoned.error_of(session_id, content))
     return Event("done", position, content) if kind == "done" else None
 
 
-def events_of(parts: Iterable[StoredPart], epoch: int, reply: str) -> Iterator[Event]:
+def events_of(parts: Iterable[StoredPart], epoch: int, session_id: str, reply: str) -> Iterator[Event]:
     """Make the events that parts of a stream are."""
-    events = (event_of(part, epoch, reply) for part in parts)
+    events = (event_of(part, epoch, session_id, reply) for part in parts)
     return (event for event in events if event)
 
 

@@ -22,7 +22,7 @@ from ..domain.commands import FeedReply
 from ..domain.parts import encoded
 from ..domain.results import StoredPart
 from ..domain.types import Owner
-from ..errors import ConvstoreError, StoreError, StoreMisconfigured
+from ..errors import ConvstoreError, ReplyFailed, ReplyStalled, ReplyTooLong, StoreError, StoreMisconfigured
 from ..stores.store import Store
 from .channel import Channel
 
@@ -68,7 +68,7 @@ class Feed:
         attempt: str,
         epoch: int,
         allowed: TimeAllowed,
-        give_up: Callable[[str], None],
+        give_up: Callable[[ReplyFailed | None], None],
         keep: Callable[[], None],
     ) -> None:
         self.channel = channel
@@ -173,17 +173,18 @@ class Feed:
         except ConvstoreError as lost:
             self.lost = lost
 
-    def is_late(self, now: float) -> str:
-        """Tell why the model is given up. "": it is not."""
-        if now - self._chunk_at > self._allowed.idle:
-            return f"the model gave nothing for {self._allowed.idle:g} s (CONVSTORE_STREAM_IDLE)"
-        if now - self._begun_at > self._allowed.longest:
-            return f"the reply took longer than {self._allowed.longest:g} s (CONVSTORE_TURN_MAX)"
-        return ""
+    def lateness(self, now: float) -> ReplyFailed | None:
+        """Tell why the model is given up. None: it is not."""
+        session_id, allowed = self.channel.session_id, self._allowed
+        if now - self._chunk_at > allowed.idle:
+            return ReplyStalled(session_id, f"the model gave nothing for {allowed.idle:g} s (CONVSTORE_STREAM_IDLE)")
+        if now - self._begun_at > allowed.longest:
+            return ReplyTooLong(session_id, f"the reply took longer than {allowed.longest:g} s (CONVSTORE_TURN_MAX)")
+        return None
 
-    def give_up(self, reason: str) -> None:
-        """End the reply from another thread, since the producer's hangs."""
-        threading.Thread(target=self._give_up, args=(reason,), name="convstore-giving-up", daemon=True).start()
+    def give_up(self, error: ReplyFailed | None) -> None:
+        """End the reply from another thread, since the producer's hangs. None: the turn is lost."""
+        threading.Thread(target=self._give_up, args=(error,), name="convstore-giving-up", daemon=True).start()
 
     def finished(self) -> int:
         """Take no more, once no exchange is under way. Return the number of the newest part that the store has."""
@@ -254,11 +255,11 @@ class Feeder:
             feed.told(answer)
         now = monotonic()
         for feed in due:
-            reason = feed.is_late(now)
-            if feed.lost or reason:
+            lateness = feed.lateness(now)
+            if feed.lost or lateness:
                 with self._changed:
                     self._feeds.discard(feed)
-                feed.give_up(reason)
+                feed.give_up(lateness)
 
     def _answers(self, commands: list[FeedReply]) -> Sequence[int | ConvstoreError]:
         try:
