@@ -7,6 +7,7 @@ the step that ends the stream.
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from ..domain.messages import Message, message_of, with_id, with_status
 from ..domain.parts import Fate, Head, closing_parts, content_of, decoded, draft_of, encoded, epoch_of, head_of
 from ..domain.results import ReplyParts
 from ..errors import (
+    InvalidInput,
     ReplyFailed,
     ReplyInterrupted,
     ReplyStalled,
@@ -28,6 +30,8 @@ from ..sessions import content
 from ..streaming.feeding import LEASE_MS
 from ..streaming.listening import listening
 from .access import Access
+
+_log = logging.getLogger("flask_convstore")
 
 End = Literal["stopped", "interrupted"]
 
@@ -74,8 +78,14 @@ def end(
     )
     found = access.store.take_reply(take)
     error = failure(ReplyInterrupted(session_id, reason)) if fate == "interrupted" else None
-    command, ended = _command(access, session_id, attempt, found, fate, error)
-    receipt = access.apply(command)
+    try:
+        command, ended = _command(access, session_id, attempt, found, fate, error)
+        receipt = access.apply(command)
+    except InvalidInput as unstorable:
+        _log.error("what had come of a reply cannot be stored: %s", unstorable)
+        error = failure(ReplyFailed(session_id, "the reply cannot be stored"))
+        command, ended = _command(access, session_id, attempt, found, None, error)
+        receipt = access.apply(command)
     listening(access.store).look_at(session_id, reply)
     message = None
     if command.elements:
@@ -100,14 +110,15 @@ def end_before(access: Access, session_id: str, unended: TurnUnended) -> None:
 
 
 def _command(
-    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End, error: dict[str, Any] | None
+    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End | None, error: dict[str, Any] | None
 ) -> tuple[CommitTurn, Fate]:
+    """Make the command that ends the turn. *fate* None: nothing of the reply is stored."""
     texts = [part.text for part in found.parts]
     draft, head = draft_of(texts), head_in(texts)
     elements: tuple[bytes, ...] = ()
     usage = None
     status, ended = _without_reply(fate)
-    if not draft.is_empty:
+    if fate and not draft.is_empty:
         given, _, usage = content.added([draft.body], access.limits)
         elements = (*(one.encode() for one in head.added), *draft.added, with_status(given[-1], fate))
         status, ended = "", fate
@@ -130,7 +141,7 @@ def _command(
     return replace(command, token=token, digest=digest), ended
 
 
-def _without_reply(fate: End) -> tuple[Literal["", "unanswered", "failed"], Fate]:
+def _without_reply(fate: End | None) -> tuple[Literal["", "unanswered", "failed"], Fate]:
     """Tell what becomes of the message of a reply of which nothing had come."""
     return ("unanswered", "stopped") if fate == "stopped" else ("failed", "failed")
 

@@ -49,7 +49,7 @@ if not exists then
     return {"missing", nonce}
 end
 --#include _ours.lua
-local turn = redis.call("HMGET", session, "turn", "turn_seq", "waiting", "turn_until", "reply")
+local turn = redis.call("HMGET", session, "turn", "turn_seq", "waiting", "turn_until")
 local attempt, standing = ARGV[15], turn[3]
 if turn[1] ~= attempt then
     local remaining = turn[1] and (tonumber(turn[4]) or now) - now or 0
@@ -96,8 +96,8 @@ local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _name.lua
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
-if turn[5] and part_count == 0 then -- the rest of its parts could not be kept
-    redis.pcall("UNLINK", session .. ":reply:" .. turn[5])
+if reply_in_progress and part_count == 0 then -- the rest of its parts could not be kept
+    redis.pcall("UNLINK", session .. ":reply:" .. reply_in_progress)
 end
 --#include _wake.lua
 for at = first_field, first_element - 1, 3 do
