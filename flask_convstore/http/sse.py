@@ -133,7 +133,7 @@ def reply_stream(
 ) -> Response:
     """Answer with the events of a reply."""
     response = event_stream(_lines_of(reply, settings, is_short), status, is_short=is_short)
-    if not reply.is_resumable:
+    if reply.is_away:
         response.headers["Convstore-Degraded"] = "journal"
     return response
 
@@ -148,7 +148,8 @@ def _lines_of(reply: StreamedReply | StoredReply, settings: Settings, is_short: 
 
 def _message(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:
     facts = {"session_id": reply.session_id, "message": message_shown(event.value, settings)}
-    return facts if reply.is_resumable else {**facts, "degraded": True, "resumable": False}
+    marks = {"degraded": True} if reply.is_away else {}
+    return {**facts, **marks, **({} if reply.is_resumable else {"resumable": False})}
 
 
 def _reply(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:
@@ -162,6 +163,6 @@ _JSON: Mapping[str, Any] = {
     "part": lambda event, *_: {"kind": event.value.kind, "content": event.value.content},
     "reply": _reply,
     "reset": lambda *_: {},
-    "error": lambda event, *_: {"type": "urn:convstore:reply-failed", "detail": event.value},
+    "error": lambda event, *_: {"type": f"urn:convstore:{event.value.kind}", "detail": str(event.value)},
     "done": lambda event, *_: {"status": event.value},
 }
