@@ -26,6 +26,9 @@ ConvstoreError
 ├── TurnLost                  another turn has taken over, or the conversation was replaced
 │   └── TurnEnded             the turn of this token has ended, and the error has its reply (``operations.replies``)
 ├── ReplyFailed               the reply handler failed, and the user's message is stored
+│   ├── ReplyStalled          a streamed reply has stopped coming
+│   ├── ReplyTooLong          a streamed reply takes too long, or is too large
+│   └── ReplyInterrupted      the process that made a streamed reply has died, or another turn has taken over
 ├── Unstorable                a value in a mapping cannot be stored
 ├── ChangesDropped            changes of code that has raised were dropped (a signal brings it)
 ├── NotInstalled              an optional package is missing
@@ -415,16 +418,42 @@ class StreamBehind(ConvstoreError):
 
 
 class ReplyFailed(ConvstoreError):
-    """The reply handler raised, or did not return a reply. The user's message is stored."""
+    """The reply handler raised, or did not return a reply. The user's message is stored.
+
+    Of a streamed reply what had come is stored too.
+
+    Attributes:
+        kind: Name of the kind of failure.
+    """
 
     written = True
+    kind = "reply-failed"
 
     def __init__(self, session_id: str, reason: str) -> None:
         self.session_id = session_id
+        self.reason = reason
         super().__init__(f"session {session_id!r}: {reason}. The user's message is stored.")
 
     def facts(self) -> dict[str, Any]:
         return {"session_id": self.session_id}
+
+
+class ReplyStalled(ReplyFailed):
+    """The model gave nothing for ``CONVSTORE_STREAM_IDLE``."""
+
+    kind = "reply-stalled"
+
+
+class ReplyTooLong(ReplyFailed):
+    """The reply took longer than ``CONVSTORE_TURN_MAX``, or is larger than ``CONVSTORE_MAX_MESSAGE_BYTES``."""
+
+    kind = "reply-too-long"
+
+
+class ReplyInterrupted(ReplyFailed):
+    """The process that made the reply has died, or another turn has taken over."""
+
+    kind = "reply-interrupted"
 
 
 class ChangesDropped(ConvstoreError):

@@ -7,6 +7,7 @@ the step that ends the stream.
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -14,13 +15,28 @@ from ..domain.commands import Closing, CommitTurn, TakeReply, digest_of, new_tok
 from ..domain.messages import Message, message_of, with_id, with_status
 from ..domain.parts import Fate, Head, closing_parts, content_of, decoded, draft_of, encoded, epoch_of, head_of
 from ..domain.results import ReplyParts
-from ..errors import ReplyFailed, SessionNotFound, TurnInProgress, TurnLost, TurnUnended
+from ..errors import (
+    InvalidInput,
+    ReplyFailed,
+    ReplyInterrupted,
+    ReplyStalled,
+    ReplyTooLong,
+    SessionNotFound,
+    TurnInProgress,
+    TurnLost,
+    TurnUnended,
+)
 from ..sessions import content
 from ..streaming.feeding import LEASE_MS
 from ..streaming.listening import listening
 from .access import Access
 
+_log = logging.getLogger("flask_convstore")
+
 End = Literal["stopped", "interrupted"]
+
+
+_DEATH = "the process that made the reply has died"
 
 
 class Ended(NamedTuple):
@@ -37,7 +53,13 @@ class Ended(NamedTuple):
 
 
 def end(
-    access: Access, session_id: str, reply: str, fate: End, *, is_over: bool, reason: str = "the process has died"
+    access: Access,
+    session_id: str,
+    reply: str,
+    fate: End,
+    *,
+    is_over: bool,
+    reason: str = _DEATH,
 ) -> Ended:
     """Take the turn of a streamed reply, and store what had come until now.
 
@@ -55,9 +77,15 @@ def end(
         session_id=session_id, owner=access.owner, turn=attempt, lease_ms=LEASE_MS, reply=reply, is_over=is_over
     )
     found = access.store.take_reply(take)
-    error = failure(session_id, reason) if fate == "interrupted" else None
-    command, ended = _command(access, session_id, attempt, found, fate, error)
-    receipt = access.apply(command)
+    error = failure(ReplyInterrupted(session_id, reason)) if fate == "interrupted" else None
+    try:
+        command, ended = _command(access, session_id, attempt, found, fate, error)
+        receipt = access.apply(command)
+    except InvalidInput as unstorable:
+        _log.error("what had come of a reply cannot be stored: %s", unstorable)
+        error = failure(ReplyFailed(session_id, "the reply cannot be stored"))
+        command, ended = _command(access, session_id, attempt, found, None, error)
+        receipt = access.apply(command)
     listening(access.store).look_at(session_id, reply)
     message = None
     if command.elements:
@@ -74,19 +102,23 @@ def end_dead(access: Access, session_id: str, reply: str) -> None:
 def end_before(access: Access, session_id: str, unended: TurnUnended) -> None:
     """End the turn before, so that another one can begin: its producer has died, or it is superseded."""
     with contextlib.suppress(TurnLost, TurnInProgress):
-        reason = "the process has died" if unended.is_over else "another turn has taken over"
-        end(access, session_id, unended.reply, "interrupted", is_over=unended.is_over, reason=reason)
+        if unended.is_over:
+            end(access, session_id, unended.reply, "interrupted", is_over=True)
+        else:
+            reason = "another turn has taken over"
+            end(access, session_id, unended.reply, "interrupted", is_over=False, reason=reason)
 
 
 def _command(
-    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End, error: dict[str, Any] | None
+    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End | None, error: dict[str, Any] | None
 ) -> tuple[CommitTurn, Fate]:
+    """Make the command that ends the turn. *fate* None: nothing of the reply is stored."""
     texts = [part.text for part in found.parts]
     draft, head = draft_of(texts), head_in(texts)
     elements: tuple[bytes, ...] = ()
     usage = None
     status, ended = _without_reply(fate)
-    if not draft.is_empty:
+    if fate and not draft.is_empty:
         given, _, usage = content.added([draft.body], access.limits)
         elements = (*(one.encode() for one in head.added), *draft.added, with_status(given[-1], fate))
         status, ended = "", fate
@@ -109,7 +141,7 @@ def _command(
     return replace(command, token=token, digest=digest), ended
 
 
-def _without_reply(fate: End) -> tuple[Literal["", "unanswered", "failed"], Fate]:
+def _without_reply(fate: End | None) -> tuple[Literal["", "unanswered", "failed"], Fate]:
     """Tell what becomes of the message of a reply of which nothing had come."""
     return ("unanswered", "stopped") if fate == "stopped" else ("failed", "failed")
 
@@ -123,9 +155,17 @@ def head_in(texts: list[bytes]) -> Head:
     return Head("", 0, "", 0, ())
 
 
-def failure(session_id: str, reason: str) -> dict[str, Any]:
+def failure(error: ReplyFailed) -> dict[str, Any]:
     """Tell clients why a reply is not whole."""
-    return {"detail": str(ReplyFailed(session_id, reason))}
+    return {"kind": error.kind, "reason": error.reason}
+
+
+_FAILURES = {kind.kind: kind for kind in (ReplyFailed, ReplyStalled, ReplyTooLong, ReplyInterrupted)}
+
+
+def error_of(session_id: str, told: dict[str, Any]) -> ReplyFailed:
+    """Make the error of a failure that a stream tells."""
+    return _FAILURES.get(told["kind"], ReplyFailed)(session_id, told["reason"])
 
 
 def keep_ms(access: Access) -> int:

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from ..domain.messages import Message
 from ..domain.types import CALLER, Lifetime, Owner, Scope
 from ..sessions.content import Content
-from ..sessions.session import LoadedSession
+from ..sessions.session import AnySession, LoadedSession
 from .conversations import Conversations
 from .events import Change
 from .producer import drafted
@@ -67,7 +67,6 @@ class AwaitableConversations:
     rotate_id = _Twin(Conversations.rotate_id)
     follow_reply = _Twin(Conversations.follow_reply)
     stop_reply = _Twin(Conversations.stop_reply)
-    wait = _Twin(Conversations.wait)
     messages = _Twin(Conversations.messages)
     get_message = _Twin(Conversations.get_message)
     edit_message = _Twin(Conversations.edit_message)
@@ -111,11 +110,27 @@ class AwaitableConversations:
         while (session := await asyncio.to_thread(next, sessions, _END)) is not _END:
             yield session
 
-    async def subscribe(self, session_id: str, **options: Any) -> AsyncIterator[Change | None]:
+    async def subscribe(
+        self, session_id: str, *, after: str | None = None, heartbeat: float = 15.0, owner: Owner | Scope = CALLER
+    ) -> AsyncIterator[Change | None]:
         """Subscribe as ``Conversations.subscribe`` does: ``async for change in aio.subscribe(session_id)``."""
-        changes: Iterator[Any] = await asyncio.to_thread(self._conversations.subscribe, session_id, **options)
-        while (change := await asyncio.to_thread(next, changes, _END)) is not _END:
+        subscribe = partial(self._conversations.subscribe, session_id, after=after, heartbeat=heartbeat, owner=owner)
+        changes: Iterator[Any] = await _in_thread(subscribe)
+        while (change := await _in_thread(partial(next, changes, _END))) is not _END:
             yield change
+
+    async def wait(
+        self,
+        session_id: str,
+        *,
+        until: Callable[[AnySession | None], Any],
+        timeout: float = 30.0,
+        owner: Owner | Scope = CALLER,
+    ) -> AnySession | None:
+        """Wait as ``Conversations.wait`` does, in a thread of its own."""
+        return await _in_thread(
+            partial(self._conversations.wait, session_id, until=until, timeout=timeout, owner=owner)
+        )
 
     def turn(self, session_id: str, message: Any, **options: Any) -> AwaitableTurn:
         """Begin a turn as ``Conversations.turn`` does: ``async with convstore.aio.turn(sid, message) as turn:``."""

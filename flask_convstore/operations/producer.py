@@ -26,8 +26,11 @@ from ..domain.results import Receipt, StoredPart
 from ..errors import (
     ConvstoreError,
     ReplyFailed,
+    ReplyInterrupted,
+    ReplyTooLong,
     SessionNotFound,
     StoreError,
+    StoreMisconfigured,
     StoreUnavailable,
     StreamBehind,
     TurnLost,
@@ -73,6 +76,10 @@ class StreamedTurn(Protocol):
         """Make the first part of the stream."""
         ...
 
+    def keep(self) -> None:
+        """Keep the turn until its end, where feeding the stream does not."""
+        ...
+
     def end_stream(
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
     ) -> Receipt:
@@ -82,11 +89,11 @@ class StreamedTurn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The outcome of a handler: messages that are no stream, its fate, and the reason if the reply is not whole."""
+    """The outcome of a handler: messages that are no stream, its fate, and the error if the reply is not whole."""
 
     fate: Fate
     bodies: list[Any] | None = None
-    reason: str = ""
+    error: ReplyFailed | None = None
 
 
 class Producer:
@@ -111,9 +118,10 @@ class Producer:
         channel.is_fed_here = True
         self.channel = listening(access.store).join(channel)
         self.channel.is_fed_here = True
-        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), allowed, self._given_up)
-        self._feed.is_local = turn.is_away
-        self._feeder = feeder(access.store, session_id)
+        self.channel.is_local = turn.is_away
+        epoch = epoch_of(turn.attempt)
+        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch, allowed, self._given_up, turn.keep)
+        self._feeder = feeder(access.store, session_id, is_local=turn.is_away)
 
     def start(self, make: Callable[[], Any]) -> None:
         """Make the reply in a thread of its own.
@@ -142,10 +150,16 @@ class Producer:
             if isinstance(error, TurnLost) or self._feed.lost:
                 outcome = _Outcome("failed")
             else:
-                outcome = _Outcome("failed", reason=_reason_of(error))
-                if not isinstance(error, (_Stop, ConvstoreError)):
-                    _log.exception("the reply handler failed")
+                outcome = _Outcome("failed", error=self._failure_of(error))
         self._end(outcome)
+
+    def _failure_of(self, error: BaseException) -> ReplyFailed:
+        """Choose what clients are told of an exception. What the handler raised is for the log."""
+        if isinstance(error, ReplyFailed):
+            return error
+        if not isinstance(error, ConvstoreError):
+            _log.error("the reply handler failed", exc_info=error)
+        return ReplyFailed(self._turn.session_id, "the reply handler failed")
 
     def _made(self, make: Callable[[], Any]) -> _Outcome:
         reply = make()
@@ -191,7 +205,7 @@ class Producer:
             raise TurnLost(self._turn.session_id)
         part = chunk if isinstance(chunk, Part) else part_of_chunk(chunk)
         if part.kind == "error":
-            raise _Stop(part.content)
+            raise ReplyFailed(self._turn.session_id, part.content)
         if part.kind == "text":
             text = self._joiner.joined(part.content)
             self._grow(len(json_text.dump(text)) - 2)
@@ -206,27 +220,22 @@ class Producer:
         self._size += length
         most = self._access.settings.max_message_bytes
         if self._size > most - _ENVELOPE_BYTES:
-            raise _Stop(f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)")
+            reason = f"the reply is larger than {most:,} bytes (CONVSTORE_MAX_MESSAGE_BYTES)"
+            raise ReplyTooLong(self._turn.session_id, reason)
 
     def _put(self, part: bytes | None = None, *, text: str = "") -> None:
-        is_earlier = self._feed.put(text, part) if text or part is not None else False
-        if self._turn.is_away:
-            self._tell_here()
-        elif is_earlier:
+        if (text or part is not None) and self._feed.put(text, part):
             self._feeder.hasten(self._feed)
-
-    def _tell_here(self) -> None:
-        """Give the parts of a stream that no store keeps to those who follow it here."""
-        self._feed.finished()
-        known = len(self.channel.parts)
-        new = [StoredPart(number, text) for number, text in enumerate(self._feed.parts[known:], known + 1)]
-        self.channel.extend(self._feed.epoch, new)
 
     # ---- the end
 
-    def _given_up(self, reason: str) -> None:
-        """End the reply from another thread: its model is silent, or the turn was lost (no *reason*)."""
-        self._end(_Outcome("interrupted", reason=reason))
+    def give_up(self, reason: str) -> None:
+        """End the reply from another thread, as interrupted."""
+        self._given_up(ReplyInterrupted(self._turn.session_id, reason))
+
+    def _given_up(self, error: ReplyFailed | None) -> None:
+        """End the reply from another thread: its model is silent, or the turn was lost (None)."""
+        self._end(_Outcome("interrupted", error=error))
 
     def _end(self, outcome: _Outcome) -> None:
         with self._ending:
@@ -244,8 +253,9 @@ class Producer:
             self._commit(outcome, last)
         except SessionNotFound as error:
             channel.fail(error)
-        except TurnLost:
-            pass  # another one has ended it: the stream tells how
+        except TurnLost as error:
+            if channel.is_local:
+                channel.fail(error)  # else another one has ended it: the stream tells how
         except ConvstoreError as error:
             _log.error("a streamed reply was not stored: %s", error)
             channel.fail(error)
@@ -263,7 +273,8 @@ class Producer:
             raise
         except ConvstoreError as error:
             _log.error("the reply handler returned what cannot be stored: %s", error)
-            self._committed(_Outcome("failed", [], "the reply cannot be stored"), last)
+            unstored = ReplyFailed(self._turn.session_id, "the reply cannot be stored")
+            self._committed(_Outcome("failed", [], unstored), last)
 
     def _committed(self, outcome: _Outcome, last: int) -> None:
         draft = draft_of(self._feed.parts) if outcome.bodies is None else Draft()
@@ -272,9 +283,9 @@ class Producer:
         made: list[bytes] = []
 
         def closing(elements: tuple[bytes, ...]) -> Closing | None:
-            error = failure(self._turn.session_id, outcome.reason) if outcome.reason else None
+            error = failure(outcome.error) if outcome.error else None
             made[:] = [*self._feed.parts, *closing_parts(elements, fate, error)]
-            if self._turn.is_away:
+            if self.channel.is_local:
                 return None
             parts = tuple(made[last:])
             return Closing(self.channel.reply, self._feed.epoch, last + 1, parts, keep_ms(self._access))
@@ -285,6 +296,10 @@ class Producer:
                 break
             except StreamBehind as behind:
                 last = behind.last
+            except StoreMisconfigured as error:
+                if self.channel.is_local:
+                    raise
+                self._feed.become_local(error)
             except StoreUnavailable:
                 if monotonic() > min(deadline, _in_progress.until):
                     raise
@@ -325,7 +340,7 @@ class _InProgress:
             late = list(self._producers)
         self.until = monotonic() + _STORING_SECONDS
         for producer in late:
-            producer._given_up("the process that makes the reply ends")
+            producer.give_up("the process that makes the reply ends")
 
 
 _in_progress = _InProgress()
@@ -340,19 +355,11 @@ if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_in_progress=_InProgress()))
 
 
-class _Stop(Exception):
-    """The reply ends here, for a reason that clients are told."""
-
-
 async def _closed(chunks: AsyncIterator[Any]) -> None:
     """Let an asynchronous generator end."""
     close = getattr(chunks, "aclose", None)
     if close:
         await close()
-
-
-def _reason_of(error: BaseException) -> str:
-    return str(error) if isinstance(error, _Stop) else "the reply handler failed"
 
 
 def _bodies_and_fate(outcome: _Outcome, draft: Draft) -> tuple[list[Any], Fate]:

@@ -23,6 +23,7 @@ from ..errors import (
     ReplyFailed,
     SessionNotFound,
     StoreError,
+    StoreMisconfigured,
     TurnInProgress,
     TurnLost,
 )
@@ -171,7 +172,7 @@ def streamed_exchange(
     reply_id = (
         first.reply.id if first.reply else _id_of_none(session_id, begun.token or token or "", begun, first.message)
     )
-    with suppress(MessageNotFound):
+    with suppress(MessageNotFound, StoreMisconfigured):
         found = follow(access, session_id, reply_id)
         if isinstance(found, StreamedReply):
             return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -12,7 +13,15 @@ from ..domain.messages import Message, message_of, with_id
 from ..domain.parts import Fate, Part, decoded
 from ..domain.results import ReplyParts, StoredPart
 from ..domain.validation import check_name, check_session_id
-from ..errors import ConvstoreError, MessageNotFound, ReplyFailed, SessionNotFound, StoreUnavailable, TurnLost
+from ..errors import (
+    ConvstoreError,
+    MessageNotFound,
+    ReplyInterrupted,
+    SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
+    TurnLost,
+)
 from ..streaming.channel import Channel
 from ..streaming.listening import listening
 from . import abandoned, messages, sessions
@@ -33,9 +42,9 @@ class Event(NamedTuple):
         kind: ``message`` (the user's message), ``delta`` (a piece of the text), ``part``, ``reply`` (the reply as it is
             stored), ``reset`` (all before is to be forgotten), ``error``, ``done`` (the last one).
         id: The position behind it.
-        value: A ``Message`` for ``message`` (None: the turn has none) and ``reply``, a text for ``delta`` and ``error``, a
-            ``Part`` for ``part``, the fate of the reply for ``done``: ``complete``, ``stopped``, ``interrupted``,
-            ``failed``, ``unanswered``. None for ``reset``.
+        value: A ``Message`` for ``message`` (None: the turn has none) and ``reply``, a text for ``delta``, a ``Part`` for
+            ``part``, a ``ReplyFailed`` for ``error``, the fate of the reply for ``done``: ``complete``, ``stopped``,
+            ``interrupted``, ``failed``, ``unanswered``. None for ``reset``.
         version: The session's version with the reply. 0 where it is not known.
     """
 
@@ -51,18 +60,23 @@ class StreamedReply:
     Attributes:
         session_id: The session.
         id: The id under which the reply stands, or will stand.
-        is_resumable: It can be read from elsewhere. False: it is made while the store is away.
+        is_away: It is made while the store is away.
     """
 
     def __init__(
-        self, access: Access, channel: Channel, after: tuple[int, int] | None = None, *, is_resumable: bool = True
+        self, access: Access, channel: Channel, after: tuple[int, int] | None = None, *, is_away: bool = False
     ) -> None:
         self.session_id = channel.session_id
         self.id = channel.reply
-        self.is_resumable = is_resumable
+        self.is_away = is_away
         self._access = access
         self._channel = channel
         self._after = after
+
+    @property
+    def is_resumable(self) -> bool:
+        """It can be read from elsewhere, as far as is known yet. False: the store is away, or refuses to keep streams."""
+        return not self._channel.is_local
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the pieces of the text, as they come.
@@ -76,7 +90,7 @@ class StreamedReply:
             if event.kind == "delta":
                 yield event.value
             elif event.kind == "error":
-                raise ReplyFailed(self.session_id, event.value)
+                raise event.value
 
     def wait(self) -> Message | None:
         """Wait for the end. Return the reply as it is stored, whole or not. None if there is none.
@@ -84,14 +98,14 @@ class StreamedReply:
         Raises:
             ReplyFailed: Nothing was stored, since the handler has failed.
         """
-        reply, reason = None, ""
+        reply, failure = None, None
         for event in self.events():
             if event and event.kind == "reply":
                 reply = event.value
             elif event and event.kind == "error":
-                reason = event.value
-        if reply is None and reason:
-            raise ReplyFailed(self.session_id, reason)
+                failure = event.value
+        if reply is None and failure:
+            raise failure
         return reply
 
     def events(self, heartbeat: float = _HEARTBEAT) -> Iterator[Event | None]:
@@ -115,7 +129,7 @@ class StreamedReply:
                 number, generation = 0, channel.generation
                 yield Event("reset", f"0-{channel.epoch}", None)
             new = channel.parts[number:]
-            yield from events_of(new, channel.epoch, self.id)
+            yield from events_of(new, channel.epoch, self.session_id, self.id)
             number += len(new)
             if new:
                 continue
@@ -125,11 +139,22 @@ class StreamedReply:
             if not channel.wait_behind(generation, number, heartbeat):
                 yield None
 
-    def _failed(self, channel: Channel, number: int) -> Iterator[Event]:
-        """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored."""
+    def _failed(self, channel: Channel, number: int) -> Iterator[Event | None]:
+        """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored.
+
+        The reply may stand all the same, if it was changed since, or if its stream could not be kept.
+        """
         if channel.failure is None:
             return
-        yield Event("error", f"{number + 1}-{channel.epoch}", _reason_of(channel.failure))
+        stored = None
+        if isinstance(channel.failure, TurnLost):
+            with contextlib.suppress(ConvstoreError):
+                stored = _reply_in(self._access, self.session_id, self.id)
+        if stored:
+            yield from StoredReply(self.session_id, self.id, stored, is_reset=True).events()
+            return
+        error = ReplyInterrupted(self.session_id, _reason_of(channel.failure))
+        yield Event("error", f"{number + 1}-{channel.epoch}", error)
         yield Event("done", f"{number + 2}-{channel.epoch}", "failed")
 
 
@@ -138,10 +163,12 @@ def _reason_of(error: ConvstoreError | None) -> str:
         return "the session is gone"
     if isinstance(error, TurnLost):
         return "another turn has taken over, or the conversation was replaced"
+    if isinstance(error, StoreMisconfigured):
+        return "the server does not show the stream"
     return "the reply could not be stored"
 
 
-def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
+def event_of(part: StoredPart, epoch: int, session_id: str, reply: str) -> Event | None:
     """Make the event that a part of a stream is. None for a part that is nobody's business."""
     kind, content = decoded(part.text)
     position = f"{part.number}-{epoch}"
@@ -156,13 +183,13 @@ def event_of(part: StoredPart, epoch: int, reply: str) -> Event | None:
         message = message_of(with_id(content.encode(), reply), part.first_seq)
         return Event("reply", position, message, part.version)
     if kind == "error":
-        return Event("error", position, content["detail"])
+        return Event("error", position, abandoned.error_of(session_id, content))
     return Event("done", position, content) if kind == "done" else None
 
 
-def events_of(parts: Iterable[StoredPart], epoch: int, reply: str) -> Iterator[Event]:
+def events_of(parts: Iterable[StoredPart], epoch: int, session_id: str, reply: str) -> Iterator[Event]:
     """Make the events that parts of a stream are."""
-    events = (event_of(part, epoch, reply) for part in parts)
+    events = (event_of(part, epoch, session_id, reply) for part in parts)
     return (event for event in events if event)
 
 
@@ -202,19 +229,26 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
 
 
 def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None) -> StoredReply:
-    message = messages.get(access, session_id, page.reply)
-    if message is None or message.get("role") != "assistant":
+    message = _reply_in(access, session_id, page.reply)
+    if message is None:
         raise MessageNotFound(session_id, page.reply)
     return StoredReply(session_id, message.id, message, is_reset=bool(after))
+
+
+def _reply_in(access: Access, session_id: str, reply: str) -> Message | None:
+    """Find a reply among the messages. None: there is none, or no session."""
+    message = messages.get(access, session_id, reply)
+    return message if message is not None and message.get("role") == "assistant" else None
 
 
 class StoredReply:
     """A reply whose stream is gone, or that had none. It has the same events, made of the messages.
 
     Attributes:
-        session_id, id, is_resumable: As a ``StreamedReply`` has them.
+        session_id, id, is_away, is_resumable: As a ``StreamedReply`` has them.
     """
 
+    is_away = False
     is_resumable = True
 
     def __init__(

@@ -301,9 +301,11 @@ class Turn:
             if self._end or self._producer:
                 raise _replied_already()
             self._producer = producer = Producer(self._access, self, as_messages)
-        if not self.is_away and self._renewer:
+        if self.is_away:
+            self._renew_from_now()
+        elif self._renewer:
             self._renewer.remove(self)  # the feeder keeps the turn
-        reply = StreamedReply(self._access, producer.channel, is_resumable=not self.is_away)
+        reply = StreamedReply(self._access, producer.channel, is_away=self.is_away)
         producer.start(chunks if callable(chunks) else lambda: chunks)
         return reply
 
@@ -319,6 +321,8 @@ class Turn:
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
     ) -> Receipt:
         with self._ending:
+            if self._renewer:
+                self._renewer.remove(self)
             commit = self._commit_of(bodies)
             elements, status = commit.elements, commit.status
             if fate in ("stopped", "interrupted"):
@@ -329,8 +333,6 @@ class Turn:
             if fate == "failed":  # the turn can be tried again
                 commit = replace(commit, token=new_token(), digest="", fields=())
             receipt = self._committed(self._lost or commit)
-            if self.is_away and self._renewer:
-                self._renewer.remove(self)
             self._end = self._replied(commit, receipt), receipt
             return receipt
 
@@ -413,12 +415,19 @@ class Turn:
             session_id=self.session_id, owner=self._access.owner, turn=self.attempt, lease_ms=self._lease_ms
         )
 
+    def keep(self) -> None:
+        self._renew_from_now()
+        self._access.apply(self._renewal())
+
+    def _renew_from_now(self) -> None:
+        store = self._access.store
+        self._renewer = renewer(store, self.session_id)
+        longest = self._access.settings.turn_max
+        self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
+
     def __enter__(self) -> Turn:
         try:
-            store = self._access.store
-            self._renewer = renewer(store, self.session_id)
-            longest = self._access.settings.turn_max
-            self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
+            self._renew_from_now()
         except BaseException:
             self._fail()
             raise

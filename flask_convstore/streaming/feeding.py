@@ -3,6 +3,8 @@
 A producer puts chunks into its ``Feed`` and is never held up. The thread sends the first chunk at once, and then what has
 come within 50 ms or 1 KB, for all producers in one round trip. It also keeps their turns, and gives up those whose model
 is silent or takes too long.
+
+A stream that the store cannot take is local: those who follow it in this process get it, and nobody else.
 """
 
 from __future__ import annotations
@@ -11,16 +13,16 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from ..domain.clock import monotonic
 from ..domain.commands import FeedReply
 from ..domain.parts import encoded
 from ..domain.results import StoredPart
 from ..domain.types import Owner
-from ..errors import ConvstoreError, StoreError
+from ..errors import ConvstoreError, ReplyFailed, ReplyStalled, ReplyTooLong, StoreError, StoreMisconfigured
 from ..stores.store import Store
 from .channel import Channel
 
@@ -53,7 +55,10 @@ class Feed:
     Attributes:
         lost: The reason why the turn is not ours any more.
         parts: All parts of the stream so far.
-        is_local: The store is away, and is not fed. The model's time is limited all the same.
+
+    Args:
+        give_up: Ends the reply from another thread, for a reason ("": the turn is lost).
+        keep: Keeps the turn of a stream that has become local.
     """
 
     def __init__(
@@ -63,18 +68,19 @@ class Feed:
         attempt: str,
         epoch: int,
         allowed: TimeAllowed,
-        give_up: Callable[[str], None],
+        give_up: Callable[[ReplyFailed | None], None],
+        keep: Callable[[], None],
     ) -> None:
         self.channel = channel
         self.epoch = epoch
         self.parts: list[bytes] = []
         self.lost: ConvstoreError | None = None
-        self.is_local = False
         self.due_at = math.inf
         self._owner = owner
         self._attempt = attempt
         self._allowed = allowed
         self._give_up = give_up
+        self._keep = keep
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._is_sending = False
@@ -108,13 +114,16 @@ class Feed:
             self.parts.append(encoded("text", "".join(self._texts)))
             self._texts, self._length = [], 0
 
-    def taken(self) -> FeedReply:
-        """Make the command that feeds what has come."""
+    def taken(self) -> FeedReply | None:
+        """Make the command that feeds what has come. None: the stream is local, and those who follow it here have it now."""
         with self._lock:
             self._seal()
-            self._is_sending = True
             self._sent_at = now = monotonic()
             self.due_at = now + _BEAT_SECONDS
+            if self.channel.is_local:
+                self._acknowledge(len(self.parts))
+                return None
+            self._is_sending = True
             return FeedReply(
                 session_id=self.channel.session_id,
                 owner=self._owner,
@@ -131,30 +140,51 @@ class Feed:
         with self._lock:
             self._is_sending = False
             self._idle.notify_all()
-            if isinstance(answer, StoreError):
+            if isinstance(answer, int):
+                self._acknowledge(answer)
+            elif isinstance(answer, StoreMisconfigured):
+                self.channel.is_local = True
+            elif isinstance(answer, StoreError):
                 self.due_at = monotonic() + _RETRY_SECONDS
-                return
-            if isinstance(answer, ConvstoreError):
+            else:
                 self.lost = answer
-                return
-            before, self._acknowledged = self._acknowledged, answer
-            if answer < len(self.parts):
-                self.due_at = min(self.due_at, monotonic() + (0 if answer < before else _BATCH_SECONDS))
-            new = [StoredPart(number + 1, self.parts[number]) for number in range(before, answer)]
-        if new:
-            self.channel.extend(self.epoch, new)
+        if isinstance(answer, StoreMisconfigured):
+            self.become_local(answer)
 
-    def is_late(self, now: float) -> str:
-        """Tell why the model is given up. "": it is not."""
-        if now - self._chunk_at > self._allowed.idle:
-            return f"the model gave nothing for {self._allowed.idle:g} s (CONVSTORE_STREAM_IDLE)"
-        if now - self._begun_at > self._allowed.longest:
-            return f"the reply took longer than {self._allowed.longest:g} s (CONVSTORE_TURN_MAX)"
-        return ""
+    def _acknowledge(self, answer: int) -> None:
+        """Give those parts to who follows the stream here that are in the store. The lock must be held."""
+        before, self._acknowledged = self._acknowledged, answer
+        if answer < len(self.parts):
+            self.due_at = min(self.due_at, monotonic() + (0 if answer < before else _BATCH_SECONDS))
+        if answer > before:
+            self.channel.extend(
+                self.epoch, [StoredPart(number + 1, self.parts[number]) for number in range(before, answer)]
+            )
 
-    def give_up(self, reason: str) -> None:
-        """End the reply from another thread, since the producer's hangs."""
-        threading.Thread(target=self._give_up, args=(reason,), name="convstore-giving-up", daemon=True).start()
+    def become_local(self, error: StoreMisconfigured) -> None:
+        """Go on in this process alone, since the server does not let this user keep streams."""
+        self.channel.is_local = True
+        self.due_at = monotonic()
+        _warn_once(error)
+        try:
+            self._keep()
+        except StoreError as failure:
+            _log.warning("a turn's lease could not be renewed, it is tried again: %s", failure)
+        except ConvstoreError as lost:
+            self.lost = lost
+
+    def lateness(self, now: float) -> ReplyFailed | None:
+        """Tell why the model is given up. None: it is not."""
+        session_id, allowed = self.channel.session_id, self._allowed
+        if now - self._chunk_at > allowed.idle:
+            return ReplyStalled(session_id, f"the model gave nothing for {allowed.idle:g} s (CONVSTORE_STREAM_IDLE)")
+        if now - self._begun_at > allowed.longest:
+            return ReplyTooLong(session_id, f"the reply took longer than {allowed.longest:g} s (CONVSTORE_TURN_MAX)")
+        return None
+
+    def give_up(self, error: ReplyFailed | None) -> None:
+        """End the reply from another thread, since the producer's hangs. None: the turn is lost."""
+        threading.Thread(target=self._give_up, args=(error,), name="convstore-giving-up", daemon=True).start()
 
     def finished(self) -> int:
         """Take no more, once no exchange is under way. Return the number of the newest part that the store has."""
@@ -169,7 +199,7 @@ class Feeder:
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
-        self._store = store
+        self._store: Store = weakref.proxy(store)  # else the registry would keep it for ever
         self._changed = threading.Condition()
         self._feeds: set[Feed] = set()
         self._wakes_at = math.inf
@@ -209,14 +239,8 @@ class Feeder:
                     self._wait(min(next_at - now, _BEAT_SECONDS))
                     continue
                 due = [feed for feed in self._feeds if feed.due_at <= now]
-                taken = self._taken(due)
-            if taken:
-                self._feed(taken)
-            self._mind(due)
-
-    def _taken(self, due: list[Feed]) -> list[tuple[Feed, FeedReply]]:
-        """Make the commands of those that are fed to the store. The lock must be held, so that none is removed before."""
-        return [(feed, feed.taken()) for feed in due if not feed.is_local]
+                commands = [feed.taken() for feed in due]
+            self._feed(due, commands)
 
     def _wait(self, seconds: float) -> bool:
         self._wakes_at = monotonic() + seconds
@@ -225,40 +249,54 @@ class Feeder:
         finally:
             self._wakes_at = -math.inf
 
-    def _feed(self, taken: list[tuple[Feed, FeedReply]]) -> None:
-        answers: list[int | ConvstoreError]
-        try:
-            answers = self._store.feed([command for _, command in taken])
-        except ConvstoreError as error:
-            answers = [error] * len(taken)
-        except Exception as error:
-            _log.exception("a streamed reply could not be fed")
-            answers = [StoreError(str(error))] * len(taken)
-        for (feed, _), answer in zip(taken, answers, strict=True):
+    def _feed(self, due: list[Feed], commands: list[FeedReply | None]) -> None:
+        fed = [(feed, command) for feed, command in zip(due, commands, strict=True) if command]
+        for (feed, _), answer in zip(fed, self._answers([command for _, command in fed]), strict=True):
             feed.told(answer)
-
-    def _mind(self, feeds: list[Feed]) -> None:
-        """Give up replies that are lost, or whose model takes too long."""
         now = monotonic()
-        for feed in feeds:
-            if feed.is_local:
-                feed.due_at = now + _BEAT_SECONDS
-            reason = feed.is_late(now)
-            if feed.lost or reason:
+        for feed in due:
+            lateness = feed.lateness(now)
+            if feed.lost or lateness:
                 with self._changed:
                     self._feeds.discard(feed)
-                feed.give_up(reason)
+                feed.give_up(lateness)
+
+    def _answers(self, commands: list[FeedReply]) -> Sequence[int | ConvstoreError]:
+        try:
+            return self._store.feed(commands) if commands else ()
+        except ConvstoreError as error:
+            return [error] * len(commands)
+        except Exception as error:
+            _log.exception("a streamed reply could not be fed")
+            return [StoreError(str(error))] * len(commands)
 
 
-_feeders: WeakKeyDictionary[Store, dict[str, Feeder]] = WeakKeyDictionary()
+_warned: set[str] = set()
+
+
+def _warn_once(error: StoreMisconfigured) -> None:
+    if str(error) not in _warned:
+        _warned.add(str(error))
+        _log.warning(
+            "replies are streamed within their own process only, and cannot be resumed, since the server refuses to keep "
+            "streams. docs/security.md has the rights that a user needs: %s",
+            error,
+        )
+
+
+_feeders: weakref.WeakKeyDictionary[Store, dict[str, Feeder]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 
 
-def feeder(store: Store, session_id: str) -> Feeder:
-    """Find or make the feeder of a session's place in this process. A forked process needs a new one."""
-    place = store.place_of(session_id)
+def feeder(store: Store, session_id: str, *, is_local: bool) -> Feeder:
+    """Find or make the feeder of a session's place in this process. A forked process needs a new one.
+
+    Args:
+        is_local: The stream is local from the beginning. It never waits for a store that is away.
+    """
+    place = "local" if is_local else store.place_of(session_id)
     with _lock:
         feeders = _feeders.setdefault(store, {})
         found = feeders.get(place)

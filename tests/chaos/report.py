@@ -18,7 +18,8 @@ from .clients import CLIENTS
 from .nemesis import Struck
 from .records import Final, Kind, Operation
 from .run import Result
-from .streamers import StreamedTurn
+from .stream_checker import AT_ONCE_SECONDS, END_SECONDS
+from .streamers import STREAMERS, StreamedTurn
 from .workers import WORKERS
 from .worlds import BOUNDS
 
@@ -118,4 +119,7 @@ def as_markdown(results: Sequence[Result], command: str) -> str:
         bounds=", ".join(f"{kind} {seconds:g} s" for kind, seconds in BOUNDS.items()),
         clients=CLIENTS,
         workers=WORKERS,
+        streamers=STREAMERS,
+        end_seconds=f"{END_SECONDS:g}",
+        at_once_seconds=f"{AT_ONCE_SECONDS:g}",
     )

@@ -48,6 +48,11 @@ def test_operations_are_awaited(store: BoundStore) -> None:
         session["mood"] = "better"
         await aio.save_session("s", session)
         assert [one["session_id"] async for one in aio.export_owner(owner="ada")] == ["s"]
+        async for change in aio.subscribe("s"):
+            assert change
+            assert change.kind == "snapshot"
+            break
+        assert await aio.wait("s", until=lambda session: session and session["mood"] == "better")
         assert (await aio.setdefault("s", {}))["mood"] == "better"
         with pytest.raises(SessionNotFound):
             await aio.append("none", "hi")

@@ -172,7 +172,7 @@ def test_a_reply_that_fails_keeps_what_had_come(conversations: PlainConversation
     reply = streamed(started(conversations), chunks())
     events = told(reply)
     assert kinds(events) == ["message", "delta", "reply", "error", "done"]
-    assert "secret" not in events[-2].value
+    assert "secret" not in str(events[-2].value)
     assert events[-1].value == "interrupted"
     stored = last_message(conversations)
     assert (stored.status, stored.body["content"], stored.id) == ("interrupted", "some", reply.id)
@@ -359,7 +359,7 @@ def test_limits_of_a_model(harness: Harness) -> None:
         began = time.monotonic()
         events = told(reply)
         assert time.monotonic() - began < 6
-        assert reason in events[-2].value
+        assert reason in str(events[-2].value)
         assert last_message(conversations).status == "interrupted"
 
 

@@ -129,6 +129,33 @@ def _slowly(may_end: threading.Event) -> Iterator[str]:
     yield "at last"
 
 
+def test_a_reply_is_streamed_while_redis_is_away(redis_server: Server) -> None:
+    """It comes as it is made, is marked as one that cannot be resumed, and is stored once the server is back."""
+    service = service_of(redis_server)
+    service.convstore.reply(lambda turn: iter(["so ", "far"]))
+    redis_server.kill()
+    accept = {"Accept": "text/event-stream"}
+    begun = service.client.post("/sessions", json={"message": {"content": "hi"}}, headers=accept)
+    assert (begun.status_code, begun.headers["Convstore-Degraded"]) == (201, "journal")
+    path = begun.headers["Location"]
+    events = begun.text
+    assert "event: delta" in events
+    assert 'far"' in events
+    assert '"resumable":false' in events
+    assert events.count("event: done") == 1
+    session = service.client.get(path).json
+    user, reply = session["history"]  # type: ignore[index]
+    assert f'"turn":"{reply["id"]}"' in events
+    assert f'"message":{{"id":"{user["id"]}"' in events
+    assert service.client.get(f"{path}/replies/current").status_code == 204
+    again = service.client.get(f"{path}/replies/{reply['id']}", headers={"Last-Event-ID": "1-1"}).text
+    assert again.count("event: reset") == again.count("event: done") == 1
+    redis_server.start()
+    handed_over(service)
+    assert contents(service.client.get(path).json) == ["hi", "so far"]
+    assert service.client.get(f"{path}/replies/{reply['id']}").text.count("event: done") == 1
+
+
 def test_ids_of_messages_stay_where_another_host_writes_meanwhile(redis_server: Server, tmp_path: Path) -> None:
     """Whichever way they were told, and the reply has the id that was told before it was made."""
     service = service_of(redis_server)

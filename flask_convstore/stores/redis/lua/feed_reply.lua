@@ -38,9 +38,13 @@ local reply, epoch, first_number, stored = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local first_part, last_part = 12, #ARGV
 --#include _stream_end.lua
 local begins = last == 0 and first_number == 1 and last_part >= first_part
+redis.call("HSET", session, "turn_until", now + ARGV[8])
+--#include _lifetime.lua
+--#include _expire.lua
 if last >= first_number - 1 and last_part >= first_part then
     --#include _feed.lua
 end
+redis.call("PEXPIREAT", stream, now + lifetime)
 if begins then
     local kept = {}
     for name in string.gmatch(meta[8] or "", "%S+") do
@@ -48,14 +52,11 @@ if begins then
             kept[#kept + 1] = name
         end
     end
-    if #kept > 3 then
-        redis.call("UNLINK", session .. ":reply:" .. table.remove(kept, 1))
-    end
+    local oldest = #kept > 3 and table.remove(kept, 1)
     kept[#kept + 1] = reply
     redis.call("HSET", session, "streams", table.concat(kept, " "), "reply", reply)
+    if oldest then
+        redis.call("UNLINK", session .. ":reply:" .. oldest)
+    end
 end
-redis.call("HSET", session, "turn_until", now + ARGV[8])
---#include _lifetime.lua
---#include _expire.lua
-redis.call("PEXPIREAT", stream, now + lifetime)
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}, last}
