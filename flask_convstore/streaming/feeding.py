@@ -13,9 +13,9 @@ import logging
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from ..domain.clock import monotonic
 from ..domain.commands import FeedReply
@@ -199,7 +199,7 @@ class Feeder:
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
-        self._store = store
+        self._store: Store = weakref.proxy(store)  # else the registry would keep it for ever
         self._changed = threading.Condition()
         self._feeds: set[Feed] = set()
         self._wakes_at = math.inf
@@ -284,7 +284,7 @@ def _warn_once(error: StoreMisconfigured) -> None:
         )
 
 
-_feeders: WeakKeyDictionary[Store, dict[str, Feeder]] = WeakKeyDictionary()
+_feeders: weakref.WeakKeyDictionary[Store, dict[str, Feeder]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))

@@ -1,7 +1,8 @@
 """The thread of a process that hears of all streams which are followed there, and reads what is new in one round trip.
 
-One subscribed connection is the bell. Each stream is also looked at now and then, in case a bell was lost. FACTS: blocking
-reads of many streams cannot gain a stream while they wait, and cross slots in a Cluster. docs/streaming.md has the figures.
+One subscribed connection is the bell. Each stream is also looked at now and then, in case a bell was lost. Blocking reads
+of many streams would not do: they cannot gain a stream while they wait, and cross slots in a Cluster. docs/streaming.md has
+the figures.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from ..domain.clock import monotonic
 from ..domain.results import Heard, ReplyParts, Ring
@@ -55,7 +56,7 @@ class Listening:
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
-        self._store = store
+        self._store: Store = weakref.proxy(store)  # else the registry would keep it for ever
         self._lock = threading.Lock()
         self._followed: dict[tuple[str, ...], Followed] = {}
         self._new = threading.Event()
@@ -238,7 +239,7 @@ def _recover(channel: Channel) -> None:
         _log.warning("a reply whose producer has died could not be ended, it is tried again: %s", error)
 
 
-_listening: WeakKeyDictionary[Store, Listening] = WeakKeyDictionary()
+_listening: weakref.WeakKeyDictionary[Store, Listening] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convstore import open_store
+from flask_convstore.errors import ReplyFailed
 from flask_convstore.operations.streamed import StreamedReply
 from flask_convstore.streaming.listening import Listening
 
@@ -165,3 +166,22 @@ def _slowly(count: int) -> Iterator[str]:
     for number in range(count):
         yield f"{number} "
         time.sleep(0.03)
+
+
+def test_another_attempt_begins_anew_while_the_first_is_read_to_its_end() -> None:
+    store = open_store("memory://")
+    store.save_session("s", {})
+    with store.turn("s", {"role": "user", "content": "hi"}, token="t") as turn:
+        first = turn.stream(_failing())
+    events = first.events()
+    assert next(events)
+    with pytest.raises(ReplyFailed):
+        first.wait()
+    with store.turn("s", {"role": "user", "content": "hi"}, token="t") as turn:
+        assert "".join(turn.stream(iter(["yes"]))) == "yes"
+    assert [event.kind for event in events if event] == ["error", "done"]
+
+
+def _failing() -> Iterator[str]:
+    raise RuntimeError("no")
+    yield ""
