@@ -205,7 +205,8 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
     """Find a reply that is streamed, or was. None: no reply is in progress (*reply* is ``""``).
 
     Args:
-        reply: Its id, or "" for the one in progress.
+        reply: Its id, or "" for the one in progress. With *after* "" is the one of that event, as long as its stream is kept
+            and more follows.
         after: The id of the last event that the reader has. Only what follows comes then.
 
     Raises:
@@ -215,17 +216,15 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
     check_session_id(session_id)
     if reply:
         check_name(reply, "reply")
-    asked = ReplyPosition(session_id, access.owner, reply, None, 1)
+    asked = ReplyPosition(session_id, access.owner, reply, None if reply else position_in(after), 1)
     (page,) = access.store.reply_parts([asked])
     if isinstance(page, ConvstoreError):
         raise page
-    if not page.reply:
-        return None
     if page.parts or page.remaining_ms is not None:
         server = access.of_server
         channel = Channel(session_id, page.reply, lambda: abandoned.end_dead(server, session_id, page.reply))
         return StreamedReply(access, channel, position_in(after))
-    return _stored(access, session_id, page, after)
+    return _stored(access, session_id, page, after) if reply else None
 
 
 def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None) -> StoredReply:

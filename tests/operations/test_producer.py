@@ -396,3 +396,17 @@ def test_a_session_that_is_deleted_ends_its_streams(conversations: PlainConversa
     model.go_on.set()
     assert model.is_closed.wait(5)
     assert conversations.get_session("s") is None
+
+
+def test_a_model_is_not_shown_the_parts_of_earlier_replies(conversations: PlainConversations) -> None:
+    """Its API refuses what it does not know. A message of Gemini keeps its own parts."""
+    streamed(started(conversations), iter([Part("reasoning", "hm"), "yes"])).wait()
+    conversations.append("s", {"role": "model", "parts": [{"text": "no"}]})
+    streamed(conversations, iter([Part("data", 1)]), "again").wait()
+    with conversations.turn("s", "more") as turn:
+        contents = [body.get("content", body.get("parts")) for body in turn.history]
+        assert contents == ["hi", "yes", [{"text": "no"}], "again", "more"]
+        assert all("parts" not in body for body in turn.history if body["role"] == "assistant")
+    session = conversations.get_session("s")
+    assert session
+    assert session["history"][1]["parts"] == [{"kind": "reasoning", "at": 0, "content": "hm"}]

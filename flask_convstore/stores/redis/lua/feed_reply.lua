@@ -46,17 +46,8 @@ if last >= first_number - 1 and last_part >= first_part then
 end
 redis.call("PEXPIREAT", stream, now + lifetime)
 if begins then
-    local kept = {}
-    for name in string.gmatch(meta[8] or "", "%S+") do
-        if name ~= reply then
-            kept[#kept + 1] = name
-        end
-    end
-    local oldest = #kept > 3 and table.remove(kept, 1)
-    kept[#kept + 1] = reply
-    redis.call("HSET", session, "streams", table.concat(kept, " "), "reply", reply)
-    if oldest then
-        redis.call("UNLINK", session .. ":reply:" .. oldest)
-    end
+    local streams = meta[8]
+    redis.call("HSET", session, "reply", reply)
+    --#include _name_stream.lua
 end
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}, last}
