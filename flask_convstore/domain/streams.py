@@ -24,18 +24,10 @@ def feed(command: FeedReply, session: StoredSession, now: int) -> int:
     last = _newest(session, command.reply, command.epoch)
     if command.parts and last >= command.first - 1:
         if last == 0:
-            _open(session, command)
+            session.reply = command.reply
         last = _add(session, Closing(command.reply, command.epoch, command.first, command.parts, 0))
     session.turn.until_ms = now + command.lease_ms
     return last
-
-
-def _open(session: StoredSession, command: FeedReply) -> None:
-    session.streams.pop(command.reply, None)
-    session.reply = command.reply
-    while len(session.streams) >= _KEPT:
-        del session.streams[next(iter(session.streams))]
-    session.streams[command.reply] = ReplyStream(command.epoch)
 
 
 def take(command: TakeReply, session: StoredSession, now: int) -> ReplyParts:
@@ -134,6 +126,9 @@ def _add(session: StoredSession, closing: Closing, first_seq: int = 0, version: 
     stream = session.streams.get(closing.reply)
     if not stream or stream.epoch != closing.epoch:
         stream = ReplyStream(closing.epoch)
+        session.streams.pop(closing.reply, None)
+        while len(session.streams) >= _KEPT:
+            del session.streams[next(iter(session.streams))]
     parts = list(stream.parts)
     for number, text in enumerate(closing.parts, closing.first):
         if number > len(parts):

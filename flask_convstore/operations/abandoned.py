@@ -7,6 +7,7 @@ the step that ends the stream.
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from ..errors import (
     ReplyStalled,
     ReplyTooLong,
     SessionNotFound,
+    StoreError,
     TurnInProgress,
     TurnLost,
     TurnUnended,
@@ -28,6 +30,8 @@ from ..sessions import content
 from ..streaming.feeding import LEASE_MS
 from ..streaming.listening import listening
 from .access import Access
+
+_log = logging.getLogger("flask_convstore")
 
 End = Literal["stopped", "interrupted"]
 
@@ -74,8 +78,15 @@ def end(
     )
     found = access.store.take_reply(take)
     error = failure(ReplyInterrupted(session_id, reason)) if fate == "interrupted" else None
-    command, ended = _command(access, session_id, attempt, found, fate, error)
-    receipt = access.apply(command)
+    try:
+        command, ended = _command(access, session_id, attempt, found, fate, error)
+        receipt = access.apply(command)
+    except (StoreError, TurnLost, SessionNotFound):
+        raise
+    except Exception as refused:  # else no turn could begin any more
+        _log.error("session %r: what had come of reply %s cannot be stored: %r", session_id, reply, refused)
+        command, ended = _failed(access, session_id, attempt, found)
+        receipt = access.apply(command)
     listening(access.store).look_at(session_id, reply)
     message = None
     if command.elements:
@@ -114,7 +125,6 @@ def _command(
     closing = closing_parts(elements, ended, error)
     if not texts:
         closing.insert(0, encoded("head", content_of(head)))
-    epoch = found.epoch or epoch_of(attempt)
     command = CommitTurn(
         session_id=session_id,
         owner=access.owner,
@@ -122,12 +132,26 @@ def _command(
         elements=elements,
         status=status,
         usage=usage,
-        closing=Closing(found.reply, epoch, len(texts) + 1, tuple(closing), keep_ms(access)),
+        closing=_closing(access, attempt, found, closing),
     )
     if not head.token or ended == "failed":  # one that has failed can be tried again
         return command, ended
     token, digest = f"{head.token}\n{head.version}", f"{attempt} {digest_of(status, elements)}"
     return replace(command, token=token, digest=digest), ended
+
+
+def _failed(access: Access, session_id: str, attempt: str, found: ReplyParts) -> tuple[CommitTurn, Fate]:
+    """End a turn with nothing of its reply."""
+    error = failure(ReplyFailed(session_id, "the reply cannot be stored"))
+    closing = _closing(access, attempt, found, closing_parts((), "failed", error))
+    return CommitTurn(
+        session_id=session_id, owner=access.owner, turn=attempt, status="failed", closing=closing
+    ), "failed"
+
+
+def _closing(access: Access, attempt: str, found: ReplyParts, parts: list[bytes]) -> Closing:
+    epoch = found.epoch or epoch_of(attempt)
+    return Closing(found.reply, epoch, len(found.parts) + 1, tuple(parts), keep_ms(access))
 
 
 def _without_reply(fate: End) -> tuple[Literal["", "unanswered", "failed"], Fate]:
@@ -141,7 +165,7 @@ def head_in(texts: list[bytes]) -> Head:
         kind, found = decoded(texts[0])
         if kind == "head":
             return head_of(found)
-    return Head("", 0, "", 0, ())
+    return Head("", "", 0, ())
 
 
 def failure(error: ReplyFailed) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id, with_status
 from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt, whole
-from ..domain.parts import Fate, Head
+from ..domain.parts import Fate, Head, epoch_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
@@ -295,17 +295,22 @@ class Turn:
             self._producer = producer = Producer(self._access, self, as_messages)
         if not self.is_away and self._renewer:
             self._renewer.remove(self)  # the feeder keeps the turn
-        reply = StreamedReply(self._access, producer.channel, is_resumable=not self.is_away)
+        message = self.message if self._element else None
+        reply = StreamedReply(
+            self._access,
+            producer.channel,
+            epoch=epoch_of(self.attempt),
+            message=message,
+            is_resumable=not self.is_away,
+        )
         producer.start(chunks if callable(chunks) else lambda: chunks)
         return reply
 
     def head(self) -> Head:
-        element = (
-            (with_id(self._element, self._id_away(0)) if self.is_away else self._element) if self._element else b""
-        )
         token, version = self._begun.token or self.token, self._begun.receipt.version
         added = self._added and content.added(self._added, self._limits).elements
-        return Head(element.decode(), self._seq, token, version, tuple(text.decode() for text in added or ()))
+        message = self.message.id if self._element else ""
+        return Head(message, token, version, tuple(text.decode() for text in added or ()))
 
     def end_stream(
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]

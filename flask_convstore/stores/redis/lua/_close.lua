@@ -1,8 +1,10 @@
--- _close: end the stream of a reply with its last parts. Needs what _closing.lua gives, first_seq and version.
+-- _close: end the stream of a reply with its last parts. Needs what _closing.lua gives, streams, first_seq and version. The
+-- stream does not outlive the session.
 if part_count > 0 then
     local stream, last, is_anothers = session .. ":reply:" .. reply, newest_part, replaces_stream
     local first_part, last_part = 24, 23 + part_count
     local stored = string.format("%d %d", first_seq, version)
     --#include _feed.lua
-    redis.call("PEXPIRE", stream, ARGV[23])
+    --#include _lifetime.lua
+    redis.call("PEXPIREAT", stream, now + math.min(lifetime, ARGV[23]))
 end

@@ -18,8 +18,6 @@ Returns  {"ok", nonce, version, created, updated, expires, lifetime, due, last} 
          {"lost", nonce}      the turn has ended, or another one has taken over
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(parts given)
-
-A session keeps the streams of its last four replies.
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
@@ -33,7 +31,7 @@ local owners_only = false
 if meta[7] ~= ARGV[7] then
     return {"lost", nonce}
 end
-local own_ttl, complete = meta[5], meta[6]
+local own_ttl, complete, streams = meta[5], meta[6], meta[8]
 local reply, epoch, first_number, stored = ARGV[9], ARGV[10], tonumber(ARGV[11]), ""
 local first_part, last_part = 12, #ARGV
 --#include _stream_end.lua
@@ -42,17 +40,7 @@ if last >= first_number - 1 and last_part >= first_part then
     --#include _feed.lua
 end
 if begins then
-    local kept = {}
-    for name in string.gmatch(meta[8] or "", "%S+") do
-        if name ~= reply then
-            kept[#kept + 1] = name
-        end
-    end
-    if #kept > 3 then
-        redis.call("UNLINK", session .. ":reply:" .. table.remove(kept, 1))
-    end
-    kept[#kept + 1] = reply
-    redis.call("HSET", session, "streams", table.concat(kept, " "), "reply", reply)
+    redis.call("HSET", session, "reply", reply)
 end
 redis.call("HSET", session, "turn_until", now + ARGV[8])
 --#include _lifetime.lua

@@ -21,7 +21,7 @@ Cost     O(parts)
 local session, nonce, owner, max_age = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "turn", "turn_until", "reply")
+local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "turn", "turn_until", "reply", "streams")
 --#include _there.lua
 local in_progress = meta[5] and meta[7] or ""
 local reply, after, remaining, restarts = ARGV[4], ARGV[5], -1, 0
@@ -33,6 +33,9 @@ if reply == "" then
 end
 if reply == in_progress then
     remaining = math.max(0, (tonumber(meta[6]) or now) - now)
+end
+if not string.find(" " .. (meta[8] or "") .. " ", " " .. reply .. " ", 1, true) then
+    return {"ok", nonce, reply, remaining, after == "" and 0 or 1, {}} -- what is there is left from a session before
 end
 local stream, from = session .. ":reply:" .. reply, "-"
 if after ~= "" then
