@@ -98,10 +98,12 @@ def refuse_behind(command: CommitTurn, session: StoredSession) -> None:
 
 
 def close(command: CommitTurn, session: StoredSession, first_seq: int | None, now: int) -> None:
-    """End a turn's stream with its last parts."""
-    session.reply = ""
+    """End a turn's stream with its last parts. One that is not ended goes."""
+    reply, session.reply = session.reply, ""
     closing = command.closing
-    if closing:
+    if not closing:
+        session.streams.pop(reply, None)
+    else:
         _add(session, closing, first_seq or 0, session.version)
         session.streams[closing.reply].ends_ms = now + closing.keep_ms
 

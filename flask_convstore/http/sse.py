@@ -17,6 +17,7 @@ from ..config import Settings
 from ..domain import json_text
 from ..domain.clock import monotonic
 from ..operations.streamed import Event, StoredReply, StreamedReply
+from .presence import has_left
 from .routes import EVENT_STREAM
 from .shown import message_shown
 
@@ -27,6 +28,9 @@ _RETRY_MS = 2000
 
 _SHORT_POLL = 1.0
 """Seconds after which a worker that serves one request at a time lets a client go that reads a stream."""
+
+_PRESENT_EVERY = 2.0
+"""Seconds of silence after which a client may have left."""
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent. Proxies close a connection that is silent for a minute."""
@@ -81,15 +85,24 @@ def event_stream(lines: Iterator[Line | None], status: int = 200, *, is_short: b
     Args:
         is_short: Answer with the events that there are. The client asks again for those that follow.
     """
-    return Response(_sent(lines, is_short), status, _HEADERS, content_type=EVENT_STREAM)
+    sent = _sent(lines, is_short, request.environ)
+    return Response(sent, status, _HEADERS, content_type=EVENT_STREAM)
 
 
-def _sent(lines: Iterator[Line | None], is_short: bool) -> Iterator[bytes]:
+def _sent(lines: Iterator[Line | None], is_short: bool, environ: Mapping[str, Any]) -> Iterator[bytes]:
     yield b"retry: %d\n\n" % (_RETRY_MS // 2 if is_short else _RETRY_MS)
     until = monotonic() + (_SHORT_POLL if is_short else math.inf)
+    silent_since = monotonic()
     try:
         for line in lines:
-            yield b": waiting\n\n" if line is None else _sent_as(*line)
+            if line is not None:
+                silent_since = monotonic()
+                yield _sent_as(*line)
+            elif has_left(environ):
+                return
+            elif monotonic() - silent_since >= _HEARTBEAT:
+                silent_since = monotonic()
+                yield b": waiting\n\n"
             if monotonic() >= until:
                 return
     finally:
@@ -111,8 +124,8 @@ def _one_line(text: bytes) -> bytes:
 
 
 def heartbeat(is_short: bool) -> float:
-    """Choose the seconds of silence after which the client is told that all is well, or is let go."""
-    return _SHORT_POLL if is_short else _HEARTBEAT
+    """Choose the seconds of silence after which the client is let go, or may have left."""
+    return _SHORT_POLL if is_short else _PRESENT_EVERY
 
 
 def reply_stream(
@@ -120,7 +133,7 @@ def reply_stream(
 ) -> Response:
     """Answer with the events of a reply."""
     response = event_stream(_lines_of(reply, settings, is_short), status, is_short=is_short)
-    if not reply.is_resumable:
+    if reply.is_away:
         response.headers["Convstore-Degraded"] = "journal"
     return response
 
@@ -135,7 +148,8 @@ def _lines_of(reply: StreamedReply | StoredReply, settings: Settings, is_short: 
 
 def _message(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:
     facts = {"session_id": reply.session_id, "message": message_shown(event.value, settings)}
-    return facts if reply.is_resumable else {**facts, "degraded": True, "resumable": False}
+    marks = {"degraded": True} if reply.is_away else {}
+    return {**facts, **marks, **({} if reply.is_resumable else {"resumable": False})}
 
 
 def _reply(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ from ..errors import (
     ReplyTooLong,
     SessionNotFound,
     StoreError,
+    StoreMisconfigured,
     StoreUnavailable,
     StreamBehind,
     TurnLost,
@@ -75,6 +76,10 @@ class StreamedTurn(Protocol):
         """Make the first part of the stream."""
         ...
 
+    def keep(self) -> None:
+        """Keep the turn until its end, where feeding the stream does not."""
+        ...
+
     def end_stream(
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
     ) -> Receipt:
@@ -111,9 +116,11 @@ class Producer:
         allowed = TimeAllowed(settings.stream_idle, settings.turn_max)
         session_id, reply = turn.session_id, turn.reply_id
         self.channel = Channel(session_id, reply, lambda: end_dead(access.of_server, session_id, reply))
+        self.channel.is_local = turn.is_away
         listening(access.store).open(self.channel)
-        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch_of(turn.attempt), allowed, self._given_up)
-        self._feeder = feeder(access.store, session_id)
+        epoch = epoch_of(turn.attempt)
+        self._feed = Feed(self.channel, access.owner, turn.attempt, epoch, allowed, self._given_up, turn.keep)
+        self._feeder = feeder(access.store, session_id, is_local=turn.is_away)
 
     def start(self, make: Callable[[], Any]) -> None:
         """Make the reply in a thread of its own.
@@ -122,8 +129,7 @@ class Producer:
             make: Calls the handler. It runs in the context of the caller.
         """
         self._put(encoded("head", content_of(self._turn.head())))
-        if not self._turn.is_away:
-            self._feeder.add(self._feed)
+        self._feeder.add(self._feed)
         run = self._access.backend.around(lambda: self._run(make))
         _in_progress.add(self)
         threading.Thread(target=run, name="convstore-producer", daemon=True).start()
@@ -215,18 +221,8 @@ class Producer:
             raise ReplyTooLong(self._turn.session_id, reason)
 
     def _put(self, part: bytes | None = None, *, text: str = "") -> None:
-        is_earlier = self._feed.put(text, part) if text or part is not None else False
-        if self._turn.is_away:
-            self._tell_here()
-        elif is_earlier:
+        if (text or part is not None) and self._feed.put(text, part):
             self._feeder.hasten(self._feed)
-
-    def _tell_here(self) -> None:
-        """Give the parts of a stream that no store keeps to those who follow it here."""
-        self._feed.finished()
-        known = len(self.channel.parts)
-        new = [StoredPart(number, text) for number, text in enumerate(self._feed.parts[known:], known + 1)]
-        self.channel.extend(self._feed.epoch, new)
 
     # ---- the end
 
@@ -254,8 +250,9 @@ class Producer:
             self._commit(outcome, last)
         except SessionNotFound as error:
             channel.fail(error)
-        except TurnLost:
-            pass  # another one has ended it: the stream tells how
+        except TurnLost as error:
+            if channel.is_local:
+                channel.fail(error)  # else another one has ended it: the stream tells how
         except ConvstoreError as error:
             _log.error("a streamed reply was not stored: %s", error)
             channel.fail(error)
@@ -285,7 +282,7 @@ class Producer:
         def closing(elements: tuple[bytes, ...]) -> Closing | None:
             error = failure(outcome.error) if outcome.error else None
             made[:] = [*self._feed.parts, *closing_parts(elements, fate, error)]
-            if self._turn.is_away:
+            if self.channel.is_local:
                 return None
             parts = tuple(made[last:])
             return Closing(self.channel.reply, self._feed.epoch, last + 1, parts, keep_ms(self._access))
@@ -296,6 +293,10 @@ class Producer:
                 break
             except StreamBehind as behind:
                 last = behind.last
+            except StoreMisconfigured as error:
+                if self.channel.is_local:
+                    raise
+                self._feed.become_local(error)
             except StoreUnavailable:
                 if monotonic() > min(deadline, _in_progress.until):
                     raise

@@ -22,6 +22,7 @@ from ..errors import (
     ReplyFailed,
     SessionNotFound,
     StoreError,
+    StoreMisconfigured,
     TurnInProgress,
     TurnLost,
 )
@@ -168,7 +169,7 @@ def streamed_exchange(
         raise SessionNotFound(session_id)
     first = first_exchange(access, session_id, begun)
     if first.reply:
-        with suppress(MessageNotFound):
+        with suppress(MessageNotFound, StoreMisconfigured):
             found = follow(access, session_id, first.reply.id)
             if isinstance(found, StreamedReply):
                 return found

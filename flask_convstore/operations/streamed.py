@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from ..domain.clock import monotonic
@@ -21,6 +21,7 @@ from ..errors import (
     SessionMoved,
     SessionNotFound,
     StoreError,
+    StoreMisconfigured,
     StoreUnavailable,
     TurnLost,
 )
@@ -65,7 +66,7 @@ class StreamedReply:
     Attributes:
         session_id: The session.
         id: The id under which the reply stands, or will stand.
-        is_resumable: It can be read from elsewhere. False: it is made while the store is away.
+        is_away: It is made while the store is away.
     """
 
     def __init__(
@@ -76,16 +77,21 @@ class StreamedReply:
         *,
         epoch: int = 0,
         message: Message | None = None,
-        is_resumable: bool = True,
+        is_away: bool = False,
     ) -> None:
         self.session_id = channel.session_id
         self.id = channel.reply
-        self.is_resumable = is_resumable
+        self.is_away = is_away
         self._access = access
         self._channel = channel
         self._after = after
         self._epoch = epoch
         self._message = message
+
+    @property
+    def is_resumable(self) -> bool:
+        """It can be read from elsewhere, as far as is known yet. False: the store is away, or refuses to keep streams."""
+        return not self._channel.is_local
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the pieces of the text, as they come.
@@ -173,13 +179,23 @@ class StreamedReply:
         """Find the user's message as it is now. None: there is none, or it was taken out."""
         if self._message or not message_id:
             return self._message
-        with suppress(SessionNotFound, SessionMoved):
+        with contextlib.suppress(SessionNotFound, SessionMoved):
             return messages.get(self._access, self.session_id, message_id)
         return None
 
-    def _failed(self, channel: Channel, number: int, failure: ConvstoreError | None) -> Iterator[Event]:
-        """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored."""
+    def _failed(self, channel: Channel, number: int, failure: ConvstoreError | None) -> Iterator[Event | None]:
+        """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored.
+
+        The reply may stand all the same, if it was changed since, or if its stream could not be kept.
+        """
         if failure is None:
+            return
+        stored = None
+        if isinstance(failure, TurnLost):
+            with contextlib.suppress(ConvstoreError):
+                stored = _reply_in(self._access, self.session_id, self.id)
+        if stored:
+            yield from StoredReply(self.session_id, stored, is_reset=True).events()
             return
         error = ReplyInterrupted(self.session_id, _reason_of(failure))
         yield Event("error", f"{number + 1}-{channel.epoch}", error)
@@ -191,6 +207,8 @@ def _reason_of(error: ConvstoreError | None) -> str:
         return "the session is gone"
     if isinstance(error, TurnLost):
         return "another turn has taken over, or the conversation was replaced"
+    if isinstance(error, StoreMisconfigured):
+        return "the server does not show the stream"
     return "the reply could not be stored"
 
 
@@ -254,19 +272,26 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
 
 
 def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None) -> StoredReply:
-    message = messages.get(access, session_id, page.reply)
-    if message is None or message.get("role") != "assistant":
+    message = _reply_in(access, session_id, page.reply)
+    if message is None:
         raise MessageNotFound(session_id, page.reply)
     return StoredReply(session_id, message, is_reset=bool(after))
+
+
+def _reply_in(access: Access, session_id: str, reply: str) -> Message | None:
+    """Find a reply among the messages. None: there is none, or no session."""
+    message = messages.get(access, session_id, reply)
+    return message if message is not None and message.get("role") == "assistant" else None
 
 
 class StoredReply:
     """A reply whose stream is gone, or that had none. It has the same events, made of the messages.
 
     Attributes:
-        session_id, id, is_resumable: As a ``StreamedReply`` has them.
+        session_id, id, is_away, is_resumable: As a ``StreamedReply`` has them.
     """
 
+    is_away = False
     is_resumable = True
 
     def __init__(

@@ -293,16 +293,13 @@ class Turn:
             if self._end or self._producer:
                 raise _replied_already()
             self._producer = producer = Producer(self._access, self, as_messages)
-        if not self.is_away and self._renewer:
+        if self.is_away:
+            self._renew_from_now()
+        elif self._renewer:
             self._renewer.remove(self)  # the feeder keeps the turn
         message = self.message if self._element else None
-        reply = StreamedReply(
-            self._access,
-            producer.channel,
-            epoch=epoch_of(self.attempt),
-            message=message,
-            is_resumable=not self.is_away,
-        )
+        epoch = epoch_of(self.attempt)
+        reply = StreamedReply(self._access, producer.channel, epoch=epoch, message=message, is_away=self.is_away)
         producer.start(chunks if callable(chunks) else lambda: chunks)
         return reply
 
@@ -316,6 +313,8 @@ class Turn:
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
     ) -> Receipt:
         with self._ending:
+            if self._renewer:
+                self._renewer.remove(self)
             commit = self._commit_of(bodies)
             elements, status = commit.elements, commit.status
             if fate in ("stopped", "interrupted"):
@@ -326,8 +325,6 @@ class Turn:
             if fate == "failed":  # the turn can be tried again
                 commit = replace(commit, token=new_token(), digest="", fields=())
             receipt = self._committed(self._lost or commit)
-            if self.is_away and self._renewer:
-                self._renewer.remove(self)
             self._end = self._replied(commit, receipt), receipt
             return receipt
 
@@ -410,12 +407,19 @@ class Turn:
             session_id=self.session_id, owner=self._access.owner, turn=self.attempt, lease_ms=self._lease_ms
         )
 
+    def keep(self) -> None:
+        self._renew_from_now()
+        self._access.apply(self._renewal())
+
+    def _renew_from_now(self) -> None:
+        store = self._access.store
+        self._renewer = renewer(store, self.session_id)
+        longest = self._access.settings.turn_max
+        self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
+
     def __enter__(self) -> Turn:
         try:
-            store = self._access.store
-            self._renewer = renewer(store, self.session_id)
-            longest = self._access.settings.turn_max
-            self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
+            self._renew_from_now()
         except BaseException:
             self._fail()
             raise

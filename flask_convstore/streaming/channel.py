@@ -22,6 +22,7 @@ class Channel(Followed):
         epoch: The number of the attempt that made the parts (0: there are none yet).
         parts: The parts from the first one on. They are added to, and never changed but with the generation.
         generation: It rises where parts are another attempt's than before, so that followers begin anew.
+        is_local: No store keeps the stream. It can be followed in this process only.
         recover: Ends the stream for a producer that has died.
         answered: The number of the last question to the store that was answered wholly.
     """
@@ -33,6 +34,7 @@ class Channel(Followed):
         self.epoch = 0
         self.parts: list[StoredPart] = []
         self.generation = 0
+        self.is_local = False
         self.was_orphaned = False
         self.recover = recover
         self.answered = 0

@@ -3,6 +3,8 @@
 A producer puts chunks into its ``Feed`` and is never held up. The thread sends the first chunk at once, and then what has
 come within 50 ms or 1 KB, for all producers in one round trip. It also keeps their turns, and gives up those whose model
 is silent or takes too long.
+
+A stream that the store cannot take is local: those who follow it in this process get it, and nobody else.
 """
 
 from __future__ import annotations
@@ -11,16 +13,16 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary, proxy
 
 from ..domain.clock import monotonic
 from ..domain.commands import FeedReply
 from ..domain.parts import encoded
 from ..domain.results import StoredPart
 from ..domain.types import Owner
-from ..errors import ConvstoreError, ReplyFailed, ReplyStalled, ReplyTooLong, StoreError
+from ..errors import ConvstoreError, ReplyFailed, ReplyStalled, ReplyTooLong, StoreError, StoreMisconfigured
 from ..stores.store import Store
 from .channel import Channel
 
@@ -53,6 +55,10 @@ class Feed:
     Attributes:
         lost: The reason why the turn is not ours any more.
         parts: All parts of the stream so far.
+
+    Args:
+        give_up: Ends the reply from another thread, for a reason ("": the turn is lost).
+        keep: Keeps the turn of a stream that has become local.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Feed:
         epoch: int,
         allowed: TimeAllowed,
         give_up: Callable[[ReplyFailed | None], None],
+        keep: Callable[[], None],
     ) -> None:
         self.channel = channel
         self.epoch = epoch
@@ -73,6 +80,7 @@ class Feed:
         self._attempt = attempt
         self._allowed = allowed
         self._give_up = give_up
+        self._keep = keep
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._is_sending = False
@@ -106,13 +114,16 @@ class Feed:
             self.parts.append(encoded("text", "".join(self._texts)))
             self._texts, self._length = [], 0
 
-    def taken(self) -> FeedReply:
-        """Make the command that feeds what has come."""
+    def taken(self) -> FeedReply | None:
+        """Make the command that feeds what has come. None: the stream is local, and those who follow it here have it now."""
         with self._lock:
             self._seal()
-            self._is_sending = True
             self._sent_at = now = monotonic()
             self.due_at = now + _BEAT_SECONDS
+            if self.channel.is_local:
+                self._acknowledge(len(self.parts))
+                return None
+            self._is_sending = True
             return FeedReply(
                 session_id=self.channel.session_id,
                 owner=self._owner,
@@ -129,18 +140,38 @@ class Feed:
         with self._lock:
             self._is_sending = False
             self._idle.notify_all()
-            if isinstance(answer, StoreError):
+            if isinstance(answer, int):
+                self._acknowledge(answer)
+            elif isinstance(answer, StoreMisconfigured):
+                self.channel.is_local = True
+            elif isinstance(answer, StoreError):
                 self.due_at = monotonic() + _RETRY_SECONDS
-                return
-            if isinstance(answer, ConvstoreError):
+            else:
                 self.lost = answer
-                return
-            before, self._acknowledged = self._acknowledged, answer
-            if answer < len(self.parts):
-                self.due_at = min(self.due_at, monotonic() + (0 if answer < before else _BATCH_SECONDS))
-            new = [StoredPart(number + 1, self.parts[number]) for number in range(before, answer)]
-        if new:
-            self.channel.extend(self.epoch, new)
+        if isinstance(answer, StoreMisconfigured):
+            self.become_local(answer)
+
+    def _acknowledge(self, answer: int) -> None:
+        """Give those parts to who follows the stream here that are in the store. The lock must be held."""
+        before, self._acknowledged = self._acknowledged, answer
+        if answer < len(self.parts):
+            self.due_at = min(self.due_at, monotonic() + (0 if answer < before else _BATCH_SECONDS))
+        if answer > before:
+            self.channel.extend(
+                self.epoch, [StoredPart(number + 1, self.parts[number]) for number in range(before, answer)]
+            )
+
+    def become_local(self, error: StoreMisconfigured) -> None:
+        """Go on in this process alone, since the server does not let this user keep streams."""
+        self.channel.is_local = True
+        self.due_at = monotonic()
+        _warn_once(error)
+        try:
+            self._keep()
+        except StoreError as failure:
+            _log.warning("a turn's lease could not be renewed, it is tried again: %s", failure)
+        except ConvstoreError as lost:
+            self.lost = lost
 
     def lateness(self, now: float) -> ReplyFailed | None:
         """Tell why the model is given up. None: it is not."""
@@ -168,7 +199,7 @@ class Feeder:
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
-        self._store: Store = proxy(store)  # a store that nobody uses any more goes, and this with it
+        self._store: Store = weakref.proxy(store)  # else the registry would keep it for ever
         self._changed = threading.Condition()
         self._feeds: set[Feed] = set()
         self._wakes_at = math.inf
@@ -226,34 +257,54 @@ class Feeder:
         finally:
             self._wakes_at = -math.inf
 
-    def _feed(self, due: list[Feed], commands: list[FeedReply]) -> None:
-        answers: list[int | ConvstoreError]
-        try:
-            answers = self._store.feed(commands)
-        except ConvstoreError as error:
-            answers = [error] * len(due)
-        except Exception as error:
-            _log.exception("a streamed reply could not be fed")
-            answers = [StoreError(str(error))] * len(due)
-        now = monotonic()
-        for feed, answer in zip(due, answers, strict=True):
+    def _feed(self, due: list[Feed], commands: list[FeedReply | None]) -> None:
+        fed = [(feed, command) for feed, command in zip(due, commands, strict=True) if command]
+        for (feed, _), answer in zip(fed, self._answers([command for _, command in fed]), strict=True):
             feed.told(answer)
+        now = monotonic()
+        for feed in due:
             lateness = feed.lateness(now)
             if feed.lost or lateness:
                 with self._changed:
                     self._feeds.discard(feed)
                 feed.give_up(lateness)
 
+    def _answers(self, commands: list[FeedReply]) -> Sequence[int | ConvstoreError]:
+        try:
+            return self._store.feed(commands) if commands else ()
+        except ConvstoreError as error:
+            return [error] * len(commands)
+        except Exception as error:
+            _log.exception("a streamed reply could not be fed")
+            return [StoreError(str(error))] * len(commands)
 
-_feeders: WeakKeyDictionary[Store, dict[str, Feeder]] = WeakKeyDictionary()
+
+_warned: set[str] = set()
+
+
+def _warn_once(error: StoreMisconfigured) -> None:
+    if str(error) not in _warned:
+        _warned.add(str(error))
+        _log.warning(
+            "replies are streamed within their own process only, and cannot be resumed, since the server refuses to keep "
+            "streams. docs/security.md has the rights that a user needs: %s",
+            error,
+        )
+
+
+_feeders: weakref.WeakKeyDictionary[Store, dict[str, Feeder]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 
 
-def feeder(store: Store, session_id: str) -> Feeder:
-    """Find or make the feeder of a session's place in this process. A forked process needs a new one."""
-    place = store.place_of(session_id)
+def feeder(store: Store, session_id: str, *, is_local: bool) -> Feeder:
+    """Find or make the feeder of a session's place in this process. A forked process needs a new one.
+
+    Args:
+        is_local: The stream is local from the beginning. It never waits for a store that is away.
+    """
+    place = "local" if is_local else store.place_of(session_id)
     with _lock:
         feeders = _feeders.setdefault(store, {})
         found = feeders.get(place)

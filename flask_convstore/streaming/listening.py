@@ -1,7 +1,8 @@
 """The thread of a process that hears of all streams which are followed there, and reads what is new in one round trip.
 
-One subscribed connection is the bell. Each stream is also looked at now and then, in case a bell was lost. FACTS: blocking
-reads of many streams cannot gain a stream while they wait, and cross slots in a Cluster. docs/streaming.md has the figures.
+One subscribed connection is the bell. Each stream is also looked at now and then, in case a bell was lost. Blocking reads
+of many streams would not do: they cannot gain a stream while they wait, and cross slots in a Cluster. docs/streaming.md has
+the figures.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, proxy
 
 from ..domain.clock import monotonic
 from ..domain.results import Heard, ReplyParts, Ring, Summary
-from ..errors import ConvstoreError, SessionNotFound, StoreError, TurnLost
+from ..errors import ConvstoreError, SessionNotFound, StoreError, StoreMisconfigured, StoreUnavailable, TurnLost
 from ..stores.store import Bell, Store
 from .channel import Channel
 from .feeds import WATCHED_MS, ListFeed, SessionFeed
@@ -43,6 +44,9 @@ _CATCHING_UP = 2.0
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
 
+_FORBIDDEN_PAUSE = 60.0
+"""Seconds until a bell is tried again that the server does not let us hear."""
+
 
 _F = TypeVar("_F", bound=Followed)
 
@@ -52,11 +56,13 @@ class Listening:
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
-        self._store: Store = proxy(store)  # a store that nobody uses any more goes, and this with it
+        self._store: Store = weakref.proxy(store)  # else the registry would keep it for ever
         self._lock = threading.Lock()
         self._followed: dict[tuple[str, ...], Followed] = {}
         self._new = threading.Event()
         self._thread: threading.Thread | None = None
+        self._deaf_until = 0.0
+        self._has_told = False
 
     @contextlib.contextmanager
     def following(self, followed: _F) -> Iterator[_F]:
@@ -149,17 +155,36 @@ class Listening:
         """Wait until the bell has rung, unless something is to be looked at for the first time."""
         is_new = any(not one.looked_at for one in followed)
         rung: dict[Heard, list[Ring]] = {}
-        try:
-            bell.listen({one.source for one in followed})
-            for ring in bell.wait(0 if is_new or not followed else _SLICE):
-                rung.setdefault(ring.source, []).append(ring)
-        except ConvstoreError as error:
-            _log.debug("the bell is lost: %s", error)
-            self._new.wait(_SLICE)
+        bell.listen({one.source for one in followed})
+        for ring in self._heard(bell, 0 if is_new or not followed else _SLICE):
+            rung.setdefault(ring.source, []).append(ring)
         if not followed:
             self._new.wait(_IDLE)
         self._new.clear()
         return rung
+
+    def _heard(self, bell: Bell, seconds: float) -> list[Ring]:
+        """Wait for the bell. One that is lost, or that this user may not hear, is tried again after a while."""
+        if monotonic() >= self._deaf_until:
+            try:
+                return bell.wait(seconds)
+            except StoreMisconfigured as error:
+                self._tell_once(error)
+                self._deaf_until = monotonic() + _FORBIDDEN_PAUSE
+            except ConvstoreError as error:
+                self._deaf_until = monotonic() + _PAUSE
+                _log.debug("the bell is lost: %s", error)
+        self._new.wait(seconds)
+        return []
+
+    def _tell_once(self, error: StoreMisconfigured) -> None:
+        if not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "what other processes do is seen here within a second only, since the server does not let this user listen. "
+                "docs/security.md has the rights that a user needs: %s",
+                error,
+            )
 
     def _read(self, read: Callable[[list[Any], float], None], due: list[Any], now: float) -> None:
         for one in due:
@@ -195,10 +220,10 @@ class Listening:
         return self._store.page(feed.owner, None, _LISTED, newest_first=True, order="updated").sessions
 
     def _take(self, channel: Channel, page: ReplyParts | ConvstoreError, now: float) -> None:
-        if isinstance(page, SessionNotFound):
-            channel.fail(page)
-        elif isinstance(page, ConvstoreError):
+        if isinstance(page, StoreUnavailable):
             _log.debug("a stream could not be read, it is tried again: %s", page)
+        elif isinstance(page, ConvstoreError):
+            channel.fail(page)
         else:
             is_all = len(page.parts) < channel.position.limit
             channel.extend(page.epoch, page.parts, restarts=page.restarts, is_all=is_all)
@@ -227,7 +252,7 @@ def _recover(channel: Channel) -> None:
         _log.warning("a reply whose producer has died could not be ended, it is tried again: %s", error)
 
 
-_listening: WeakKeyDictionary[Store, Listening] = WeakKeyDictionary()
+_listening: weakref.WeakKeyDictionary[Store, Listening] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))

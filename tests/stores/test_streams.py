@@ -159,6 +159,17 @@ def test_a_turn_without_parts_before_its_end(harness: Harness) -> None:
     assert texts(read(store)) == [b"a", b"end"]
 
 
+def test_a_turn_that_does_not_end_its_stream_takes_it_along(harness: Harness) -> None:
+    """Its rest could not be kept. Those who follow it do not wait for an end that never comes."""
+    store = harness.store
+    turn = begun(store)
+    fed(store, feed(turn, 1, b"a", b"b"))
+    store.apply(CommitTurn(session_id="s", owner=turn.owner, turn=turn.attempt, elements=(REPLY,)))
+    found = read(store, after=(1, 7))
+    assert (found.parts, found.remaining_ms) == ([], None)
+    assert read(store, reply="").reply == ""
+
+
 def test_who_takes_a_reply_gets_all_parts_and_fences_the_producer_off(harness: Harness) -> None:
     """Stopping takes the turn: from then on the producer adds nothing."""
     store = harness.store

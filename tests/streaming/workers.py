@@ -33,7 +33,7 @@ KINDS = {
         "--call",
         "tests.streaming.app:create_app",
     ),
-    "flask run": ("flask", "--app", APP, "run", "--port", "{port}"),
+    "flask run": ("flask", "--app", APP, "run", "--port={port}"),
     "sync": (*GUNICORN[:2], "warning", *GUNICORN[3:], "--worker-class", "sync", APP),
 }
 
@@ -52,10 +52,10 @@ class Worker:
         self._log = folder / f"log-{self.port}"
         environment = {**os.environ, "CONVSTORE_URL": server.url, "INSTANCE": str(folder / f"instance-{self.port}")}
         environment.update({f"CONVSTORE_{name}": value for name, value in settings.items()})
-        command = [word.format(port=self.port) for word in KINDS[kind]]
+        *command, last = (word.format(port=self.port) for word in KINDS[kind])
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command, *options], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", *command, *options, last], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         try:
             wait_for(lambda: self.process.poll() is not None or self._answers(), f"{kind} does not come up")

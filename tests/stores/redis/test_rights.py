@@ -15,18 +15,22 @@ from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import (
     Append,
     BeginTurn,
+    Closing,
     CommitTurn,
     Delete,
     Edit,
     Extend,
+    FeedReply,
     FieldChange,
     Merge,
     MoveConversation,
     Put,
+    ReplyPosition,
+    TakeReply,
     Update,
 )
 from flask_convstore.domain.messages import Usage, join_element
-from flask_convstore.domain.results import Snapshot
+from flask_convstore.domain.results import ReplyParts, Snapshot
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import ConvstoreError, SessionNotFound, StoreMisconfigured
 from flask_convstore.stores.connect import connect
@@ -41,7 +45,7 @@ LIMITS = limits_of(Settings(max_history=10, history_policy="trim"))
 RIGHTS = (
     *("rpush", "hset", "pexpireat", "pexpire", "multi", "exec", "watch", "hdel", "ltrim", "lset", "hincrby", "unlink"),
     *("hget", "hmget", "hgetall", "hkeys", "hlen", "hstrlen", "lindex", "llen", "lrange", "pttl", "exists", "time"),
-    *("evalsha", "zadd", "zscore"),
+    *("evalsha", "zadd", "zscore", "xadd", "xrange", "xrevrange", "publish"),
 )
 
 
@@ -66,6 +70,19 @@ def begun(session_id: str) -> BeginTurn:
     return BeginTurn(session_id=session_id, owner=None, element=said("q"), lease_ms=60_000, attempt="a", token="T")
 
 
+def fed(session_id: str, first: int, *parts: bytes) -> FeedReply:
+    return FeedReply(
+        session_id=session_id,
+        owner=None,
+        turn="a",
+        lease_ms=60_000,
+        reply="msg-5",
+        epoch=7,
+        first=first,
+        parts=parts,
+    )
+
+
 Make = Callable[[str], Any]
 COMMANDS: dict[str, Make] = {
     "append": lambda key: Append(
@@ -80,6 +97,19 @@ COMMANDS: dict[str, Make] = {
     "begin": begun,
     "commit": lambda key: CommitTurn(session_id=key, owner=None, turn="a", elements=(said("r"),), status="", token="C"),
     "fail": lambda key: CommitTurn(session_id=key, owner=None, turn="a", elements=(), status="failed", token="C"),
+    "feed": lambda key: fed(key, 3, b'{"text":"b"}'),
+    "take": lambda key: TakeReply(session_id=key, owner=None, turn="b", lease_ms=60_000, reply="msg-5", is_over=False),
+    "close": lambda key: CommitTurn(
+        session_id=key,
+        owner=None,
+        turn="a",
+        elements=(said("r"),),
+        closing=Closing("msg-5", 7, 3, (b'{"done":"complete"}',), 60_000),
+        token="C",
+    ),
+    "end without the stream": lambda key: CommitTurn(
+        session_id=key, owner=None, turn="a", elements=(said("r"),), token="C"
+    ),
     "move": lambda key: MoveConversation(session_id=key, owner=None, turn="a", moved_to="other", token="M"),
     "replace": lambda key: replace(start(key, "n", "m"), token="P"),
     "create": lambda key: replace(start(f"{key}-new", "n", "m"), token="N"),
@@ -98,7 +128,8 @@ COMMANDS: dict[str, Make] = {
     "delete": lambda key: Delete(session_id=key, owner=None, token="G", digest="d"),
     "delete nothing": lambda key: Delete(session_id=f"{key}-new", owner=None, token="H", digest="d"),
 }
-IN_TURN = {"commit", "fail", "move"}
+IN_STREAM = {"feed", "take", "close", "end without the stream"}
+IN_TURN = {"commit", "fail", "move"} | IN_STREAM
 
 
 @pytest.fixture
@@ -117,6 +148,12 @@ def told(server: Server, *words: str) -> None:
 def do(store: RedisStore, command: Any) -> None:
     if isinstance(command, BeginTurn):
         store.begin(command)
+    elif isinstance(command, TakeReply):
+        store.take_reply(command)
+    elif isinstance(command, FeedReply):
+        (answer,) = store.feed([command])
+        if isinstance(answer, ConvstoreError):
+            raise answer
     else:
         store.apply(command)
 
@@ -125,6 +162,8 @@ def prepared(store: RedisStore, key: str, name: str) -> None:
     store.apply(start(key, "a", "b", "c"))
     if name in IN_TURN:
         store.begin(begun(key))
+    if name in IN_STREAM:
+        do(store, fed(key, 1, b'{"head":{}}', b'{"text":"a"}'))
 
 
 def seen(store: RedisStore, key: str) -> list[Any]:
@@ -136,7 +175,8 @@ def seen(store: RedisStore, key: str) -> list[Any]:
             for name in ("session_id", "key", "history_key", "created_at_ms", "updated_at_ms", "expires_at_ms"):
                 facts.pop(name)
         turn = store.turn_remaining_ms(one.session_id, ANY) > 0 if one else None
-        found.append((facts, turn))
+        (stream,) = store.reply_parts([ReplyPosition(key, ANY, "msg-5", None, 9)]) if one else (None,)
+        found.append((facts, turn, stream.parts if isinstance(stream, ReplyParts) else None))
     return found
 
 
@@ -187,7 +227,18 @@ def problem(store: RedisStore, server: Server, name: str, right: str) -> str | N
 
 def test_the_rights_that_are_asked_for_are_those_that_sessions_need() -> None:
     folder = resources.files("flask_convstore.stores.redis") / "lua"
-    others = {"changed", "correct", "follow", "forget", "index", "link", "spend", "unindex", "rights"}  # of other keys
+    others = {
+        "watch_index",
+        "changed",
+        "correct",
+        "follow",
+        "forget",
+        "index",
+        "link",
+        "spend",
+        "unindex",
+        "rights",
+    }  # of other keys
     files = [path for path in folder.iterdir() if path.name.removesuffix(".lua") not in others]
     needed = {name for path in files for name in re.findall(r'redis\.p?call\("(\w+)"', path.read_text())}
     asked = set(re.findall(r'\{"([A-Z]+)"', script("rights")[0]))

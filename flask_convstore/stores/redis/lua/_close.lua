@@ -6,5 +6,5 @@ if part_count > 0 then
     local stored = string.format("%d %d", first_seq, version)
     --#include _feed.lua
     --#include _lifetime.lua
-    redis.call("PEXPIREAT", stream, now + math.min(lifetime, ARGV[23]))
+    redis.call("PEXPIRE", stream, math.max(1, math.min(lifetime, ARGV[23])))
 end

@@ -4,24 +4,26 @@
 if is_anothers then
     redis.call("UNLINK", stream)
 end
-if last == 0 then
+local is_new = last == 0
+for at = first_part, last_part do
+    local number = first_number + at - first_part
+    if number > last then
+        redis.call("XADD", stream, string.format("%d-%s", number, epoch), "e", ARGV[at], "s", stored)
+        last = number
+    end
+end
+if is_new then
     local kept = {}
     for name in string.gmatch(streams or "", "%S+") do
         if name ~= reply then
             kept[#kept + 1] = name
         end
     end
-    if #kept > 3 then
-        redis.call("UNLINK", session .. ":reply:" .. table.remove(kept, 1))
-    end
+    local oldest = #kept > 3 and table.remove(kept, 1)
     kept[#kept + 1] = reply
     redis.call("HSET", session, "streams", table.concat(kept, " "))
-end
-for at = first_part, last_part do
-    local number = first_number + at - first_part
-    if number > last then
-        redis.call("XADD", stream, string.format("%d-%s", number, epoch), "e", ARGV[at], "s", stored)
-        last = number
+    if oldest then
+        redis.pcall("UNLINK", session .. ":reply:" .. oldest)
     end
 end
 redis.pcall("PUBLISH", session .. ":bell", reply)

@@ -3,7 +3,7 @@
 if streams then
     for name in string.gmatch(streams, "%S+") do
         if name ~= reply_in_progress then
-            redis.call("UNLINK", session .. ":reply:" .. name)
+            redis.pcall("UNLINK", session .. ":reply:" .. name)
         end
     end
     redis.pcall("PUBLISH", session .. ":bell", "")

@@ -8,7 +8,7 @@ ARGV[15]    turn         the attempt that has the turn
 ARGV[16]    status       the fate of its message: "" replied, "unanswered", "failed"
 ARGV[17]    usage        as _facts.lua has it
 ARGV[18]    field_count  data fields that follow
-ARGV[19]    part_count   parts that end the reply's stream, "0": there is no stream
+ARGV[19]    part_count   parts that end the reply's stream, "0": there is no stream, or it goes
 Then, only where there are parts:
 ARGV[20]    reply        id of the reply, which names the stream
 ARGV[21]    epoch        number of the attempt, as in feed_reply.lua
@@ -96,6 +96,9 @@ local history_changed = added > 0 or ARGV[16] ~= ""
 --#include _name.lua
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
+if reply_in_progress and part_count == 0 then -- the rest of its parts could not be kept
+    redis.pcall("UNLINK", session .. ":reply:" .. reply_in_progress)
+end
 --#include _wake.lua
 for at = first_field, first_element - 1, 3 do
     local name, value = ARGV[at], ARGV[at + 2]

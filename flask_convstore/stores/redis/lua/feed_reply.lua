@@ -36,14 +36,14 @@ local reply, epoch, first_number, stored = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local first_part, last_part = 12, #ARGV
 --#include _stream_end.lua
 local begins = last == 0 and first_number == 1 and last_part >= first_part
-if last >= first_number - 1 and last_part >= first_part then
-    --#include _feed.lua
-end
-if begins then
-    redis.call("HSET", session, "reply", reply)
-end
 redis.call("HSET", session, "turn_until", now + ARGV[8])
 --#include _lifetime.lua
 --#include _expire.lua
+if last >= first_number - 1 and last_part >= first_part then
+    --#include _feed.lua
+end
 redis.call("PEXPIREAT", stream, now + lifetime)
+if begins then
+    redis.call("HSET", session, "reply", reply)
+end
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}, last}

@@ -32,5 +32,6 @@ local remaining = (tonumber(meta[6]) or now) - now
 if ARGV[10] == "1" and remaining > 0 and meta[5] ~= ARGV[8] then
     return {"busy", nonce, remaining, 0}
 end
+local parts = redis.call("XRANGE", session .. ":reply:" .. ARGV[7], "-", "+")
 redis.call("HSET", session, "turn", ARGV[8], "turn_until", now + ARGV[9])
-return {"ok", nonce, redis.call("XRANGE", session .. ":reply:" .. ARGV[7], "-", "+")}
+return {"ok", nonce, parts}
