@@ -142,7 +142,7 @@ class Producer:
         try:
             outcome = self._made(make)
         except BaseException as error:
-            if isinstance(error, TurnLost) or self._feed.lost:
+            if self._feed.lost or self._has_ended:
                 outcome = _Outcome("failed")
             else:
                 outcome = _Outcome("failed", error=self._failure_of(error))
@@ -150,10 +150,9 @@ class Producer:
 
     def _failure_of(self, error: BaseException) -> ReplyFailed:
         """Choose what clients are told of an exception. What the handler raised is for the log."""
-        if isinstance(error, ReplyFailed):
+        if isinstance(error, ReplyFailed) and error.session_id == self._turn.session_id:
             return error
-        if not isinstance(error, ConvstoreError):
-            _log.error("the reply handler failed", exc_info=error)
+        _log.error("the reply handler failed", exc_info=error)
         return ReplyFailed(self._turn.session_id, "the reply handler failed")
 
     def _made(self, make: Callable[[], Any]) -> _Outcome:

@@ -648,7 +648,9 @@ def as_message(reply: object) -> Any:
     if isinstance(reply, Mapping):
         return dict(reply) if "role" in reply else {"role": "assistant", **reply}
     if isinstance(reply, StreamedReply):
-        raise TypeError("the turn's reply is streamed already: wait for it by reply.wait()")
+        raise TypeError(
+            "the turn's reply is streamed already: a reply handler returns the chunks, without turn.stream()"
+        )
     if is_stream(reply):
         return drafted(reply)
     text = text_of_response(reply) if is_sdk_object(reply) else None
