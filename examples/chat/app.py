@@ -1,4 +1,4 @@
-"""A web chat on flask-convstore: two lines for the conversations, one function for the replies.
+"""A web chat on flask-convstore: two lines for the conversations, one function for the replies, which come word by word.
 
 The reply is rule-based and needs no network. With ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` set, an OpenAI-compatible
 endpoint replies instead (``OPENAI_MODEL`` names the model).
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask
@@ -17,6 +19,9 @@ from flask import Flask
 from flask_convstore import ConversationStore, Turn
 
 convstore = ConversationStore()
+
+SECONDS_A_WORD = 0.05
+"""Pace of the rules, which would be too fast to be seen."""
 
 
 def create_app(config: dict[str, Any] | None = None) -> Flask:
@@ -34,23 +39,31 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
 
 @convstore.reply
-def reply(turn: Turn) -> str:
+def reply(turn: Turn) -> Iterator[str]:
     """Reply by a model if there is one, otherwise by rules."""
     if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        return reply_by_model(turn.history)
-    return reply_by_rule(turn.history)
+        yield from reply_by_model(turn.history)
+        return
+    for word in re.findall(r"\S+\s*", reply_by_rule(turn.history)):
+        yield word
+        time.sleep(SECONDS_A_WORD)
 
 
-def reply_by_model(history: list[dict[str, Any]]) -> str:
+def reply_by_model(history: list[dict[str, Any]]) -> Iterator[str]:
     """The reply of an OpenAI-compatible endpoint, which takes the history unchanged."""
     base = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/")
+    asked = {"model": os.environ.get("OPENAI_MODEL", "gpt-4o-mini"), "messages": history, "stream": True}
     request = urllib.request.Request(
         f"{base}/chat/completions",
-        json.dumps({"model": os.environ.get("OPENAI_MODEL", "gpt-4o-mini"), "messages": history}).encode(),
+        json.dumps(asked).encode(),
         {"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as response:
-        return str(json.load(response)["choices"][0]["message"]["content"])
+        for line in response:
+            kind, _, data = line.decode().strip().partition(": ")
+            if kind == "data" and data != "[DONE]":
+                for choice in json.loads(data)["choices"]:
+                    yield choice["delta"].get("content") or ""
 
 
 def reply_by_rule(history: list[dict[str, Any]]) -> str:

@@ -512,7 +512,7 @@ class ReplyPosition(NamedTuple):
     """A place in a reply's stream from which somebody reads on.
 
     Attributes:
-        reply: The id of the reply ("": that of the turn in progress).
+        reply: The id of the reply ("": the one that *after* belongs to, else that of the turn in progress).
         after: The number and the epoch of the newest part that is known (None: none is).
         limit: Most parts.
     """

@@ -156,6 +156,20 @@ class Draft:
         return {"role": "assistant", "content": "".join(self.pieces), **parts}
 
 
+_KEYS = {"kind", "at", "content"}
+"""Keys of a part that is no text, in a message."""
+
+
+def as_models_take(body: Any) -> Any:
+    """Leave the parts out that a streamed reply has beside its text. The API of a model refuses what it does not know."""
+    parts = body.get("parts") if isinstance(body, dict) else None
+    if not parts or not isinstance(parts, list):
+        return body
+    if not all(isinstance(part, dict) and part.keys() == _KEYS for part in parts):
+        return body  # of another form, such as Gemini's
+    return {name: value for name, value in body.items() if name != "parts"}
+
+
 def draft_of(texts: Iterable[bytes]) -> Draft:
     """Join parts of a stream."""
     draft = Draft()

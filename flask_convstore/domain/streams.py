@@ -25,9 +25,18 @@ def feed(command: FeedReply, session: StoredSession, now: int) -> int:
     if command.parts and last >= command.first - 1:
         if last == 0:
             session.reply = command.reply
+            _open(session, command.reply, command.epoch)
         last = _add(session, Closing(command.reply, command.epoch, command.first, command.parts, 0))
     session.turn.until_ms = now + command.lease_ms
     return last
+
+
+def _open(session: StoredSession, reply: str, epoch: int) -> None:
+    """Begin a stream. The session keeps the last few."""
+    session.streams.pop(reply, None)
+    while len(session.streams) >= _KEPT:
+        del session.streams[next(iter(session.streams))]
+    session.streams[reply] = ReplyStream(epoch)
 
 
 def take(command: TakeReply, session: StoredSession, now: int) -> ReplyParts:
@@ -48,9 +57,12 @@ def take(command: TakeReply, session: StoredSession, now: int) -> ReplyParts:
 
 
 def read(session: StoredSession, reply: str, after: tuple[int, int] | None, limit: int, now: int) -> ReplyParts:
-    """Read a stream from the position *after* on, which is a number and an epoch. ``""``: that of the turn in progress."""
+    """Read a stream from the position *after* on, which is a number and an epoch.
+
+    Without a *reply* it is the stream of that position, or else that of the turn in progress.
+    """
     current = session.reply if session.turn else ""
-    reply = reply or current
+    reply = reply or _with_position(session, after, now) or current
     if not reply:
         return ReplyParts("", 0, [])
     remaining = max(0, session.turn.until_ms - now) if session.turn and reply == current else None
@@ -58,6 +70,13 @@ def read(session: StoredSession, reply: str, after: tuple[int, int] | None, limi
     begin = _index_behind(after, stream)
     parts = stream.parts[begin or 0 :][:limit]
     return ReplyParts(reply, stream.epoch, parts, begin is None, remaining)
+
+
+def _with_position(session: StoredSession, after: tuple[int, int] | None, now: int) -> str:
+    """Find the stream that has a position. "": none has."""
+    if after is None:
+        return ""
+    return next((name for name in session.streams if _index_behind(after, _kept(session, name, now))), "")
 
 
 def _kept(session: StoredSession, reply: str, now: int) -> ReplyStream:
@@ -104,6 +123,8 @@ def close(command: CommitTurn, session: StoredSession, first_seq: int | None, no
     if not closing:
         session.streams.pop(reply, None)
     else:
+        if _newest(session, closing.reply, closing.epoch) == 0:
+            _open(session, closing.reply, closing.epoch)
         _add(session, closing, first_seq or 0, session.version)
         session.streams[closing.reply].ends_ms = now + closing.keep_ms
 
@@ -125,12 +146,7 @@ def _newest(session: StoredSession, reply: str, epoch: int) -> int:
 
 
 def _add(session: StoredSession, closing: Closing, first_seq: int = 0, version: int = 0) -> int:
-    stream = session.streams.get(closing.reply)
-    if not stream or stream.epoch != closing.epoch:
-        stream = ReplyStream(closing.epoch)
-        session.streams.pop(closing.reply, None)
-        while len(session.streams) >= _KEPT:
-            del session.streams[next(iter(session.streams))]
+    stream = session.streams[closing.reply]
     parts = list(stream.parts)
     for number, text in enumerate(closing.parts, closing.first):
         if number > len(parts):

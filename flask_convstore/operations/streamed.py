@@ -195,7 +195,7 @@ class StreamedReply:
             with contextlib.suppress(ConvstoreError):
                 stored = _reply_in(self._access, self.session_id, self.id)
         if stored:
-            yield from StoredReply(self.session_id, stored, is_reset=True).events()
+            yield from StoredReply(self.session_id, self.id, stored, is_reset=True).events()
             return
         error = ReplyInterrupted(self.session_id, _reason_of(failure))
         yield Event("error", f"{number + 1}-{channel.epoch}", error)
@@ -248,7 +248,8 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
     """Find a reply that is streamed, or was. None: no reply is in progress (*reply* is ``""``).
 
     Args:
-        reply: Its id, or "" for the one in progress.
+        reply: Its id, or "" for the one in progress. With *after* "" is the one of that event, as long as its stream is kept
+            and more follows.
         after: The id of the last event that the reader has. Only what follows comes then.
 
     Raises:
@@ -258,24 +259,22 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
     check_session_id(session_id)
     if reply:
         check_name(reply, "reply")
-    asked = ReplyPosition(session_id, access.owner, reply, None, 1)
+    asked = ReplyPosition(session_id, access.owner, reply, None if reply else position_in(after), 1)
     (page,) = access.store.reply_parts([asked])
     if isinstance(page, ConvstoreError):
         raise page
-    if not page.reply:
-        return None
     if page.parts or page.remaining_ms is not None:
         server = access.of_server
         channel = Channel(session_id, page.reply, lambda: abandoned.end_dead(server, session_id, page.reply))
         return StreamedReply(access, channel, position_in(after), epoch=page.epoch)
-    return _stored(access, session_id, page, after)
+    return _stored(access, session_id, page, after) if reply else None
 
 
 def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None) -> StoredReply:
     message = _reply_in(access, session_id, page.reply)
     if message is None:
         raise MessageNotFound(session_id, page.reply)
-    return StoredReply(session_id, message, is_reset=bool(after))
+    return StoredReply(session_id, message.id, message, is_reset=bool(after))
 
 
 def _reply_in(access: Access, session_id: str, reply: str) -> Message | None:
@@ -295,10 +294,16 @@ class StoredReply:
     is_resumable = True
 
     def __init__(
-        self, session_id: str, reply: Message | None, message: Message | None = None, *, is_reset: bool = False
+        self,
+        session_id: str,
+        reply_id: str,
+        reply: Message | None,
+        message: Message | None = None,
+        *,
+        is_reset: bool = False,
     ) -> None:
         self.session_id = session_id
-        self.id = reply.id if reply else ""
+        self.id = reply_id
         self._message = message
         self._reply = reply
         self._is_reset = is_reset

@@ -37,7 +37,7 @@ from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id, with_status
 from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt, whole
-from ..domain.parts import Fate, Head, epoch_of
+from ..domain.parts import Fate, Head, as_models_take, epoch_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
@@ -91,8 +91,8 @@ class Turn:
         history: The bodies of the messages asked for, oldest first. The last one is the body of the new message. Messages
             that were added come behind it, beside the *last* ones. System messages at the beginning are among them, also
             with ``last=``. A call of a tool and its answer are there together or not at all, as ``CONVSTORE_ORPHANS`` says,
-            and a message without content is left out. So the history is what a model's API takes. It is a list of its own
-            after each ``add()``.
+            and a message without content is left out, as are the ``parts`` of a streamed reply. So the history is what a
+            model's API takes. It is a list of its own after each ``add()``.
         data: The session's fields. Changes are written with the reply.
         token: The token that makes the turn repeatable.
         reply_id: The id that the reply will have, unless it is a ``Message`` with an id of its own.
@@ -146,7 +146,7 @@ class Turn:
         history = history_of(self._session, self._access.limits.history_key)
         end = bisect_right(self._snapshot.seqs, self._seq)
         begin = 0 if self._last is None else max(0, end - self._last)
-        history = history[begin:end]
+        history = [as_models_take(body) for body in history[begin:end]]
         older = self._snapshot.count - len(self._snapshot.seqs) + begin
         prompts = self._prompts(older)
         cuts = [len(prompts) + place for place in self._cuts(history, begin, older)]
@@ -280,7 +280,8 @@ class Turn:
         """Store a reply that comes in chunks, in a thread of its own, and let others follow it while it comes.
 
         The thread ends the turn with the last chunk, and also if nobody reads the reply. The block of the turn can be left
-        at once. The chunks become one message, as docs/streaming.md has it.
+        at once. The chunks become one message, as docs/streaming.md has it. The reply can be followed from anywhere as soon
+        as this returns, unless the store does not answer in time.
 
         Args:
             chunks: An iterator of texts, ``Part`` objects or chunks of an SDK, also an asynchronous one. Or a function that
@@ -289,6 +290,13 @@ class Turn:
         Raises:
             InvalidInput: The turn has a reply already.
         """
+        reply = self.begin_stream(chunks)
+        assert self._producer
+        self._producer.wait_begun(self._access.settings.budget)
+        return reply
+
+    def begin_stream(self, chunks: Any) -> StreamedReply:
+        """Do as ``stream``, and return at once. Others can follow the reply once its first event has come."""
         with self._ending:
             if self._end or self._producer:
                 raise _replied_already()

@@ -138,6 +138,20 @@ def test_a_reader_goes_on_where_it_was(model: Model, place: str) -> None:
     assert names_in(model.follow("msg-2").text) == ["message", "delta", "delta", "reply", "done"]
 
 
+def test_a_reader_of_what_is_in_progress_goes_on_with_it(model: Model) -> None:
+    """As a browser does, which connects again to the same address."""
+    model.give("one ")
+    lines = model.say()
+    (_, position, _) = events_in(until(lines, "event: delta"))[0]
+    model.give("two", None)
+    last = events_in("".join(lines))[-1][1]
+    for _ in range(2):
+        assert names_in(model.follow(headers={"Last-Event-ID": position}).text) == ["delta", "reply", "done"]
+        assert model.follow(headers={"Last-Event-ID": last}).status_code == 204
+        model.give("another", None)
+        "".join(model.say())
+
+
 @pytest.mark.parametrize("position", ["2-1", "99-99", "nonsense", "0-0"])
 def test_a_position_of_another_stream_is_reset(model: Model, position: str) -> None:
     model.give("all", None)

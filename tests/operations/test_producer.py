@@ -331,6 +331,21 @@ def test_a_turn_has_one_reply(conversations: PlainConversations) -> None:
     assert reply.wait()
 
 
+def test_a_second_attempt_is_not_told_as_the_first_one(conversations: PlainConversations) -> None:
+    """Also while somebody has not read the first one to its end."""
+    started(conversations)
+    with conversations.turn("s", "hi", token="T") as turn:
+        first = turn.stream(failing())
+    late = first.events()
+    assert next(late)
+    with pytest.raises(ReplyFailed):
+        first.wait()
+    with conversations.turn("s", "hi", token="T") as turn:
+        second = turn.stream(iter(["yes"]))
+    assert (second.id, text_in(told(second))) == (first.id, "yes")
+    assert [event.value for event in late if event][-1] == "failed"
+
+
 def test_limits_of_a_model(harness: Harness) -> None:
     """A reply that grows too large, is silent too long, or takes too long ends, and says why."""
     for limit, reason in (
@@ -400,3 +415,17 @@ def test_what_a_handler_raises_is_in_the_log(
     assert kinds(events)[-2:] == ["error", "done"]
     assert "other" not in str(events[-2].value)
     assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
+
+
+def test_a_model_is_not_shown_the_parts_of_earlier_replies(conversations: PlainConversations) -> None:
+    """Its API refuses what it does not know. A message of Gemini keeps its own parts."""
+    streamed(started(conversations), iter([Part("reasoning", "hm"), "yes"])).wait()
+    conversations.append("s", {"role": "model", "parts": [{"text": "no"}]})
+    streamed(conversations, iter([Part("data", 1)]), "again").wait()
+    with conversations.turn("s", "more") as turn:
+        contents = [body.get("content", body.get("parts")) for body in turn.history]
+        assert contents == ["hi", "yes", [{"text": "no"}], "again", "more"]
+        assert all("parts" not in body for body in turn.history if body["role"] == "assistant")
+    session = conversations.get_session("s")
+    assert session
+    assert session["history"][1]["parts"] == [{"kind": "reasoning", "at": 0, "content": "hm"}]

@@ -164,7 +164,7 @@ def test_a_hidden_reply_has_no_text(conversations: PlainConversations) -> None:
     assert kinds(told(first)) == ["message", "reply", "done"]  # type: ignore[arg-type]
     session = conversations.get_session("s")
     assert session
-    assert kinds(all_of(StoredReply("s", session.messages[-1]).events())) == ["reply", "done"]
+    assert kinds(all_of(StoredReply("s", "msg-2", session.messages[-1]).events())) == ["reply", "done"]
 
 
 def test_a_repeat_gets_no_other_reply(conversations: PlainConversations) -> None:

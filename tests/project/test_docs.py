@@ -333,6 +333,13 @@ def do_everything(url: str) -> None:
         store.append("a", hi, data={"complete": True}, owner="ada")
         with store.turn("a", hi, owner="ada") as turn:
             turn.reply("hello")
+        with store.turn("a", hi, owner="ada") as turn:
+            streamed = turn.stream(iter(["a", "b"]))
+        assert streamed.wait()
+        assert streamed.is_resumable
+        assert store.follow_reply("a", streamed.id, owner="ada").wait()  # type: ignore[union-attr]
+        store.stop_reply("a", streamed.id, owner="ada")
+        next(store.subscribe("a", owner="ada"))
         session: Any = store.get_session("a", owner="ada")
         session.pop("n")
         store.save_session("a", session, owner="ada")
@@ -364,8 +371,8 @@ def do_everything(url: str) -> None:
         notes.clear(confirm=True)
         assert store.health().server
     client = app.test_client()
-    started = client.post("/sessions", json={"message": {"content": "hi"}})
-    assert started.status_code == 201
+    started = client.post("/sessions", json={"message": {"content": "hi"}}, headers={"Accept": "text/event-stream"})
+    assert "event: done" in started.text
     assert client.delete(started.headers["Location"]).status_code == 200
     with app.app_context():
         store.close()

@@ -57,10 +57,11 @@ def openai_endpoint() -> Iterator[tuple[str, list[Any]]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append((self.path, self.headers["Authorization"], body))
-            answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": "from the model"}}]}).encode()
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(answer)
+            for delta in ({"role": "assistant"}, {"content": "from "}, {"content": "the model"}):
+                self.wfile.write(b"data: %b\n\n" % json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode())
+            self.wfile.write(b'data: {"choices": [], "usage": {}}\n\ndata: [DONE]\n\n')
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -84,6 +85,7 @@ def test_the_chat_asks_a_model_if_there_is_one(monkeypatch: pytest.MonkeyPatch) 
     [(path, authorization, body)] = asked
     assert (path, authorization) == ("/v1/chat/completions", "Bearer key")
     assert body["messages"] == [{"role": "user", "content": "Hello"}]
+    assert body["stream"] is True
 
 
 # ---- the demo, as processes
@@ -92,10 +94,11 @@ def test_the_chat_asks_a_model_if_there_is_one(monkeypatch: pytest.MonkeyPatch) 
 class Demo:
     """A running ``make demo``, without make."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str) -> None:
         self.port = free_port()
         self.data = data
-        command = [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.py", "examples.chat.app:create_app()"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.py", *options]
+        command.append("examples.chat.app:create_app()")
         environment = {**os.environ, "CONVSTORE_URL": f"embedded://{data}", "PORT": str(self.port), "QUIET": "1"}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment)
         wait_for(lambda: self.process.poll() is not None or self.answers(), "the demo does not come up")

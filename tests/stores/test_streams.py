@@ -109,6 +109,24 @@ def test_a_position_that_is_not_there_begins_anew(harness: Harness) -> None:
         assert (found.restarts, texts(found)) == (True, [b"a", b"b"])
 
 
+def test_a_position_without_a_reply_is_that_of_its_stream(harness: Harness) -> None:
+    """Whoever follows what is in progress goes on with it, though another turn has begun since."""
+    store = harness.store
+    first = begun(store)
+    fed(store, feed(first, 1, b"a", b"b"))
+    store.apply(commit(first, 3, b"end"))
+    second = BeginTurn(session_id="s", owner=ANY, element=USER, lease_ms=60_000)
+    store.begin(second)
+    fed(store, feed(second, 1, b"x", reply="msg-4", epoch=8))
+    found = read(store, after=(1, 7), reply="")
+    assert (found.reply, found.remaining_ms, texts(found)) == ("msg-2", None, [b"b", b"end"])
+    assert texts(read(store, after=(3, 7), reply="")) == []
+    for elsewhere in ((4, 7), (1, 9)):
+        found = read(store, after=elsewhere, reply="")
+        assert (found.reply, found.restarts, texts(found)) == ("msg-4", True, [b"x"])
+    assert read(store, after=(1, 8), reply="").reply == "msg-4"
+
+
 def test_parts_are_added_once(harness: Harness) -> None:
     """Feeding again after a lost answer doubles nothing."""
     store = harness.store
@@ -250,13 +268,15 @@ def test_a_session_keeps_four_streams(harness: Harness) -> None:
     assert kept == [4, 6, 8, 10]
 
 
+@pytest.mark.parametrize("was_fed", [True, False])
 @pytest.mark.parametrize("kind", ["drop", "edit", "replace"])
-def test_a_message_that_goes_takes_the_streams_along(harness: Harness, kind: str) -> None:
-    """Streams do not hold a message that was changed or taken out."""
+def test_a_message_that_goes_takes_the_streams_along(harness: Harness, kind: str, was_fed: bool) -> None:
+    """Streams do not hold a message that was changed or taken out. The stream of a fast reply has its end only."""
     store = harness.store
     turn = begun(store)
-    fed(store, feed(turn, 1, b"secret"))
-    store.apply(commit(turn, 2, b"end"))
+    if was_fed:
+        fed(store, feed(turn, 1, b"secret"))
+    store.apply(commit(turn, 2, b"end") if was_fed else commit(turn, 1, b"secret", b"end"))
     if kind == "drop":
         store.apply(Drop(session_id="s", owner=ANY, newest=1))
     elif kind == "edit":

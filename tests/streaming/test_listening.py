@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from flask_convstore import open_store
+from flask_convstore.errors import ReplyFailed
 from flask_convstore.operations.streamed import StreamedReply
+from flask_convstore.streaming.feeding import Feeder
 from flask_convstore.streaming.listening import Listening
 
 from ..servers import Server
@@ -122,6 +124,23 @@ def test_a_position_of_another_attempt_is_told_at_once(valkey: Server) -> None:
     assert time.monotonic() - before < 1
 
 
+def test_a_reply_is_there_for_all_once_it_has_begun(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app may hand its id to a client, which asks another worker at once."""
+    one, other = store_at(valkey), store_at(valkey)
+    feed = Feeder._feed
+
+    def feed_late(self: Feeder, due: Any, commands: Any) -> None:
+        time.sleep(0.3)
+        feed(self, due, commands)
+
+    monkeypatch.setattr(Feeder, "_feed", feed_late)
+    model = Model()
+    reply = begun(one, model.chunks(2))
+    followed = other.follow_reply("s", reply.id)
+    model.give(2)
+    assert "".join(followed) == "0 1 "
+
+
 def test_a_process_that_follows_only_its_own_streams_rests(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither what is made here nor what has ended keeps the thread busy, and the server is not asked for it."""
     store = store_at(valkey)
@@ -165,3 +184,22 @@ def _slowly(count: int) -> Iterator[str]:
     for number in range(count):
         yield f"{number} "
         time.sleep(0.03)
+
+
+def test_another_attempt_begins_anew_while_the_first_is_read_to_its_end() -> None:
+    store = open_store("memory://")
+    store.save_session("s", {})
+    with store.turn("s", {"role": "user", "content": "hi"}, token="t") as turn:
+        first = turn.stream(_failing())
+    events = first.events()
+    assert next(events)
+    with pytest.raises(ReplyFailed):
+        first.wait()
+    with store.turn("s", {"role": "user", "content": "hi"}, token="t") as turn:
+        assert "".join(turn.stream(iter(["yes"]))) == "yes"
+    assert [event.kind for event in events if event] == ["error", "done"]
+
+
+def _failing() -> Iterator[str]:
+    raise RuntimeError("no")
+    yield ""

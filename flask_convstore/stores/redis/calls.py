@@ -458,17 +458,9 @@ class Calls:
         """Send commands as ``_exchange``, again and again while failures may pass and time is left."""
         lost = is_down = False
         for attempt in itertools.count():
-            try:
-                replies = self._exchange(commands, deadline)
-                refusal = refusal_among(replies)
-                if refusal and _is_unproven(commands, replies) and not (writes and _may_be_half(refusal, key)):
-                    replies = self._exchange_proved(commands, writes, deadline)
-                    refusal = refusal_among(replies)
-                if refusal is None or not _passes(refusal):
-                    return replies
-                error = refusal
-            except exceptions.RedisError as raised:
-                error = raised
+            replies, error = self._tried(commands, key, writes, deadline)
+            if error is None:
+                return replies
             failure = classify(error)
             lost = lost or failure.kind == "ambiguous"
             is_down = is_down or (failure.is_down and not getattr(error, "came_late", False))
@@ -482,6 +474,23 @@ class Calls:
                 raise ours from error
             time.sleep(pause)
         raise AssertionError
+
+    def _tried(
+        self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float
+    ) -> tuple[list[Any], exceptions.RedisError | None]:
+        """Send commands once. Return an error that may pass as a value.
+
+        An error that the caller caught itself, and kept, would keep caller and connection until garbage is collected.
+        """
+        try:
+            replies = self._exchange(commands, deadline)
+            refusal = refusal_among(replies)
+            if refusal and _is_unproven(commands, replies) and not (writes and _may_be_half(refusal, key)):
+                replies = self._exchange_proved(commands, writes, deadline)
+                refusal = refusal_among(replies)
+            return replies, refusal if refusal and _passes(refusal) else None
+        except exceptions.RedisError as error:
+            return [], error
 
     def _exchange_proved(self, commands: Sequence[Sequence[Argument]], writes: bool, deadline: float) -> list[Any]:
         """Send *commands* again, since an error carries no nonce and may be the reply to another call.
@@ -515,7 +524,7 @@ class Calls:
         Whatever goes wrong, a connection with unread replies is not used again.
         """
         left = deadline - monotonic()
-        connection = None
+        connection, is_read = None, False
         try:
             connection = lent(pool, deadline)
             packed = b"".join(
@@ -528,16 +537,16 @@ class Calls:
             for reply in replies:
                 if isinstance(reply, exceptions.ReadOnlyError):
                     connection.disconnect()  # another server is the primary now
+            is_read = True
             return replies
-        except BaseException as error:
-            if isinstance(error, exceptions.TimeoutError):
-                # Earlier round trips have left too little time to say that the server does not answer.
-                error.came_late = left < 0.9 * min(self._patience.budget, self._patience.timeout)  # type: ignore[attr-defined]
-            if connection is not None:
-                connection.disconnect()
+        except exceptions.TimeoutError as error:
+            # Earlier round trips have left too little time to say that the server does not answer.
+            error.came_late = left < 0.9 * min(self._patience.budget, self._patience.timeout)  # type: ignore[attr-defined]
             raise
         finally:
             if connection is not None:
+                if not is_read:  # a signal may raise here too: then the connection is not given back
+                    connection.disconnect()
                 give_back(pool, connection)
 
 

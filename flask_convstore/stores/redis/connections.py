@@ -86,6 +86,7 @@ class _InTime:
     def send_command(self, *command: Any, **options: Any) -> None:
         """Send a command of redis-py's own, such as the question for a primary. ``Calls`` packs its commands itself."""
         if self._sock:
+            self._parser.is_flowing = False
             self._parser.until, self._parser.limit = CONNECTING.moment, CONNECTING.at_most(self.socket_timeout)
             self._sock.settimeout(self._parser.limit)
         super().send_command(*command, **options)  # type: ignore[misc]
@@ -104,7 +105,7 @@ class _InTime:
         """
         stated, parser = self.socket_timeout, self._parser
         try:
-            parser.limit, parser.until = stated, math.inf
+            parser.limit, parser.until, parser.is_flowing = stated, math.inf, False
             if seconds is not None:
                 parser.until = monotonic() + seconds
                 if stated is None or seconds < stated:
@@ -115,6 +116,7 @@ class _InTime:
             else:
                 self._sock.sendall(packed)
             parser.read_once()
+            parser.is_flowing = True
             read = parser.read_response
             replies = [read() for _ in range(count)]
             if parser.limit != stated:
@@ -151,25 +153,33 @@ class _ParserInTime:
     Attributes:
         until: Moment by ``monotonic`` at which the reading must have ended.
         limit: Limit of one step, to which the socket is set.
+        is_flowing: A part of the answer has come.
     """
 
     _sock: Any
     until = math.inf
     limit: float | None = None
+    is_flowing = False
 
     def read_from_socket(self, *arguments: Any, **options: Any) -> Any:
         left = self.until - monotonic()
         if left < (self.limit or math.inf):
             if left <= 0:
-                raise CutShort("Timeout reading from socket")
+                raise self._ended()
             self.limit = max(_SHORTEST, left)
             self._sock.settimeout(self.limit)
         try:
-            return super().read_from_socket(*arguments, **options)  # type: ignore[misc]
+            read = super().read_from_socket(*arguments, **options)  # type: ignore[misc]
         except (exceptions.TimeoutError, TimeoutError) as error:  # the socket's own in redis-py 7
-            if left < _FLOWING_SECONDS:  # a part has come just before
-                raise CutShort("Timeout reading from socket") from error
+            if left < _FLOWING_SECONDS:  # a part may have come just before
+                raise self._ended() from error
             raise
+        self.is_flowing = True
+        return read
+
+    def _ended(self) -> exceptions.TimeoutError:
+        """Make the error of an answer that is not whole in time: it was cut short, or the server hangs."""
+        return (CutShort if self.is_flowing else exceptions.TimeoutError)("Timeout reading from socket")
 
 
 @cache

@@ -18,6 +18,8 @@ Returns  {"ok", nonce, version, created, updated, expires, lifetime, due, last} 
          {"lost", nonce}      the turn has ended, or another one has taken over
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(parts given)
+
+A session keeps the streams of its last four replies.
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
 local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
@@ -31,7 +33,7 @@ local owners_only = false
 if meta[7] ~= ARGV[7] then
     return {"lost", nonce}
 end
-local own_ttl, complete, streams = meta[5], meta[6], meta[8]
+local own_ttl, complete = meta[5], meta[6]
 local reply, epoch, first_number, stored = ARGV[9], ARGV[10], tonumber(ARGV[11]), ""
 local first_part, last_part = 12, #ARGV
 --#include _stream_end.lua
@@ -44,6 +46,8 @@ if last >= first_number - 1 and last_part >= first_part then
 end
 redis.call("PEXPIREAT", stream, now + lifetime)
 if begins then
+    local streams = meta[8]
     redis.call("HSET", session, "reply", reply)
+    --#include _name_stream.lua
 end
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}, last}

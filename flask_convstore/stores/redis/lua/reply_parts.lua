@@ -5,7 +5,7 @@ KEYS[1]  session  hash
 ARGV[1]  nonce    echoed in the reply
 ARGV[2]  owner    "*" the server asks, "" nobody asks, "=name" that owner asks
 ARGV[3]  max_age  milliseconds a session lives from its creation at most
-ARGV[4]  reply    id of the reply, "" that of the turn in progress
+ARGV[4]  reply    id of the reply, "" the one of the position, or else that of the turn in progress
 ARGV[5]  after    "<number>-<epoch>": position of the newest part that is known, "" none
 ARGV[6]  limit    most parts
 
@@ -25,6 +25,13 @@ local meta = redis.call("HMGET", session, "version", "owner", "created", "update
 --#include _there.lua
 local in_progress = meta[5] and meta[7] or ""
 local reply, after, remaining, restarts = ARGV[4], ARGV[5], -1, 0
+if reply == "" and after ~= "" then
+    for name in string.gmatch(meta[8] or "", "%S+") do
+        if #redis.call("XRANGE", session .. ":reply:" .. name, after, after) > 0 then
+            reply = name
+        end
+    end
+end
 if reply == "" then
     reply = in_progress
 end
