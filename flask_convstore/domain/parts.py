@@ -53,15 +53,13 @@ class Head:
     """The first part of a stream. It holds what anybody needs to end the turn.
 
     Attributes:
-        message: The element of the user's message ("": the turn has none).
-        seq: The seq of that message.
+        message: The id of the user's message ("": the turn has none). Its text may be edited and redacted meanwhile.
         token: The token of the turn.
         version: The version of the session with that message.
         added: The elements that stand before the reply.
     """
 
     message: str
-    seq: int
     token: str
     version: int
     added: tuple[str, ...]

@@ -568,12 +568,12 @@ def take_again(command: BeginTurn, first: Receipt, session: StoredSession, now: 
     """Take a turn that was begun with the same token before, and was not ended.
 
     Raises:
-        TurnInProgress: An earlier attempt, or another turn, is in progress.
+        TurnInProgress: An earlier attempt, or a turn without a message, is in progress.
         TurnLost: Others have written since. Either error says that the message is stored.
     """
     turn, seq = session.turn, first.first_seq or 0
     if not turn or turn.attempt != command.attempt:
-        if turn and turn.until_ms > now:
+        if turn and turn.until_ms > now and turn.seq in (0, seq):
             is_stored = command.element is not None
             raise TurnInProgress(command.session_id, turn.until_ms - now, is_stored=is_stored)
         _refuse_written_behind(command, seq, session)

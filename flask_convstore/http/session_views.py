@@ -71,7 +71,7 @@ def _start_streamed(
     if receipt.repeated and not receipt.expires_at_ms:
         raise SessionNotFound(session_id)
     with behind_a_write():
-        turn = f"{key}/turn" if key else None
+        turn = _turn_token(key)
         reply = streamed_exchange(access, session_id, message, replier, token=turn, is_counted=False)
     return located(sse.reply_stream(reply, access.settings, 201), session_id)
 
@@ -119,7 +119,7 @@ def _first_exchange(
     access: Access, session_id: str, message: Message, replier: Replier, key: str | None
 ) -> tuple[Receipt, int]:
     """Answer the first message of a session, and return the receipt and the seq of the last message."""
-    turn = f"{key}/turn" if key else None
+    turn = _turn_token(key)
     exchange = converse(access, session_id, message, replier, token=turn, is_counted=False)
     stored = (found for found in (exchange.message, exchange.reply) if found)
     return exchange.receipt, max([1, *(found.seq for found in stored)])
@@ -137,6 +137,11 @@ def _as_started(shown: SessionJson, receipt: Receipt, last_seq: int) -> SessionJ
     }
 
 
+def _turn_token(key: str | None) -> str | None:
+    """Make the token of the turn that answers the message of a start."""
+    return f"{key}/turn" if key else None
+
+
 def _start_by_alias(
     door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
 ) -> Response:
@@ -149,13 +154,17 @@ def _start_by_alias(
     if message and found is not None:  # the start of a session is counted by itself
         access.count_turn()
     session = aliases.ensure(access, alias, data=content, ttl=ttl) if found is None else found
+    status = 201 if found is None else 200
     if message:
-        token = f"{key}/turn" if key else None
+        session_id, replier, token = session.session_id, door.replier(), _turn_token(key)
         with behind_a_write() if found is None else contextlib.nullcontext():
-            converse(access, session.session_id, message, door.replier(), token=token, is_counted=False)
+            if replier and sse.is_chosen():
+                reply = streamed_exchange(access, session_id, message, replier, token=token, is_counted=False)
+                return located(sse.reply_stream(reply, access.settings, status), session_id)
+            converse(access, session_id, message, replier, token=token, is_counted=False)
         with behind_a_write():
-            session = sessions.existing(access, session.session_id)
-    return created(session, access.settings, 201 if found is None else 200)
+            session = sessions.existing(access, session_id)
+    return created(session, access.settings, status)
 
 
 def get_session(door: Door, access: Access, session_id: str) -> Response:

@@ -142,7 +142,7 @@ def _lines_of(reply: StreamedReply | StoredReply, settings: Settings, is_short: 
     for event in reply.events(heartbeat(is_short)):
         if event is None:
             yield None
-        else:
+        elif event.kind not in ("delta", "part") or "assistant" in settings.visible_roles:
             yield event.id, event.kind, {"turn": reply.id, **_JSON[event.kind](event, reply, settings)}
 
 

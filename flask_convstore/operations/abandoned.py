@@ -17,12 +17,12 @@ from ..domain.numbering import seq_in
 from ..domain.parts import Fate, Head, closing_parts, content_of, decoded, draft_of, encoded, epoch_of, head_of
 from ..domain.results import ReplyParts
 from ..errors import (
-    InvalidInput,
     ReplyFailed,
     ReplyInterrupted,
     ReplyStalled,
     ReplyTooLong,
     SessionNotFound,
+    StoreError,
     TurnInProgress,
     TurnLost,
     TurnUnended,
@@ -82,10 +82,11 @@ def end(
     try:
         command, ended = _command(access, session_id, attempt, found, fate, error)
         receipt = access.apply(command)
-    except InvalidInput as unstorable:
-        _log.error("what had come of a reply cannot be stored: %s", unstorable)
-        error = failure(ReplyFailed(session_id, "the reply cannot be stored"))
-        command, ended = _command(access, session_id, attempt, found, None, error)
+    except (StoreError, TurnLost, SessionNotFound):
+        raise
+    except Exception as refused:  # else no turn could begin any more
+        _log.error("session %r: what had come of reply %s cannot be stored: %r", session_id, reply, refused)
+        command, ended = _failed(access, session_id, attempt, found)
         receipt = access.apply(command)
     listening(access.store).look_at(session_id, reply)
     message = None
@@ -111,15 +112,14 @@ def end_before(access: Access, session_id: str, unended: TurnUnended) -> None:
 
 
 def _command(
-    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End | None, error: dict[str, Any] | None
+    access: Access, session_id: str, attempt: str, found: ReplyParts, fate: End, error: dict[str, Any] | None
 ) -> tuple[CommitTurn, Fate]:
-    """Make the command that ends the turn. *fate* None: nothing of the reply is stored."""
     texts = [part.text for part in found.parts]
     draft, head = draft_of(texts), head_in(texts)
     elements: tuple[bytes, ...] = ()
     usage = None
     status, ended = _without_reply(fate)
-    if fate and not draft.is_empty:
+    if not draft.is_empty:
         given, _, usage = content.added([draft.body], access.limits)
         last = with_status(given[-1], fate)
         if seq_in(found.reply) is None:  # the turn began while the store was away
@@ -129,7 +129,6 @@ def _command(
     closing = closing_parts(elements, ended, error)
     if not texts:
         closing.insert(0, encoded("head", content_of(head)))
-    epoch = found.epoch or epoch_of(attempt)
     command = CommitTurn(
         session_id=session_id,
         owner=access.owner,
@@ -137,7 +136,7 @@ def _command(
         elements=elements,
         status=status,
         usage=usage,
-        closing=Closing(found.reply, epoch, len(texts) + 1, tuple(closing), keep_ms(access)),
+        closing=_closing(access, attempt, found, closing),
     )
     if not head.token or ended == "failed":  # one that has failed can be tried again
         return command, ended
@@ -145,7 +144,21 @@ def _command(
     return replace(command, token=token, digest=digest), ended
 
 
-def _without_reply(fate: End | None) -> tuple[Literal["", "unanswered", "failed"], Fate]:
+def _failed(access: Access, session_id: str, attempt: str, found: ReplyParts) -> tuple[CommitTurn, Fate]:
+    """End a turn with nothing of its reply."""
+    error = failure(ReplyFailed(session_id, "the reply cannot be stored"))
+    closing = _closing(access, attempt, found, closing_parts((), "failed", error))
+    return CommitTurn(
+        session_id=session_id, owner=access.owner, turn=attempt, status="failed", closing=closing
+    ), "failed"
+
+
+def _closing(access: Access, attempt: str, found: ReplyParts, parts: list[bytes]) -> Closing:
+    epoch = found.epoch or epoch_of(attempt)
+    return Closing(found.reply, epoch, len(found.parts) + 1, tuple(parts), keep_ms(access))
+
+
+def _without_reply(fate: End) -> tuple[Literal["", "unanswered", "failed"], Fate]:
     """Tell what becomes of the message of a reply of which nothing had come."""
     return ("unanswered", "stopped") if fate == "stopped" else ("failed", "failed")
 
@@ -156,7 +169,7 @@ def head_in(texts: list[bytes]) -> Head:
         kind, found = decoded(texts[0])
         if kind == "head":
             return head_of(found)
-    return Head("", 0, "", 0, ())
+    return Head("", "", 0, ())
 
 
 def failure(error: ReplyFailed) -> dict[str, Any]:

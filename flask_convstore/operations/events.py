@@ -7,7 +7,6 @@ state as it is, as who comes for the first time does.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -187,31 +186,25 @@ def of_list(access: Access, after: str | None = None, heartbeat: float = _HEARTB
         OwnerRequired, StoreUnavailable: At once, before the iteration.
     """
     owner = owners.required(access)
-    page = sessions.page(access, limit=_LISTED)
-    return _list_changes(access, owner, tuple(page.sessions), after, heartbeat)
+    sessions.page(access, limit=1)  # tell at once that the store is away
+    return _list_changes(access, owner, after, heartbeat)
 
 
-def _list_changes(
-    access: Access, owner: str, shown: tuple[Summary, ...], after: str | None, heartbeat: float
-) -> Iterator[ListChange | None]:
+def _list_changes(access: Access, owner: str, after: str | None, heartbeat: float) -> Iterator[ListChange | None]:
     with listening(access.store).following(ListFeed(owner)) as feed:
         while not feed.wait_loaded(heartbeat):
             yield None
-        epoch, number = os.getpid() * 1_000_000 + id(feed) % 1_000_000, feed.last
-        known = _pair_in(after)
-        if known and known[0] == epoch and known[1] <= feed.last:
-            number = known[1]
-        else:
-            yield ListChange("snapshot", f"{epoch}-{number}", sessions=shown)
+        epoch, number = _pair_in(after) or (0, 0)
+        is_known = epoch == feed.epoch and number <= feed.last
         while True:
-            new = feed.behind(number)
+            new = feed.behind(number) if is_known else None
             if new is None:
-                number = feed.last
+                number, is_known = feed.last, True  # before the look, which may show more
                 newest = tuple(sessions.page(access, limit=_LISTED).sessions)
-                yield ListChange("snapshot", f"{epoch}-{number}", sessions=newest)
+                yield ListChange("snapshot", f"{feed.epoch}-{number}", sessions=newest)
             for event in new or ():
                 number = event.number
-                yield _list_change(epoch, event)
+                yield _list_change(feed.epoch, event)
             if not feed.wait_behind(number, heartbeat):
                 yield None
 

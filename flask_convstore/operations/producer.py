@@ -111,14 +111,13 @@ class Producer:
         self._has_ended = False
         self._joiner = TextJoiner()
         self._size = 0
+        self._newest_kind = ""
         settings = access.settings
         allowed = TimeAllowed(settings.stream_idle, settings.turn_max)
         session_id, reply = turn.session_id, turn.reply_id
-        channel = Channel(session_id, reply, lambda: end_dead(access.of_server, session_id, reply))
-        channel.is_fed_here = True
-        self.channel = listening(access.store).join(channel)
-        self.channel.is_fed_here = True
+        self.channel = Channel(session_id, reply, lambda: end_dead(access.of_server, session_id, reply))
         self.channel.is_local = turn.is_away
+        listening(access.store).open(self.channel)
         epoch = epoch_of(turn.attempt)
         self._feed = Feed(self.channel, access.owner, turn.attempt, epoch, allowed, self._given_up, turn.keep)
         self._feeder = feeder(access.store, session_id, is_local=turn.is_away)
@@ -147,7 +146,7 @@ class Producer:
         try:
             outcome = self._made(make)
         except BaseException as error:
-            if isinstance(error, TurnLost) or self._feed.lost:
+            if self._feed.lost or self._has_ended:
                 outcome = _Outcome("failed")
             else:
                 outcome = _Outcome("failed", error=self._failure_of(error))
@@ -155,10 +154,9 @@ class Producer:
 
     def _failure_of(self, error: BaseException) -> ReplyFailed:
         """Choose what clients are told of an exception. What the handler raised is for the log."""
-        if isinstance(error, ReplyFailed):
+        if isinstance(error, ReplyFailed) and error.session_id == self._turn.session_id:
             return error
-        if not isinstance(error, ConvstoreError):
-            _log.error("the reply handler failed", exc_info=error)
+        _log.error("the reply handler failed", exc_info=error)
         return ReplyFailed(self._turn.session_id, "the reply handler failed")
 
     def _made(self, make: Callable[[], Any]) -> _Outcome:
@@ -206,14 +204,16 @@ class Producer:
         part = chunk if isinstance(chunk, Part) else part_of_chunk(chunk)
         if part.kind == "error":
             raise ReplyFailed(self._turn.session_id, part.content)
+        is_joined = part.kind == "reasoning" == self._newest_kind
+        self._newest_kind = part.kind
         if part.kind == "text":
             text = self._joiner.joined(part.content)
-            self._grow(len(json_text.dump(text)) - 2)
+            self._grow(_bytes_of(text))
             self._put(text=text)
             return
         content = TextJoiner().joined(part.content) if part.kind == "reasoning" else part.content
         encoded_part = encoded("part", {"kind": part.kind, "content": content})
-        self._grow(len(encoded_part))
+        self._grow(_bytes_of(content) if is_joined else len(encoded_part))
         self._put(encoded_part)
 
     def _grow(self, length: int) -> None:
@@ -308,6 +308,11 @@ class Producer:
         known = len(self.channel.parts)
         new = [StoredPart(number, text, seq, version) for number, text in enumerate(made[known:], known + 1)]
         self.channel.extend(self._feed.epoch, new)
+
+
+def _bytes_of(text: str) -> int:
+    """Count the bytes that a text adds to one that it is joined to."""
+    return len(json_text.dump(text)) - 2
 
 
 class _InProgress:

@@ -12,12 +12,15 @@ from ..domain.commands import ReplyPosition
 from ..domain.messages import Message, message_of, with_id
 from ..domain.parts import Fate, Part, decoded
 from ..domain.results import ReplyParts, StoredPart
+from ..domain.types import ANY
 from ..domain.validation import check_name, check_session_id
 from ..errors import (
     ConvstoreError,
     MessageNotFound,
     ReplyInterrupted,
+    SessionMoved,
     SessionNotFound,
+    StoreError,
     StoreMisconfigured,
     StoreUnavailable,
     TurnLost,
@@ -31,6 +34,9 @@ EventKind = Literal["message", "delta", "part", "reply", "reset", "error", "done
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a reader is told that all is well."""
+
+_CHECKED_EVERY = 5.0
+"""Seconds after which a reader's right to read is checked again. A session may be shared no longer, or be another's."""
 
 _POSITION = re.compile(r"(\d{1,9})-(\d{1,10})")
 
@@ -64,7 +70,14 @@ class StreamedReply:
     """
 
     def __init__(
-        self, access: Access, channel: Channel, after: tuple[int, int] | None = None, *, is_away: bool = False
+        self,
+        access: Access,
+        channel: Channel,
+        after: tuple[int, int] | None = None,
+        *,
+        epoch: int = 0,
+        message: Message | None = None,
+        is_away: bool = False,
     ) -> None:
         self.session_id = channel.session_id
         self.id = channel.reply
@@ -72,6 +85,8 @@ class StreamedReply:
         self._access = access
         self._channel = channel
         self._after = after
+        self._epoch = epoch
+        self._message = message
 
     @property
     def is_resumable(self) -> bool:
@@ -124,36 +139,65 @@ class StreamedReply:
             yield from self._following(channel, number, generation, heartbeat)
 
     def _following(self, channel: Channel, number: int, generation: int, heartbeat: float) -> Iterator[Event | None]:
+        checked_at, epoch = monotonic(), self._epoch
         while True:
+            if channel.epoch != epoch or monotonic() - checked_at > _CHECKED_EVERY:
+                checked_at, epoch = monotonic(), channel.epoch
+                if not self._may_go_on():
+                    yield from self._failed(channel, number, SessionNotFound(self.session_id))
+                    return
             if channel.generation != generation:
                 number, generation = 0, channel.generation
                 yield Event("reset", f"0-{channel.epoch}", None)
             new = channel.parts[number:]
-            yield from events_of(new, channel.epoch, self.session_id, self.id)
+            yield from self._events_of(new, channel.epoch)
             number += len(new)
             if new:
                 continue
             if channel.is_over:
-                yield from self._failed(channel, number)
+                yield from self._failed(channel, number, channel.failure)
                 return
             if not channel.wait_behind(generation, number, heartbeat):
                 yield None
 
-    def _failed(self, channel: Channel, number: int) -> Iterator[Event | None]:
+    def _events_of(self, parts: Iterable[StoredPart], epoch: int) -> Iterator[Event]:
+        for event in events_of(parts, epoch, self.session_id, self.id):
+            yield event if event.kind != "message" else event._replace(value=self._message_of(event.value))
+
+    def _may_go_on(self) -> bool:
+        """Tell whether the reader may still read the session, which may be another one of the same id by now."""
+        if self._access.owner is ANY or not self.is_resumable:
+            return True
+        asked = ReplyPosition(self.session_id, self._access.owner, self.id, None, 1)
+        try:
+            (page,) = self._access.store.reply_parts([asked])
+        except StoreError:
+            return True  # nothing comes while the store is away
+        return not isinstance(page, (SessionNotFound, SessionMoved))
+
+    def _message_of(self, message_id: str) -> Message | None:
+        """Find the user's message as it is now. None: there is none, or it was taken out."""
+        if self._message or not message_id:
+            return self._message
+        with contextlib.suppress(SessionNotFound, SessionMoved):
+            return messages.get(self._access, self.session_id, message_id)
+        return None
+
+    def _failed(self, channel: Channel, number: int, failure: ConvstoreError | None) -> Iterator[Event | None]:
         """End a stream that has no end: its session is gone, its conversation was replaced, or it could not be stored.
 
         The reply may stand all the same, if it was changed since, or if its stream could not be kept.
         """
-        if channel.failure is None:
+        if failure is None:
             return
         stored = None
-        if isinstance(channel.failure, TurnLost):
+        if isinstance(failure, TurnLost):
             with contextlib.suppress(ConvstoreError):
                 stored = _reply_in(self._access, self.session_id, self.id)
         if stored:
             yield from StoredReply(self.session_id, self.id, stored, is_reset=True).events()
             return
-        error = ReplyInterrupted(self.session_id, _reason_of(channel.failure))
+        error = ReplyInterrupted(self.session_id, _reason_of(failure))
         yield Event("error", f"{number + 1}-{channel.epoch}", error)
         yield Event("done", f"{number + 2}-{channel.epoch}", "failed")
 
@@ -169,12 +213,11 @@ def _reason_of(error: ConvstoreError | None) -> str:
 
 
 def event_of(part: StoredPart, epoch: int, session_id: str, reply: str) -> Event | None:
-    """Make the event that a part of a stream is. None for a part that is nobody's business."""
+    """Make the event that a part of a stream is. None for a part that is nobody's business. A message has its id only."""
     kind, content = decoded(part.text)
     position = f"{part.number}-{epoch}"
     if kind == "head":
-        element = content["message"]
-        return Event("message", position, message_of(element.encode(), content["seq"]) if element else None)
+        return Event("message", position, content["message"])
     if kind == "text":
         return Event("delta", position, content)
     if kind == "part":
@@ -223,7 +266,7 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
     if page.parts or page.remaining_ms is not None:
         server = access.of_server
         channel = Channel(session_id, page.reply, lambda: abandoned.end_dead(server, session_id, page.reply))
-        return StreamedReply(access, channel, position_in(after))
+        return StreamedReply(access, channel, position_in(after), epoch=page.epoch)
     return _stored(access, session_id, page, after) if reply else None
 
 
@@ -266,8 +309,9 @@ class StoredReply:
         self._is_reset = is_reset
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the text, which comes in one piece."""
-        content = self._reply.get("content") if self._reply else None
+        """Iterate over the text, which comes in one piece. A message of another role than the assistant's has none."""
+        is_assistants = self._reply is not None and self._reply.get("role") == "assistant"
+        content = self._reply.get("content") if self._reply and is_assistants else None
         return iter([content] if isinstance(content, str) and content else [])
 
     def wait(self) -> Message | None:

@@ -37,7 +37,7 @@ from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id, with_status
 from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt, whole
-from ..domain.parts import Fate, Head, as_models_take
+from ..domain.parts import Fate, Head, as_models_take, epoch_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
@@ -305,17 +305,17 @@ class Turn:
             self._renew_from_now()
         elif self._renewer:
             self._renewer.remove(self)  # the feeder keeps the turn
-        reply = StreamedReply(self._access, producer.channel, is_away=self.is_away)
+        message = self.message if self._element else None
+        epoch = epoch_of(self.attempt)
+        reply = StreamedReply(self._access, producer.channel, epoch=epoch, message=message, is_away=self.is_away)
         producer.start(chunks if callable(chunks) else lambda: chunks)
         return reply
 
     def head(self) -> Head:
-        element = self._element or b""
-        if element and self._began_away:
-            element = with_id(element, self._id_away(0))
         token, version = self._begun.token or self.token, self._begun.receipt.version
         added = self._added and content.added(self._added, self._limits).elements
-        return Head(element.decode(), self._seq, token, version, tuple(text.decode() for text in added or ()))
+        message = self.message.id if self._element else ""
+        return Head(message, token, version, tuple(text.decode() for text in added or ()))
 
     def end_stream(
         self, bodies: list[Any], fate: Fate, closing: Callable[[tuple[bytes, ...]], Closing | None]
@@ -656,7 +656,9 @@ def as_message(reply: object) -> Any:
     if isinstance(reply, Mapping):
         return dict(reply) if "role" in reply else {"role": "assistant", **reply}
     if isinstance(reply, StreamedReply):
-        raise TypeError("the turn's reply is streamed already: wait for it by reply.wait()")
+        raise TypeError(
+            "the turn's reply is streamed already: a reply handler returns the chunks, without turn.stream()"
+        )
     if is_stream(reply):
         return drafted(reply)
     text = text_of_response(reply) if is_sdk_object(reply) else None

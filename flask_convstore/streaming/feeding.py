@@ -228,19 +228,27 @@ class Feeder:
         return feed.finished()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                if not self._feeds and not self._wait(_IDLE_SECONDS) and not self._feeds:
-                    self._thread = None
-                    return
-                now = monotonic()
-                next_at = min((feed.due_at for feed in self._feeds), default=math.inf)
-                if next_at > now:
-                    self._wait(min(next_at - now, _BEAT_SECONDS))
-                    continue
-                due = [feed for feed in self._feeds if feed.due_at <= now]
-                commands = [feed.taken() for feed in due]
-            self._feed(due, commands)
+        while self._is_needed():
+            self._feed_due()  # a step of its own, so that this thread holds nothing of what has ended
+
+    def _is_needed(self) -> bool:
+        with self._changed:
+            if not self._feeds and not self._wait(_IDLE_SECONDS) and not self._feeds:
+                self._thread = None
+                return False
+            return True
+
+    def _feed_due(self) -> None:
+        """Feed the streams that are due, or wait until one is."""
+        with self._changed:
+            now = monotonic()
+            next_at = min((feed.due_at for feed in self._feeds), default=math.inf)
+            if next_at > now:
+                self._wait(min(next_at - now, _BEAT_SECONDS))
+                return
+            due = [feed for feed in self._feeds if feed.due_at <= now]
+            commands = [feed.taken() for feed in due]
+        self._feed(due, commands)
 
     def _wait(self, seconds: float) -> bool:
         self._wakes_at = monotonic() + seconds

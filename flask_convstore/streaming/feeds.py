@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -91,13 +92,18 @@ class ListEvent(NamedTuple):
 
 
 class ListFeed(Followed):
-    """The changes of one owner's list of sessions."""
+    """The changes of one owner's list of sessions.
+
+    Attributes:
+        epoch: A number that tells the positions in this feed from those in others.
+    """
 
     looks_every = _WATCHES_EVERY
 
     def __init__(self, owner: str) -> None:
         super().__init__(("owner", owner), ("list", owner))
         self.owner = owner
+        self.epoch = int.from_bytes(os.urandom(6))
         self.events: list[ListEvent] = []
         self.last = 0
         self._versions: dict[str, int] = {}
@@ -120,8 +126,12 @@ class ListFeed(Followed):
                     self._news_at = monotonic()
             self._changed.notify_all()
 
-    def compare(self, shown: Sequence[Summary]) -> list[str]:
-        """Compare the newest sessions with what is known. Return their ids."""
+    def has_all(self, shown: Sequence[Summary]) -> bool:
+        """Tell whether all were watched before. What was written to others just before the watch began is told by a look."""
+        return self.is_loaded and all(summary.session_id in self._versions for summary in shown)
+
+    def compare(self, shown: Sequence[Summary]) -> None:
+        """Compare the newest sessions with what is known."""
         with self._changed:
             for summary in reversed(shown):
                 if self.is_loaded and self._versions.get(summary.session_id, 0) < summary.version:
@@ -129,7 +139,6 @@ class ListFeed(Followed):
                 self._versions[summary.session_id] = max(summary.version, self._versions.get(summary.session_id, 0))
             self.is_loaded = True
             self._changed.notify_all()
-        return [summary.session_id for summary in shown]
 
     def _add(self, kind: str, session_id: str, version: int) -> None:
         if kind == "delete":

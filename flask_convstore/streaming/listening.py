@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ..domain.clock import monotonic
-from ..domain.results import Heard, ReplyParts, Ring
+from ..domain.results import Heard, ReplyParts, Ring, Summary
 from ..errors import ConvstoreError, SessionNotFound, StoreError, StoreMisconfigured, StoreUnavailable, TurnLost
 from ..stores.store import Bell, Store
 from .channel import Channel
@@ -72,6 +72,15 @@ class Listening:
             yield found
         finally:
             self.leave(found)
+
+    def open(self, channel: Channel) -> None:
+        """Follow a stream that is made here. One of the same name is another attempt's, or that of a session before."""
+        channel.is_fed_here = True
+        with self._lock:
+            before = self._followed.pop(channel.key, None)
+        if before and not before.is_over:
+            before.fail(TurnLost(channel.session_id))
+        self.join(channel)
 
     def join(self, followed: _F) -> _F:
         """Count one more who follows *followed*. Return what all share."""
@@ -203,8 +212,12 @@ class Listening:
 
     def _read_lists(self, feeds: list[ListFeed], now: float) -> None:
         for feed in feeds:
-            page = self._store.page(feed.owner, None, _LISTED, newest_first=True, order="updated")
-            self._store.watch_list(feed.owner, feed.compare(page.sessions), WATCHED_MS)
+            listed = self._listed(feed)
+            self._store.watch_list(feed.owner, [summary.session_id for summary in listed], WATCHED_MS)
+            feed.compare(listed if feed.has_all(listed) else self._listed(feed))
+
+    def _listed(self, feed: ListFeed) -> list[Summary]:
+        return self._store.page(feed.owner, None, _LISTED, newest_first=True, order="updated").sessions
 
     def _take(self, channel: Channel, page: ReplyParts | ConvstoreError, now: float) -> None:
         if isinstance(page, StoreUnavailable):

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from flask_convstore import Part, Turn
 
 from ..processes import wait_for
-from ..service import Service, problem
+from ..service import OwnedService, Service, problem
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -253,3 +253,29 @@ def test_an_edited_reply_is_replayed_as_it_is(model: Model, url: str) -> None:
     events = events_in(model.follow("msg-2").text)
     assert [name for name, _, _ in events] == ["delta", "reply", "done"]
     assert events[0][2]["content"] == "right"
+
+
+def test_an_outside_id_leads_to_a_stream(url: str) -> None:
+    """A start by an alias streams the reply to its message, of a new session and of one that is there."""
+    service = OwnedService(url)
+    service.convstore.reply(lambda turn: iter(["On ", "its way."]))
+    body = {"alias": "telegram:1", "message": {"content": "hi"}}
+    places = set()
+    for status in (201, 200):
+        response = service.call("ann", "POST", "", json=body, headers=EVENTS)
+        assert (response.status_code, response.mimetype) == (status, "text/event-stream")
+        assert names_in(response.text) == ["message", "delta", "reply", "done"]
+        places.add(response.headers["Location"])
+    assert len(places) == 1
+
+
+def test_a_hidden_role_is_hidden_in_streams(url: str) -> None:
+    """Clients who may not see the assistant's messages see no piece of them either, at first and when they come back."""
+    service = Service(url, VISIBLE_ROLES=["user"])
+    service.convstore.reply(lambda turn: iter(["secret", Part("tool_result", "secret")]))
+    path = f"/sessions/{service.start()}"
+    said = service.client.post(f"{path}/messages", json={"content": "hi"}, headers=EVENTS)
+    followed = service.client.get(f"{path}/replies/msg-2")
+    for response in (said, followed):
+        assert names_in(response.text) == ["message", "reply", "done"]
+        assert "secret" not in response.text

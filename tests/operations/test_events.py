@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from flask_convstore.domain.commands import EventPosition
+from flask_convstore.domain.results import SessionEvents
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import OwnerRequired, SessionNotFound
 from flask_convstore.operations import events
 from flask_convstore.operations.events import Change, ListChange
 
-from ..harness import PlainConversations
+from ..harness import Harness, PlainConversations
 
 
 class Reading:
@@ -148,3 +150,54 @@ def test_waiting_for_a_session(conversations: PlainConversations) -> None:
     assert waiter[0]["n"] == 2
     with pytest.raises(TimeoutError):
         conversations.wait("s", until=lambda session: False, timeout=0.1)
+
+
+def test_a_log_does_not_outlive_its_session(harness: Harness, conversations: PlainConversations) -> None:
+    """The log of a session that has expired is no part of the next one of the same id."""
+    conversations.save_session("s", {"history": []})
+    next(conversations.subscribe("s", heartbeat=0.2))
+    for text in ("one", "two", "three"):
+        conversations.append("s", text)
+    harness.expire("s")
+    conversations.save_session("s", {"history": []})
+    for text in ("one", "two"):
+        conversations.append("s", text)
+    (state,) = harness.store.session_events([EventPosition("s", ANY)])
+    assert isinstance(state, SessionEvents)
+    (page,) = harness.store.session_events([EventPosition("s", ANY, (state.created_at_ms, 1))])
+    assert isinstance(page, SessionEvents)
+    assert (page.is_whole, page.events) == (False, [])
+
+
+def test_a_list_is_compared_once_it_is_watched(
+    conversations: PlainConversations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change between the first look at a list and the beginning of its watch is not missed."""
+    conversations.save_session("s", {"history": []}, owner="ann")
+    store = conversations.backend.store
+    watch = type(store).watch_list
+
+    def late(self: Any, *arguments: Any) -> None:
+        if not late.done:  # type: ignore[attr-defined]
+            late.done = True  # type: ignore[attr-defined]
+            conversations.append("s", "hi", owner="ann")
+        watch(self, *arguments)
+
+    late.done = False  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(store), "watch_list", late)
+    first = next(events.of_list(conversations.access("ann")))
+    assert first
+    assert [one.version for one in first.sessions] == [2]
+
+
+def test_positions_of_another_feed_are_not_known(conversations: PlainConversations) -> None:
+    """A reader who comes back after the feed has ended gets the state, however many changes the next feed has."""
+    conversations.save_session("s", {"history": []}, owner="ann")
+    positions = set()
+    for _ in range(5):
+        changes = events.of_list(conversations.access("ann"), heartbeat=0.2)
+        first = next(changes)
+        assert first
+        positions.add(first.id)
+        changes.close()  # type: ignore[attr-defined]
+    assert len(positions) == 5

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from flask_convstore.domain.parts import Part
-from flask_convstore.errors import InvalidInput, MessageNotFound, ReplyFailed, TurnInProgress
+from flask_convstore.errors import InvalidInput, MessageNotFound, ReplyFailed, TurnInProgress, TurnLost
 from flask_convstore.operations.streamed import Event, StreamedReply
 
-from ..harness import SETTINGS, Harness, PlainConversations
+from ..harness import SETTINGS, Harness, PlainConversations, in_memory
 
 
 def started(conversations: PlainConversations) -> PlainConversations:
@@ -396,6 +396,25 @@ def test_a_session_that_is_deleted_ends_its_streams(conversations: PlainConversa
     model.go_on.set()
     assert model.is_closed.wait(5)
     assert conversations.get_session("s") is None
+
+
+@in_memory
+@pytest.mark.parametrize(
+    "error", [InvalidInput("no", "x"), TurnLost("other"), ReplyFailed("other", "x"), KeyboardInterrupt()]
+)
+def test_what_a_handler_raises_is_in_the_log(
+    conversations: PlainConversations, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client is told to look there, also where the error is one of ours, and of another session."""
+
+    def model() -> Iterator[str]:
+        yield "some"
+        raise error
+
+    events = told(streamed(started(conversations), model()))
+    assert kinds(events)[-2:] == ["error", "done"]
+    assert "other" not in str(events[-2].value)
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
 
 
 def test_a_model_is_not_shown_the_parts_of_earlier_replies(conversations: PlainConversations) -> None:

@@ -196,14 +196,15 @@ def test_a_turn_in_progress_rejects_another(
 def test_a_wait_that_fails_tells_what_its_turn_has_stored(
     started: PlainConversations, harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first try has landed unheard, its lease has ended, and another turn is in progress."""
+    """The first try has landed unheard, its lease has ended, and a turn without a message is in progress."""
 
     def away(*_: Any) -> bool:
         raise StoreUnavailable("no answer", written=False)
 
     take(started, token="T")
     end_lease(harness)
-    with take(started, "other"), monkeypatch.context() as patched:
+    other, _ = hold(started.access(), "s")
+    with other, monkeypatch.context() as patched:
         patched.setattr(harness.store, "wait_for_turn", away)
         for token, is_stored in (("T", True), ("U", False)):
             with pytest.raises(StoreUnavailable) as caught:

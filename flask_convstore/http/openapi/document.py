@@ -154,7 +154,7 @@ def _successes(route: Route, operation: Operation, settings: Settings, of_prefix
     """Show the successful responses, by status. *of_prefix* has the parameters of the host's prefix, for links."""
     found: Json = {}
     for (status, component), answer in zip(route.answers.items(), operation.answers, strict=True):
-        found[str(status)] = _success(component, answer, streams=route.streams and status == 201)
+        found[str(status)] = _success(component, answer, streams=route.streams)
         if operation.links and component:
             found[str(status)]["links"] = _links(operation, settings, of_prefix)
     return found

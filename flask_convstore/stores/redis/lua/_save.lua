@@ -8,6 +8,8 @@ local lacks = added > 0 and not may("RPUSH", history, "") and "RPUSH" or not exi
     or #pinned > 0 and not may("LSET", history, 0, "") and "LSET" or usage_given ~= "" and not may("HINCRBY", session, "count", 1) and "HINCRBY"
 --#include _rights.lua
 if outlived then
+    reply_in_progress = false
+    --#include _forget_streams.lua
     redis.call("UNLINK", session)
 end
 --#include _advance.lua

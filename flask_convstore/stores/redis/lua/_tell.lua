@@ -2,9 +2,7 @@
 -- event, version, first_seq and lifetime. A full server may refuse, and the write stays done: hence pcall.
 if meta[17] and tonumber(meta[17]) > now then
     local log = session .. ":events"
-    if event == "delete" then
-        redis.call("UNLINK", log)
-    else
+    if event ~= "delete" then
         local told = redis.pcall("XADD", log, "MAXLEN", 100, version .. "-1", "e", event, "s", first_seq)
         if type(told) == "table" then -- the log of a session before
             redis.pcall("UNLINK", log)

@@ -27,7 +27,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              was written
          {"unended", nonce, reply, milliseconds}   the reply of the turn before is streamed, and was not ended: its lease is over,
              or it is superseded. Nothing was written
-         {"lost", nonce}                           the token is known, the turn was not ended, and others have written since
+         {"lost", nonce}                           the token is known, the turn was not ended, and others have written since, or are about to
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
          {"gone", nonce}                           there is no message to replace. Nothing was written
@@ -79,7 +79,8 @@ if receipt then
     --#include _intact.lua
     local message_seq = tonumber(string.match(receipt, "^%d+ (%d+)"))
     if turn[1] ~= attempt then
-        if remaining > 0 then
+        local turn_seq = tonumber(turn[3]) or 0 -- another message's turn: that one stands behind this message
+        if remaining > 0 and (turn_seq == 0 or turn_seq == message_seq) then
             return {"busy", nonce, remaining, 1}
         end
         --#include _next_seq.lua

@@ -49,7 +49,7 @@ local lacks = not may("HSET", tokens, "owner", "") and "HSET" or not may("PEXPIR
 --#include _rights.lua
 reply_in_progress = false
 --#include _forget_streams.lua
-redis.call("UNLINK", session, history)
+redis.call("UNLINK", session, history, session .. ":events")
 redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[18]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua
 redis.call("PEXPIRE", tokens, ARGV[6])

@@ -41,6 +41,9 @@ end
 if reply == in_progress then
     remaining = math.max(0, (tonumber(meta[6]) or now) - now)
 end
+if not string.find(" " .. (meta[8] or "") .. " ", " " .. reply .. " ", 1, true) then
+    return {"ok", nonce, reply, remaining, after == "" and 0 or 1, {}} -- what is there is left from a session before
+end
 local stream, from = session .. ":reply:" .. reply, "-"
 if after ~= "" then
     if #redis.call("XRANGE", stream, after, after) > 0 then

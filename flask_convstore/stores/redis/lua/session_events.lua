@@ -23,6 +23,9 @@ local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "watched", "count")
 --#include _there.lua
+if not meta[5] then
+    redis.pcall("UNLINK", session .. ":events") -- the log of a session before
+end
 if now + ARGV[6] / 2 > (tonumber(meta[5]) or 0) then
     redis.pcall("HSET", session, "watched", now + ARGV[6])
 end
