@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..domain.commands import Closing, CommitTurn, TakeReply, digest_of, new_token
 from ..domain.messages import Message, message_of, with_id, with_status
+from ..domain.numbering import seq_in
 from ..domain.parts import Fate, Head, closing_parts, content_of, decoded, draft_of, encoded, epoch_of, head_of
 from ..domain.results import ReplyParts
 from ..errors import (
@@ -120,7 +121,10 @@ def _command(
     status, ended = _without_reply(fate)
     if not draft.is_empty:
         given, _, usage = content.added([draft.body], access.limits)
-        elements = (*(one.encode() for one in head.added), *draft.added, with_status(given[-1], fate))
+        last = with_status(given[-1], fate)
+        if seq_in(found.reply) is None:  # the turn began while the store was away
+            last = with_id(last, found.reply)
+        elements = (*(one.encode() for one in head.added), *draft.added, last)
         status, ended = "", fate
     closing = closing_parts(elements, ended, error)
     if not texts:

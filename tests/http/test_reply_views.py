@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from flask_convstore import Part, Turn
 
+from ..processes import wait_for
 from ..service import OwnedService, Service, problem
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -47,6 +48,11 @@ class Model:
     def give(self, *chunks: Any) -> None:
         for chunk in chunks:
             self._chunks.put(chunk)
+
+    def let_go(self) -> None:
+        """End the handler that waits for a chunk, so that the next one gets the next chunks."""
+        self._chunks.put(None)
+        wait_for(self._chunks.empty, "no handler waits")
 
     def say(self, **options: Any) -> Iterator[str]:
         """Begin a turn. The lines of the events, as they come."""
@@ -219,7 +225,8 @@ def test_a_reply_that_has_become_too_large_to_be_stored_keeps_no_turn(url: str) 
     stopped = Service.json(model.stop(), 200)
     assert (stopped["status"], stopped["reply"]) == ("failed", None)
     assert names_in("".join(lines)) == ["error", "done"]
-    model.give(None, "short", None)
+    model.let_go()
+    model.give("short", None)
     assert names_in("".join(model.say()))[-2:] == ["reply", "done"]
 
 

@@ -72,11 +72,7 @@ def test_a_streamed_reply_of_a_model_that_hangs_ends_also_in_an_outage(redis_ser
     service = service_of(redis_server, STREAM_IDLE=1)
     may_end = threading.Event()
 
-    def hang(turn: Turn) -> Iterator[str]:
-        yield "so far"
-        may_end.wait(30)
-
-    service.convstore.reply(hang)
+    service.convstore.reply(lambda turn: hanging_behind("so far", may_end))
     redis_server.kill()
     session_id = service.start()
     events = {"Accept": "text/event-stream"}
@@ -90,6 +86,31 @@ def test_a_streamed_reply_of_a_model_that_hangs_ends_also_in_an_outage(redis_ser
     assert contents({"history": shown}) == ["hi", "so far"]
     for message in shown:
         assert f'"id":"{message["id"]}"' in told
+
+
+def test_a_reply_whose_turn_began_in_an_outage_keeps_its_id_when_it_is_stopped(redis_server: Server) -> None:
+    """Its message was accepted in the outage, and repeated when the store was back."""
+    service = service_of(redis_server, TURN_LEASE=1, TURN_POLICY="wait")
+    may_end = threading.Event()
+    redis_server.kill()
+    session_id = service.start()
+    with service.app.app_context():
+        service.convstore.turn(session_id, "hi", token="T", owner=None)  # its process dies
+        redis_server.start()
+        handed_over(service)
+        with service.convstore.turn(session_id, "hi", token="T", owner=None) as turn:
+            reply = turn.stream(hanging_behind("so far", may_end))
+        assert next(iter(reply)) == "so far"
+        path = f"/sessions/{session_id}/replies/{reply.id}"
+        stopped = Service.json(service.client.delete(path), 200)
+        may_end.set()
+    assert service.get(session_id)["history"][-1] == stopped["reply"]
+    assert (stopped["reply"]["id"], stopped["reply"]["content"]) == (reply.id, "so far")
+
+
+def hanging_behind(text: str, may_end: threading.Event) -> Iterator[str]:
+    yield text
+    may_end.wait(30)
 
 
 def test_a_session_that_is_not_handed_over_yet_is_not_denied_to_those_who_follow_it(
