@@ -135,6 +135,10 @@ class Producer:
         _in_progress.add(self)
         threading.Thread(target=run, name="convstore-producer", daemon=True).start()
 
+    def wait_begun(self, seconds: float) -> None:
+        """Wait until the stream is there for all, *seconds* at most."""
+        self.channel.wait_begun(self._feed.epoch, seconds)
+
     def note_added(self, elements: Iterable[bytes]) -> None:
         """Keep messages that stand before the reply, in case that another one has to end the turn."""
         self._put(encoded("added", [element.decode() for element in elements]))

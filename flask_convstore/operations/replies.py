@@ -13,6 +13,7 @@ from typing import Any
 
 from ..domain.commands import Append, Target, digest_if_known, named_away, token_or_new
 from ..domain.messages import Message, message_of
+from ..domain.numbering import id_away, id_of
 from ..domain.results import Begun, Receipt
 from ..domain.validation import check_session_id
 from ..errors import (
@@ -164,16 +165,24 @@ def streamed_exchange(
             return found
         raise
     if turn:
-        return turn.stream(partial(replier.handler, turn))
+        return turn.begin_stream(partial(replier.handler, turn))
     if begun.snapshot is None:
         raise SessionNotFound(session_id)
     first = first_exchange(access, session_id, begun)
-    if first.reply:
-        with suppress(MessageNotFound, StoreMisconfigured):
-            found = follow(access, session_id, first.reply.id)
-            if isinstance(found, StreamedReply):
-                return found
-    return StoredReply(session_id, first.reply, first.message)
+    reply_id = (
+        first.reply.id if first.reply else _id_of_none(session_id, begun.token or token or "", begun, first.message)
+    )
+    with suppress(MessageNotFound, StoreMisconfigured):
+        found = follow(access, session_id, reply_id)
+        if isinstance(found, StreamedReply):
+            return found
+    return StoredReply(session_id, reply_id, first.reply, first.message)
+
+
+def _id_of_none(session_id: str, token: str, begun: Begun, message: Message | None) -> str:
+    """Make the id under which the reply would stand, if the turn had one."""
+    is_away = message is not None and message.id == id_away(session_id, token, 0)
+    return id_away(session_id, token, 1) if is_away else id_of((begun.receipt.first_seq or 0) + 1)
 
 
 def _only_store(

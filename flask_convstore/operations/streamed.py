@@ -151,7 +151,7 @@ class StreamedReply:
             with contextlib.suppress(ConvstoreError):
                 stored = _reply_in(self._access, self.session_id, self.id)
         if stored:
-            yield from StoredReply(self.session_id, stored, is_reset=True).events()
+            yield from StoredReply(self.session_id, self.id, stored, is_reset=True).events()
             return
         error = ReplyInterrupted(self.session_id, _reason_of(channel.failure))
         yield Event("error", f"{number + 1}-{channel.epoch}", error)
@@ -231,7 +231,7 @@ def _stored(access: Access, session_id: str, page: ReplyParts, after: str | None
     message = _reply_in(access, session_id, page.reply)
     if message is None:
         raise MessageNotFound(session_id, page.reply)
-    return StoredReply(session_id, message, is_reset=bool(after))
+    return StoredReply(session_id, message.id, message, is_reset=bool(after))
 
 
 def _reply_in(access: Access, session_id: str, reply: str) -> Message | None:
@@ -251,10 +251,16 @@ class StoredReply:
     is_resumable = True
 
     def __init__(
-        self, session_id: str, reply: Message | None, message: Message | None = None, *, is_reset: bool = False
+        self,
+        session_id: str,
+        reply_id: str,
+        reply: Message | None,
+        message: Message | None = None,
+        *,
+        is_reset: bool = False,
     ) -> None:
         self.session_id = session_id
-        self.id = reply.id if reply else ""
+        self.id = reply_id
         self._message = message
         self._reply = reply
         self._is_reset = is_reset

@@ -280,7 +280,8 @@ class Turn:
         """Store a reply that comes in chunks, in a thread of its own, and let others follow it while it comes.
 
         The thread ends the turn with the last chunk, and also if nobody reads the reply. The block of the turn can be left
-        at once. The chunks become one message, as docs/streaming.md has it.
+        at once. The chunks become one message, as docs/streaming.md has it. The reply can be followed from anywhere as soon
+        as this returns, unless the store does not answer in time.
 
         Args:
             chunks: An iterator of texts, ``Part`` objects or chunks of an SDK, also an asynchronous one. Or a function that
@@ -289,6 +290,13 @@ class Turn:
         Raises:
             InvalidInput: The turn has a reply already.
         """
+        reply = self.begin_stream(chunks)
+        assert self._producer
+        self._producer.wait_begun(self._access.settings.budget)
+        return reply
+
+    def begin_stream(self, chunks: Any) -> StreamedReply:
+        """Do as ``stream``, and return at once. Others can follow the reply once its first event has come."""
         with self._ending:
             if self._end or self._producer:
                 raise _replied_already()
@@ -302,9 +310,9 @@ class Turn:
         return reply
 
     def head(self) -> Head:
-        element = (
-            (with_id(self._element, self._id_away(0)) if self.is_away else self._element) if self._element else b""
-        )
+        element = self._element or b""
+        if element and self._began_away:
+            element = with_id(element, self._id_away(0))
         token, version = self._begun.token or self.token, self._begun.receipt.version
         added = self._added and content.added(self._added, self._limits).elements
         return Head(element.decode(), self._seq, token, version, tuple(text.decode() for text in added or ()))

@@ -21,20 +21,22 @@ from ..domain.commands import (
     Command,
     Delete,
     Edit,
+    EventPosition,
     Merge,
     Put,
     RenewTurn,
     ReplyPosition,
+    TakeReply,
     Target,
     Touch,
     named_away,
 )
 from ..domain.ids import id_made_away
 from ..domain.messages import own_id
-from ..domain.results import Begun, Messages, Page, Receipt, ReplyParts, Snapshot, part_of
+from ..domain.results import Begun, Messages, Page, Receipt, ReplyParts, SessionEvents, Snapshot, part_of
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Order, Owner, Scope
-from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
+from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable, TurnLost
 from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, apply_one_by_one, load_each, renew_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
@@ -43,11 +45,17 @@ from .journal_view import JournalView
 from .redaction import is_redaction, without_found, without_text
 
 _T = TypeVar("_T")
+_P = TypeVar("_P", ReplyPosition, EventPosition)
+_R = TypeVar("_R")
 
 _log = logging.getLogger("flask_convstore")
 
 _BATCH = 100
 """Sessions that are ended at a time."""
+
+_UNTOLD = (
+    "the session was started while the store was away, and is not handed over yet: its replies are told there only"
+)
 
 _HERE = "journal"
 """The place of the sessions that are here."""
@@ -369,22 +377,6 @@ class FallbackStore(StoreAround):
                 return found and found._replace(fallback=self._journal.kind)
         return self._store.message(session_id, owner, target)
 
-    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
-        """Do as ``Store.reply_parts``. A session that is here has no streams. Its replies stand in its history."""
-        if not self._journal.may_hold():
-            return super().reply_parts(asked)
-        found: list[ReplyParts | ConvstoreError] = []
-        for position in asked:
-            is_here = self._is_here(position.session_id) and self._shows(position.session_id, position.owner)
-            restarts = position.after is not None
-            here: list[ReplyParts | ConvstoreError] = [ReplyParts(position.reply, 0, [], restarts)]
-            found += here if is_here else self._store.reply_parts([position])
-        return found
-
-    def _shows(self, session_id: str, owner: Owner) -> bool:
-        with self._viewed(session_id, owner) as view:
-            return view is not None and view.load(owner, 0) is not None
-
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
         if not self._is_here(session_id):
             return self._store.turn_remaining_ms(session_id, owner)
@@ -392,6 +384,50 @@ class FallbackStore(StoreAround):
             if view:
                 return view.turn_remaining_ms(owner)
         return self._store.turn_remaining_ms(session_id, owner)
+
+    def take_reply(self, command: TakeReply) -> ReplyParts:
+        told = self._told_here(command.session_id, command.owner)
+        if told:
+            raise told
+        return self._store.take_reply(command)
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        def told(position: ReplyPosition) -> ReplyParts | ConvstoreError | None:
+            lost = self._told_here(position.session_id, position.owner)
+            return ReplyParts(position.reply, 0, []) if isinstance(lost, TurnLost) else lost
+
+        return self._asked(asked, told, self._store.reply_parts)
+
+    def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
+        def told(position: EventPosition) -> ConvstoreError | None:
+            is_here = self._told_here(position.session_id, position.owner) is not None
+            return StoreUnavailable(_UNTOLD, written=False) if is_here else None
+
+        return self._asked(asked, told, self._store.session_events)
+
+    def _told_here(self, session_id: str, owner: Owner) -> ConvstoreError | None:
+        """Tell why the reply in progress of a session cannot be read or taken that is here. None: it is not here."""
+        if not self._is_here(session_id):
+            return None
+        with self._viewed(session_id, owner) as view:
+            if view is None:
+                return None
+            in_progress = view.turn_remaining_ms(owner) > 0
+        return StoreUnavailable(_UNTOLD, written=False) if in_progress else TurnLost(session_id)
+
+    def _asked(
+        self,
+        asked: Sequence[_P],
+        told: Callable[[_P], _R | None],
+        ask: Callable[[Sequence[_P]], list[_R]],
+    ) -> list[_R]:
+        """Answer for those sessions that are here by *told*, and for the others by the store."""
+        if not self._journal.may_hold():
+            return self._call(ask, asked)
+        here = [told(position) for position in asked]
+        there = [position for position, answer in zip(asked, here, strict=True) if answer is None]
+        answers = iter(self._call(ask, there) if there else ())
+        return [next(answers) if answer is None else answer for answer in here]
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
         if not self._is_here(session_id):

@@ -7,11 +7,12 @@ been handed over, and for as long as it may live, nobody can say that it is not 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..domain.clock import now_ms
-from ..domain.commands import BeginTurn, Command, RenewTurn, Target
+from ..domain.commands import BeginTurn, Command, EventPosition, RenewTurn, ReplyPosition, TakeReply, Target
 from ..domain.ids import made_away_at_ms
-from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.results import Begun, Messages, Receipt, ReplyParts, SessionEvents, Snapshot
 from ..domain.rules import creates
 from ..domain.types import Limits, Owner
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
@@ -49,14 +50,30 @@ class OtherHostsStore(StoreAround):
             raise
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
-        failed = self._store.renew(commands)
-        for index, (command, error) in enumerate(zip(commands, failed, strict=True)):
-            if isinstance(error, SessionNotFound):
+        return self._known(commands, self._store.renew(commands))
+
+    def take_reply(self, command: TakeReply) -> ReplyParts:
+        try:
+            return self._store.take_reply(command)
+        except SessionNotFound:
+            self._refuse_unknown(command.session_id, command.owner)
+            raise
+
+    def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
+        return self._known(asked, self._store.reply_parts(asked))
+
+    def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
+        return self._known(asked, self._store.session_events(asked))
+
+    def _known(self, asked: Sequence[RenewTurn | ReplyPosition | EventPosition], answers: list[Any]) -> list[Any]:
+        """Replace answers that deny a session where that would be wrong."""
+        for index, (one, answer) in enumerate(zip(asked, answers, strict=True)):
+            if isinstance(answer, SessionNotFound):
                 try:
-                    self._refuse_unknown(command.session_id, command.owner)
+                    self._refuse_unknown(one.session_id, one.owner)
                 except StoreUnavailable as unknown:
-                    failed[index] = unknown
-        return failed
+                    answers[index] = unknown
+        return answers
 
     def load(
         self,

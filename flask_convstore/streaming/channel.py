@@ -92,6 +92,10 @@ class Channel(Followed):
         self._wait_for(lambda: self.has(position) or self.answered > asked or self.is_over, seconds)
         return self.has(position)
 
+    def wait_begun(self, epoch: int, seconds: float) -> None:
+        """Wait, *seconds* at most, until there are parts of an attempt."""
+        self._wait_for(lambda: self.epoch == epoch or self.failure is not None, seconds)
+
     def wait_behind(self, generation: int, number: int, seconds: float) -> bool:
         """Wait, *seconds* at most, until there is more than *number* parts, or no more will come. True if so."""
 

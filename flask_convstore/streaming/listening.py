@@ -77,7 +77,7 @@ class Listening:
         """Count one more who follows *followed*. Return what all share."""
         with self._lock:
             found = self._followed.setdefault(followed.key, followed)
-            if found.is_over and not found.followers:
+            if found.is_over and (followed.is_fed_here or not found.followers):  # another attempt begins
                 found = self._followed[followed.key] = followed
             found.followers += 1
             if self._thread is None:

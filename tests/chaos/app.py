@@ -12,6 +12,7 @@ Settings come from the environment. ``CHAOS_INSTANCE`` is the instance folder, w
 | POST   /own/<id>/turn    | a turn with a token, a repeat of one that has ended gets the same reply     |
 | GET    /own/<id>?last=k  | get_session: seq and content of each message, and the session's lifetime   |
 | DELETE /own/<id>         | delete_session                                                             |
+| POST   /streamed/<id>    | ``turn.stream()`` for nobody's session, followed by other requests only    |
 
 Handlers fork now and then. While a file ``interrupting`` is in the instance folder, exceptions come out of nowhere in the
 threads of requests. ``CHAOS_CLOCK_MS`` puts the clock of the host wrong by so many
@@ -34,6 +35,7 @@ import threading
 import time
 import traceback
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ from flask_convstore.errors import ConvstoreError
 from flask_convstore.sessions.session import base_of
 
 from .records import id_of
+from .scripts import Script, script_of
 
 convstore = ConversationStore()
 
@@ -57,14 +60,31 @@ _EVERY_FORK = 97
 
 _FORKED_SECONDS = 10
 
+_HANGS_SECONDS = 20
+
 PAUSES = ((200, 0.5), (10, 0.02))
 """Every so many handlers sleep so many seconds: by the message, so that a repeat does the same."""
 
 
 @convstore.reply(last=4)
-def reply(turn: Turn) -> str:
+def reply(turn: Turn) -> str | Iterator[str]:
+    """Stream what a script asks for. Echo anything else."""
+    script = script_of(turn.message["content"])
+    return _played(script) if script else _echoed(str(turn.message["content"]))
+
+
+def _played(script: Script) -> Iterator[str]:
+    for piece in script.pieces():
+        yield piece
+        time.sleep(script.pause_ms / 1000)
+    if script.ending == "raises":
+        raise RuntimeError("the script ends so")
+    if script.ending == "hangs":
+        time.sleep(_HANGS_SECONDS)
+
+
+def _echoed(text: str) -> str:
     """Echo, and now and then think about it."""
-    text = str(turn.message["content"])
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
     if number % _EVERY_FORK == 0:
         _fork()
@@ -91,6 +111,7 @@ def create_app() -> Flask:
     app.add_url_rule("/own-many", view_func=append_many, methods=["POST"])
     app.add_url_rule("/own/<session_id>/drop", view_func=drop, methods=["POST"])
     app.add_url_rule("/own/<session_id>/turn", view_func=turn, methods=["POST"])
+    app.add_url_rule("/streamed/<session_id>", view_func=stream, methods=["POST"])
     app.add_url_rule("/own/<session_id>", view_func=get)
     app.add_url_rule("/own/<session_id>", view_func=delete, methods=["DELETE"])
     if os.environ.get("CHAOS_SAVES_EARLY"):
@@ -149,7 +170,7 @@ def turn(session_id: str) -> ResponseReturnValue:
     try:
         begun = convstore.turn(session_id, _message(asked["content"]), last=4, token=asked["token"], owner=_owner())
         with begun:
-            message, replied = begun.message, begun.reply(reply(begun))
+            message, replied = begun.message, begun.reply(_echoed(str(begun.message["content"])))
     except TurnEnded as ended:
         message, replied = ended.message, ended.reply
     except ConvstoreError as error:
@@ -158,6 +179,17 @@ def turn(session_id: str) -> ResponseReturnValue:
         raise
     shown = [said and {"seq": said.seq, "content": said["content"]} for said in (message, replied)]
     return jsonify(session_id=session_id, message=shown[0], reply=shown[1]), 201
+
+
+def stream(session_id: str) -> ResponseReturnValue:
+    """Begin a streamed reply that nobody of this process need follow. A repeat gets the id of the same reply."""
+    asked = request.get_json()
+    try:
+        with convstore.turn(session_id, _message(asked["content"]), last=4, token=asked["token"]) as begun:
+            streamed = begun.stream(reply(begun))
+    except TurnEnded as ended:
+        return _told({"turn": ended.reply.id if ended.reply else ""}, None)
+    return _told({"turn": streamed.id}, None if streamed.is_resumable else "journal")
 
 
 def get(session_id: str) -> ResponseReturnValue:

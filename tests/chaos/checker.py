@@ -13,7 +13,7 @@
 | late          | a request took longer inside the app than its calls may, or was never answered by a living app   |
 | errors        | an answer that nobody expects, or a session that cannot be read in the end                       |
 
-A fault that several reads show counts once.
+``stream_checker`` judges streamed replies, and has two counts more. A fault that several reads show counts once.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ COUNTS = (
     "ghosts",
     "late",
     "errors",
+    "endless",
+    "kept",
 )
 
 TIMEOUT = "timeout"

@@ -104,6 +104,13 @@ def kill_all_workers(world: World, chance: random.Random) -> None:
     world.workers.kill_all()
 
 
+def kill_workers_in_turn(world: World, chance: random.Random) -> None:
+    """A reader that comes back finds its next worker killed too."""
+    for which in range(chance.randint(3, 5)):
+        world.workers.kill_one(which)
+        time.sleep(chance.uniform(0.2, 1.2))
+
+
 def kill_gunicorn(world: World, chance: random.Random) -> None:
     world.workers.kill_with_master()
     time.sleep(chance.uniform(0, 1))
@@ -125,6 +132,7 @@ def interrupt(world: World, chance: random.Random) -> None:
 ANYWHERE: list[Fault[Any]] = [
     Fault("one worker killed", kill_one_worker),
     Fault("all workers killed", kill_all_workers),
+    Fault("workers killed in turn", kill_workers_in_turn),
     Fault("gunicorn killed", kill_gunicorn),
     Fault("scripts flushed", flush_scripts),
     Fault("exceptions from elsewhere", interrupt),

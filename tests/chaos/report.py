@@ -18,6 +18,8 @@ from .clients import CLIENTS
 from .nemesis import Struck
 from .records import Final, Kind, Operation
 from .run import Result
+from .stream_checker import AT_ONCE_SECONDS, END_SECONDS
+from .streamers import STREAMERS, StreamedTurn
 from .workers import WORKERS
 from .worlds import BOUNDS
 
@@ -58,7 +60,21 @@ def _figures(result: Result) -> dict[str, str]:
         "sessions read in the end": f"{len({final.label for final in result.finals}):,}",
         "answer p50; p99; longest (s)": f"{percentiles[49]:.3f}; {percentiles[98]:.3f}; {max(took, default=0):.1f}",
         "longest inside the app (s)": "; ".join(f"{kind} {seconds:.1f}" for kind, seconds in _longest(result).items()),
+        **_of_streams(result),
         "faults": f"{len(result.struck)}",
+    }
+
+
+def _of_streams(result: Result) -> dict[str, str]:
+    readings = [reading for turn in result.streamed for reading in turn.readings]
+    fates = Counter(reading.fate or "none" for reading in readings)
+    told = (f"{fate} {number:,}" for fate, number in sorted(fates.items()))
+    resumed = sum(max(0, reading.connections - 1) for reading in readings)
+    return {
+        "streamed replies; readers": f"{len(result.streamed):,}; {len(readings):,}",
+        "chunks read": f"{sum(reading.chunks for reading in readings):,}",
+        "streams read on; told to begin anew": f"{resumed:,}; {sum(reading.resets for reading in readings):,}",
+        "ends that readers saw": "; ".join(told),
     }
 
 
@@ -76,12 +92,12 @@ def _faults(result: Result) -> dict[str, int]:
 
 def write_log(result: Result, file: Path) -> None:
     """Everything that was noted, in the order in which it began."""
-    noted: list[Operation | Struck] = [*result.operations, *result.struck]
+    noted: list[Operation | Struck | StreamedTurn] = [*result.operations, *result.struck, *result.streamed]
     noted.sort(key=lambda one: one.began)
     with file.open("w") as lines:
-        everything: list[Operation | Struck | Final] = [*noted, *result.finals]
+        everything: list[Operation | Struck | StreamedTurn | Final] = [*noted, *result.finals]
         for one in everything:
-            print(json.dumps({type(one).__name__: asdict(one)}), file=lines)
+            print(json.dumps({type(one).__name__: asdict(one)}, default=sorted), file=lines)
 
 
 def as_markdown(results: Sequence[Result], command: str) -> str:
@@ -103,4 +119,7 @@ def as_markdown(results: Sequence[Result], command: str) -> str:
         bounds=", ".join(f"{kind} {seconds:g} s" for kind, seconds in BOUNDS.items()),
         clients=CLIENTS,
         workers=WORKERS,
+        streamers=STREAMERS,
+        end_seconds=f"{END_SECONDS:g}",
+        at_once_seconds=f"{AT_ONCE_SECONDS:g}",
     )

@@ -14,6 +14,8 @@ from .clients import Load, read_of
 from .connection import Connection
 from .nemesis import CLUSTER, SENTINEL, SINGLE, Fault, Nemesis, Struck
 from .records import NOT_FOUND, Final, Operation
+from .stream_checker import check_streams
+from .streamers import StreamedTurn, Streams
 from .worlds import BOUNDS, World, clustered, sentinel, single
 
 WORLDS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Sequence[Fault[Any]]]] = {
@@ -23,6 +25,9 @@ WORLDS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Sequence[Faul
 }
 
 _PACE_SECONDS = 0.02
+
+_LEASES_SECONDS = 3.0
+"""Time after which no lease is left of a turn that nobody is at."""
 
 _CIRCUIT_SECONDS = 40
 """Longest time that a worker may go on refusing when all is well again. Its circuit tries again after 32 s at most."""
@@ -39,6 +44,7 @@ class Result:
     operations: list[Operation]
     finals: list[Final]
     struck: list[Struck]
+    streamed: list[StreamedTurn] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -48,23 +54,33 @@ def run(name: str, seconds: float, seed: int) -> Result:
     stop = threading.Event()
     with make() as world:
         load = Load(f"{seed} {name}", world.workers.port, pace=_PACE_SECONDS, is_durable=world.is_durable)
+        streams = Streams(f"{seed} {name}", world.workers.port)
         nemesis = Nemesis(world, faults, f"{seed} {name}", stop)
         began = time.monotonic()
         try:
             load.start()
+            streams.start()
             nemesis.start()
             nemesis.join(seconds)
         finally:
             stop.set()
             nemesis.join()  # whatever happens: it might start what nobody would end
+        streams.ask_to_stop()
         load.stop()
+        streams.stop()
         took = time.monotonic() - began
         problems = [
-            f"{type(error).__name__}: {error}" for error in (nemesis.failure, *load.failures) if error
+            f"{type(error).__name__}: {error}"
+            for error in (nemesis.failure, *load.failures, *streams.failures)
+            if error
         ] or world.recover()
+        time.sleep(_LEASES_SECONDS)
+        ends = streams.ends()
         finals = _last_reads(world, load.operations)
         result = Result(name, world.durability, world.version(), took, load.operations, finals, nemesis.struck)
+    result.streamed = streams.turns
     result.findings = check(result.operations, finals, BOUNDS)
+    result.findings += check_streams(result.streamed, ends, [(one.began, one.ended) for one in result.struck])
     result.findings += nemesis.findings
     result.findings += [Finding("errors", problem) for problem in problems]
     return result

@@ -1,4 +1,4 @@
-"""The app in gunicorn, 2 workers with 8 threads in a process group of its own, and ways to kill it."""
+"""The app in gunicorn, 2 workers with 16 threads in a process group of its own, and ways to kill it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Workers:
 
     def start(self, *options: str, **more: str) -> None:
         """Start it and wait until it answers. *options* are gunicorn's, *more* are environment variables."""
-        command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--threads", "8", "--keep-alive", "60"]
+        command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "--threads", "16", "--keep-alive", "60"]
         command += ["--worker-class", "gthread", "--graceful-timeout", "2", "--log-level", "warning"]
         command += ["--bind", f"127.0.0.1:{self.port}", *options, "tests.chaos.app:create_app()"]
         with self._log.open("ab") as log:

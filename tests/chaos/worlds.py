@@ -22,6 +22,7 @@ from ..topologies import Cluster, Watched, cluster, is_linked, is_primary, is_wh
 from .proxy import Proxy
 from .reader import finals_of
 from .records import Final, Kind
+from .stream_checker import IDLE_SECONDS
 from .workers import ROOT, Workers, environment
 
 BUDGET_SECONDS = 5.0
@@ -46,6 +47,7 @@ SETTINGS = {
     "CONVSTORE_TURN_POLICY": "wait",
     "CONVSTORE_TURN_WAIT": f"{TURN_WAIT_SECONDS:g}",
     "CONVSTORE_TURN_LEASE": "2",
+    "CONVSTORE_STREAM_IDLE": f"{IDLE_SECONDS:g}",
     "CONVSTORE_MAX_SESSIONS": "0",  # an owner has many, and none shall go
 }
 

@@ -331,6 +331,21 @@ def test_a_turn_has_one_reply(conversations: PlainConversations) -> None:
     assert reply.wait()
 
 
+def test_a_second_attempt_is_not_told_as_the_first_one(conversations: PlainConversations) -> None:
+    """Also while somebody has not read the first one to its end."""
+    started(conversations)
+    with conversations.turn("s", "hi", token="T") as turn:
+        first = turn.stream(failing())
+    late = first.events()
+    assert next(late)
+    with pytest.raises(ReplyFailed):
+        first.wait()
+    with conversations.turn("s", "hi", token="T") as turn:
+        second = turn.stream(iter(["yes"]))
+    assert (second.id, text_in(told(second))) == (first.id, "yes")
+    assert [event.value for event in late if event][-1] == "failed"
+
+
 def test_limits_of_a_model(harness: Harness) -> None:
     """A reply that grows too large, is silent too long, or takes too long ends, and says why."""
     for limit, reason in (

@@ -67,6 +67,68 @@ def contents(shown: Any) -> list[str]:
     return [message["content"] for message in shown["history"]]
 
 
+def test_a_streamed_reply_of_a_model_that_hangs_ends_also_in_an_outage(redis_server: Server) -> None:
+    """The ids that its events tell are those that stay."""
+    service = service_of(redis_server, STREAM_IDLE=1)
+    may_end = threading.Event()
+
+    def hang(turn: Turn) -> Iterator[str]:
+        yield "so far"
+        may_end.wait(30)
+
+    service.convstore.reply(hang)
+    redis_server.kill()
+    session_id = service.start()
+    events = {"Accept": "text/event-stream"}
+    told = service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}, headers=events).text
+    may_end.set()
+    assert "CONVSTORE_STREAM_IDLE" in told
+    assert told.rstrip().endswith('"status":"interrupted"}')
+    redis_server.start()
+    handed_over(service)
+    shown = service.get(session_id)["history"]
+    assert contents({"history": shown}) == ["hi", "so far"]
+    for message in shown:
+        assert f'"id":"{message["id"]}"' in told
+
+
+def test_a_session_that_is_not_handed_over_yet_is_not_denied_to_those_who_follow_it(
+    redis_server: Server, tmp_path: Path
+) -> None:
+    """Neither on this host, nor on another one."""
+    service = service_of(redis_server)
+    may_end = threading.Event()
+    redis_server.kill()
+    session_id = service.start()
+    path = f"/sessions/{session_id}"
+    with service.app.app_context(), service.convstore.turn(session_id, "hi", owner=None) as turn:
+        reply = turn.stream(_slowly(may_end))
+    (file,) = journals(tmp_path)
+    with Journal(file.parent, "", 2**20, 1.0).replaying() as is_held_up:
+        assert is_held_up
+        redis_server.start()
+        wait_for(
+            lambda: Service.json(service.client.get("/sessions/health"), 200)["connected"], "the server is not seen"
+        )
+        other = Service(redis_server.url, FALLBACK="none")
+        for client in (service.client, other.client):
+            for method, at in (("GET", f"replies/{reply.id}"), ("DELETE", f"replies/{reply.id}"), ("GET", "events")):
+                problem(client.open(f"{path}/{at}", method=method), 503, "unavailable")
+            problem(client.get(f"{path}/replies/current"), 503, "unavailable")
+        may_end.set()
+        reply.wait()
+        assert '"content":"at last"' in service.client.get(f"{path}/replies/{reply.id}").text
+        assert service.client.get(f"{path}/replies/current").status_code == 204
+        assert Service.json(service.client.delete(f"{path}/replies/{reply.id}"), 200)["status"] == "complete"
+    handed_over(service)
+    assert '"content":"at last"' in service.client.get(f"{path}/replies/{reply.id}").text
+
+
+def _slowly(may_end: threading.Event) -> Iterator[str]:
+    assert may_end.wait(30)
+    yield "at last"
+
+
 def test_a_reply_is_streamed_while_redis_is_away(redis_server: Server) -> None:
     """It comes as it is made, is marked as one that cannot be resumed, and is stored once the server is back."""
     service = service_of(redis_server)
@@ -77,7 +139,8 @@ def test_a_reply_is_streamed_while_redis_is_away(redis_server: Server) -> None:
     assert (begun.status_code, begun.headers["Convstore-Degraded"]) == (201, "journal")
     path = begun.headers["Location"]
     events = begun.text
-    assert '"content":"far"' in events
+    assert "event: delta" in events
+    assert 'far"' in events
     assert '"resumable":false' in events
     assert events.count("event: done") == 1
     session = service.client.get(path).json

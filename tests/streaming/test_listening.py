@@ -12,6 +12,7 @@ import pytest
 from flask_convstore import open_store
 from flask_convstore.errors import ReplyFailed
 from flask_convstore.operations.streamed import StreamedReply
+from flask_convstore.streaming.feeding import Feeder
 from flask_convstore.streaming.listening import Listening
 
 from ..servers import Server
@@ -121,6 +122,23 @@ def test_a_position_of_another_attempt_is_told_at_once(valkey: Server) -> None:
         assert kinds[0] == "reset"
         assert kinds[-1] == "done"
     assert time.monotonic() - before < 1
+
+
+def test_a_reply_is_there_for_all_once_it_has_begun(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app may hand its id to a client, which asks another worker at once."""
+    one, other = store_at(valkey), store_at(valkey)
+    feed = Feeder._feed
+
+    def feed_late(self: Feeder, due: Any, commands: Any) -> None:
+        time.sleep(0.3)
+        feed(self, due, commands)
+
+    monkeypatch.setattr(Feeder, "_feed", feed_late)
+    model = Model()
+    reply = begun(one, model.chunks(2))
+    followed = other.follow_reply("s", reply.id)
+    model.give(2)
+    assert "".join(followed) == "0 1 "
 
 
 def test_a_process_that_follows_only_its_own_streams_rests(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -563,6 +563,19 @@ def test_a_reply_that_drips_does_not_outlast_the_budget() -> None:
         store.close()
 
 
+@pytest.mark.parametrize("budget", [0.2, 0.4])
+def test_a_server_that_hangs_is_down_also_where_little_time_is_left(budget: float) -> None:
+    """Nothing of an answer has come, so that it was not too large."""
+    with prepared() as server:
+        store = store_at(server.url, budget=budget)
+        server.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(StoreUnavailable) as caught:
+            load(store)
+        server.process.send_signal(signal.SIGCONT)
+        assert (type(caught.value), caught.value.is_down) == (StoreUnavailable, True)
+        store.close()
+
+
 def test_a_timeout_of_the_url_does_not_outlast_the_budget() -> None:
     with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
         store = store_at(f"{proxy.url}?socket_timeout=30", command_timeout=0.4, budget=1)
@@ -629,7 +642,7 @@ def test_a_turn_waits_for_a_primary_too() -> None:
 
 
 SIGNALLED = """
-import contextlib, random, signal, sys, redis
+import contextlib, gc, random, signal, sys, redis
 from flask_convstore.stores.redis.calls import Calls, Patience
 from flask_convstore.stores.connect import connect
 from flask_convstore.config import Settings
@@ -657,6 +670,7 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 with contextlib.suppress(Exception):  # its connection may have been left by the last signal
     calls.command("PING")
 calls.command("PING")
+gc.collect()  # an exception that was cut short may hold a connection
 calls._pool.reclaim()
 print(len(calls._pool._in_use_connections))
 """
