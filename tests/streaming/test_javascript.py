@@ -60,9 +60,9 @@ def test_an_event_source_reads_on_wherever_it_is_cut(started: Start) -> None:
     asked = json.dumps({"kind": "count", "chunks": 400, "pause": 0.01})
     begin = """
     const headers = { Accept: "text/event-stream", "Content-Type": "application/json" };
-    const told = await fetched(`${PRODUCING}/sessions/${id}/messages`, { method: "POST", headers, body: JSON.stringify({ content }) });
-    await told.body.getReader().read();
-    """.replace("${PRODUCING}", producing.url)
+    const sent = { method: "POST", headers, body: JSON.stringify({ content }) };
+    await (await fetched(`PRODUCING/sessions/${id}/messages`, sent)).body.getReader().read();
+    """.replace("PRODUCING", producing.url)
     end = 'page.addEventListener("open", () => { requests += 1; }); page.addEventListener("done", tell);'
     told = run(begin + BY_EVENT_SOURCE + end, sync.url, session_id, asked)
     assert (told["text"], told["resets"]) == (history(sync.url, session_id)[-1]["content"], 0)
