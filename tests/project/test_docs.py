@@ -163,7 +163,7 @@ def asked(known: dict[str, Any], code: str) -> list[tuple[int, Any]]:
 
 
 def test_no_block_is_left_out_silently() -> None:
-    assert {block.language for block in BLOCKS} <= {"python", "diff", "mermaid", "text", ""}, (
+    assert {block.language for block in BLOCKS} <= {"python", "diff", "js", "mermaid", "text", ""}, (
         "a language that nobody looks after"
     )
     for block in (*PYTHON, *DIFFS):
@@ -303,7 +303,17 @@ def test_the_reference_has_every_name() -> None:
 
 
 def test_pages_are_short() -> None:
-    for page in ("index", "quickstart", "migration", "promises", "security", "architecture", "comparison"):
+    for page in (
+        "index",
+        "quickstart",
+        "migration",
+        "streaming",
+        "events",
+        "promises",
+        "security",
+        "architecture",
+        "comparison",
+    ):
         assert len(TEXTS[f"docs/{page}.md"].splitlines()) <= 120, page
 
 
