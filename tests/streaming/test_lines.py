@@ -31,4 +31,4 @@ def test_a_repeat_of_a_message_without_a_reply_names_the_turn() -> None:
     headers = {"Accept": "text/event-stream", "Idempotency-Key": "T"}
     first, again = (service.client.post(path, json={"content": "hi"}, headers=headers) for _ in range(2))
     assert '"turn":"msg-2","status":"unanswered"' in first.text
-    assert again.text == first.text
+    assert again.text.replace(',"status":"unanswered"}}', "}}") == first.text  # the message as it is by then
