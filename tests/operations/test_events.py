@@ -172,7 +172,7 @@ def test_waiting_for_a_session(conversations: PlainConversations) -> None:
 def test_a_log_does_not_outlive_its_session(harness: Harness, conversations: PlainConversations) -> None:
     """The log of a session that has expired is no part of the next one of the same id."""
     conversations.save_session("s", {"history": []})
-    next(conversations.subscribe("s", heartbeat=0.2))
+    harness.store.session_events([EventPosition("s", ANY)])  # it is watched now
     for text in ("one", "two", "three"):
         conversations.append("s", text)
     harness.expire("s")
