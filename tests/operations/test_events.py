@@ -18,21 +18,38 @@ from flask_convstore.operations.events import Change, ListChange
 
 from ..harness import Harness, PlainConversations
 
+_readings: list[Reading] = []
+
+
+@pytest.fixture(autouse=True)
+def _nobody_reads_on() -> Iterator[None]:
+    yield
+    while _readings:
+        _readings.pop().stop()
+
 
 class Reading:
     """Reads changes in a thread of its own."""
 
     def __init__(self, changes: Iterator[Any]) -> None:
         self.got: list[Any] = []
+        self.is_stopped = False
         self._changes = changes
+        _readings.append(self)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        self.got.extend(())
         for change in self._changes:
             if change is not None:
                 self.got.append(change)
+            if self.is_stopped:
+                break
+        self._changes.close()  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self._thread.join(5)
 
     def until(self, is_so: Callable[[list[Any]], bool]) -> list[Any]:
         deadline = time.monotonic() + 5
@@ -54,7 +71,7 @@ def kinds(got: list[Any]) -> list[str]:
 def test_a_session_is_followed(conversations: PlainConversations) -> None:
     """Each write is told once, in order, with the version by which the reader knows what it has."""
     conversations.save_session("s", {"history": []})
-    reading = Reading(conversations.subscribe("s"))
+    reading = Reading(conversations.subscribe("s", heartbeat=0.2))
     reading.until(lambda got: len(got) == 1)
     conversations.append("s", {"role": "user", "content": "hi"})
     with conversations.turn("s", "how are you?") as turn:
@@ -104,7 +121,7 @@ def test_a_guest_who_is_sent_away(conversations: PlainConversations) -> None:
     """Whom a session is not shared with any more gets no further changes."""
     conversations.save_session("s", {"history": []}, owner="ann")
     conversations.share("s", "bob", role="reader", owner="ann")
-    reading = Reading(conversations.subscribe("s", owner="bob"))
+    reading = Reading(conversations.subscribe("s", owner="bob", heartbeat=0.2))
     reading.until(lambda got: len(got) == 1)
     conversations.append("s", "hi", owner="ann")
     reading.until(lambda got: len(got) == 2)
@@ -117,7 +134,7 @@ def test_an_owners_list_is_followed(conversations: PlainConversations) -> None:
     """New sessions, changes and deletions of the owner's sessions are told, and nothing of other owners'."""
     conversations.save_session("old", {"history": []}, owner="ann")
     conversations.save_session("bobs", {"history": []}, owner="bob")
-    reading = Reading(events.of_list(conversations.access("ann")))
+    reading = Reading(events.of_list(conversations.access("ann"), heartbeat=0.2))
     (first,) = reading.until(lambda got: len(got) == 1)
     assert isinstance(first, ListChange)
     assert [one.session_id for one in first.sessions] == ["old"]
@@ -155,7 +172,7 @@ def test_waiting_for_a_session(conversations: PlainConversations) -> None:
 def test_a_log_does_not_outlive_its_session(harness: Harness, conversations: PlainConversations) -> None:
     """The log of a session that has expired is no part of the next one of the same id."""
     conversations.save_session("s", {"history": []})
-    next(conversations.subscribe("s", heartbeat=0.2))
+    harness.store.session_events([EventPosition("s", ANY)])  # it is watched now
     for text in ("one", "two", "three"):
         conversations.append("s", text)
     harness.expire("s")
