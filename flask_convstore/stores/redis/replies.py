@@ -5,8 +5,8 @@ Retries and waiting are in `calls`, and the errors of connections in `failures`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ...domain.clock import LATEST_MS
 from ...domain.commands import (
@@ -49,6 +49,9 @@ from ...errors import (
     too_many_messages,
 )
 from .arguments import alias_of
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
 
 Refusable = Command | BeginTurn | FeedReply | TakeReply
 
@@ -282,6 +285,19 @@ def _prefixed(stored: dict[bytes, Any]) -> tuple[dict[str, bytes], list[Alias], 
         elif name[:1] == b"s":
             shared[name[2:].decode()] = stored[name].decode()
     return fields, aliases, shared
+
+
+def each_of(asked: Sequence[_A], replies: Sequence[Any], read: Callable[[_A, Any], _R]) -> list[_R | ConvstoreError]:
+    """Read the replies to several calls, by what each has *asked*. An error of one is a value, and spoils no other."""
+    found: list[_R | ConvstoreError] = []
+    for one, reply in zip(asked, replies, strict=True):
+        try:
+            if isinstance(reply, ConvstoreError):
+                raise reply
+            found.append(read(one, reply))
+        except ConvstoreError as error:
+            found.append(error)
+    return found
 
 
 def parts_in(entries: list[Any]) -> tuple[int, list[StoredPart]]:

@@ -99,7 +99,17 @@ from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patienc
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
-from .replies import events_in, first_receipt, parts_in, receipt_of, refuse, refuse_moved, salvaged, snapshot_of
+from .replies import (
+    each_of,
+    events_in,
+    first_receipt,
+    parts_in,
+    receipt_of,
+    refuse,
+    refuse_moved,
+    salvaged,
+    snapshot_of,
+)
 
 _log = logging.getLogger("flask_convstore")
 
@@ -175,13 +185,7 @@ class RedisStore:
         for command in commands:
             name, arguments = writing(command)
             calls.append(Call(name, self._keys(command.session_id), (*self._head(command), *arguments)))
-        answers: list[Receipt | ConvstoreError] = []
-        for command, reply in zip(commands, self._calls.write_all(calls), strict=True):
-            try:
-                answers.append(self._receipt(command, reply))
-            except ConvstoreError as error:
-                answers.append(error)
-        return answers
+        return each_of(commands, self._calls.write_all(calls), self._receipt)
 
     def _receipt(self, command: Write, reply: Any) -> Receipt:
         """Make the receipt from the *reply* to a write, and tell the index."""
@@ -230,32 +234,19 @@ class RedisStore:
         return Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
-        keys = [self._keys(command.session_id) for command in commands]
-        calls = [self._keeping(command, its) for command, its in zip(commands, keys, strict=True)]
-        failed: list[ConvstoreError | None] = []
-        for command, its, reply in zip(commands, keys, self._calls.call_all(calls), strict=True):
-            try:
-                if isinstance(reply, ConvstoreError):
-                    raise reply
-                refuse(command, reply, its)
-                failed.append(None)
-            except ConvstoreError as error:
-                failed.append(error)
-        return failed
+        calls = [self._keeping(command, self._keys(command.session_id)) for command in commands]
+        return each_of(commands, self._calls.call_all(calls), self._refuse)
 
     def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
-        keys = [self._keys(command.session_id) for command in commands]
-        calls = [self._feeding(command, its) for command, its in zip(commands, keys, strict=True)]
-        found: list[int | ConvstoreError] = []
-        for command, its, reply in zip(commands, keys, self._calls.call_all(calls), strict=True):
-            try:
-                if isinstance(reply, ConvstoreError):
-                    raise reply
-                refuse(command, reply, its)
-                found.append(int(reply[8]))
-            except ConvstoreError as error:
-                found.append(error)
-        return found
+        calls = [self._feeding(command, self._keys(command.session_id)) for command in commands]
+        return each_of(commands, self._calls.call_all(calls), self._fed)
+
+    def _fed(self, command: FeedReply, reply: Any) -> int:
+        self._refuse(command, reply)
+        return int(reply[8])
+
+    def _refuse(self, command: RenewTurn | FeedReply, reply: Any) -> None:
+        refuse(command, reply, self._keys(command.session_id))
 
     def _feeding(self, command: FeedReply, keys: tuple[str, str, str]) -> Call:
         head: tuple[Argument, ...] = (owner_argument(command.owner), *self._times)
@@ -272,23 +263,21 @@ class RedisStore:
         return ReplyParts(command.reply, epoch, parts)
 
     def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
-        calls = [self._reading_on(position) for position in asked]
-        found: list[ReplyParts | ConvstoreError] = []
-        for position, reply in zip(asked, self._calls.call_all(calls), strict=True):
-            try:
-                if isinstance(reply, ConvstoreError):
-                    raise reply
-                if reply[0] == b"missing":
-                    raise SessionNotFound(position.session_id)
-                if reply[0] != b"ok":
-                    refuse_moved(position.session_id, reply)
-                    refuse(None, reply, self._keys(position.session_id))
-                epoch, parts = parts_in(reply[5])
-                remaining = None if reply[3] < 0 else reply[3]
-                found.append(ReplyParts(reply[2].decode(), epoch, parts, bool(reply[4]), remaining))
-            except ConvstoreError as error:
-                found.append(error)
-        return found
+        return each_of(asked, self._calls.call_all([self._reading_on(position) for position in asked]), self._parts)
+
+    def _parts(self, position: ReplyPosition, reply: Any) -> ReplyParts:
+        self._refuse_reader(position, reply)
+        epoch, parts = parts_in(reply[5])
+        remaining = None if reply[3] < 0 else reply[3]
+        return ReplyParts(reply[2].decode(), epoch, parts, bool(reply[4]), remaining)
+
+    def _refuse_reader(self, position: ReplyPosition | EventPosition, reply: Any) -> None:
+        """Raise the error for somebody who may not read from that position."""
+        if reply[0] == b"missing":
+            raise SessionNotFound(position.session_id)
+        if reply[0] != b"ok":
+            refuse_moved(position.session_id, reply)
+            refuse(None, reply, self._keys(position.session_id))
 
     def _reading_on(self, position: ReplyPosition) -> Call:
         after = "-".join(map(str, position.after)) if position.after else ""
@@ -306,22 +295,14 @@ class RedisStore:
         return unquote(key[len(self._prefix) + 1 : -1])
 
     def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
-        calls = [self._reading_events(position) for position in asked]
-        found: list[SessionEvents | ConvstoreError] = []
-        for position, reply in zip(asked, self._calls.call_all(calls), strict=True):
-            try:
-                if isinstance(reply, ConvstoreError):
-                    raise reply
-                if reply[0] == b"missing":
-                    raise SessionNotFound(position.session_id)
-                if reply[0] != b"ok":
-                    refuse_moved(position.session_id, reply)
-                    refuse(None, reply, self._keys(position.session_id))
-                version, created, updated, count, is_whole, events = reply[2:]
-                found.append(SessionEvents(version, created, updated, count, bool(is_whole), events_in(events)))
-            except ConvstoreError as error:
-                found.append(error)
-        return found
+        return each_of(
+            asked, self._calls.call_all([self._reading_events(position) for position in asked]), self._events
+        )
+
+    def _events(self, position: EventPosition, reply: Any) -> SessionEvents:
+        self._refuse_reader(position, reply)
+        version, created, updated, count, is_whole, events = reply[2:]
+        return SessionEvents(version, created, updated, count, bool(is_whole), events_in(events))
 
     def _reading_events(self, position: EventPosition) -> Call:
         created, version = position.after or ("", 0)
