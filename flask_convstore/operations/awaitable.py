@@ -22,7 +22,6 @@ from ..sessions.content import Content
 from ..sessions.session import AnySession, LoadedSession
 from .conversations import Conversations
 from .events import Change
-from .producer import drafted
 from .turns import GIVEN_UP, Turn
 
 _P = ParamSpec("_P")
@@ -188,7 +187,7 @@ class AwaitableTurn:
     async def reply(self, reply: Any) -> Message | None:
         """Store the reply as ``Turn.reply`` does. It may also be an async iterator of chunks."""
         if isinstance(reply, AsyncIterator):
-            reply = drafted([chunk async for chunk in reply])
+            reply = iter([chunk async for chunk in reply])
         return await _in_thread(partial(self._turn.reply, reply))
 
 

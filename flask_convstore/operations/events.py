@@ -1,7 +1,7 @@
 """Everything that happens to a session, and to an owner's list of sessions, as it happens.
 
-Who comes back with the id of the last event that it has gets what it has missed, as far as that is kept. Else it gets the
-state as it is, as who comes for the first time does.
+A reader that comes back with the id of its last event gets the changes that it has missed, as far as they are kept. Else it
+gets the state as it is, as a new reader does.
 """
 
 from __future__ import annotations

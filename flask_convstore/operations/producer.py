@@ -103,7 +103,7 @@ class Producer:
         as_messages: Makes messages of a reply that is no stream.
     """
 
-    def __init__(self, access: Access, turn: StreamedTurn, as_messages: Callable[[Any], list[Any]]) -> None:
+    def __init__(self, access: Access, turn: StreamedTurn, as_messages: Callable[[Any, str], list[Any]]) -> None:
         self._access = access
         self._turn = turn
         self._as_messages = as_messages
@@ -182,7 +182,7 @@ class Producer:
             self._take(reply)
             return _Outcome("complete")
         if not is_stream(reply):
-            return _Outcome("complete", self._as_messages(reply))
+            return _Outcome("complete", self._as_messages(reply, self._turn.session_id))
         chunks = iter(reply)
         try:
             for chunk in chunks:
@@ -383,7 +383,7 @@ def is_stream(reply: Any) -> TypeGuard[Iterable[Any]]:
     return isinstance(reply, Iterator) or (isinstance(reply, Iterable) and not is_sdk_object(reply))
 
 
-def drafted(chunks: Iterable[Any], session_id: str = "") -> dict[str, Any]:
+def drafted(chunks: Iterable[Any], session_id: str) -> dict[str, Any]:
     """Join the chunks of a reply that nobody follows to its message.
 
     Raises:

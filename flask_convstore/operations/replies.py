@@ -30,7 +30,6 @@ from ..errors import (
 from ..sessions import content
 from . import coroutines, sessions
 from .access import Access
-from .producer import drafted
 from .streamed import StoredReply, StreamedReply, follow
 from .turns import Turn, as_messages, begin, left_behind, request_of
 
@@ -241,7 +240,7 @@ def _reply_of(handler: Handler, turn: Turn) -> Any:
         is_ready = isinstance(reply, (str, dict))  # the common cases need no further test
         if not is_ready and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
             reply = coroutines.run(_awaited(reply))
-        return as_messages(reply) or None
+        return as_messages(reply, turn.session_id) or None
     except StoreError:
         raise
     except (Exception, asyncio.CancelledError) as error:
@@ -253,7 +252,7 @@ def _reply_of(handler: Handler, turn: Turn) -> Any:
 
 
 async def _awaited(reply: Any) -> Any:
-    """Await the reply of an async handler, and join its chunks."""
+    """Await the reply of an async handler, and all of its chunks."""
     if inspect.isawaitable(reply):
         reply = await reply
-    return drafted([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply
+    return iter([chunk async for chunk in reply]) if isinstance(reply, AsyncIterator) else reply

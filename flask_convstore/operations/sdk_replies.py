@@ -11,7 +11,6 @@ No SDK is imported. Their objects are known by their attributes:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..domain.parts import Part
@@ -22,21 +21,6 @@ def is_sdk_object(value: object) -> bool:
     return any(hasattr(value, name) for name in ("model_dump", "to_dict", "choices"))
 
 
-def text_of_reply(reply: object) -> str | None:
-    """Find the text of a response or of a stream of chunks. None if it is neither.
-
-    Raises:
-        TypeError: A chunk is neither a text nor a chunk of a known SDK.
-    """
-    if isinstance(reply, (bytes, list, tuple)):
-        return None
-    if isinstance(reply, Iterator):
-        return joined(reply)
-    if is_sdk_object(reply):
-        return text_of_response(reply)
-    return joined(reply) if isinstance(reply, Iterable) else None
-
-
 def text_of_response(response: Any) -> str | None:
     """Find the text of a response or of a message. None if it has none."""
     choice = _first(getattr(response, "choices", None))
@@ -45,15 +29,6 @@ def text_of_response(response: Any) -> str | None:
     if isinstance(content, list):
         return "".join(filter(None, map(_text_of_part, content))) or None
     return content if isinstance(content, str) else _own_text(message)
-
-
-def joined(chunks: Iterable[Any]) -> str:
-    """Join the texts of a stream. Chunks without text, such as the last one with the usage, add nothing.
-
-    Raises:
-        TypeError: A chunk is neither a text nor a chunk of a known SDK.
-    """
-    return "".join(map(text_of_chunk, chunks))
 
 
 def text_of_chunk(chunk: Any) -> str:

@@ -230,7 +230,7 @@ class Turn:
             NotSerializable, TooLarge: A message cannot be stored. Nothing was written.
             InvalidInput: The turn has ended. Nothing was written.
         """
-        given = [body for message in messages for body in as_messages(message)]
+        given = [body for message in messages for body in as_messages(message, self.session_id)]
         elements = content.added(given, self._limits).elements
         with self._ending:
             if self._end:
@@ -270,7 +270,7 @@ class Turn:
                 return self._end
             if self._end or self._producer:
                 raise _replied_already()
-            bodies = as_messages(reply)
+            bodies = as_messages(reply, self.session_id)
             commit = self._lost if self._lost and not bodies else self._commit_of(bodies)
             receipt = self._committed(commit)
             self._end = self._replied(commit, receipt), receipt
@@ -629,11 +629,11 @@ def left_behind(session: AnySession, seq: int) -> Message | None:
     return before if before and before.status in ("interrupted", "superseded") else None
 
 
-def as_messages(reply: Any) -> list[Any]:
+def as_messages(reply: Any, session_id: str) -> list[Any]:
     """List the messages that a handler returned: those of a list of message dicts, or one, or none."""
     if isinstance(reply, (list, tuple)) and reply and all(map(_is_message, reply)):
         return list(reply)
-    body = reply if is_item(reply) else as_message(reply)
+    body = reply if is_item(reply) else as_message(reply, session_id)
     return [] if body is None else [body]
 
 
@@ -641,7 +641,7 @@ def _is_message(value: object) -> bool:
     return isinstance(value, Message) or (isinstance(value, Mapping) and "role" in value) or is_item(value)
 
 
-def as_message(reply: object) -> Any:
+def as_message(reply: object, session_id: str) -> Any:
     """Make a message of what a handler returned. A text, and a dict without a role, are the assistant's.
 
     The response of a model vendor's SDK, and its stream of chunks, give their text.
@@ -660,7 +660,7 @@ def as_message(reply: object) -> Any:
             "the turn's reply is streamed already: a reply handler returns the chunks, without turn.stream()"
         )
     if is_stream(reply):
-        return drafted(reply)
+        return drafted(reply, session_id)
     text = text_of_response(reply) if is_sdk_object(reply) else None
     if text is None:
         kind = type(reply).__name__

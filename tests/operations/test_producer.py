@@ -130,6 +130,14 @@ def test_the_same_message_without_a_stream(conversations: PlainConversations) ->
     }
 
 
+def test_an_error_of_the_model_without_a_stream(conversations: PlainConversations) -> None:
+    """The error names the session, and the turn has failed."""
+    started(conversations)
+    with pytest.raises(ReplyFailed, match=r"session 's': no tokens left"), conversations.turn("s", "hi") as turn:
+        turn.reply(iter(["some", Part("error", "no tokens left")]))
+    assert last_message(conversations).status == "failed"
+
+
 @pytest.mark.parametrize("given", [("text", 1), ("reasoning", None), ("error", {}), ("nothing", "x")])
 def test_a_part_that_is_none(given: tuple[Any, Any]) -> None:
     with pytest.raises(InvalidInput):

@@ -66,13 +66,13 @@ REPLIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", REPLIES)
 def test_an_sdk_s_reply_is_the_assistant_s_text(kind: str) -> None:
-    assert as_message(REPLIES[kind]()) == {"role": "assistant", "content": "Hello"}
+    assert as_message(REPLIES[kind](), "s") == {"role": "assistant", "content": "Hello"}
 
 
 @pytest.mark.parametrize("reply", [5, [1], object(), iter([5]), Dumped(choices=[])])
 def test_anything_else_is_refused_by_name(reply: Any) -> None:
     with pytest.raises(TypeError, match=r"a (reply|chunk of a reply) is a text"):
-        as_message(reply)
+        as_message(reply, "s")
 
 
 def test_a_stream_of_an_async_sdk_is_joined(service: Service) -> None:
