@@ -1,38 +1,32 @@
-"""Views of what happens: to a session, and to an owner's list of sessions."""
+"""Views of events: those of a session, and those of an owner's list of sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from ..operations import events
 from ..operations.access import Access
-from . import schemas, sse
+from . import sse
 from .answers import summary_json
 from .door import Door
-from .reading import query_of
-from .routes import LAST_EVENT_ID
+from .reading import known_event
 
 
 def session_events(door: Door, access: Access, session_id: str) -> Response:
     """Show what happens to a session, from now on or from where the client is."""
     is_short = not sse.is_endless_possible()
-    changes = events.of_session(access, session_id, _after(), sse.heartbeat(is_short))
+    changes = events.of_session(access, session_id, known_event(), sse.heartbeat(is_short))
     return sse.event_stream(_session_lines(changes), is_short=is_short)
 
 
 def list_events(door: Door, access: Access) -> Response:
     """Show what happens to the owner's list of sessions, from now on or from where the client is."""
     is_short = not sse.is_endless_possible()
-    changes = events.of_list(access, _after(), sse.heartbeat(is_short))
+    changes = events.of_list(access, known_event(), sse.heartbeat(is_short))
     return sse.event_stream(_list_lines(changes), is_short=is_short)
-
-
-def _after() -> str | None:
-    query = query_of(schemas.FOLLOW_QUERY)
-    return request.headers.get(LAST_EVENT_ID) or query["last_event_id"]
 
 
 _NAMES = {"snapshot": "snapshot", "ended": "ended", "deleted": "deleted"}

@@ -21,6 +21,8 @@ from ..sessions.session import AnySession
 from .etags import BadEtag, states_of
 from .request import limit_body, parser
 from .response import etag
+from .routes import LAST_EVENT_ID
+from .schemas import FOLLOW_QUERY
 
 _BODY_SLACK = 65_536
 _ESCAPED = 3
@@ -93,6 +95,12 @@ def is_known(state: str) -> bool:
     except BadEtag:
         return False
     return states is None or state in states
+
+
+def known_event() -> str | None:
+    """Read the id of the last event that the client has, from the header or the query. None: it has none."""
+    asked: str | None = query_of(FOLLOW_QUERY)["last_event_id"]
+    return request.headers.get(LAST_EVENT_ID) or asked
 
 
 def target_of(session_id: str, text: str) -> Target:

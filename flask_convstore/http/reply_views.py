@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response
 
 from ..operations import streamed
 from ..operations.access import Access
-from . import schemas, sse
+from . import sse
 from .answers import StoppedJson
 from .door import Door
-from .reading import query_of
+from .reading import known_event
 from .response import marked
-from .routes import LAST_EVENT_ID
 from .shown import message_shown
 
 CURRENT = "current"
@@ -20,16 +19,14 @@ CURRENT = "current"
 
 def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Replay a streamed reply, or resume it behind the last event that the client has. 204: none is in progress."""
-    query = query_of(schemas.FOLLOW_QUERY)
-    after = request.headers.get(LAST_EVENT_ID) or query["last_event_id"]
-    reply = streamed.follow(access, session_id, "" if turn == CURRENT else turn, after)
+    reply = streamed.follow(access, session_id, "" if turn == CURRENT else turn, known_event())
     if reply is None:
         return Response(status=204)
     return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible())
 
 
 def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
-    """Stop a streamed reply. What had come until now is stored."""
+    """Stop a streamed reply, and store it as far as it had come."""
     ended = streamed.stop(access, session_id, "" if turn == CURRENT else turn)
     shown: StoppedJson = {
         "session_id": session_id,

@@ -63,13 +63,8 @@ def _start_streamed(
     access: Access, body: dict[str, Any], message: Message, replier: Replier, key: str | None
 ) -> Response:
     """Start a session, and stream the reply to its first message."""
-    content = json_text.Decoded(body["data"], **{access.limits.history_key: []})
-    session, receipt = sessions.start(
-        access, content, message, ttl=body.get("ttl"), token=key, digest=_digest(body, key)
-    )
+    session, _ = _created(access, body, [], message, key)
     session_id = session.session_id
-    if receipt.repeated and not receipt.expires_at_ms:
-        raise SessionNotFound(session_id)
     with behind_a_write():
         turn = _turn_token(key)
         reply = streamed_exchange(access, session_id, message, replier, token=turn, is_counted=False)
@@ -83,17 +78,10 @@ def _start(
 
     Returns:
         The session, the receipt of the last write, and the seq of the last message.
-
-    Raises:
-        SessionNotFound: The key's session was deleted since.
     """
     history, following = _placed(message, replier)
-    content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
-    digest = _digest(body, key)
-    session, receipt = sessions.start(access, content, following, ttl=body.get("ttl"), token=key, digest=digest)
+    session, receipt = _created(access, body, history, following, key)
     session_id = session.session_id
-    if receipt.repeated and not receipt.expires_at_ms:
-        raise SessionNotFound(session_id)
     last_seq = len(history)
     if replier or receipt.repeated:
         with behind_a_write():
@@ -101,6 +89,22 @@ def _start(
                 receipt, last_seq = _first_exchange(access, session_id, following, replier, key)
             session = sessions.existing(access, session_id)
     return session, receipt, last_seq
+
+
+def _created(
+    access: Access, body: dict[str, Any], history: list[Message], following: Message | None, key: str | None
+) -> tuple[AnySession, Receipt]:
+    """Create a session with *history*, or find the one that the same key has created. A turn with *following* comes next.
+
+    Raises:
+        SessionNotFound: The key's session was deleted since.
+    """
+    content = json_text.Decoded(body["data"], **{access.limits.history_key: history})
+    digest = _digest(body, key)
+    session, receipt = sessions.start(access, content, following, ttl=body.get("ttl"), token=key, digest=digest)
+    if receipt.repeated and not receipt.expires_at_ms:
+        raise SessionNotFound(session.session_id)
+    return session, receipt
 
 
 def _placed(message: Message | None, replier: Replier | None) -> tuple[list[Message], Message | None]:
