@@ -84,6 +84,7 @@ def of_session(
 
     Raises:
         SessionNotFound, StoreUnavailable: At once, before the iteration.
+        StoreMisconfigured, CorruptValue: Also later, as the session cannot be read any more.
     """
     check_session_id(session_id)
     known = _pair_in(after)
@@ -141,7 +142,7 @@ class _Reader:
             return self._missed()
         changes = [_change(self._session_id, self._created, event) for event in new if event.version > self.version]
         self.version = max([self.version, *(change.version for change in changes)])
-        self.has_ended = self.has_ended or self._feed.failure is not None
+        self.has_ended = self.has_ended or isinstance(self._feed.failure, SessionNotFound)
         return [*found, *changes]
 
     def _missed(self) -> list[Change]:
@@ -197,12 +198,12 @@ def _list_changes(access: Access, owner: str, after: str | None, heartbeat: floa
         epoch, number = _pair_in(after) or (0, 0)
         is_known = epoch == feed.epoch and number <= feed.last
         while True:
-            new = feed.behind(number) if is_known else None
-            if new is None:
+            changes = feed.behind(number) if is_known else None
+            if changes is None:
                 number, is_known = feed.last, True  # before the look, which may show more
                 newest = tuple(sessions.page(access, limit=_LISTED).sessions)
                 yield ListChange("snapshot", f"{feed.epoch}-{number}", sessions=newest)
-            for event in new or ():
+            for event in changes or ():
                 number = event.number
                 yield _list_change(feed.epoch, event)
             if not feed.wait_behind(number, heartbeat):

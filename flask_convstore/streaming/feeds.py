@@ -10,12 +10,15 @@ from ..domain.clock import monotonic
 from ..domain.commands import EventPosition
 from ..domain.results import Ring, SessionEvents, StoredEvent, Summary
 from ..domain.types import ANY
+from ..errors import SessionNotFound
 from .followed import Followed
 
 WATCHED_MS = 60_000
 """Time for which a session's writes keep a log once somebody has looked."""
-_WATCHES_EVERY = 20.0
-"""Seconds between two looks, which keep the log going and find what no bell has told."""
+_LOOKS_EVERY = 5.0
+"""Seconds between two looks at a session, which keep its log going and find what no bell has told."""
+_LISTS_EVERY = 20.0
+"""Seconds between two looks at a list. Each costs a round trip about the newest hundred sessions."""
 _SECOND_LOOK = 0.3
 """Seconds after which a list is looked at again for a session that is new."""
 _KEPT = 200
@@ -31,7 +34,7 @@ class SessionFeed(Followed):
         generation: It rises where writes are missing between the events, so that all who follow get the state instead.
     """
 
-    looks_every = _WATCHES_EVERY
+    looks_every = _LOOKS_EVERY
 
     def __init__(self, session_id: str, latest: SessionEvents | None = None) -> None:
         super().__init__(("session", session_id), ("events", session_id))
@@ -68,13 +71,20 @@ class SessionFeed(Followed):
         return new if len(new) == missing else None
 
     def wait_behind(self, generation: int, version: int, seconds: float) -> bool:
-        """Wait, *seconds* at most, until there is something after *version*, or nothing more will come. True if so."""
+        """Wait, *seconds* at most, until there is something after *version*, or the session is gone. True if so.
+
+        Raises:
+            StoreMisconfigured, CorruptValue: Nothing more will come, as the session cannot be read any more.
+        """
 
         def is_news() -> bool:
             is_newer = self.latest is not None and self.latest.version > version
             return self.generation != generation or is_newer or self.is_over
 
-        return self._wait_for(is_news, seconds)
+        is_so = self._wait_for(is_news, seconds)
+        if self.failure and not isinstance(self.failure, SessionNotFound):
+            raise self.failure
+        return is_so
 
 
 class ListEvent(NamedTuple):
@@ -98,7 +108,7 @@ class ListFeed(Followed):
         epoch: A number that tells the positions in this feed from those in others.
     """
 
-    looks_every = _WATCHES_EVERY
+    looks_every = _LISTS_EVERY
 
     def __init__(self, owner: str) -> None:
         super().__init__(("owner", owner), ("list", owner))
@@ -156,5 +166,12 @@ class ListFeed(Followed):
         return new if len(new) == self.last - number else None
 
     def wait_behind(self, number: int, seconds: float) -> bool:
-        """Wait, *seconds* at most, until there is something after *number*. True if so."""
-        return self._wait_for(lambda: self.last > number or self.is_over, seconds)
+        """Wait, *seconds* at most, until there is something after *number*. True if so.
+
+        Raises:
+            StoreMisconfigured: Nothing more will come, as the server does not let this user read the list.
+        """
+        is_so = self._wait_for(lambda: self.last > number or self.is_over, seconds)
+        if self.failure:
+            raise self.failure
+        return is_so

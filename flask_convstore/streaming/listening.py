@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from ..domain.clock import monotonic
 from ..domain.results import Heard, ReplyParts, Ring, Summary
-from ..errors import ConvstoreError, SessionNotFound, StoreError, StoreMisconfigured, StoreUnavailable, TurnLost
+from ..errors import ConvstoreError, StoreError, StoreMisconfigured, StoreUnavailable, TurnLost
 from ..stores.store import Bell, Store
 from .channel import Channel
 from .feeds import WATCHED_MS, ListFeed, SessionFeed
@@ -43,6 +43,9 @@ _CATCHING_UP = 2.0
 
 _PAUSE = 0.25
 """Seconds until the store is asked again, if it did not answer."""
+
+_DEAF_LOOKS_EVERY = 1.0
+"""Seconds between two looks while no bell can be heard."""
 
 _FORBIDDEN_PAUSE = 60.0
 """Seconds until a bell is tried again that the server does not let us hear."""
@@ -141,7 +144,7 @@ class Listening:
         open_ones = [one for one in followed if not one.is_fed_here and not one.is_over]
         rung = self._rung(bell, open_ones)
         now = monotonic()
-        due = [one for one in open_ones if one.is_due(rung.get(one.source, []), now)]
+        due = [one for one in open_ones if self._is_due(one, rung.get(one.source, []), now)]
         for kind, read in (
             (Channel, self._read_streams),
             (SessionFeed, self._read_sessions),
@@ -150,6 +153,10 @@ class Listening:
             of_kind: list[Any] = [one for one in due if isinstance(one, kind)]
             if of_kind:
                 self._read(read, of_kind, now)
+
+    def _is_due(self, one: Followed, rings: list[Ring], now: float) -> bool:
+        is_deaf = now < self._deaf_until
+        return one.is_due(rings, now) or (is_deaf and now - one.looked_at >= _DEAF_LOOKS_EVERY)
 
     def _rung(self, bell: Bell, followed: list[Followed]) -> dict[Heard, list[Ring]]:
         """Wait until the bell has rung, unless something is to be looked at for the first time."""
@@ -192,6 +199,9 @@ class Listening:
             one.asked += 1
         try:
             read(due, now)
+        except StoreMisconfigured as error:
+            for one in due:
+                one.fail(error)
         except StoreError as error:
             _log.debug("what is followed could not be read, it is tried again: %s", error)
             for one in due:
@@ -205,9 +215,11 @@ class Listening:
     def _read_sessions(self, feeds: list[SessionFeed], now: float) -> None:
         pages = self._store.session_events([feed.position for feed in feeds])
         for feed, page in zip(feeds, pages, strict=True):
-            if isinstance(page, SessionNotFound):
+            if isinstance(page, StoreUnavailable):
+                _log.debug("a log could not be read, it is tried again: %s", page)
+            elif isinstance(page, ConvstoreError):
                 feed.fail(page)
-            elif not isinstance(page, ConvstoreError):
+            else:
                 feed.extend(page)
 
     def _read_lists(self, feeds: list[ListFeed], now: float) -> None:

@@ -12,11 +12,12 @@ import pytest
 from flask_convstore.domain.commands import EventPosition
 from flask_convstore.domain.results import SessionEvents
 from flask_convstore.domain.types import ANY
-from flask_convstore.errors import OwnerRequired, SessionNotFound
+from flask_convstore.errors import OwnerRequired, SessionNotFound, StoreMisconfigured
 from flask_convstore.operations import events
 from flask_convstore.operations.events import Change, ListChange
+from flask_convstore.stores.memory import MemoryStore
 
-from ..harness import Harness, PlainConversations
+from ..harness import SETTINGS, Harness, PlainConversations, limits_for
 
 _readings: list[Reading] = []
 
@@ -218,3 +219,51 @@ def test_positions_of_another_feed_are_not_known(conversations: PlainConversatio
         positions.add(first.id)
         changes.close()  # type: ignore[attr-defined]
     assert len(positions) == 5
+
+
+class _Deaf:
+    """A bell that the server does not let us hear."""
+
+    def listen(self, sources: Any) -> None:
+        pass
+
+    def wait(self, seconds: float) -> list[Any]:
+        raise StoreMisconfigured("no channels")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_user_who_may_not_listen_is_told_within_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions and lists are looked at each second then."""
+    conversations = PlainConversations(MemoryStore(limits_for(SETTINGS)))
+    monkeypatch.setattr(conversations.backend.store, "bell", _Deaf)
+    conversations.save_session("s", {"history": []}, owner="ann")
+    session = Reading(conversations.subscribe("s", heartbeat=0.2))
+    listed = Reading(events.of_list(conversations.access("ann"), heartbeat=0.2))
+    for reading in (session, listed):
+        reading.until(lambda got: len(got) == 1)
+    conversations.append("s", "hi", owner="ann")
+    for reading in (session, listed):
+        reading.until(lambda got: len(got) == 2)
+
+
+def test_a_session_that_cannot_be_read_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader gets the error instead of silence. It is no end of the session."""
+    conversations = PlainConversations(MemoryStore(limits_for(SETTINGS)))
+    store = conversations.backend.store
+    conversations.save_session("s", {"history": []})
+    changes = conversations.subscribe("s", heartbeat=5)
+    assert next(changes)
+    refusal = StoreMisconfigured("no rights")
+    monkeypatch.setattr(store, "session_events", lambda asked: [refusal for _ in asked])
+    with pytest.raises(StoreMisconfigured):
+        next(changes)
+    access = conversations.access("ann")
+
+    def refused(*arguments: Any) -> None:
+        raise refusal
+
+    monkeypatch.setattr(store, "watch_list", refused)
+    with pytest.raises(StoreMisconfigured):
+        list(events.of_list(access, heartbeat=5))

@@ -34,7 +34,7 @@ from ...domain.commands import (
     Write,
 )
 from ...domain.numbering import text_of
-from ...domain.types import ANY, Alias, Owner
+from ...domain.types import ANY, Alias, Limits, Owner
 from .calls import Argument
 
 _SLOTS = 16_384
@@ -50,6 +50,22 @@ def in_key(name: str) -> str:
 def session_key(prefix: str, session_id: str) -> str:
     """Make the key of a session's hash."""
     return f"{prefix}{{{in_key(session_id)}}}"
+
+
+def session_keys(prefix: str, session_id: str) -> tuple[str, str, str]:
+    """Make the keys of a session's hash, of its history and of its tokens."""
+    key = session_key(prefix, session_id)
+    return key, f"{key}:history", f"{key}:tokens"
+
+
+def as_bytes(*numbers: int) -> tuple[bytes, ...]:
+    """Pack numbers that go with every call, once."""
+    return tuple(str(number).encode() for number in numbers)
+
+
+def times_of(limits: Limits) -> tuple[bytes, ...]:
+    """Make the lifetimes that go with every call: as ``touch.lua`` has them, from ``ttl`` on."""
+    return as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
 
 
 def alias_text(alias: Alias) -> str:

@@ -66,7 +66,6 @@ from ...domain.results import (
     HEAD,
     About,
     Begun,
-    Heard,
     Messages,
     Page,
     Receipt,
@@ -83,33 +82,33 @@ from ..store import Bell
 from .arguments import (
     alias_of,
     alias_text,
+    as_bytes,
     beginning,
-    feeding,
     in_key,
     keeping,
     named,
     owner_argument,
     reading,
     session_key,
+    session_keys,
     target_argument,
+    times_of,
     writing,
 )
-from .bell import RedisBell
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import QuotaPlace, RedisIndex
 from .replies import (
     each_of,
-    events_in,
     first_receipt,
-    parts_in,
     receipt_of,
     refuse,
     refuse_moved,
     salvaged,
     snapshot_of,
 )
+from .streams import RedisStreams
 
 _log = logging.getLogger("flask_convstore")
 
@@ -159,11 +158,12 @@ class RedisStore:
         self._tells_policy = tells_policy
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
+        self._streams = RedisStreams(self._calls, prefix, limits)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
-        self._times = _as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
+        self._times = times_of(limits)
         self._bounds: tuple[Argument, ...] = (
             f"{limits.max_tokens}.{-(-limits.receipt_ms // 1000):06d}",
-            *_as_bytes(limits.max_history, int(limits.trim), limits.max_data_bytes, limits.max_session_bytes),
+            *as_bytes(limits.max_history, int(limits.trim), limits.max_data_bytes, limits.max_session_bytes),
         )
 
     def apply(self, command: Command) -> Receipt:
@@ -237,87 +237,26 @@ class RedisStore:
         calls = [self._keeping(command, self._keys(command.session_id)) for command in commands]
         return each_of(commands, self._calls.call_all(calls), self._refuse)
 
-    def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
-        calls = [self._feeding(command, self._keys(command.session_id)) for command in commands]
-        return each_of(commands, self._calls.call_all(calls), self._fed)
-
-    def _fed(self, command: FeedReply, reply: Any) -> int:
-        self._refuse(command, reply)
-        return int(reply[8])
-
-    def _refuse(self, command: RenewTurn | FeedReply, reply: Any) -> None:
+    def _refuse(self, command: RenewTurn, reply: Any) -> None:
         refuse(command, reply, self._keys(command.session_id))
 
-    def _feeding(self, command: FeedReply, keys: tuple[str, str, str]) -> Call:
-        head: tuple[Argument, ...] = (owner_argument(command.owner), *self._times)
-        return Call("feed_reply", keys, head + tuple(feeding(command)), writes=False)
+    def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
+        return self._streams.feed(commands)
 
     def take_reply(self, command: TakeReply) -> ReplyParts:
-        keys = self._keys(command.session_id)
-        asked: tuple[Argument, ...] = (owner_argument(command.owner), *self._times, command.reply, command.turn)
-        reply = self._calls.call(
-            Call("take_reply", keys, (*asked, f"{command.lease_ms}", f"{command.is_over:d}"), writes=False)
-        )
-        refuse(command, reply, keys)
-        epoch, parts = parts_in(reply[2])
-        return ReplyParts(command.reply, epoch, parts)
+        return self._streams.take_reply(command)
 
     def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
-        return each_of(asked, self._calls.call_all([self._reading_on(position) for position in asked]), self._parts)
-
-    def _parts(self, position: ReplyPosition, reply: Any) -> ReplyParts:
-        self._refuse_reader(position, reply)
-        epoch, parts = parts_in(reply[5])
-        remaining = None if reply[3] < 0 else reply[3]
-        return ReplyParts(reply[2].decode(), epoch, parts, bool(reply[4]), remaining)
-
-    def _refuse_reader(self, position: ReplyPosition | EventPosition, reply: Any) -> None:
-        """Raise the error for somebody who may not read from that position."""
-        if reply[0] == b"missing":
-            raise SessionNotFound(position.session_id)
-        if reply[0] != b"ok":
-            refuse_moved(position.session_id, reply)
-            refuse(None, reply, self._keys(position.session_id))
-
-    def _reading_on(self, position: ReplyPosition) -> Call:
-        after = "-".join(map(str, position.after)) if position.after else ""
-        asked = (owner_argument(position.owner), self._limits.max_age_ms, position.reply, after, f"{position.limit}")
-        return Call("reply_parts", self._keys(position.session_id)[:1], asked, writes=False)
-
-    def bell(self) -> Bell:
-        return RedisBell(self._calls.connection, self._channel, self._session_in)
-
-    def _channel(self, source: Heard) -> str:
-        kind, name = source
-        return f"{self._keys(name)[0]}:bell" if kind == "session" else f"{self._prefix}owner:={name}:bell"
-
-    def _session_in(self, key: str) -> str:
-        return unquote(key[len(self._prefix) + 1 : -1])
+        return self._streams.reply_parts(asked)
 
     def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
-        return each_of(
-            asked, self._calls.call_all([self._reading_events(position) for position in asked]), self._events
-        )
-
-    def _events(self, position: EventPosition, reply: Any) -> SessionEvents:
-        self._refuse_reader(position, reply)
-        version, created, updated, count, is_whole, events = reply[2:]
-        return SessionEvents(version, created, updated, count, bool(is_whole), events_in(events))
-
-    def _reading_events(self, position: EventPosition) -> Call:
-        created, version = position.after or ("", 0)
-        asked = (owner_argument(position.owner), self._limits.max_age_ms, created, version, position.watched_ms)
-        return Call("session_events", self._keys(position.session_id)[:1], asked, writes=False)
+        return self._streams.session_events(asked)
 
     def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:
-        flag = f"{self._prefix}owner:{{{in_key(owner)}}}:watched"
-        calls = [Call("watch_index", (flag,), (self._channel(("owner", owner)), watched_ms), writes=False)]
-        calls += [
-            Call("watch_owned", self._keys(session_id)[:1], (watched_ms,), writes=False) for session_id in session_ids
-        ]
-        for reply in self._calls.call_all(calls):
-            if isinstance(reply, StoreUnavailable):
-                raise reply
+        self._streams.watch_list(owner, session_ids, watched_ms)
+
+    def bell(self) -> Bell:
+        return self._streams.bell()
 
     def place_of(self, session_id: str) -> str:
         return self._calls.place_of(session_key(self._prefix, session_id))
@@ -638,8 +577,7 @@ class RedisStore:
     # ---- keys and arguments
 
     def _keys(self, session_id: str) -> tuple[str, str, str]:
-        key = session_key(self._prefix, session_id)
-        return key, f"{key}:history", f"{key}:tokens"
+        return session_keys(self._prefix, session_id)
 
     def _bucket(self, owner: str) -> str:
         return f"{self._prefix}owner:{{{in_key(owner)}}}:bucket"
@@ -721,11 +659,6 @@ def _as_it_is(session: Summary, owner: str) -> Delete:
     """Make the command that deletes a session, unless it was written since."""
     expected = f"{session.created_at_ms}-{session.version}"
     return Delete(session_id=session.session_id, owner=owner, expected=expected)
-
-
-def _as_bytes(*numbers: int) -> tuple[bytes, ...]:
-    """Pack numbers that go with every call, once."""
-    return tuple(str(number).encode() for number in numbers)
 
 
 def _marked(snapshot: Snapshot | None, fields: Sequence[str] | None) -> Snapshot | None:
