@@ -111,6 +111,15 @@ def target_of(session_id: str, text: str) -> Target:
     """
     if re.fullmatch("[1-9][0-9]{0,15}", text) and int(text) < MAX_SEQ:
         return int(text)
+    return id_of(session_id, text)
+
+
+def id_of(session_id: str, text: str) -> str:
+    """Read the id of a message from a path, where a seq is none.
+
+    Raises:
+        MessageNotFound: As ``target_of``.
+    """
     if re.fullmatch("[0-9]*", text) or not is_message_id(text):
         raise MessageNotFound(session_id, text)
     return text

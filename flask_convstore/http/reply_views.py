@@ -9,7 +9,7 @@ from ..operations.access import Access
 from . import sse
 from .answers import StoppedJson
 from .door import Door
-from .reading import known_event
+from .reading import id_of, known_event
 from .response import marked
 from .shown import message_shown
 
@@ -19,7 +19,7 @@ CURRENT = "current"
 
 def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Replay a streamed reply, or resume it behind the last event that the client has. 204: none is in progress."""
-    reply = streamed.follow(access, session_id, "" if turn == CURRENT else turn, known_event())
+    reply = streamed.follow(access, session_id, _reply_of(session_id, turn), known_event())
     if reply is None:
         return Response(status=204)
     return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible())
@@ -27,7 +27,7 @@ def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Resp
 
 def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Stop a streamed reply, and store it as far as it had come."""
-    ended = streamed.stop(access, session_id, "" if turn == CURRENT else turn)
+    ended = streamed.stop(access, session_id, _reply_of(session_id, turn))
     shown: StoppedJson = {
         "session_id": session_id,
         "version": ended.version,
@@ -35,3 +35,7 @@ def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Respon
         "reply": message_shown(ended.message, access.settings),
     }
     return marked(shown, 200, None)
+
+
+def _reply_of(session_id: str, turn: str) -> str:
+    return "" if turn == CURRENT else id_of(session_id, turn)

@@ -13,7 +13,7 @@ from ..domain.messages import Message, message_of, with_id
 from ..domain.parts import Fate, Part, decoded
 from ..domain.results import ReplyParts, StoredPart
 from ..domain.types import ANY
-from ..domain.validation import check_name, check_session_id
+from ..domain.validation import check_session_id, check_target
 from ..errors import (
     ConvstoreError,
     MessageNotFound,
@@ -258,7 +258,7 @@ def follow(access: Access, session_id: str, reply: str, after: str | None = None
     """
     check_session_id(session_id)
     if reply:
-        check_name(reply, "reply")
+        check_target(reply, "reply")
     asked = ReplyPosition(session_id, access.owner, reply, None if reply else position_in(after), 1)
     (page,) = access.store.reply_parts([asked])
     if isinstance(page, ConvstoreError):
@@ -351,7 +351,7 @@ def stop(access: Access, session_id: str, reply: str) -> abandoned.Ended:
     """
     check_session_id(session_id)
     if reply:
-        check_name(reply, "reply")
+        check_target(reply, "reply")
     else:
         found = follow(access, session_id, "")
         if found is None:

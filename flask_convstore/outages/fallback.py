@@ -37,7 +37,7 @@ from ..domain.results import Begun, Messages, Page, Receipt, ReplyParts, Session
 from ..domain.rules import creates
 from ..domain.types import ANY, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable, TurnLost
-from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, apply_one_by_one, load_each, renew_each
+from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, load_each, one_by_one, renew_each
 from .circuit import Circuit
 from .command_json import command_of, text_of
 from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
@@ -112,7 +112,7 @@ class FallbackStore(StoreAround):
 
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
         if self._journal.may_hold():
-            return apply_one_by_one(self, commands)
+            return one_by_one(self.apply, commands)
         return super().apply_each(commands)
 
     def begin(self, command: BeginTurn) -> Begun:

@@ -75,7 +75,7 @@ from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
 from .bells import MemoryBell
-from .store import Bell, apply_one_by_one, load_each, renew_each
+from .store import Bell, load_each, one_by_one, renew_each
 
 _W = TypeVar("_W", bound=Write)
 
@@ -167,7 +167,7 @@ class MemoryStore(Forking):
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
-        return apply_one_by_one(self, commands)
+        return one_by_one(self.apply, commands)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
         """Do as ``Store.begin``. *in_place* as in ``apply``."""
@@ -194,13 +194,7 @@ class MemoryStore(Forking):
             raise TurnUnended(command.session_id, session.reply, session.turn.until_ms <= now)
 
     def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
-        found: list[int | ConvstoreError] = []
-        for command in commands:
-            try:
-                found.append(self._fed(command))
-            except ConvstoreError as error:
-                found.append(error)
-        return found
+        return one_by_one(self._fed, commands)
 
     def _fed(self, command: FeedReply) -> int:
         with self._lock:
@@ -218,25 +212,29 @@ class MemoryStore(Forking):
             return streams.take(command, self._existing(command, now), now)
 
     def _existing(self, command: FeedReply | TakeReply, now: int) -> StoredSession:
-        session = self._visible(command.session_id, command.owner, now)
-        refuse_moved_guest(session, command.owner)
-        if not session:
-            raise SessionNotFound(command.session_id)
+        session = self._seen(command, now)
         refuse_reader(command.session_id, command.owner, session)
         return session
 
+    def _seen(self, asked: FeedReply | TakeReply | ReplyPosition | EventPosition, now: int) -> StoredSession:
+        """Find the session for who may see it.
+
+        Raises:
+            SessionNotFound, SessionMoved: There is none for this owner, or a guest has to look elsewhere.
+        """
+        session = self._visible(asked.session_id, asked.owner, now)
+        refuse_moved_guest(session, asked.owner)
+        if not session:
+            raise SessionNotFound(asked.session_id)
+        return session
+
     def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
-        found: list[ReplyParts | ConvstoreError] = []
+        return one_by_one(self._parts, asked)
+
+    def _parts(self, position: ReplyPosition) -> ReplyParts:
         with self._lock:
             now = self._clock()
-            for position in asked:
-                session = self._visible(position.session_id, position.owner, now)
-                found.append(
-                    streams.read(session, position.reply, position.after, position.limit, now)
-                    if session
-                    else SessionNotFound(position.session_id)
-                )
-        return found
+            return streams.read(self._seen(position, now), position.reply, position.after, position.limit, now)
 
     def bell(self) -> Bell:
         bell = MemoryBell()
@@ -263,21 +261,24 @@ class MemoryStore(Forking):
             self._ring(Ring(source))
 
     def session_events(self, asked: Sequence[EventPosition]) -> list[SessionEvents | ConvstoreError]:
-        with self._lock:
-            return [self._events(position, self._clock()) for position in asked]
+        return one_by_one(self._events, asked)
 
-    def _events(self, position: EventPosition, now: int) -> SessionEvents | ConvstoreError:
-        session = self._visible(position.session_id, position.owner, now)
-        if not session:
-            return SessionNotFound(position.session_id)
-        session.watched_ms = max(session.watched_ms, now + position.watched_ms)
-        events: list[StoredEvent] = []
-        is_whole = False
-        if position.after and position.after[0] == session.created_at_ms:
-            events = [event for event in session.log if event.version > position.after[1]]
-            is_whole = len(events) == session.version - position.after[1]
-        count = len(session.elements)
-        return SessionEvents(session.version, session.created_at_ms, session.updated_at_ms, count, is_whole, events)
+    def _events(self, position: EventPosition) -> SessionEvents:
+        with self._lock:
+            now = self._clock()
+            session = self._seen(position, now)
+            session.watched_ms = max(session.watched_ms, now + position.watched_ms)
+            created, known = position.after or (0, 0)
+            is_known = created == session.created_at_ms
+            events = [event for event in session.log if event.version > known] if is_known else []
+            return SessionEvents(
+                session.version,
+                session.created_at_ms,
+                session.updated_at_ms,
+                len(session.elements),
+                is_known and len(events) == session.version - known,
+                events,
+            )
 
     def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:
         with self._lock:
@@ -682,6 +683,7 @@ class MemoryStore(Forking):
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
+        self._watched = {owner: until for owner, until in self._watched.items() if until > now}
         self._sweep_at = max(64, 2 * len(self._tokens))
 
 

@@ -6,7 +6,7 @@ as it does. A store may stand around another one (signals, a circuit breaker, a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..domain.commands import (
@@ -343,12 +343,15 @@ def load_each(
     return found
 
 
-def apply_one_by_one(store: Store, commands: Sequence[Append | RenewTurn]) -> list[Receipt | ConvstoreError]:
-    """Apply several writes one after the other, as ``Store.apply_each`` gives them."""
-    answers: list[Receipt | ConvstoreError] = []
-    for command in commands:
+_A = TypeVar("_A")
+
+
+def one_by_one(function: Callable[[_A], _T], given: Iterable[_A]) -> list[_T | ConvstoreError]:
+    """Call *function* with one after the other. An error is a value, and spoils no other."""
+    answers: list[_T | ConvstoreError] = []
+    for one in given:
         try:
-            answers.append(store.apply(command))
+            answers.append(function(one))
         except ConvstoreError as error:
             answers.append(error)
     return answers
@@ -356,7 +359,7 @@ def apply_one_by_one(store: Store, commands: Sequence[Append | RenewTurn]) -> li
 
 def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
     """Renew leases one after the other, as ``Store.renew``."""
-    answers = apply_one_by_one(store, commands)
+    answers = one_by_one(store.apply, commands)
     return [answer if isinstance(answer, ConvstoreError) else None for answer in answers]
 
 

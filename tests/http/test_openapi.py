@@ -423,6 +423,15 @@ def test_a_message_whose_number_is_none_is_our_404(service: Service, seq: str) -
     problem(service.client.delete(path), 404, "not-found")
 
 
+@pytest.mark.parametrize("reply", ["0", "2", "msg-0", "²", "9" * 20, "%00", "%22", "x" * 201, ".a"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_reply_whose_id_is_none_is_our_404(service: Service, reply: str, method: str) -> None:
+    """A number was refused (422)."""
+    service.convstore.reply(lambda turn: "hello")
+    session_id = service.start(message={"content": "hi"})
+    problem(service.client.open(f"/sessions/{session_id}/replies/{reply}", method=method), 404, "not-found")
+
+
 def test_whole_numbers(service: Service) -> None:
     """JSON's 1.0, an integer for JSON Schema, was refused. Queries accepted 1_0, +1 and the digits of any script."""
     path = f"/sessions/{service.start(message={'content': 'hi'})}"

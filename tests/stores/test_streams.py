@@ -14,7 +14,9 @@ from flask_convstore.domain.commands import (
     Delete,
     Drop,
     Edit,
+    EventPosition,
     FeedReply,
+    MoveConversation,
     Put,
     ReplyPosition,
     Share,
@@ -25,6 +27,7 @@ from flask_convstore.domain.types import ANY, Owner
 from flask_convstore.errors import (
     ConvstoreError,
     Forbidden,
+    SessionMoved,
     SessionNotFound,
     StreamBehind,
     TurnInProgress,
@@ -328,6 +331,19 @@ def test_owners_of_a_stream(harness: Harness) -> None:
     with pytest.raises(Forbidden):
         store.take_reply(replace(take, owner="reader"))
     assert texts(store.take_reply(replace(take, owner="writer"))) == [b"a"]
+
+
+def test_a_guest_of_a_moved_conversation_is_sent_on(harness: Harness) -> None:
+    """The session in which it goes on tells who shares it."""
+    store = harness.store
+    turn = begun(store, owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="bob", role="reader"))
+    store.apply(MoveConversation(session_id="s", owner="ann", turn=turn.attempt, moved_to="elsewhere"))
+    for answers in (
+        store.reply_parts([ReplyPosition("s", "bob", "msg-2")]),
+        store.session_events([EventPosition("s", "bob")]),
+    ):
+        assert isinstance(answers[0], SessionMoved)
 
 
 def test_many_streams_at_once(harness: Harness) -> None:

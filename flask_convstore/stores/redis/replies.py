@@ -48,6 +48,7 @@ from ...errors import (
     stored_data_too_large,
     too_many_messages,
 )
+from ..store import one_by_one
 from .arguments import alias_of
 
 _A = TypeVar("_A")
@@ -289,15 +290,14 @@ def _prefixed(stored: dict[bytes, Any]) -> tuple[dict[str, bytes], list[Alias], 
 
 def each_of(asked: Sequence[_A], replies: Sequence[Any], read: Callable[[_A, Any], _R]) -> list[_R | ConvstoreError]:
     """Read the replies to several calls, by what each has *asked*. An error of one is a value, and spoils no other."""
-    found: list[_R | ConvstoreError] = []
-    for one, reply in zip(asked, replies, strict=True):
-        try:
-            if isinstance(reply, ConvstoreError):
-                raise reply
-            found.append(read(one, reply))
-        except ConvstoreError as error:
-            found.append(error)
-    return found
+
+    def known(pair: tuple[_A, Any]) -> _R:
+        one, reply = pair
+        if isinstance(reply, ConvstoreError):
+            raise reply
+        return read(one, reply)
+
+    return one_by_one(known, zip(asked, replies, strict=True))
 
 
 def parts_in(entries: list[Any]) -> tuple[int, list[StoredPart]]:
