@@ -1,88 +1,132 @@
-"""A web chat on flask-convstore: two lines for the conversations, one function for the replies, which come word by word.
+"""A web chat on flask-convstore: conversations of a browser or of a name, in a page that loses nothing.
 
-The reply is rule-based and needs no network. With ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` set, an OpenAI-compatible
-endpoint replies instead (``OPENAI_MODEL`` names the model).
+The replies are in ``replies.py``. The page is in ``templates`` and ``static``. All that it reads and writes goes through the
+routes of ``convstore.blueprint``.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import re
-import time
-import urllib.request
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, abort, current_app, redirect, render_template, request, session, url_for
 
 from flask_convstore import ConversationStore, Turn
 
+from .replies import reply_to
+
 convstore = ConversationStore()
 
-SECONDS_A_WORD = 0.05
-"""Pace of the rules, which would be too fast to be seen."""
+DEFAULTS = {
+    "CONVSTORE_ANONYMOUS_OWNER": True,  # a browser without a name is an owner, by a cookie
+    "CONVSTORE_TTL": 30 * 86_400,
+    "CONVSTORE_MAX_SESSIONS": 1000,
+}
+"""Settings of this chat. ``app.config`` and the environment come first."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""The page runs no script and loads nothing but its own files."""
 
 
-def create_app(config: dict[str, Any] | None = None) -> Flask:
+def create_app(config: dict[str, Any] | None = None, instance_path: str | None = None) -> Flask:
     """The application. ``CONVSTORE_URL`` names its store."""
-    app = Flask(__name__)
+    app = Flask(__name__, instance_path=instance_path)
+    app.config.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     app.config.update(config or {})
+    app.secret_key = app.secret_key or secret_key(Path(app.instance_path))
     convstore.init_app(app)
     app.register_blueprint(convstore.blueprint)
-
-    @app.get("/")
-    def start_page() -> Any:
-        return app.send_static_file("index.html")
-
+    app.add_url_rule("/", view_func=page, endpoint="page")
+    app.add_url_rule("/c/<session_id>", view_func=page, endpoint="conversation")
+    app.add_url_rule("/offline.js", view_func=offline)
+    app.add_url_rule("/login", view_func=login, methods=["POST"])
+    app.add_url_rule("/logout", view_func=logout, methods=["POST"])
+    app.after_request(protect)
     return app
 
 
 @convstore.reply
 def reply(turn: Turn) -> Iterator[str]:
-    """Reply by a model if there is one, otherwise by rules."""
-    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        yield from reply_by_model(turn.history)
-        return
-    for word in re.findall(r"\S+\s*", reply_by_rule(turn.history)):
-        yield word
-        time.sleep(SECONDS_A_WORD)
+    """Reply word by word."""
+    return reply_to(turn.history)
 
 
-def reply_by_model(history: list[dict[str, Any]]) -> Iterator[str]:
-    """The reply of an OpenAI-compatible endpoint, which takes the history unchanged."""
-    base = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/")
-    asked = {"model": os.environ.get("OPENAI_MODEL", "gpt-4o-mini"), "messages": history, "stream": True}
-    request = urllib.request.Request(
-        f"{base}/chat/completions",
-        json.dumps(asked).encode(),
-        {"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        for line in response:
-            kind, _, data = line.decode().strip().partition(": ")
-            if kind == "data" and data != "[DONE]":
-                for choice in json.loads(data)["choices"]:
-                    yield choice["delta"].get("content") or ""
+# ---- owners
 
 
-def reply_by_rule(history: list[dict[str, Any]]) -> str:
-    """A small talk that shows the memory of the chat."""
-    said = [
-        message["content"] for message in history if message["role"] == "user" and isinstance(message["content"], str)
-    ]
-    text = said[-1] if said else ""
-    names = [found[1] for line in said if (found := re.search(r"(?i)\b(?:my name is|i am|i'm|call me) (\w+)", line))]
-    if re.search(r"(?i)\bwho am i\b|\bmy name\b.*\?|\bremember me\b", text):
-        return f"You are {names[-1]}." if names else "You have not told me your name yet."
-    if re.search(r"(?i)\b(?:my name is|i am|i'm|call me) \w+", text):
-        return f"Nice to meet you, {names[-1]}. Reload the page, or restart the server, and ask me who you are."
-    if re.search(r"(?i)\b(what|everything)\b.*\bsaid\b|\bfirst\b.*\bsay\b", text):
-        return (
-            "You said: " + "; ".join(f"“{line}”" for line in said[:-1]) + "." if said[:-1] else "Nothing before this."
-        )
-    if re.search(r"(?i)\b(hello|hi|hey|good (morning|evening|day))\b", text):
-        return "Hello! What is your name?"
-    if text.rstrip().endswith("?"):
-        return "I am only a few rules. Tell me your name, or ask me what you said."
-    return f"Noted; that was your message number {len(said)}."
+@convstore.owner_loader
+def owner() -> str | None:
+    """The owner of the conversations: who has signed in. Without a name the browser is the owner, by its cookie."""
+    return f"name:{session['name']}" if "name" in session else None
+
+
+def login() -> Any:
+    """Sign in by a name. A real app checks a password here."""
+    name = " ".join(request.form.get("name", "").split())[:80]
+    if _is_foreign() or not name:
+        abort(400, "A name is needed.")
+    session.clear()
+    session["name"] = name
+    session.permanent = True
+    return redirect(url_for("page"))
+
+
+def logout() -> Any:
+    """Sign out. The page has removed all that the browser keeps before."""
+    if _is_foreign():
+        abort(400, "This comes from another site.")
+    session.clear()
+    return redirect(url_for("page"))
+
+
+def _is_foreign() -> bool:
+    """A form of another site has sent this request."""
+    return request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
+
+
+def secret_key(folder: Path) -> str:
+    """The key that signs the cookies: ``SECRET_KEY``, or a file that the first process makes and all others read."""
+    if "SECRET_KEY" in os.environ:
+        return os.environ["SECRET_KEY"]
+    file = folder / "secret_key"
+    if not file.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = folder / f"secret_key-{os.getpid()}-{secrets.token_hex(4)}"
+        made.touch(0o600)
+        made.write_text(secrets.token_hex(32), "ascii")
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(made, file)
+        made.unlink()
+    return file.read_text("ascii")
+
+
+# ---- the page
+
+
+def page(session_id: str = "") -> Any:
+    """The page. It reads the conversation of its address by itself."""
+    response = Response(render_template("chat.html", name=session.get("name", "")))
+    response.cache_control.no_cache = True
+    response.vary.add("Cookie")
+    return response
+
+
+def offline() -> Any:
+    """The service worker, which keeps the page for a time without the server. Its place is the root of the app."""
+    return current_app.send_static_file("offline.js")
+
+
+def protect(response: Response) -> Response:
+    """Let the page run its own scripts only."""
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response

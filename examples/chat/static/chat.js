@@ -1,0 +1,285 @@
+// The page: which conversation is shown, the field that one writes in, and what is told besides. The conversations
+// themselves, their queue and their connections are the matter of convstore.js.
+import { $, button, eachFrame, grow, wordsFor } from "./dom.js";
+import { MessageList } from "./messages.js";
+import { Panel } from "./panel.js";
+import { Sidebar } from "./sidebar.js";
+
+const { convstore, sessions, root, logout, name } = document.body.dataset;
+const { Chats } = await import(convstore);
+const chats = new Chats(sessions.replace(/\/$/, ""), { user: name });
+const narrow = matchMedia("(max-width: 699px)");
+let chat = chats.create({});
+let isLeaving = false;
+
+const isLocal = (id) => id.startsWith("local-");
+const pathOf = (id) => `${root}c/${encodeURIComponent(id)}`;
+const currentId = () => chat.id;
+const list = new MessageList({ chats, failed: (error) => toast(wordsFor(error)) });
+const sidebar = new Sidebar({ chats, pathOf, currentId, go, told });
+const panel = new Panel({ chats, chat: () => chat, sessions: sessions.replace(/\/$/, "") });
+
+// ---- which conversation
+
+function idInPath() {
+  const path = location.pathname;
+  return path.startsWith(`${root}c/`) ? decodeURIComponent(path.slice(root.length + 2)) : null;
+}
+
+/** Show a conversation, or a new one. */
+function open(id) {
+  chat?.removeEventListener("change", draw);
+  chat?.close();
+  chat = id ? chats.open(id) : chats.create({});
+  chat.addEventListener("change", draw);
+  list.open(chat);
+  $("text").value = sessionStorage.getItem(draftOf(id)) ?? "";
+  grow($("text"));
+  draw();
+}
+
+function go(id) {
+  history.pushState(null, "", id ? pathOf(id) : root);
+  open(id);
+  showSide(false);
+  if (!narrow.matches || !id) $("text").focus();
+}
+
+addEventListener("popstate", () => open(idInPath()));
+$("new").addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go(null);
+});
+
+// ---- what is shown
+
+const draw = eachFrame(() => {
+  const { messages, state } = chat;
+  const isBegun = messages.length > 0;
+  const title = chats.list.find(({ session_id }) => session_id === chat.id)?.title || chat.title || "New conversation";
+  if (isBegun && idInPath() !== chat.id) moveDraftAndPath();
+  $("title").textContent = title;
+  document.title = `${isBegun ? title : "New conversation"} – flask-convstore chat`;
+  $("welcome").hidden = isBegun || idInPath() !== null;
+  $("gone").hidden = isBegun || state !== "gone";
+  $("loading").hidden = isBegun || state !== "loading" || idInPath() === null;
+  document.body.classList.toggle("empty", !$("welcome").hidden);
+  list.draw();
+  drawComposer();
+  drawBanner();
+  sidebar.draw();
+  panel.draw();
+});
+
+function drawComposer() {
+  const isEmpty = $("text").value.trim() === "";
+  $("stop").hidden = !chat.isStreaming;
+  $("send").hidden = chat.isStreaming && isEmpty;
+  $("send").disabled = isEmpty || chat.state === "gone";
+}
+
+function drawBanner() {
+  const words = bannerWords();
+  if ($("banner").textContent !== words) $("banner").textContent = words;
+}
+
+function bannerWords() {
+  if (chats.status === "signed-out") return "You are signed out. Reload the page to go on.";
+  if (chats.status === "offline") {
+    const waits = chats.waiting ? ` ${chats.waiting === 1 ? "One thing waits" : `${chats.waiting} things wait`} to be sent.` : "";
+    return `The server cannot be reached. Go on writing: what you do is kept here and sent when the server is back.${waits}`;
+  }
+  if (chat.isReconnecting) return "The connection was lost in the middle of the reply. The reply goes on when the connection is back.";
+  if (chat.error && chat.state !== "gone" && chat.error.type !== "aborted") return wordsFor(chat.error);
+  return "";
+}
+
+/** The conversation has an id now: the address tells it. */
+function moveDraftAndPath() {
+  const draft = $("text").value;
+  sessionStorage.removeItem(draftOf(idInPath()));
+  history.replaceState(null, "", pathOf(chat.id));
+  if (draft) sessionStorage.setItem(draftOf(chat.id), draft);
+}
+
+const draftOf = (id) => `draft:${id ?? ""}`;
+
+// ---- what one writes
+
+const field = $("text");
+field.addEventListener("input", () => {
+  grow(field);
+  if (field.value) sessionStorage.setItem(draftOf(idInPath()), field.value);
+  else sessionStorage.removeItem(draftOf(idInPath()));
+  drawComposer();
+});
+field.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    $("composer").requestSubmit();
+  }
+  if (event.key === "ArrowUp" && field.value === "") {
+    event.preventDefault();
+    list.editLast();
+  }
+});
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send(field.value.trim());
+});
+$("stop").addEventListener("click", () => told(chat.stop()));
+for (const idea of document.querySelectorAll(".ideas button")) idea.addEventListener("click", () => send(idea.textContent));
+
+function send(text) {
+  if (!text || chat.state === "gone") return;
+  field.value = "";
+  sessionStorage.removeItem(draftOf(idInPath()));
+  grow(field);
+  field.focus();
+  list.toTheEnd();
+  chat.send(text); // what becomes of it is shown at the message
+  draw();
+}
+
+/** Await a call, and tell what went wrong. */
+async function told(call) {
+  const error = (await call)?.error;
+  if (error && error.type !== "aborted") toast(wordsFor(error));
+}
+
+// ---- toasts
+
+const toasts = new Map(); // key: its element
+
+function drawToasts() {
+  const wanted = new Map();
+  for (const { session_id, title } of chats.removed)
+    wanted.set(`removed ${session_id}`, () =>
+      toastOf(`Deleted: ${title || "New conversation"}`, ["Undo", () => told(chats.undo(session_id))]));
+  for (const { key, kind, error } of chats.failed)
+    if (kind !== "send" && kind !== "create")
+      wanted.set(`failed ${key}`, () =>
+        toastOf(`${FAILED[kind] ?? "Not done."} ${wordsFor(error)}`, ["Try again", () => told(chats.retry(key))], ["Leave it", () => told(chats.discard(key))]));
+  for (const [key, element] of toasts)
+    if (!wanted.has(key)) {
+      element.remove();
+      toasts.delete(key);
+    }
+  for (const [key, make] of wanted) if (!toasts.has(key)) toasts.set(key, $("toasts").appendChild(make()));
+}
+
+const FAILED = { rename: "Not renamed.", remove: "Not deleted.", edit: "Not changed.", redact: "Not removed." };
+
+function toastOf(text, ...buttons) {
+  const element = document.createElement("div");
+  const words = document.createElement("span");
+  words.dir = "auto";
+  words.textContent = text;
+  element.className = "toast";
+  element.append(words);
+  for (const [label, act] of buttons) {
+    const made = button(label, null, "");
+    made.addEventListener("click", act);
+    element.append(made);
+  }
+  return element;
+}
+
+function toast(text) {
+  const element = $("toasts").appendChild(toastOf(text));
+  setTimeout(() => element.remove(), 6000);
+}
+
+// ---- the list as a drawer
+
+function showSide(is) {
+  document.body.classList.toggle("side-open", is);
+  $("open-side").ariaExpanded = String(is);
+  if (is) $("new").focus();
+}
+
+$("open-side").addEventListener("click", () => showSide(true));
+for (const id of ["close-side", "scrim"])
+  $(id).addEventListener("click", () => {
+    showSide(false);
+    $("open-side").focus();
+  });
+
+// ---- keys
+
+addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
+  const isTyping = /^(INPUT|TEXTAREA)$/.test(event.target.tagName);
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    go(null);
+  } else if (event.key === "/" && !isTyping) {
+    event.preventDefault();
+    if (narrow.matches) showSide(true);
+    $("search").focus();
+  } else if (event.key === "Escape") {
+    if (document.body.classList.contains("side-open")) $("close-side").click();
+    else if (event.target === $("search")) {
+      $("search").value = "";
+      sidebar.draw();
+      field.focus();
+    } else if (chat.isStreaming) told(chat.stop());
+  }
+});
+
+// ---- signing in and out
+
+$("login")?.addEventListener("click", () => $("login-dialog").showModal());
+document.querySelector("[data-close]").addEventListener("click", () => $("login-dialog").close());
+$("logout")?.addEventListener("click", () => {
+  if (!chats.waiting) return signOut();
+  $("logout-text").textContent = "Some of what you have done has not reached the server yet.";
+  $("logout-dialog").returnValue = "stay";
+  $("logout-dialog").showModal();
+});
+$("logout-dialog").addEventListener("close", () => $("logout-dialog").returnValue === "leave" && signOut());
+
+/** Remove all that this browser keeps, and then sign out at the server. */
+async function signOut() {
+  isLeaving = true;
+  await chats.signOut();
+  sessionStorage.clear();
+  try {
+    const answer = await fetch(logout, { method: "POST" });
+    if (answer.ok) return location.assign(root);
+  } catch {
+    await window.caches?.delete("page"); // the name stands in it
+  }
+  toast("What this browser had kept is removed. The server cannot be reached to sign out there: try again later.");
+}
+
+// ---- begin
+
+function drawAll() {
+  drawToasts();
+  draw();
+  if (chats.status === "signed-out" && !isLeaving) leave();
+}
+
+/** Another tab has signed in or out: this one begins anew. */
+function leave() {
+  isLeaving = true;
+  sessionStorage.clear();
+  setTimeout(() => location.assign(root), 500);
+}
+
+chats.addEventListener("change", drawAll);
+await chats.ready;
+open(idInPath());
+if (isLocal(chat.id) && idInPath() && !chat.messages.length) go(null); // it was made meanwhile, and has another address
+drawToasts();
+
+// The page and its files are kept for a reload without the server.
+if ("serviceWorker" in navigator) {
+  navigator.serviceWorker.register(`${root}offline.js`).catch(() => {});
+  const { active } = await navigator.serviceWorker.ready;
+  const files = performance.getEntriesByType("resource").map((entry) => entry.name);
+  const own = files.filter((file) => file.startsWith(location.origin) && /\/static\/|\/convstore\.js/.test(file));
+  active.postMessage([...new Set(own), root]);
+}
