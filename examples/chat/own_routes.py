@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from flask import Flask, abort, request
 
-from flask_convstore import ConversationStore, ConvstoreError, problem
+from flask_convstore import ConversationStore, ConvstoreError, TurnEnded, problem
 
 from .replies import by_rule
 
@@ -38,7 +39,7 @@ def owner() -> str:
 
 def start() -> Any:
     """Begin a conversation."""
-    session = convstore.create_session({"history": [], **(request.get_json(silent=True) or {})})
+    session = convstore.save_session(str(uuid.uuid4()), {"history": [], "data": request.json})
     return {"id": session.session_id}, 201
 
 
@@ -62,8 +63,9 @@ def delete(session_id: str) -> Any:
 
 def say(session_id: str) -> Any:
     """Say something. A repeat with the same key says it once, and has the same reply."""
-    key = request.headers.get("Idempotency-Key")
-    with convstore.turn(session_id, request.json["content"], token=key) as turn:
-        if not turn.repeated:
-            turn.reply(by_rule(turn.history))
-    return {"reply": turn.message and turn.reply_id}, 201
+    try:
+        with convstore.turn(session_id, request.json["content"], token=request.headers.get("Idempotency-Key")) as turn:
+            reply = turn.reply(by_rule(turn.history))
+    except TurnEnded as ended:
+        reply = ended.reply
+    return {"reply": reply and {"id": reply.id, "content": reply["content"]}}, 201

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from examples.chat import replies
 from examples.chat.app import create_app
 
 from ..processes import children, is_alive, servers, supervisors, wait_for
@@ -33,7 +34,8 @@ def say(client: Any, session_id: str, text: str) -> str:
     return str(response.json["reply"]["content"])
 
 
-def test_the_chat_talks_and_remembers() -> None:
+def test_the_chat_talks_and_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "SECONDS_A_WORD", 0)
     client = create_app({"CONVSTORE_URL": "memory://"}).test_client()
     with client.get("/") as page:
         assert page.mimetype == "text/html"
@@ -92,7 +94,9 @@ def test_the_chat_asks_a_model_if_there_is_one(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Demo:
-    """A running ``make demo``, without make."""
+    """A running ``make demo``, without make. All of them are visited by one browser."""
+
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
 
     def __init__(self, data: Path, *options: str) -> None:
         self.port = free_port()
@@ -112,7 +116,7 @@ class Demo:
         sent = None if body is None else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.port}{path}"
         asked = urllib.request.Request(url, sent, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with self.browser.open(asked, timeout=10) as answer:
             return json.load(answer)
 
     def end(self, number: int) -> None:

@@ -38,10 +38,11 @@ function open(id) {
   draw();
 }
 
-function go(id) {
+/** Go to a conversation, or a new one. @param {boolean} [stays] The drawer stays open. */
+function go(id, stays = false) {
   history.pushState(null, "", id ? pathOf(id) : root);
   open(id);
-  showSide(false);
+  if (!stays) showSide(false);
   if (!narrow.matches || !id) $("text").focus();
 }
 
@@ -87,12 +88,18 @@ function drawBanner() {
 function bannerWords() {
   if (chats.status === "signed-out") return "You are signed out. Reload the page to go on.";
   if (chats.status === "offline") {
-    const waits = chats.waiting ? ` ${chats.waiting === 1 ? "One thing waits" : `${chats.waiting} things wait`} to be sent.` : "";
-    return `The server cannot be reached. Go on writing: what you do is kept here and sent when the server is back.${waits}`;
+    const reply = chat.isStreaming ? " The reply goes on when it is back." : "";
+    return `The server cannot be reached.${reply} Go on writing: what you do is kept here, and sent later.${countWaiting()}`;
   }
-  if (chat.isReconnecting) return "The connection was lost in the middle of the reply. The reply goes on when the connection is back.";
+  if (chat.isReconnecting) return "The connection was lost in the middle of the reply. It is tried again.";
   if (chat.error && chat.state !== "gone" && chat.error.type !== "aborted") return wordsFor(chat.error);
   return "";
+}
+
+function countWaiting() {
+  const count = chats.waiting - (chat.isStreaming ? 1 : 0);
+  if (count < 1) return "";
+  return count === 1 ? " One thing waits." : ` ${count} things wait.`;
 }
 
 /** The conversation has an id now: the address tells it. */
@@ -271,9 +278,13 @@ function leave() {
 
 chats.addEventListener("change", drawAll);
 await chats.ready;
+const typed = field.value; // before this script was there
 open(idInPath());
+if (typed) field.value = typed;
 if (isLocal(chat.id) && idInPath() && !chat.messages.length) go(null); // it was made meanwhile, and has another address
 drawToasts();
+drawComposer();
+document.body.dataset.isReady = "";
 
 // The page and its files are kept for a reload without the server.
 if ("serviceWorker" in navigator) {

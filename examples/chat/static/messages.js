@@ -59,7 +59,9 @@ export class MessageList {
     arrange(this.#list, [...this.#shown.values()].map(({ item }) => item));
     $("older").hidden = !(chat.hasOlder || chat.messages.length > this.#count);
     const last = messages.at(-1);
-    $("typing").hidden = !(chat.isStreaming || last?.status === "sending") || (last?.role === "assistant" && textOf(last) !== "");
+    const comes = chat.isStreaming || last?.status === "sending";
+    const isSeen = last?.role === "assistant" && textOf(last) !== "" && !chat.isReconnecting;
+    $("typing").hidden = !comes || isSeen;
     if (this.#follows) this.toTheEnd();
     else this.#scrolled();
   }
@@ -171,15 +173,20 @@ export class MessageList {
     const first = this.#list.firstElementChild;
     const top = first?.getBoundingClientRect().top;
     this.#follows = false;
-    if (this.#chat.messages.length < this.#count + PAGE && this.#chat.hasOlder) {
-      $("older").disabled = true;
-      await this.#told(this.#chat.older());
-      $("older").disabled = false;
-    }
+    $("older").disabled = true;
+    await this.#load(this.#count + PAGE);
+    $("older").disabled = false;
     this.#count += PAGE;
     this.draw();
     if (first) this.#scroll.scrollTop += first.getBoundingClientRect().top - top;
     (first ?? this.#scroll).querySelector("button")?.focus({ preventScroll: true });
+  }
+
+  async #load(count) {
+    while (this.#chat.messages.length < count && this.#chat.hasOlder) {
+      const { error } = await this.#chat.older();
+      if (error) return this.actions.failed(error);
+    }
   }
 
   #scrolled() {

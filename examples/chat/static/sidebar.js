@@ -107,7 +107,7 @@ export class Sidebar {
     const next = item.nextElementSibling ?? item.previousElementSibling;
     const { id } = item.dataset;
     this.page.told(this.page.chats.remove(id));
-    if (id === this.page.currentId()) this.page.go(null);
+    if (id === this.page.currentId()) this.page.go(null, true);
     (next?.querySelector("a") ?? $("new")).focus();
   }
 }

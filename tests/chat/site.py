@@ -1,0 +1,135 @@
+"""The chat under gunicorn, and a proxy before it that breaks what a test wants broken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+
+from ..processes import children, wait_for
+from ..servers import Server, free_port
+
+ROOT = Path(__file__).parents[2]
+
+GUNICORN = ("gunicorn", "--log-level", "critical", "--workers", "1", "--worker-class", "gthread", "--threads", "32")
+
+
+class Site:
+    """The chat. It can be ended and started again at the same place.
+
+    Attributes:
+        url: The address for browsers, behind the proxy.
+    """
+
+    def __init__(self, valkey: Server, folder: Path, seconds_a_word: float = 0.02, **settings: str) -> None:
+        self._port = free_port()
+        self._log = folder / "gunicorn.log"
+        self._environment = {**os.environ, "CONVSTORE_URL": valkey.url, "SECONDS_A_WORD": str(seconds_a_word)}
+        self._environment.update({f"CONVSTORE_{name}": value for name, value in settings.items()})
+        app = f"examples.chat.app:create_app(instance_path={str(folder / 'instance')!r})"
+        self._command = [sys.executable, "-m", *GUNICORN, "--bind", f"127.0.0.1:{self._port}", app]
+        self.start()
+        self.proxy = Proxy(self._port)
+        self.url = f"http://127.0.0.1:{self.proxy.port}"
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+        wait_for(lambda: self._process.poll() is not None or self._answers(), "the chat does not come up")
+        assert self._process.poll() is None, self._log.read_text()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"http://127.0.0.1:{self._port}/sessions/health").status_code == 200
+        return False
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        if self._process.poll() is None:
+            workers = children(self._process.pid)
+            self._process.kill()
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def close(self) -> None:
+        self.proxy.close()
+        self.kill()
+
+
+class Proxy:
+    """Passes connections on.
+
+    Attributes:
+        lost: Number of messages whose answers will be lost: the server gets the message, and the browser no answer.
+        bad: Number of messages that get a 502 in the place of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.lost = self.bad = 0
+        self._target = port
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+
+    def _pass(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            client.close()
+            return
+        self._open |= {client, server}
+        loses = threading.Event()
+        with client, server, contextlib.suppress(OSError):
+            threading.Thread(target=self._ask, args=(client, server, loses), daemon=True).start()
+            while (piece := server.recv(65536)) and not loses.is_set():
+                client.sendall(piece)
+            _end(client, server)
+        self._open -= {client, server}
+
+    def _ask(self, client: socket.socket, server: socket.socket, loses: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while piece := client.recv(65536):
+                is_message = piece.startswith(b"POST ") and b"/messages " in piece.partition(b"\r\n")[0]
+                if is_message and self.bad:
+                    self.bad -= 1
+                    client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad")
+                    break
+                if is_message and self.lost:
+                    self.lost -= 1
+                    loses.set()
+                server.sendall(piece)
+            _end(client, server)
+
+    def cut(self) -> None:
+        """Cut all connections that are open."""
+        for end in list(self._open):
+            _end(end)
+
+    def close(self) -> None:
+        _end(self._listener)
+        self._listener.close()
+        self.cut()
+
+
+def _end(*ends: socket.socket) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,174 @@
+"""Accessibility by axe in the main states, long conversations, narrow and wide windows, and the keyboard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Open
+from .person import Person
+
+ROOT = Path(__file__).parents[2]
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+FOLDERS = [ROOT / "examples" / "chat" / "static" / "vendor", AXE.parent]
+
+real = [pytest.mark.slow, pytest.mark.server]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=["page", "tests"])
+def test_files_of_others_are_those_that_were_reviewed(folder: Path) -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| .* \| `(\w{64})` \|$", (folder / "VENDORED.md").read_text("utf-8"), re.M)
+    assert {path.name for path in folder.iterdir()} == {"VENDORED.md", *(name for name, _ in rows)}
+    for name, told in rows:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == told, name
+
+
+def findings(person: Person) -> list[str]:
+    """Serious and critical findings of axe."""
+    person.page.evaluate(AXE.read_text("utf-8") + "; undefined")
+    found: Any = person.page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+    return [
+        f"{one['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def imported(person: Person, count: int) -> str:
+    """A conversation of so many messages."""
+    session_id = str(uuid.uuid4())
+    bodies = [
+        {"role": "assistant" if number % 2 else "user", "content": f"Number {number} with **some** words. " * 5}
+        for number in range(1, count + 1)
+    ]
+    messages = [{"created_at_ms": 1_700_000_000_000 + place, "body": body} for place, body in enumerate(bodies)]
+    line = json.dumps({"session_id": session_id, "shape": "full", "title": "Long", "data": {}, "messages": messages})
+    answer = person.context.request.post(
+        f"{person.url}sessions/import", data=line, headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert answer.status == 200, answer.text()
+    assert answer.json()["imported"] == 1
+    return session_id
+
+
+class TestInABrowser:
+    """The page in Chromium."""
+
+    pytestmark = real
+
+    @pytest.mark.parametrize("theme", ["light", "dark"])
+    def test_axe_finds_nothing_serious(self, opened: Open, theme: str) -> None:
+        ada = opened(color_scheme=theme, reduced_motion="reduce")
+        found = {"welcome": findings(ada)}
+        ada.ask("Show me some code")
+        ada.ask("Show me a table")
+        ada.page.click("#open-panel")
+        ada.page.wait_for_selector("#facts dd")
+        found["talk"] = findings(ada)
+        ada.press("Edit and send again", 0)
+        found["edit"] = findings(ada)
+        ada.page.keyboard.press("Escape")
+        ada.page.click("#login")
+        found["sign in"] = findings(ada)
+        ada.page.keyboard.press("Escape")
+        ada.send("Count to 30")
+        ada.until_coming()
+        found["reply"] = findings(ada)
+        ada.until_idle(6)
+        ada.page.set_viewport_size({"width": 360, "height": 740})
+        ada.page.click("#close-panel")
+        ada.page.click("#open-side")
+        ada.page.wait_for_timeout(300)
+        found["drawer"] = findings(ada)
+        ada.page.get_by_role("button", name="Delete: ").click()
+        found["undo"] = findings(ada)
+        ada.context.set_offline(True)
+        ada.page.click("#close-side")
+        ada.send("This waits")
+        ada.until_banner("cannot be reached")
+        found["offline"] = findings(ada)
+        problems = "\n".join(f"{state}: {one}" for state, each in found.items() for one in each)
+        assert not problems, problems
+
+    def test_a_long_conversation_does_not_stutter(self, ada: Person) -> None:
+        ada.goto(f"{ada.url}c/{imported(ada, 5000)}")
+        ada.until(lambda shown: shown and shown[-1].words[:2] == ["Number", "5000"])
+        ada.page.evaluate(
+            """() => {
+                window.longest = 0;
+                const note = list => list.getEntries().forEach(each => { longest = Math.max(longest, each.duration); });
+                new PerformanceObserver(note).observe({entryTypes: ["longtask"]});
+            }"""
+        )
+        for count in (150, 250):
+            top = "document.querySelector('#messages > li').getBoundingClientRect().top"
+            ada.page.evaluate("document.getElementById('scroll').scrollTop = 0")
+            first = ada.page.locator("#messages > li").first.element_handle()
+            assert first
+            before = first.evaluate("item => item.getBoundingClientRect().top")
+            ada.page.click("#older")
+            ada.until(lambda shown, count=count: len(shown) >= count)  # type: ignore[misc]
+            assert abs(first.evaluate("item => item.getBoundingClientRect().top") - before) < 60, top
+        ada.page.click("#latest")
+        ada.send("Count to 60")
+        ada.until(lambda shown: shown[-1].words[-1:] == ["60"])
+        assert ada.page.evaluate("longest") < 400  # milliseconds, on a busy machine
+
+    @pytest.mark.parametrize("width", [320, 360, 800, 1600, 2560])
+    def test_nothing_sticks_out(self, opened: Open, width: int) -> None:
+        ada = opened()
+        ada.page.set_viewport_size({"width": width, "height": 700})
+        ada.ask("W" * 300)
+        ada.ask("Show me some code")
+        ada.ask("مرحبا بالعالم 🎉 👩‍👩‍👧")
+        widths = "[document.documentElement.scrollWidth, document.getElementById('scroll').scrollWidth]"
+        page, scroll = ada.page.evaluate(widths)
+        assert page <= width
+        assert scroll <= width
+
+    def test_the_keyboard_is_enough(self, ada: Person) -> None:
+        keyboard = ada.page.keyboard
+        focused = "document.activeElement.id"
+        assert ada.page.evaluate(focused) == "text"
+        keyboard.type("One")
+        keyboard.press("Shift+Enter")
+        keyboard.type("Two")
+        keyboard.press("Enter")
+        assert ada.until_idle(2)[0].text == "One\nTwo"
+        keyboard.press("ArrowUp")
+        assert ada.page.evaluate("document.activeElement.value") == "One\nTwo"
+        keyboard.press("Escape")
+        keyboard.press("Control+k")
+        ada.page.wait_for_selector("#welcome:not([hidden])")
+        ada.page.locator("#scroll").focus()
+        keyboard.press("/")
+        assert ada.page.evaluate(focused) == "search"
+        keyboard.press("ArrowDown")
+        keyboard.press("Enter")
+        ada.until_idle(2)
+        ada.check()
+
+    def test_the_theme_is_kept(self, ada: Person) -> None:
+        assert ada.page.evaluate("document.documentElement.dataset.theme") is None
+        ada.page.click("#theme")
+        ada.reload()
+        assert ada.page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+    def test_the_page_loads_nothing_of_others(self, opened: Open) -> None:
+        ada = opened()
+        asked: list[str] = []
+        ada.page.on("request", lambda request: asked.append(request.url))
+        ada.reload()
+        ada.ask("![i](https://images.example/x.png)")
+        ada.ask("What have I said?")
+        assert [url for url in asked if not url.startswith((ada.url, "data:"))] == []
+        policy = ada.context.request.get(ada.url).headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert "default-src 'none'" in policy

@@ -1,0 +1,103 @@
+"""Lost answers, lost connections, lost servers. Nothing is lost and nothing happens twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..servers import Server
+from .conftest import Open
+from .person import Person
+from .site import Site
+
+pytestmark = [pytest.mark.slow, pytest.mark.server]
+
+GONE = "The server cannot be reached."
+
+
+def test_a_lost_answer_sends_nothing_twice(ada: Person, site: Site) -> None:
+    ada.ask("Hello")
+    site.proxy.lost = 2
+    assert ada.ask("Pay 10 euro")[2].text == "Pay 10 euro"
+    assert site.proxy.lost == 0
+    ada.check()
+
+
+def test_a_reply_goes_on_where_it_was_cut(ada: Person, site: Site) -> None:
+    ada.send("Count to 100")
+    for _ in range(3):
+        ada.until_coming()
+        ada.page.wait_for_timeout(300)
+        site.proxy.cut()
+    assert ada.until_idle(2)[1].words == [str(number) for number in range(1, 101)]
+    ada.check()
+
+
+def test_a_bad_gateway_is_tried_again(ada: Person, site: Site) -> None:
+    ada.ask("Hello")
+    site.proxy.bad = 1
+    ada.ask("My name is Ada")
+    ada.check()
+
+
+def test_what_is_written_offline_waits_and_is_sent_in_order(ada: Person) -> None:
+    ada.ask("Hello")
+    ada.context.set_offline(True)
+    for text in ("My name is Ada", "Who am I?"):
+        ada.send(text)
+    ada.until_banner(GONE)
+    assert [each.note for each in ada.messages()[2:]] == ["Waits for the connection."] * 2
+    ada.reload()
+    assert [each.text for each in ada.until(lambda shown: len(shown) == 4)[2:]] == ["My name is Ada", "Who am I?"]
+    ada.until_banner(GONE)
+    ada.context.set_offline(False)
+    assert ada.until_idle(6)[5].text == "You are Ada."
+    assert ada.banner == ""
+    ada.check()
+
+
+def test_a_conversation_that_is_begun_offline_is_made_later(ada: Person) -> None:
+    ada.context.set_offline(True)
+    ada.send("Hello")
+    ada.until_banner(GONE)
+    assert ada.titles() == ["Hello"]
+    ada.reload()
+    ada.until(lambda shown: [each.text for each in shown] == ["Hello"])
+    ada.context.set_offline(False)
+    ada.until_idle(2)
+    ada.check()
+
+
+def test_a_server_is_killed_and_started_again(ada: Person, site: Site) -> None:
+    ada.ask("Hello")
+    site.kill()
+    ada.send("My name is Ada")
+    ada.until_banner(GONE)
+    site.start()
+    ada.until_idle(4)
+    ada.ask("Who am I?")
+    ada.check()
+
+
+def test_a_server_is_killed_in_the_middle_of_a_reply(ada: Person, site: Site) -> None:
+    ada.send("Count to 200")
+    ada.until_coming()
+    site.kill()
+    ada.until_banner("The reply goes on when it is back.")
+    site.start()
+    ada.until(lambda shown: len(shown) == 2 and shown[1].note != "")
+    assert ada.messages()[1].note == "The reply was cut off."
+    ada.press("Reply anew")
+    ada.until(lambda shown: len(shown) == 2 and shown[-1].words[-1:] == ["200"])
+    ada.until_idle(2)
+    ada.check()
+
+
+def test_a_store_is_killed_and_started_again(ada: Person, valkey: Server, opened: Open) -> None:
+    ada.ask("Hello")
+    valkey.client.save()
+    valkey.kill()
+    ada.send("My name is Ada")
+    ada.until_banner(GONE)
+    valkey.start()
+    ada.until_idle(4)
+    ada.check()

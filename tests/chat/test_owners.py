@@ -1,0 +1,89 @@
+"""Signing in and out. What one person has said is not to be found by the next one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import Open
+from .person import Person
+
+pytestmark = [pytest.mark.slow, pytest.mark.server]
+
+KEPT = """async () => {
+    const found = {local: Object.keys(localStorage).filter(name => name !== "theme"), session: Object.keys(sessionStorage)};
+    for (const {name, version} of await indexedDB.databases()) {
+        const database = await new Promise(resolve => {
+            const request = indexedDB.open(name, version);
+            request.onsuccess = () => resolve(request.result);
+        });
+        for (const store of database.objectStoreNames) {
+            found[`${name} ${store}`] = await new Promise(resolve => {
+                const request = database.transaction(store).objectStore(store).getAll();
+                request.onsuccess = () => resolve(request.result);
+            });
+        }
+        database.close();
+    }
+    const pages = await caches.open("page");
+    found.pages = await Promise.all((await pages.keys()).map(async key => (await pages.match(key)).text()));
+    return JSON.stringify(found);
+}"""
+"""All that the browser keeps of the page."""
+
+
+def sign_in(person: Person, name: str) -> None:
+    person.page.click("#login")
+    person.page.fill("#name", name)
+    person.page.get_by_label("Sign in by a name").get_by_role("button", name="Sign in").click()
+    person.page.wait_for_selector("#logout")
+    person.page.wait_for_selector("body[data-is-ready]")
+
+
+def sign_out(person: Person) -> None:
+    person.page.click("#logout")
+    person.page.wait_for_selector("#login")
+    person.page.wait_for_selector("body[data-is-ready]")
+
+
+def test_a_name_has_its_conversations_in_every_browser(ada: Person, opened: Open) -> None:
+    ada.ask("This browser only")
+    sign_in(ada, "Ada Lovelace")
+    assert ada.titles() == []
+    ada.ask("My name is Ada")
+    other = opened()
+    sign_in(other, "Ada Lovelace")
+    other.until(lambda _: other.titles() == ["My name is Ada"])
+    sign_out(ada)
+    ada.until(lambda _: ada.titles() == ["This browser only"])
+
+
+def test_nothing_is_left_when_one_has_signed_out(ada: Person) -> None:
+    sign_in(ada, "Ada Lovelace")
+    tab = ada.another_tab()
+    ada.ask("The secret of the tea")
+    tab.page.click("text=The secret of the tea")
+    tab.until_idle(2)
+    ada.write("a secret draft")
+    tab.write("another secret draft")
+    sign_out(ada)
+    tab.page.wait_for_selector("#login")
+    for each in (ada, tab):
+        assert each.titles() == []
+        each.page.wait_for_timeout(300)  # the page is kept again
+        kept: Any = each.page.evaluate(KEPT)
+        assert "secret" not in kept
+        assert "Lovelace" not in kept
+
+
+def test_one_is_asked_before_what_waits_is_lost(ada: Person) -> None:
+    sign_in(ada, "Ada")
+    ada.ask("Hello")
+    ada.context.set_offline(True)
+    ada.send("This waits")
+    ada.page.click("#logout")
+    ada.page.get_by_role("button", name="Stay").click()
+    ada.context.set_offline(False)
+    ada.until_idle(4)
+    ada.check()
