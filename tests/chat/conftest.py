@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ..servers import Server
+from ..servers import Server, programs
 from .person import Person
 from .site import Site
 
@@ -33,11 +32,20 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture
-def site(valkey: Server, tmp_path: Path) -> Iterator[Site]:
-    started = Site(valkey, tmp_path)
+@pytest.fixture(scope="package")
+def _site(_servers: dict[str, Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if "valkey" not in _servers:
+        _servers["valkey"] = Server(programs()["valkey"])
+    started = Site(_servers["valkey"], tmp_path_factory.mktemp("chat"))
     yield started
     started.close()
+
+
+@pytest.fixture
+def site(_site: Site, valkey: Server) -> Site:
+    """The chat, on an empty Valkey. It is the same process for all tests, unless one has killed it."""
+    _site.restore()
+    return _site
 
 
 @pytest.fixture

@@ -79,6 +79,11 @@ class Person:
         message.hover()
         message.get_by_role("button", name=label, exact=True).click()
 
+    def go_offline(self) -> None:
+        """Lose the connection, once the browser keeps the page."""
+        self.page.wait_for_function("async () => (await (await caches.open('page')).keys()).length > 5")
+        self.context.set_offline(True)
+
     # ---- what one sees
 
     def messages(self) -> list[Shown]:

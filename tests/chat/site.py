@@ -60,6 +60,12 @@ class Site:
                     os.kill(pid, signal.SIGKILL)
         self._process.wait(10)
 
+    def restore(self) -> None:
+        """Have it as it was at first, whatever a test has left."""
+        self.proxy.lost = self.proxy.bad = 0
+        if self._process.poll() is not None:
+            self.start()
+
     def close(self) -> None:
         self.proxy.close()
         self.kill()

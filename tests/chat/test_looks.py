@@ -89,7 +89,7 @@ class TestInABrowser:
         found["drawer"] = findings(ada)
         ada.page.get_by_role("button", name="Delete: ").click()
         found["undo"] = findings(ada)
-        ada.context.set_offline(True)
+        ada.go_offline()
         ada.page.click("#close-side")
         ada.send("This waits")
         ada.until_banner("cannot be reached")

@@ -41,7 +41,7 @@ def test_a_bad_gateway_is_tried_again(ada: Person, site: Site) -> None:
 
 def test_what_is_written_offline_waits_and_is_sent_in_order(ada: Person) -> None:
     ada.ask("Hello")
-    ada.context.set_offline(True)
+    ada.go_offline()
     for text in ("My name is Ada", "Who am I?"):
         ada.send(text)
     ada.until_banner(GONE)
@@ -56,7 +56,7 @@ def test_what_is_written_offline_waits_and_is_sent_in_order(ada: Person) -> None
 
 
 def test_a_conversation_that_is_begun_offline_is_made_later(ada: Person) -> None:
-    ada.context.set_offline(True)
+    ada.go_offline()
     ada.send("Hello")
     ada.until_banner(GONE)
     assert ada.titles() == ["Hello"]

@@ -80,7 +80,7 @@ def test_nothing_is_left_when_one_has_signed_out(ada: Person) -> None:
 def test_one_is_asked_before_what_waits_is_lost(ada: Person) -> None:
     sign_in(ada, "Ada")
     ada.ask("Hello")
-    ada.context.set_offline(True)
+    ada.go_offline()
     ada.send("This waits")
     ada.page.click("#logout")
     ada.page.get_by_role("button", name="Stay").click()

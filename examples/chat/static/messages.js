@@ -26,6 +26,7 @@ export class MessageList {
   #chat = null;
   #count = PAGE;
   #follows = true;
+  #top = 0;
 
   /** @param actions {failed(error), sent()}: what the page does besides. */
   constructor(actions) {
@@ -34,7 +35,9 @@ export class MessageList {
     $("older").addEventListener("click", () => this.#showOlder());
     $("latest").addEventListener("click", () => this.toTheEnd());
     this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.#follows && this.toTheEnd()).observe(this.#scroll.firstElementChild);
+    const sizes = new ResizeObserver(() => this.#follows && this.toTheEnd());
+    sizes.observe(this.#scroll);
+    sizes.observe(this.#scroll.firstElementChild);
   }
 
   open(chat) {
@@ -48,6 +51,7 @@ export class MessageList {
   toTheEnd() {
     this.#follows = true;
     this.#scroll.scrollTop = this.#scroll.scrollHeight;
+    this.#top = this.#scroll.scrollTop;
     $("latest").hidden = true;
   }
 
@@ -191,7 +195,9 @@ export class MessageList {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroll;
-    this.#follows = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+    if (scrollHeight - scrollTop - clientHeight < NEAR_THE_END) this.#follows = true;
+    else if (scrollTop < this.#top) this.#follows = false; // by the reader, not by what has grown
+    this.#top = scrollTop;
     $("latest").hidden = this.#follows;
   }
 }
