@@ -171,8 +171,8 @@ REDACTED = "redacted"
 """Status of a message whose content was removed for good."""
 
 STATUSES = ("unanswered", "failed", "interrupted", "superseded", "stopped", REDACTED)
-"""What became of a message: no reply came, the handler failed, the reply was cut short, another turn took over, somebody
-stopped the reply, the content was removed."""
+"""Fates of messages: no reply came, the handler failed, the reply was cut short, another turn took over, somebody stopped
+the reply, the content was removed."""
 
 _STATUS = re.compile(rb',"status":"[a-z]+"$')
 _REDACTED = b',"status":"%b"}' % REDACTED.encode()
