@@ -46,8 +46,7 @@ class Message:
         edits: Earlier bodies, oldest first, where they were to be kept.
         seq: Its number in the session, from 1, never used again. 0 before it is stored.
         created_at_ms: Time when the app accepted it, by that host's clock.
-        status: The fate of its turn (``unanswered``, ``failed``, ``interrupted``, ``superseded``) or of its body
-            (``redacted``). None in the usual case.
+        status: The fate of its turn or of its body, one of ``STATUSES``. None in the usual case.
     """
 
     body: Any
@@ -170,6 +169,10 @@ def is_summary(element: bytes) -> bool:
 
 REDACTED = "redacted"
 """Status of a message whose content was removed for good."""
+
+STATUSES = ("unanswered", "failed", "interrupted", "superseded", "stopped", REDACTED)
+"""Fates of messages: no reply came, the handler failed, the reply was cut short, another turn took over, somebody stopped
+the reply, the content was removed."""
 
 _STATUS = re.compile(rb',"status":"[a-z]+"$')
 _REDACTED = b',"status":"%b"}' % REDACTED.encode()

@@ -16,7 +16,7 @@ MAX_NAME = 200
 MAX_SEQ = 2**53
 """The largest number that scripts, and JSON in browsers, hold exactly."""
 
-RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current", "events"})
+RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json", "current", "events", "convstore.js"})
 """Names of routes beside ``/<session_id>``."""
 
 END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|events|compact|fork)\Z"

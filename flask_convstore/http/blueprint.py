@@ -29,6 +29,7 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     blueprint.record(lambda state: _add_routes(state, door))
     blueprint.before_request(lambda: _check(door.settings()))
     blueprint.after_request(_with_manners)
+    blueprint.url_defaults(_add_version)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
@@ -38,6 +39,14 @@ def _check(settings: Settings) -> None:
     if settings.anonymous_owner:
         check_secret_key(current_app)
     check_site(request, settings.trusted_origins)
+
+
+def _add_version(endpoint: str, values: dict[str, Any]) -> None:
+    """Name the version of the browser's half in its URL, so that browsers may keep it."""
+    if endpoint.rpartition(".")[2] == "script":
+        from .service_views import script_version  # no request waits for it
+
+        values.setdefault("v", script_version())
 
 
 def _with_manners(response: Response) -> Response:

@@ -146,6 +146,15 @@ ROUTES = (
         headers=(IF_NONE_MATCH,),
         is_for_service=True,
     ),
+    Route(
+        "script",
+        "GET",
+        "/convstore.js",
+        answers={200: "Script", 304: None},
+        headers=(IF_NONE_MATCH,),
+        query="ScriptQuery",
+        is_for_service=True,
+    ),
     Route("export_sessions", "GET", "/export", answers={200: "Exported"}, query="ExportQuery", needs_owner=True),
     Route(
         "list_events",

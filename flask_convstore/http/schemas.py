@@ -131,6 +131,16 @@ FOLLOW_QUERY = Schema.from_dict(
 )()
 """``?last_event_id=``."""
 
+SCRIPT_QUERY = Schema.from_dict(
+    {
+        "v": fields.String(
+            load_default=None, metadata=_said("The version, as `url_for` gives it. It may be kept for a year then.")
+        )
+    },
+    name="ScriptQuery",
+)()
+"""``?v=``."""
+
 LIST_QUERY = Schema.from_dict(
     {
         "cursor": _cursor(),
@@ -378,6 +388,7 @@ def forms(settings: Settings) -> dict[str, Schema]:
         MESSAGES_QUERY,
         DROP_QUERY,
         FOLLOW_QUERY,
+        SCRIPT_QUERY,
         LIST_QUERY,
         EXPORT_QUERY,
         start_body(settings),

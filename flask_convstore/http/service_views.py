@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
+from importlib import resources
+
 from flask import Response, request
 
 from ..operations.access import Access
 from .door import Door
+from .reading import query_of
 from .response import answer
+from .schemas import SCRIPT_QUERY
 
 
 def health(door: Door, access: Access) -> Response:
@@ -25,3 +31,25 @@ def openapi(door: Door, access: Access) -> Response:
     response.set_etag(etag)
     response.make_conditional(request)
     return response
+
+
+def script(door: Door, access: Access) -> Response:
+    """Give the browser's half, an ES module."""
+    text, version = _script()
+    is_this = query_of(SCRIPT_QUERY)["v"] == version
+    kept = "public, max-age=31536000, immutable" if is_this else "no-cache"
+    response = Response(text, 200, {"Cache-Control": kept}, mimetype="text/javascript")
+    response.set_etag(version)
+    response.make_conditional(request)
+    return response
+
+
+@cache
+def _script() -> tuple[bytes, str]:
+    text = resources.files("flask_convstore").joinpath("static/convstore.js").read_bytes()
+    return text, hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def script_version() -> str:
+    """Name the state of the module. It is part of its URL."""
+    return _script()[1]

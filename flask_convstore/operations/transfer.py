@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..domain import json_text, value_types
 from ..domain.clock import LATEST_MS
 from ..domain.commands import Put
-from ..domain.messages import Message, Usage, bodies_of, facts_of, join_element, message_of
+from ..domain.messages import STATUSES, Message, Usage, bodies_of, facts_of, join_element, message_of
 from ..domain.numbering import Gaps, gaps_between, id_of, seq_in
 from ..domain.results import Page, Snapshot
 from ..domain.shapes import is_shape, key_of
@@ -444,9 +444,6 @@ def _imported_element(line: Mapping[str, Any], limits: ContentLimits) -> bytes:
     return element
 
 
-_STATUSES = ("unanswered", "failed", "interrupted", "superseded", "redacted")
-
-
 def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
     """Check the facts of an exported message beside its body.
 
@@ -457,7 +454,7 @@ def _check_imported(facts: Mapping[str, Any], created_at_ms: object) -> None:
         _check_time(time_ms)
     if "id" in facts:
         _check_id(facts["id"])
-    if facts.get("status", "failed") not in _STATUSES:
+    if facts.get("status", "failed") not in STATUSES:
         raise _no_export(f"one of its messages has the status {facts['status']!r}")
     if not isinstance(facts.get("metadata", {}), dict):
         raise _no_export("the metadata of one of its messages is no object")

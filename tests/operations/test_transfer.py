@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 
-from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, StoreUnavailable, TooManySessions
+from flask_convstore import ANY, InvalidInput, Message, SessionNotFound, StoreUnavailable, TooManySessions, Turn
 from flask_convstore.domain.clock import LATEST_MS, as_milliseconds
 from flask_convstore.domain.ids import id_made_away, new_id
 from flask_convstore.domain.messages import Usage
@@ -642,3 +644,35 @@ def test_the_deepest_value_that_is_exported_can_be_imported(url: str) -> None:
     service = OwnedService(url)
     body = json.dumps(line).encode()
     assert service.json(service.call("alice", "POST", "/import", data=body, content_type=LINES), 200)["imported"] == 1
+
+
+@in_memory
+def test_a_reply_that_was_stopped_comes_back(url: str) -> None:
+    """The line was refused, with the whole conversation."""
+    service = OwnedService(url)
+    begun, stopped = threading.Event(), threading.Event()
+
+    @service.convstore.reply
+    def reply(turn: Turn) -> Iterator[str]:
+        yield "On its way"
+        begun.set()
+        stopped.wait(10)
+        yield "never told"
+
+    session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
+    path, events = f"/{session_id}/messages", {"Accept": "text/event-stream"}
+    asking = threading.Thread(
+        target=lambda: service.call("alice", "POST", path, json={"content": "hi"}, headers=events)
+    )
+    asking.start()
+    assert begun.wait(10)
+    assert service.json(service.call("alice", "DELETE", f"/{session_id}/replies/current"), 200)["status"] == "stopped"
+    stopped.set()
+    asking.join()
+    exported = service.call("alice", "GET", "/export").data
+    before = service.json(service.call("alice", "GET", f"/{session_id}"), 200)["history"]
+    assert [message.get("status") for message in before] == [None, "stopped"]
+    service.call("alice", "DELETE")
+    imported = service.call("alice", "POST", "/import", data=exported, content_type=LINES)
+    assert service.json(imported, 200)["imported"] == 1
+    assert service.json(service.call("alice", "GET", f"/{session_id}"), 200)["history"] == before

@@ -185,6 +185,14 @@ OPERATIONS: dict[str, Operation] = {
             Answer("The client has this document.", None, "ETag"),
         ),
     ),
+    "script": Operation(
+        summary="Get the browser's half",
+        description='A module for pages: `import { Chats } from "…/convstore.js"`.',
+        answers=(
+            Answer("The module.", "export class Chats {}", "ETag"),
+            Answer("The client has this module.", None, "ETag"),
+        ),
+    ),
     "export_sessions": Operation(
         summary="Export the owner's sessions",
         description="A line of JSON for each session, with everything that clients may see. Exporting is no interaction.",

@@ -34,7 +34,7 @@ _JSON = "application/json"
 _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
 _EVENTS = "Events"
-_MEDIA_TYPES = {_LINE: JSON_LINES, _EVENTS: EVENT_STREAM}
+_MEDIA_TYPES = {_LINE: JSON_LINES, _EVENTS: EVENT_STREAM, "Script": "text/javascript"}
 """Media types of answers that are no JSON."""
 
 

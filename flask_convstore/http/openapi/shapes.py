@@ -99,6 +99,7 @@ COMPONENTS: dict[str, Json] = {
         "description": "Server-sent events. Each has an id, a name, and a JSON object.",
         "contentMediaType": EVENT_STREAM,
     },
+    "Script": {"type": "string", "description": "An ES module."},
     "Document": {
         "type": "object",
         "description": "A document of OpenAPI 3.1.",

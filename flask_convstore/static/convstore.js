@@ -1,0 +1,1496 @@
+/**
+ * The browser's half of flask-convstore: conversations that are there at once, also offline, and go on where they were.
+ *
+ * What a person does is kept in this browser under a key before it is sent, and sent until the server has answered. The
+ * server does what has the same key once. So nothing is lost by a reload or a lost answer, and nothing happens twice.
+ * Of all tabs one, the leader, talks for all of them: it sends what waits, hears what happens elsewhere, and reads the
+ * replies that come. Where a browser has no Web Locks each tab leads itself, which costs connections and harms nothing.
+ *
+ * Nothing throws because of the network or the server. A result has a `value` or an `error`.
+ *
+ * @module convstore
+ */
+
+/**
+ * @typedef {object} Problem An error.
+ * @property {number} status Status of HTTP. 0: no answer.
+ * @property {string} type The word behind `urn:convstore:`, or `unreachable`, `aborted`, `queue-full`, `http-<status>`.
+ * @property {string} detail A sentence for people.
+ * @property {boolean | null} written Whether something was written. null: nobody knows.
+ * @property {number} retryAfter Seconds after which another attempt makes sense. 0: unknown.
+ * @property {Record<string, any>} [errors] What is wrong with which part of the input.
+ */
+/**
+ * @template T
+ * @typedef {{value: T, error: null} | {value: null, error: Problem}} Result
+ */
+/** @typedef {{signal?: AbortSignal}} Options `signal` ends the waiting. What was begun goes on. */
+/**
+ * @typedef {object} Message A message as the server shows it, or as it will be.
+ * @property {string} id
+ * @property {number} [seq]
+ * @property {string} role
+ * @property {any} content
+ * @property {string} [created_at]
+ * @property {string} [edited_at]
+ * @property {string} [status] The server's (`stopped`, `interrupted`, `redacted`, …), or `waiting` (for a connection),
+ *   `sending`, `failed` (with `error` and `key`), `streaming`.
+ * @property {Record<string, any>} [metadata]
+ * @property {{kind: string, content: any, at: number}[]} [parts]
+ * @property {Problem} [error]
+ * @property {string} [key] Key of the action that has failed: see `retry` and `discard`.
+ */
+/**
+ * @typedef {object} Summary A session in the list.
+ * @property {string} session_id
+ * @property {string | null} title
+ * @property {string} updated_at
+ * @property {string} [created_at]
+ * @property {string} [expires_at]
+ * @property {number} [version]
+ * @property {number} [message_count]
+ * @property {boolean} [pending] Not on the server yet.
+ */
+/** @typedef {"create" | "send" | "edit" | "redact" | "rename" | "remove"} Kind */
+/**
+ * @typedef {object} Action What a person did, until the server has answered.
+ * @property {string} key Its idempotency key. Of a message also the id.
+ * @property {number} at Milliseconds, growing: the order of what was done.
+ * @property {Kind} kind
+ * @property {string} session_id
+ * @property {any} [content]
+ * @property {Record<string, any>} [metadata]
+ * @property {string} [target] Id of the message that is edited, redacted or replaced.
+ * @property {string} [title]
+ * @property {Record<string, any>} [data]
+ * @property {Problem} [error] Why it was given up.
+ */
+/** @typedef {Summary & {data?: Record<string, any>, moved_to?: string, history: Message[]}} Session */
+/** @typedef {{session_id: string, turn: string, text: string, parts: any[], message?: Message, reply?: Message, version: number, error?: Problem, status: string, lastId: string, isCut: boolean}} Reply */
+/** @typedef {{name: string, id: string, data: any}} ServerEvent */
+/** @typedef {{get(key: string): Promise<any>, all(prefix: string): Promise<[string, any][]>, put(key: string, value: any): Promise<void>, delete(key: string): Promise<void>, close(): void}} Store */
+
+const SECONDS = 30; // for an answer
+const SILENCE = 40; // seconds without a sign of life in a stream, whose server gives one each 15
+const PAGE = 50; // messages or sessions at a time
+const MOST_KEPT = 50; // sessions with messages in this browser
+const MOST_MESSAGES = 200; // of each
+const MOST_WAITING = 200; // actions
+const MOST_STREAMS = 4; // beside the one of events: browsers open six connections to a host over HTTP/1.1
+const IMPORTED_AT_ONCE = 20;
+
+/** @type {Problem} */
+const UNREACHABLE = {
+  status: 0, type: "unreachable", detail: "The server cannot be reached.", written: null, retryAfter: 0,
+};
+/** @type {Problem} */
+const ABORTED = { status: 0, type: "aborted", detail: "It was broken off.", written: null, retryAfter: 0 };
+
+/** @template T @param {T} value @returns {Result<T>} */
+const done = (value) => ({ value, error: null });
+/** @param {Problem} error @returns {{value: null, error: Problem}} */
+const failed = (error) => ({ value: null, error });
+
+/** A random UUID. `crypto.randomUUID` is only there over HTTPS. */
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 15) | 64;
+  bytes[8] = (bytes[8] & 63) | 128;
+  const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return text.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** @param {Problem} error Whether another attempt may do. */
+const isPassing = ({ status, type }) =>
+  status === 0 || [408, 425, 429, 503, 504].includes(status) || ["turn-in-progress", "http-502"].includes(type);
+
+/** @param {Response} response @param {string} text @returns {Problem} */
+function problemOf(response, text) {
+  /** @type {any} */
+  let shown = {};
+  try {
+    shown = JSON.parse(text);
+  } catch { /* a proxy's page */ }
+  const isOurs = typeof shown?.type === "string" && shown.type.startsWith("urn:convstore:");
+  return {
+    status: response.status,
+    type: isOurs ? shown.type.slice("urn:convstore:".length) : `http-${response.status}`,
+    detail: isOurs ? shown.detail : `The server answers with status ${response.status}.`,
+    written: isOurs ? shown.written : null,
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+    ...(shown?.errors && { errors: shown.errors }),
+  };
+}
+
+// ---- the server
+
+/** An end after some seconds without a sign of life, or with `signal`. @param {number} seconds @param {AbortSignal} [signal] */
+function deadline(seconds, signal) {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  /** @type {any} */
+  let timer;
+  const restart = () => {
+    clearTimeout(timer);
+    timer = setTimeout(stop, seconds * 1000);
+  };
+  const end = () => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  };
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();
+  restart();
+  return { signal: controller.signal, restart, end };
+}
+
+/** The routes of a blueprint. */
+class Server {
+  /** @param {string} base @param {() => Record<string, string>} headers */
+  constructor(base, headers) {
+    this.base = base;
+    this.headers = headers;
+  }
+
+  /**
+   * @param {string} method @param {string} path @param {any} body @param {Record<string, string>} headers
+   * @param {AbortSignal} signal
+   */
+  #fetch(method, path, body, headers, signal) {
+    const isText = typeof body === "string";
+    return fetch(this.base + path, {
+      method,
+      signal,
+      headers: {
+        ...this.headers(),
+        ...(body !== undefined && { "Content-Type": isText ? "application/x-ndjson" : "application/json" }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: isText ? body : JSON.stringify(body) }),
+    });
+  }
+
+  /**
+   * Ask, and read the JSON of the answer.
+   *
+   * @param {string} method @param {string} path
+   * @param {{body?: any, headers?: Record<string, string>, signal?: AbortSignal}} [options]
+   * @returns {Promise<Result<any>>} null where nothing has changed (304)
+   */
+  async ask(method, path, { body, headers = {}, signal } = {}) {
+    const limit = deadline(SECONDS, signal);
+    try {
+      const response = await this.#fetch(method, path, body, headers, limit.signal);
+      const text = await response.text();
+      if (response.status === 304) return done(null);
+      if (!response.ok) return failed(problemOf(response, text));
+      return done({ ...JSON.parse(text), etag: response.headers.get("ETag") });
+    } catch {
+      return failed(signal?.aborted ? ABORTED : UNREACHABLE);
+    } finally {
+      limit.end();
+    }
+  }
+
+  /**
+   * Ask, and hear the events of the answer.
+   *
+   * @param {string} method @param {string} path
+   * @param {{body?: any, headers?: Record<string, string>, signal?: AbortSignal}} options
+   * @param {(event: ServerEvent) => boolean | void} hear True: it was the last one.
+   * @returns {Promise<Result<{json?: any, pause: number, isNothing?: boolean}>>} `json`: the answer was no stream. `pause`:
+   *   milliseconds after which the server wants to be asked again.
+   */
+  async listen(method, path, { body, headers = {}, signal }, hear) {
+    const limit = deadline(SILENCE, signal);
+    try {
+      const accepted = { Accept: "text/event-stream", ...headers };
+      const response = await this.#fetch(method, path, body, accepted, limit.signal);
+      if (!response.ok) return failed(problemOf(response, await response.text()));
+      if (response.status === 204) return done({ pause: 0, isNothing: true });
+      if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+        return done({ json: await response.json(), pause: 0 });
+      }
+      const pause = await eachEvent(/** @type {ReadableStream} */ (response.body), limit.restart, hear);
+      return done({ pause });
+    } catch {
+      return failed(signal?.aborted ? ABORTED : UNREACHABLE);
+    } finally {
+      limit.end();
+    }
+  }
+}
+
+/** @param {ReadableStream} body @param {() => void} isAlive @param {(event: ServerEvent) => boolean | void} hear */
+async function eachEvent(body, isAlive, hear) {
+  const reader = body.pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();
+  let pause = 1000;
+  let rest = "";
+  let event = { name: "message", id: "", text: "" };
+  for (;;) {
+    const { value, done: isOver } = await reader.read();
+    if (isOver) return pause;
+    isAlive();
+    const lines = (rest + value).split("\n");
+    rest = /** @type {string} */ (lines.pop());
+    for (const line of lines.map((one) => one.replace(/\r$/, ""))) {
+      const [, field, text] = /** @type {RegExpExecArray} */ (/^([^:]*):? ?(.*)$/.exec(line));
+      if (line === "") {
+        if (event.text && hear({ name: event.name, id: event.id, data: JSON.parse(event.text) })) {
+          reader.cancel().catch(() => {});
+          return pause;
+        }
+        event = { name: "message", id: event.id, text: "" };
+      } else if (field === "event") event.name = text;
+      else if (field === "id") event.id = text;
+      else if (field === "data") event.text += text;
+      else if (field === "retry") pause = Number(text) || pause;
+    }
+  }
+}
+
+// ---- what this browser keeps
+
+/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
+const settled = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+/** Keeps values in IndexedDB. @implements {Store} */
+class Database {
+  /** @param {IDBDatabase} database */
+  constructor(database) {
+    this.database = database;
+    database.onversionchange = () => database.close();
+  }
+
+  /** @param {string} name */
+  static async open(name) {
+    const request = indexedDB.open(name, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore("kept");
+    return new Database(await settled(request));
+  }
+
+  /** @param {IDBTransactionMode} mode */
+  #store(mode) {
+    return this.database.transaction("kept", mode).objectStore("kept");
+  }
+
+  /** @param {(store: IDBObjectStore) => void} change @returns {Promise<void>} */
+  #changed(change) {
+    return new Promise((resolve, reject) => {
+      const store = this.#store("readwrite");
+      store.transaction.oncomplete = () => resolve();
+      store.transaction.onabort = () => reject(store.transaction.error);
+      change(store);
+    });
+  }
+
+  /** @param {string} key */
+  get(key) {
+    return settled(this.#store("readonly").get(key));
+  }
+
+  /** @param {string} prefix @returns {Promise<[string, any][]>} */
+  async all(prefix) {
+    const store = this.#store("readonly");
+    const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
+    const [keys, values] = await Promise.all([settled(store.getAllKeys(range)), settled(store.getAll(range))]);
+    return keys.map((key, index) => [String(key), values[index]]);
+  }
+
+  /** @param {string} key @param {any} value */
+  put(key, value) {
+    return this.#changed((store) => store.put(value, key));
+  }
+
+  /** @param {string} key */
+  delete(key) {
+    return this.#changed((store) => store.delete(key));
+  }
+
+  close() {
+    this.database.close();
+  }
+}
+
+/** Keeps values as texts, in localStorage or what is like it. @implements {Store} */
+class Texts {
+  /** @param {Storage} storage @param {string} name */
+  constructor(storage, name) {
+    this.storage = storage;
+    this.name = `${name}:`;
+  }
+
+  /** @param {string} key */
+  async get(key) {
+    const text = this.storage.getItem(this.name + key);
+    return text === null ? undefined : JSON.parse(text);
+  }
+
+  /** @param {string} prefix @returns {Promise<[string, any][]>} */
+  async all(prefix) {
+    const places = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index) ?? "");
+    const keys = places.filter((key) => key.startsWith(this.name + prefix)).map((key) => key.slice(this.name.length));
+    return Promise.all(keys.sort().map(async (key) => /** @type {[string, any]} */ ([key, await this.get(key)])));
+  }
+
+  /** @param {string} key @param {any} value */
+  async put(key, value) {
+    this.storage.setItem(this.name + key, JSON.stringify(value));
+  }
+
+  /** @param {string} key */
+  async delete(key) {
+    this.storage.removeItem(this.name + key);
+  }
+
+  close() {}
+}
+
+/** Keeps values as long as the page. @returns {Storage} */
+function memory() {
+  /** @type {Map<string, string>} */
+  const texts = new Map();
+  return {
+    get length() {
+      return texts.size;
+    },
+    key: (index) => [...texts.keys()][index] ?? null,
+    getItem: (key) => texts.get(key) ?? null,
+    setItem: (key, text) => void texts.set(key, text),
+    removeItem: (key) => void texts.delete(key),
+    clear: () => texts.clear(),
+  };
+}
+
+/** @param {string} name @param {Storage} [storage] @returns {Promise<Store>} */
+async function openStore(name, storage) {
+  if (storage) return new Texts(storage, name);
+  try {
+    return await Database.open(name);
+  } catch { /* there is none, or it is forbidden */ }
+  try {
+    localStorage.setItem(`${name}:t`, "1");
+    localStorage.removeItem(`${name}:t`);
+    return new Texts(localStorage, name);
+  } catch {
+    return new Texts(memory(), name);
+  }
+}
+
+// ---- the conversations
+
+/** @param {string} id */
+const isLocal = (id) => id.startsWith("local-");
+/** @param {string} id */
+const pathOf = (id) => `/${encodeURIComponent(id)}`;
+/** @param {Action} action */
+const placeOf = (action) => `o:${String(action.at).padStart(16, "0")}:${action.key}`;
+
+/**
+ * The conversations of one person in one browser. Every change is told by the event `change`, whose `detail` is
+ * `{what: "list" | "chat" | "status", id}`.
+ */
+export class Chats extends EventTarget {
+  #server;
+  #options;
+  #name;
+  /** @type {Store} */
+  #store = new Texts(memory(), "");
+  /** @type {Map<string, Summary>} */
+  #sessions = new Map();
+  /** @type {Map<string, Session>} */
+  #kept = new Map();
+  /** @type {Map<string, Action>} */
+  #actions = new Map();
+  /** @type {Map<string, (result: Result<any>) => void>} */
+  #askers = new Map();
+  /** @type {Map<string, Chat>} */
+  #chats = new Map();
+  /** @type {Map<string, Reply>} */
+  #replies = new Map();
+  /** Keys of the actions that are on their way, by their sessions. @type {Map<string, string>} */
+  #busy = new Map();
+  /** Sessions that are gone. A list that was asked for before may show them. @type {Set<string>} */
+  #lost = new Set();
+  /** Replies that this tab reads from the server. @type {Set<string>} */
+  #read = new Set();
+  #end = new AbortController();
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+  /** Cursor of the next page of older sessions. null: there is none. undefined: nobody knows yet. @type {string | null | undefined} */
+  #next;
+  #lastAt = 0;
+  #attempts = 0;
+  /** @type {Set<() => void>} */
+  #sleepers = new Set();
+  /** @type {any} */
+  #listing = null;
+
+  /** @type {"connecting" | "online" | "offline" | "signed-out"} */
+  status = "connecting";
+  /** This tab talks for all tabs. */
+  isLeader = false;
+
+  /**
+   * @param {string} [base] Prefix of the blueprint.
+   * @param {object} [options]
+   * @param {string} [options.user] Name of who is signed in. Another one finds nothing that was kept. "": nobody.
+   * @param {() => Record<string, string>} [options.headers] Headers for every request.
+   * @param {number} [options.undoFor] Milliseconds in which a removal can be undone.
+   * @param {Storage} [options.storage] In place of IndexedDB.
+   */
+  constructor(base = "/sessions", options = {}) {
+    super();
+    this.#options = { user: "", undoFor: 8000, ...options };
+    this.#server = new Server(base.replace(/\/$/, ""), this.#options.headers ?? (() => ({})));
+    this.#name = `convstore:${this.#server.base}`;
+    /** What this browser keeps is loaded. @type {Promise<void>} */
+    this.ready = this.#begin();
+  }
+
+  async #begin() {
+    this.#store = await openStore(this.#name, this.#options.storage);
+    if ((await this.#store.get("user")) !== this.#options.user) {
+      await this.#forget();
+      await this.#keep("user", this.#options.user);
+    }
+    for (const [, action] of await this.#store.all("o:")) this.#actions.set(action.key, action);
+    for (const [, session] of await this.#store.all("s:")) this.#kept.set(session.session_id, session);
+    for (const { history, data, ...summary } of this.#kept.values()) this.#sessions.set(summary.session_id, summary);
+    if (this.#end.signal.aborted) return;
+    this.#channel = new BroadcastChannel(this.#name);
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#tell({ user: this.#options.user });
+    globalThis.addEventListener?.("online", this.#wake);
+    globalThis.document?.addEventListener("visibilitychange", this.#wake);
+    this.#changed("list");
+    this.#lead();
+  }
+
+  async #lead() {
+    const { signal } = this.#end;
+    const lead = () => {
+      if (signal.aborted) return;
+      this.isLeader = true;
+      this.#tell({ leads: true });
+      this.#hear({ leads: true });
+      this.#changed("status");
+      this.#watch();
+      this.#act();
+      return new Promise((resolve) => signal.addEventListener("abort", resolve));
+    };
+    if (!globalThis.navigator?.locks) return void lead();
+    await navigator.locks.request(this.#name, { signal }, lead).catch(() => {});
+  }
+
+  // ---- the list
+
+  /** The sessions, the newest first, as they will be when all that waits is done. @returns {Summary[]} */
+  get list() {
+    const shown = new Map(this.#sessions);
+    for (const { kind, session_id, title, at, error } of this.#actions.values()) {
+      const known = shown.get(session_id);
+      if (kind === "create") {
+        const updated_at = new Date(at).toISOString();
+        shown.set(session_id, { session_id, title: title ?? this.#firstText(session_id), updated_at, pending: true });
+      } else if (known && !error && kind === "rename") shown.set(session_id, { ...known, title: title ?? null });
+      else if (!error && kind === "remove") shown.delete(session_id);
+    }
+    return [...shown.values()].sort((one, other) => (one.updated_at < other.updated_at ? 1 : -1));
+  }
+
+  /** @param {string} id */
+  #firstText(id) {
+    const first = this.actionsOf(id).find(({ kind }) => kind === "send");
+    return typeof first?.content === "string" ? first.content.slice(0, 80) : null;
+  }
+
+  /** Sessions whose removal can be undone. @returns {{session_id: string, title: string | null}[]} */
+  get removed() {
+    const found = [...this.#actions.values()].filter(({ kind, error }) => kind === "remove" && !error);
+    return found.map(({ session_id }) => ({ session_id, title: this.#sessions.get(session_id)?.title ?? null }));
+  }
+
+  /** Actions that have failed. @returns {(Action & {error: Problem})[]} */
+  get failed() {
+    return /** @type {any} */ ([...this.#actions.values()].filter(({ error }) => error));
+  }
+
+  /** Number of actions that wait for the server. */
+  get waiting() {
+    return this.#actions.size - this.failed.length;
+  }
+
+  /** There are older sessions than `list` has. */
+  get hasMore() {
+    return Boolean(this.#next);
+  }
+
+  /** Load a page of older sessions. @param {Options} [options] @returns {Promise<Result<Summary[]>>} */
+  async more(options = {}) {
+    const query = `?limit=${PAGE}${this.#next ? `&cursor=${encodeURIComponent(this.#next)}` : ""}`;
+    const { value, error } = await this.#server.ask("GET", query, options);
+    if (error) return failed(error);
+    for (const summary of value.sessions) this.#sessions.set(summary.session_id, summary);
+    this.#next = value.next;
+    this.#changed("list");
+    return done(value.sessions);
+  }
+
+  /** Find the sessions whose title or kept messages hold a text. @param {string} text @returns {Summary[]} */
+  search(text) {
+    const wanted = text.trim().toLowerCase();
+    /** @param {Message} message */
+    const holds = ({ content }) => typeof content === "string" && content.toLowerCase().includes(wanted);
+    return this.list.filter(
+      ({ session_id, title }) =>
+        title?.toLowerCase().includes(wanted) || this.#kept.get(session_id)?.history.some(holds),
+    );
+  }
+
+  /** Open a session. The same one is the same object. @param {string} id @returns {Chat} */
+  open(id) {
+    const open = this.#chats.get(id) ?? new Chat(this, id);
+    this.#chats.set(id, open);
+    open.begin(this.#kept.get(id));
+    return open;
+  }
+
+  /** Begin a conversation. The server makes it with its first message. @param {{title?: string, data?: object}} [given] */
+  create(given = {}) {
+    const made = new Chat(this, `local-${uuid()}`, given);
+    this.#chats.set(made.id, made);
+    return made;
+  }
+
+  /** Give a session a title. @param {string} id @param {string} title @param {Options} [options] */
+  rename(id, title, options) {
+    return this.act({ kind: "rename", session_id: id, title }, options);
+  }
+
+  /** Remove a session: from the list now, from the server when it cannot be undone any more. @param {string} id @param {Options} [options] */
+  remove(id, options) {
+    const known = this.actionsOf(id).find(({ kind, error }) => kind === "remove" && !error);
+    return known ? this.#answerTo(known.key, options) : this.act({ kind: "remove", session_id: id }, options);
+  }
+
+  /** Undo the removal of a session, in time. @param {string} id @returns {Promise<boolean>} Whether it is back. */
+  async undo(id) {
+    const found = this.actionsOf(id).find(({ kind }) => kind === "remove");
+    if (!found || this.#busy.get(id) === found.key) return false;
+    await this.#drop(found, failed(ABORTED));
+    return true;
+  }
+
+  // ---- what people do
+
+  /** @param {string} id @returns {Action[]} What waits for a session or has failed, in its order. */
+  actionsOf(id) {
+    return [...this.#actions.values()].filter(({ session_id }) => session_id === id).sort((a, b) => a.at - b.at);
+  }
+
+  /**
+   * Keep an action, and send it in its turn.
+   *
+   * @param {Omit<Action, "key" | "at">} given @param {Options} [options]
+   * @returns {Promise<Result<any>>} Its fate.
+   */
+  async act(given, options) {
+    if (this.status === "signed-out") return failed(ABORTED);
+    if (this.#actions.size >= MOST_WAITING) {
+      const detail = "Too much waits for the server already. Nothing was kept.";
+      return failed({ status: 0, type: "queue-full", detail, written: false, retryAfter: 0 });
+    }
+    this.#lastAt = Math.max(Date.now(), this.#lastAt + 1);
+    const action = { ...given, key: uuid(), at: this.#lastAt };
+    const answer = this.#answerTo(action.key, options);
+    this.#set(action);
+    await this.ready;
+    await this.#keep(placeOf(action), action);
+    this.#act();
+    return answer;
+  }
+
+  /** Try a failed action again. @param {string} key @param {Options} [options] @returns {Promise<Result<any>>} */
+  async retry(key, options) {
+    const action = this.#actions.get(key);
+    if (!action) return failed(ABORTED);
+    const answer = this.#answerTo(key, options);
+    const { error, ...again } = action;
+    await this.#put(again);
+    this.#act();
+    return answer;
+  }
+
+  /** Give a failed action up: with a session that could not be made all that waits for it. @param {string} key @returns {Promise<Action | null>} The last one, for instance to edit its text. */
+  async discard(key) {
+    const action = this.#actions.get(key);
+    if (!action || this.#busy.get(action.session_id) === key) return null;
+    const given = action.kind === "create" ? this.actionsOf(action.session_id) : [action];
+    for (const one of given) await this.#drop(one, failed(ABORTED));
+    return given.at(-1) ?? null;
+  }
+
+  /** @param {string} key @param {Options} [options] @returns {Promise<Result<any>>} */
+  #answerTo(key, { signal } = {}) {
+    return new Promise((resolve) => {
+      const before = this.#askers.get(key);
+      this.#askers.set(key, (result) => {
+        before?.(result);
+        resolve(result);
+      });
+      if (signal?.aborted) resolve(failed(ABORTED));
+      signal?.addEventListener("abort", () => resolve(failed(ABORTED)));
+    });
+  }
+
+  /** @param {string} key @param {Result<any>} result */
+  #answer(key, result) {
+    this.#askers.get(key)?.(result);
+    this.#askers.delete(key);
+  }
+
+  /** @param {Action} action */
+  #set(action) {
+    this.#actions.set(action.key, action);
+    this.#tell({ action });
+    this.#changedAt(action.session_id);
+  }
+
+  /** @param {Action} action */
+  async #put(action) {
+    this.#set(action);
+    await this.#keep(placeOf(action), action);
+  }
+
+  /** @param {Action} action @param {Result<any>} result */
+  async #drop(action, result) {
+    this.#actions.delete(action.key);
+    this.#tell({ dropped: action.key, result });
+    this.#answer(action.key, result);
+    this.#changedAt(action.session_id);
+    await this.#store.delete(placeOf(action)).catch(() => {});
+  }
+
+  /** Send what waits: of each session in its order, of several sessions at once. */
+  #act() {
+    if (!this.isLeader || this.#end.signal.aborted || this.status === "signed-out") return;
+    /** @type {Set<string>} */
+    const blocked = new Set(this.#busy.keys());
+    for (const action of [...this.#actions.values()].sort((one, other) => one.at - other.at)) {
+      const { session_id: id, kind, error, at } = action;
+      if (blocked.has(id)) continue;
+      if (!error || kind === "create") blocked.add(id); // nothing can go to what could not be made
+      if (error) continue;
+      const left = kind === "remove" ? at + this.#options.undoFor - Date.now() : 0;
+      if (left > 0) setTimeout(() => this.#act(), left);
+      else if (this.#busy.size < MOST_STREAMS) this.#finish(action);
+    }
+  }
+
+  /** Do an action, as often as it takes. @param {Action} action */
+  async #finish(action) {
+    const id = action.session_id;
+    this.#busy.set(id, action.key);
+    for (let attempts = 1; this.#actions.has(action.key) && !this.#end.signal.aborted; attempts += 1) {
+      const { value, error } = await this.#do(action);
+      if (this.#end.signal.aborted) break;
+      this.#noteAnswer(error);
+      if (error === null) {
+        await this.#drop(action, done(value));
+        break;
+      }
+      if (error.status === 401) break;
+      if (!isPassing(error)) {
+        if (error.status === 404) this.#heardOf(id, "saved", 0);
+        await this.#put({ ...action, error });
+        this.#answer(action.key, failed(error));
+        this.#tell({ failed: action.key, error });
+        break;
+      }
+      await this.#pause(attempts, error.retryAfter * 1000);
+    }
+    this.#busy.delete(id);
+    this.#act();
+  }
+
+  /** @param {Action} action @returns {Promise<Result<any>>} */
+  async #do(action) {
+    const { kind, key, session_id: id, content, target = "", title = "" } = action;
+    const { signal } = this.#end;
+    const keyed = { headers: { "Idempotency-Key": key }, signal };
+    if (kind === "create") return this.#create(action);
+    if (kind === "send") return this.#send(action);
+    if (kind === "edit") {
+      const result = await this.#server.ask("PATCH", `${pathOf(id)}/messages${pathOf(target)}`, { body: { content }, ...keyed });
+      return this.#shown(id, result);
+    }
+    if (kind === "redact") {
+      return this.#shown(id, await this.#server.ask("DELETE", `${pathOf(id)}/messages${pathOf(target)}`, { signal }));
+    }
+    if (kind === "rename") {
+      const result = await this.#server.ask("PATCH", pathOf(id), { body: { title }, signal });
+      const known = this.#sessions.get(id);
+      if (result.value && known) this.#know([{ ...known, title: result.value.title }]);
+      return result;
+    }
+    const result = await this.#server.ask("DELETE", pathOf(id), keyed);
+    if (result.error && result.error.status !== 404) return result;
+    this.#loseEverywhere(id);
+    return done(null);
+  }
+
+  /** @param {string} id @param {Result<any>} result */
+  #shown(id, result) {
+    if (result.value) this.#take(id, [result.value.message], result.value.version);
+    return result;
+  }
+
+  /** @param {Action} action @returns {Promise<Result<any>>} */
+  async #create({ key, session_id: local, data = {}, title }) {
+    const { signal } = this.#end;
+    const made = await this.#server.ask("POST", "", { body: { data }, headers: { "Idempotency-Key": key }, signal });
+    if (made.error) return made;
+    const id = made.value.session_id;
+    if (title) {
+      const titled = await this.#server.ask("PATCH", pathOf(id), { body: { title }, signal });
+      if (titled.error) return titled;
+    }
+    const session = { ...made.value, title: title ?? made.value.title };
+    for (const action of this.actionsOf(local)) {
+      if (action.key !== key) await this.#put({ ...action, session_id: id });
+    }
+    this.#moved(local, session);
+    this.#tell({ moved: [local, session] });
+    return done(id);
+  }
+
+  /** A session was made. @param {string} local @param {Session} session */
+  #moved(local, { history, data, ...summary }) {
+    const id = summary.session_id;
+    const chat = this.#chats.get(local);
+    this.#know([summary]);
+    if (!chat) return;
+    this.#chats.delete(local);
+    this.#chats.set(id, chat);
+    chat.made({ history, data, ...summary });
+    this.#changedAt(id);
+  }
+
+  /** @param {Action} action @returns {Promise<Result<any>>} */
+  async #send({ key, session_id: id, content, metadata, target }) {
+    const body = { content, id: key, ...(metadata && { metadata }), ...(target && { replaces: target }) };
+    const headers = { "Idempotency-Key": key };
+    let turn = "";
+    const { signal } = this.#end;
+    const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
+      this.#online();
+      turn = event.data.turn;
+      this.#read.add(turn);
+      if (event.name === "message" && target) this.#replaced(id, target);
+      return this.#take_in(id, event);
+    });
+    if (answer.value?.json) {
+      const { message, reply, version } = answer.value.json;
+      if (target) this.#replaced(id, target);
+      this.#take(id, [message, reply], version);
+      return done({ message, reply });
+    }
+    if (answer.error && !turn) {
+      if (answer.error.type !== "id-reused") return failed(answer.error);
+      this.#heardOf(id, "saved", 0); // the answer was lost so long ago that the key is forgotten: the message is there
+      return done({ message: null, reply: null });
+    }
+    const { reply, message, error } = await this.#readOn(id, turn);
+    return error ? failed(error) : done({ message, reply });
+  }
+
+  // ---- replies that come
+
+  /** Read a reply, from where it is known, to its end. @param {string} id @param {string} turn @returns {Promise<Partial<Reply>>} */
+  async #readOn(id, turn) {
+    for (let attempts = 1; !this.#end.signal.aborted; attempts += 1) {
+      const known = this.#replies.get(turn);
+      if (known?.status) return this.#finished(known);
+      const headers = known?.lastId ? { "Last-Event-ID": known.lastId } : undefined;
+      const heard = { turn };
+      const path = `${pathOf(id)}/replies${pathOf(turn)}`;
+      const { value, error } = await this.#server.listen("GET", path, { headers, signal: this.#end.signal }, (event) => {
+        heard.turn = event.data.turn;
+        attempts = 0;
+        this.#read.add(heard.turn);
+        return this.#take_in(id, event);
+      });
+      this.#read.delete(turn);
+      turn = heard.turn;
+      if (value?.isNothing) return {};
+      if (error && !isPassing(error)) {
+        this.#replies.delete(turn);
+        this.#heardOf(id, "saved", 0);
+        return { error };
+      }
+      const reply = this.#replies.get(turn);
+      if (reply && error) this.#setCut(reply, true);
+      if (!reply?.status) await this.#pause(attempts, value?.pause ?? 0);
+    }
+    return { error: ABORTED };
+  }
+
+  /** @param {Reply} reply */
+  #finished(reply) {
+    this.#replies.delete(reply.turn);
+    this.#read.delete(reply.turn);
+    this.#changedAt(reply.session_id);
+    return reply.status === "failed" ? reply : { ...reply, error: undefined };
+  }
+
+  /** Take in an event of a reply, and tell the other tabs. @param {string} id @param {ServerEvent} event */
+  #take_in(id, event) {
+    const known = this.#replies.get(event.data.turn);
+    this.#tell({ heard: { id, event, at: known ? known.text.length : 0 } });
+    return this.#apply(id, event);
+  }
+
+  /** @param {string} id @param {ServerEvent} event @returns {boolean} It was the last one. */
+  #apply(id, { name, id: lastId, data }) {
+    const turn = data.turn;
+    const reply = this.#replies.get(turn) ??
+      /** @type {Reply} */ ({ session_id: id, turn, text: "", parts: [], version: 0, status: "", lastId: "", isCut: false });
+    this.#replies.set(turn, reply);
+    reply.lastId = lastId;
+    reply.isCut = false;
+    if (name === "message") {
+      reply.message = data.message;
+      this.#take(id, [data.message], 0);
+    } else if (name === "delta") reply.text += data.content;
+    else if (name === "part") reply.parts.push({ kind: data.kind, content: data.content, at: reply.text.length });
+    else if (name === "reset") Object.assign(reply, { text: "", parts: [], error: undefined });
+    else if (name === "reply") {
+      Object.assign(reply, { reply: data.reply, version: data.version ?? 0 });
+      this.#take(id, [data.reply], reply.version);
+    } else if (name === "error") {
+      const type = data.type.replace("urn:convstore:", "");
+      reply.error = { status: 502, type, detail: data.detail, written: null, retryAfter: 0 };
+    } else if (name === "done") {
+      reply.status = data.status;
+      if (!reply.reply) this.#heardOf(id, "saved", 0);
+    }
+    this.#changedAt(id);
+    return name === "done";
+  }
+
+  /** @param {Reply} reply @param {boolean} isCut */
+  #setCut(reply, isCut) {
+    reply.isCut = isCut;
+    this.#tell({ cut: reply.turn });
+    this.#changedAt(reply.session_id);
+  }
+
+  /** The reply that comes in a session. @param {string} id @returns {Reply | undefined} */
+  replyOf(id) {
+    return [...this.#replies.values()].find((reply) => reply.session_id === id && !reply.status);
+  }
+
+  /** See that somebody reads the reply in progress of a session. @param {string} id @param {string} [turn] */
+  follow(id, turn = "current") {
+    if (!this.isLeader) return this.#tell({ follow: { id, turn } });
+    const known = this.replyOf(id);
+    if (known) return this.#tell({ whole: known });
+    if (this.#read.size >= MOST_STREAMS || this.#read.has(id) || this.#busy.has(id)) return undefined;
+    this.#read.add(id);
+    return void this.#readOn(id, turn).then(({ turn: read }) => {
+      this.#read.delete(id);
+      if (read) this.#finished(/** @type {Reply} */ ({ ...this.#replies.get(read), turn: read, session_id: id }));
+    });
+  }
+
+  /** Stop the reply in progress of a session. @param {string} id @param {Options} [options] @returns {Promise<Result<any>>} */
+  stop(id, options) {
+    const turn = this.replyOf(id)?.turn ?? "current";
+    return this.#server.ask("DELETE", `${pathOf(id)}/replies${pathOf(turn)}`, options);
+  }
+
+  // ---- what happens elsewhere
+
+  /** Hear what happens to all sessions, as long as this tab leads. */
+  async #watch() {
+    const { signal } = this.#end;
+    let lastId = "";
+    for (let attempts = 1; !signal.aborted; attempts += 1) {
+      const headers = lastId ? { "Last-Event-ID": lastId } : undefined;
+      const { value, error } = await this.#server.listen("GET", "/events", { headers, signal }, (event) => {
+        lastId = event.id || lastId;
+        attempts = 0;
+        this.#online();
+        this.#heardEvent(event);
+      });
+      if (signal.aborted) return;
+      if (error && error.status && !isPassing(error)) return void this.#poll(error);
+      if (error) this.#noteAnswer(error);
+      await this.#pause(attempts, value?.pause ?? 0);
+    }
+  }
+
+  /** @param {ServerEvent} event */
+  #heardEvent({ name, data }) {
+    if (name === "snapshot") {
+      this.#know(data.sessions);
+      this.#listSoon();
+      this.#everywhere("snapshot");
+    } else if (name === "deleted") this.#loseEverywhere(data.session_id);
+    else {
+      if (data.kind === "listed") this.#lost.delete(data.session_id);
+      this.#heardOf(data.session_id, data.kind, data.version);
+      this.#tell({ of: [data.session_id, data.kind, data.version] });
+      this.#listSoon();
+    }
+  }
+
+  /** Ask now and then where nobody tells what happens. @param {Problem} error Why nobody tells. */
+  async #poll(error) {
+    if (error.status !== 401) this.#listSoon();
+    for (let signal = this.#end.signal; !signal.aborted; await this.#pause(5)) {
+      const { error: now } = await this.#server.ask("GET", "/health", { signal });
+      this.#noteAnswer(now?.status === 503 ? null : now);
+      if (error.status !== 401) this.#listSoon();
+      this.#everywhere("saved");
+    }
+  }
+
+  /** @param {string} kind */
+  #everywhere(kind) {
+    for (const id of this.#chats.keys()) this.#heardOf(id, kind, 0);
+    this.#tell({ of: ["", kind, 0] });
+  }
+
+  /** @param {string} id "": all. @param {string} kind @param {number} version 0: unknown. */
+  #heardOf(id, kind, version) {
+    for (const [open, chat] of this.#chats) if (!id || open === id) chat.heard(kind, version);
+  }
+
+  /** Read the newest sessions in a moment, once for all that happens until then. */
+  #listSoon() {
+    this.#listing ??= setTimeout(async () => {
+      this.#listing = null;
+      const before = new Set(this.#sessions.keys());
+      const { value } = await this.#server.ask("GET", `?limit=${PAGE}`, { signal: this.#end.signal });
+      if (!value) return;
+      const last = value.sessions.at(-1)?.session_id;
+      if (this.#next === undefined || !before.has(last)) this.#next = value.next; // else what follows is known
+      this.#page(value.sessions, before, value.next === null);
+    }, 200);
+  }
+
+  /**
+   * Take in the newest sessions, and tell the other tabs. What was known before, should be among them and is not is gone.
+   *
+   * @param {Summary[]} sessions @param {Set<string>} before @param {boolean} isAll There are no older ones.
+   */
+  #page(sessions, before, isAll) {
+    const oldest = isAll ? "" : (sessions.at(-1)?.updated_at ?? "~");
+    const found = new Set(sessions.map(({ session_id }) => session_id));
+    for (const [id, { updated_at }] of this.#sessions) {
+      if (before.has(id) && !found.has(id) && updated_at > oldest) this.#loseEverywhere(id);
+    }
+    this.#know(sessions);
+    this.#tell({ know: sessions });
+  }
+
+  /** @param {Summary[]} sessions */
+  #know(sessions) {
+    for (const summary of sessions) {
+      if (!this.#lost.has(summary.session_id)) this.#sessions.set(summary.session_id, summary);
+    }
+    this.#changed("list");
+  }
+
+  /** @param {string} id */
+  #loseEverywhere(id) {
+    this.#lose(id);
+    this.#tell({ lost: id });
+  }
+
+  /** A session is gone. @param {string} id */
+  #lose(id) {
+    this.#lost.add(id);
+    this.#sessions.delete(id);
+    this.#kept.delete(id);
+    this.#store.delete(`s:${id}`).catch(() => {});
+    this.#chats.get(id)?.lose();
+    this.#changed("list");
+  }
+
+  // ---- the tabs
+
+  /** @param {Record<string, any>} told */
+  #tell(told) {
+    this.#channel?.postMessage(told);
+  }
+
+  /** Hear another tab. @param {Record<string, any>} told */
+  #hear({ user, leads, action, dropped, result, failed: key, error, moved, heard, cut, whole, follow, of, know, lost, status, signedOut }) {
+    if (signedOut || (user !== undefined && user !== this.#options.user)) this.#close("signed-out");
+    if (leads) for (const [id, chat] of this.#chats) if (!isLocal(id)) chat.heard("lead", 0);
+    if (action) {
+      this.#actions.set(action.key, action);
+      this.#lastAt = Math.max(this.#lastAt, action.at);
+      this.#changedAt(action.session_id);
+      this.#act();
+    }
+    if (dropped) {
+      const known = this.#actions.get(dropped);
+      this.#actions.delete(dropped);
+      this.#answer(dropped, result);
+      if (known) this.#changedAt(known.session_id);
+      if (known) this.#heardOf(known.session_id, "saved", 0);
+    }
+    if (key) this.#answer(key, { value: null, error });
+    if (moved) this.#moved(moved[0], moved[1]);
+    if (heard) this.#heardElsewhere(heard);
+    const isCut = cut && this.#replies.get(cut);
+    if (isCut) Object.assign(isCut, { isCut: true }) && this.#changedAt(isCut.session_id);
+    if (whole && !this.isLeader) {
+      this.#replies.set(whole.turn, whole);
+      if (whole.message) this.#take(whole.session_id, [whole.message], 0);
+      this.#changedAt(whole.session_id);
+    }
+    if (follow && this.isLeader) this.follow(follow.id, follow.turn);
+    if (of) this.#heardOf(of[0], of[1], of[2]);
+    if (know) this.#know(know);
+    if (lost) this.#lose(lost);
+    if (status && status !== this.status && !this.isLeader) {
+      this.status = status;
+      this.#changed("status");
+    }
+  }
+
+  /** @param {{id: string, event: ServerEvent, at: number}} heard */
+  #heardElsewhere({ id, event, at }) {
+    if (!this.#chats.has(id)) return;
+    const known = this.#replies.get(event.data.turn);
+    if (this.#read.has(event.data.turn)) return; // this tab reads it itself
+    if (event.name === "delta" && (known?.text.length ?? 0) !== at) return void this.follow(id, event.data.turn);
+    if (this.#apply(id, event)) this.#replies.delete(event.data.turn);
+  }
+
+  // ---- what is known
+
+  /** @param {string} id @param {(Message | null | undefined)[]} messages @param {number} version */
+  #take(id, messages, version) {
+    this.#chats.get(id)?.take(/** @type {Message[]} */ (messages.filter(Boolean)), version);
+  }
+
+  /** @param {string} id @param {string} target */
+  #replaced(id, target) {
+    this.#chats.get(id)?.cut(target);
+  }
+
+  /** @param {string} id @param {number} last @param {Options} options @returns {Promise<Result<Session>>} */
+  read(id, last, { signal = this.#end.signal } = {}) {
+    return this.#server.ask("GET", `${pathOf(id)}?last=${last}`, { signal });
+  }
+
+  /** @param {string} id @param {number} before @param {Options} options @returns {Promise<Result<{messages: Message[], next: number | null}>>} */
+  page(id, before, options) {
+    return this.#server.ask("GET", `${pathOf(id)}/messages?before=${before}&limit=${PAGE}`, options);
+  }
+
+  /** Keep a session in this browser. The ones that were used long ago give way. @param {Session} session */
+  async keepSession(session) {
+    this.#kept.delete(session.session_id);
+    this.#kept.set(session.session_id, { ...session, history: session.history.slice(-MOST_MESSAGES) });
+    for (const id of [...this.#kept.keys()].slice(0, -MOST_KEPT)) {
+      this.#kept.delete(id);
+      await this.#store.delete(`s:${id}`).catch(() => {});
+    }
+    await this.#keep(`s:${session.session_id}`, this.#kept.get(session.session_id));
+  }
+
+  /** @param {string} key @param {any} value */
+  async #keep(key, value) {
+    if (this.#end.signal.aborted) return;
+    await this.#store.put(key, value).catch(() => {}); // the browser's room is used up: it is known in this tab only
+  }
+
+  async #forget() {
+    const keys = ["user", ...(await this.#store.all("o:")), ...(await this.#store.all("s:"))];
+    for (const key of keys) await this.#store.delete(typeof key === "string" ? key : key[0]).catch(() => {});
+  }
+
+  /** @param {"list" | "status" | "chat"} what @param {string} [id] */
+  #changed(what, id) {
+    this.dispatchEvent(new CustomEvent("change", { detail: { what, id } }));
+  }
+
+  /** @param {string} id */
+  #changedAt(id) {
+    this.#chats.get(id)?.dispatchEvent(new CustomEvent("change"));
+    this.#changed("chat", id);
+    if (this.#actions.size) this.#changed("list");
+  }
+
+  // ---- the connection
+
+  #online() {
+    this.#noteAnswer(null);
+  }
+
+  /** @param {Problem | null} error */
+  #noteAnswer(error) {
+    const status = error?.status === 401 ? this.status : error && isPassing(error) && error.status !== 429 && error.status !== 409 ? "offline" : "online";
+    if (status === "online") this.#attempts = 0;
+    if (status === this.status || this.status === "signed-out") return;
+    this.status = status;
+    this.#tell({ status });
+    this.#changed("status");
+    for (const id of this.#chats.keys()) this.#changedAt(id);
+    if (status === "online") this.#wake();
+  }
+
+  /** Wait, the longer the more attempts have failed, or until something says that it is worth trying. @param {number} attempts @param {number} [least] Milliseconds. */
+  #pause(attempts, least = 0) {
+    const most = Math.min(30_000, 250 * 2 ** Math.min(attempts, 10));
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#sleepers.delete(end);
+        this.#end.signal.removeEventListener("abort", end);
+        resolve(undefined);
+      };
+      const timer = setTimeout(end, Math.max(least, most * (0.5 + Math.random() / 2)));
+      if (!least) this.#sleepers.add(end);
+      this.#end.signal.addEventListener("abort", end);
+      if (this.#end.signal.aborted) end();
+    });
+  }
+
+  #wake = () => {
+    for (const end of [...this.#sleepers]) end();
+  };
+
+  // ---- moving in and out
+
+  /**
+   * Import conversations that an app kept in this browser, once. A repeated call goes on where the last one was cut.
+   *
+   * @param {string} name Name of the import, such as the key in localStorage.
+   * @param {any[]} items The conversations.
+   * @param {(item: any) => {session_id?: string, title?: string, data?: object, messages: {role: string, content: any, at?: number | string}[]}} [toSession]
+   *   Makes a session of one. By default it has `id`, `title`, and `messages` or `history` of `{role, content, timestamp}`.
+   * @param {Options} [options]
+   * @returns {Promise<Result<{imported: number, failed: {line: number, detail: string}[]}>>}
+   */
+  async importOnce(name, items, toSession = sessionOf, options = {}) {
+    await this.ready;
+    const mark = (await this.#store.get(`i:${name}`)) ?? { next: 0, imported: 0, failed: [] };
+    for (; mark.next < items.length; mark.next += IMPORTED_AT_ONCE) {
+      const lines = items.slice(mark.next, mark.next + IMPORTED_AT_ONCE).map((item, index) => {
+        const { session_id = `${name}-${mark.next + index}`, title, data = {}, messages } = toSession(item);
+        const shown = messages.map(({ at, ...body }) => ({ created_at_ms: Number(new Date(at ?? 0)) || 0, body }));
+        return JSON.stringify({ session_id, shape: "full", title, data, messages: shown });
+      });
+      const { value, error } = await this.#server.ask("POST", "/import", { body: lines.join("\n"), ...options });
+      if (error && error.status !== 422) return failed(error);
+      mark.imported += value?.imported ?? 0;
+      const refused = value ? (value.failed ?? []) : lines.map((_, index) => ({ line: index + 1, detail: error?.detail }));
+      for (const { line, detail } of refused) mark.failed.push({ line: mark.next + line, detail });
+      if (value && !value.complete) return failed({ ...UNREACHABLE, type: "too-slow", detail: "The import goes on when it is called again.", written: true });
+      await this.#keep(`i:${name}`, { ...mark, next: mark.next + IMPORTED_AT_ONCE });
+    }
+    this.#listSoon();
+    return done({ imported: mark.imported, failed: mark.failed });
+  }
+
+  /** Remove what this browser keeps of the person, in all tabs. What waited for the server is lost. */
+  async signOut() {
+    await this.ready;
+    this.#tell({ signedOut: true });
+    this.#close("signed-out");
+    const store = await openStore(this.#name, this.#options.storage);
+    this.#store = store;
+    await this.#forget();
+    store.close();
+  }
+
+  /** End it. What waits goes on in another tab, or the next time. */
+  close() {
+    this.#close(this.status);
+  }
+
+  /** @param {Chats["status"]} status */
+  #close(status) {
+    if (this.#end.signal.aborted) return;
+    this.#end.abort();
+    this.#channel?.close();
+    this.#channel = null;
+    clearTimeout(this.#listing);
+    globalThis.removeEventListener?.("online", this.#wake);
+    globalThis.document?.removeEventListener("visibilitychange", this.#wake);
+    this.isLeader = false;
+    this.status = status;
+    if (status === "signed-out") {
+      for (const known of [this.#sessions, this.#kept, this.#actions, this.#replies]) known.clear();
+      for (const chat of this.#chats.values()) chat.lose();
+    }
+    for (const key of [...this.#askers.keys()]) this.#answer(key, failed(ABORTED));
+    this.#store.close();
+    this.#changed("status");
+  }
+
+  /** @param {Chat} chat */
+  shut(chat) {
+    if (!this.actionsOf(chat.id).length) this.#chats.delete(chat.id);
+  }
+}
+
+/** @param {any} item @returns {any} */
+function sessionOf({ id, title, messages, history, ...rest }) {
+  const shown = (messages ?? history ?? []).map((/** @type {any} */ { role, content, timestamp, created_at }) => ({
+    role, content, at: timestamp ?? created_at ?? rest.createdAt,
+  }));
+  return { ...(id !== undefined && { session_id: String(id) }), title, messages: shown };
+}
+
+/** One conversation. Every change is told by the event `change`. */
+export class Chat extends EventTarget {
+  #chats;
+  /** @type {Message[]} */
+  #stored = [];
+  /** @type {Promise<void> | null} */
+  #loading = null;
+  #isStale = false;
+  #known = 0;
+  #hasOlder = false;
+  /** @type {any} */
+  #keeping = null;
+  #given;
+
+  /** @type {"loading" | "ready" | "gone"} */
+  state = "loading";
+  /** @type {Problem | null} Why it could not be read. */
+  error = null;
+  version = 0;
+  /** @type {Record<string, any>} */
+  data = {};
+  /** @type {Summary | null} */
+  #summary = null;
+
+  /** @param {Chats} chats @param {string} id @param {{title?: string, data?: object}} [given] */
+  constructor(chats, id, given) {
+    super();
+    this.#chats = chats;
+    this.id = id;
+    this.#given = given;
+    if (given) this.state = "ready";
+  }
+
+  /** The server has made it. @param {Session} session */
+  made(session) {
+    this.id = session.session_id;
+    this.#set(session);
+  }
+
+  /** Show what is kept, and read what is there. @param {Session} [kept] */
+  begin(kept) {
+    if (kept && this.state === "loading" && !this.#stored.length) this.#set(kept);
+    if (!isLocal(this.id)) this.#load();
+  }
+
+  get title() {
+    return this.#chats.list.find(({ session_id }) => session_id === this.id)?.title ?? this.#summary?.title ?? null;
+  }
+
+  get expiresAt() {
+    return this.#summary?.expires_at ?? null;
+  }
+
+  /** The messages, the oldest first, as they will be when all that waits is done. @returns {Message[]} */
+  get messages() {
+    const actions = this.#chats.actionsOf(this.id);
+    let shown = [...this.#stored];
+    /** @type {Message[]} */
+    const sent = [];
+    const unmade = actions.find(({ kind, error }) => kind === "create" && error);
+    for (const { kind, content, metadata, target, at, ...action } of actions) {
+      const { key } = action;
+      const { error, key: failedKey } = unmade ?? action;
+      if (kind === "send") {
+        const index = shown.findIndex(({ id }) => id === key);
+        if (index >= 0 && error) shown[index] = { ...shown[index], status: "failed", error, key: failedKey };
+        if (index >= 0) continue;
+        const replaced = target && !error ? shown.findIndex(({ id }) => id === target) : -1;
+        if (replaced >= 0) shown = shown.slice(0, replaced);
+        const status = error ? "failed" : this.#chats.status === "online" ? "sending" : "waiting";
+        const message = { id: key, role: "user", content, created_at: new Date(at).toISOString(), status };
+        sent.push({ ...message, ...(metadata && { metadata }), ...(error && { error, key: failedKey }) });
+      } else if (!error && (kind === "edit" || kind === "redact")) {
+        const change = kind === "edit" ? { content } : { content: "", status: "redacted" };
+        shown = shown.map((message) => (message.id === target ? { ...message, ...change } : message));
+      }
+    }
+    const reply = this.#chats.replyOf(this.id);
+    if (reply && !shown.some(({ id }) => id === reply.turn)) {
+      const { turn: id, text: content, parts } = reply;
+      shown.push({ id, role: "assistant", content, status: "streaming", ...(parts.length && { parts }) });
+    }
+    return [...shown, ...sent];
+  }
+
+  /** A reply comes. */
+  get isStreaming() {
+    return Boolean(this.#chats.replyOf(this.id));
+  }
+
+  /** The connection to the reply that comes is lost, and tried again. */
+  get isReconnecting() {
+    return Boolean(this.#chats.replyOf(this.id)?.isCut);
+  }
+
+  get hasOlder() {
+    return this.#hasOlder;
+  }
+
+  /**
+   * Send a message.
+   *
+   * @param {any} content @param {Options & {replaces?: string, metadata?: Record<string, any>}} [options] `replaces`: id of
+   *   the message that gives way to this one, with all behind it.
+   * @returns {Promise<Result<{message: Message | null, reply: Message | null}>>} Its fate. While the server is away there
+   *   is none: it waits.
+   */
+  send(content, { replaces, metadata, signal } = {}) {
+    if (isLocal(this.id) && !this.#chats.actionsOf(this.id).length) {
+      this.#chats.act({ kind: "create", session_id: this.id, ...this.#given });
+    }
+    const given = { content, ...(replaces && { target: replaces }), ...(metadata && { metadata }) };
+    return this.#chats.act({ kind: "send", session_id: this.id, ...given }, { signal });
+  }
+
+  /** Stop the reply that comes. @param {Options} [options] */
+  stop(options) {
+    return this.#chats.stop(this.id, options);
+  }
+
+  /** Ask for another reply. Pressed twice it happens once. @param {string} id The reply, or the message before it. @param {Options} [options] */
+  async regenerate(id, options = {}) {
+    const index = this.#stored.findIndex((message) => message.id === id);
+    const asked = this.#stored.slice(0, index + 1).findLast(({ role }) => role === "user");
+    const isAsked = this.#chats.actionsOf(this.id).some(({ kind, error }) => kind === "send" && !error);
+    if (!asked || isAsked) return failed({ ...ABORTED, detail: "There is nothing to reply to, or a reply is on its way." });
+    return this.send(asked.content, { replaces: asked.id, metadata: asked.metadata, ...options });
+  }
+
+  /** Replace the content of a message, without another reply. @param {string} id @param {any} content @param {Options} [options] */
+  edit(id, content, options) {
+    return this.#chats.act({ kind: "edit", session_id: this.id, target: id, content }, options);
+  }
+
+  /** Remove the content of a message for good. @param {string} id @param {Options} [options] */
+  redact(id, options) {
+    return this.#chats.act({ kind: "redact", session_id: this.id, target: id }, options);
+  }
+
+  /** Load a page of older messages. @param {Options} [options] @returns {Promise<Result<Message[]>>} */
+  async older(options = {}) {
+    const first = this.#stored[0]?.seq;
+    if (!first) return done([]);
+    const { value, error } = await this.#chats.page(this.id, first, options);
+    if (error) return failed(error);
+    this.#hasOlder = value.next !== null;
+    this.#merge(value.messages);
+    this.dispatchEvent(new CustomEvent("change"));
+    return done(value.messages);
+  }
+
+  /** It is not looked at any more. */
+  close() {
+    this.#chats.shut(this);
+  }
+
+  // ---- what is heard of it
+
+  /** @param {string} kind @param {number} version 0: unknown. */
+  heard(kind, version) {
+    if (isLocal(this.id) || this.state === "gone" || (version && version <= this.version)) return;
+    const isSending = this.#chats.actionsOf(this.id).some((action) => action.kind === "send" && !action.error);
+    if (["turn", "reply", "messages"].includes(kind) && (isSending || this.isStreaming)) {
+      this.#known = Math.max(this.#known, version);
+      return;
+    }
+    this.#load();
+  }
+
+  /** Take in messages as the server shows them. @param {Message[]} messages @param {number} version Of the session with them. 0: unknown. */
+  take(messages, version) {
+    this.#merge(messages);
+    if (version > this.version) this.version = version;
+    if (version && this.#known > version) this.#load();
+    this.dispatchEvent(new CustomEvent("change"));
+    this.#keepSoon();
+  }
+
+  /** A message gives way, with all behind it. @param {string} target */
+  cut(target) {
+    const index = this.#stored.findIndex(({ id }) => id === target);
+    if (index >= 0) this.#stored.length = index;
+  }
+
+  lose() {
+    this.state = "gone";
+    this.#stored = [];
+    clearTimeout(this.#keeping);
+    this.dispatchEvent(new CustomEvent("change"));
+  }
+
+  /** @param {Message[]} messages */
+  #merge(messages) {
+    const known = new Map(this.#stored.map((message) => [message.id, message]));
+    for (const message of messages) known.set(message.id, message);
+    this.#stored = [...known.values()].sort((one, other) => (one.seq ?? 0) - (other.seq ?? 0));
+  }
+
+  /** Read it, once at a time. */
+  #load() {
+    if (this.#loading) return void (this.#isStale = true);
+    this.#loading = this.#read().finally(() => {
+      this.#loading = null;
+      if (this.#isStale) this.#load();
+    });
+  }
+
+  async #read() {
+    this.#isStale = false;
+    const last = Math.max(PAGE, this.#stored.length);
+    const { value, error } = await this.#chats.read(this.id, last);
+    this.error = error;
+    if (value) {
+      this.#set(value);
+      this.#keepSoon();
+      if (value.history.at(-1)?.role === "user" && !this.isStreaming) this.#chats.follow(this.id);
+    } else if (error?.status === 404) return this.lose();
+    this.dispatchEvent(new CustomEvent("change"));
+  }
+
+  /** @param {Session} session */
+  #set({ history, data, ...summary }) {
+    if (summary.version && summary.version < this.version) return; // it was overtaken
+    this.#stored = history;
+    this.#hasOlder = history.length > 0 && (history[0].seq ?? 1) > 1;
+    this.#summary = summary;
+    this.data = data ?? {};
+    this.version = summary.version ?? 0;
+    this.state = "ready";
+  }
+
+  #keepSoon() {
+    this.#keeping ??= setTimeout(() => {
+      this.#keeping = null;
+      if (this.state === "gone" || !this.#summary) return;
+      this.#chats.keepSession({ ...this.#summary, version: this.version, data: this.data, history: this.#stored });
+    }, 300);
+  }
+}

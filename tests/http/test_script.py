@@ -1,0 +1,37 @@
+"""The browser's half, as the blueprint serves it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from flask import url_for
+
+import flask_convstore
+
+from ..service import Service
+
+SCRIPT = Path(flask_convstore.__file__).with_name("static") / "convstore.js"
+
+
+def test_it_may_be_kept_under_the_url_that_names_its_version() -> None:
+    service = Service("memory://")
+    with service.app.test_request_context():
+        url = url_for("convstore.script")
+    answer = service.client.get(url)
+    assert (answer.status_code, answer.mimetype, answer.data) == (200, "text/javascript", SCRIPT.read_bytes())
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    for other in ("/sessions/convstore.js", "/sessions/convstore.js?v=other"):
+        answer = service.client.get(other)
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+        known = {"If-None-Match": answer.headers["ETag"]}
+        assert service.client.get(other, headers=known).status_code == 304
+
+
+def test_it_needs_no_owner_and_no_store() -> None:
+    service = Service("redis://127.0.0.1:1/0", RETRIES=0, FALLBACK="none")
+    assert service.client.get("/sessions/convstore.js").status_code == 200
+
+
+def test_it_is_small() -> None:
+    assert len(gzip.compress(SCRIPT.read_bytes(), 9)) <= 16 * 1024
