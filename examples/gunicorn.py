@@ -10,7 +10,7 @@ from typing import Any
 
 bind = f"127.0.0.1:{os.environ.get('PORT', '5000')}"
 workers = 2
-threads = 16  # each reader of a reply has one
+threads = 64  # each browser has one for its events, and each reader of a reply
 graceful_timeout = 5
 loglevel = "warning"
 

@@ -18,7 +18,7 @@ from ..servers import Server, free_port
 
 ROOT = Path(__file__).parents[2]
 
-GUNICORN = ("gunicorn", "--log-level", "critical", "--workers", "1", "--worker-class", "gthread", "--threads", "32")
+GUNICORN = ("gunicorn", "--log-level", "critical", "--workers", "1", "--worker-class", "gthread", "--threads", "200")
 
 
 class Site:

@@ -60,7 +60,7 @@ def test_a_name_has_its_conversations_in_every_browser(ada: Person, opened: Open
 
 
 def test_nothing_is_left_when_one_has_signed_out(ada: Person) -> None:
-    sign_in(ada, "Ada Lovelace")
+    sign_in(ada, "Grace Hopper")
     tab = ada.another_tab()
     ada.ask("The secret of the tea")
     tab.page.click("text=The secret of the tea")
@@ -74,7 +74,7 @@ def test_nothing_is_left_when_one_has_signed_out(ada: Person) -> None:
         each.page.wait_for_timeout(300)  # the page is kept again
         kept: Any = each.page.evaluate(KEPT)
         assert "secret" not in kept
-        assert "Lovelace" not in kept
+        assert "Hopper" not in kept
 
 
 def test_one_is_asked_before_what_waits_is_lost(ada: Person) -> None:
