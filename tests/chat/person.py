@@ -13,6 +13,28 @@ if TYPE_CHECKING:
 SECONDS = 15
 
 
+KEPT = """async () => {
+    const found = {local: Object.keys(localStorage).filter(name => name !== "theme"), session: Object.keys(sessionStorage)};
+    for (const {name, version} of await indexedDB.databases()) {
+        const database = await new Promise(resolve => {
+            const request = indexedDB.open(name, version);
+            request.onsuccess = () => resolve(request.result);
+        });
+        for (const store of database.objectStoreNames) {
+            found[`${name} ${store}`] = await new Promise(resolve => {
+                const request = database.transaction(store).objectStore(store).getAll();
+                request.onsuccess = () => resolve(request.result);
+            });
+        }
+        database.close();
+    }
+    const pages = await caches.open("page");
+    found.pages = await Promise.all((await pages.keys()).map(async key => (await pages.match(key)).text()));
+    return JSON.stringify(found);
+}"""
+"""All that the browser keeps of the page."""
+
+
 class Shown(NamedTuple):
     """A message in the page."""
 
@@ -80,8 +102,11 @@ class Person:
         message.get_by_role("button", name=label, exact=True).click()
 
     def go_offline(self) -> None:
-        """Lose the connection, once the browser keeps the page."""
+        """Lose the connection, once the browser keeps the page and what it shows."""
         self.page.wait_for_function("async () => (await (await caches.open('page')).keys()).length > 5")
+        self.until(
+            lambda shown: self.kept().count('"role":"assistant"') >= [each.role for each in shown].count("assistant")
+        )
         self.context.set_offline(True)
 
     # ---- what one sees
@@ -135,6 +160,11 @@ class Person:
     @property
     def session_id(self) -> str:
         return self.page.url.rpartition("/c/")[2]
+
+    def kept(self) -> str:
+        """All that the browser keeps, as JSON."""
+        found: str = self.page.evaluate(KEPT)
+        return found
 
     # ---- what is stored
 

@@ -28,7 +28,7 @@ class Site:
         url: The address for browsers, behind the proxy.
     """
 
-    def __init__(self, valkey: Server, folder: Path, seconds_a_word: float = 0.02, **settings: str) -> None:
+    def __init__(self, valkey: Server, folder: Path, seconds_a_word: float = 0.015, **settings: str) -> None:
         self._port = free_port()
         self._log = folder / "gunicorn.log"
         self._environment = {**os.environ, "CONVSTORE_URL": valkey.url, "SECONDS_A_WORD": str(seconds_a_word)}

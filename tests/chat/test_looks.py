@@ -121,17 +121,14 @@ class TestInABrowser:
         ada.until(lambda shown: shown[-1].words[-1:] == ["60"])
         assert ada.page.evaluate("longest") < 400  # milliseconds, on a busy machine
 
-    @pytest.mark.parametrize("width", [320, 360, 800, 1600, 2560])
-    def test_nothing_sticks_out(self, opened: Open, width: int) -> None:
-        ada = opened()
-        ada.page.set_viewport_size({"width": width, "height": 700})
+    def test_nothing_sticks_out(self, ada: Person) -> None:
         ada.ask("W" * 300)
         ada.ask("Show me some code")
         ada.ask("مرحبا بالعالم 🎉 👩‍👩‍👧")
-        widths = "[document.documentElement.scrollWidth, document.getElementById('scroll').scrollWidth]"
-        page, scroll = ada.page.evaluate(widths)
-        assert page <= width
-        assert scroll <= width
+        for width in (320, 360, 800, 1600, 2560):
+            ada.page.set_viewport_size({"width": width, "height": 700})
+            widths = "[document.documentElement.scrollWidth, document.getElementById('scroll').scrollWidth]"
+            assert max(ada.page.evaluate(widths)) <= width
 
     def test_the_keyboard_is_enough(self, ada: Person) -> None:
         keyboard = ada.page.keyboard

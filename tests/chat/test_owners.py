@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from .conftest import Open
 from .person import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
-
-KEPT = """async () => {
-    const found = {local: Object.keys(localStorage).filter(name => name !== "theme"), session: Object.keys(sessionStorage)};
-    for (const {name, version} of await indexedDB.databases()) {
-        const database = await new Promise(resolve => {
-            const request = indexedDB.open(name, version);
-            request.onsuccess = () => resolve(request.result);
-        });
-        for (const store of database.objectStoreNames) {
-            found[`${name} ${store}`] = await new Promise(resolve => {
-                const request = database.transaction(store).objectStore(store).getAll();
-                request.onsuccess = () => resolve(request.result);
-            });
-        }
-        database.close();
-    }
-    const pages = await caches.open("page");
-    found.pages = await Promise.all((await pages.keys()).map(async key => (await pages.match(key)).text()));
-    return JSON.stringify(found);
-}"""
-"""All that the browser keeps of the page."""
 
 
 def sign_in(person: Person, name: str) -> None:
@@ -72,7 +49,7 @@ def test_nothing_is_left_when_one_has_signed_out(ada: Person) -> None:
     for each in (ada, tab):
         assert each.titles() == []
         each.page.wait_for_timeout(300)  # the page is kept again
-        kept: Any = each.page.evaluate(KEPT)
+        kept = each.kept()
         assert "secret" not in kept
         assert "Hopper" not in kept
 
