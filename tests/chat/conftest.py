@@ -36,7 +36,7 @@ def browser() -> Iterator[Browser]:
 def _site(_servers: dict[str, Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     if "valkey" not in _servers:
         _servers["valkey"] = Server(programs()["valkey"])
-    started = Site(_servers["valkey"], tmp_path_factory.mktemp("chat"))
+    started = Site(_servers["valkey"], tmp_path_factory.mktemp("chat"), MAX_MESSAGE_BYTES="20000")
     yield started
     started.close()
 

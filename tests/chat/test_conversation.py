@@ -146,7 +146,28 @@ def test_conversations_are_found_renamed_deleted_and_brought_back(ada: Person) -
     ada.check()
 
 
-def test_a_new_address_of_a_conversation_that_is_gone_says_so(ada: Person) -> None:
+def test_a_conversation_that_another_device_deletes_says_so(ada: Person) -> None:
+    ada.ask("Hello")
+    assert ada.context.request.delete(f"{ada.url}sessions/{ada.session_id}").status == 200
+    ada.page.wait_for_selector("#gone:not([hidden])")
+    assert ada.titles() == []
+    ada.write("Hello")
+    assert ada.page.is_disabled("#send")
+
+
+def test_a_message_that_is_refused_can_be_changed(ada: Person) -> None:
+    ada.ask("Hello")
+    ada.send("long " * 5000)
+    ada.until(lambda shown: shown[-1].note == "Not sent. This is too long.")
+    ada.press("Change")
+    ada.until(lambda shown: len(shown) == 2)
+    assert ada.page.input_value("#text").startswith("long long")
+    ada.send("short")
+    ada.until_idle(4)
+    ada.check()
+
+
+def test_the_address_of_a_conversation_that_is_gone_says_so(ada: Person) -> None:
     ada.goto(f"{ada.url}c/6a0f0f39-4a3c-4a0e-8a53-0d7f3ad1b6c1")
     ada.page.wait_for_selector("#gone:not([hidden])")
     ada.page.click("#gone a")

@@ -8,7 +8,9 @@ import { Sidebar } from "./sidebar.js";
 const { convstore, sessions, root, logout, name } = document.body.dataset;
 const { Chats } = await import(convstore);
 const chats = new Chats(sessions.replace(/\/$/, ""), { user: name });
+const LONGEST_DRAFT = 100_000;
 const narrow = matchMedia("(max-width: 699px)");
+const field = $("text");
 let chat = chats.create({});
 let isLeaving = false;
 
@@ -33,8 +35,8 @@ function open(id) {
   chat = id ? chats.open(id) : chats.create({});
   chat.addEventListener("change", draw);
   list.open(chat);
-  $("text").value = sessionStorage.getItem(draftOf(id)) ?? "";
-  grow($("text"));
+  field.value = sessionStorage.getItem(draftOf(id)) ?? "";
+  grow(field);
   draw();
 }
 
@@ -104,21 +106,24 @@ function countWaiting() {
 
 /** The conversation has an id now: the address tells it. */
 function moveDraftAndPath() {
-  const draft = $("text").value;
   sessionStorage.removeItem(draftOf(idInPath()));
   history.replaceState(null, "", pathOf(chat.id));
-  if (draft) sessionStorage.setItem(draftOf(chat.id), draft);
+  keepDraft(chat.id);
+}
+
+/** Keep what one has begun to write for a reload. */
+function keepDraft(id) {
+  if (field.value && field.value.length < LONGEST_DRAFT) sessionStorage.setItem(draftOf(id), field.value);
+  else sessionStorage.removeItem(draftOf(id));
 }
 
 const draftOf = (id) => `draft:${id ?? ""}`;
 
 // ---- what one writes
 
-const field = $("text");
 field.addEventListener("input", () => {
   grow(field);
-  if (field.value) sessionStorage.setItem(draftOf(idInPath()), field.value);
-  else sessionStorage.removeItem(draftOf(idInPath()));
+  keepDraft(idInPath());
   drawComposer();
 });
 field.addEventListener("keydown", (event) => {

@@ -125,8 +125,18 @@ export class MessageList {
       again: () => this.#told(this.#chat.regenerate(message.id)),
       retry: () => this.#told(this.actions.chats.retry(message.key)),
       discard: () => this.#told(this.actions.chats.discard(message.key)),
+      change: () => this.#change(message),
     }[pressed.dataset.action];
     act?.();
+  }
+
+  /** Give the text of a message that was not sent back to the field below. */
+  async #change(message) {
+    await this.actions.chats.discard(message.key);
+    const field = $("text");
+    field.value = [textOf(message), field.value].filter(Boolean).join("\n");
+    field.dispatchEvent(new Event("input"));
+    field.focus();
   }
 
   /** Show the text of a message in a field, and send it in the place of the message. */
@@ -204,7 +214,7 @@ export class MessageList {
 
 function buttonsFor(message) {
   const { role, status, error } = message;
-  if (error) return [button("Send again", null, "retry"), button("Discard", null, "discard")];
+  if (error) return [button("Send again", null, "retry"), button("Change", null, "change"), button("Discard", null, "discard")];
   if (status === "streaming" || status === "waiting" || status === "sending") return [];
   const buttons = [button("Copy", "copy", "copy")];
   if (role === "user") buttons.push(button("Edit and send again", "rename", "edit"));
