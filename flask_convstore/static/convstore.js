@@ -527,8 +527,8 @@ export class Chats extends EventTarget {
     const action = { ...given, key: uuid(), at: this.#lastAt };
     const answer = this.#answerTo(action.key, options);
     this.#set(action);
-    await this.ready;
-    await this.#keep(placeOf(action), action);
+    await this.ready; // before it nobody can be told, and nothing can be kept
+    if (this.#actions.has(action.key)) await this.#put(action);
     this.#act();
     return answer;
   }
@@ -622,7 +622,11 @@ export class Chats extends EventTarget {
         await this.#drop(action, done(value));
         break;
       }
-      if (error.status === 401) break;
+      if (error.status === 401) {
+        this.#setStatus("signed-out");
+        this.#tell({ status: this.status });
+        break;
+      }
       if (!isPassing(error)) {
         if (error.status === 404) this.#heardOf(id, "saved", 0);
         await this.#put({ ...action, error });
@@ -707,6 +711,7 @@ export class Chats extends EventTarget {
     const { signal } = this.#end;
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
       this.#noteAnswer(null);
+      if (!turn) this.#replies.delete(event.data.turn); // all of it comes
       turn = event.data.turn;
       if (event.name === "message" && target) this.#replaced(id, target);
       return this.#heardReply(id, event);
@@ -738,9 +743,12 @@ export class Chats extends EventTarget {
       }
       const headers = known ? { "Last-Event-ID": known.lastId } : undefined;
       const path = `${pathOf(id)}/replies${pathOf(turn)}`;
+      let isWhole = !known;
       const { value, error } = await this.#server.listen("GET", path, { headers, signal: this.#end.signal }, (event) => {
         turn = event.data.turn;
         attempts = 0;
+        if (isWhole) this.#replies.delete(turn);
+        isWhole = false;
         return this.#heardReply(id, event);
       });
       if (value?.isNothing) return {};
@@ -804,9 +812,9 @@ export class Chats extends EventTarget {
   /** See that somebody reads the reply in progress of a session. @param {string} id */
   async follow(id) {
     if (!this.isLeader) return this.#tell({ follow: id });
-    const known = this.replyOf(id);
-    if (known) return this.#tell({ reply: known });
-    if (this.#read.size >= MOST_STREAMS || this.#read.has(id) || this.#busy.has(id)) return;
+    const isSending = this.#actions.get(this.#busy.get(id) ?? "")?.kind === "send";
+    if (isSending || this.#read.has(id)) return this.#tell({ reply: this.replyOf(id) });
+    if (this.#read.size >= MOST_STREAMS) return;
     this.#read.add(id);
     await this.#readOn(id, "current");
     this.#read.delete(id);
@@ -900,7 +908,7 @@ export class Chats extends EventTarget {
       if (before.has(id) && !found.has(id) && updated_at > oldest) this.#loseEverywhere(id);
     }
     this.#know(sessions);
-    this.#tell({ know: sessions });
+    this.#tell({ know: sessions, next: this.#next });
   }
 
   /** @param {Summary[]} sessions */
@@ -935,8 +943,9 @@ export class Chats extends EventTarget {
   }
 
   /** Hear another tab. @param {Record<string, any>} told */
-  #hear({ user, leads, action, dropped, result, failed: key, error, moved, reply, follow, of, know, lost, status, signedOut }) {
+  #hear({ user, leads, action, dropped, result, failed: key, error, moved, reply, follow, of, know, next, lost, status, signedOut }) {
     if (signedOut || (user ?? this.#options.user) !== this.#options.user) this.#close("signed-out");
+    if (user !== undefined && this.isLeader) this.#tell({ status: this.status, know: [...this.#sessions.values()], next: this.#next });
     if (leads) this.#heardOf("", "lead", 0);
     if (action) {
       this.#actions.set(action.key, action);
@@ -959,6 +968,7 @@ export class Chats extends EventTarget {
     }
     if (follow) this.follow(follow);
     if (of) this.#heardOf(of[0], of[1], of[2]);
+    if (next !== undefined) this.#next = next;
     if (know) this.#know(know);
     if (lost) this.#lose(lost);
     if (status) this.#setStatus(status);
@@ -1367,7 +1377,7 @@ export class Chat extends EventTarget {
     if (value) {
       this.#set(value);
       this.#keepSoon();
-      if (value.history.at(-1)?.role === "user" && !this.isStreaming) this.#chats.follow(this.id);
+      if (value.history.at(-1)?.role === "user") this.#chats.follow(this.id);
     } else if (error?.status === 404) return this.lose();
     this.#changed();
   }

@@ -152,6 +152,34 @@ const scenarios = {
     assert.equal(leader.list.length, 1);
   },
 
+  async "a second tab knows what the first one knows"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.status === "online", "it is online");
+    await Promise.all(Array.from({ length: 60 }, () => one.create().send(count(1))));
+    await until(() => one.list.length === 60 && one.list.every(({ pending }) => !pending), "the list");
+    const two = tab(kept);
+    await until(() => two.status === "online" && two.list.length === 60, "the other one is too");
+    assert.equal(two.hasMore, one.hasMore);
+    assert.equal(two.isLeader, false);
+  },
+
+  async "a login that has ended"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    let asked = 0;
+    broken.fault = async () => {
+      asked += 1;
+      return Response.json({ type: "about:blank", status: 401 }, { status: 401 });
+    };
+    chat.send(count());
+    await until(() => chats.status === "signed-out", "it is told");
+    await pause(500);
+    assert.ok(asked < 5, `it is not asked again and again: ${asked}`);
+    assert.equal(chats.waiting, 1, "it waits for the next login");
+  },
+
   async "the leader is closed in the middle"() {
     const kept = storage();
     const one = tab(kept);
