@@ -38,6 +38,7 @@ function open(id) {
   field.value = sessionStorage.getItem(draftOf(id)) ?? "";
   grow(field);
   draw();
+  drawSide();
 }
 
 /** Go to a conversation, or a new one. @param {boolean} [stays] The drawer stays open. */
@@ -60,20 +61,19 @@ $("new").addEventListener("click", (event) => {
 const draw = eachFrame(() => {
   const { messages, state } = chat;
   const isBegun = messages.length > 0;
-  const title = chats.list.find(({ session_id }) => session_id === chat.id)?.title || chat.title || "New conversation";
+  const title = chat.title || "New conversation";
   if (isBegun && idInPath() !== chat.id) moveDraftAndPath();
   $("title").textContent = title;
   document.title = `${isBegun ? title : "New conversation"} – flask-convstore chat`;
   $("welcome").hidden = isBegun || idInPath() !== null;
   $("gone").hidden = isBegun || state !== "gone";
   $("loading").hidden = isBegun || state !== "loading" || idInPath() === null;
-  document.body.classList.toggle("empty", !$("welcome").hidden);
   list.draw();
   drawComposer();
   drawBanner();
-  sidebar.draw();
   panel.draw();
 });
+const drawSide = eachFrame(() => sidebar.draw());
 
 function drawComposer() {
   const isEmpty = $("text").value.trim() === "";
@@ -170,7 +170,7 @@ function drawToasts() {
     wanted.set(`removed ${session_id}`, () =>
       toastOf(`Deleted: ${title || "New conversation"}`, ["Undo", () => told(chats.undo(session_id))]));
   for (const { key, kind, error } of chats.failed)
-    if (kind !== "send" && kind !== "create")
+    if (kind !== "send")
       wanted.set(`failed ${key}`, () =>
         toastOf(`${FAILED[kind] ?? "Not done."} ${wordsFor(error)}`, ["Try again", () => told(chats.retry(key))], ["Leave it", () => told(chats.discard(key))]));
   for (const [key, element] of toasts)
@@ -181,7 +181,7 @@ function drawToasts() {
   for (const [key, make] of wanted) if (!toasts.has(key)) toasts.set(key, $("toasts").appendChild(make()));
 }
 
-const FAILED = { rename: "Not renamed.", remove: "Not deleted.", edit: "Not changed.", redact: "Not removed." };
+const FAILED = { create: "The conversation was not begun.", rename: "Not renamed.", remove: "Not deleted.", edit: "Not changed.", redact: "Not removed." };
 
 function toastOf(text, ...buttons) {
   const element = document.createElement("div");
@@ -198,6 +198,7 @@ function toastOf(text, ...buttons) {
   return element;
 }
 
+/** Tell something for some seconds. */
 function toast(text) {
   const element = $("toasts").appendChild(toastOf(text));
   setTimeout(() => element.remove(), 6000);
@@ -257,20 +258,18 @@ async function signOut() {
   isLeaving = true;
   await chats.signOut();
   sessionStorage.clear();
-  try {
-    const answer = await fetch(logout, { method: "POST" });
-    if (answer.ok) return location.assign(root);
-  } catch {
-    await window.caches?.delete("page"); // the name stands in it
-  }
+  await window.caches?.delete("page"); // the name stands in it
+  const answer = await fetch(logout, { method: "POST" }).catch(() => null);
+  if (answer?.ok) return location.assign(root);
   toast("What this browser had kept is removed. The server cannot be reached to sign out there: try again later.");
 }
 
 // ---- begin
 
-function drawAll() {
-  drawToasts();
+function changed() {
   draw();
+  drawSide();
+  drawToasts();
   if (chats.status === "signed-out" && !isLeaving) leave();
 }
 
@@ -281,12 +280,15 @@ function leave() {
   setTimeout(() => location.assign(root), 500);
 }
 
-chats.addEventListener("change", drawAll);
+chats.addEventListener("change", changed);
 await chats.ready;
 const typed = field.value; // before this script was there
 open(idInPath());
 if (typed) field.value = typed;
-if (isLocal(chat.id) && idInPath() && !chat.messages.length) go(null); // it was made meanwhile, and has another address
+if (isLocal(chat.id) && idInPath() && !chat.messages.length) {
+  history.replaceState(null, "", root); // it was made meanwhile, and has another address
+  open(null);
+}
 drawToasts();
 drawComposer();
 document.body.dataset.isReady = "";

@@ -168,7 +168,7 @@ export class MessageList {
       close();
       if (!text || text === textOf(message)) return;
       this.toTheEnd();
-      this.#told(this.#chat.send(text, { replaces: message.id }));
+      this.#chat.send(text, { replaces: message.id }); // what becomes of it is shown at the message
     });
     item.classList.add("editing");
     item.append(form);

@@ -8,6 +8,7 @@ const asDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short
 export class Sidebar {
   #items = new Map(); // id: its item
   #list = $("list");
+  #shown = new WeakMap(); // item: what it shows
   #renaming = null;
 
   /** @param page {chats, pathOf(id), go(id), currentId(), told(call)}. */
@@ -39,8 +40,13 @@ export class Sidebar {
     $("more").hidden = !chats.hasMore || wanted !== "";
   }
 
+  /** The item of a session. It is only touched where it shows something else. */
   #updated(item, { session_id, title, updated_at, pending }) {
     item ??= copyOf("t-item");
+    const isCurrent = session_id === this.page.currentId();
+    const shown = JSON.stringify([session_id, title, updated_at, pending, isCurrent]);
+    if (this.#shown.get(item) === shown) return item;
+    this.#shown.set(item, shown);
     const link = item.querySelector("a");
     const name = title || "New conversation";
     item.dataset.id = session_id;
@@ -49,7 +55,7 @@ export class Sidebar {
     item.querySelector("small").textContent = pending ? "not saved yet" : moment(updated_at);
     item.querySelector(".rename").ariaLabel = `Rename: ${name}`;
     item.querySelector(".delete").ariaLabel = `Delete: ${name}`;
-    if (session_id === this.page.currentId()) link.setAttribute("aria-current", "page");
+    if (isCurrent) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
     return item;
   }
