@@ -29,6 +29,12 @@ def test_files_of_others_are_those_that_were_reviewed(folder: Path) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == told, name
 
 
+def test_the_pictures_are_small() -> None:
+    pictures = list((ROOT / "docs" / "assets").glob("chat*"))
+    assert {path.suffix for path in pictures} == {".png", ".webp"}
+    assert sum(path.stat().st_size for path in pictures) < 600_000
+
+
 def findings(person: Person) -> list[str]:
     """Serious and critical findings of axe."""
     person.page.evaluate(AXE.read_text("utf-8") + "; undefined")

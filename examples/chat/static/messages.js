@@ -4,6 +4,7 @@ import { Growing } from "./markdown.js";
 
 const PAGE = 100;
 const NEAR_THE_END = 80;
+const ROLES = ["user", "assistant"];
 
 const textOf = ({ content }) => (typeof content === "string" ? content : content == null ? "" : JSON.stringify(content));
 const keyOf = (message) => message.id ?? message.key;
@@ -57,7 +58,7 @@ export class MessageList {
 
   draw() {
     const chat = this.#chat;
-    const messages = chat.messages.filter(({ role }) => role !== "system").slice(-this.#count);
+    const messages = chat.messages.filter(({ role }) => ROLES.includes(role)).slice(-this.#count);
     const before = this.#shown;
     this.#shown = new Map(messages.map((message) => [keyOf(message), this.#updated(before.get(keyOf(message)), message)]));
     arrange(this.#list, [...this.#shown.values()].map(({ item }) => item));
