@@ -101,3 +101,40 @@ def test_a_store_is_killed_and_started_again(ada: Person, valkey: Server, opened
     valkey.start()
     ada.until_idle(4)
     ada.check()
+
+
+def test_all_tabs_agree_behind_an_outage(ada: Person, site: Site) -> None:
+    ada.ask("Hello")
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    site.kill()
+    ada.send("My name is Ada")
+    tab.send("Who am I?")
+    for each in (ada, tab):
+        each.until_banner(GONE)
+    site.start()
+    for each in (ada, tab):
+        assert each.until_idle(6)[5].text == "You are Ada."
+        each.check()
+
+
+def test_the_eighth_tab_does_not_hang(ada: Person) -> None:
+    """A browser has six connections to a host over HTTP/1.1."""
+    ada.ask("Hello")
+    *_, last = [ada.another_tab() for _ in range(7)]
+    last.until_idle(2)
+    last.ask("My name is Ada")
+    ada.until_idle(4)
+    last.check()
+
+
+def test_the_tab_that_talks_for_all_is_closed_in_the_middle(ada: Person) -> None:
+    ada.ask("Hello")
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    ada.send("Count to 100")
+    ada.until_coming()
+    ada.page.close()
+    assert tab.until_idle(4)[3].words == [str(number) for number in range(1, 101)]
+    tab.ask("Who am I?")
+    tab.check()

@@ -7,6 +7,7 @@ const NEAR_THE_END = 80;
 const ROLES = ["user", "assistant"];
 
 const textOf = ({ content }) => (typeof content === "string" ? content : content == null ? "" : JSON.stringify(content));
+const asMoment = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const keyOf = (message) => message.id ?? message.key;
 
 const NOTES = {
@@ -213,6 +214,13 @@ export class MessageList {
   }
 }
 
+function timeOf(text) {
+  const time = document.createElement("time");
+  time.dateTime = text;
+  time.textContent = asMoment.format(new Date(text));
+  return time;
+}
+
 function buttonsFor(message) {
   const { role, status, error } = message;
   if (error) return [button("Send again", null, "retry"), button("Change", null, "change"), button("Discard", null, "discard")];
@@ -221,5 +229,6 @@ function buttonsFor(message) {
   if (role === "user") buttons.push(button("Edit and send again", "rename", "edit"));
   if (role === "assistant") buttons.push(button("Reply anew", "again", "again"));
   if (role === "user" && HAS_NO_REPLY.includes(status)) buttons.unshift(button("Ask again", null, "again"));
+  if (message.created_at) buttons.push(timeOf(message.created_at));
   return buttons;
 }
