@@ -45,8 +45,8 @@ def script(door: Door, access: Access) -> Response:
     return response
 
 
-_COMMENTS = re.compile(r"^ *(/\*\*.*?\*/|//.*?)\n", re.MULTILINE | re.DOTALL)
-"""Comments that have lines of their own. They are a quarter of the module, and no browser reads them."""
+_COMMENTS = re.compile(r"^ *(?:/\*\*.*?\*/|//.*?)\n|/\*\*.*?\*/ ?", re.MULTILINE | re.DOTALL)
+"""Comments that have lines of their own, and types within a line. They are a quarter of the module, for no browser."""
 
 
 @cache

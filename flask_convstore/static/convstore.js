@@ -18,6 +18,7 @@ const PAGE = 50; // messages or sessions at a time
 const MOST_KEPT = 50; // sessions with messages in this browser
 const MOST_MESSAGES = 200; // of each
 const MOST_WAITING = 200; // actions
+const MOST_PAUSE = 60_000; // milliseconds between two attempts
 const TOLD_EACH = 60; // milliseconds: how often other tabs are told of a reply that comes
 const MOST_STREAMS = 4; // beside the one of events: browsers open six connections to a host over HTTP/1.1
 const IMPORTED_AT_ONCE = 20;
@@ -117,17 +118,18 @@ class Server {
    * Ask, and read the JSON of the answer.
    *
    * @param {string} method @param {string} path
-   * @param {{body?: any, headers?: Record<string, string>, signal?: AbortSignal}} [options]
-   * @returns {Promise<Result<any>>} null where nothing has changed (304)
+   * @param {{body?: any, headers?: Record<string, string>, signal?: AbortSignal, has?: string}} [options] `has`: a key of every
+   *   answer. What lacks it comes from somebody else.
+   * @returns {Promise<Result<any>>}
    */
-  async ask(method, path, { body, headers = {}, signal } = {}) {
+  async ask(method, path, { body, headers = {}, signal, has } = {}) {
     const limit = deadline(SECONDS, signal);
     try {
       const response = await this.#fetch(method, path, body, headers, limit.signal);
       const text = await response.text();
-      if (response.status === 304) return done(null);
       if (!response.ok) return failed(problemOf(response, text));
-      return done({ ...JSON.parse(text), etag: response.headers.get("ETag") });
+      const value = JSON.parse(text);
+      return has && !(has in value) ? failed(UNREACHABLE) : done(value);
     } catch {
       return failed(signal?.aborted ? ABORTED : UNREACHABLE);
     } finally {
@@ -258,15 +260,19 @@ class Texts {
 
   /** @param {string} key */
   async get(key) {
-    const text = this.storage.getItem(this.name + key);
-    return text ? JSON.parse(text) : undefined;
+    try {
+      return JSON.parse(this.storage.getItem(this.name + key) ?? "");
+    } catch {
+      return undefined; // there is none, or it is broken
+    }
   }
 
   /** @param {string} prefix */
   async all(prefix) {
     const places = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index) ?? "");
     const keys = places.filter((key) => key.startsWith(this.name + prefix)).map((key) => key.slice(this.name.length));
-    return Promise.all(keys.sort().map(async (key) => /** @type {[string, any]} */ ([key, await this.get(key)])));
+    const found = await Promise.all(keys.sort().map(async (key) => /** @type {[string, any]} */ ([key, await this.get(key)])));
+    return found.filter(([, value]) => value);
   }
 
   /** @param {string} key @param {any} value */
@@ -329,8 +335,14 @@ export class Chats extends EventTarget {
   #chats = new Map();
   /** @type {Map<string, Reply>} */
   #replies = new Map();
-  /** Keys of the actions that are on their way, by their sessions. @type {Map<string, string>} */
+  /** Actions that are on their way, by their keys. @type {Map<string, Action>} */
   #busy = new Map();
+  /** Ids of sessions that were made, by the ids before. @type {Map<string, string>} */
+  #made = new Map();
+  /** Sessions whose reply is to be stopped as soon as it begins. @type {Set<string>} */
+  #stopped = new Set();
+  /** Whether another tab could give an action up. @type {Map<string, (is: boolean) => void>} */
+  #givenUp = new Map();
   /** Sessions that are gone. A list that was asked for before may show them. @type {Set<string>} */
   #lost = new Set();
   /** Sessions whose replies this tab reads, which others have asked for. @type {Set<string>} */
@@ -344,6 +356,8 @@ export class Chats extends EventTarget {
   /** @type {Set<() => void>} */
   #sleepers = new Set();
   /** @type {any} */
+  #removing;
+  /** @type {any} */
   #listing = null;
   /** @type {any} */
   #telling = null;
@@ -352,6 +366,8 @@ export class Chats extends EventTarget {
   status = "connecting";
   /** This tab talks for all tabs. */
   isLeader = false;
+  /** What this browser keeps is loaded. `ready` resolves then. */
+  isLoaded = false;
 
   /**
    * @param {string} [base] Prefix of the blueprint.
@@ -371,20 +387,30 @@ export class Chats extends EventTarget {
   }
 
   async #begin() {
+    const { signal } = this.#end;
+    this.#channel = new BroadcastChannel(this.#name);
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#store = await openStore(this.#name, this.#options.storage);
     if ((await this.#store.get("user")) !== this.#options.user) {
       await this.#forget();
       await this.#keep("user", this.#options.user);
     }
-    for (const [, action] of await this.#store.all("o:")) this.#actions.set(action.key, action);
-    for (const [, session] of await this.#store.all("s:")) this.#kept.set(session.session_id, session);
-    for (const { history, data, ...summary } of this.#kept.values()) this.#sessions.set(summary.session_id, summary);
-    if (this.#end.signal.aborted) return;
-    this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    const [actions, sessions, made] = await Promise.all(["o:", "s:", "l:"].map((prefix) => this.#store.all(prefix)));
+    if (signal.aborted) return;
+    this.isLoaded = true;
+    for (const [, { by, ...action }] of actions) if (by === this.#options.user) this.#actions.set(action.key, action);
+    for (const [, { by, isListed, ...session }] of sessions) {
+      if (by !== this.#options.user) continue;
+      const { history, data, ...summary } = session;
+      this.#kept.set(session.session_id, session);
+      if (isListed) this.#sessions.set(session.session_id, summary);
+    }
+    for (const [key, id] of made) this.#moved(key.slice(2), id);
+    this.#lastAt = Math.max(0, ...[...this.#actions.values()].map(({ at }) => at));
     this.#tell({ user: this.#options.user });
     globalThis.addEventListener?.("online", this.#wake);
     globalThis.document?.addEventListener("visibilitychange", this.#wake);
+    for (const chat of this.#chats.values()) chat.begin(this.#kept.get(chat.id));
     this.#changed("list");
     this.#lead();
   }
@@ -394,8 +420,7 @@ export class Chats extends EventTarget {
     const lead = () => {
       if (signal.aborted) return;
       this.isLeader = true;
-      this.#tell({ leads: true });
-      this.#hear({ leads: true });
+      this.#share({ leads: true });
       this.#changed("status");
       this.#watch();
       this.#act();
@@ -450,12 +475,12 @@ export class Chats extends EventTarget {
 
   /** Load a page of older sessions. @param {Options} [options] @returns {Promise<Result<Summary[]>>} */
   async more(options = {}) {
+    if (this.#next === null) return done([]);
     const query = `?limit=${PAGE}${this.#next ? `&cursor=${encodeURIComponent(this.#next)}` : ""}`;
-    const { value, error } = await this.#server.ask("GET", query, options);
+    const { value, error } = await this.#ask("GET", query, { ...options, has: "sessions" });
     if (error) return failed(error);
-    for (const summary of value.sessions) this.#sessions.set(summary.session_id, summary);
     this.#next = value.next;
-    this.#changed("list");
+    this.#know(value.sessions);
     return done(value.sessions);
   }
 
@@ -472,17 +497,21 @@ export class Chats extends EventTarget {
 
   /** Open a session. The same one is the same object. @param {string} id @returns {Chat} */
   open(id) {
-    const open = this.#chats.get(id) ?? new Chat(this, id);
-    this.#chats.set(id, open);
-    open.begin(this.#kept.get(id));
-    return open;
+    return this.#open(this.#made.get(id) ?? id);
   }
 
-  /** Begin a conversation. The server makes it with its first message. @param {{title?: string, data?: object}} [given] */
+  /** Begin a conversation. The server makes it with its first message. @param {{title?: string, data?: Record<string, any>}} [given] */
   create(given = {}) {
-    const made = new Chat(this, `local-${uuid()}`, given);
-    this.#chats.set(made.id, made);
-    return made;
+    return this.#open(`local-${uuid()}`, given);
+  }
+
+  /** @param {string} id @param {{title?: string, data?: Record<string, any>}} [given] */
+  #open(id, given) {
+    const open = this.#chats.get(id) ?? new Chat(this, id, given);
+    this.#chats.set(id, open);
+    open.users += 1;
+    open.begin(this.#kept.get(id));
+    return open;
   }
 
   /** Give a session a title. @param {string} id @param {string} title @param {Options} [options] */
@@ -498,10 +527,8 @@ export class Chats extends EventTarget {
 
   /** Undo the removal of a session, in time. @param {string} id @returns {Promise<boolean>} Whether it is back. */
   async undo(id) {
-    const found = this.actionsOf(id).find(({ kind }) => kind === "remove");
-    if (!found || this.#busy.get(id) === found.key) return false;
-    await this.#drop(found, failed(ABORTED));
-    return true;
+    const found = this.actionsOf(id).find(({ kind, error }) => kind === "remove" && !error);
+    return Boolean(found) && this.#giveUp(/** @type {Action} */ (found));
   }
 
   // ---- what people do
@@ -518,17 +545,29 @@ export class Chats extends EventTarget {
    * @returns {Promise<Result<any>>} Its fate.
    */
   async act(given, options) {
-    if (this.status === "signed-out") return failed(ABORTED);
-    if (this.#actions.size >= MOST_WAITING) {
-      const detail = "Too much waits for the server already. Nothing was kept.";
-      return failed({ status: 0, type: "queue-full", detail, written: false, retryAfter: 0 });
+    if (this.#end.signal.aborted) return failed(ABORTED);
+    /** @type {(type: string, detail: string) => {value: null, error: Problem}} */
+    const refused = (type, detail) => failed({ status: 0, type, detail, written: false, retryAfter: 0 });
+    if (this.#actions.size >= MOST_WAITING) return refused("queue-full", "Too much waits for the server already. Nothing was kept.");
+    const session_id = this.#made.get(given.session_id) ?? given.session_id;
+    const chat = this.#chats.get(session_id);
+    if (isLocal(session_id) && given.kind !== "create" && !this.actionsOf(session_id).some(({ kind }) => kind === "create")) {
+      this.act({ kind: "create", session_id, data: chat?.given?.data });
+      if (chat?.given?.title) this.act({ kind: "rename", session_id, title: chat.given.title });
     }
+    /** @type {Action} */
+    let action;
     this.#lastAt = Math.max(Date.now(), this.#lastAt + 1);
-    const action = { ...given, key: uuid(), at: this.#lastAt };
+    try {
+      action = JSON.parse(JSON.stringify({ ...given, session_id, key: uuid(), at: this.#lastAt }));
+    } catch {
+      return refused("invalid", "This cannot be written as JSON. Nothing was kept.");
+    }
     const answer = this.#answerTo(action.key, options);
     this.#set(action);
     await this.ready; // before it nobody can be told, and nothing can be kept
-    if (this.#actions.has(action.key)) await this.#put(action);
+    const now = this.#actions.get(action.key);
+    if (now) await this.#put(now);
     this.#act();
     return answer;
   }
@@ -544,25 +583,46 @@ export class Chats extends EventTarget {
     return answer;
   }
 
-  /** Give a failed action up: with a session that could not be made all that waits for it. @param {string} key @returns {Promise<Action | null>} The last one, for instance to edit its text. */
+  /** Give an action up: with a session that could not be made all that waits for it. @param {string} key @returns {Promise<Action | null>} The last one, for instance to edit its text. null: it is on its way, or done. */
   async discard(key) {
     const action = this.#actions.get(key);
-    if (!action || this.#busy.get(action.session_id) === key) return null;
+    if (!action) return null;
     const given = action.kind === "create" ? this.actionsOf(action.session_id) : [action];
-    for (const one of given) await this.#drop(one, failed(ABORTED));
+    for (const one of given) if (!(await this.#giveUp(one))) return null;
     return given.at(-1) ?? null;
+  }
+
+  /** Give an action up, unless it is on its way, which the leader knows. @param {Action} action @returns {Promise<boolean>} */
+  async #giveUp(action) {
+    const { key } = action;
+    if (this.isLeader) {
+      const isThere = this.#actions.has(key) && !this.#busy.has(key);
+      if (isThere) await this.#drop(action, failed(ABORTED));
+      return isThere;
+    }
+    this.#tell({ giveUp: key });
+    return new Promise((resolve) => {
+      this.#givenUp.set(key, resolve);
+      setTimeout(resolve, 3000, false);
+    });
   }
 
   /** @param {string} key @param {Options} [options] @returns {Promise<Result<any>>} */
   #answerTo(key, { signal } = {}) {
     return new Promise((resolve) => {
       const before = this.#askers.get(key);
+      const abort = () => end(failed(ABORTED));
+      /** @param {Result<any>} result */
+      const end = (result) => {
+        signal?.removeEventListener("abort", abort);
+        resolve(result);
+      };
       this.#askers.set(key, (result) => {
         before?.(result);
-        resolve(result);
+        end(result);
       });
-      if (signal?.aborted) resolve(failed(ABORTED));
-      signal?.addEventListener("abort", () => resolve(failed(ABORTED)));
+      if (signal?.aborted) abort();
+      else signal?.addEventListener("abort", abort);
     });
   }
 
@@ -576,13 +636,13 @@ export class Chats extends EventTarget {
   #set(action) {
     this.#actions.set(action.key, action);
     this.#tell({ action });
-    this.#changedAt(action.session_id);
+    this.#changedAt(action.session_id, true);
   }
 
   /** @param {Action} action */
   async #put(action) {
     this.#set(action);
-    await this.#keep(placeOf(action), action);
+    await this.#keep(placeOf(action), { ...action, by: this.#options.user });
   }
 
   /** @param {Action} action @param {Result<any>} result */
@@ -590,53 +650,65 @@ export class Chats extends EventTarget {
     this.#actions.delete(action.key);
     this.#tell({ dropped: action.key, result });
     this.#answer(action.key, result);
-    this.#changedAt(action.session_id);
+    this.#changedAt(action.session_id, true);
+    this.#tidy(action.session_id);
     await this.#store.delete(placeOf(action)).catch(() => {});
   }
 
   /** Send what waits: of each session in its order, of several sessions at once. */
   #act() {
-    if (!this.isLeader || this.#end.signal.aborted || this.status === "signed-out") return;
-    /** @type {Set<string>} */
-    const blocked = new Set(this.#busy.keys());
-    for (const action of [...this.#actions.values()].sort((one, other) => one.at - other.at)) {
-      const { session_id: id, kind, error, at } = action;
-      if (blocked.has(id)) continue;
-      if (!error || kind === "create") blocked.add(id); // nothing can go to what could not be made
-      if (error) continue;
-      const left = kind === "remove" ? at + this.#options.undoFor - Date.now() : 0;
-      if (left > 0) setTimeout(() => this.#act(), left);
-      else if (this.#busy.size < MOST_STREAMS) this.#finish(action);
+    if (!this.isLeader || this.#end.signal.aborted) return;
+    const actions = [...this.#actions.values()].filter(({ key }) => !this.#busy.has(key)).sort((one, other) => one.at - other.at);
+    const removals = actions.filter(({ kind, error }) => kind === "remove" && !error);
+    const soonest = Math.min(...removals.map((action) => this.#leftOf(action)).filter((left) => left > 0));
+    if (soonest < Infinity) {
+      this.#removing ??= setTimeout(() => {
+        this.#removing = null;
+        this.#act();
+      }, soonest);
     }
+    for (const action of removals) if (this.#leftOf(action) <= 0) this.#remove(action);
+    const blocked = new Set([...this.#busy.values()].map(({ session_id }) => session_id));
+    for (const action of actions) {
+      const { session_id: id, kind, error, key } = action;
+      if (kind === "remove" || blocked.has(id) || !this.#actions.has(key)) continue;
+      if (!error || kind === "create") blocked.add(id); // nothing can go to what could not be made
+      if (!error && this.#busy.size < MOST_STREAMS) this.#finish(action);
+    }
+  }
+
+  /** Milliseconds in which a removal can be undone. @param {Action} action */
+  #leftOf({ at }) {
+    return at + this.#options.undoFor - Date.now();
+  }
+
+  /** Remove a session, and all that waits for it. @param {Action} action */
+  async #remove(action) {
+    const id = action.session_id;
+    for (const other of this.actionsOf(id)) if (other.key !== action.key) this.#drop(other, failed(ABORTED));
+    if (!isLocal(id)) return this.#finish(action);
+    this.#share({ lost: id });
+    return this.#drop(action, done(null));
   }
 
   /** Do an action, as often as it takes. @param {Action} action */
   async #finish(action) {
-    const id = action.session_id;
-    this.#busy.set(id, action.key);
-    for (let attempts = 1; this.#actions.has(action.key) && !this.#end.signal.aborted; attempts += 1) {
+    const { key, session_id: id } = action;
+    this.#busy.set(key, action);
+    for (let attempts = 1; this.#actions.has(key); attempts += 1) {
       const { value, error } = await this.#do(action);
-      if (this.#end.signal.aborted) break;
+      if (this.#end.signal.aborted || !this.#actions.has(key)) break;
       this.#noteAnswer(error);
-      if (error === null) {
-        await this.#drop(action, done(value));
-        break;
-      }
-      if (error.status === 401) {
-        this.#setStatus("signed-out");
-        this.#tell({ status: this.status });
-        break;
-      }
-      if (!isPassing(error)) {
+      if (error === null) await this.#drop(action, done(value));
+      else if (!isPassing(error) && error.status !== 401) {
         if (error.status === 404) this.#heardOf(id, "saved", 0);
         await this.#put({ ...action, error });
-        this.#answer(action.key, failed(error));
-        this.#tell({ failed: action.key, error });
+        this.#answer(key, failed(error));
+        this.#tell({ failed: key, error });
         break;
-      }
-      await this.#pause(attempts, error.retryAfter * 1000);
+      } else await this.#pause(error.status === 401 ? 7 : attempts, error.type === "turn-in-progress" ? 0 : error.retryAfter * 1000);
     }
-    this.#busy.delete(id);
+    this.#busy.delete(key);
     this.#act();
   }
 
@@ -648,59 +720,56 @@ export class Chats extends EventTarget {
     if (kind === "create") return this.#create(action);
     if (kind === "send") return this.#send(action);
     if (kind === "edit") {
-      const result = await this.#server.ask("PATCH", `${pathOf(id)}/messages${pathOf(target)}`, { body: { content }, ...keyed });
+      const result = await this.#ask("PATCH", `${pathOf(id)}/messages${pathOf(target)}`, { body: { content }, ...keyed });
       return this.#shown(id, result);
     }
     if (kind === "redact") {
-      return this.#shown(id, await this.#server.ask("DELETE", `${pathOf(id)}/messages${pathOf(target)}`, { signal }));
+      return this.#shown(id, await this.#ask("DELETE", `${pathOf(id)}/messages${pathOf(target)}`, { signal }));
     }
     if (kind === "rename") {
-      const result = await this.#server.ask("PATCH", pathOf(id), { body: { title }, signal });
-      const known = this.#sessions.get(id);
-      if (result.value && known) this.#know([{ ...known, title: result.value.title }]);
+      const result = await this.#ask("PATCH", pathOf(id), { body: { title }, signal });
+      const { data, degraded, ...summary } = result.value ?? {};
+      if (result.value) this.#share({ know: [summary] });
       return result;
     }
-    const result = await this.#server.ask("DELETE", pathOf(id), keyed);
+    const result = await this.#ask("DELETE", pathOf(id), keyed);
     if (result.error && result.error.status !== 404) return result;
-    this.#loseEverywhere(id);
+    this.#share({ lost: id });
     return done(null);
   }
 
   /** @param {string} id @param {Result<any>} result */
   #shown(id, result) {
-    if (result.value) this.#take(id, [result.value.message], result.value.version);
+    if (!result.value) return result;
+    const { message, version } = result.value;
+    this.#share({ took: [id, [message], version] });
     return result;
   }
 
   /** @param {Action} action @returns {Promise<Result<any>>} */
-  async #create({ key, session_id: local, data = {}, title }) {
-    const { signal } = this.#end;
-    const made = await this.#server.ask("POST", "", { body: { data }, headers: { "Idempotency-Key": key }, signal });
+  async #create({ key, session_id: local, data = {} }) {
+    const headers = { "Idempotency-Key": key };
+    const made = await this.#ask("POST", "", { body: { data }, headers, signal: this.#end.signal, has: "session_id" });
     if (made.error) return made;
-    const id = made.value.session_id;
-    if (title) {
-      const titled = await this.#server.ask("PATCH", pathOf(id), { body: { title }, signal });
-      if (titled.error) return titled;
-    }
-    const session = { ...made.value, title: title ?? made.value.title };
-    for (const action of this.actionsOf(local)) {
-      if (action.key !== key) await this.#put({ ...action, session_id: id });
-    }
-    this.#moved(local, session);
-    this.#tell({ moved: [local, session] });
+    const { history, data: shown, etag, ...summary } = made.value;
+    const id = summary.session_id;
+    this.#share({ know: [summary] });
+    this.#share({ moved: [local, id] });
+    await this.#keep(`l:${local}`, id);
+    for (const action of this.actionsOf(local)) if (action.key !== key) await this.#put({ ...action, session_id: id });
     return done(id);
   }
 
-  /** A session was made. @param {string} local @param {Session} session */
-  #moved(local, { history, data, ...summary }) {
-    const id = summary.session_id;
+  /** A session was made. @param {string} local @param {string} id */
+  #moved(local, id) {
     const chat = this.#chats.get(local);
-    this.#know([summary]);
+    this.#made.set(local, id);
     if (!chat) return;
     this.#chats.delete(local);
     this.#chats.set(id, chat);
-    chat.made({ history, data, ...summary });
-    this.#changedAt(id);
+    chat.id = id;
+    this.#changedAt(id, true);
+    chat.begin();
   }
 
   /** @param {Action} action @returns {Promise<Result<any>>} */
@@ -711,7 +780,7 @@ export class Chats extends EventTarget {
     const { signal } = this.#end;
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
       this.#noteAnswer(null);
-      if (!turn) this.#replies.delete(event.data.turn); // all of it comes
+      if (!turn) this.#replies.delete(`${id}:${event.data.turn}`); // all of it comes
       turn = event.data.turn;
       if (event.name === "message" && target) this.#replaced(id, target);
       return this.#heardReply(id, event);
@@ -719,7 +788,7 @@ export class Chats extends EventTarget {
     if (answer.value?.json) {
       const { message, reply, version } = answer.value.json;
       if (target) this.#replaced(id, target);
-      this.#take(id, [message, reply], version);
+      this.#share({ took: [id, [message, reply], version] });
       return done({ message, reply });
     }
     if (answer.error && !turn) {
@@ -736,9 +805,9 @@ export class Chats extends EventTarget {
   /** Read a reply, from where it is known, to its end. @param {string} id @param {string} turn @returns {Promise<Partial<Reply>>} */
   async #readOn(id, turn) {
     for (let attempts = 1; !this.#end.signal.aborted; attempts += 1) {
-      const known = this.#replies.get(turn);
+      const known = this.#replies.get(`${id}:${turn}`);
       if (known?.status) {
-        this.#replies.delete(turn);
+        this.#replies.delete(`${id}:${turn}`);
         return known.status === "failed" ? known : { ...known, error: undefined };
       }
       const headers = known ? { "Last-Event-ID": known.lastId } : undefined;
@@ -747,14 +816,14 @@ export class Chats extends EventTarget {
       const { value, error } = await this.#server.listen("GET", path, { headers, signal: this.#end.signal }, (event) => {
         turn = event.data.turn;
         attempts = 0;
-        if (isWhole) this.#replies.delete(turn);
+        if (isWhole) this.#replies.delete(`${id}:${turn}`);
         isWhole = false;
         return this.#heardReply(id, event);
       });
       if (value?.isNothing) return {};
-      const reply = this.#replies.get(turn);
+      const reply = this.#replies.get(`${id}:${turn}`);
       if (error && !isPassing(error)) {
-        this.#replies.delete(turn);
+        this.#replies.delete(`${id}:${turn}`);
         this.#heardOf(id, "saved", 0);
         return { error };
       }
@@ -768,7 +837,7 @@ export class Chats extends EventTarget {
   #heardReply(id, { name, id: lastId, data }) {
     const begun = { session_id: id, turn: data.turn, text: "", parts: [], version: 0, status: "" };
     /** @type {Reply} */
-    const reply = { ...begun, ...this.#replies.get(data.turn), lastId, isCut: false };
+    const reply = { ...begun, ...this.#replies.get(`${id}:${data.turn}`), lastId, isCut: false };
     if (name === "message") reply.message = data.message;
     else if (name === "delta") reply.text += data.content;
     else if (name === "part") reply.parts = [...reply.parts, { kind: data.kind, content: data.content, at: reply.text.length }];
@@ -779,6 +848,7 @@ export class Chats extends EventTarget {
       reply.error = { status: 502, type, detail: data.detail, written: null, retryAfter: 0 };
     } else if (name === "done") reply.status = data.status;
     this.#tellReply(reply);
+    if (this.#stopped.delete(id) && !reply.status) this.stop(id);
     return name === "done";
   }
 
@@ -795,8 +865,8 @@ export class Chats extends EventTarget {
   /** @param {Reply} reply */
   #setReply(reply) {
     const { session_id: id, turn, message, reply: whole, version, status } = reply;
-    const before = this.#replies.get(turn);
-    this.#replies.set(turn, reply);
+    const before = this.#replies.get(`${id}:${turn}`);
+    this.#replies.set(`${id}:${turn}`, reply);
     const chat = this.#chats.get(id);
     if (message && !before?.message) chat?.take([message], 0);
     if (whole && !before?.reply) chat?.take([whole], version);
@@ -812,18 +882,27 @@ export class Chats extends EventTarget {
   /** See that somebody reads the reply in progress of a session. @param {string} id */
   async follow(id) {
     if (!this.isLeader) return this.#tell({ follow: id });
-    const isSending = this.#actions.get(this.#busy.get(id) ?? "")?.kind === "send";
-    if (isSending || this.#read.has(id)) return this.#tell({ reply: this.replyOf(id) });
+    if (this.#isReading(id)) return this.#tell({ reply: this.replyOf(id) });
     if (this.#read.size >= MOST_STREAMS) return;
     this.#read.add(id);
     await this.#readOn(id, "current");
     this.#read.delete(id);
   }
 
-  /** Stop the reply in progress of a session. @param {string} id @param {Options} [options] @returns {Promise<Result<any>>} */
-  stop(id, options) {
-    const turn = this.replyOf(id)?.turn ?? "current";
-    return this.#server.ask("DELETE", `${pathOf(id)}/replies${pathOf(turn)}`, options);
+  /** This tab reads the reply in progress of a session. @param {string} id */
+  #isReading(id) {
+    return this.#read.has(id) || [...this.#busy.values()].some(({ kind, session_id }) => kind === "send" && session_id === id);
+  }
+
+  /** Stop the reply in progress of a session, or the one that is asked for. @param {string} id @param {Options} [options] @returns {Promise<Result<any>>} */
+  async stop(id, options) {
+    const turn = this.replyOf(id)?.turn;
+    if (!turn && this.actionsOf(id).some(({ kind, error }) => kind === "send" && !error)) {
+      this.#stopped.add(id);
+      this.#tell({ stop: id });
+      return done(null);
+    }
+    return this.#ask("DELETE", `${pathOf(id)}/replies${pathOf(turn ?? "current")}`, options);
   }
 
   // ---- what happens elsewhere
@@ -841,41 +920,27 @@ export class Chats extends EventTarget {
         this.#heardEvent(event);
       });
       if (signal.aborted) return;
-      if (error && error.status && !isPassing(error)) return void this.#poll(error);
       if (error) this.#noteAnswer(error);
-      await this.#pause(attempts, value?.pause);
+      const isRefused = error?.status && !isPassing(error);
+      if (isRefused) this.#share({ of: ["", "saved", 0] }); // nobody tells what happens: ask now and then
+      if (isRefused && error.status !== 401) this.#listSoon();
+      await this.#pause(isRefused ? 7 : attempts, value?.pause);
     }
   }
 
   /** @param {ServerEvent} event */
   #heardEvent({ name, data }) {
     if (name === "snapshot") {
-      this.#know(data.sessions);
+      this.#share({ know: data.sessions });
       this.#listSoon();
-      this.#everywhere("snapshot");
-    } else if (name === "deleted") this.#loseEverywhere(data.session_id);
+      this.#share({ of: ["", "snapshot", 0] });
+    } else if (name === "deleted") this.#share({ lost: data.session_id });
     else {
       if (data.kind === "listed") this.#lost.delete(data.session_id);
-      this.#heardOf(data.session_id, data.kind, data.version);
-      this.#tell({ of: [data.session_id, data.kind, data.version] });
+      if (data.kind === "reply") this.#wake(); // the turn is free
+      this.#share({ of: [data.session_id, data.kind, data.version] });
       this.#listSoon();
     }
-  }
-
-  /** Ask now and then where nobody tells what happens. @param {Problem} error Why nobody tells. */
-  async #poll(error) {
-    for (let signal = this.#end.signal; !signal.aborted; await this.#pause(6)) {
-      const { error: now } = await this.#server.ask("GET", "/health", { signal });
-      this.#noteAnswer(now);
-      if (error.status !== 401) this.#listSoon();
-      this.#everywhere("saved");
-    }
-  }
-
-  /** @param {string} kind */
-  #everywhere(kind) {
-    for (const id of this.#chats.keys()) this.#heardOf(id, kind, 0);
-    this.#tell({ of: ["", kind, 0] });
   }
 
   /** @param {string} id "": all. @param {string} kind @param {number} version 0: unknown. */
@@ -888,7 +953,7 @@ export class Chats extends EventTarget {
     this.#listing ??= setTimeout(async () => {
       this.#listing = null;
       const before = new Set(this.#sessions.keys());
-      const { value } = await this.#server.ask("GET", `?limit=${PAGE}`, { signal: this.#end.signal });
+      const { value } = await this.#ask("GET", `?limit=${PAGE}`, { signal: this.#end.signal, has: "sessions" });
       if (!value) return;
       const last = value.sessions.at(-1)?.session_id;
       if (this.#next === undefined || !before.has(last)) this.#next = value.next; // else what follows is known
@@ -905,10 +970,9 @@ export class Chats extends EventTarget {
     const oldest = isAll ? "" : (sessions.at(-1)?.updated_at ?? "~");
     const found = new Set(sessions.map(({ session_id }) => session_id));
     for (const [id, { updated_at }] of this.#sessions) {
-      if (before.has(id) && !found.has(id) && updated_at > oldest) this.#loseEverywhere(id);
+      if (before.has(id) && !found.has(id) && updated_at > oldest) this.#share({ lost: id });
     }
-    this.#know(sessions);
-    this.#tell({ know: sessions, next: this.#next });
+    this.#share({ know: sessions, next: this.#next });
   }
 
   /** @param {Summary[]} sessions */
@@ -917,12 +981,6 @@ export class Chats extends EventTarget {
       if (!this.#lost.has(summary.session_id)) this.#sessions.set(summary.session_id, summary);
     }
     this.#changed("list");
-  }
-
-  /** @param {string} id */
-  #loseEverywhere(id) {
-    this.#lose(id);
-    this.#tell({ lost: id });
   }
 
   /** A session is gone. @param {string} id */
@@ -939,42 +997,73 @@ export class Chats extends EventTarget {
 
   /** @param {Record<string, any>} told */
   #tell(told) {
-    this.#channel?.postMessage(told);
+    this.#channel?.postMessage({ ...told, by: this.#options.user });
+  }
+
+  /** Do in all tabs what this one has heard. @param {Record<string, any>} told */
+  #share(told) {
+    this.#tell(told);
+    this.#hear({ ...told, by: this.#options.user });
   }
 
   /** Hear another tab. @param {Record<string, any>} told */
-  #hear({ user, leads, action, dropped, result, failed: key, error, moved, reply, follow, of, know, next, lost, status, signedOut }) {
-    if (signedOut || (user ?? this.#options.user) !== this.#options.user) this.#close("signed-out");
+  #hear(told) {
+    const { user, leads, action, dropped, result, failed: key, error, moved, reply, follow, of, know, next, lost, status, took } = told;
+    if (told.signedOut || (user ?? this.#options.user) !== this.#options.user) this.#close("signed-out");
+    if (told.by !== this.#options.user) return;
     if (user !== undefined && this.isLeader) this.#tell({ status: this.status, know: [...this.#sessions.values()], next: this.#next });
     if (leads) this.#heardOf("", "lead", 0);
-    if (action) {
-      this.#actions.set(action.key, action);
-      this.#lastAt = Math.max(this.#lastAt, action.at);
-      this.#changedAt(action.session_id);
-      this.#act();
-    }
+    if (moved) this.#moved(moved[0], moved[1]);
+    if (action) this.#hearAction(action);
+    if (took) this.#take(took[0], took[1], took[2]);
+    if (know) this.#know(know);
+    if (next !== undefined) this.#next = next;
     if (dropped) {
       const known = this.#actions.get(dropped)?.session_id ?? "none";
       this.#actions.delete(dropped);
       this.#answer(dropped, result);
-      this.#changedAt(known);
+      this.#changedAt(known, true);
       this.#heardOf(known, "saved", 0);
+      this.#tidy(known);
     }
     if (key) this.#answer(key, { value: null, error });
-    if (moved) this.#moved(moved[0], moved[1]);
-    if (reply && !this.#busy.has(reply.session_id) && this.#chats.has(reply.session_id)) {
+    if (reply && !this.#isReading(reply.session_id) && this.#chats.has(reply.session_id)) {
       this.#setReply(reply);
-      if (reply.status) this.#replies.delete(reply.turn);
+      if (reply.status) this.#replies.delete(`${reply.session_id}:${reply.turn}`);
     }
     if (follow) this.follow(follow);
+    if (told.stop) this.#stopped.add(told.stop);
+    if (told.giveUp && this.isLeader) this.#hearGiveUp(told.giveUp);
+    this.#givenUp.get(told.gaveUp)?.(told.is);
+    this.#givenUp.delete(told.gaveUp);
     if (of) this.#heardOf(of[0], of[1], of[2]);
-    if (next !== undefined) this.#next = next;
-    if (know) this.#know(know);
     if (lost) this.#lose(lost);
     if (status) this.#setStatus(status);
   }
 
+  /** @param {Action} action */
+  #hearAction(action) {
+    const id = this.#made.get(action.session_id);
+    this.#lastAt = Math.max(this.#lastAt, action.at);
+    if (id && this.isLeader) return void this.#put({ ...action, session_id: id }).then(() => this.#act());
+    this.#actions.set(action.key, action);
+    this.#changedAt(action.session_id, true);
+    this.#act();
+  }
+
+  /** @param {string} key */
+  async #hearGiveUp(key) {
+    const action = this.#actions.get(key);
+    this.#tell({ gaveUp: key, is: Boolean(action) && (await this.#giveUp(/** @type {Action} */ (action))) });
+  }
+
   // ---- what is known
+
+  /** Ask, as long as this is not closed. @param {string} method @param {string} path @param {object} [options] @returns {Promise<Result<any>>} */
+  async #ask(method, path, options) {
+    const result = await this.#server.ask(method, path, options);
+    return this.#end.signal.aborted ? failed(ABORTED) : result;
+  }
 
   /** @param {string} id @param {(Message | null | undefined)[]} messages @param {number} version */
   #take(id, messages, version) {
@@ -988,12 +1077,12 @@ export class Chats extends EventTarget {
 
   /** @param {string} id @param {number} last @param {Options} options @returns {Promise<Result<Session>>} */
   read(id, last, { signal = this.#end.signal } = {}) {
-    return this.#server.ask("GET", `${pathOf(id)}?last=${last}`, { signal });
+    return this.#ask("GET", `${pathOf(id)}?last=${last}`, { signal, has: "history" });
   }
 
   /** @param {string} id @param {number} before @param {Options} options @returns {Promise<Result<{messages: Message[], next: number | null}>>} */
   page(id, before, options) {
-    return this.#server.ask("GET", `${pathOf(id)}/messages?before=${before}&limit=${PAGE}`, options);
+    return this.#ask("GET", `${pathOf(id)}/messages?before=${before}&limit=${PAGE}`, { ...options, has: "messages" });
   }
 
   /** Keep a session in this browser. The ones that were used long ago give way. @param {Session} session */
@@ -1004,7 +1093,8 @@ export class Chats extends EventTarget {
       this.#kept.delete(id);
       await this.#store.delete(`s:${id}`).catch(() => {});
     }
-    await this.#keep(`s:${session.session_id}`, this.#kept.get(session.session_id));
+    const isListed = this.#sessions.has(session.session_id);
+    await this.#keep(`s:${session.session_id}`, { ...this.#kept.get(session.session_id), isListed, by: this.#options.user });
   }
 
   /** @param {string} key @param {any} value */
@@ -1014,8 +1104,9 @@ export class Chats extends EventTarget {
   }
 
   async #forget() {
-    const keys = ["user", ...(await this.#store.all("o:")), ...(await this.#store.all("s:"))];
-    for (const key of keys) await this.#store.delete(typeof key === "string" ? key : key[0]).catch(() => {});
+    for (const prefix of ["user", "o:", "s:", "l:", "i:"]) {
+      for (const [key] of await this.#store.all(prefix)) await this.#store.delete(key).catch(() => {});
+    }
   }
 
   /** @param {"list" | "status" | "chat"} what @param {string} [id] */
@@ -1023,11 +1114,11 @@ export class Chats extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: { what, id } }));
   }
 
-  /** @param {string} id */
-  #changedAt(id) {
+  /** @param {string} id @param {boolean} [isListed] The list shows it. */
+  #changedAt(id, isListed) {
     this.#chats.get(id)?.dispatchEvent(new CustomEvent("change"));
     this.#changed("chat", id);
-    if (this.#actions.size) this.#changed("list");
+    if (isListed) this.#changed("list");
   }
 
   // ---- the connection
@@ -1035,12 +1126,13 @@ export class Chats extends EventTarget {
   /** Note whether the server is there. @param {Problem | null} error */
   #noteAnswer(error) {
     const isAway = error && isPassing(error) && error.status !== 429 && error.status !== 409;
-    if (error?.status !== 401 && this.#setStatus(isAway ? "offline" : "online")) this.#tell({ status: this.status });
+    const status = error?.status === 401 ? "signed-out" : isAway ? "offline" : "online";
+    if (this.#setStatus(status)) this.#tell({ status });
   }
 
   /** @param {Chats["status"]} status @returns {boolean} It is a new one. */
   #setStatus(status) {
-    if (status === this.status || this.status === "signed-out") return false;
+    if (status === this.status || this.#end.signal.aborted) return false;
     this.status = status;
     this.#changed("status");
     for (const id of this.#chats.keys()) this.#changedAt(id);
@@ -1050,7 +1142,7 @@ export class Chats extends EventTarget {
 
   /** Wait, the longer the more attempts have failed, or until something says that it is worth trying. @param {number} attempts @param {number} [least] Milliseconds. */
   #pause(attempts, least = 0) {
-    const most = Math.min(30_000, 250 * 2 ** Math.min(attempts, 10));
+    const most = Math.min(MOST_PAUSE / 2, 250 * 2 ** Math.min(attempts, 10));
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
@@ -1058,7 +1150,7 @@ export class Chats extends EventTarget {
         this.#end.signal.removeEventListener("abort", end);
         resolve(undefined);
       };
-      const timer = setTimeout(end, Math.max(least, most * (0.5 + Math.random() / 2)));
+      const timer = setTimeout(end, Math.min(MOST_PAUSE, Math.max(least, most * (0.5 + Math.random() / 2))));
       if (!least) this.#sleepers.add(end);
       this.#end.signal.addEventListener("abort", end);
       if (this.#end.signal.aborted) end();
@@ -1090,7 +1182,7 @@ export class Chats extends EventTarget {
         const shown = messages.map(({ at, ...body }) => ({ created_at_ms: Number(new Date(at ?? 0)) || 0, body }));
         return JSON.stringify({ session_id, shape: "full", title, data, messages: shown });
       });
-      const { value, error } = await this.#server.ask("POST", "/import", { body: lines.join("\n"), ...options });
+      const { value, error } = await this.#ask("POST", "/import", { body: lines.join("\n"), ...options });
       if (error && error.status !== 422) return failed(error);
       mark.imported += value?.imported ?? 0;
       const refused = value ? (value.failed ?? []) : lines.map((_, index) => ({ line: index + 1, detail: error?.detail }));
@@ -1105,7 +1197,9 @@ export class Chats extends EventTarget {
   /** Remove what this browser keeps of the person, in all tabs. What waited for the server is lost. */
   async signOut() {
     await this.ready;
-    this.#tell({ signedOut: true });
+    const channel = new BroadcastChannel(this.#name); // this one's may be closed
+    channel.postMessage({ signedOut: true });
+    channel.close();
     this.#close("signed-out");
     const store = await openStore(this.#name, this.#options.storage);
     this.#store = store;
@@ -1120,28 +1214,36 @@ export class Chats extends EventTarget {
 
   /** @param {Chats["status"]} status */
   #close(status) {
-    if (this.#end.signal.aborted) return;
+    const isOpen = !this.#end.signal.aborted;
     this.#end.abort();
     this.#channel?.close();
     this.#channel = null;
-    clearTimeout(this.#listing);
-    clearTimeout(this.#telling);
+    for (const timer of [this.#listing, this.#telling, this.#removing]) clearTimeout(timer);
     globalThis.removeEventListener?.("online", this.#wake);
     globalThis.document?.removeEventListener("visibilitychange", this.#wake);
     this.isLeader = false;
     this.status = status;
     if (status === "signed-out") {
+      const places = [...[...this.#actions.values()].map(placeOf), ...[...this.#kept.keys()].map((id) => `s:${id}`)];
+      if (isOpen) for (const place of places) this.#store.delete(place).catch(() => {});
       for (const known of [this.#sessions, this.#kept, this.#actions, this.#replies]) known.clear();
       for (const chat of this.#chats.values()) chat.lose();
     }
     for (const key of [...this.#askers.keys()]) this.#answer(key, failed(ABORTED));
-    this.#store.close();
+    if (isOpen) this.#store.close();
     this.#changed("status");
+    this.#changed("list");
   }
 
   /** @param {Chat} chat */
   shut(chat) {
-    if (!this.actionsOf(chat.id).length) this.#chats.delete(chat.id);
+    chat.users -= 1;
+    this.#tidy(chat.id);
+  }
+
+  /** Forget a conversation that nobody looks at. @param {string} id */
+  #tidy(id) {
+    if (!this.#chats.get(id)?.users && !this.actionsOf(id).length) this.#chats.delete(id);
   }
 }
 
@@ -1165,8 +1267,9 @@ export class Chat extends EventTarget {
   #hasOlder = false;
   /** @type {any} */
   #keeping = null;
-  #given;
 
+  /** Number of those who have opened it and not closed it. */
+  users = 0;
   /** @type {"loading" | "ready" | "gone"} */
   state = "loading";
   /** @type {Problem | null} Why it could not be read. */
@@ -1177,25 +1280,20 @@ export class Chat extends EventTarget {
   /** @type {Summary | null} */
   #summary = null;
 
-  /** @param {Chats} chats @param {string} id @param {{title?: string, data?: object}} [given] */
+  /** @param {Chats} chats @param {string} id @param {{title?: string, data?: Record<string, any>}} [given] Facts of a new one. */
   constructor(chats, id, given) {
     super();
     this.#chats = chats;
     this.id = id;
-    this.#given = given;
-    if (given) this.state = "ready";
-  }
-
-  /** The server has made it. @param {Session} session */
-  made(session) {
-    this.id = session.session_id;
-    this.#set(session);
+    this.given = given;
   }
 
   /** Show what is kept, and read what is there. @param {Session} [kept] */
   begin(kept) {
-    if (kept && this.state === "loading" && !this.#stored.length) this.#set(kept);
-    if (!isLocal(this.id)) this.#load();
+    if (kept && this.state === "loading" && !this.#stored.length) this.#set(kept, []);
+    if (!isLocal(this.id)) return this.#load();
+    const isThere = this.given || this.#chats.actionsOf(this.id).length || !this.#chats.isLoaded;
+    this.state = isThere ? "ready" : "gone";
   }
 
   get title() {
@@ -1209,6 +1307,7 @@ export class Chat extends EventTarget {
   /** The messages, the oldest first, as they will be when all that waits is done. @returns {Message[]} */
   get messages() {
     const actions = this.#chats.actionsOf(this.id);
+    const reply = this.#chats.replyOf(this.id);
     let shown = [...this.#stored];
     /** @type {Message[]} */
     const sent = [];
@@ -1227,10 +1326,12 @@ export class Chat extends EventTarget {
         sent.push({ ...message, ...(metadata && { metadata }), ...(error && { error, key: failedKey }) });
       } else if (!error && (kind === "edit" || kind === "redact")) {
         const change = kind === "edit" ? { content } : { content: "", status: "redacted" };
-        shown = shown.map((message) => (message.id === target ? { ...message, ...change } : message));
+        for (const message of [...shown, ...sent]) {
+          const list = shown.includes(message) ? shown : sent;
+          if (message.id === target) list[list.indexOf(message)] = { ...message, ...change };
+        }
       }
     }
-    const reply = this.#chats.replyOf(this.id);
     if (reply && !shown.some(({ id }) => id === reply.turn)) {
       const { turn: id, text: content, parts } = reply;
       shown.push({ id, role: "assistant", content, status: "streaming", ...(parts.length && { parts }) });
@@ -1261,9 +1362,6 @@ export class Chat extends EventTarget {
    *   is none: it waits.
    */
   send(content, { replaces, metadata, signal } = {}) {
-    if (isLocal(this.id) && !this.#chats.actionsOf(this.id).length) {
-      this.#chats.act({ kind: "create", session_id: this.id, ...this.#given });
-    }
     const given = { content, ...(replaces && { target: replaces }), ...(metadata && { metadata }) };
     return this.#chats.act({ kind: "send", session_id: this.id, ...given }, { signal });
   }
@@ -1320,7 +1418,7 @@ export class Chat extends EventTarget {
 
   /** @param {string} kind @param {number} version 0: unknown. */
   heard(kind, version) {
-    if (isLocal(this.id) || this.state === "gone" || (version && version <= this.version)) return;
+    if (isLocal(this.id) || (version && version <= this.version)) return;
     const isSending = this.#chats.actionsOf(this.id).some((action) => action.kind === "send" && !action.error);
     if (["turn", "reply", "messages"].includes(kind) && (isSending || this.isStreaming)) {
       this.#known = Math.max(this.#known, version);
@@ -1333,7 +1431,9 @@ export class Chat extends EventTarget {
   take(messages, version) {
     this.#merge(messages);
     if (version > this.version) this.version = version;
-    if (version && this.#known > version) this.#load();
+    const seqs = this.#stored.slice(-messages.length - 1).map(({ seq = 0 }) => seq);
+    const isHole = seqs.some((seq, index) => index && seq !== seqs[index - 1] + 1); // another device has written meanwhile
+    if (isHole || (version && this.#known > version)) this.#load();
     this.#changed();
     this.#keepSoon();
   }
@@ -1371,21 +1471,24 @@ export class Chat extends EventTarget {
 
   async #read() {
     this.#isAsked = false;
+    if (!this.users && !this.#chats.actionsOf(this.id).length) return;
     const last = Math.max(PAGE, this.#stored.length);
+    const before = new Set(this.#stored.map(({ id }) => id));
     const { value, error } = await this.#chats.read(this.id, last);
     this.error = error;
     if (value) {
-      this.#set(value);
+      this.#set(value, this.#stored.filter(({ id }) => !before.has(id))); // what has come meanwhile
       this.#keepSoon();
       if (value.history.at(-1)?.role === "user") this.#chats.follow(this.id);
     } else if (error?.status === 404) return this.lose();
     this.#changed();
   }
 
-  /** @param {Session} session */
-  #set({ history, data, ...summary }) {
+  /** @param {Session} session @param {Message[]} newer Messages that may be newer than it. */
+  #set({ history, data, ...summary }, newer) {
     if (summary.version && summary.version < this.version) return; // it was overtaken
-    this.#stored = history;
+    const last = history.at(-1)?.seq ?? 0;
+    this.#stored = [...history, ...newer.filter(({ seq = 0 }) => seq > last)];
     this.#hasOlder = history.length > 0 && (history[0].seq ?? 1) > 1;
     this.#summary = summary;
     this.data = data ?? {};
@@ -1398,6 +1501,6 @@ export class Chat extends EventTarget {
       this.#keeping = null;
       if (this.state === "gone" || !this.#summary) return;
       this.#chats.keepSession({ ...this.#summary, version: this.version, data: this.data, history: this.#stored });
-    }, 300);
+    }, 50);
   }
 }

@@ -414,6 +414,645 @@ const scenarios = {
     assert.equal(chats.waiting, 200);
   },
 
+  async "a later tab knows what the leader knows"() {
+    const kept = storage();
+    const one = tab(kept);
+    await one.importOnce("old", Array.from({ length: 60 }, (_, number) => ({ id: `n-${number}`, title: `Title ${number}`, messages: [] })));
+    await until(() => one.status === "online" && one.list.length === 60 && one.hasMore, "the first one has its list");
+    const two = tab(kept);
+    await until(() => two.status === "online", "the second one is online", 3);
+    await until(() => two.list.length >= 50, "its list", 3);
+    assert.ok(two.hasMore, "there are older ones");
+  },
+
+  async "a tab sends at once, before it is ready"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const two = tab(kept);
+    const asked = two.create().send(count());
+    await until(() => two.waiting === 0, "it is sent", 3);
+    assert.equal((await asked).error, null);
+  },
+
+  async "not signed in any more"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    let asked = 0;
+    broken.fault = async (input, options) => {
+      if (options.method === "POST") asked += 1;
+      await pause(10);
+      return new Response('{"type":"urn:convstore:owner-required","detail":"Log in."}', { status: 401 });
+    };
+    chat.send(count());
+    await pause(1500);
+    broken.fault = null;
+    assert.ok(asked < 10, `it is not asked without end: ${asked}`);
+    await until(() => chats.waiting === 0, "it is sent when somebody has signed in again", 40);
+    await same(chat);
+  },
+
+  async "the leader is closed while another tab shows a reply of another device"() {
+    const kept = storage();
+    const one = tab(kept), device = tab(storage(), { host: elsewhere });
+    await until(() => one.isLeader, "it leads");
+    const mine = device.create();
+    await mine.send(count());
+    const two = tab(kept);
+    await two.ready;
+    const theirs = two.open(mine.id);
+    await same(theirs);
+    const asked = mine.send(count(80, 0.03));
+    await until(() => theirs.isStreaming && theirs.messages.at(-1).content, "it comes in the tab that does not lead");
+    close(one);
+    await until(() => two.isLeader, "the other one leads");
+    await asked;
+    await pause(500);
+    assert.equal(theirs.isStreaming, false, "it has ended");
+    await same(theirs);
+  },
+
+  async "another device writes while this one sends"() {
+    const one = tab(), device = tab(storage(), { host: elsewhere });
+    const mine = one.create();
+    await mine.send(count());
+    const theirs = device.open(mine.id);
+    await same(theirs);
+    const asked = theirs.send(count(20, 0.05));
+    const also = mine.send(count(2));
+    await Promise.all([asked, also]);
+    await pause(1000);
+    await same(mine);
+    await same(theirs);
+  },
+
+  async "a shared session stays open behind a reload"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    const guest = `guest-${owner}`;
+    const name = "/share/" + chat.id + "/" + guest;
+    assert.equal((await ask(name, { method: "POST" })).status, 200);
+    const kept = storage(), other = { headers: () => ({ "X-Owner": guest }), host: elsewhere };
+    const before = tab(kept, other);
+    await before.create().send(count());
+    const seen = before.open(chat.id);
+    await until(() => seen.messages.length === 2, "the guest reads it");
+    await pause(500);
+    close(before);
+    const after = tab(kept, other);
+    await after.ready;
+    const again = after.open(chat.id);
+    await until(() => after.status === "online" && again.messages.length === 2, "read again");
+    await pause(1500);
+    assert.equal(again.state, "ready", "it is not gone");
+  },
+
+  async "undo in a tab that does not lead, too late"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const two = tab(kept);
+    await two.ready;
+    const chat = two.create();
+    await chat.send(count());
+    broken.fault = async (input, options) => {
+      if (options.method === "DELETE") await pause(1000);
+      return realFetch(input, options);
+    };
+    two.remove(chat.id);
+    await pause(800);
+    const isBack = await two.undo(chat.id);
+    await pause(1200);
+    assert.equal(isBack, Boolean(await stored(chat.id)), "what it said is so");
+  },
+
+  async "discard in a tab that does not lead, while it is on its way"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const two = tab(kept);
+    await two.ready;
+    const chat = two.create();
+    await chat.send(count());
+    chat.send(count(40, 0.03));
+    await until(() => chat.isStreaming, "it comes");
+    const given = await two.discard(chat.messages.find(({ content }) => content === count(40, 0.03)).id);
+    assert.equal(given, null, "it is too late");
+  },
+
+  async "sending while the session is being made"() {
+    const kept = storage();
+    const chats = tab(kept);
+    const chat = chats.create();
+    await chats.ready;
+    chat.send(count(1));
+    let isSent = false;
+    chats.addEventListener("change", ({ detail }) => {
+      if (!chat.id.startsWith("local-") && !isSent && detail.what === "chat") {
+        isSent = true;
+        chat.send(count(2)); // a person presses the key in this moment
+      }
+    });
+    await until(() => isSent, "the moment");
+    await until(() => chats.waiting === 0, "all is sent", 5);
+    assert.deepEqual(chats.failed, []);
+    await same(chat);
+    assert.equal(chat.messages.length, 4);
+  },
+
+  async "sign-out while a tab opens"() {
+    const kept = storage();
+    const one = tab(kept, { user: "ada" });
+    const chat = one.create();
+    await chat.send(count());
+    await pause(500);
+    const two = tab(kept, { user: "ada" });
+    await one.signOut();
+    await two.ready;
+    await pause(500);
+    assert.equal(two.status, "signed-out");
+    assert.deepEqual(two.list, []);
+    assert.deepEqual([...kept.texts.keys()], []);
+  },
+
+  async "sign-out while a page of older sessions comes"() {
+    const kept = storage();
+    const chats = tab(kept, { user: "ada" });
+    const chat = chats.create();
+    for (let number = 0; number < 3; number += 1) await chat.send(count(1));
+    await until(() => chats.list.length === 1, "");
+    broken.fault = async (input, options) => {
+      const answer = await realFetch(input, options);
+      await pause(300);
+      return answer;
+    };
+    const more = chats.more();
+    await chats.signOut();
+    await more;
+    assert.deepEqual(chats.list, [], "nothing is shown");
+  },
+
+  async "sign-out while an import goes on"() {
+    const kept = storage();
+    const chats = tab(kept, { user: "ada" });
+    const many = Array.from({ length: 60 }, (_, number) => ({ id: `n-${number}`, title: `T`, messages: [] }));
+    let lines = 0;
+    broken.fault = async (input, options) => {
+      if (`${input}`.endsWith("/import")) lines += 1;
+      return realFetch(input, options);
+    };
+    const importing = chats.importOnce("old", many);
+    await until(() => lines === 1, "it begins");
+    await chats.signOut();
+    await importing;
+    assert.equal(lines, 1, "nothing more is sent");
+    assert.deepEqual([...kept.texts.keys()], []);
+  },
+
+  async "sign-out behind an import"() {
+    const kept = storage();
+    const chats = tab(kept, { user: "ada" });
+    const old = [{ id: "n-1", title: "T", messages: [] }];
+    await chats.importOnce("old", old);
+    await chats.signOut();
+    assert.deepEqual([...kept.texts.keys()], []);
+    const bob = tab(kept, { user: "bob", headers: () => ({ "X-Owner": `bob-${owner}` }) });
+    assert.equal((await bob.importOnce("old", old)).value.imported, 1);
+  },
+
+  async "sign-out behind a close"() {
+    const kept = storage();
+    const one = tab(kept, { user: "ada" }), two = tab(kept, { user: "ada" });
+    const chat = one.create();
+    await chat.send(count());
+    await pause(500);
+    one.close();
+    await one.signOut();
+    await pause(500);
+    assert.equal(one.status, "signed-out");
+    assert.deepEqual(one.list, []);
+    assert.equal(two.status, "signed-out");
+    assert.deepEqual([...kept.texts.keys()], []);
+  },
+
+  async "something is done behind a close"() {
+    const kept = storage();
+    const chats = tab(kept);
+    const chat = chats.create();
+    await chat.send(count());
+    close(chats);
+    const asked = chat.send(count());
+    const result = await Promise.race([asked, pause(3000)]);
+    assert.equal(result?.error?.type, "aborted", "it has an answer");
+  },
+
+  async "an answer that is not the server's"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    const seen = chats.open(chat.id);
+    broken.fault = async (input, options) => {
+      if (!options.method || options.method === "GET") return new Response("{}", { status: 200 });
+      return realFetch(input, options);
+    };
+    const unhandled = [];
+    process.on("unhandledRejection", (reason) => unhandled.push(`${reason}`));
+    chats.open(chat.id);
+    await pause(300);
+    broken.fault = null;
+    assert.deepEqual(unhandled, []);
+    await ask(`/sessions/${chat.id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+    chats.open(chat.id);
+    await same(chat);
+    assert.equal((await chat.older()).error, null);
+  },
+
+  async "content that cannot be cloned"() {
+    const chats = tab();
+    const chat = chats.create();
+    const result = await chat.send(new Proxy({ text: "of a framework" }, {})).catch((error) => `${error}`);
+    assert.equal(typeof result, "object", `it throws nothing: ${result}`);
+  },
+
+  async "a removed conversation is not sent"() {
+    broken.isAway = true;
+    const chats = tab();
+    const chat = chats.create();
+    chat.send(count());
+    await pause(100);
+    chats.remove(chat.id);
+    await pause(500);
+    let posts = 0;
+    broken.fault = async (input, options) => {
+      if (options.method === "POST" && `${input}`.endsWith("/messages")) posts += 1;
+      return realFetch(input, options);
+    };
+    broken.isAway = false;
+    await until(() => chats.waiting === 0, "all");
+    assert.equal(posts, 0, "nothing that was removed is sent");
+  },
+
+  async "removing what could not be made"() {
+    const chats = tab();
+    broken.fault = async (input, options) => options.method === "POST" ? new Response("no", { status: 403 }) : realFetch(input, options);
+    const chat = chats.create();
+    chat.send(count());
+    await until(() => chats.failed.length, "it is refused");
+    chats.remove(chat.id);
+    await pause(1000);
+    assert.deepEqual([chats.waiting, chats.failed.length], [0, 0], "it is gone");
+  },
+
+  async "removing while a reply comes"() {
+    const chats = tab();
+    const chat = chats.create();
+    chat.send(count(200, 0.05));
+    await until(() => chat.isStreaming, "it comes");
+    const begun = Date.now();
+    await Promise.race([chats.remove(chat.id), pause(5000)]);
+    assert.ok(Date.now() - begun < 3000, "it does not wait for the end of the reply");
+    assert.equal(await stored(chat.id), null);
+  },
+
+  async "the clock goes back behind a reload"() {
+    broken.isAway = true;
+    const kept = storage();
+    const before = tab(kept);
+    const first = before.create();
+    first.send(count(1));
+    await pause(200);
+    close(before);
+    const now = Date.now;
+    Date.now = () => now() - 3_600_000;
+    const chats = tab(kept);
+    await chats.ready;
+    const chat = chats.open(first.id);
+    chat.send(count(2));
+    broken.isAway = false;
+    await until(() => chats.waiting === 0, "all", 20);
+    Date.now = now;
+    assert.deepEqual(chats.failed, []);
+    const [only] = await sessions();
+    assert.deepEqual((await stored(only.session_id)).filter(({ role }) => role === "user").map(({ content }) => content), [count(1), count(2)]);
+  },
+
+  async "a pending conversation is ready behind a reload"() {
+    broken.isAway = true;
+    const kept = storage();
+    const before = tab(kept);
+    const first = before.create();
+    first.send(count(1));
+    await pause(200);
+    close(before);
+    const chats = tab(kept);
+    await chats.ready;
+    assert.equal(chats.open(first.id).state, "ready");
+  },
+
+  async "an id of before it was made"() {
+    const kept = storage();
+    const before = tab(kept);
+    const first = before.create();
+    const local = first.id;
+    await first.send(count(1));
+    await pause(500);
+    close(before);
+    const chats = tab(kept);
+    await chats.ready;
+    const chat = chats.open(local);
+    await pause(500);
+    assert.notEqual(chat.state, "loading", "it does not load for ever");
+  },
+
+  async "an invalid title"() {
+    const chats = tab();
+    const chat = chats.create({ title: "a\nb" });
+    chat.send(count());
+    await until(() => chats.failed.length || chats.waiting === 0, "");
+    await pause(500);
+    assert.equal(chats.list.length, 1, "one session in the list");
+    assert.equal((await stored((await sessions())[0].session_id)).length, 2, "the message is sent");
+  },
+
+  async "stop before the reply begins"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    broken.fault = async (input, options) => {
+      if (options.method === "POST") await pause(500);
+      return realFetch(input, options);
+    };
+    const asked = chat.send(count(100, 0.03));
+    await pause(100);
+    await chat.stop();
+    const { value } = await asked;
+    assert.equal(value.reply?.status, "stopped");
+  },
+
+  async "the text has no piece twice when a tab takes over"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const two = tab(kept);
+    await two.ready;
+    const chat = two.create();
+    const wrong = [];
+    chat.addEventListener("change", () => {
+      const last = chat.messages.at(-1);
+      if (last?.status === "streaming" && !told(80).startsWith(last.content)) wrong.push(last.content);
+    });
+    const asked = chat.send(count(80, 0.03));
+    await until(() => chat.messages.at(-1)?.status === "streaming" && chat.messages.at(-1).content, "the reply begins");
+    close(one);
+    await asked;
+    assert.deepEqual(wrong.slice(0, 1), []);
+  },
+
+  async "an edit of what waits"() {
+    broken.isAway = true;
+    const chats = tab();
+    const chat = chats.create();
+    chat.send(count(1));
+    chat.edit(chat.messages[0].id, "edited");
+    assert.equal(chat.messages[0].content, "edited", "at once");
+  },
+
+  async "two who look at the same session"() {
+    const chats = tab();
+    const made = chats.create();
+    await made.send(count());
+    const one = chats.open(made.id), two = chats.open(made.id);
+    one.close();
+    await ask(`/sessions/${made.id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+    await until(() => two.messages.length === 4, "the other one still follows", 3);
+  },
+
+  async "more than all"() {
+    const chats = tab();
+    await chats.create().send(count());
+    await until(() => chats.list.length === 1, "");
+    await pause(500);
+    assert.equal(chats.hasMore, false);
+    const { value } = await chats.more();
+    assert.deepEqual(value, []);
+  },
+
+  async "no login for a while"() {
+    let isIn = true;
+    const chats = tab(storage(), { headers: () => (isIn ? { "X-Owner": owner } : {}) });
+    const chat = chats.create();
+    await chat.send(count());
+    await until(() => chats.list.length === 1, "the list");
+    isIn = false;
+    chats.open(chat.id);
+    await pause(1000);
+    isIn = true;
+    await ask(`/sessions/${chat.id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+    await pause(2500);
+    assert.equal(chats.list.length, 1, "it is in the list again");
+    assert.equal(chats.open(chat.id).state, "ready");
+  },
+
+  async "events that have no login once"() {
+    let isIn = true;
+    const kept = storage();
+    broken.fault = async (input, options) => {
+      if (`${input}`.endsWith("/events")) return new Response("no", { status: 401 });
+      return realFetch(input, options);
+    };
+    const chats = tab(kept);
+    await pause(500);
+    broken.fault = null;
+    await ask("/sessions", { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+    await until(() => chats.list.length === 1, "what is new is listed once the login is there", 40);
+  },
+
+  async "many opens leave nothing behind"() {
+    const chats = tab();
+    const made = chats.create();
+    await made.send(count());
+    let reads = 0;
+    broken.fault = async (i, o) => { if (`${i}`.includes("?last=")) reads += 1; return realFetch(i, o); };
+    for (let n = 0; n < 500; n += 1) { const c = chats.open(made.id); c.close(); }
+    await pause(2000);
+    assert.ok(reads < 20, `${reads} reads`);
+  },
+
+  async "two conversations stream at once"() {
+    const chats = tab();
+    const one = chats.create(), two = chats.create();
+    const wrong = [];
+    for (const chat of [one, two]) {
+      chat.addEventListener("change", () => {
+        const last = chat.messages.at(-1);
+        if (last?.status === "streaming" && !told(60).startsWith(last.content)) wrong.push(last.content);
+      });
+    }
+    const asked = [one.send(count(40, 0.03)), two.send(count(60, 0.03))];
+    await until(() => one.isStreaming && two.isStreaming, "both stream", 3);
+    const found = await Promise.all(asked);
+    assert.deepEqual(found.map(({ value }) => value.reply.content), [told(40), told(60)]);
+    assert.deepEqual(wrong.slice(0, 1), []);
+    for (const chat of [one, two]) await same(chat);
+  },
+
+  async "a broken value is kept"() {
+    const kept = storage();
+    kept.setItem(`convstore:${url}/sessions:user`, '""');
+    kept.setItem(`convstore:${url}/sessions:s:x`, '{"session_id": "x", "his');
+    const chats = tab(kept);
+    assert.equal(await chats.ready.catch((error) => `${error}`), undefined, "it is ready all the same");
+    assert.equal((await chats.create().send(count())).error, null);
+  },
+
+  async "another user signs in while a tab of the first one writes"() {
+    const kept = storage();
+    const ada = tab(kept, { user: "ada" });
+    const chat = ada.create();
+    await chat.send(count());
+    await pause(500);
+    broken.isAway = true; // what she writes waits
+    const bob = tab(kept, { user: "bob", headers: () => ({ "X-Owner": `bob-${owner}` }) });
+    for (let number = 0; number < 20 && ada.status !== "signed-out"; number += 1) {
+      chat.send(`private ${number}`);
+      await Promise.resolve();
+    }
+    await bob.ready;
+    broken.isAway = false;
+    await pause(300);
+    const found = [...kept.texts.values()].filter((text) => text.includes("private"));
+    assert.deepEqual([bob.waiting, bob.failed.length], [0, 0], "nothing of hers is sent by his tab");
+    assert.deepEqual(found, []);
+  },
+
+  async "a tab that does not lead shows what it did"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const two = tab(kept);
+    await two.ready;
+    const chat = two.create();
+    await chat.send(count());
+    await until(() => two.list.length === 1, "the list");
+    await two.rename(chat.id, "New");
+    assert.equal(two.list[0].title, "New", "the title is not the old one for a moment");
+    await chat.edit(chat.messages[0].id, "edited");
+    assert.equal(chat.messages[0].content, "edited", "the message is not the old one for a moment");
+  },
+
+  async "a tab that does not lead shows a JSON answer"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const two = tab(kept);
+    await two.ready;
+    broken.fault = (input, options) => realFetch(input, { ...options, headers: { ...options.headers, Accept: "application/json" } });
+    const chat = two.create();
+    await chat.send(count());
+    assert.equal(chat.messages.length, 2, "the message is there all the time");
+  },
+
+  async "tabs that lead each for itself"() {
+    Object.defineProperty(navigator, "locks", { value: undefined });
+    const kept = storage();
+    const one = tab(kept), two = tab(kept), device = tab(storage(), { host: elsewhere });
+    const mine = device.create();
+    await mine.send(count());
+    const chats = [one.open(mine.id), two.open(mine.id)];
+    const wrong = [];
+    for (const chat of chats) {
+      await until(() => chat.messages.length === 2, "");
+      chat.addEventListener("change", () => {
+        const last = chat.messages.at(-1);
+        if (last?.status === "streaming" && !told(60).startsWith(last.content)) wrong.push(last.content);
+      });
+    }
+    await mine.send(count(60, 0.03));
+    for (const chat of chats) await same(chat);
+    assert.deepEqual(wrong.slice(0, 1), [], `${wrong.length} wrong texts`);
+  },
+
+  async "a signal of long life has no listeners"() {
+    const { getEventListeners } = await import("node:events");
+    const chats = tab();
+    const chat = chats.create();
+    const { signal } = new AbortController();
+    for (let number = 0; number < 20; number += 1) await chat.send(count(1), { signal });
+    assert.equal(getEventListeners(signal, "abort").length, 0);
+  },
+
+  async "a server that asks for a long pause"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    let asked = 0;
+    broken.fault = async (input, options) => {
+      if (options.method !== "POST") return realFetch(input, options);
+      asked += 1;
+      await pause(5);
+      return new Response("wait", { status: 503, headers: { "Retry-After": "2592000" } });
+    };
+    chat.send(count());
+    await pause(1500);
+    assert.ok(asked < 5, `${asked} requests`);
+  },
+
+  async "closed while it waits"() {
+    const chats = tab();
+    const chat = chats.create();
+    const asked = chat.send(count());
+    chat.close();
+    await asked;
+    await pause(300);
+    assert.notEqual(chats.open(chat.id), chat, "nothing holds it");
+  },
+
+  async "a title before the first message"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chats.rename(chat.id, "Mine");
+    await chat.send(count());
+    await until(() => chats.list.length === 1, "");
+    assert.equal(chats.list[0].title, "Mine");
+    assert.deepEqual(chats.failed, []);
+  },
+
+  async "undo of a removal that has failed"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    broken.fault = async (input, options) => (options.method === "DELETE" ? new Response("no", { status: 403 }) : realFetch(input, options));
+    await chats.remove(chat.id);
+    assert.equal(chats.list.length, 1, "it is back");
+    broken.fault = null;
+    await chats.remove(chat.id);
+    assert.equal((await sessions()).length, 0);
+    assert.equal(chats.failed.length, 0, "the failure is over");
+  },
+
+  async "discarded elsewhere while it fails"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "");
+    const two = tab(kept);
+    await two.ready;
+    const chat = two.create();
+    await chat.send(count());
+    broken.fault = async (input, options) => {
+      if (options.method !== "PATCH") return realFetch(input, options);
+      await pause(500);
+      return new Response("no", { status: 403 });
+    };
+    two.rename(chat.id, "x");
+    await pause(200);
+    const [key] = two.actionsOf(chat.id).map((one) => one.key);
+    const given = await two.discard(key);
+    await pause(700);
+    assert.ok(!given || (one.failed.length === 0 && two.failed.length === 0), "what was given up does not come back");
+  },
+
   async "faults of the network"() {
     let state = Number(seed);
     const chance = () => {
