@@ -20,7 +20,8 @@ const MOST_MESSAGES = 200; // of each
 const MOST_WAITING = 200; // actions
 const MOST_PAUSE = 60_000; // milliseconds between two attempts
 const TOLD_EACH = 60; // milliseconds: how often other tabs are told of a reply that comes
-const MOST_STREAMS = 4; // beside the one of events: browsers open six connections to a host over HTTP/1.1
+const MOST_SENT = 3; // actions at once. Browsers open six connections to a host over HTTP/1.1
+const MOST_READ = 1; // replies of other devices, beside the events. What is left is for the page
 const IMPORTED_AT_ONCE = 20;
 
 /** @type {Problem} */
@@ -201,6 +202,7 @@ class Database {
   /** @param {IDBDatabase} database */
   constructor(database) {
     this.database = database;
+    database.onversionchange = () => database.close();
   }
 
   /** @param {string} name @returns {Promise<Database>} */
@@ -306,6 +308,15 @@ async function openStore(name, storage) {
 
 // ---- the conversations
 
+/** @param {string} name */
+function channelOf(name) {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return null; // it is forbidden here
+  }
+}
+
 /** @param {string} id */
 const isLocal = (id) => id.startsWith("local-");
 /** @param {string} id */
@@ -388,8 +399,8 @@ export class Chats extends EventTarget {
 
   async #begin() {
     const { signal } = this.#end;
-    this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#channel = channelOf(this.#name);
+    if (this.#channel) this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#store = await openStore(this.#name, this.#options.storage);
     if ((await this.#store.get("user")) !== this.#options.user) {
       await this.#forget();
@@ -399,7 +410,7 @@ export class Chats extends EventTarget {
     if (signal.aborted) return;
     this.isLoaded = true;
     for (const [, { by, ...action }] of actions) if (by === this.#options.user) this.#actions.set(action.key, action);
-    for (const [, { by, isListed, ...session }] of sessions) {
+    for (const [, { by, isListed, at, ...session }] of sessions.sort(([, one], [, other]) => one.at - other.at)) {
       if (by !== this.#options.user) continue;
       const { history, data, ...summary } = session;
       this.#kept.set(session.session_id, session);
@@ -427,7 +438,7 @@ export class Chats extends EventTarget {
       return new Promise((resolve) => signal.addEventListener("abort", resolve));
     };
     if (!globalThis.navigator?.locks) return void lead();
-    await navigator.locks.request(this.#name, { signal }, lead).catch(() => {});
+    await navigator.locks.request(this.#name, { signal }, lead).catch(lead); // where locks are forbidden each tab leads
   }
 
   // ---- the list
@@ -673,7 +684,7 @@ export class Chats extends EventTarget {
       const { session_id: id, kind, error, key } = action;
       if (kind === "remove" || blocked.has(id) || !this.#actions.has(key)) continue;
       if (!error || kind === "create") blocked.add(id); // nothing can go to what could not be made
-      if (!error && this.#busy.size < MOST_STREAMS) this.#finish(action);
+      if (!error && this.#busy.size < MOST_SENT) this.#finish(action);
     }
   }
 
@@ -780,7 +791,6 @@ export class Chats extends EventTarget {
     const { signal } = this.#end;
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
       this.#noteAnswer(null);
-      if (!turn) this.#replies.delete(`${id}:${event.data.turn}`); // all of it comes
       turn = event.data.turn;
       if (event.name === "message" && target) this.#replaced(id, target);
       return this.#heardReply(id, event);
@@ -812,12 +822,9 @@ export class Chats extends EventTarget {
       }
       const headers = known ? { "Last-Event-ID": known.lastId } : undefined;
       const path = `${pathOf(id)}/replies${pathOf(turn)}`;
-      let isWhole = !known;
       const { value, error } = await this.#server.listen("GET", path, { headers, signal: this.#end.signal }, (event) => {
         turn = event.data.turn;
         attempts = 0;
-        if (isWhole) this.#replies.delete(`${id}:${turn}`);
-        isWhole = false;
         return this.#heardReply(id, event);
       });
       if (value?.isNothing) return {};
@@ -836,8 +843,13 @@ export class Chats extends EventTarget {
   /** Take in an event of a reply. @param {string} id @param {ServerEvent} event @returns {boolean} It was the last one. */
   #heardReply(id, { name, id: lastId, data }) {
     const begun = { session_id: id, turn: data.turn, text: "", parts: [], version: 0, status: "" };
+    const known = this.#replies.get(`${id}:${data.turn}`);
+    const [number, stream] = lastId.split("-");
+    const [last, before] = known?.lastId.split("-") ?? [];
+    const isSame = stream === before || name === "reset";
+    if (isSame && name !== "reset" && Number(number) <= Number(last)) return name === "done"; // it was heard before
     /** @type {Reply} */
-    const reply = { ...begun, ...this.#replies.get(`${id}:${data.turn}`), lastId, isCut: false };
+    const reply = { ...begun, ...(isSame && known), lastId, isCut: false };
     if (name === "message") reply.message = data.message;
     else if (name === "delta") reply.text += data.content;
     else if (name === "part") reply.parts = [...reply.parts, { kind: data.kind, content: data.content, at: reply.text.length }];
@@ -883,7 +895,7 @@ export class Chats extends EventTarget {
   async follow(id) {
     if (!this.isLeader) return this.#tell({ follow: id });
     if (this.#isReading(id)) return this.#tell({ reply: this.replyOf(id) });
-    if (this.#read.size >= MOST_STREAMS) return;
+    if (this.#read.size >= MOST_READ) return;
     this.#read.add(id);
     await this.#readOn(id, "current");
     this.#read.delete(id);
@@ -953,8 +965,11 @@ export class Chats extends EventTarget {
     this.#listing ??= setTimeout(async () => {
       this.#listing = null;
       const before = new Set(this.#sessions.keys());
-      const { value } = await this.#ask("GET", `?limit=${PAGE}`, { signal: this.#end.signal, has: "sessions" });
-      if (!value) return;
+      const { value, error } = await this.#ask("GET", `?limit=${PAGE}`, { signal: this.#end.signal, has: "sessions" });
+      if (!value) {
+        if (error && isPassing(error)) await this.#pause(4).then(() => this.#listSoon());
+        return;
+      }
       const last = value.sessions.at(-1)?.session_id;
       if (this.#next === undefined || !before.has(last)) this.#next = value.next; // else what follows is known
       this.#page(value.sessions, before, value.next === null);
@@ -1094,7 +1109,7 @@ export class Chats extends EventTarget {
       await this.#store.delete(`s:${id}`).catch(() => {});
     }
     const isListed = this.#sessions.has(session.session_id);
-    await this.#keep(`s:${session.session_id}`, { ...this.#kept.get(session.session_id), isListed, by: this.#options.user });
+    await this.#keep(`s:${session.session_id}`, { ...this.#kept.get(session.session_id), isListed, by: this.#options.user, at: Date.now() });
   }
 
   /** @param {string} key @param {any} value */
@@ -1175,6 +1190,7 @@ export class Chats extends EventTarget {
    */
   async importOnce(name, items, toSession = sessionOf, options = {}) {
     await this.ready;
+    if (this.#end.signal.aborted) return failed(ABORTED);
     const mark = (await this.#store.get(`i:${name}`)) ?? { next: 0, imported: 0, failed: [] };
     for (; mark.next < items.length; mark.next += IMPORTED_AT_ONCE) {
       const lines = items.slice(mark.next, mark.next + IMPORTED_AT_ONCE).map((item, index) => {
@@ -1197,9 +1213,9 @@ export class Chats extends EventTarget {
   /** Remove what this browser keeps of the person, in all tabs. What waited for the server is lost. */
   async signOut() {
     await this.ready;
-    const channel = new BroadcastChannel(this.#name); // this one's may be closed
-    channel.postMessage({ signedOut: true });
-    channel.close();
+    const channel = channelOf(this.#name); // this one's may be closed
+    channel?.postMessage({ signedOut: true });
+    channel?.close();
     this.#close("signed-out");
     const store = await openStore(this.#name, this.#options.storage);
     this.#store = store;
@@ -1394,7 +1410,11 @@ export class Chat extends EventTarget {
   older(options = {}) {
     const asked = this.#reading.then(() => this.#readOlder(options));
     this.#reading = asked;
-    return asked;
+    const { signal } = options;
+    return new Promise((resolve) => {
+      asked.then(resolve);
+      signal?.addEventListener("abort", () => resolve(failed(ABORTED)), { once: true });
+    });
   }
 
   /** @param {Options} options @returns {Promise<Result<Message[]>>} */
@@ -1481,6 +1501,7 @@ export class Chat extends EventTarget {
       this.#keepSoon();
       if (value.history.at(-1)?.role === "user") this.#chats.follow(this.id);
     } else if (error?.status === 404) return this.lose();
+    else if (error && isPassing(error)) setTimeout(() => this.#load(), 1500);
     this.#changed();
   }
 

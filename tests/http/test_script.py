@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 from flask import url_for
 
+import flask_convstore
+
 from ..service import Service
+
+SOURCE = Path(flask_convstore.__file__).with_name("static") / "convstore.js"
 
 
 def test_it_may_be_kept_under_the_url_that_names_its_version() -> None:
@@ -27,6 +32,11 @@ def test_it_may_be_kept_under_the_url_that_names_its_version() -> None:
 def test_it_needs_no_owner_and_no_store() -> None:
     service = Service("redis://127.0.0.1:1/0", RETRIES=0, FALLBACK="none")
     assert service.client.get("/sessions/convstore.js").status_code == 200
+
+
+def test_no_text_spans_lines() -> None:
+    """Indentation is no part of what is served."""
+    assert all(line.count("`") % 2 == 0 for line in SOURCE.read_text("utf-8").splitlines())
 
 
 def test_it_is_small() -> None:

@@ -1053,6 +1053,83 @@ const scenarios = {
     assert.ok(!given || (one.failed.length === 0 && two.failed.length === 0), "what was given up does not come back");
   },
 
+  async "a read that fails once"() {
+    const chats = tab(), device = tab(storage(), { host: elsewhere });
+    const mine = chats.create();
+    await mine.send(count());
+    const theirs = device.open(mine.id);
+    await same(theirs);
+    let isBroken = true;
+    broken.fault = async (input, options) => {
+      if (!isBroken || !`${input}`.startsWith(elsewhere) || !`${input}`.includes("?last=")) return realFetch(input, options);
+      isBroken = false;
+      return new Response("<html>", { status: 502 });
+    };
+    await mine.edit(mine.messages[0].id, "edited");
+    await until(() => !isBroken, "it reads");
+    await until(() => theirs.messages[0].content === "edited", "it reads again", 5);
+  },
+
+  async "a list that fails once"() {
+    const device = tab(storage(), { host: elsewhere });
+    await until(() => device.status === "online", "it hears events");
+    await pause(500);
+    let isBroken = true;
+    broken.fault = async (input, options) => {
+      if (!isBroken || !`${input}`.startsWith(elsewhere) || !`${input}`.includes("?limit=")) return realFetch(input, options);
+      isBroken = false;
+      return new Response("<html>", { status: 502 });
+    };
+    await tab().create({ title: "New" }).send(count());
+    await until(() => !isBroken, "it reads");
+    await until(() => device.list.length === 1, "it reads again", 5);
+  },
+
+  async "a signal ends the waiting for older messages"() {
+    const chats = tab();
+    broken.fault = (input, options) => new Promise((resolve, reject) => options.signal?.addEventListener("abort", () => reject(new Error("aborted"))));
+    await chats.ready;
+    const chat = chats.open("some");
+    await pause(100); // it is being read
+    const result = await Promise.race([chat.older({ signal: AbortSignal.timeout(300) }), pause(2000)]);
+    assert.equal(result?.error?.type, "aborted");
+  },
+
+  async "the session that was used last stays kept"() {
+    const kept = storage();
+    const shown = (id) => ({ session_id: id, title: null, updated_at: "2026-01-01T00:00:00.000Z", history: [] });
+    const before = tab(kept);
+    await before.ready;
+    for (let number = 0; number < 49; number += 1) await before.keepSession(shown(`m-${number}`));
+    await pause(5);
+    await before.keepSession(shown("a-used-last"));
+    close(before);
+    const chats = tab(kept);
+    await chats.ready;
+    await chats.keepSession(shown("z-new"));
+    assert.ok([...kept.texts.keys()].some((key) => key.endsWith("a-used-last")));
+  },
+
+  async "redact a reply"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    await same(chat);
+    const reply = chat.messages[1].id;
+    assert.equal((await chat.redact(reply)).error, null);
+    await same(chat);
+    assert.equal(chat.messages[1].status, "redacted");
+  },
+
+  async "the reply is there when the send has ended"() {
+    const chats = tab();
+    for (let number = 0; number < 30; number += 1) {
+      const chat = chats.create();
+      await chat.send(count());
+      assert.equal(chat.messages.length, 2, `${number}`);
+    }
+  },
+
   async "faults of the network"() {
     let state = Number(seed);
     const chance = () => {
