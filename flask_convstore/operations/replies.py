@@ -157,6 +157,7 @@ def streamed_exchange(
             expected=expected,
             replaces=replaces,
             is_counted=is_counted,
+            follows=True,
         )
     except TurnInProgress as busy:
         found = follow(access, session_id, "") if busy.written else None

@@ -482,8 +482,12 @@ def begin(
     policy: Policy | None = None,
     replaces: Target | None = None,
     is_counted: bool = True,
+    follows: bool = False,
 ) -> tuple[Turn | None, Begun]:
     """Store *message* and take the turn. The turn is None if the turn of this *token* was ended before.
+
+    Args:
+        follows: Whoever repeats a turn in progress follows its reply, and does not wait for its end.
 
     Raises:
         TurnInProgress: Another turn is in progress, and the policy is to reject, or the wait was too long.
@@ -513,7 +517,7 @@ def begin(
         with OPERATION.within(seconds_for(access, policy)):
             if is_counted:
                 access.count_turn()
-            begun = _begin_when_free(access, command, chosen)
+            begun = _begin_when_free(access, command, chosen, follows=follows)
             if begun.reply or begun.snapshot is None:
                 return None, begun
             return Turn(access, command, begun, last), begun
@@ -577,7 +581,7 @@ def seconds_for(access: Access, policy: Policy | None) -> float:
     return access.settings.budget + (access.settings.turn_wait if _policy(access, policy) == "wait" else 0)
 
 
-def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
+def _begin_when_free(access: Access, command: BeginTurn, policy: str, *, follows: bool = False) -> Begun:
     """Take the turn. With the policy to wait, stand in line until the turn is free.
 
     An earlier try may have stored the message. Then each error says so.
@@ -593,7 +597,7 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str) -> Begun:
             except TurnInProgress as busy:
                 is_stored = is_stored or busy.written
                 left = deadline - monotonic()
-                if left <= 0:
+                if left <= 0 or (follows and busy.written):
                     raise
                 _wait(access, command, busy, left)
     except ConvstoreError as error:

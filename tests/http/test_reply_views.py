@@ -230,7 +230,10 @@ def test_a_reply_that_has_become_too_large_to_be_stored_keeps_no_turn(url: str) 
     assert names_in("".join(model.say()))[-2:] == ["reply", "done"]
 
 
-def test_a_repeat_follows_the_reply_that_was_begun(model: Model) -> None:
+@pytest.mark.parametrize("policy", ["reject", "wait", "supersede"])
+def test_a_repeat_follows_the_reply_that_was_begun(url: str, policy: str) -> None:
+    """With the policy to wait it waited for its own end."""
+    model = Model(Service(url, TURN_POLICY=policy))
     key = {"Idempotency-Key": "k"}
     model.give("one ")
     first = model.say(headers=key)

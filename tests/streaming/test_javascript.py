@@ -1,4 +1,4 @@
-"""The JavaScript of docs/streaming.md, run by Node: a browser's fetch and EventSource, which are cut again and again."""
+"""The JavaScript of docs/streaming.md, run by Node: a browser's EventSource, which is cut again and again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from .reader import history, start
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-BY_FETCH, BY_EVENT_SOURCE = re.findall(
-    r"^```js\n(.*?)^```", (ROOT / "docs" / "streaming.md").read_text("utf-8"), re.M | re.S
-)
+[BY_EVENT_SOURCE] = re.findall(r"^```js\n(.*?)^```", (ROOT / "docs" / "streaming.md").read_text("utf-8"), re.M | re.S)
 
 GIVEN = """
 const [base, id, content] = process.argv.slice(1);
@@ -37,20 +35,11 @@ setInterval(() => {}, 1000); // Node waits for no EventSource
 
 
 def run(code: str, *arguments: str) -> Any:
-    module = GIVEN + code.replace('"/static/replies.js"', json.dumps(f"{ROOT}/examples/chat/static/replies.js"))
-    command = [NODE, "--experimental-eventsource", "--no-warnings", "--input-type=module", "--eval", module, *arguments]
+    options = ("--experimental-eventsource", "--no-warnings", "--input-type=module", "--eval", GIVEN + code)
+    command = [NODE, *options, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def test_a_page_reads_a_reply_by_fetch(started: Start) -> None:
-    worker = started("gthread")
-    session_id = start(worker.url)
-    code = BY_FETCH.replace('content: "What time is it?"', "content") + "tell();"
-    told = run(code, worker.url, session_id, json.dumps({"kind": "hard", "seed": 3}))
-    assert (told["text"], told["resets"]) == (history(worker.url, session_id)[-1]["content"], 0)
-    assert told["requests"] == 1
 
 
 def test_an_event_source_reads_on_wherever_it_is_cut(started: Start) -> None:
