@@ -596,10 +596,9 @@ def _begin_when_free(access: Access, command: BeginTurn, policy: str, *, follows
                 abandoned.end_before(access, command.session_id, before)
             except TurnInProgress as busy:
                 is_stored = is_stored or busy.written
-                left = deadline - monotonic()
-                if left <= 0 or (follows and busy.written):
+                if follows and busy.written:
                     raise
-                _wait(access, command, busy, left)
+                _wait(access, command, busy, deadline - monotonic())
     except ConvstoreError as error:
         error.written = is_stored or error.written
         raise
@@ -612,7 +611,13 @@ def _waiting(command: BeginTurn, seconds: float) -> BeginTurn:
 
 
 def _wait(access: Access, command: BeginTurn, busy: TurnInProgress, left: float) -> None:
-    """Wait until the turn may be free, *left* seconds at most."""
+    """Wait until the turn may be free, *left* seconds at most.
+
+    Raises:
+        TurnInProgress: No time is left.
+    """
+    if left <= 0:
+        raise busy
     if (given_up := GIVEN_UP.get()) and given_up.is_set():
         raise asyncio.CancelledError from busy
     seconds = min(left, max(UNTOLD_PAUSE, busy.retry_after_ms / 1000), _LONGEST_WAIT)
