@@ -1316,6 +1316,11 @@ export class Chat extends EventTarget {
     return this.#chats.list.find(({ session_id }) => session_id === this.id)?.title ?? this.#summary?.title ?? null;
   }
 
+  /** Id of the session in which a compacted conversation goes on. @returns {string | null} */
+  get movedTo() {
+    return this.#summary?.moved_to ?? null;
+  }
+
   get expiresAt() {
     return this.#summary?.expires_at ?? null;
   }

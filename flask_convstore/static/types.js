@@ -42,6 +42,7 @@
  * @property {string} [expires_at]
  * @property {number} [version]
  * @property {number} [message_count]
+ * @property {string} [moved_to] Where a compacted conversation goes on.
  * @property {boolean} [pending] Not on the server yet.
  */
 /** @typedef {"create" | "send" | "edit" | "redact" | "rename" | "remove"} Kind */

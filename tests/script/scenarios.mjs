@@ -1110,6 +1110,19 @@ const scenarios = {
     assert.ok([...kept.texts.keys()].some((key) => key.endsWith("a-used-last")));
   },
 
+  async "a conversation that was compacted elsewhere"() {
+    const chats = tab();
+    const chat = chats.create();
+    await chat.send(count());
+    const answer = await ask(`/sessions/${chat.id}/compact`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ summary: "They count." }) });
+    const { session_id } = await answer.json();
+    assert.equal((await chat.send(count())).error.type, "moved");
+    await until(() => chat.movedTo === session_id, "where it goes on");
+    const next = chats.open(chat.movedTo);
+    assert.equal((await next.send(count())).error, null);
+    await same(next);
+  },
+
   async "redact a reply"() {
     const chats = tab();
     const chat = chats.create();
