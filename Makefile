@@ -137,7 +137,7 @@ histories: $(VENV)/ready
 	@HISTORIES=$(CASES) exec $(BIN)/python -m pytest --quiet tests/operations/test_tool_histories.py
 
 faults: $(VENV)/ready
-	@FAULT_RUNS=$(RUNS) exec $(BIN)/python -m pytest --quiet tests/script -k whatever
+	@FAULT_RUNS=$(RUNS) exec $(BIN)/python -m pytest --quiet tests/script -k 'whatever or all_tabs'
 
 # Each line of four operations, in Redis and in the journal: an hour on a busy machine.
 interrupts: $(VENV)/ready

@@ -79,6 +79,39 @@ globalThis.fetch = async (input, options = {}) => {
   return broken.fault ? broken.fault(input, options) : realFetch(input, options);
 };
 
+let state = Number(seed);
+
+/** A number from 0 to 1, by the seed. */
+function chance() {
+  state = (state * 1103515245 + 12345) % 2147483648;
+  return state / 2147483648;
+}
+
+/** A network that loses, doubles, delays and cuts. */
+async function faulty(input, options) {
+  const drawn = chance();
+  if (chance() < 0.5) await pause(chance() * 60); // late, and so in another order
+  if (drawn < 0.12) throw new TypeError("it never arrives");
+  if (drawn < 0.2) await realFetch(input, { ...options, signal: undefined }).then((first) => first.body?.cancel()); // twice
+  const answer = await realFetch(input, options);
+  if (drawn < 0.32) {
+    answer.body?.cancel();
+    throw new TypeError("the answer is lost");
+  }
+  if (drawn > 0.75 && answer.body) {
+    let left = 100 + chance() * 1500;
+    const cut = new TransformStream({
+      transform(piece, controller) {
+        controller.enqueue(piece.slice(0, left));
+        left -= piece.length;
+        if (left <= 0) controller.error(new TypeError("cut"));
+      },
+    });
+    return new Response(answer.body.pipeThrough(cut), { status: answer.status, headers: answer.headers });
+  }
+  return answer;
+}
+
 const scenarios = {
   async streams() {
     const chats = tab();
@@ -1143,35 +1176,63 @@ const scenarios = {
     }
   },
 
+  async "a storm of tabs and devices"() {
+    const browsers = [storage(), storage()];
+    const places = [[url, 0], [url, 0], [url, 0], [elsewhere, 1]];
+    const enter = (place) => tab(browsers[places[place][1]], { host: places[place][0], undoFor: 200 });
+    const tabs = places.map((_, place) => enter(place));
+    const ids = [];
+    for (const chat of [tabs[0].create(), tabs[0].create()]) {
+      await chat.send(count(1));
+      ids.push(chat.id);
+    }
+    const wrong = [];
+    const watched = (chat) => {
+      chat.addEventListener("change", () => {
+        const { status, content } = chat.messages.at(-1) ?? {};
+        if (status === "streaming" && !told(300).startsWith(content)) wrong.push(content);
+        if (new Set(chat.messages.map(({ id }) => id)).size < chat.messages.length) wrong.push("twice");
+      });
+      return chat;
+    };
+    const open = tabs.map((chats) => ids.map((id) => watched(chats.open(id))));
+    const sent = [[count(1)], [count(1)]];
+    broken.fault = faulty;
+    for (let step = 0; step < 40; step += 1) {
+      const place = Math.floor(chance() * 4), number = Math.floor(chance() * 2), drawn = chance();
+      const chats = tabs[place], chat = open[place][number];
+      if (drawn < 0.5) {
+        sent[number].push(count(3 + (step % 7), 0.01 + step / 1e6));
+        chat.send(sent[number].at(-1));
+      } else if (drawn < 0.6) chat.redact(chat.messages.find(({ role, status }) => role === "assistant" && !status)?.id ?? "none");
+      else if (drawn < 0.7) chats.rename(ids[number], `title ${step}`);
+      else if (drawn < 0.8) {
+        const other = chats.create();
+        other.send(count(2));
+        chats.remove(other.id);
+        await chats.undo(other.id);
+      } else if (drawn < 0.92) {
+        close(chats);
+        tabs[place] = enter(place);
+        open[place] = ids.map((id) => watched(tabs[place].open(id)));
+      } else chat.stop();
+      await pause(chance() * 120);
+    }
+    broken.fault = null;
+    await until(() => tabs.every(({ waiting }) => waiting === 0), "all is sent", 60);
+    for (const chats of tabs) for (const { key } of chats.failed) await chats.discard(key);
+    for (const chats of open) for (const chat of chats) await same(chat);
+    for (const [number, texts] of sent.entries()) {
+      const there = (await stored(ids[number])).filter(({ role }) => role === "user").map(({ content }) => content);
+      assert.deepEqual(there.toSorted(), texts.toSorted(), "each message once");
+    }
+    assert.deepEqual(wrong.slice(0, 1), [], `${wrong.length} wrong texts on the way`);
+    const shown = (list) => list.map(({ session_id, title }) => `${session_id} ${title}`).sort();
+    for (const chats of tabs) await until(async () => `${shown(chats.list)}` === `${shown(await sessions())}`, "the list");
+  },
+
   async "faults of the network"() {
-    let state = Number(seed);
-    const chance = () => {
-      state = (state * 1103515245 + 12345) % 2147483648;
-      return state / 2147483648;
-    };
-    broken.fault = async (input, options) => {
-      const drawn = chance();
-      if (chance() < 0.5) await pause(chance() * 60); // late, and so in another order
-      if (drawn < 0.12) throw new TypeError("it never arrives");
-      if (drawn < 0.2) await realFetch(input, { ...options, signal: undefined }).then((first) => first.body?.cancel()); // twice
-      const answer = await realFetch(input, options);
-      if (drawn < 0.32) {
-        answer.body?.cancel();
-        throw new TypeError("the answer is lost");
-      }
-      if (drawn > 0.75 && answer.body) {
-        let left = 100 + chance() * 1500;
-        const cut = new TransformStream({
-          transform(piece, controller) {
-            controller.enqueue(piece.slice(0, left));
-            left -= piece.length;
-            if (left <= 0) controller.error(new TypeError("cut"));
-          },
-        });
-        return new Response(answer.body.pipeThrough(cut), { status: answer.status, headers: answer.headers });
-      }
-      return answer;
-    };
+    broken.fault = faulty;
     let kept = storage();
     let chats = tab(kept);
     let chat = chats.create();

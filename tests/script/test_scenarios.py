@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 SCENARIOS = Path(__file__).with_name("scenarios.mjs")
 FAULTS = "faults of the network"
+STORM = "a storm of tabs and devices"
 NAMES = [
     name.strip('"') for name in re.findall(r'^  async (\w+|"[^"]+")\(', SCENARIOS.read_text("utf-8"), re.MULTILINE)
 ]
@@ -52,7 +53,7 @@ def play(stage: Stage, name: str, seed: int = 1) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != FAULTS])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (FAULTS, STORM)])
 def test_scenarios(stage: Stage, name: str) -> None:
     play(stage, name)
 
@@ -61,3 +62,9 @@ def test_scenarios(stage: Stage, name: str) -> None:
 def test_the_end_is_the_servers_whatever_the_network_does(stage: Stage, seed: int) -> None:
     """Requests that never arrive, arrive twice, late or in another order, lose their answer or half of it, and reloads."""
     play(stage, FAULTS, seed)
+
+
+@pytest.mark.parametrize("seed", range(1, 2 + RUNS // 10))
+def test_all_tabs_show_the_same_at_the_end(stage: Stage, seed: int) -> None:
+    """Three tabs and another device that send, stop, redact, rename, remove and reload at random, on that network."""
+    play(stage, STORM, seed)
