@@ -575,6 +575,7 @@ export class Chats extends EventTarget {
       return refused("invalid", "This cannot be written as JSON. Nothing was kept.");
     }
     const answer = this.#answerTo(action.key, options);
+    if (given.kind === "send") this.undo(session_id); // who writes wants to keep it
     this.#set(action);
     await this.ready; // before it nobody can be told, and nothing can be kept
     const now = this.#actions.get(action.key);
@@ -717,7 +718,7 @@ export class Chats extends EventTarget {
         this.#answer(key, failed(error));
         this.#tell({ failed: key, error });
         break;
-      } else await this.#pause(error.status === 401 ? 7 : attempts, error.type === "turn-in-progress" ? 0 : error.retryAfter * 1000);
+      } else await this.#pause(error.status === 401 ? 5 : attempts, error.type === "turn-in-progress" ? 0 : error.retryAfter * 1000);
     }
     this.#busy.delete(key);
     this.#act();
@@ -936,7 +937,7 @@ export class Chats extends EventTarget {
       const isRefused = error?.status && !isPassing(error);
       if (isRefused) this.#share({ of: ["", "saved", 0] }); // nobody tells what happens: ask now and then
       if (isRefused && error.status !== 401) this.#listSoon();
-      await this.#pause(isRefused ? 7 : attempts, value?.pause);
+      await this.#pause(isRefused ? 6 : attempts, value?.pause);
     }
   }
 

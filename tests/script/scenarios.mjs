@@ -447,17 +447,6 @@ const scenarios = {
     assert.equal(chats.waiting, 200);
   },
 
-  async "a later tab knows what the leader knows"() {
-    const kept = storage();
-    const one = tab(kept);
-    await one.importOnce("old", Array.from({ length: 60 }, (_, number) => ({ id: `n-${number}`, title: `Title ${number}`, messages: [] })));
-    await until(() => one.status === "online" && one.list.length === 60 && one.hasMore, "the first one has its list");
-    const two = tab(kept);
-    await until(() => two.status === "online", "the second one is online", 3);
-    await until(() => two.list.length >= 50, "its list", 3);
-    assert.ok(two.hasMore, "there are older ones");
-  },
-
   async "a tab sends at once, before it is ready"() {
     const kept = storage();
     const one = tab(kept);
@@ -1154,6 +1143,22 @@ const scenarios = {
     const next = chats.open(chat.movedTo);
     assert.equal((await next.send(count())).error, null);
     await same(next);
+  },
+
+  async "a message keeps what was to be removed"() {
+    const kept = storage();
+    const one = tab(kept), two = tab(kept);
+    const chat = one.create();
+    await chat.send(count());
+    const other = two.open(chat.id);
+    await same(other);
+    const removing = one.remove(chat.id);
+    await until(() => two.removed.length === 1, "the other tab knows");
+    assert.equal((await other.send(count(2))).error, null);
+    assert.equal((await removing).error.type, "aborted");
+    await pause(500);
+    await same(chat);
+    assert.equal(chat.messages.length, 4);
   },
 
   async "redact a reply"() {
