@@ -18,6 +18,7 @@ const PAGE = 50; // messages or sessions at a time
 const MOST_KEPT = 50; // sessions with messages in this browser
 const MOST_MESSAGES = 200; // of each
 const MOST_WAITING = 200; // actions
+const A_DAY = 86_400_000; // milliseconds in which a page may come back to a conversation by the id of before it was made
 const MOST_PAUSE = 60_000; // milliseconds between two attempts
 const TOLD_EACH = 60; // milliseconds: how often other tabs are told of a reply that comes
 const MOST_SENT = 3; // actions at once. Browsers open six connections to a host over HTTP/1.1
@@ -416,7 +417,10 @@ export class Chats extends EventTarget {
       this.#kept.set(session.session_id, session);
       if (isListed) this.#sessions.set(session.session_id, summary);
     }
-    for (const [key, id] of made) this.#moved(key.slice(2), id);
+    for (const [key, { id, at }] of made) {
+      if (at > Date.now() - A_DAY) this.#moved(key.slice(2), id);
+      else this.#store.delete(key).catch(() => {});
+    }
     this.#lastAt = Math.max(0, ...[...this.#actions.values()].map(({ at }) => at));
     this.#tell({ user: this.#options.user });
     globalThis.addEventListener?.("online", this.#wake);
@@ -767,7 +771,7 @@ export class Chats extends EventTarget {
     const id = summary.session_id;
     this.#share({ know: [summary] });
     this.#share({ moved: [local, id] });
-    await this.#keep(`l:${local}`, id);
+    await this.#keep(`l:${local}`, { id, at: Date.now() });
     for (const action of this.actionsOf(local)) if (action.key !== key) await this.#put({ ...action, session_id: id });
     return done(id);
   }
