@@ -98,8 +98,11 @@ function bannerWords() {
   return "";
 }
 
+/** Number of actions that wait. A reply that comes is none. */
+const countOfWaiting = () => chats.waiting - (chat.isStreaming ? 1 : 0);
+
 function countWaiting() {
-  const count = chats.waiting - (chat.isStreaming ? 1 : 0);
+  const count = countOfWaiting();
   if (count < 1) return "";
   return count === 1 ? " One thing waits." : ` ${count} things wait.`;
 }
@@ -243,10 +246,37 @@ addEventListener("keydown", (event) => {
 
 // ---- signing in and out
 
-$("login")?.addEventListener("click", () => $("login-dialog").showModal());
+$("login")?.addEventListener("click", () => {
+  $("login-loses").textContent = losesWords();
+  $("login-loses").hidden = !losesWords();
+  showNameError("");
+  $("login-dialog").showModal();
+});
+$("login-dialog").addEventListener("submit", (event) => {
+  if ($("name").value.trim()) return;
+  event.preventDefault();
+  showNameError("Write a name, not only spaces.");
+  $("name").focus();
+});
+$("name").addEventListener("input", () => showNameError(""));
+
+function showNameError(words) {
+  $("name-error").textContent = words;
+  $("name").ariaInvalid = String(words !== "");
+}
+
+/** Words for what is lost by signing in: the server has not got it, and the next owner does not get it. */
+function losesWords() {
+  const lost = [];
+  if (countOfWaiting() > 0) lost.push("what waits for the server");
+  if (chats.failed.length) lost.push("what has failed");
+  if (field.value.trim() || Object.keys(sessionStorage).some((key) => key.startsWith("draft:"))) lost.push("your drafts");
+  return lost.length ? `If you sign in now you lose ${new Intl.ListFormat("en").format(lost)}.` : "";
+}
+
 document.querySelector("[data-close]").addEventListener("click", () => $("login-dialog").close());
 $("logout")?.addEventListener("click", () => {
-  if (!chats.waiting) return signOut();
+  if (!chats.waiting && !chats.failed.length) return signOut();
   $("logout-text").textContent = "Some of what you have done has not reached the server yet.";
   $("logout-dialog").returnValue = "stay";
   $("logout-dialog").showModal();
@@ -280,6 +310,14 @@ function leave() {
   setTimeout(() => location.assign(root), 500);
 }
 
+/** Drop the drafts of who was here before, as `convstore.js` drops the conversations. */
+function forgetDraftsOfOthers() {
+  if ((sessionStorage.getItem("user") ?? name) !== name)
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith("draft:")) sessionStorage.removeItem(key);
+  sessionStorage.setItem("user", name);
+}
+
+forgetDraftsOfOthers();
 chats.addEventListener("change", changed);
 await chats.ready;
 const typed = field.value; // before this script was there
