@@ -69,7 +69,7 @@ def owner() -> str | None:
 
 
 def login() -> Any:
-    """Sign in by a name. A real app checks a password here. The page asks for a name before, so without one it comes again."""
+    """Sign in by a name. A real app checks a password here. Without a name the page comes again."""
     if _is_foreign():
         abort(400, "This comes from another site.")
     name = " ".join(request.form.get("name", "").split())[:80]
