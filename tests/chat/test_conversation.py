@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .conftest import Open
@@ -158,7 +160,8 @@ def test_a_conversation_that_another_device_deletes_says_so(ada: Person) -> None
 def test_a_message_that_is_refused_can_be_changed(ada: Person) -> None:
     ada.ask("Hello")
     ada.send("long " * 5000)
-    ada.until(lambda shown: shown[-1].note == "Not sent. This is too long.")
+    ada.until(lambda shown: shown[-1].status == "failed")
+    assert re.fullmatch(r"Not sent\. This is too long: 25,\d+ bytes, and 20,000 are allowed\.", ada.messages()[-1].note)
     ada.press("Change")
     ada.until(lambda shown: len(shown) == 2)
     assert ada.page.input_value("#text").startswith("long long")

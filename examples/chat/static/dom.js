@@ -73,7 +73,11 @@ const WORDS = {
 };
 
 /** What went wrong, in plain words. */
-export const wordsFor = (error) => WORDS[error?.type] ?? error?.detail ?? "Something went wrong.";
+export function wordsFor(error) {
+  const most = error?.type === "too-large" && /in bytes.*: ([\d,]+), at most ([\d,]+) are allowed/.exec(error.detail);
+  if (most) return `This is too long: ${most[1]} bytes, and ${most[2]} are allowed.`;
+  return WORDS[error?.type] ?? error?.detail ?? "Something went wrong.";
+}
 
 export function copy(text, pressed) {
   navigator.clipboard.writeText(text).then(
