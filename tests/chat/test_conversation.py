@@ -112,6 +112,7 @@ def test_a_message_that_is_written_while_a_reply_comes_waits_for_its_end(ada: Pe
 
 def test_markdown_is_shown_and_nothing_else_runs(ada: Person) -> None:
     ada.ask("Show me some code")
+    assert not re.search(r"```|\*\*|Copy code", ada.page.inner_text("#said"))  # what a screen reader says
     assert ada.page.locator(".code pre").count() == 2
     link = ada.page.locator("#messages .body a").first
     assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")

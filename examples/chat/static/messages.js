@@ -100,7 +100,7 @@ export class MessageList {
     else if (comes) growing.show(text);
     else growing.finish(text);
     item.ariaBusy = String(comes);
-    if (old.status === "streaming" && !comes) $("said").textContent = `Reply: ${text}`;
+    if (old.status === "streaming" && !comes) $("said").textContent = `Reply: ${plainText(item.querySelector(".body"))}`;
   }
 
   #drawRest({ item, message }) {
@@ -222,6 +222,13 @@ function timeOf(text) {
 }
 
 function buttonsFor(message) {
+/** The text of a rendered reply, without its buttons. */
+function plainText(body) {
+  const copied = body.cloneNode(true);
+  for (const bar of copied.querySelectorAll(".code-bar")) bar.remove();
+  return copied.textContent.trim();
+}
+
   const { role, status, error } = message;
   if (error) return [button("Send again", null, "retry"), button("Change", null, "change"), button("Discard", null, "discard")];
   if (status === "streaming" || status === "waiting" || status === "sending") return [];
