@@ -149,6 +149,47 @@ def test_conversations_are_found_renamed_deleted_and_brought_back(ada: Person) -
     ada.check()
 
 
+def test_undo_brings_one_back_to_the_conversation_that_was_open(ada: Person) -> None:
+    ada.ask("Hello")
+    before = ada.page.url
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    ada.page.get_by_role("button", name="Delete: Hello").click()
+    ada.page.wait_for_selector("#welcome:not([hidden])")
+    tab.page.wait_for_selector("#removed:not([hidden])")
+    assert "This conversation is being deleted." in tab.page.inner_text("#removed")
+    assert tab.page.is_disabled("#text")
+    assert tab.page.is_disabled("#send")
+    ada.page.get_by_role("button", name="Undo").click()
+    ada.until_idle(2)
+    assert ada.page.url == before
+    tab.page.wait_for_selector("#removed", state="hidden")
+    tab.ask("My name is Ada")
+    ada.until_idle(4)
+    for each in (ada, tab):
+        each.check()
+
+
+def test_a_tab_undoes_what_another_tab_has_deleted(ada: Person) -> None:
+    ada.ask("Hello")
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    ada.page.get_by_role("button", name="Delete: Hello").click()
+    tab.page.locator("#removed button").click()
+    tab.page.wait_for_selector("#removed", state="hidden")
+    tab.ask("My name is Ada")
+    tab.check()
+
+
+def test_a_conversation_without_messages_shows_how_to_begin(ada: Person) -> None:
+    answer = ada.context.request.post(f"{ada.url}sessions", data={})
+    ada.goto(f"{ada.url}c/{answer.json()['session_id']}")
+    ada.page.wait_for_selector("#welcome:not([hidden])")
+    ada.page.get_by_role("button", name="My name is Ada").click()
+    ada.until_idle(2)
+    ada.check()
+
+
 def test_a_conversation_that_another_device_deletes_says_so(ada: Person) -> None:
     ada.ask("Hello")
     assert ada.context.request.delete(f"{ada.url}sessions/{ada.session_id}").status == 200

@@ -51,10 +51,17 @@ export function grow(field) {
 
 /** Children of *list* in this order. What is in its place is not touched, so that it keeps the focus. */
 export function arrange(list, children) {
+  const wanted = new Set(children);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove(); // first, or all behind it would move
   children.forEach((child, place) => {
     if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
   });
-  while (list.children.length > children.length) list.lastElementChild.remove();
+}
+
+/** Give the focus to the message field, where what had it goes away. On a touch screen that would show the keyboard. */
+export function rest() {
+  const isTouch = matchMedia("(hover: none)").matches;
+  $(isTouch ? "scroll" : "text").focus({ preventScroll: true });
 }
 
 const WORDS = {
