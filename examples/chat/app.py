@@ -69,10 +69,12 @@ def owner() -> str | None:
 
 
 def login() -> Any:
-    """Sign in by a name. A real app checks a password here."""
+    """Sign in by a name. A real app checks a password here. Without a name the page comes again."""
+    if _is_foreign():
+        abort(400, "This comes from another site.")
     name = " ".join(request.form.get("name", "").split())[:80]
-    if _is_foreign() or not name:
-        abort(400, "A name is needed.")
+    if not name:
+        return redirect(url_for("page"))
     session.clear()
     session["name"] = name
     session.permanent = True

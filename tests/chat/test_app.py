@@ -28,8 +28,10 @@ def test_every_conversation_has_the_same_page(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "   "])
-def test_a_name_is_needed(client: FlaskClient, name: str) -> None:
-    assert client.post("/login", data={"name": name}).status_code == 400
+def test_without_a_name_the_page_comes_again(client: FlaskClient, name: str) -> None:
+    answer = client.post("/login", data={"name": name})
+    assert (answer.status_code, answer.location) == (302, "/")
+    assert b'data-name=""' in client.get("/").data
 
 
 @pytest.mark.parametrize("path", ["/login", "/logout"])

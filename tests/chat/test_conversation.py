@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .conftest import Open
@@ -110,6 +112,7 @@ def test_a_message_that_is_written_while_a_reply_comes_waits_for_its_end(ada: Pe
 
 def test_markdown_is_shown_and_nothing_else_runs(ada: Person) -> None:
     ada.ask("Show me some code")
+    assert not re.search(r"```|\*\*|Copy code", ada.page.inner_text("#said"))  # what a screen reader says
     assert ada.page.locator(".code pre").count() == 2
     link = ada.page.locator("#messages .body a").first
     assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")
@@ -146,6 +149,47 @@ def test_conversations_are_found_renamed_deleted_and_brought_back(ada: Person) -
     ada.check()
 
 
+def test_undo_brings_one_back_to_the_conversation_that_was_open(ada: Person) -> None:
+    ada.ask("Hello")
+    before = ada.page.url
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    ada.page.get_by_role("button", name="Delete: Hello").click()
+    ada.page.wait_for_selector("#welcome:not([hidden])")
+    tab.page.wait_for_selector("#removed:not([hidden])")
+    assert "This conversation is being deleted." in tab.page.inner_text("#removed")
+    assert tab.page.is_disabled("#text")
+    assert tab.page.is_disabled("#send")
+    ada.page.get_by_role("button", name="Undo").click()
+    ada.until_idle(2)
+    assert ada.page.url == before
+    tab.page.wait_for_selector("#removed", state="hidden")
+    tab.ask("My name is Ada")
+    ada.until_idle(4)
+    for each in (ada, tab):
+        each.check()
+
+
+def test_a_tab_undoes_what_another_tab_has_deleted(ada: Person) -> None:
+    ada.ask("Hello")
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    ada.page.get_by_role("button", name="Delete: Hello").click()
+    tab.page.locator("#removed button").click()
+    tab.page.wait_for_selector("#removed", state="hidden")
+    tab.ask("My name is Ada")
+    tab.check()
+
+
+def test_a_conversation_without_messages_shows_how_to_begin(ada: Person) -> None:
+    answer = ada.context.request.post(f"{ada.url}sessions", data={})
+    ada.goto(f"{ada.url}c/{answer.json()['session_id']}")
+    ada.page.wait_for_selector("#welcome:not([hidden])")
+    ada.page.get_by_role("button", name="My name is Ada").click()
+    ada.until_idle(2)
+    ada.check()
+
+
 def test_a_conversation_that_another_device_deletes_says_so(ada: Person) -> None:
     ada.ask("Hello")
     assert ada.context.request.delete(f"{ada.url}sessions/{ada.session_id}").status == 200
@@ -158,7 +202,8 @@ def test_a_conversation_that_another_device_deletes_says_so(ada: Person) -> None
 def test_a_message_that_is_refused_can_be_changed(ada: Person) -> None:
     ada.ask("Hello")
     ada.send("long " * 5000)
-    ada.until(lambda shown: shown[-1].note == "Not sent. This is too long.")
+    ada.until(lambda shown: shown[-1].status == "failed")
+    assert re.fullmatch(r"Not sent\. This is too long: 25,\d+ bytes, and 20,000 are allowed\.", ada.messages()[-1].note)
     ada.press("Change")
     ada.until(lambda shown: len(shown) == 2)
     assert ada.page.input_value("#text").startswith("long long")

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 FOLDERS = [ROOT / "examples" / "chat" / "static" / "vendor", AXE.parent]
 
+FOCUSED = "document.activeElement.id"
+
 real = [pytest.mark.slow, pytest.mark.server]
 
 
@@ -47,7 +49,7 @@ def findings(person: Person) -> list[str]:
     ]
 
 
-def imported(person: Person, count: int) -> str:
+def imported(person: Person, count: int, title: str | None = "Long") -> str:
     """A conversation of so many messages."""
     session_id = str(uuid.uuid4())
     bodies = [
@@ -55,7 +57,7 @@ def imported(person: Person, count: int) -> str:
         for number in range(1, count + 1)
     ]
     messages = [{"created_at_ms": 1_700_000_000_000 + place, "body": body} for place, body in enumerate(bodies)]
-    line = json.dumps({"session_id": session_id, "shape": "full", "title": "Long", "data": {}, "messages": messages})
+    line = json.dumps({"session_id": session_id, "shape": "full", "title": title, "data": {}, "messages": messages})
     answer = person.context.request.post(
         f"{person.url}sessions/import", data=line, headers={"Content-Type": "application/x-ndjson"}
     )
@@ -127,6 +129,14 @@ class TestInABrowser:
         ada.until(lambda shown: shown[-1].words[-1:] == ["60"])
         assert ada.page.evaluate("longest") < 400  # milliseconds, on a busy machine
 
+    def test_without_a_title_the_first_message_is_the_title(self, ada: Person) -> None:
+        """As behind an outage, when the journal has taken the conversation."""
+        ada.goto(f"{ada.url}c/{imported(ada, 2, title=None)}")
+        ada.until_idle(2)
+        title = ("Number 2 with **some** words. " * 5)[:80]
+        assert ada.page.text_content("#title") == title
+        ada.until(lambda _: ada.titles() == [title])
+
     def test_nothing_sticks_out(self, ada: Person) -> None:
         ada.ask("W" * 300)
         ada.ask("Show me some code")
@@ -157,6 +167,53 @@ class TestInABrowser:
         keyboard.press("Enter")
         ada.until_idle(2)
         ada.check()
+
+    def test_the_drawer_has_the_focus_while_it_is_open(self, ada: Person) -> None:
+        ada.page.set_viewport_size({"width": 360, "height": 740})
+        ada.page.click("#open-side")
+        assert ada.page.evaluate(FOCUSED) == "close-side"
+        assert ada.page.evaluate("['#scroll', '#composer', '.bar'].every(each => document.querySelector(each).inert)")
+        ada.page.keyboard.press("Escape")
+        assert ada.page.evaluate(FOCUSED) == "open-side"
+        assert ada.page.evaluate("document.querySelector('[inert]')") is None
+        ada.page.keyboard.press("/")
+        assert ada.page.evaluate(FOCUSED) == "search"
+        ada.page.click("#new")
+        assert ada.page.evaluate(FOCUSED) == "text"
+
+    def test_escape_closes_what_is_happening(self, ada: Person) -> None:
+        ada.page.click("#open-panel")
+        ada.page.wait_for_selector("#panel:not([hidden])")
+        ada.reload()
+        ada.page.wait_for_selector("#panel:not([hidden])")
+        ada.page.set_viewport_size({"width": 360, "height": 740})
+        ada.reload()
+        assert ada.page.is_hidden("#panel")
+        ada.page.click("#open-panel")
+        ada.page.focus("#close-panel")
+        ada.page.keyboard.press("Escape")
+        assert ada.page.is_hidden("#panel")
+        assert ada.page.evaluate(FOCUSED) == "open-panel"
+
+    def test_the_focus_is_never_lost(self, ada: Person) -> None:
+        ada.write("Hello")
+        ada.page.dblclick("#send")
+        assert ada.page.evaluate(FOCUSED) == "text"
+        ada.until_idle(2)
+        ada.page.locator("#messages > li").nth(1).hover()
+        ada.page.get_by_role("button", name="Reply anew").dblclick()
+        assert ada.page.evaluate(FOCUSED) == "text"
+        ada.until_idle(2)
+        assert ada.page.evaluate(FOCUSED) == "text"
+        ada.page.keyboard.press("Control+k")
+        ada.ask("A plan")
+        ada.until(lambda _: ada.titles() == ["A plan", "Hello"])
+        ada.page.get_by_role("button", name="Delete: A plan").click()
+        ada.until(lambda _: ada.titles() == ["Hello"])
+        assert ada.page.evaluate("document.activeElement.closest('#list') !== null")
+        ada.page.get_by_role("button", name="Delete: Hello").click()
+        ada.until(lambda _: ada.titles() == [])
+        assert ada.page.evaluate(FOCUSED) == "new"
 
     def test_the_theme_is_kept(self, ada: Person) -> None:
         assert ada.page.evaluate("document.documentElement.dataset.theme") is None

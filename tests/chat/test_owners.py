@@ -64,3 +64,33 @@ def test_one_is_asked_before_what_waits_is_lost(ada: Person) -> None:
     ada.context.set_offline(False)
     ada.until_idle(4)
     ada.check()
+
+
+def test_a_name_of_spaces_is_refused_in_the_dialog(ada: Person) -> None:
+    before = ada.page.url
+    ada.page.click("#login")
+    ada.page.fill("#name", "   ")
+    ada.page.keyboard.press("Enter")
+    assert ada.page.inner_text("#name-error") == "Write a name, not only spaces."
+    assert ada.page.evaluate("document.activeElement.id") == "name"
+    assert ada.page.url == before
+    ada.page.fill("#name", "Ada")
+    assert ada.page.inner_text("#name-error") == ""
+    ada.page.keyboard.press("Enter")
+    ada.page.wait_for_selector("#logout")
+
+
+def test_one_is_told_what_signing_in_loses(ada: Person) -> None:
+    ada.ask("Hello")
+    ada.page.click("#login")
+    assert "come back when you sign out" in ada.page.inner_text("#login-dialog")
+    assert ada.page.is_hidden("#login-loses")
+    ada.page.get_by_role("button", name="Cancel").click()
+    ada.send("long " * 5000)
+    ada.until(lambda shown: shown[-1].status == "failed")
+    ada.write("a draft")
+    ada.page.click("#login")
+    assert ada.page.inner_text("#login-loses") == "If you sign in now you lose what has failed and your drafts."
+    ada.page.get_by_role("button", name="Cancel").click()
+    sign_in(ada, "Ada")
+    assert ada.page.input_value("#text") == ""

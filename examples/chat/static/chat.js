@@ -1,6 +1,6 @@
 // The page: which conversation is shown, the field that one writes in, and what is told besides. The conversations
 // themselves, their queue and their connections are the matter of convstore.js.
-import { $, button, eachFrame, grow, wordsFor } from "./dom.js";
+import { $, button, eachFrame, grow, rest, wordsFor } from "./dom.js";
 import { MessageList } from "./messages.js";
 import { Panel } from "./panel.js";
 import { Sidebar } from "./sidebar.js";
@@ -18,8 +18,8 @@ const isLocal = (id) => id.startsWith("local-");
 const pathOf = (id) => `${root}c/${encodeURIComponent(id)}`;
 const currentId = () => chat.id;
 const list = new MessageList({ chats, failed: (error) => toast(wordsFor(error)) });
-const sidebar = new Sidebar({ chats, pathOf, currentId, go, told });
-const panel = new Panel({ chats, chat: () => chat, sessions: sessions.replace(/\/$/, "") });
+const sidebar = new Sidebar({ chats, pathOf, currentId, go, leave, told, titleOf });
+const panel = new Panel({ chats, chat: () => chat, sessions: sessions.replace(/\/$/, ""), narrow });
 
 // ---- which conversation
 
@@ -37,6 +37,8 @@ function open(id) {
   list.open(chat);
   field.value = sessionStorage.getItem(draftOf(id)) ?? "";
   grow(field);
+  drawRemoved();
+  drawToasts();
   draw();
   drawSide();
 }
@@ -46,7 +48,23 @@ function go(id, stays = false) {
   history.pushState(null, "", id ? pathOf(id) : root);
   open(id);
   if (!stays) showSide(false);
-  if (!narrow.matches || !id) $("text").focus();
+  (narrow.matches && id ? $("scroll") : field).focus();
+}
+
+const left = new Set(); // ids of conversations that were open when they were deleted here
+
+/** Go on with a new conversation, as the one that is open is deleted. */
+function leave(id) {
+  left.add(id);
+  go(null, true);
+}
+
+/** Undo a removal. The conversation is opened again if it was open, and if nothing else has been opened since. */
+async function undo(id) {
+  const isBack = await chats.undo(id);
+  if (isBack && left.delete(id) && idInPath() === null) return go(id);
+  if (!isBack) toast("It is too late to undo this.");
+  if (document.activeElement === document.body) rest();
 }
 
 addEventListener("popstate", () => open(idInPath()));
@@ -61,11 +79,12 @@ $("new").addEventListener("click", (event) => {
 const draw = eachFrame(() => {
   const { messages, state } = chat;
   const isBegun = messages.length > 0;
-  const title = chat.title || "New conversation";
+  noteFirstText();
+  const title = titleOf({ session_id: chat.id, title: chat.title });
   if (isBegun && idInPath() !== chat.id) moveDraftAndPath();
   $("title").textContent = title;
-  document.title = `${isBegun ? title : "New conversation"} – flask-convstore chat`;
-  $("welcome").hidden = isBegun || idInPath() !== null;
+  document.title = `${title} – flask-convstore chat`;
+  $("welcome").hidden = isBegun || (idInPath() !== null && state !== "ready") || isRemoved();
   $("gone").hidden = isBegun || state !== "gone";
   $("loading").hidden = isBegun || state !== "loading" || idInPath() === null;
   list.draw();
@@ -75,11 +94,40 @@ const draw = eachFrame(() => {
 });
 const drawSide = eachFrame(() => sidebar.draw());
 
+const firstTexts = new Map(); // id: the text of the first message, while the server has no title
+
+function noteFirstText() {
+  const first = chat.hasOlder ? null : chat.messages.find(({ role }) => role === "user");
+  if (chat.title || typeof first?.content !== "string" || firstTexts.has(chat.id)) return;
+  firstTexts.set(chat.id, first.content.slice(0, 80));
+  drawSide();
+}
+
+/** The title of a session. Without one it is its first message, as that is what the server makes of it. */
+function titleOf({ session_id, title }) {
+  return title || firstTexts.get(session_id) || "New conversation";
+}
+
+/** The conversation is deleted here or in another tab, and that can be undone. */
+const isRemoved = () => chats.removed.some(({ session_id }) => session_id === chat.id);
+
+/** Nothing can be said in a conversation that is being deleted. */
+function drawRemoved() {
+  const is = isRemoved();
+  if ($("removed").hidden === !is) return;
+  const hadFocus = [field, $("removed").querySelector("button"), document.body].includes(document.activeElement);
+  $("removed").hidden = !is;
+  document.body.classList.toggle("is-removed", is);
+  field.disabled = is;
+  if (hadFocus) (is ? $("removed").querySelector("button") : field).focus();
+}
+
 function drawComposer() {
+  drawRemoved();
   const isEmpty = $("text").value.trim() === "";
   $("stop").hidden = !chat.isStreaming;
   $("send").hidden = chat.isStreaming && isEmpty;
-  $("send").disabled = isEmpty || chat.state === "gone";
+  $("send").disabled = isEmpty || chat.state === "gone" || field.disabled;
 }
 
 function drawBanner() {
@@ -98,8 +146,11 @@ function bannerWords() {
   return "";
 }
 
+/** Number of actions that wait. A reply that comes is none. */
+const countOfWaiting = () => chats.waiting - (chat.isStreaming ? 1 : 0);
+
 function countWaiting() {
-  const count = chats.waiting - (chat.isStreaming ? 1 : 0);
+  const count = countOfWaiting();
   if (count < 1) return "";
   return count === 1 ? " One thing waits." : ` ${count} things wait.`;
 }
@@ -140,11 +191,20 @@ $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   send(field.value.trim());
 });
-$("stop").addEventListener("click", () => told(chat.stop()));
+$("composer").addEventListener("mousedown", (event) => {
+  if (event.target === field) return;
+  event.preventDefault(); // a second press on what goes away would take the focus out of the field
+  field.focus();
+});
+$("stop").addEventListener("click", () => {
+  told(chat.stop());
+  rest();
+});
+$("removed").querySelector("button").addEventListener("click", () => undo(chat.id));
 for (const idea of document.querySelectorAll(".ideas button")) idea.addEventListener("click", () => send(idea.textContent));
 
 function send(text) {
-  if (!text || chat.state === "gone") return;
+  if (!text || chat.state === "gone" || field.disabled) return;
   field.value = "";
   sessionStorage.removeItem(draftOf(idInPath()));
   grow(field);
@@ -167,8 +227,9 @@ const toasts = new Map(); // key: its element
 function drawToasts() {
   const wanted = new Map();
   for (const { session_id, title } of chats.removed)
-    wanted.set(`removed ${session_id}`, () =>
-      toastOf(`Deleted: ${title || "New conversation"}`, ["Undo", () => told(chats.undo(session_id))]));
+    if (session_id !== chat.id)
+      wanted.set(`removed ${session_id}`, () =>
+        toastOf(`Deleted: ${titleOf({ session_id, title })}`, ["Undo", () => undo(session_id)]));
   for (const { key, kind, error } of chats.failed)
     if (kind !== "send")
       wanted.set(`failed ${key}`, () =>
@@ -206,11 +267,17 @@ function toast(text) {
 
 // ---- the list as a drawer
 
-function showSide(is) {
+const BEHIND = ".skip, .bar, #banner, #removed, #scroll, #latest, #composer, .hint, #panel"; // all but the toasts
+
+/** Open or close the drawer. What is behind it cannot be reached meanwhile. @param {HTMLElement} [first] What gets the focus. */
+function showSide(is, first = $("close-side")) {
   document.body.classList.toggle("side-open", is);
   $("open-side").ariaExpanded = String(is);
-  if (is) $("new").focus();
+  for (const behind of document.querySelectorAll(BEHIND)) behind.inert = is;
+  if (is) first.focus();
 }
+
+narrow.addEventListener("change", () => showSide(false));
 
 $("open-side").addEventListener("click", () => showSide(true));
 for (const id of ["close-side", "scrim"])
@@ -229,24 +296,59 @@ addEventListener("keydown", (event) => {
     go(null);
   } else if (event.key === "/" && !isTyping) {
     event.preventDefault();
-    if (narrow.matches) showSide(true);
-    $("search").focus();
+    if (narrow.matches) showSide(true, $("search"));
+    else $("search").focus();
   } else if (event.key === "Escape") {
     if (document.body.classList.contains("side-open")) $("close-side").click();
     else if (event.target === $("search")) {
       $("search").value = "";
       sidebar.draw();
       field.focus();
-    } else if (chat.isStreaming) told(chat.stop());
+    } else if (panel.isOpen && (!chat.isStreaming || narrow.matches || $("panel").contains(event.target))) closePanel();
+    else if (chat.isStreaming) told(chat.stop());
   }
 });
 
+/** Close what is happening. The focus stays where it is, unless it was there. */
+function closePanel() {
+  const hadFocus = $("panel").contains(document.activeElement);
+  panel.show(false);
+  if (hadFocus) $("open-panel").focus();
+}
+
 // ---- signing in and out
 
-$("login")?.addEventListener("click", () => $("login-dialog").showModal());
+$("login")?.addEventListener("click", () => {
+  $("login-loses").textContent = losesWords();
+  $("login-loses").hidden = !losesWords();
+  showNameError("");
+  $("login-dialog").showModal();
+});
+$("login-dialog").addEventListener("submit", (event) => {
+  if ($("name").value.trim()) return;
+  event.preventDefault();
+  showNameError("Write a name, not only spaces.");
+  $("name").focus();
+});
+$("name").addEventListener("input", () => showNameError(""));
+
+function showNameError(words) {
+  $("name-error").textContent = words;
+  $("name").ariaInvalid = String(words !== "");
+}
+
+/** Words for what is lost by signing in: the server has not got it, and the next owner does not get it. */
+function losesWords() {
+  const lost = [];
+  if (countOfWaiting() > 0) lost.push("what waits for the server");
+  if (chats.failed.length) lost.push("what has failed");
+  if (field.value.trim() || Object.keys(sessionStorage).some((key) => key.startsWith("draft:"))) lost.push("your drafts");
+  return lost.length ? `If you sign in now you lose ${new Intl.ListFormat("en").format(lost)}.` : "";
+}
+
 document.querySelector("[data-close]").addEventListener("click", () => $("login-dialog").close());
 $("logout")?.addEventListener("click", () => {
-  if (!chats.waiting) return signOut();
+  if (!chats.waiting && !chats.failed.length) return signOut();
   $("logout-text").textContent = "Some of what you have done has not reached the server yet.";
   $("logout-dialog").returnValue = "stay";
   $("logout-dialog").showModal();
@@ -270,16 +372,24 @@ function changed() {
   draw();
   drawSide();
   drawToasts();
-  if (chats.status === "signed-out" && !isLeaving) leave();
+  if (chats.status === "signed-out" && !isLeaving) beginAnew();
 }
 
 /** Another tab has signed in or out: this one begins anew. */
-function leave() {
+function beginAnew() {
   isLeaving = true;
   sessionStorage.clear();
   setTimeout(() => location.assign(root), 500);
 }
 
+/** Drop the drafts of who was here before, as `convstore.js` drops the conversations. */
+function forgetDraftsOfOthers() {
+  if ((sessionStorage.getItem("user") ?? name) !== name)
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith("draft:")) sessionStorage.removeItem(key);
+  sessionStorage.setItem("user", name);
+}
+
+forgetDraftsOfOthers();
 chats.addEventListener("change", changed);
 await chats.ready;
 const typed = field.value; // before this script was there

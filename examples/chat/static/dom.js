@@ -51,10 +51,17 @@ export function grow(field) {
 
 /** Children of *list* in this order. What is in its place is not touched, so that it keeps the focus. */
 export function arrange(list, children) {
+  const wanted = new Set(children);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove(); // first, or all behind it would move
   children.forEach((child, place) => {
     if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
   });
-  while (list.children.length > children.length) list.lastElementChild.remove();
+}
+
+/** Give the focus to the message field, where what had it goes away. On a touch screen that would show the keyboard. */
+export function rest() {
+  const isTouch = matchMedia("(hover: none)").matches;
+  $(isTouch ? "scroll" : "text").focus({ preventScroll: true });
 }
 
 const WORDS = {
@@ -73,7 +80,11 @@ const WORDS = {
 };
 
 /** What went wrong, in plain words. */
-export const wordsFor = (error) => WORDS[error?.type] ?? error?.detail ?? "Something went wrong.";
+export function wordsFor(error) {
+  const most = error?.type === "too-large" && /in bytes.*: ([\d,]+), at most ([\d,]+) are allowed/.exec(error.detail);
+  if (most) return `This is too long: ${most[1]} bytes, and ${most[2]} are allowed.`;
+  return WORDS[error?.type] ?? error?.detail ?? "Something went wrong.";
+}
 
 export function copy(text, pressed) {
   navigator.clipboard.writeText(text).then(

@@ -1,5 +1,5 @@
 // The messages of a conversation. Only the newest ones are in the page, and only what has changed is drawn again.
-import { $, arrange, button, copy, copyOf, grow, wordsFor } from "./dom.js";
+import { $, arrange, button, copy, copyOf, grow, rest, wordsFor } from "./dom.js";
 import { Growing } from "./markdown.js";
 
 const PAGE = 100;
@@ -29,11 +29,15 @@ export class MessageList {
   #count = PAGE;
   #follows = true;
   #top = 0;
+  #goneAt = -Infinity; // when a button was pressed that goes away
 
   /** @param actions {failed(error), sent()}: what the page does besides. */
   constructor(actions) {
     this.actions = actions;
     this.#list.addEventListener("click", (event) => this.#clicked(event));
+    this.#scroll.addEventListener("mousedown", (event) => {
+      if (event.detail > 1 && performance.now() - this.#goneAt < 500) event.preventDefault(); // the second half of a double click
+    });
     $("older").addEventListener("click", () => this.#showOlder());
     $("latest").addEventListener("click", () => this.toTheEnd());
     this.#scroll.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -100,7 +104,7 @@ export class MessageList {
     else if (comes) growing.show(text);
     else growing.finish(text);
     item.ariaBusy = String(comes);
-    if (old.status === "streaming" && !comes) $("said").textContent = `Reply: ${text}`;
+    if (old.status === "streaming" && !comes) $("said").textContent = `Reply: ${plainText(item.querySelector(".body"))}`;
   }
 
   #drawRest({ item, message }) {
@@ -130,6 +134,10 @@ export class MessageList {
       change: () => this.#change(message),
     }[pressed.dataset.action];
     act?.();
+    if (["again", "retry", "discard"].includes(pressed.dataset.action)) {
+      this.#goneAt = performance.now();
+      rest();
+    }
   }
 
   /** Give the text of a message that was not sent back to the field below. */
@@ -212,6 +220,13 @@ export class MessageList {
     this.#top = scrollTop;
     $("latest").hidden = this.#follows;
   }
+}
+
+/** The text of a rendered reply, without its buttons. */
+function plainText(body) {
+  const copied = body.cloneNode(true);
+  for (const bar of copied.querySelectorAll(".code-bar")) bar.remove();
+  return copied.textContent.trim();
 }
 
 function timeOf(text) {

@@ -10,7 +10,7 @@ export class Panel {
   #health = null;
   #last = {};
 
-  /** @param page {chats, chat(), sessions}. */
+  /** @param page {chats, chat(), sessions, narrow}. On a narrow screen it begins closed, as it hides the conversation. */
   constructor(page) {
     this.page = page;
     $("open-panel").addEventListener("click", () => this.show($("panel").hidden));
@@ -18,7 +18,7 @@ export class Panel {
       this.show(false);
       $("open-panel").focus();
     });
-    if (sessionStorage.getItem("panel")) this.show(true);
+    if (sessionStorage.getItem("panel") && !page.narrow.matches) this.show(true);
   }
 
   get isOpen() {

@@ -11,7 +11,7 @@ export class Sidebar {
   #shown = new WeakMap(); // item: what it shows
   #renaming = null;
 
-  /** @param page {chats, pathOf(id), go(id), currentId(), told(call)}. */
+  /** @param page {chats, pathOf(id), go(id), leave(id), currentId(), told(call), titleOf(session)}. */
   constructor(page) {
     this.page = page;
     $("search").addEventListener("input", () => this.draw());
@@ -44,11 +44,11 @@ export class Sidebar {
   #updated(item, { session_id, title, updated_at, pending }) {
     item ??= copyOf("t-item");
     const isCurrent = session_id === this.page.currentId();
-    const shown = JSON.stringify([session_id, title, updated_at, pending, isCurrent]);
+    const name = this.page.titleOf({ session_id, title });
+    const shown = JSON.stringify([session_id, name, updated_at, pending, isCurrent]);
     if (this.#shown.get(item) === shown) return item;
     this.#shown.set(item, shown);
     const link = item.querySelector("a");
-    const name = title || "New conversation";
     item.dataset.id = session_id;
     link.href = this.page.pathOf(session_id);
     item.querySelector(".name").textContent = name;
@@ -113,7 +113,7 @@ export class Sidebar {
     const next = item.nextElementSibling ?? item.previousElementSibling;
     const { id } = item.dataset;
     this.page.told(this.page.chats.remove(id));
-    if (id === this.page.currentId()) this.page.go(null, true);
+    if (id === this.page.currentId()) this.page.leave(id);
     (next?.querySelector("a") ?? $("new")).focus();
   }
 }
