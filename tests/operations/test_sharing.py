@@ -48,6 +48,7 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "delete_sessions": ({}, (200, 200, 200, 200, 401)),
     "health": ({}, (200, 200, 200, 200, 200)),
     "openapi": ({}, (200, 200, 200, 200, 200)),
+    "script": ({}, (200, 200, 200, 200, 200)),
     "export_sessions": ({}, (200, 200, 200, 200, 401)),
     "import_sessions": ({"data": b"", "content_type": "application/x-ndjson"}, (200, 200, 200, 200, 401)),
     "current_session": ({}, (404, 404, 404, 404, 401)),
