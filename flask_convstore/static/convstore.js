@@ -452,7 +452,7 @@ export class Chats extends EventTarget {
     const shown = new Map(this.#sessions);
     for (const { kind, session_id, title, at, error } of this.#actions.values()) {
       const known = shown.get(session_id);
-      if (kind === "create") {
+      if (kind === "create" && !this.#made.has(session_id)) {
         const updated_at = new Date(at).toISOString();
         shown.set(session_id, { session_id, title: title ?? this.#firstText(session_id), updated_at, pending: true });
       } else if (known && !error && kind === "rename") shown.set(session_id, { ...known, title: title ?? null });
@@ -767,7 +767,7 @@ export class Chats extends EventTarget {
     const headers = { "Idempotency-Key": key };
     const made = await this.#ask("POST", "", { body: { data }, headers, signal: this.#end.signal, has: "session_id" });
     if (made.error) return made;
-    const { history, data: shown, etag, ...summary } = made.value;
+    const { history, data: shown, ...summary } = made.value;
     const id = summary.session_id;
     this.#share({ know: [summary] });
     this.#share({ moved: [local, id] });

@@ -117,6 +117,8 @@ const scenarios = {
     const chats = tab();
     const chat = chats.create({ title: "First" });
     const lengths = new Set();
+    let most = 0;
+    chats.addEventListener("change", () => { most = Math.max(most, chats.list.length); });
     chat.addEventListener("change", () => lengths.add(chat.messages.at(-1)?.content.length));
     const asked = chat.send(count(30, 0.03));
     assert.deepEqual(chat.messages.map(({ role, status }) => [role, status]), [["user", "waiting"]]);
@@ -127,6 +129,7 @@ const scenarios = {
     await same(chat);
     assert.equal((await sessions()).length, 1);
     assert.equal(chats.list[0].title, "First");
+    assert.equal(most, 1, "it is never listed twice");
   },
 
   async "a reload in the middle"() {
