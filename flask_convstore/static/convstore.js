@@ -769,8 +769,7 @@ export class Chats extends EventTarget {
     if (made.error) return made;
     const { history, data: shown, ...summary } = made.value;
     const id = summary.session_id;
-    this.#share({ know: [summary] });
-    this.#share({ moved: [local, id] });
+    this.#share({ know: [summary], moved: [local, id] });
     await this.#keep(`l:${local}`, { id, at: Date.now() });
     for (const action of this.actionsOf(local)) if (action.key !== key) await this.#put({ ...action, session_id: id });
     return done(id);
@@ -1033,10 +1032,11 @@ export class Chats extends EventTarget {
     if (told.by !== this.#options.user) return;
     if (user !== undefined && this.isLeader) this.#tell({ status: this.status, know: [...this.#sessions.values()], next: this.#next });
     if (leads) this.#heardOf("", "lead", 0);
+    if (moved) this.#made.set(moved[0], moved[1]); // before the list has both
+    if (know) this.#know(know);
     if (moved) this.#moved(moved[0], moved[1]);
     if (action) this.#hearAction(action);
     if (took) this.#take(took[0], took[1], took[2]);
-    if (know) this.#know(know);
     if (next !== undefined) this.#next = next;
     if (dropped) {
       const known = this.#actions.get(dropped)?.session_id ?? "none";
