@@ -117,8 +117,6 @@ const scenarios = {
     const chats = tab();
     const chat = chats.create({ title: "First" });
     const lengths = new Set();
-    let most = 0;
-    chats.addEventListener("change", () => { most = Math.max(most, chats.list.length); });
     chat.addEventListener("change", () => lengths.add(chat.messages.at(-1)?.content.length));
     const asked = chat.send(count(30, 0.03));
     assert.deepEqual(chat.messages.map(({ role, status }) => [role, status]), [["user", "waiting"]]);
@@ -129,7 +127,20 @@ const scenarios = {
     await same(chat);
     assert.equal((await sessions()).length, 1);
     assert.equal(chats.list[0].title, "First");
-    assert.equal(most, 1, "it is never listed twice");
+  },
+
+  async "a new conversation is listed once"() {
+    const kept = storage();
+    const chats = tab(kept), other = tab(kept);
+    await until(() => [chats, other].every(({ status }) => status === "online"), "both are online");
+    const most = [0, 0];
+    for (const [index, one] of [chats, other].entries()) {
+      one.addEventListener("change", () => { most[index] = Math.max(most[index], one.list.length); });
+    }
+    await chats.create({ title: "First" }).send(count());
+    await until(() => other.list.length === 1, "the list of the other tab");
+    await pause(500);
+    assert.deepEqual(most, [1, 1]);
   },
 
   async "a reload in the middle"() {
