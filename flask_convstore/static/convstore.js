@@ -1096,8 +1096,10 @@ export class Chats extends EventTarget {
   }
 
   /** @param {string} id @param {number} last @param {Options} options @returns {Promise<Result<Session>>} */
-  read(id, last, { signal = this.#end.signal } = {}) {
-    return this.#ask("GET", `${pathOf(id)}?last=${last}`, { signal, has: "history" });
+  async read(id, last, { signal = this.#end.signal } = {}) {
+    const result = await this.#ask("GET", `${pathOf(id)}?last=${last}`, { signal, has: "history" });
+    if (result.error?.status === 404) this.#listSoon(); // nobody tells of what expires
+    return result;
   }
 
   /** @param {string} id @param {number} before @param {Options} options @returns {Promise<Result<{messages: Message[], next: number | null}>>} */
