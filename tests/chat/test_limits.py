@@ -34,11 +34,8 @@ IMPORT = """async () => {
 def bob(valkey: Server, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """A person who may have two conversations, and whose client may say how long they live."""
     folder = tmp_path_factory.mktemp("limits")
-    limits = {"MAX_SESSIONS": "2", "SESSIONS_POLICY": "reject", "CLIENT_TTL": "true"}
-    with (
-        contextlib.closing(Site(valkey, folder, **limits)) as site,
-        contextlib.closing(browser.new_context()) as context,
-    ):
+    site = Site(valkey, folder, MAX_SESSIONS="2", SESSIONS_POLICY="reject", CLIENT_TTL="true")
+    with contextlib.closing(site), contextlib.closing(browser.new_context()) as context:
         yield Person(context, f"{site.url}/")
 
 
