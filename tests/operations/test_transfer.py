@@ -650,25 +650,22 @@ def test_the_deepest_value_that_is_exported_can_be_imported(url: str) -> None:
 def test_a_reply_that_was_stopped_comes_back(url: str) -> None:
     """The line was refused, with the whole conversation."""
     service = OwnedService(url)
-    begun, stopped = threading.Event(), threading.Event()
+    stopped = threading.Event()
 
     @service.convstore.reply
     def reply(turn: Turn) -> Iterator[str]:
         yield "On its way"
-        begun.set()
         stopped.wait(10)
         yield "never told"
 
     session_id = service.json(service.call("alice", "POST", json={}), 201)["session_id"]
     path, events = f"/{session_id}/messages", {"Accept": "text/event-stream"}
-    asking = threading.Thread(
-        target=lambda: service.call("alice", "POST", path, json={"content": "hi"}, headers=events)
-    )
-    asking.start()
-    assert begun.wait(10)
-    assert service.json(service.call("alice", "DELETE", f"/{session_id}/replies/current"), 200)["status"] == "stopped"
+    lines = iter(service.call("alice", "POST", path, json={"content": "hi"}, headers=events).response)
+    assert any("event: delta" in str(line) for line in lines)
+    ended = service.json(service.call("alice", "DELETE", f"/{session_id}/replies/current"), 200)
+    assert (ended["status"], ended["reply"]["content"]) == ("stopped", "On its way")
     stopped.set()
-    asking.join()
+    assert "event: done" in str([*lines])
     exported = service.call("alice", "GET", "/export").data
     before = service.json(service.call("alice", "GET", f"/{session_id}"), 200)["history"]
     assert [message.get("status") for message in before] == [None, "stopped"]
