@@ -61,8 +61,8 @@ def test_a_conversation_that_has_expired_keeps_what_was_written(bob: Person) -> 
     assert bob.context.request.patch(path, data={"ttl": 1}).status == 200
     bob.page.wait_for_timeout(1500)
     bob.send("Are you there?")
-    shown = bob.until(lambda shown: shown and shown[-1].status == "failed")
-    assert [(each.text, each.note) for each in shown] == [("Are you there?", "Not sent. This conversation has ended.")]
+    shown = bob.until(lambda shown: [each.status for each in shown] == ["failed"])
+    assert (shown[0].text, shown[0].note) == ("Are you there?", "Not sent. This conversation has ended.")
     bob.until(lambda _: bob.titles() == [])
     assert bob.problems == []
 

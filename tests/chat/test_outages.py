@@ -45,7 +45,7 @@ def test_what_is_written_offline_waits_and_is_sent_in_order(ada: Person) -> None
     for text in ("My name is Ada", "Who am I?"):
         ada.send(text)
     ada.until_banner(GONE)
-    assert [each.note for each in ada.messages()[2:]] == ["Waits for the connection."] * 2
+    ada.until(lambda shown: [each.note for each in shown[2:]] == ["Waits for the connection."] * 2)
     ada.reload()
     assert [each.text for each in ada.until(lambda shown: len(shown) == 4)[2:]] == ["My name is Ada", "Who am I?"]
     ada.until_banner(GONE)
