@@ -572,10 +572,8 @@ def listed(store: Any, owner: Any, limit: int, newest_first: bool, order: Order)
                 summary.title,
                 summary.usage,
             )
-            # Both are equal where a session whose clock was ahead has outlived its greatest age. The server tells what is
-            # left of a lifetime, and its clock is not quite ours.
-            is_in_order = summary.created_at_ms <= summary.updated_at_ms <= summary.expires_at_ms + 5
-            assert is_in_order or summary.updated_at_ms == 7_000
+            # Both are equal where a session whose clock was ahead has outlived its greatest age.
+            assert summary.created_at <= summary.updated_at <= summary.expires_at or summary.updated_at_ms == 7_000
         cursor = page.next
         if cursor is None:
             if order == "updated" and owner is not ANY:

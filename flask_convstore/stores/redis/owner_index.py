@@ -410,7 +410,7 @@ def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int
         version=version,
         created_at_ms=created,
         updated_at_ms=updated,
-        expires_at_ms=expires_at_ms,
+        expires_at_ms=max(expires_at_ms, updated),  # the clock of who wrote may be ahead of this one
         active_at_ms=max(last_active, updated),
         message_count=count,
         title=title.decode() if title else None,

@@ -113,6 +113,17 @@ def test_listing_is_no_interaction(harness: Harness, conversations: PlainConvers
     assert harness.ends("s") == before
 
 
+def test_a_session_ends_never_before_its_last_write(server: Server) -> None:
+    """The host that has written it has a clock that is ahead of this one's."""
+    conversations = on(server.client)
+    conversations.save_session("s", {})
+    ahead = int(server.client.time()[0]) * 1000 + 60_000  # type: ignore[index]
+    server.client.hset("chat:session:{s}", "updated", ahead)
+    server.client.pexpire("chat:session:{s}", 30_000)
+    [summary] = conversations.list_sessions().sessions
+    assert (summary.updated_at_ms, summary.expires_at_ms) == (ahead, ahead)
+
+
 def test_sessions_of_one_millisecond_are_never_parted(server: Server) -> None:
     conversations = on(server.client)
     for number in range(10):
