@@ -117,7 +117,7 @@ def test_a_session_ends_never_before_its_last_write(server: Server) -> None:
     """The host that has written it has a clock that is ahead of this one's."""
     conversations = on(server.client)
     conversations.save_session("s", {})
-    ahead = int(server.client.time()[0]) * 1000 + 60_000  # type: ignore[index]
+    ahead = int(server.client.time()[0]) * 1000 + 60_000
     server.client.hset("chat:session:{s}", "updated", ahead)
     server.client.pexpire("chat:session:{s}", 30_000)
     [summary] = conversations.list_sessions().sessions
