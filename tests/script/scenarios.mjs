@@ -47,10 +47,41 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const count = (chunks = 3, pause = 0) => JSON.stringify({ kind: "count", chunks, pause });
 const told = (chunks) => Array.from({ length: chunks }, (_, number) => `${number} `).join("");
 
+/** Two tabs of a browser, of which the first one leads, and what the browser keeps. */
+async function twoTabs() {
+  const kept = storage();
+  const one = tab(kept);
+  await until(() => one.isLeader, "it leads");
+  const two = tab(kept);
+  await two.ready;
+  return [one, two, kept];
+}
+
+/** A new conversation with a turn. */
+async function talk(chats, content = count()) {
+  const chat = chats.create();
+  await chat.send(content);
+  return chat;
+}
+
+/** Note each text of a reply that is no beginning of what counting gives. */
+function noteWrong(chat, wrong) {
+  chat.addEventListener("change", () => {
+    const { status, content } = chat.messages.at(-1) ?? {};
+    if (status === "streaming" && !told(300).startsWith(content)) wrong.push(content);
+  });
+}
+
 /** Ask the server itself. It closes connections that nobody uses. */
 async function ask(path, options = {}) {
   const given = { ...options, headers: { ...headers(), ...options.headers } };
   return realFetch(url + path, given).catch(() => realFetch(url + path, given));
+}
+
+/** Somebody else writes to a session. */
+function say(id) {
+  const headers = { "Content-Type": "application/json" };
+  return ask(`/sessions/${id}/messages`, { method: "POST", headers, body: JSON.stringify({ content: count(1) }) });
 }
 
 async function stored(id) {
@@ -213,8 +244,7 @@ const scenarios = {
 
   async "a login that has ended"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     let asked = 0;
     broken.fault = async () => {
       asked += 1;
@@ -228,11 +258,7 @@ const scenarios = {
   },
 
   async "the leader is closed in the middle"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "it leads");
-    const two = tab(kept);
-    await two.ready;
+    const [one, two] = await twoTabs();
     const chat = two.create();
     const asked = chat.send(count(80, 0.03));
     await until(() => chat.messages.at(-1)?.status === "streaming", "the reply begins");
@@ -244,8 +270,7 @@ const scenarios = {
 
   async "devices follow"() {
     const one = tab(), two = tab(storage(), { host: elsewhere });
-    const mine = one.create();
-    await mine.send(count());
+    const mine = await talk(one);
     await until(() => two.list.length === 1, "the list of the other device");
     const theirs = two.open(mine.id);
     await same(theirs);
@@ -263,8 +288,7 @@ const scenarios = {
 
   async "offline and back"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     broken.isAway = true;
     const asked = [chat.send(count(1)), chat.send(count(2)), chat.send(count(3))];
     await until(() => chats.status === "offline", "it is noticed");
@@ -311,8 +335,7 @@ const scenarios = {
 
   async "failures are shown"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     const { error } = await chat.send("no json at all");
     assert.equal(error.type, "reply-failed");
     assert.deepEqual(chats.failed.map(({ kind }) => kind), ["send"]);
@@ -333,8 +356,7 @@ const scenarios = {
 
   async "remove and undo"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     const removing = chats.remove(chat.id);
     assert.equal(chats.list.length, 0, "at once");
     assert.equal(chats.removed.length, 1);
@@ -351,8 +373,7 @@ const scenarios = {
 
   async "an expired session"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     await ask(`/sessions/${chat.id}`, { method: "DELETE" });
     assert.equal((await chat.send("lost?")).error.status, 404);
     await until(() => chat.state === "gone" && chats.list.length === 0, "it is gone");
@@ -403,7 +424,7 @@ const scenarios = {
     const chat = chats.open(id);
     await until(() => chat.messages.length === 1, "it is read");
     for (let number = 0; number < 70; number += 1) {
-      await ask(`/sessions/${id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+      await say(id);
     }
     const long = tab(storage(), { host: elsewhere }).open(id);
     await until(() => long.messages.length === 50 && long.hasOlder, "the newest");
@@ -415,8 +436,7 @@ const scenarios = {
   async "signing out"() {
     const kept = storage();
     const chats = tab(kept, { user: "ada" }), other = tab(kept, { user: "ada" });
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     await pause(500);
     assert.ok([...kept.texts.values()].some((text) => text.includes("count")), "it was kept");
     await chats.signOut();
@@ -473,8 +493,7 @@ const scenarios = {
 
   async "not signed in any more"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     let asked = 0;
     broken.fault = async (input, options) => {
       if (options.method === "POST") asked += 1;
@@ -493,8 +512,7 @@ const scenarios = {
     const kept = storage();
     const one = tab(kept), device = tab(storage(), { host: elsewhere });
     await until(() => one.isLeader, "it leads");
-    const mine = device.create();
-    await mine.send(count());
+    const mine = await talk(device);
     const two = tab(kept);
     await two.ready;
     const theirs = two.open(mine.id);
@@ -511,8 +529,7 @@ const scenarios = {
 
   async "another device writes while this one sends"() {
     const one = tab(), device = tab(storage(), { host: elsewhere });
-    const mine = one.create();
-    await mine.send(count());
+    const mine = await talk(one);
     const theirs = device.open(mine.id);
     await same(theirs);
     const asked = theirs.send(count(20, 0.05));
@@ -525,8 +542,7 @@ const scenarios = {
 
   async "a shared session stays open behind a reload"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     const guest = `guest-${owner}`;
     const name = "/share/" + chat.id + "/" + guest;
     assert.equal((await ask(name, { method: "POST" })).status, 200);
@@ -546,13 +562,8 @@ const scenarios = {
   },
 
   async "undo in a tab that does not lead, too late"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "it leads");
-    const two = tab(kept);
-    await two.ready;
-    const chat = two.create();
-    await chat.send(count());
+    const [, two] = await twoTabs();
+    const chat = await talk(two);
     broken.fault = async (input, options) => {
       if (options.method === "DELETE") await pause(1000);
       return realFetch(input, options);
@@ -565,13 +576,8 @@ const scenarios = {
   },
 
   async "discard in a tab that does not lead, while it is on its way"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "it leads");
-    const two = tab(kept);
-    await two.ready;
-    const chat = two.create();
-    await chat.send(count());
+    const [, two] = await twoTabs();
+    const chat = await talk(two);
     chat.send(count(40, 0.03));
     await until(() => chat.isStreaming, "it comes");
     const given = await two.discard(chat.messages.find(({ content }) => content === count(40, 0.03)).id);
@@ -601,8 +607,7 @@ const scenarios = {
   async "sign-out while a tab opens"() {
     const kept = storage();
     const one = tab(kept, { user: "ada" });
-    const chat = one.create();
-    await chat.send(count());
+    const chat = await talk(one);
     await pause(500);
     const two = tab(kept, { user: "ada" });
     await one.signOut();
@@ -661,8 +666,7 @@ const scenarios = {
   async "sign-out behind a close"() {
     const kept = storage();
     const one = tab(kept, { user: "ada" }), two = tab(kept, { user: "ada" });
-    const chat = one.create();
-    await chat.send(count());
+    const chat = await talk(one);
     await pause(500);
     one.close();
     await one.signOut();
@@ -676,8 +680,7 @@ const scenarios = {
   async "something is done behind a close"() {
     const kept = storage();
     const chats = tab(kept);
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     close(chats);
     const asked = chat.send(count());
     const result = await Promise.race([asked, pause(3000)]);
@@ -686,8 +689,7 @@ const scenarios = {
 
   async "an answer that is not the server's"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     const seen = chats.open(chat.id);
     broken.fault = async (input, options) => {
       if (!options.method || options.method === "GET") return new Response("{}", { status: 200 });
@@ -699,7 +701,7 @@ const scenarios = {
     await pause(300);
     broken.fault = null;
     assert.deepEqual(unhandled, []);
-    await ask(`/sessions/${chat.id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+    await say(chat.id);
     chats.open(chat.id);
     await same(chat);
     assert.equal((await chat.older()).error, null);
@@ -814,8 +816,7 @@ const scenarios = {
 
   async "stop before the reply begins"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     broken.fault = async (input, options) => {
       if (options.method === "POST") await pause(500);
       return realFetch(input, options);
@@ -828,17 +829,10 @@ const scenarios = {
   },
 
   async "the text has no piece twice when a tab takes over"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "it leads");
-    const two = tab(kept);
-    await two.ready;
+    const [one, two] = await twoTabs();
     const chat = two.create();
     const wrong = [];
-    chat.addEventListener("change", () => {
-      const last = chat.messages.at(-1);
-      if (last?.status === "streaming" && !told(80).startsWith(last.content)) wrong.push(last.content);
-    });
+    noteWrong(chat, wrong);
     const asked = chat.send(count(80, 0.03));
     await until(() => chat.messages.at(-1)?.status === "streaming" && chat.messages.at(-1).content, "the reply begins");
     close(one);
@@ -857,11 +851,10 @@ const scenarios = {
 
   async "two who look at the same session"() {
     const chats = tab();
-    const made = chats.create();
-    await made.send(count());
+    const made = await talk(chats);
     const one = chats.open(made.id), two = chats.open(made.id);
     one.close();
-    await ask(`/sessions/${made.id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+    await say(made.id);
     await until(() => two.messages.length === 4, "the other one still follows", 3);
   },
 
@@ -878,14 +871,13 @@ const scenarios = {
   async "no login for a while"() {
     let isIn = true;
     const chats = tab(storage(), { headers: () => (isIn ? { "X-Owner": owner } : {}) });
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     await until(() => chats.list.length === 1, "the list");
     isIn = false;
     chats.open(chat.id);
     await pause(1000);
     isIn = true;
-    await ask(`/sessions/${chat.id}/messages`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: count(1) }) });
+    await say(chat.id);
     await pause(2500);
     assert.equal(chats.list.length, 1, "it is in the list again");
     assert.equal(chats.open(chat.id).state, "ready");
@@ -907,8 +899,7 @@ const scenarios = {
 
   async "many opens leave nothing behind"() {
     const chats = tab();
-    const made = chats.create();
-    await made.send(count());
+    const made = await talk(chats);
     let reads = 0;
     broken.fault = async (i, o) => { if (`${i}`.includes("?last=")) reads += 1; return realFetch(i, o); };
     for (let n = 0; n < 500; n += 1) { const c = chats.open(made.id); c.close(); }
@@ -921,10 +912,7 @@ const scenarios = {
     const one = chats.create(), two = chats.create();
     const wrong = [];
     for (const chat of [one, two]) {
-      chat.addEventListener("change", () => {
-        const last = chat.messages.at(-1);
-        if (last?.status === "streaming" && !told(60).startsWith(last.content)) wrong.push(last.content);
-      });
+      noteWrong(chat, wrong);
     }
     const asked = [one.send(count(40, 0.03)), two.send(count(60, 0.03))];
     await until(() => one.isStreaming && two.isStreaming, "both stream", 3);
@@ -946,8 +934,7 @@ const scenarios = {
   async "another user signs in while a tab of the first one writes"() {
     const kept = storage();
     const ada = tab(kept, { user: "ada" });
-    const chat = ada.create();
-    await chat.send(count());
+    const chat = await talk(ada);
     await pause(500);
     broken.isAway = true; // what she writes waits
     const bob = tab(kept, { user: "bob", headers: () => ({ "X-Owner": `bob-${owner}` }) });
@@ -964,13 +951,8 @@ const scenarios = {
   },
 
   async "a tab that does not lead shows what it did"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "it leads");
-    const two = tab(kept);
-    await two.ready;
-    const chat = two.create();
-    await chat.send(count());
+    const [one, two] = await twoTabs();
+    const chat = await talk(two);
     await until(() => two.list.length === 1, "the list");
     await two.rename(chat.id, "New");
     assert.equal(two.list[0].title, "New", "the title is not the old one for a moment");
@@ -979,14 +961,9 @@ const scenarios = {
   },
 
   async "a tab that does not lead shows a JSON answer"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "it leads");
-    const two = tab(kept);
-    await two.ready;
+    const [, two] = await twoTabs();
     broken.fault = (input, options) => realFetch(input, { ...options, headers: { ...options.headers, Accept: "application/json" } });
-    const chat = two.create();
-    await chat.send(count());
+    const chat = await talk(two);
     assert.equal(chat.messages.length, 2, "the message is there all the time");
   },
 
@@ -994,16 +971,12 @@ const scenarios = {
     Object.defineProperty(navigator, "locks", { value: undefined });
     const kept = storage();
     const one = tab(kept), two = tab(kept), device = tab(storage(), { host: elsewhere });
-    const mine = device.create();
-    await mine.send(count());
+    const mine = await talk(device);
     const chats = [one.open(mine.id), two.open(mine.id)];
     const wrong = [];
     for (const chat of chats) {
       await until(() => chat.messages.length === 2, "");
-      chat.addEventListener("change", () => {
-        const last = chat.messages.at(-1);
-        if (last?.status === "streaming" && !told(60).startsWith(last.content)) wrong.push(last.content);
-      });
+      noteWrong(chat, wrong);
     }
     await mine.send(count(60, 0.03));
     for (const chat of chats) await same(chat);
@@ -1021,8 +994,7 @@ const scenarios = {
 
   async "a server that asks for a long pause"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     let asked = 0;
     broken.fault = async (input, options) => {
       if (options.method !== "POST") return realFetch(input, options);
@@ -1057,8 +1029,7 @@ const scenarios = {
 
   async "undo of a removal that has failed"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     broken.fault = async (input, options) => (options.method === "DELETE" ? new Response("no", { status: 403 }) : realFetch(input, options));
     await chats.remove(chat.id);
     assert.equal(chats.list.length, 1, "it is back");
@@ -1069,13 +1040,8 @@ const scenarios = {
   },
 
   async "discarded elsewhere while it fails"() {
-    const kept = storage();
-    const one = tab(kept);
-    await until(() => one.isLeader, "");
-    const two = tab(kept);
-    await two.ready;
-    const chat = two.create();
-    await chat.send(count());
+    const [one, two] = await twoTabs();
+    const chat = await talk(two);
     broken.fault = async (input, options) => {
       if (options.method !== "PATCH") return realFetch(input, options);
       await pause(500);
@@ -1091,8 +1057,7 @@ const scenarios = {
 
   async "a read that fails once"() {
     const chats = tab(), device = tab(storage(), { host: elsewhere });
-    const mine = chats.create();
-    await mine.send(count());
+    const mine = await talk(chats);
     const theirs = device.open(mine.id);
     await same(theirs);
     let isBroken = true;
@@ -1148,8 +1113,7 @@ const scenarios = {
 
   async "a conversation that was compacted elsewhere"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     const answer = await ask(`/sessions/${chat.id}/compact`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ summary: "They count." }) });
     const { session_id } = await answer.json();
     assert.equal((await chat.send(count())).error.type, "moved");
@@ -1162,8 +1126,7 @@ const scenarios = {
   async "a message keeps what was to be removed"() {
     const kept = storage();
     const one = tab(kept), two = tab(kept);
-    const chat = one.create();
-    await chat.send(count());
+    const chat = await talk(one);
     const other = two.open(chat.id);
     await same(other);
     const removing = one.remove(chat.id);
@@ -1177,8 +1140,7 @@ const scenarios = {
 
   async "redact a reply"() {
     const chats = tab();
-    const chat = chats.create();
-    await chat.send(count());
+    const chat = await talk(chats);
     await same(chat);
     const reply = chat.messages[1].id;
     assert.equal((await chat.redact(reply)).error, null);
@@ -1207,9 +1169,8 @@ const scenarios = {
     }
     const wrong = [];
     const watched = (chat) => {
+      noteWrong(chat, wrong);
       chat.addEventListener("change", () => {
-        const { status, content } = chat.messages.at(-1) ?? {};
-        if (status === "streaming" && !told(300).startsWith(content)) wrong.push(content);
         if (new Set(chat.messages.map(({ id }) => id)).size < chat.messages.length) wrong.push("twice");
       });
       return chat;
