@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
 
 Fault = Literal["lost request", "lost reply", "half reply", "black hole", "another's error"]
+
+
+class Listener:
+    """Takes connections at a free port of 127.0.0.1, each in a thread of its own.
+
+    Attributes:
+        port: The port.
+    """
+
+    def __init__(self, take: Callable[[socket.socket], None]) -> None:
+        self._take = take
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._take, args=(client,), daemon=True).start()
+
+    def close(self) -> None:
+        end(self._listener)  # accept() would wait on
+        self._listener.close()
+
+
+def end(*sockets: socket.socket) -> None:
+    """End connections for both sides."""
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 class Proxy:
@@ -26,15 +61,14 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = Listener(self._link)
+        self.port = self._listener.port
         self._sockets: list[socket.socket] = []
         self.faults: list[Fault] = []
         self.drip: tuple[int, float] | None = None
         self.delay = 0.0
         self.upload: tuple[int, float] | None = None
         self.reset()
-        threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -44,15 +78,10 @@ class Proxy:
         self.round_trips = self.sent = self.received = 0
         self._server_spoke_last = True
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            self._sockets += [client, server]
-            Link(self, client, server)
+    def _link(self, client: socket.socket) -> None:
+        server = socket.create_connection(self._target)
+        self._sockets += [client, server]
+        Link(self, client, server)
 
     def __enter__(self) -> Proxy:
         return self
@@ -61,8 +90,8 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._listener.close()
-        for end in self._sockets:
-            end.close()
+        for one in self._sockets:
+            one.close()
 
 
 class Link:

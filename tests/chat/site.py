@@ -15,6 +15,7 @@ import httpx
 
 from ..processes import children, wait_for
 from ..servers import Server, free_port
+from ..wire import Listener, end
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,17 +84,8 @@ class Proxy:
         self.lost = self.bad = 0
         self._target = port
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+        self._listener = Listener(self._pass)
+        self.port = self._listener.port
 
     def _pass(self, client: socket.socket) -> None:
         try:
@@ -107,7 +99,7 @@ class Proxy:
             threading.Thread(target=self._ask, args=(client, server, loses), daemon=True).start()
             while (piece := server.recv(65536)) and not loses.is_set():
                 client.sendall(piece)
-            _end(client, server)
+            end(client, server)
         self._open -= {client, server}
 
     def _ask(self, client: socket.socket, server: socket.socket, loses: threading.Event) -> None:
@@ -122,20 +114,12 @@ class Proxy:
                     self.lost -= 1
                     loses.set()
                 server.sendall(piece)
-            _end(client, server)
+            end(client, server)
 
     def cut(self) -> None:
         """Cut all connections that are open."""
-        for end in list(self._open):
-            _end(end)
+        end(*self._open)
 
     def close(self) -> None:
-        _end(self._listener)
         self._listener.close()
         self.cut()
-
-
-def _end(*ends: socket.socket) -> None:
-    for end in ends:
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)

