@@ -37,6 +37,24 @@ const done = (value) => ({ value, error: null });
 /** @param {Problem} error @returns {{value: null, error: Problem}} */
 const failed = (error) => ({ value: null, error });
 
+/** Refuse what is asked before anything is kept. @param {string} type @param {string} detail */
+const refused = (type, detail) => failed({ status: 0, type, detail: `${detail} Nothing was kept.`, written: false, retryAfter: 0 });
+
+/** Wait for a result, or until the waiting is broken off. @template T @param {Promise<T>} result @param {AbortSignal} [signal] */
+function orAborted(result, signal) {
+  return new Promise((resolve) => {
+    const abort = () => end(failed(ABORTED));
+    /** @param {any} found */
+    const end = (found) => {
+      signal?.removeEventListener("abort", abort);
+      resolve(found);
+    };
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort();
+    result.then(end);
+  });
+}
+
 /** A random UUID. `crypto.randomUUID` is only there over HTTPS. */
 function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -46,7 +64,7 @@ function uuid() {
   return text.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** @param {Problem} error Whether another attempt may do. */
+/** Tell whether another attempt may succeed. @param {Problem} error */
 const isPassing = ({ status, type }) =>
   status === 0 || [408, 425, 429, 503, 504].includes(status) || ["turn-in-progress", "http-502"].includes(type);
 
@@ -359,6 +377,8 @@ export class Chats extends EventTarget {
   #lost = new Set();
   /** Sessions whose replies this tab reads, which others have asked for. @type {Set<string>} */
   #read = new Set();
+  /** Sessions whose replies it reads when there is a connection for them. @type {Set<string>} */
+  #wanted = new Set();
   #end = new AbortController();
   /** @type {BroadcastChannel | null} */
   #channel = null;
@@ -423,8 +443,8 @@ export class Chats extends EventTarget {
     }
     this.#lastAt = Math.max(0, ...[...this.#actions.values()].map(({ at }) => at));
     this.#tell({ user: this.#options.user });
-    globalThis.addEventListener?.("online", this.#wake);
-    globalThis.document?.addEventListener("visibilitychange", this.#wake);
+    globalThis.addEventListener?.("online", this.#wake, { signal });
+    globalThis.document?.addEventListener("visibilitychange", this.#wake, { signal });
     for (const chat of this.#chats.values()) chat.begin(this.#kept.get(chat.id));
     this.#changed("list");
     this.#lead();
@@ -561,9 +581,7 @@ export class Chats extends EventTarget {
    */
   async act(given, options) {
     if (this.#end.signal.aborted) return failed(ABORTED);
-    /** @type {(type: string, detail: string) => {value: null, error: Problem}} */
-    const refused = (type, detail) => failed({ status: 0, type, detail, written: false, retryAfter: 0 });
-    if (this.#actions.size >= MOST_WAITING) return refused("queue-full", "Too much waits for the server already. Nothing was kept.");
+    if (this.#actions.size >= MOST_WAITING) return refused("queue-full", "Too much waits for the server already.");
     const session_id = this.#made.get(given.session_id) ?? given.session_id;
     const chat = this.#chats.get(session_id);
     if (isLocal(session_id) && given.kind !== "create" && !this.actionsOf(session_id).some(({ kind }) => kind === "create")) {
@@ -576,7 +594,7 @@ export class Chats extends EventTarget {
     try {
       action = JSON.parse(JSON.stringify({ ...given, session_id, key: uuid(), at: this.#lastAt }));
     } catch {
-      return refused("invalid", "This cannot be written as JSON. Nothing was kept.");
+      return refused("invalid", "This cannot be written as JSON.");
     }
     const answer = this.#answerTo(action.key, options);
     if (given.kind === "send") this.undo(session_id); // who writes wants to keep it
@@ -625,21 +643,14 @@ export class Chats extends EventTarget {
 
   /** @param {string} key @param {Options} [options] @returns {Promise<Result<any>>} */
   #answerTo(key, { signal } = {}) {
-    return new Promise((resolve) => {
-      const before = this.#askers.get(key);
-      const abort = () => end(failed(ABORTED));
-      /** @param {Result<any>} result */
-      const end = (result) => {
-        signal?.removeEventListener("abort", abort);
-        resolve(result);
-      };
+    const before = this.#askers.get(key);
+    const answer = new Promise((resolve) => {
       this.#askers.set(key, (result) => {
         before?.(result);
-        end(result);
+        resolve(result);
       });
-      if (signal?.aborted) abort();
-      else signal?.addEventListener("abort", abort);
     });
+    return orAborted(answer, signal);
   }
 
   /** @param {string} key @param {Result<any>} result */
@@ -796,12 +807,12 @@ export class Chats extends EventTarget {
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
       this.#noteAnswer(null);
       turn = event.data.turn;
-      if (event.name === "message" && target) this.#replaced(id, target);
+      if (event.name === "message" && target) this.#chats.get(id)?.cut(target);
       return this.#heardReply(id, event);
     });
     if (answer.value?.json) {
       const { message, reply, version } = answer.value.json;
-      if (target) this.#replaced(id, target);
+      if (target) this.#chats.get(id)?.cut(target);
       this.#share({ took: [id, [message, reply], version] });
       return done({ message, reply });
     }
@@ -899,10 +910,13 @@ export class Chats extends EventTarget {
   async follow(id) {
     if (!this.isLeader) return this.#tell({ follow: id });
     if (this.#isReading(id)) return this.#tell({ reply: this.replyOf(id) });
-    if (this.#read.size >= MOST_READ) return;
+    if (this.#read.size >= MOST_READ) return void this.#wanted.add(id);
     this.#read.add(id);
     await this.#readOn(id, "current");
     this.#read.delete(id);
+    const wanted = [...this.#wanted];
+    this.#wanted.clear();
+    for (const next of wanted) this.follow(next);
   }
 
   /** This tab reads the reply in progress of a session. @param {string} id */
@@ -1090,11 +1104,6 @@ export class Chats extends EventTarget {
     this.#chats.get(id)?.take(/** @type {Message[]} */ (messages.filter(Boolean)), version);
   }
 
-  /** @param {string} id @param {string} target */
-  #replaced(id, target) {
-    this.#chats.get(id)?.cut(target);
-  }
-
   /** @param {string} id @param {number} last @param {Options} options @returns {Promise<Result<Session>>} */
   async read(id, last, { signal = this.#end.signal } = {}) {
     const result = await this.#ask("GET", `${pathOf(id)}?last=${last}`, { signal, has: "history" });
@@ -1242,8 +1251,6 @@ export class Chats extends EventTarget {
     this.#channel?.close();
     this.#channel = null;
     for (const timer of [this.#listing, this.#telling, this.#removing]) clearTimeout(timer);
-    globalThis.removeEventListener?.("online", this.#wake);
-    globalThis.document?.removeEventListener("visibilitychange", this.#wake);
     this.isLeader = false;
     this.status = status;
     if (status === "signed-out") {
@@ -1404,7 +1411,8 @@ export class Chat extends EventTarget {
     const index = this.#stored.findIndex((message) => message.id === id);
     const asked = this.#stored.slice(0, index + 1).findLast(({ role }) => role === "user");
     const isAsked = this.#chats.actionsOf(this.id).some(({ kind, error }) => kind === "send" && !error);
-    if (!asked || isAsked) return failed({ ...ABORTED, detail: "There is nothing to reply to, or a reply is on its way." });
+    if (isAsked) return refused("turn-in-progress", "A reply is on its way.");
+    if (!asked) return refused("nothing-to-replace", "There is nothing to reply to.");
     return this.send(asked.content, { replaces: asked.id, metadata: asked.metadata, ...options });
   }
 
@@ -1422,11 +1430,7 @@ export class Chat extends EventTarget {
   older(options = {}) {
     const asked = this.#reading.then(() => this.#readOlder(options));
     this.#reading = asked;
-    const { signal } = options;
-    return new Promise((resolve) => {
-      asked.then(resolve);
-      signal?.addEventListener("abort", () => resolve(failed(ABORTED)), { once: true });
-    });
+    return orAborted(asked, options.signal);
   }
 
   /** @param {Options} options @returns {Promise<Result<Message[]>>} */
@@ -1480,6 +1484,7 @@ export class Chat extends EventTarget {
     this.state = "gone";
     this.#stored = [];
     clearTimeout(this.#keeping);
+    this.#keeping = null;
     this.#changed();
   }
 

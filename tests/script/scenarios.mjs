@@ -988,7 +988,10 @@ const scenarios = {
     const chats = tab();
     const chat = chats.create();
     const { signal } = new AbortController();
-    for (let number = 0; number < 20; number += 1) await chat.send(count(1), { signal });
+    for (let number = 0; number < 20; number += 1) {
+      await chat.send(count(1), { signal });
+      await chat.older({ signal });
+    }
     assert.equal(getEventListeners(signal, "abort").length, 0);
   },
 
@@ -1136,6 +1139,35 @@ const scenarios = {
     await pause(500);
     await same(chat);
     assert.equal(chat.messages.length, 4);
+  },
+
+  async "replies of another device come one after the other"() {
+    const chats = tab(), device = tab(storage(), { host: elsewhere });
+    const theirs = [await talk(device), await talk(device)];
+    const mine = theirs.map(({ id }) => chats.open(id));
+    for (const chat of mine) await same(chat);
+    const asked = [theirs[0].send(count(60, 0.03))];
+    await until(() => mine[0].isStreaming, "the first one comes");
+    asked.push(theirs[1].send(count(160, 0.03)));
+    await asked[0];
+    await until(() => mine[1].isStreaming, "the second one comes", 2);
+    await Promise.all(asked);
+    for (const chat of mine) await same(chat);
+  },
+
+  async "what was gone and is back is kept"() {
+    const kept = storage();
+    let isIn = true;
+    const chats = tab(kept, { headers: () => (isIn ? { "X-Owner": owner } : {}) });
+    const chat = await talk(chats);
+    isIn = false;
+    chats.open(chat.id);
+    await until(() => chat.state === "gone", "it is gone");
+    isIn = true;
+    await say(chat.id);
+    chats.open(chat.id);
+    await until(() => chat.messages.length === 4, "it is back");
+    await until(() => kept.getItem(`convstore:${url}/sessions:s:${chat.id}`)?.includes("msg-4"), "it is kept", 3);
   },
 
   async "redact a reply"() {
