@@ -746,12 +746,11 @@ export class Chats extends EventTarget {
     const keyed = { headers: { "Idempotency-Key": key }, signal };
     if (kind === "create") return this.#create(action);
     if (kind === "send") return this.#send(action);
-    if (kind === "edit") {
-      const result = await this.#ask("PATCH", `${pathOf(id)}/messages${pathOf(target)}`, { body: { content }, ...keyed });
-      return this.#shown(id, result);
-    }
-    if (kind === "redact") {
-      return this.#shown(id, await this.#ask("DELETE", `${pathOf(id)}/messages${pathOf(target)}`, { signal }));
+    if (kind === "edit" || kind === "redact") {
+      const path = `${pathOf(id)}/messages${pathOf(target)}`;
+      const result = await (kind === "edit" ? this.#ask("PATCH", path, { body: { content }, ...keyed }) : this.#ask("DELETE", path, { signal }));
+      if (result.value) this.#share({ took: [id, [result.value.message], result.value.version] });
+      return result;
     }
     if (kind === "rename") {
       const result = await this.#ask("PATCH", pathOf(id), { body: { title }, signal });
@@ -763,14 +762,6 @@ export class Chats extends EventTarget {
     if (result.error && result.error.status !== 404) return result;
     this.#share({ lost: id });
     return done(null);
-  }
-
-  /** @param {string} id @param {Result<any>} result */
-  #shown(id, result) {
-    if (!result.value) return result;
-    const { message, version } = result.value;
-    this.#share({ took: [id, [message], version] });
-    return result;
   }
 
   /** @param {Action} action @returns {Promise<Result<any>>} */
