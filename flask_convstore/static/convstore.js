@@ -503,6 +503,11 @@ export class Chats extends EventTarget {
     return this.#actions.size - this.failed.length;
   }
 
+  /** It was closed, or the person has signed out, here or in another tab. */
+  get isClosed() {
+    return this.#end.signal.aborted;
+  }
+
   /** There are older sessions than `list` has. */
   get hasMore() {
     return Boolean(this.#next);
@@ -580,7 +585,7 @@ export class Chats extends EventTarget {
    * @returns {Promise<Result<any>>} Its fate.
    */
   async act(given, options) {
-    if (this.#end.signal.aborted) return failed(ABORTED);
+    if (this.isClosed) return failed(ABORTED);
     if (this.#actions.size >= MOST_WAITING) return refused("queue-full", "Too much waits for the server already.");
     const session_id = this.#made.get(given.session_id) ?? given.session_id;
     const chat = this.#chats.get(session_id);
@@ -684,7 +689,7 @@ export class Chats extends EventTarget {
 
   /** Send what waits: of each session in its order, of several sessions at once. */
   #act() {
-    if (!this.isLeader || this.#end.signal.aborted) return;
+    if (!this.isLeader || this.isClosed) return;
     const actions = [...this.#actions.values()].filter(({ key }) => !this.#busy.has(key)).sort((one, other) => one.at - other.at);
     const removals = actions.filter(({ kind, error }) => kind === "remove" && !error);
     const soonest = Math.min(...removals.map((action) => this.#leftOf(action)).filter((left) => left > 0));
@@ -724,7 +729,7 @@ export class Chats extends EventTarget {
     this.#busy.set(key, action);
     for (let attempts = 1; this.#actions.has(key); attempts += 1) {
       const { value, error } = await this.#do(action);
-      if (this.#end.signal.aborted || !this.#actions.has(key)) break;
+      if (this.isClosed || !this.#actions.has(key)) break;
       this.#noteAnswer(error);
       if (error === null) await this.#drop(action, done(value));
       else if (!isPassing(error) && error.status !== 401) {
@@ -820,7 +825,7 @@ export class Chats extends EventTarget {
 
   /** Read a reply, from where it is known, to its end. @param {string} id @param {string} turn @returns {Promise<Partial<Reply>>} */
   async #readOn(id, turn) {
-    for (let attempts = 1; !this.#end.signal.aborted; attempts += 1) {
+    for (let attempts = 1; !this.isClosed; attempts += 1) {
       const known = this.#replies.get(`${id}:${turn}`);
       if (known?.status) {
         this.#replies.delete(`${id}:${turn}`);
@@ -1087,7 +1092,7 @@ export class Chats extends EventTarget {
   /** Ask, as long as this is not closed. @param {string} method @param {string} path @param {object} [options] @returns {Promise<Result<any>>} */
   async #ask(method, path, options) {
     const result = await this.#server.ask(method, path, options);
-    return this.#end.signal.aborted ? failed(ABORTED) : result;
+    return this.isClosed ? failed(ABORTED) : result;
   }
 
   /** @param {string} id @param {(Message | null | undefined)[]} messages @param {number} version */
@@ -1121,7 +1126,7 @@ export class Chats extends EventTarget {
 
   /** @param {string} key @param {any} value */
   async #keep(key, value) {
-    if (this.#end.signal.aborted) return;
+    if (this.isClosed) return;
     await this.#store.put(key, value).catch(() => {}); // the browser's room is used up: it is known in this tab only
   }
 
@@ -1154,7 +1159,7 @@ export class Chats extends EventTarget {
 
   /** @param {Chats["status"]} status @returns {boolean} It is a new one. */
   #setStatus(status) {
-    if (status === this.status || this.#end.signal.aborted) return false;
+    if (status === this.status || this.isClosed) return false;
     this.status = status;
     this.#changed("status");
     for (const id of this.#chats.keys()) this.#changedAt(id);
@@ -1175,7 +1180,7 @@ export class Chats extends EventTarget {
       const timer = setTimeout(end, Math.min(MOST_PAUSE, Math.max(least, most * (0.5 + Math.random() / 2))));
       if (!least) this.#sleepers.add(end);
       this.#end.signal.addEventListener("abort", end);
-      if (this.#end.signal.aborted) end();
+      if (this.isClosed) end();
     });
   }
 
@@ -1197,7 +1202,7 @@ export class Chats extends EventTarget {
    */
   async importOnce(name, items, toSession = sessionOf, options = {}) {
     await this.ready;
-    if (this.#end.signal.aborted) return failed(ABORTED);
+    if (this.isClosed) return failed(ABORTED);
     const mark = (await this.#store.get(`i:${name}`)) ?? { next: 0, imported: 0, failed: [] };
     for (; mark.next < items.length; mark.next += IMPORTED_AT_ONCE) {
       const lines = items.slice(mark.next, mark.next + IMPORTED_AT_ONCE).map((item, index) => {
@@ -1237,7 +1242,7 @@ export class Chats extends EventTarget {
 
   /** @param {Chats["status"]} status */
   #close(status) {
-    const isOpen = !this.#end.signal.aborted;
+    const isOpen = !this.isClosed;
     this.#end.abort();
     this.#channel?.close();
     this.#channel = null;

@@ -94,3 +94,17 @@ def test_one_is_told_what_signing_in_loses(ada: Person) -> None:
     ada.page.get_by_role("button", name="Cancel").click()
     sign_in(ada, "Ada")
     assert ada.page.input_value("#text") == ""
+
+
+def test_a_login_that_lapses_for_a_while_loses_nothing(ada: Person) -> None:
+    ada.ask("Hello")
+    ada.page.route("**/messages", lambda route: route.fulfill(status=401, body="no"))
+    ada.send("My name is Ada")
+    ada.until_banner("You are signed out.")
+    ada.write("a draft")
+    ada.page.wait_for_timeout(1000)
+    ada.page.unroute("**/messages")
+    ada.until_idle(4)
+    assert ada.page.input_value("#text") == "a draft"
+    assert ada.banner == ""
+    ada.check()

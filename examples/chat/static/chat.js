@@ -372,7 +372,7 @@ function changed() {
   draw();
   drawSide();
   drawToasts();
-  if (chats.status === "signed-out" && !isLeaving) beginAnew();
+  if (chats.isClosed && !isLeaving) beginAnew();
 }
 
 /** Another tab has signed in or out: this one begins anew. */
