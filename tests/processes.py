@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,17 @@ def end_all_in(folder: Path) -> None:
         if Path(_cwd(pid)).is_relative_to(folder):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process with its children, as kill -9 does."""
+    if process.poll() is None:
+        workers = children(process.pid)
+        process.kill()
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    process.wait(10)
 
 
 def children(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from ..processes import children, wait_for
+from ..processes import kill, wait_for
 from ..servers import Server, free_port
 from ..wire import Listener, end
 
@@ -53,13 +52,7 @@ class Site:
 
     def kill(self) -> None:
         """End it as kill -9 does."""
-        if self._process.poll() is None:
-            workers = children(self._process.pid)
-            self._process.kill()
-            for pid in workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        self._process.wait(10)
+        kill(self._process)
 
     def restore(self) -> None:
         """Have it as it was at first, whatever a test has left."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from ..processes import children, wait_for
+from ..processes import kill, wait_for
 from ..servers import Server, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -76,13 +75,7 @@ class Worker:
 
     def kill(self) -> None:
         """End all of it as kill -9 does."""
-        if self.process.poll() is None:
-            workers = children(self.process.pid)
-            self.process.kill()
-            for pid in workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        kill(self.process)
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has ended."""
