@@ -193,6 +193,18 @@ class Settings:
         "the workers of a host, replayed later), `memory` (this process, lost with it), `none` (503).",
         choices=("journal", "memory", "none"),
     )
+    outage: str = _setting(
+        "refuse",
+        "What is done while the server is away with a session that this host does not know whole: `refuse` (503), or "
+        "`continue` (it is gone on with, and what this host writes is added to the session later).",
+        choices=("refuse", "continue"),
+    )
+    keep_warm: int = _setting(
+        0,
+        "Number of sessions whose newest messages a process remembers, for when the server is away. Only with "
+        "`OUTAGE=continue`.",
+        maximum=100_000,
+    )
     journal_max_bytes: int = _setting(
         2**28, "Largest journal. Beyond this, the answer is 503.", minimum=2**16, maximum=2**40
     )

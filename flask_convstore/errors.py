@@ -518,6 +518,20 @@ class TooSlow(StoreUnavailable):
     retry_after_ms = None
 
 
+class NothingKnown(StoreUnavailable):
+    """The store is away, and this host has written nothing to the session since. With ``CONVSTORE_OUTAGE=continue`` only.
+
+    Nobody can say here if there is such a session. Writes to the session are taken, and handed over later.
+
+    Attributes:
+        fallback: As a ``Receipt`` has it.
+    """
+
+    def __init__(self, reason: str, *, fallback: str, is_down: bool | None = True) -> None:
+        self.fallback = fallback
+        super().__init__(reason, written=False, is_down=is_down)
+
+
 class StoreMisconfigured(StoreError):
     """The server refuses us: a wrong password, a missing permission, or no Redis. Somebody has to mend this first."""
 

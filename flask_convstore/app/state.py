@@ -30,7 +30,8 @@ from ..outages.fallback import FallbackStore
 from ..outages.journal import Journal
 from ..outages.other_hosts import OtherHostsStore
 from ..outages.outage_watch import OutageWatch
-from ..outages.replay import Replayed, Replayer
+from ..outages.replay import Replayer
+from ..outages.session_replay import Replayed
 from ..stores.connect import client_of, patience_of, target_of
 from ..stores.memory import MemoryStore
 from ..stores.redis.calls import Durability
@@ -146,7 +147,16 @@ class AppState(Forking):
         watched = CircuitStore(redis_store, self.circuit, watch, settings.budget)
         store: Store = OtherHostsStore(watched, limits, self._keys)
         if self.journal:
-            fallback = FallbackStore(store, self.journal, self.circuit, namespace, limits, self._replay, self._keys)
+            fallback = FallbackStore(
+                store,
+                self.journal,
+                self.circuit,
+                namespace,
+                limits,
+                self._replay,
+                self._keys,
+                continues=settings.outage == "continue",
+            )
             self._parts[namespace] = Replayed(namespace, watched, fallback, self._lost_in(namespace))
             store = fallback
         return ObservedStore(store, send)

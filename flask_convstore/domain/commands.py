@@ -140,6 +140,7 @@ class Put:
             Nothing is evicted for such a session. None: it is none.
         first_seq, gaps: The seqs of the messages of a session that is created, as a ``SessionRecord`` has them. A session
             that exists goes on with its own.
+        is_remembered: The beginning of a continuation, in a journal only: what a host remembers of a session.
     """
 
     session_id: str
@@ -161,6 +162,7 @@ class Put:
     changed_at_ms: int | None = None
     first_seq: int = 1
     gaps: Gaps = ()
+    is_remembered: bool = False
     token: str = field(default_factory=new_token)
     digest: str = ""
 

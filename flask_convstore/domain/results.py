@@ -36,6 +36,7 @@ class Receipt:
         fallback: ``journal`` or ``memory`` if the fallback served while the store was away (None: the store itself).
         session_id: The id under which a session was started (None: the one that was asked for).
         left_out: Number of messages that were given and not added, since the session had their ids.
+        partial: As a ``Snapshot`` has it.
     """
 
     version: int
@@ -50,6 +51,7 @@ class Receipt:
     fallback: str | None = None
     session_id: str | None = None
     left_out: int = 0
+    partial: bool = False
 
 
 class StoredPart(NamedTuple):
@@ -151,6 +153,7 @@ class Snapshot(SessionRecord):
         fallback: As a ``Receipt`` has it.
         read: The names of the data fields that were asked for, there or not (None: all). Then aliases and shares were not
             read either.
+        partial: The store is away, and may have more: this is what the host has written since, and what it remembers.
     """
 
     count: int
@@ -159,6 +162,7 @@ class Snapshot(SessionRecord):
     history_key: str = ""
     fallback: str | None = None
     read: tuple[str, ...] | None = None
+    partial: bool = False
 
     @property
     def next_seq(self) -> int:
@@ -225,8 +229,8 @@ class Messages(NamedTuple):
     Attributes:
         seqs: The seqs of *elements*.
         oldest_seq: The seq of the oldest message in the store.
-        title, fallback, version, created_at_ms, expires_at_ms: As a ``Snapshot`` has them. A single message comes
-            without the last three.
+        title, fallback, version, created_at_ms, expires_at_ms, partial: As a ``Snapshot`` has them. A single message
+            comes without version and times.
         later: Number of messages behind the last of *elements*.
     """
 
@@ -239,6 +243,7 @@ class Messages(NamedTuple):
     version: int = 0
     created_at_ms: int = 0
     expires_at_ms: int = 0
+    partial: bool = False
 
 
 class Page(NamedTuple):

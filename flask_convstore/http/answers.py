@@ -19,6 +19,10 @@ from ..sessions.session import AnySession
 from .json_schema import Positive, Time, Whole
 
 _Degraded = Annotated[Literal[True], "Only present while the store is away and the fallback answers."]
+_Partial = Annotated[
+    Literal[True],
+    "Only present while the store is away and may have more: `history` and `data` are what this host knows.",
+]
 _SessionId = Annotated[str, "The session's id."]
 _Version = Annotated[Positive, "Counts the writes to the session."]
 _Data = Annotated[dict[str, Any], "The app's own fields."]
@@ -64,6 +68,7 @@ class UpdatedJson(SummaryJson):
     moved_to: NotRequired[Annotated[str, "Id of the session in which a compacted conversation continues."]]
     data: _Data
     degraded: NotRequired[_Degraded]
+    partial: NotRequired[_Partial]
 
 
 class SessionJson(UpdatedJson):
@@ -90,6 +95,7 @@ class MessagesJson(TypedDict):
         int | None, "Next `before`, or next `after` where that was asked for. Null on the last page.", {"minimum": 1}
     ]
     degraded: NotRequired[_Degraded]
+    partial: NotRequired[_Partial]
 
 
 class ExchangeJson(TypedDict):
@@ -101,6 +107,7 @@ class ExchangeJson(TypedDict):
     reply: Annotated[MessageJson | None, "Null without a reply, or if clients do not see it."]
     previous: NotRequired[Annotated[MessageJson | None, "The message before, if its turn was interrupted."]]
     degraded: NotRequired[_Degraded]
+    partial: NotRequired[_Partial]
 
 
 class StoppedJson(TypedDict):
@@ -122,6 +129,7 @@ class ChangedJson(TypedDict):
     version: _Version
     message: Annotated[MessageJson | None, "Null if clients do not see messages of its role."]
     degraded: NotRequired[_Degraded]
+    partial: NotRequired[_Partial]
 
 
 class DroppedJson(TypedDict):
@@ -133,6 +141,7 @@ class DroppedJson(TypedDict):
         int | None, "Number of the oldest message that was taken out. Null: there was none.", {"minimum": 1}
     ]
     degraded: NotRequired[_Degraded]
+    partial: NotRequired[_Partial]
 
 
 class DeletedJson(TypedDict):
@@ -140,6 +149,7 @@ class DeletedJson(TypedDict):
 
     status: Literal["deleted"]
     degraded: NotRequired[_Degraded]
+    partial: NotRequired[_Partial]
 
 
 class CurrentJson(TypedDict):
@@ -197,6 +207,7 @@ class _TokensPart(TypedDict):
 class _MovedPart(TypedDict):
     moved_to: NotRequired[str]
     degraded: NotRequired[Literal[True]]
+    partial: NotRequired[Literal[True]]
 
 
 def session_json(session: AnySession, history: list[MessageJson], data: dict[str, Any]) -> SessionJson:

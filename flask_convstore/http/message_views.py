@@ -49,7 +49,7 @@ def continue_session(door: Door, access: Access, session_id: str) -> Response:
 def list_messages(door: Door, access: Access, session_id: str) -> Response:
     """Show a page of messages, oldest first."""
     query = query_of(schemas.MESSAGES_QUERY)
-    page = messages.page(access, session_id, **query)
+    page = messages.shown(access, session_id, **query)
     if is_known(etag(page)):
         return tagged(Response(status=304), page)
     shown: MessagesJson = {"messages": messages_shown(page.messages, access.settings), "next": page.next}

@@ -20,17 +20,23 @@ State = AnySession | Receipt | MessagePage
 
 def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
     """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
-    if state is None:
-        return marked(value, status, None)
-    return tagged(marked(value, status, state.fallback), state)
+    response = marked(value, status, state)
+    return response if state is None else tagged(response, state)
 
 
-def marked(value: Mapping[str, Any], status: int, fallback: str | None) -> Response:
-    """Answer with *value* as JSON, marked if it comes from the *fallback*."""
-    if fallback:
-        headers = {"Convstore-Degraded": fallback}
-        return Response(json_text.dump({**value, "degraded": True}), status, headers, content_type="application/json")
-    return Response(json_text.dump(value), status, content_type="application/json")
+def marked(value: Mapping[str, Any], status: int, state: State | None) -> Response:
+    """Answer with *value* as JSON, marked if its *state* comes from the fallback, and if that does not know all of it."""
+    if state is None or not state.fallback:
+        return Response(json_text.dump(value), status, content_type="application/json")
+    headers, marks = degraded(state.fallback, partial=state.partial)
+    return Response(json_text.dump({**value, **marks}), status, headers, content_type="application/json")
+
+
+def degraded(fallback: str, *, partial: bool) -> tuple[dict[str, str], dict[str, bool]]:
+    """Make the headers, and the members of JSON, that mark an answer of the *fallback*."""
+    if partial:
+        return {"Convstore-Degraded": fallback, "Convstore-Partial": "true"}, {"degraded": True, "partial": True}
+    return {"Convstore-Degraded": fallback}, {"degraded": True}
 
 
 def tagged(response: Response, state: State) -> Response:

@@ -174,7 +174,7 @@ def _start_by_alias(
 def get_session(door: Door, access: Access, session_id: str) -> Response:
     """Show the session. 304 if the client has this state of the session."""
     query = query_of(schemas.GET_QUERY)
-    session = sessions.existing(access, session_id, last=query["last"], fields=schemas.names_of(query["fields"]))
+    session = sessions.shown(access, session_id, last=query["last"], fields=schemas.names_of(query["fields"]))
     if not matches(session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
     if is_known(etag(session)):
@@ -209,7 +209,7 @@ def delete_session(door: Door, access: Access, session_id: str) -> Response:
     if receipt is None:
         raise SessionNotFound(session_id)
     shown: DeletedJson = {"status": "deleted"}
-    return marked(shown, 200, receipt.fallback)
+    return marked(shown, 200, receipt)
 
 
 def compact_session(door: Door, access: Access, session_id: str) -> Response:

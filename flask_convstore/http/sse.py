@@ -18,6 +18,7 @@ from ..domain import json_text
 from ..domain.clock import monotonic
 from ..operations.streamed import Event, StoredReply, StreamedReply
 from .presence import has_left
+from .response import degraded
 from .routes import EVENT_STREAM
 from .shown import message_shown
 
@@ -134,7 +135,7 @@ def reply_stream(
     """Answer with the events of a reply."""
     response = event_stream(_lines_of(reply, settings, is_short), status, is_short=is_short)
     if reply.is_away:
-        response.headers["Convstore-Degraded"] = "journal"
+        response.headers.update(degraded("journal", partial=reply.partial)[0])
     return response
 
 
@@ -148,7 +149,7 @@ def _lines_of(reply: StreamedReply | StoredReply, settings: Settings, is_short: 
 
 def _message(event: Event, reply: StreamedReply | StoredReply, settings: Settings) -> Mapping[str, Any]:
     facts = {"session_id": reply.session_id, "message": message_shown(event.value, settings)}
-    marks = {"degraded": True} if reply.is_away else {}
+    marks = degraded("journal", partial=reply.partial)[1] if reply.is_away else {}
     return {**facts, **marks, **({} if reply.is_resumable else {"resumable": False})}
 
 

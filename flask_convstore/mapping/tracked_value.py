@@ -85,7 +85,7 @@ class TrackedValue:
         """Load the value, and forget the one before."""
         place = self.place
         self.is_looked_at = not is_interaction
-        self._take(place.access.load(place.session_id, is_interaction=is_interaction))
+        self._take(place.access.known(place.session_id, is_interaction=is_interaction))
 
     def take(self, found: Snapshot | ConvstoreError | None, *, is_interaction: bool) -> None:
         """Take the value from a session that was read with others.
@@ -224,7 +224,7 @@ class TrackedValue:
         place, before = self.place, self.known()
         if self._pending is not None or self._is_unwritten(before):
             return None
-        snapshot = place.access.load(place.session_id, is_interaction=is_interaction)
+        snapshot = place.access.known(place.session_id, is_interaction=is_interaction)
         if snapshot is None:
             self._lose()
         elif self._is_up_to(snapshot, before):
@@ -272,7 +272,7 @@ class TrackedValue:
         An object of the app's class stays as it is, since the app holds its parts too. It is merged when it is written.
         """
         place, before = self.place, self.known()
-        snapshot = place.access.load(place.session_id)
+        snapshot = place.access.known(place.session_id)
         if snapshot is None:
             self._lose()
         elif self.value is NO_VALUE:
@@ -329,7 +329,7 @@ class TrackedValue:
         session = as_session(value, place.session_id, place.origin)
         if session is None:
             return
-        snapshot = place.access.load(place.session_id)
+        snapshot = place.access.known(place.session_id)
         self.is_absent = snapshot is None
         if snapshot is None:
             return
@@ -420,7 +420,7 @@ class TrackedValue:
     def _join(self, first_seq: int | None, attempt: Put | Merge) -> None:
         """Take over the content of a faster writer, which now stands beside ours."""
         place = self.place
-        snapshot = place.access.load(place.session_id)
+        snapshot = place.access.known(place.session_id)
         if snapshot is None:
             self._lose()
             return

@@ -21,7 +21,7 @@ from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.titles import TITLED_ROLE
 from ..domain.types import ANY, Lifetime, Owner, Scope
 from ..domain.validation import check_lifetime, check_name
-from ..errors import ConvstoreError, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
+from ..errors import ConvstoreError, NothingKnown, SessionMoved, SessionNotFound, StoreUnavailable, TooManyTurns
 from ..sessions.content import ContentLimits
 from ..sessions.type_changes import TypeChanges
 from ..stores.store import Store
@@ -227,6 +227,13 @@ class Access:
                 return None
             return self.store.load(session_id, ANY, last, is_interaction=is_interaction, fields=fields)
 
+    def known(self, session_id: str, *, is_interaction: bool = True) -> Snapshot | None:
+        """Read a whole session, as far as it is known. None also where the store is away and nothing is known here."""
+        try:
+            return self.load(session_id, is_interaction=is_interaction)
+        except NothingKnown:
+            return None
+
     def messages(self, session_id: str, before: int | None, limit: int, after: int | None = None) -> Messages | None:
         """Read some messages of a session, as ``Store.messages`` does. None if this owner has no such session."""
         try:
@@ -262,8 +269,11 @@ class Access:
     def load_many(
         self, session_ids: Sequence[str], *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
-        """Read several sessions. A session that cannot be read is an error in the list."""
-        found = self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+        """Read several sessions. A session that cannot be read is an error in the list, one that is not known is None."""
+        try:
+            found = self.store.load_many(session_ids, self.owner, is_interaction=is_interaction)
+        except NothingKnown:
+            return [self.known(session_id, is_interaction=is_interaction) for session_id in session_ids]
         for index, session in enumerate(found):
             if isinstance(session, SessionMoved):
                 found[index] = self.load(session.session_id, is_interaction=is_interaction)

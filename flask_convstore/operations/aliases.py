@@ -40,7 +40,7 @@ def resolve(
         TooManyTurns: A session that is made counts as a turn of its owner. Nothing was written.
     """
     name, life_ms = _named(access, alias), _life_ms(access)
-    session_id = access.store.follow(name, life_ms)
+    session_id = _followed(access, name, life_ms, create=create)
     count = _once(access.count_turn)
     for _ in range(_ATTEMPTS):
         if session_id is None:
@@ -48,7 +48,7 @@ def resolve(
                 return None
             count()
             session_id = _lead_anew(access, name, life_ms)
-        session = sessions.get(access, session_id, last=last)
+        session = (sessions.known if create else sessions.get)(access, session_id, last=last)
         if session is None and not create:
             return None
         try:
@@ -64,6 +64,16 @@ def resolve(
             _refuse_anothers(access, name, session_id)
             session_id = access.store.link(_led(name, session_id, new_id(), life_ms))
     raise StoreUnavailable(f"the alias {alias!r} was led elsewhere at every attempt", written=False)
+
+
+def _followed(access: Access, alias: Alias, life_ms: int, *, create: bool) -> str | None:
+    """Follow *alias*. Where the store is away, nobody knows where it leads: with *create* it is led anew, as if nowhere."""
+    try:
+        return access.store.follow(alias, life_ms)
+    except StoreUnavailable:
+        if create and access.settings.outage == "continue":
+            return None
+        raise
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

@@ -53,7 +53,7 @@ def save_message(
 @in_time
 def get_conversation(access: Access, key: Hashable, *, last: int | None = None) -> list[Any]:
     """List the bodies of the chat of *key*, its *last* ones or all, oldest first."""
-    session = sessions.get(access, id_of(key), last=last)
+    session = sessions.known(access, id_of(key), last=last)
     return [] if session is None else history_of(session, access.limits.history_key)
 
 

@@ -116,7 +116,7 @@ class Conversations(abc.ABC):
         Raises:
             InvalidInput: *fields* is no list of names.
         """
-        return sessions.get(self._access(owner), session_id, last=last, fields=fields)
+        return sessions.known(self._access(owner), session_id, last=last, fields=fields)
 
     @overload
     def setdefault(

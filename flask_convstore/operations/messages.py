@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
+from ..domain.clock import now_ms
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
 from ..domain.deadlines import OPERATION
 from ..domain.messages import (
@@ -25,7 +26,7 @@ from ..domain.numbering import seq_in
 from ..domain.results import Messages, Receipt
 from ..domain.titles import title_of
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
-from ..errors import ConflictError, InvalidInput, MessageNotFound, SessionNotFound
+from ..errors import ConflictError, InvalidInput, MessageNotFound, NothingKnown, SessionNotFound
 from ..sessions import content
 from .access import Access, in_time
 
@@ -44,6 +45,7 @@ class MessagePage(NamedTuple):
         fallback: As a ``Receipt`` has it.
         version: The session's version.
         created_at_ms, expires_at_ms: The session's times, in milliseconds since 1970.
+        partial: As a ``Session`` has it.
     """
 
     messages: list[Message]
@@ -52,6 +54,7 @@ class MessagePage(NamedTuple):
     version: int
     created_at_ms: int
     expires_at_ms: int
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,25 @@ def page(
     messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
     following = _following_back(found) if after is None else _following_forwards(found)
     found_page = MessagePage(
-        messages, following, found.fallback, found.version, found.created_at_ms, found.expires_at_ms
+        messages,
+        following,
+        found.fallback,
+        found.version,
+        found.created_at_ms,
+        found.expires_at_ms,
+        found.partial,
     )
     return found_page if after is None or before is None else _ending_before(found_page, before)
+
+
+def shown(access: Access, session_id: str, **bounds: Any) -> MessagePage:
+    """Read a page as ``page``. An empty one where the store is away and nothing is known here."""
+    try:
+        return page(access, session_id, **bounds)
+    except NothingKnown as error:
+        now = now_ms()
+        expires_at_ms = now + round(access.settings.ttl * 1000)
+        return MessagePage([], None, error.fallback, 1, now, expires_at_ms, partial=True)
 
 
 def _seq_of(access: Access, session_id: str, name: str, bound: Target | None) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import NoneType
 from typing import Any
 
+from ..domain.clock import now_ms
 from ..domain.commands import (
     ANYTHING,
     Append,
@@ -27,7 +28,7 @@ from ..domain.commands import (
 )
 from ..domain.ids import id_named, new_id
 from ..domain.messages import Message
-from ..domain.results import Page, Receipt, Summary
+from ..domain.results import Page, Receipt, Snapshot, Summary
 from ..domain.shapes import full
 from ..domain.titles import TITLED_ROLE
 from ..domain.types import ORDERS, Lifetime, Order
@@ -37,6 +38,7 @@ from ..errors import (
     ConvstoreError,
     CorruptValue,
     InvalidInput,
+    NothingKnown,
     SessionExists,
     SessionNotFound,
     StoreUnavailable,
@@ -160,6 +162,42 @@ def get(
     return session
 
 
+def known(
+    access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
+) -> AnySession | None:
+    """Load a session as ``get``, as far as it is known. None also where the store is away and nothing is known here."""
+    try:
+        return get(access, session_id, last=last, fields=fields)
+    except NothingKnown:
+        return None
+
+
+def shown(
+    access: Access, session_id: str, *, last: int | None = None, fields: Iterable[str] | None = None
+) -> AnySession:
+    """Load a session to show it, as ``existing`` does. An empty one where the store is away and nothing is known here."""
+    try:
+        return existing(access, session_id, last=last, fields=fields)
+    except NothingKnown as error:
+        return loaded(_empty(access, session_id, error.fallback), access.limits.history_key, access.backend.origin)
+
+
+def _empty(access: Access, session_id: str, fallback: str) -> Snapshot:
+    """A session of which nothing is known."""
+    now = now_ms()
+    return Snapshot(
+        session_id=session_id,
+        shape=full(access.limits.history_key),
+        version=1,
+        created_at_ms=now,
+        updated_at_ms=now,
+        expires_at_ms=now + round(access.settings.ttl * 1000),
+        count=0,
+        fallback=fallback,
+        partial=True,
+    )
+
+
 _undecoded: dict[tuple[str, str], None] = {}
 """Sessions with a field or a message that this process could not decode, by their stores.
 
@@ -202,7 +240,7 @@ def setdefault(access: Access, session_id: str, data: Content, ttl: Lifetime | N
     """Load a session, or create it with *data*. As with a dict, the first caller creates it."""
     _check_content(data)
     for _ in attempts(access, session_id):
-        session = get(access, session_id)
+        session = known(access, session_id)
         if session is not None:
             return session
         with contextlib.suppress(SessionExists):  # another caller was faster

@@ -67,6 +67,7 @@ class StreamedReply:
         session_id: The session.
         id: The id under which the reply stands, or will stand.
         is_away: It is made while the store is away.
+        partial: Nor is the session known whole.
     """
 
     def __init__(
@@ -78,10 +79,12 @@ class StreamedReply:
         epoch: int = 0,
         message: Message | None = None,
         is_away: bool = False,
+        partial: bool = False,
     ) -> None:
         self.session_id = channel.session_id
         self.id = channel.reply
         self.is_away = is_away
+        self.partial = partial
         self._access = access
         self._channel = channel
         self._after = after
@@ -287,10 +290,10 @@ class StoredReply:
     """A reply whose stream is gone, or that had none. It has the same events, made of the messages.
 
     Attributes:
-        session_id, id, is_away, is_resumable: As a ``StreamedReply`` has them.
+        session_id, id, is_away, partial, is_resumable: As a ``StreamedReply`` has them.
     """
 
-    is_away = False
+    is_away = partial = False
     is_resumable = True
 
     def __init__(

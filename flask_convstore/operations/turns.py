@@ -209,6 +209,11 @@ class Turn:
         """The turn is in the journal. Its reply is streamed here only."""
         return bool(self._begun.receipt.fallback)
 
+    @property
+    def partial(self) -> bool:
+        """The store is away and may have more of the session: history and data are what this host knows of it."""
+        return self._snapshot.partial
+
     @cached_property
     def _began_away(self) -> bool:
         """The turn was begun while the store was away. The message may have another seq by now, and so may the reply."""
@@ -307,7 +312,9 @@ class Turn:
             self._renewer.remove(self)  # the feeder keeps the turn
         message = self.message if self._element else None
         epoch = epoch_of(self.attempt)
-        reply = StreamedReply(self._access, producer.channel, epoch=epoch, message=message, is_away=self.is_away)
+        reply = StreamedReply(
+            self._access, producer.channel, epoch=epoch, message=message, is_away=self.is_away, partial=self.partial
+        )
         producer.start(chunks if callable(chunks) else lambda: chunks)
         return reply
 

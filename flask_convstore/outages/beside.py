@@ -27,7 +27,7 @@ from ..domain.commands import (
 from ..domain.messages import bodies_of, own_id, with_id
 from ..domain.results import Snapshot
 from ..domain.types import ANY
-from ..errors import ConflictError, ConvstoreError
+from ..errors import ConflictError, ConvstoreError, SessionExists
 from .redaction import is_redaction
 
 Load = Callable[[], Snapshot]
@@ -45,13 +45,13 @@ def fitted(command: Command | BeginTurn, error: ConvstoreError, load: Load) -> F
     """Fit *command*, which the store has refused with *error*, to the session as it is. None if that cannot be done."""
     if isinstance(command, Edit):
         return _edit_where_it_is(command, load())
+    if isinstance(command, Put) and isinstance(error, (ConflictError, SessionExists)):
+        return _as_addition(command, load())
     return _beside(command, error, load) if isinstance(error, ConflictError) else None
 
 
 def _beside(command: Command | BeginTurn, error: ConflictError, load: Load) -> Fitted | None:
     """Fit *command* beside what it conflicts with. None if that cannot be done."""
-    if isinstance(command, Put):
-        return _as_addition(command, load())
     if isinstance(command, (Append, BeginTurn)):
         return Fitted(replace(command, expected=""), "") if command.expected else None
     return _merged(command, error, load) if isinstance(command, (Merge, CommitTurn)) else None
@@ -65,7 +65,10 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
         is_alike = any(change == (error.what, change.loaded, there) for change in command.fields)
         return Fitted(replace(command, fields=fields), "" if is_alike else error.what)
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
-        more = _behind(command.history.elements or (), load().elements)
+        elements = load().elements
+        known = {own_id(element) for element in elements} - {""}
+        new = [element for element in command.history.elements or () if own_id(element) not in known]
+        more = _behind(new, elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
     return None
 

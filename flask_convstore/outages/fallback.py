@@ -4,6 +4,9 @@ A session is wholly here or wholly there. Here are the sessions that were starte
 commands of such a session go to the journal until the last of them was replayed, also when the store answers again. From
 then on the session is there. So nothing overtakes, and nothing is answered that is not known whole. The store is asked for
 any other session.
+
+Where the app says so, any other session is gone on with while the store is away, see ``continuation``. Then each owner has a
+part of it here, and what is read of that is marked.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from ..domain.commands import (
     Delete,
     Edit,
     EventPosition,
+    LinkAlias,
     Merge,
     Put,
     RenewTurn,
@@ -35,12 +39,23 @@ from ..domain.ids import id_made_away
 from ..domain.messages import own_id
 from ..domain.results import Begun, Messages, Page, Receipt, ReplyParts, SessionEvents, Snapshot, part_of
 from ..domain.rules import creates
-from ..domain.types import ANY, Limits, Order, Owner, Scope
-from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable, TurnLost
+from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
+from ..errors import (
+    ConflictError,
+    ConvstoreError,
+    MessageNotFound,
+    NothingKnown,
+    SessionNotFound,
+    StoreUnavailable,
+    TooSlow,
+    TurnLost,
+)
 from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, load_each, one_by_one, renew_each
+from .alias_journal import AliasJournal
 from .circuit import Circuit
 from .command_json import command_of, text_of
-from .journal import NEVER_MS, UNBORN_MS, Journal, JournalledSession
+from .continuation import as_change, as_first_change, beginning, can_begin, key_of, key_range
+from .journal import AGELESS_MS, NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
 from .redaction import is_redaction, without_found, without_text
 
@@ -69,6 +84,7 @@ class FallbackStore(StoreAround):
         namespace: Names whose commands these are in the journal, which several stores share.
         wake: Called when commands wait in the journal, so that they are replayed.
         keys: Gives the keys that sign ids, as ``OtherHostsStore`` has them.
+        continues: Sessions that are not known whole are gone on with.
     """
 
     def __init__(
@@ -80,6 +96,8 @@ class FallbackStore(StoreAround):
         limits: Limits,
         wake: Callable[[], None],
         keys: Callable[[], Sequence[bytes]] = tuple,
+        *,
+        continues: bool = False,
     ) -> None:
         super().__init__(store)
         self._journal = journal
@@ -88,7 +106,10 @@ class FallbackStore(StoreAround):
         self._limits = limits
         self._wake = wake
         self._keys = keys
+        self._continues = continues
+        self._aliases = AliasJournal(journal, namespace)
         self._views: dict[str, JournalView] = {}
+        self._seen: set[str] = set()
         self._opened = 0
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
@@ -99,35 +120,74 @@ class FallbackStore(StoreAround):
     # ---- writes
 
     def apply(self, command: Command) -> Receipt:
-        is_here = self._is_here(command.session_id)
-        if isinstance(command, Put) and command.mode == "create":
+        is_here = self._is_here(command.session_id, command.owner)
+        if isinstance(command, Put) and command.mode == "create" and (command.may_start_away or not self._continues):
             return self._created(command, is_here)
-        if isinstance(command, Put) and command.mode == "replace":
+        if isinstance(command, Put) and command.mode == "replace" and not self._continues:
             return self._replaced(command, is_here)
         receipt: Receipt | None = self._journalled(command) if is_here else None
-        receipt = receipt or self._store.apply(command)
+        receipt = receipt or self._done(command, self._store.apply)
         if is_redaction(command):
             self._redact_aside(command)
         return receipt
 
+    def _done(self, command: Command | BeginTurn, do: Callable[[Any], _T]) -> _T:
+        """Do *command* in the store. Where that is away, it may go on here with a session that is not known whole."""
+        may_continue = self._continues and can_begin(command)
+        if may_continue and self._circuit.is_open:
+            return self._continued(command)  # type: ignore[no-any-return]
+        try:
+            return do(command)
+        except StoreUnavailable as error:
+            if error.written or not self._is_away(error):
+                raise
+            if not may_continue:
+                raise self._unknown(error) from error
+            try:
+                return self._continued(command)  # type: ignore[no-any-return]
+            except StoreUnavailable as too:
+                raise error from too
+
+    def _is_away(self, error: StoreUnavailable) -> bool:
+        """Tell whether a session may be gone on with after *error*. A server that answers is not away."""
+        return self._continues and error.is_down is not False and not isinstance(error, TooSlow)
+
+    def _unknown(self, error: StoreUnavailable) -> StoreUnavailable:
+        """Make of *error* one that says that nothing is known here of the session."""
+        if not self._is_away(error) or error.written is not False:
+            return error
+        return NothingKnown(error.reason, fallback=self._journal.kind, is_down=error.is_down)
+
     def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
         if self._journal.may_hold():
             return one_by_one(self.apply, commands)
-        return super().apply_each(commands)
+        answers = super().apply_each(commands)
+        return [self._each(command, answer) for command, answer in zip(commands, answers, strict=True)]
+
+    def _each(self, command: Append, answer: Receipt | ConvstoreError) -> Receipt | ConvstoreError:
+        """Go on here with a session where the *answer* is that the store is away."""
+        if not isinstance(answer, StoreUnavailable):
+            return answer
+
+        def answered(_: Any) -> Receipt:
+            raise answer
+
+        (gone_on,) = one_by_one(lambda one: self._done(one, answered), [command])
+        return gone_on
 
     def begin(self, command: BeginTurn) -> Begun:
-        is_here = self._is_here(command.session_id)
+        is_here = self._is_here(command.session_id, command.owner)
         begun: Begun | None = self._journalled(replace(command, wait_ms=0)) if is_here else None
-        return begun or self._store.begin(command)
+        return begun or self._done(command, self._store.begin)
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
-        if any(self._is_here(command.session_id) for command in commands):
+        if any(self._is_here(command.session_id, command.owner) for command in commands):
             return renew_each(self, commands)
         return self._store.renew(commands)
 
     def place_of(self, session_id: str) -> str:
-        is_seen = session_id in self._views  # a turn that is here was begun in one
-        return _HERE if is_seen and self._is_here(session_id) else self._store.place_of(session_id)
+        is_seen = session_id in self._seen  # a turn that is here was begun in one
+        return _HERE if is_seen and self._is_here(session_id, ANY) else self._store.place_of(session_id)
 
     def _created(self, command: Put, is_here: bool) -> Receipt:
         """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""
@@ -154,7 +214,7 @@ class FallbackStore(StoreAround):
     def _created_again(self, command: Put, session_id: str) -> Receipt:
         """Repeat a start whose token has started *session_id* before, here or in the store by now."""
         again = replace(command, session_id=session_id)
-        receipt: Receipt | None = self._journalled(again) if self._is_here(session_id) else None
+        receipt: Receipt | None = self._journalled(again) if self._is_here(session_id, command.owner) else None
         return replace(receipt or self._created_there(again), session_id=session_id)
 
     def _started_with(self, command: Put) -> str | None:
@@ -218,26 +278,60 @@ class FallbackStore(StoreAround):
 
         An owner who may not see the session is told the same as if the session were not here.
         """
-        session_id = command.session_id
-        with self._changing(session_id):
-            view = self._view(session_id)
-            is_for_here = may_start if view is None else creates(command) or view.is_of(command.owner)
-            if not is_for_here:
+        with self._changing(command.session_id):
+            view = self._view_for(command)
+            if view is None and not may_start:
                 return None
-            answer = self._added_or_absent(view or self._new_view(session_id), command)
+            answer = self._added_or_absent(view or self._new_view(command.session_id), command)
+            is_partial = bool(view and view.is_partial)
         if isinstance(answer, SessionNotFound):
             raise answer
-        return _marked(answer, self._journal.kind)
+        return _marked(answer, self._journal.kind, is_partial=is_partial)
+
+    def _view_for(self, command: Command | BeginTurn) -> JournalView | None:
+        """Find the view of the session, or of its continuation, in which *command* is done. None: it is not for here."""
+        for key in self._keys_of(command.session_id, command.owner):
+            view = self._view(key)
+            if view and (creates(command) or view.is_of(command.owner)):
+                is_of_there = isinstance(command, RenewTurn) and not view.began(command.turn)
+                return None if is_of_there else view
+        return None
+
+    def _continued(self, command: Command | BeginTurn) -> Any:
+        """Do *command* in the continuation of its session, which it may begin."""
+        key = key_of(command.session_id, command.owner)
+        with self._changing(key):
+            view = self._view(key)
+            if view is None:
+                view = self._begun(key, command)
+                now = view.load(ANY, None)
+                command = as_first_change(named_away(command), now) if now else command
+            answer = self._added_or_absent(view, command)
+            is_partial = view.is_partial
+        if isinstance(answer, SessionNotFound):
+            raise answer
+        return _marked(answer, self._journal.kind, is_partial=is_partial)
+
+    def _begun(self, key: str, command: Command | BeginTurn) -> JournalView:
+        """Begin a continuation with what is remembered of the session."""
+        view, now = self._new_view(key), self._journal.now_ms()
+        start = beginning(command, None, self._limits.history_key, now)
+        view.do(start, now)
+        owner = None if isinstance(command.owner, Scope) else command.owner
+        journalled = view.journalled._replace(owner=owner, expires_at_ms=AGELESS_MS)
+        view.journalled = self._journal.add(self._namespace, journalled, now, text_of(start))
+        view.seen, view.last_at_ms = view.journalled.last, now
+        return view
 
     @contextlib.contextmanager
-    def _changing(self, session_id: str) -> Iterator[None]:
+    def _changing(self, key: str) -> Iterator[None]:
         """A transaction of the journal. Where it fails, the view may tell of what was not written: it is dropped."""
         try:
             with self._journal.writing():
                 yield
         except BaseException as error:
             if not isinstance(error, ConvstoreError) or isinstance(error, StoreUnavailable):
-                self._views.pop(session_id, None)
+                self._drop_views(key.partition("\n")[0])
             raise
         self._wake()
 
@@ -245,9 +339,18 @@ class FallbackStore(StoreAround):
         """Make a view of a session into which nothing is folded yet."""
         return JournalView(self._limits, journalled, self._journal.now_ms)
 
-    def _new_view(self, session_id: str) -> JournalView:
-        view = self._views[session_id] = JournalView(self._limits, JournalledSession(session_id), self._journal.now_ms)
+    def _new_view(self, key: str) -> JournalView:
+        view = self._views[key] = JournalView(self._limits, JournalledSession(key), self._journal.now_ms)
+        self._seen.add(view.journalled.session_id)
         return view
+
+    def _drop_views(self, session_id: str) -> None:
+        """Drop what this process has folded of a session."""
+        if session_id in self._seen:
+            self._seen.discard(session_id)
+            first, last = key_range(session_id)
+            for key in [key for key in self._views if key == session_id or first <= key <= last]:
+                del self._views[key]
 
     def _added_or_absent(self, view: JournalView, command: Any) -> Receipt | Begun | SessionNotFound:
         """Do as ``_added``. A delete that has found no session is noted, so that its repeat spares one that began since."""
@@ -266,10 +369,13 @@ class FallbackStore(StoreAround):
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
         now, journalled, command = self._journal.now_ms(), view.journalled, named_away(command)
-        is_start = creates(command) and view.load(ANY, 0, now) is None
+        there = view.load(ANY, None if view.is_partial else 0, now)
+        is_start = creates(command) and there is None
+        if view.is_partial and there:
+            command = as_change(command, there)
         if isinstance(command, Put) and is_start:
             command = replace(command, started_at_ms=now)
-        answer = view.do(command, now)
+        answer = self._told(view, command, now)
         receipt = answer.receipt if isinstance(answer, Begun) else answer
         if receipt.repeated and not receipt.expires_at_ms:
             return answer  # the session is gone, and stays so
@@ -279,14 +385,25 @@ class FallbackStore(StoreAround):
             token = command.token if command.digest else None
             journalled = journalled._replace(owner=None if isinstance(command.owner, Scope) else command.owner)
         else:
-            kept = _as_kept(command, answer)
+            kept = _as_kept(command, answer, is_partial=view.is_partial)
         if is_redaction(kept):
             kept = self._redacted(view, kept)
         ends = NEVER_MS if isinstance(command, Delete) else receipt.expires_at_ms
+        ends = AGELESS_MS if journalled.is_continuation else ends
         journalled = journalled._replace(expires_at_ms=ends)
         view.journalled = self._journal.add(self._namespace, journalled, now, text_of(kept), token)
         view.seen, view.last_at_ms = view.journalled.last, now
         return answer
+
+    def _told(self, view: JournalView, command: Any, now: int) -> Receipt | Begun:
+        """Do *command* in the view. What the view does not find may be in the store, where the view is partial."""
+        try:
+            return view.do(command, now)
+        except (MessageNotFound, ConflictError) as error:
+            if view.is_partial and not _names_known(command, view.load(ANY, 0, now), error):
+                reason = "the store is away, and this host does not know the whole session"
+                raise NothingKnown(reason, fallback=self._journal.kind) from error
+            raise
 
     def _redacted(self, view: JournalView, command: Edit) -> Edit:
         """Take the text that *command* redacts out of the commands before. Return it without that text too."""
@@ -320,23 +437,32 @@ class FallbackStore(StoreAround):
         is_interaction: bool = True,
         fields: Sequence[str] | None = None,
     ) -> Snapshot | None:
-        if not self._is_here(session_id):
-            return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
-        with self._viewed(session_id, owner) as view:
-            snapshot = view.load(owner, last) if view else None
-            is_stale = bool(view and snapshot and is_interaction and view.is_stale(snapshot))
+        view = None
+        if self._is_here(session_id, owner):
+            with self._viewed(session_id, owner) as view:
+                snapshot = view.load(_seer(view, owner), last) if view else None
+                is_stale = bool(view and snapshot and is_interaction and view.is_stale(snapshot))
         if view is None:
-            return self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
+            return self._asked_for(
+                self._store.load, session_id, owner, last, is_interaction=is_interaction, fields=fields
+            )
         if is_stale:
             self._touch(session_id, owner)
-        return snapshot and replace(part_of(snapshot, fields), fallback=self._journal.kind)
+        return snapshot and replace(part_of(snapshot, fields), fallback=self._journal.kind, partial=view.is_partial)
+
+    def _asked_for(self, read: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        """Read in the store. Where that is away, nothing may be known."""
+        try:
+            return read(*arguments, **options)
+        except StoreUnavailable as error:
+            raise self._unknown(error) from error
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
     ) -> list[Snapshot | ConvstoreError | None]:
         if self._journal.may_hold():
             return load_each(self, session_ids, owner, is_interaction=is_interaction)
-        return super().load_many(session_ids, owner, is_interaction=is_interaction)
+        return self._asked_for(super().load_many, session_ids, owner, is_interaction=is_interaction)
 
     def page(
         self,
@@ -353,37 +479,41 @@ class FallbackStore(StoreAround):
         return found._replace(pending=len(self.journalled(owner)))
 
     def salvage(self, session_id: str, owner: Owner) -> Snapshot | None:
-        if self._is_here(session_id):
+        if self._is_here(session_id, owner):
             return self.load(session_id, owner, is_interaction=False)
         return self._store.salvage(session_id, owner)
 
     def messages(
         self, session_id: str, owner: Owner, before: int | None, limit: int, after: int | None = None
     ) -> Messages | None:
-        if not self._is_here(session_id):
-            return self._store.messages(session_id, owner, before, limit, after)
-        with self._viewed(session_id, owner) as view:
-            if view:
-                found = view.messages(owner, before, limit, after)
-                return found and found._replace(fallback=self._journal.kind)
-        return self._store.messages(session_id, owner, before, limit, after)
+        if self._is_here(session_id, owner):
+            with self._viewed(session_id, owner) as view:
+                if view:
+                    return self._page_of(view, view.messages(_seer(view, owner), before, limit, after))
+        return self._asked_for(self._store.messages, session_id, owner, before, limit, after)
+
+    def _page_of(self, view: JournalView, found: Messages | None) -> Messages | None:
+        return found and found._replace(fallback=self._journal.kind, partial=view.is_partial)
 
     def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
-        if not self._is_here(session_id):
-            return self._store.message(session_id, owner, target)
-        with self._viewed(session_id, owner) as view:
-            if view:
-                found = view.message(owner, target)
-                return found and found._replace(fallback=self._journal.kind)
-        return self._store.message(session_id, owner, target)
+        if self._is_here(session_id, owner):
+            with self._viewed(session_id, owner) as view:
+                if view:
+                    return self._one_of(view, view.message(_seer(view, owner), target))
+        return self._asked_for(self._store.message, session_id, owner, target)
+
+    def _one_of(self, view: JournalView, found: Messages | None) -> Messages | None:
+        """The page of a message. A message that is not here may be in the store, where the view is partial."""
+        if view.is_partial and found and not found.elements:
+            raise NothingKnown("the store is away, and may have the message", fallback=self._journal.kind)
+        return self._page_of(view, found)
 
     def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        if not self._is_here(session_id):
-            return self._store.turn_remaining_ms(session_id, owner)
-        with self._viewed(session_id, owner) as view:
-            if view:
-                return view.turn_remaining_ms(owner)
-        return self._store.turn_remaining_ms(session_id, owner)
+        if self._is_here(session_id, owner):
+            with self._viewed(session_id, owner) as view:
+                if view:
+                    return view.turn_remaining_ms(_seer(view, owner))
+        return self._asked_for(self._store.turn_remaining_ms, session_id, owner)
 
     def take_reply(self, command: TakeReply) -> ReplyParts:
         told = self._told_here(command.session_id, command.owner)
@@ -407,12 +537,14 @@ class FallbackStore(StoreAround):
 
     def _told_here(self, session_id: str, owner: Owner) -> ConvstoreError | None:
         """Tell why the reply in progress of a session cannot be read or taken that is here. None: it is not here."""
-        if not self._is_here(session_id):
+        if not self._is_here(session_id, owner):
             return None
         with self._viewed(session_id, owner) as view:
             if view is None:
                 return None
-            in_progress = view.turn_remaining_ms(owner) > 0
+            in_progress = view.turn_remaining_ms(_seer(view, owner)) > 0
+            if view.is_partial and not in_progress:
+                return None
         return StoreUnavailable(_UNTOLD, written=False) if in_progress else TurnLost(session_id)
 
     def _asked(
@@ -430,51 +562,95 @@ class FallbackStore(StoreAround):
         return [next(answers) if answer is None else answer for answer in here]
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
-        if not self._is_here(session_id):
+        if not self._is_here(session_id, ANY):
             return self._store.wait_for_turn(session_id, attempt, seconds)
         time.sleep(min(seconds, UNTOLD_PAUSE))
         return False
+
+    # ---- aliases
+
+    def follow(self, alias: Alias, lifetime_ms: int) -> str | None:
+        led = self._aliases.find(alias) if self._journal.may_hold() else None
+        return led.session_id if led else super().follow(alias, lifetime_ms)
+
+    def follow_all(self, aliases: Sequence[Alias], lifetime_ms: int) -> list[str | None]:
+        if self._journal.may_hold():
+            return [self.follow(alias, lifetime_ms) for alias in aliases]
+        return super().follow_all(aliases, lifetime_ms)
+
+    def link(self, command: LinkAlias) -> str | None:
+        if self._journal.may_hold() and self._aliases.find(command.alias):
+            return self._led(command)
+        if self._continues and self._circuit.is_open:
+            return self._led(command)
+        try:
+            return super().link(command)
+        except StoreUnavailable as error:
+            if not self._is_away(error):
+                raise
+            return self._led(command)
+
+    def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
+        if self._continues or self._journal.may_hold():
+            return [self.link(command) for command in commands]
+        return super().link_all(commands)
+
+    def _led(self, command: LinkAlias) -> str | None:
+        """Lead an alias here, if it leads where the command expects, as far as that is known here."""
+        with self._journal.writing():
+            led = self._aliases.find(command.alias)
+            if led and command.expected not in (ANY, led.session_id):
+                return led.session_id
+            self._aliases.link(command)
+        self._wake()
+        return command.session_id
 
     def _touch(self, session_id: str, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):  # the read itself can be answered
             self._journalled(Touch(session_id=session_id, owner=owner))
 
-    def _is_here(self, session_id: str) -> bool:
+    def _is_here(self, session_id: str, owner: Owner) -> bool:
         """Tell whether the session may be here. That costs next to nothing while nothing is."""
         if not self._journal.may_hold():
             if self._views:
                 self.forget()
             return False
         self._wake()
-        is_here = self._journal.find(self._namespace, session_id) is not None
-        if not is_here and session_id in self._views:
-            self._views.pop(session_id, None)
+        is_here = bool(self._keys_of(session_id, owner))
+        if not is_here and session_id in self._seen:
+            self._drop_views(session_id)
             self._circuit.try_now()  # another process has handed it over
         return is_here
+
+    def _keys_of(self, session_id: str, owner: Owner) -> list[str]:
+        """List the keys under which the session is here for *owner*, the one of the whole session first."""
+        return self._journal.keys(self._namespace, session_id, key_range(session_id, owner))
 
     @contextlib.contextmanager
     def _viewed(self, session_id: str, owner: Owner) -> Iterator[JournalView | None]:
         """The view of a session, if it is still here and visible to *owner*. For this thread alone."""
         with self._journal.reading():
-            view = self._view(session_id)
-            yield view if view and view.is_of(owner) else None
+            views = (self._view(key) for key in self._keys_of(session_id, owner))
+            yield next((view for view in views if view and view.is_of(owner)), None)
 
-    def _view(self, session_id: str) -> JournalView | None:
-        """The view of a session, with all its commands folded, or None if it is not here."""
+    def _view(self, key: str) -> JournalView | None:
+        """The view of a session or continuation, with all its commands folded, or None if it is not here."""
         if self._opened != self._journal.opened:  # perhaps another file
             self._views.clear()
+            self._seen.clear()
             self._opened = self._journal.opened
-        while journalled := self._journal.find(self._namespace, session_id):
-            view = self._views.get(session_id)
+        while journalled := self._journal.find(self._namespace, key):
+            view = self._views.get(key)
             if not view or view.journalled.first != journalled.first or view.seen > journalled.last:
-                view = self._views[session_id] = JournalView(self._limits, journalled, self._journal.now_ms)
+                view = self._new_view(key)
+                view.journalled = journalled
             for row in self._journal.rows(self._namespace, journalled, view.seen):
                 view.fold(row)
             view.journalled = journalled
             if view.seen == journalled.last:
                 return view
-            self._views.pop(session_id, None)  # another process has handed it over meanwhile
-        self._views.pop(session_id, None)
+            self._views.pop(key, None)  # another process has handed it over meanwhile
+        self._views.pop(key, None)
         return None
 
     # ---- handing over
@@ -503,9 +679,10 @@ class FallbackStore(StoreAround):
         """Forget the view of a session that is not here any more. None: forget all views, since the store answers."""
         if session_id is None:
             self._views.clear()
+            self._seen.clear()
             self._circuit.try_now()
         else:
-            self._views.pop(session_id, None)
+            self._drop_views(session_id)
 
     def end_expired(self) -> None:
         """End the sessions whose lifetime is over. The store hears only that they began and ended."""
@@ -520,7 +697,14 @@ class FallbackStore(StoreAround):
             self._end(journalled, max(until_ms, rows[-1].at_ms))
 
     def _end(self, journalled: JournalledSession, at_ms: int) -> None:
-        """Put a session's beginning and its end, without any content, in the place of its commands."""
+        """Put a session's beginning and its end, without any content, in the place of its commands.
+
+        Of a continuation nothing stays, since the session is the store's.
+        """
+        if journalled.is_continuation:
+            self._journal.end(self._namespace, journalled, [])
+            self.forget(journalled.session_id)
+            return
         rows = self._journal.rows(self._namespace, journalled, 0)
         instead, created = [], journalled.created_here_ms
         try:
@@ -563,24 +747,38 @@ def _as_start(command: Put | Merge, receipt: Receipt, *, is_first: bool) -> Put:
     return replace(whole, mode=whole.mode if is_first else "replace", started_at_ms=receipt.created_at_ms)
 
 
-def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun) -> Command | BeginTurn:
+def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun, *, is_partial: bool) -> Command | BeginTurn:
     """Any other command as the journal keeps it. A repeat has only moved the lifetime, unless it took a turn anew."""
     is_turn_taken_anew = isinstance(answer, Begun) and not answer.reply
     receipt = answer.receipt if isinstance(answer, Begun) else answer
     if receipt.repeated and not is_turn_taken_anew:
         return Touch(session_id=command.session_id, owner=ANY)
     if isinstance(command, (Merge, Append, Delete)):
-        return replace(command, loaded_version=None)  # it was not late
+        is_of_there = is_partial and command.created_at_ms not in (None, receipt.created_at_ms)
+        return command if is_of_there else replace(command, loaded_version=None)  # it was not late
     return replace(command, last=0) if isinstance(command, BeginTurn) else command
 
 
-def _marked(answer: Any, fallback: str) -> Any:
+def _names_known(command: Any, now: Snapshot | None, error: ConvstoreError) -> bool:
+    """Tell whether a command that was refused names what is known here: a state of the session that was told here."""
+    if isinstance(error, MessageNotFound) or now is None:
+        return False
+    is_versions = isinstance(error, ConflictError) and error.what == "version" and not error.is_field
+    return not is_versions or command.expected.startswith(f"{now.created_at_ms}-")
+
+
+def _seer(view: JournalView, owner: Owner) -> Owner:
+    """The owner for whom a view is read. A continuation is only its own owner's, also where nobody has begun it."""
+    return ANY if view.journalled.is_continuation else owner
+
+
+def _marked(answer: Any, fallback: str, *, is_partial: bool = False) -> Any:
     """Mark that *answer* comes from here."""
     if isinstance(answer, Receipt):
-        return replace(answer, level=fallback, fallback=fallback)
+        return replace(answer, level=fallback, fallback=fallback, partial=is_partial)
     return replace(
         answer,
-        receipt=_marked(answer.receipt, fallback),
-        reply=answer.reply and _marked(answer.reply, fallback),
-        snapshot=answer.snapshot and replace(answer.snapshot, fallback=fallback),
+        receipt=_marked(answer.receipt, fallback, is_partial=is_partial),
+        reply=answer.reply and _marked(answer.reply, fallback, is_partial=is_partial),
+        snapshot=answer.snapshot and replace(answer.snapshot, fallback=fallback, partial=is_partial),
     )

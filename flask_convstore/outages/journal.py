@@ -39,6 +39,10 @@ CREATE TABLE aside (number INTEGER PRIMARY KEY, namespace TEXT, session_id TEXT,
 CREATE TABLE starts (
     namespace TEXT, token TEXT, session_id TEXT, at_ms INTEGER, PRIMARY KEY (namespace, token)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS aliases (
+    namespace TEXT, owner TEXT, name TEXT, session_id TEXT, expected TEXT, lifetime_ms INTEGER,
+    PRIMARY KEY (namespace, owner, name)
+) WITHOUT ROWID;
 """
 _SELECT = (
     "SELECT session_id, owner, first, last, replayed, expires_at_ms, created_here_ms, created_there_ms FROM sessions "
@@ -52,14 +56,18 @@ _GLANCE_SECONDS = 0.5
 NEVER_MS = 2**53
 """The end of a session that waits for the store however long that takes."""
 
+AGELESS_MS = NEVER_MS - 1
+"""The end of a continuation, whose lifetime is the session's."""
+
 UNBORN_MS = -1
 """A time of creation that no session has."""
 
 
 class JournalledSession(NamedTuple):
-    """A session in the journal.
+    """A session in the journal, or the continuation of one that is not known whole.
 
     Attributes:
+        key: The id of the session. Of a continuation as ``continuation.key_of`` makes it.
         owner: The owner's name (None: nobody).
         first, last: Numbers of its first and last command (0: it has none yet).
         replayed: Number of the last command that has been replayed.
@@ -68,7 +76,7 @@ class JournalledSession(NamedTuple):
             was replayed there.
     """
 
-    session_id: str
+    key: str
     owner: str | None = None
     first: int = 0
     last: int = 0
@@ -76,6 +84,16 @@ class JournalledSession(NamedTuple):
     expires_at_ms: int = 0
     created_here_ms: int = 0
     created_there_ms: int = 0
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+        return self.key.partition("\n")[0]
+
+    @property
+    def is_continuation(self) -> bool:
+        """It began with what was remembered of the session, or with nothing."""
+        return "\n" in self.key
 
 
 class Row(NamedTuple):
@@ -200,7 +218,7 @@ class Journal:
         self._learned_by = os.getpid()
         with contextlib.suppress(StoreUnavailable, OSError):
             if self.exists() and self.status().pending:
-                self._mark()
+                self.mark()
                 self._go_on()
         assert self._folder
         name = self._folder.name.rpartition("-")[0]
@@ -223,10 +241,11 @@ class Journal:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
             if self.status().pending:
-                self._mark()
+                self.mark()
                 self._file.warn(f"the file {self._marker} was removed while writes waited. It was made again.")
 
-    def _mark(self) -> None:
+    def mark(self) -> None:
+        """Let ``may_hold`` be true in all processes."""
         self._is_marked = True
         if self._folder and not os.access(self._marker, os.F_OK):
             os.close(os.open(self._marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -235,7 +254,7 @@ class Journal:
     def unmark_if_empty(self) -> bool:
         """Remove the marker if nothing waits any more, so that the next calls need not look. False if something waits."""
         with self.writing() as connection:
-            if connection.execute("SELECT 1 FROM sessions LIMIT 1").fetchone():
+            if connection.execute("SELECT 1 FROM sessions UNION ALL SELECT 1 FROM aliases LIMIT 1").fetchone():
                 return False
             connection.execute("DELETE FROM starts WHERE at_ms < ?", (self.now_ms() - _STARTS_MS,))
             if not connection.execute("SELECT 1 FROM starts LIMIT 1").fetchone():
@@ -249,12 +268,21 @@ class Journal:
 
     # ---- sessions and their commands
 
-    def find(self, namespace: str, session_id: str) -> JournalledSession | None:
-        """The session with that id, or None if it is not here."""
+    def find(self, namespace: str, key: str) -> JournalledSession | None:
+        """The session or continuation with that key, or None if it is not here."""
         with self.reading() as connection:
             query = _SELECT + "WHERE namespace = ? AND session_id = ?"
-            found = connection.execute(query, (namespace, session_id)).fetchone()
+            found = connection.execute(query, (namespace, key)).fetchone()
             return JournalledSession(*found) if found else None
+
+    def keys(self, namespace: str, session_id: str, continuations: tuple[str, str]) -> list[str]:
+        """The keys under which a session is here: its own first, then those between the two of *continuations*."""
+        with self.reading() as connection:
+            query = (
+                "SELECT session_id FROM sessions WHERE namespace = ? AND (session_id = ? OR session_id BETWEEN ? AND ?) "
+                "ORDER BY session_id"
+            )
+            return [key for (key,) in connection.execute(query, (namespace, session_id, *continuations))]
 
     def rows(self, namespace: str, journalled: JournalledSession, after: int, limit: int = -1) -> list[Row]:
         """Commands of a session behind number *after*, oldest first."""
@@ -263,7 +291,7 @@ class Journal:
                 "SELECT number, at_ms, command FROM commands "
                 "WHERE namespace = ? AND session_id = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?"
             )
-            where = (namespace, journalled.session_id, max(after, journalled.first - 1), journalled.last, limit)
+            where = (namespace, journalled.key, max(after, journalled.first - 1), journalled.last, limit)
             return [Row(*row) for row in connection.execute(query, where)]
 
     def sessions(self, namespace: str, after: int, limit: int) -> list[JournalledSession]:
@@ -320,12 +348,12 @@ class Journal:
 
         *journalled* has the owner and the end as they are after the command. A *start_token* leads to the session for a day.
         """
-        self._mark()
+        self.mark()
         with self.reading() as connection:
             if _offset_in(connection) is None:
                 _keep_offset(connection, now_ms() - ticks_ms())
             query = "INSERT INTO commands (namespace, session_id, at_ms, command) VALUES (?, ?, ?, ?)"
-            number = connection.execute(query, (namespace, journalled.session_id, at_ms, text)).lastrowid or 0
+            number = connection.execute(query, (namespace, journalled.key, at_ms, text)).lastrowid or 0
             journalled = journalled._replace(first=journalled.first or number, last=number)
             query = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             connection.execute(query, (namespace, *journalled))
@@ -347,10 +375,10 @@ class Journal:
         """
         with self.writing() as connection:
             _count_dropped(connection, dropped)
-            found = self.find(namespace, journalled.session_id)
+            found = self.find(namespace, journalled.key)
             if not found or found.first != journalled.first:
                 return None
-            where = (namespace, journalled.session_id)
+            where = (namespace, journalled.key)
             if found.last == journalled.replayed:
                 _forget(connection, where)
                 return None
@@ -362,16 +390,17 @@ class Journal:
     def end(self, namespace: str, journalled: JournalledSession, instead: Sequence[tuple[int, bytes]]) -> None:
         """Put other commands, *instead* (time and text), in the place of those that were not replayed yet.
 
-        The last of them ends the session. Does nothing if others have added to the session meanwhile.
+        The last of them ends the session. Without any the session is gone from here. Does nothing if others have added to
+        the session meanwhile.
         """
         with self.writing() as connection:
-            where = (namespace, journalled.session_id)
+            where = (namespace, journalled.key)
             if self.find(*where) != journalled:
                 return
             query = "DELETE FROM commands WHERE namespace = ? AND session_id = ? AND number > ?"
             gone = connection.execute(query, (*where, journalled.replayed)).rowcount
             _forget(connection, where)
-            _count_dropped(connection, gone - len(instead) + 1)  # the last one of those is nobody's
+            _count_dropped(connection, gone - max(0, len(instead) - 1))  # the last one of those is nobody's
             here = journalled._replace(first=0, replayed=0, expires_at_ms=NEVER_MS)
             for at_ms, text in instead:
                 here = self.add(namespace, here, at_ms, text)
@@ -380,9 +409,9 @@ class Journal:
         """Keep commands that cannot be replayed for an operator to look at."""
         with self.writing() as connection:
             rows = self.rows(namespace, journalled, journalled.replayed)
-            _forget(connection, (namespace, journalled.session_id))  # first: a full journal has room for them then
+            _forget(connection, (namespace, journalled.key))  # first: a full journal has room for them then
             for row in rows:
-                values = (row.number, namespace, journalled.session_id, row.at_ms, row.text, problem)
+                values = (row.number, namespace, journalled.key, row.at_ms, row.text, problem)
                 connection.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def keep_aside(self, namespace: str, session_id: str, row: Row, problem: str) -> None:

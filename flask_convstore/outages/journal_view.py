@@ -1,4 +1,4 @@
-"""One session as its commands in the journal tell it.
+"""One session as its commands in the journal tell it, or the continuation of one.
 
 The commands are folded by the rules of ``MemoryStore``. Each process does that for itself.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from ..domain.commands import BeginTurn, Command, Delete, Edit, Put, Target
 from ..domain.results import Begun, Messages, Receipt, Snapshot
@@ -15,6 +16,7 @@ from ..domain.types import ANY, Limits, Owner
 from ..errors import ConvstoreError, CorruptValue, SessionNotFound
 from ..stores.memory import MemoryStore
 from .command_json import command_of
+from .continuation import as_known
 from .journal import JournalledSession, Row
 from .redaction import is_redaction
 
@@ -29,12 +31,15 @@ class JournalView:
         journalled: The journal's record of the session.
         seen: The number of the last command that was folded.
         last_at_ms: The time when that command was accepted.
+        is_partial: The store may have more of the session. A session that was deleted here, and began anew, is whole.
     """
 
     def __init__(self, limits: Limits, journalled: JournalledSession, clock: Callable[[], int]) -> None:
         self.journalled = journalled
         self.seen = 0
         self.last_at_ms = 0
+        self.is_partial = journalled.is_continuation
+        self._attempts: set[str] = set()
         self._then_ms: int | None = None
         self._clock = clock
         self._store = MemoryStore(limits, lambda: clock() if self._then_ms is None else self._then_ms)
@@ -70,26 +75,53 @@ class JournalView:
         return self._do(command, at_ms, in_place=False)
 
     def _do(self, command: Command | BeginTurn, at_ms: int, *, in_place: bool) -> Receipt | Begun:
+        command = self._as_known(command, at_ms)
         with self._as_of(at_ms):
             if isinstance(command, BeginTurn):
-                return self._store.begin(command, in_place=in_place)
-            return self._store.apply(command, in_place=in_place)
+                begun = self._store.begin(command, in_place=in_place)
+                self._attempts.add(command.attempt)
+                return begun
+            receipt = self._store.apply(command, in_place=in_place)
+        if isinstance(command, Delete):
+            self.is_partial = False
+        return receipt
+
+    def _as_known(self, command: Command | BeginTurn, at_ms: int) -> Any:
+        """Let a command of a continuation name only what is known here."""
+        if not self.is_partial:
+            return command
+        self.stay(at_ms)
+        now = self.load(ANY, 0, at_ms)
+        return as_known(command, now, self._attempts) if now else command
+
+    def stay(self, at_ms: int) -> None:
+        """Let a continuation live on. Its lifetime is for the store to know."""
+        if self.is_partial:
+            self._store.keep(self.journalled.session_id, at_ms + 1)
+
+    def began(self, attempt: str) -> bool:
+        """Tell whether a turn began here."""
+        return attempt in self._attempts or not self.is_partial
 
     def load(self, owner: Owner, last: int | None, at_ms: int | None = None) -> Snapshot | None:
         """Read the session as of *at_ms* (None: now). That is no interaction."""
+        self.stay(self._clock() if at_ms is None else at_ms)
         with self._as_of(at_ms):
             return self._store.load(self.journalled.session_id, owner, last, is_interaction=False)
 
     def messages(self, owner: Owner, before: int | None, limit: int, after: int | None = None) -> Messages | None:
         """Read messages, as ``Store.messages``."""
+        self.stay(self._clock())
         return self._store.messages(self.journalled.session_id, owner, before, limit, after)
 
     def message(self, owner: Owner, target: Target) -> Messages | None:
         """Read one message, as ``Store.message``."""
+        self.stay(self._clock())
         return self._store.message(self.journalled.session_id, owner, target)
 
     def turn_remaining_ms(self, owner: Owner) -> int:
         """Look at the turn, as ``Store.turn_remaining_ms``."""
+        self.stay(self._clock())
         return self._store.turn_remaining_ms(self.journalled.session_id, owner)
 
     def knows(self, token: str) -> bool:
@@ -98,7 +130,9 @@ class JournalView:
 
     def is_of(self, owner: Owner) -> bool:
         """Tell whether the session is visible to *owner*."""
-        return owner in (ANY, self.journalled.owner) or self.load(owner, 0) is not None
+        if owner in (ANY, self.journalled.owner) or self.journalled.is_continuation:
+            return True
+        return self.load(owner, 0) is not None
 
     def is_stale(self, snapshot: Snapshot) -> bool:
         """Tell whether a read must be noted in the journal. There a session lives from its last command."""

@@ -396,6 +396,9 @@ class JournalFile(Forking):
             connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
             if not _has_tables(connection):
                 self._make_tables(connection)
+            for statement in self._schema.split(";"):
+                if "IF NOT EXISTS" in statement:  # an earlier version made the file
+                    connection.execute(statement)
         except BaseException:
             connection.close()
             raise

@@ -85,6 +85,7 @@ def base_created(command: Put | Merge, receipt: Receipt, origin: str) -> Baselin
         own_ttl_ms=whole.ttl_ms,
         usage=whole.usage or NO_USAGE,
         fallback=receipt.fallback,
+        partial=receipt.partial,
     )
     return Baseline(origin=origin, snapshot=snapshot, seqs=_seqs(whole.elements, receipt))
 
@@ -112,6 +113,7 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
         fields=_changed(before.fields, command.fields),
         own_ttl_ms=command.ttl_ms or before.own_ttl_ms,
         fallback=receipt.fallback,
+        partial=receipt.partial,
         **facts,
     )
     return Baseline(origin=base.origin, snapshot=snapshot, seqs=seqs)

@@ -86,6 +86,11 @@ class Stored:
         return self._base.snapshot.fallback
 
     @property
+    def partial(self) -> bool:
+        """The store is away and may have more: this is what this host has written since, and what it remembers."""
+        return self._base.snapshot.partial
+
+    @property
     def message_count(self) -> int:
         """Number of messages that were stored when it was loaded, and by this object since."""
         return self._base.snapshot.count

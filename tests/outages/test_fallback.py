@@ -63,7 +63,8 @@ from flask_convstore.outages.command_json import command_of, text_of
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal, Status
 from flask_convstore.outages.other_hosts import OtherHostsStore
-from flask_convstore.outages.replay import Replay, Replayed, Replayer
+from flask_convstore.outages.replay import Replayer
+from flask_convstore.outages.session_replay import Replay, Replayed
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store, StoreAround
@@ -110,13 +111,29 @@ class Failing(StoreAround):
 class Host:
     """Workers of one host: stores around one store, which share a folder."""
 
-    def __init__(self, store: Store, folder: Path | None, workers: int = 2, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path | None,
+        workers: int = 2,
+        limits: Limits = LIMITS,
+        *,
+        continues: bool = False,
+    ) -> None:
         self.switch = Switch(store)
         self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
         self.circuit = Circuit(10**9)
         self.told: list[Exception] = []
         self.workers = [
-            FallbackStore(OtherHostsStore(self.switch, limits), journal, self.circuit, "", limits, lambda: None)
+            FallbackStore(
+                OtherHostsStore(self.switch, limits),
+                journal,
+                self.circuit,
+                "",
+                limits,
+                lambda: None,
+                continues=continues,
+            )
             for journal in self.journals
         ]
 
@@ -734,7 +751,7 @@ def test_what_the_store_refuses_for_good_is_set_aside(host: Host) -> None:
     worker.apply(append(session_id, "b"))
     worker.apply(start("fine", "c"))
     host.switch.is_away = False
-    host.switch.apply(start(session_id, "somebody else's", mode="create"))
+    host.switch.apply(start(session_id, "somebody else's", mode="create", owner="somebody else"))
     host.come_back()
     status = journal.status()
     assert (status.pending, status.aside, status.dropped) == (0, 2, 0)

@@ -21,7 +21,7 @@ from flask_convstore.errors import StoreUnavailable
 from flask_convstore.outages.circuit import Circuit
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal
-from flask_convstore.outages.replay import Replay, Replayed
+from flask_convstore.outages.session_replay import Replay, Replayed
 from flask_convstore.stores.redis.store import RedisStore
 
 from ..servers import Server

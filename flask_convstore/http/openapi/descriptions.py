@@ -57,6 +57,7 @@ SHOWN: dict[str, tuple[Json, str]] = {
     ),
     "Convstore-Level": (schema(str, "Level of the acknowledgement.", pattern=r"^[a-z]+(:\d+)?$"), "primary"),
     "Convstore-Degraded": (schema(str, "Fallback that has answered.", enum=["journal", "memory"]), "journal"),
+    "Convstore-Partial": (schema(str, "The store is away and may have more of the session.", enum=["true"]), "true"),
     "Retry-After": (schema(Positive, "Seconds to wait before a retry."), "1"),
 }
 """Response headers, with an example."""
@@ -133,7 +134,7 @@ class Operation:
     links: tuple[str, ...] = ()
 
 
-_STATE = "ETag Convstore-Expires-At Convstore-Degraded?"
+_STATE = "ETag Convstore-Expires-At Convstore-Degraded? Convstore-Partial?"
 _OF_NEW = ("get", "unchanged", "update", "delete", "continue", "messages", "compact", "fork")
 
 EVENTS_EXAMPLE = (
@@ -253,7 +254,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete_session": Operation(
         summary="Delete a session",
         description="Deletes the session with its messages, for good.",
-        answers=(Answer("The session is gone.", {"status": "deleted"}, "Convstore-Degraded?"),),
+        answers=(Answer("The session is gone.", {"status": "deleted"}, "Convstore-Degraded? Convstore-Partial?"),),
         links=("gone",),
     ),
     "continue_session": Operation(
@@ -335,7 +336,7 @@ OPERATIONS: dict[str, Operation] = {
         "made. `current` is the reply in progress. A reply that has ended is replayed too. Where the position of the client "
         "is not in this stream, `reset` comes first, and then all events.",
         answers=(
-            Answer("The events.", EVENTS_EXAMPLE, "Convstore-Degraded?"),
+            Answer("The events.", EVENTS_EXAMPLE, "Convstore-Degraded? Convstore-Partial?"),
             Answer("No reply is in progress."),
         ),
     ),

@@ -1,0 +1,165 @@
+"""Continuations: what a host writes, while the store is away, to a session that it does not know whole.
+
+A continuation begins with what the host remembers of the session, which is often nothing. All that follows is a change of
+that, and is added to the session when the store is back. So a continuation replaces nothing that it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..domain.commands import (
+    ANYTHING,
+    Append,
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Extend,
+    FieldChange,
+    Merge,
+    NoteAlias,
+    Put,
+    Rewrite,
+    Update,
+    new_token,
+)
+from ..domain.messages import bodies_of
+from ..domain.results import Snapshot
+from ..domain.shapes import full
+from ..domain.types import Owner, Scope
+
+_C = TypeVar("_C", bound=Command | BeginTurn)
+
+_FIRST_SEQ = 10**12
+"""The seq of the first message of a session of which nothing is remembered. It stands behind all that may be there."""
+
+_BEGINNERS = (Put, Merge, Append, Update, Delete, BeginTurn, CommitTurn, NoteAlias)
+
+
+def key_of(session_id: str, owner: Owner) -> str:
+    """Name the continuation of a session by *owner* in a journal. No session has an id with a line end."""
+    return f"{session_id}\n{'' if owner is None or isinstance(owner, Scope) else owner}"
+
+
+def key_range(session_id: str, owner: Owner = Scope.ANY) -> tuple[str, str]:
+    """The first and the last key of the continuations of a session that *owner* may see."""
+    if owner is Scope.ANY:
+        return f"{session_id}\n", f"{session_id}\v"
+    return key_of(session_id, owner), key_of(session_id, owner)
+
+
+def can_begin(command: Command | BeginTurn) -> bool:
+    """Tell whether *command* can be done to a session of which nothing is known.
+
+    What names a message or a version, and what works on the whole session, cannot.
+    """
+    is_free = not (getattr(command, "expected", "") or getattr(command, "replaces", ""))
+    return isinstance(command, _BEGINNERS) and is_free
+
+
+def beginning(command: Command | BeginTurn, remembered: Snapshot | None, history_key: str, at_ms: int) -> Put:
+    """Make the beginning of the continuation in which *command* comes first."""
+    start = Put(
+        session_id=command.session_id,
+        owner=command.owner,
+        mode="create",
+        shape=getattr(command, "shape", None) or full(history_key),
+        started_at_ms=at_ms,
+        first_seq=_FIRST_SEQ,
+        is_remembered=True,
+        token=new_token(),
+    )
+    if remembered is None:
+        return start
+    return replace(
+        start,
+        shape=remembered.shape,
+        fields=tuple(remembered.fields.items()),
+        elements=tuple(remembered.elements),
+        first_seq=remembered.seqs[0] if remembered.elements else remembered.next_seq,
+        first_title=remembered.title or "",
+    )
+
+
+def as_change(command: _C, now: Snapshot) -> _C | Merge:
+    """Make of a whole session, which takes the place of any other, the change of the one as it is known *now*."""
+    if not isinstance(command, Put) or command.mode != "replace":
+        return command
+    return _change(command, now)
+
+
+def as_first_change(command: _C, now: Snapshot) -> _C | Merge:
+    """Do as ``as_change``, also with a session that shall be created: there is nothing yet but what is remembered."""
+    return _change(command, now) if isinstance(command, Put) else command
+
+
+def _change(put: Put, now: Snapshot) -> Merge:
+    given = dict(put.fields)
+    changed = [FieldChange(name, now.fields.get(name), text) for name, text in given.items()]
+    removed = [FieldChange(name, text, None) for name, text in now.fields.items() if name not in given]
+    same = 0
+    for before, after in zip(bodies_of(now.elements), bodies_of(put.elements), strict=False):
+        if before != after:
+            break
+        same += 1
+    # Messages that are known already keep their names.
+    elements = (*now.elements[:same], *put.elements[same:])
+    return Merge(
+        session_id=put.session_id,
+        owner=put.owner,
+        fields=tuple(change for change in (*changed, *removed) if change.loaded != change.value),
+        history=Rewrite(now.history_version, elements),
+        shape=put.shape,
+        creates=True,
+        ttl_ms=put.ttl_ms,
+        first_title=put.first_title,
+        usage=put.usage,
+        token=put.token,
+        digest=put.digest,
+    )
+
+
+def as_known(command: Any, now: Snapshot, attempts: Collection[str]) -> Any:
+    """Let *command* name nothing that is not known here: a state of the session in the store, or a turn that began there.
+
+    Args:
+        now: The session as it is known here.
+        attempts: The turns that began here.
+    """
+    if isinstance(command, CommitTurn) and command.turn not in attempts:
+        return as_addition(command)
+    is_of_here = getattr(command, "created_at_ms", None) in (None, now.created_at_ms)
+    if is_of_here or isinstance(command, Put):
+        return command
+    known = replace(command, created_at_ms=None)
+    if isinstance(known, (Merge, Append, Delete)):
+        known = replace(known, loaded_version=None)
+    if isinstance(known, Merge):
+        fields = tuple(FieldChange(name, ANYTHING, text) for name, _, text in known.fields)
+        return replace(known, fields=fields, history=_known_history(known.history, now))
+    return known
+
+
+def _known_history(history: Extend | Rewrite | None, now: Snapshot) -> Extend | Rewrite | None:
+    if isinstance(history, Rewrite):
+        return replace(history, history_version=now.history_version)
+    return history and Extend(0, history.elements)
+
+
+def as_addition(command: CommitTurn) -> Append:
+    """Make of the end of a turn what adds its messages and fields, whoever has the turn.
+
+    The token of the end itself may be known already, as that of another attempt.
+    """
+    return Append(
+        session_id=command.session_id,
+        owner=command.owner,
+        elements=command.elements if command.status != "failed" else (),
+        fields=tuple((name, text) for name, _, text in command.fields),
+        usage=command.usage,
+        token=f"{command.token}'",
+        digest=command.digest,
+    )

@@ -1,0 +1,207 @@
+"""The replay of a continuation: it is added to the session that is in the store. An alias may tell which one that is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..domain.commands import (
+    BeginTurn,
+    Command,
+    CommitTurn,
+    Delete,
+    Drop,
+    Extend,
+    LinkAlias,
+    Merge,
+    MoveConversation,
+    Put,
+    Rewrite,
+    new_token,
+)
+from ..domain.messages import message_of, own_id
+from ..domain.results import Receipt, Snapshot
+from ..domain.types import ANY, Alias
+from ..errors import (
+    ConflictError,
+    ConvstoreError,
+    Forbidden,
+    MessageNotFound,
+    SessionExists,
+    SessionMoved,
+    SessionNotFound,
+    TurnInProgress,
+    TurnLost,
+)
+from .alias_journal import AliasJournal
+from .command_json import command_of
+from .continuation import as_addition, as_known
+from .journal import JournalledSession, Row
+from .session_replay import Replay
+
+_ALONE_MS = 10_000
+"""Time after which another host may add to a session, where the one that did so has died."""
+
+
+class ContinuationReplay(Replay):
+    """The replay of one continuation.
+
+    Where an alias led to it that leads to another session in the store, it is added to that one. The session in which it
+    was begun is left there as one that has moved. Hosts add to a session one after the other.
+    """
+
+    def run(self) -> None:
+        session_id, owner = self._journalled.session_id, self._owner()
+        self._into = self._meeting(session_id, owner)
+        if self._into != session_id:
+            self._leave_moved(session_id, owner)
+        with self._alone():
+            super().run()
+
+    def _owner(self) -> Any:
+        rows = self._journal.rows(self._namespace, self._journalled, 0, 1)
+        return command_of(rows[0].text).owner if rows else ANY
+
+    # ---- where it belongs
+
+    def _meeting(self, session_id: str, owner: Any) -> str:
+        """Find the session to which the commands are added, and lead the aliases there."""
+        into, aliases = session_id, AliasJournal(self._journal, self._namespace).leading_to(session_id)
+        for led in aliases:
+            leads_to = self._store.link(led.command(session_id))
+            if leads_to in (None, session_id):
+                continue
+            if self._facts(leads_to, owner):
+                into = leads_to
+            else:
+                self._store.link(replace(led.command(session_id), expected=leads_to))
+        while (there := self._facts(into, owner)) and there.moved_to:
+            into = there.moved_to
+        for led in aliases:
+            if into != session_id:
+                self._store.link(replace(led.command(into), expected=session_id))
+        return into
+
+    def _facts(self, session_id: str, owner: Any) -> Snapshot | None:
+        try:
+            return self._store.load(session_id, owner, 0, is_interaction=False, fields=())
+        except SessionMoved:
+            return self._store.load(session_id, ANY, 0, is_interaction=False, fields=())
+
+    def _leave_moved(self, session_id: str, owner: Any) -> None:
+        """Leave the session that was told while the store was away, so that it leads to the one that there is."""
+        token = f"{session_id}\n{self._into}"
+        this: dict[str, Any] = {"session_id": session_id, "owner": owner}
+        with contextlib.suppress(SessionExists, SessionMoved, TurnLost, SessionNotFound):
+            self._store.apply(
+                Put(**this, mode="create", shape="full", started_at_ms=self._journal.now_ms(), token=token)
+            )
+            turn = BeginTurn(**this, element=None, lease_ms=_ALONE_MS, attempt=token, token=f"{token}\nturn")
+            self._store.begin(turn)
+            self._store.apply(MoveConversation(**this, turn=token, moved_to=self._into, token=f"{token}\nend"))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other hosts from adding to the session.
+
+        Raises:
+            TurnInProgress: Another host adds to it.
+        """
+        self._lock = Alias(None, f"\nhand-over {self._into}")
+        self._name = new_token()
+        if self._locked(None, self._name) != self._name:
+            raise TurnInProgress(self._into, _ALONE_MS)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ConvstoreError):
+                self._locked(self._name, None)
+
+    def _locked(self, expected: str | None, name: str | None) -> str | None:
+        return self._store.link(LinkAlias(alias=self._lock, session_id=name, expected=expected, lifetime_ms=_ALONE_MS))
+
+    def _note(self, reached: JournalledSession, dropped: int) -> JournalledSession | None:
+        going = super()._note(reached, dropped)
+        if going:
+            self._locked(self._name, self._name)
+        return going
+
+    # ---- its commands
+
+    def _replayed(
+        self, journalled: JournalledSession, row: Row, given: Command | BeginTurn
+    ) -> tuple[JournalledSession, bool]:
+        self._going = journalled
+        self._is_of_here = getattr(given, "created_at_ms", None) in (None, journalled.created_here_ms)
+        return super()._replayed(journalled, row, replace(given, session_id=self._into))
+
+    def _started(self, journalled: JournalledSession, row: Row, command: Put) -> JournalledSession:
+        if not command.is_remembered:
+            return super()._started(journalled, row, command)
+        here_ms = command.started_at_ms or 0
+        bare = Put(
+            session_id=command.session_id,
+            owner=command.owner,
+            mode="create",
+            shape=command.shape,
+            started_at_ms=self._there_ms(here_ms),
+            token=command.token,
+        )
+        try:
+            there_ms = self._store.apply(bare).created_at_ms
+        except (SessionExists, Forbidden):
+            there = self._facts(command.session_id, command.owner)
+            if there is None:
+                raise
+            there_ms = there.created_at_ms
+        return journalled._replace(created_here_ms=here_ms, created_there_ms=there_ms)
+
+    def _done(self, row: Row, given: Command | BeginTurn) -> Receipt | None:
+        if isinstance(given, Delete) and self._others_wrote(row, given):
+            self._leave_out(row, given.session_id, ConflictError(given.session_id, "version", expected=None, actual=0))
+            return None
+        if isinstance(given, Merge) and isinstance(given.history, Rewrite) and self._is_of_here:
+            given = self._rewriting_own(row, given)
+        try:
+            return super()._done(row, given)
+        except TurnLost:
+            if not isinstance(given, CommitTurn):
+                raise
+            addition = as_addition(given)
+            return super()._done(row, addition) if addition.elements or addition.fields else None
+        except SessionNotFound:
+            there = self._facts(given.session_id, given.owner)
+            known = as_known(given, there, {getattr(given, "turn", "")}) if there else given
+            if known == given:
+                raise
+            return super()._done(row, known)
+
+    def _rewriting_own(self, row: Row, command: Merge) -> Merge:
+        """Take out the own messages that *command* leaves out. Return it with those that it adds."""
+        before, after = self._own_before(self._going, row), self._own_before(self._going, row, behind=1)
+        known = _names(before)
+        for name in known - _names(after):
+            with contextlib.suppress(MessageNotFound):
+                this = command.session_id
+                self._store.apply(Drop(session_id=this, owner=ANY, message=name, token=f"{command.token}'{name}"))
+        added = [element for element in after.elements if own_id(element) not in {"", *known}] if after else []
+        return replace(command, history=Extend(0, tuple(added)))
+
+    def _with_own_drops(self, journalled: JournalledSession, row: Row, command: Any) -> Any:
+        return super()._with_own_drops(journalled, row, command) if self._is_of_here else command
+
+    def _others_wrote(self, row: Row, command: Delete) -> bool:
+        """Tell whether the session has messages of others that came since the store was away."""
+        there = self._there(command)
+        names = _names(self._own_before(self._going, row))
+        since = self._there_ms(self._going.created_here_ms)
+        return any(
+            message_of(element, 0).created_at_ms > since and own_id(element) not in names for element in there.elements
+        )
+
+
+def _names(session: Snapshot | None) -> set[str]:
+    """The ids of a session's messages. All that are written while the store is away have one."""
+    return {own_id(element) for element in session.elements} - {""} if session else set()
