@@ -140,6 +140,8 @@ class Put:
             Nothing is evicted for such a session. None: it is none.
         first_seq, gaps: The seqs of the messages of a session that is created, as a ``SessionRecord`` has them. A session
             that exists goes on with its own.
+        may_continue: While the store is away, it may be a change of a session that this host does not know whole.
+        was_seen_in_part: The app has read a part of the session, or nothing, as the store was away. This replaces nothing.
         is_remembered: The beginning of a continuation, in a journal only: what a host remembers of a session.
     """
 
@@ -162,6 +164,8 @@ class Put:
     changed_at_ms: int | None = None
     first_seq: int = 1
     gaps: Gaps = ()
+    may_continue: bool = False
+    was_seen_in_part: bool = False
     is_remembered: bool = False
     token: str = field(default_factory=new_token)
     digest: str = ""

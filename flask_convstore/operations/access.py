@@ -65,6 +65,14 @@ class UnitOfWork(Protocol):
         """Find the state of a session that the app has read last, or made since."""
         ...
 
+    def note_seen_in_part(self, store: Store, session_id: str) -> None:
+        """Note that the app has read a part of a session, or nothing, as the store is away."""
+        ...
+
+    def has_seen_in_part(self, store: Store, session_id: str) -> bool:
+        """Tell whether the app has read no more than a part of a session."""
+        ...
+
     def flush(self) -> None:
         """Write the changes of loaded values."""
         ...
@@ -82,6 +90,13 @@ class NothingLoaded:
     def seen(self, store: Store, session_id: str) -> State:
         """Know of no state."""
         return NOT_SEEN
+
+    def note_seen_in_part(self, store: Store, session_id: str) -> None:
+        """Do nothing, as ``note_seen``."""
+
+    def has_seen_in_part(self, store: Store, session_id: str) -> bool:
+        """Know of no session."""
+        return False
 
     def flush(self) -> None:
         """Do nothing, since nothing is loaded."""
@@ -232,6 +247,7 @@ class Access:
         try:
             return self.load(session_id, is_interaction=is_interaction)
         except NothingKnown:
+            self.note_seen_in_part(session_id)
             return None
 
     def messages(self, session_id: str, before: int | None, limit: int, after: int | None = None) -> Messages | None:
@@ -282,6 +298,28 @@ class Access:
     def note_seen(self, snapshot: Snapshot) -> None:
         """Note which state of a session the app has read."""
         self.backend.unit_of_work.note_seen(self.store, snapshot)
+        if snapshot.partial:
+            self.note_seen_in_part(snapshot.session_id)
+
+    def note_seen_in_part(self, session_id: str) -> None:
+        """Note that the app has read a part of a session, or nothing, as the store is away."""
+        self.backend.unit_of_work.note_seen_in_part(self.store, session_id)
+
+    def has_seen_in_part(self, session_id: str) -> bool:
+        """Tell whether the running request has read no more than a part of a session."""
+        return self.backend.unit_of_work.has_seen_in_part(self.store, session_id)
+
+    def whole(self, session_id: str) -> Snapshot | None:
+        """Read a session of which all is needed. None if this owner has no such session.
+
+        Raises:
+            StoreUnavailable: The store is away, and this host knows a part only.
+        """
+        snapshot = self.load(session_id)
+        if snapshot and snapshot.partial:
+            reason = "the store is away, and this host does not know the whole session"
+            raise StoreUnavailable(reason, written=False, is_down=True)
+        return snapshot
 
     def seen(self, session_id: str) -> State:
         """Find the state of a session that the running request has read last, or made since."""

@@ -193,7 +193,7 @@ def fork(
     access.count_turn()
     access.flush()
     watch = Watch(seconds)
-    snapshot = access.load(session_id)
+    snapshot = access.whole(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
     watch.check_half()

@@ -264,7 +264,7 @@ class Conversations(abc.ABC):
 
     def exists(self, session_id: str, *, owner: Owner | Scope = CALLER) -> bool:
         """Tell whether there is such a session. Asking is an interaction, and moves the lifetime."""
-        return sessions.touch(self._access(owner), session_id)
+        return sessions.exists(self._access(owner), session_id)
 
     def list_sessions(
         self,
@@ -446,7 +446,7 @@ class Conversations(abc.ABC):
             MessageNotFound: No message has that id.
             InvalidInput: *before* or *after* is neither a seq nor an id.
         """
-        return messages.page(self._access(owner), session_id, before=before, after=after, limit=limit)
+        return messages.shown(self._access(owner), session_id, before=before, after=after, limit=limit)
 
     def get_message(self, session_id: str, seq: int | str, *, owner: Owner | Scope = CALLER) -> Message | None:
         """Read one message in one round trip, and move the lifetime. None if this owner has no such message.

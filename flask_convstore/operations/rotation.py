@@ -55,7 +55,7 @@ def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) 
 
 def _rotatable(access: Access, session_id: str) -> Snapshot:
     """Load the session, if this owner owns it, and if its conversation was not moved."""
-    snapshot = access.load(session_id)
+    snapshot = access.whole(session_id)
     if snapshot is None:
         raise SessionNotFound(session_id)
     if access.owner not in (ANY, snapshot.owner):

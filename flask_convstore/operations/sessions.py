@@ -70,6 +70,7 @@ def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = 
     session = as_session(data, session_id, origin)
     if session is None:
         command = diff.whole(session_id, data, access.limits, access.owner, ttl_ms)
+        command = replace(command, was_seen_in_part=access.has_seen_in_part(session_id))
         return based(data, base_created(command, access.apply(command), origin))
     _finish_pending(access, session)
     base = base_of(session)
@@ -169,6 +170,7 @@ def known(
     try:
         return get(access, session_id, last=last, fields=fields)
     except NothingKnown:
+        access.note_seen_in_part(session_id)
         return None
 
 
@@ -431,6 +433,14 @@ def touch(access: Access, session_id: str, *, ttl: Lifetime | None = None) -> bo
     except SessionNotFound:
         return False
     return True
+
+
+def exists(access: Access, session_id: str) -> bool:
+    """Tell whether there is such a session, as far as is known. It moves the lifetime."""
+    try:
+        return touch(access, session_id)
+    except NothingKnown:
+        return False
 
 
 @in_time

@@ -73,6 +73,19 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
     return None
 
 
+def added_to(command: Put, there: Snapshot) -> Merge:
+    """Make of a session of which the app knew the end, or nothing, what is added to the one that is *there*.
+
+    A field of another value is a conflict.
+    """
+    ours, theirs = bodies_of(command.elements), bodies_of(there.elements)
+    known = next((count for count in range(len(ours), 0, -1) if theirs[-count:] == ours[:count]), 0)
+    addition = _as_addition(command, there).command
+    assert isinstance(addition, Merge)
+    fields = tuple(FieldChange(name, None, text) for name, text in command.fields if there.fields.get(name) != text)
+    return replace(addition, fields=fields, history=Extend(0, command.elements[known:]))
+
+
 def _as_addition(command: Put, there: Snapshot) -> Fitted:
     """Make of a whole session what can be added to the one that is *there*: its messages, and the fields that are new."""
     lost = sorted(name for name, text in command.fields if there.fields.get(name, text) != text)

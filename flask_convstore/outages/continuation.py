@@ -56,6 +56,10 @@ def can_begin(command: Command | BeginTurn) -> bool:
 
     What names a message or a version, and what works on the whole session, cannot.
     """
+    if isinstance(command, Put):
+        return command.may_continue
+    if isinstance(command, BeginTurn) and command.element is None:
+        return False
     is_free = not (getattr(command, "expected", "") or getattr(command, "replaces", ""))
     return isinstance(command, _BEGINNERS) and is_free
 
@@ -163,3 +167,18 @@ def as_addition(command: CommitTurn) -> Append:
         token=f"{command.token}'",
         digest=command.digest,
     )
+
+
+def as_added(command: Any) -> Any:
+    """Make of a change of a part, which was handed over since, what adds it to the session in the store.
+
+    A history that was rewritten conflicts, since nobody here has seen all of it.
+    """
+    added = replace(command, created_at_ms=None)
+    if isinstance(added, (Merge, Append, Delete)):
+        added = replace(added, loaded_version=None)
+    if isinstance(added, Merge) and isinstance(added.history, Rewrite):
+        return replace(added, history=replace(added.history, history_version=-1))
+    if isinstance(added, Merge) and added.history:
+        return replace(added, history=Extend(0, added.history.elements or ()))
+    return added

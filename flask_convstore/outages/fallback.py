@@ -52,9 +52,10 @@ from ..errors import (
 )
 from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, load_each, one_by_one, renew_each
 from .alias_journal import AliasJournal
+from .beside import added_to
 from .circuit import Circuit
 from .command_json import command_of, text_of
-from .continuation import as_change, as_first_change, beginning, can_begin, key_of, key_range
+from .continuation import as_added, as_change, as_first_change, beginning, can_begin, key_of, key_range
 from .journal import AGELESS_MS, NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
 from .redaction import is_redaction, without_found, without_text
@@ -126,7 +127,7 @@ class FallbackStore(StoreAround):
         if isinstance(command, Put) and command.mode == "replace" and not self._continues:
             return self._replaced(command, is_here)
         receipt: Receipt | None = self._journalled(command) if is_here else None
-        receipt = receipt or self._done(command, self._store.apply)
+        receipt = receipt or self._done(command, self._applied)
         if is_redaction(command):
             self._redact_aside(command)
         return receipt
@@ -147,6 +148,26 @@ class FallbackStore(StoreAround):
                 return self._continued(command)  # type: ignore[no-any-return]
             except StoreUnavailable as too:
                 raise error from too
+
+    def _applied(self, command: Command) -> Receipt:
+        """Apply *command* in the store. It may be of a part that was read here before all was handed over."""
+        if isinstance(command, Put) and command.was_seen_in_part:
+            there = self._store.load(command.session_id, command.owner, is_interaction=False)
+            return self._store.apply(added_to(command, there) if there else command)
+        try:
+            return self._store.apply(command)
+        except SessionNotFound:
+            created_at_ms = getattr(command, "created_at_ms", None)
+            if created_at_ms is None or not self._has_continued(command.session_id, created_at_ms):
+                raise
+            return self._store.apply(as_added(command))
+
+    def _has_continued(self, session_id: str, created_at_ms: int) -> bool:
+        """Tell whether a part of a session was here that began then."""
+        if not (self._continues and self._journal.exists()):
+            return False
+        token = _continued_at(session_id, created_at_ms)
+        return self._journal.started_with(self._namespace, token) is not None
 
     def _is_away(self, error: StoreUnavailable) -> bool:
         """Tell whether a session may be gone on with after *error*. A server that answers is not away."""
@@ -319,7 +340,8 @@ class FallbackStore(StoreAround):
         view.do(start, now)
         owner = None if isinstance(command.owner, Scope) else command.owner
         journalled = view.journalled._replace(owner=owner, expires_at_ms=AGELESS_MS)
-        view.journalled = self._journal.add(self._namespace, journalled, now, text_of(start))
+        token = _continued_at(command.session_id, now)
+        view.journalled = self._journal.add(self._namespace, journalled, now, text_of(start), token)
         view.seen, view.last_at_ms = view.journalled.last, now
         return view
 
@@ -757,6 +779,11 @@ def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun, *, is_partia
         is_of_there = is_partial and command.created_at_ms not in (None, receipt.created_at_ms)
         return command if is_of_there else replace(command, loaded_version=None)  # it was not late
     return replace(command, last=0) if isinstance(command, BeginTurn) else command
+
+
+def _continued_at(session_id: str, created_at_ms: int) -> str:
+    """Name the beginning of a continuation, as the token of a start."""
+    return f"{created_at_ms}\n{session_id}"
 
 
 def _names_known(command: Any, now: Snapshot | None, error: ConvstoreError) -> bool:

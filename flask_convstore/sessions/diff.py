@@ -350,6 +350,7 @@ def whole(
         ttl_ms=ttl_ms,
         first_title=first_title_of(history or (), limits, _messages_in(content, limits) if history else ()),
         usage=usage_of(history or ()),
+        may_continue=True,
     )
 
 

@@ -41,7 +41,8 @@ from flask_convstore.errors import (
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.store import Store
 
-from .test_fallback import LIMITS, Host, append, edited, merge, said, start, texts_in, upsert
+from . import test_fallback
+from .test_fallback import LIMITS, Host, append, edited, merge, said, texts_in, upsert
 
 
 @pytest.fixture
@@ -61,6 +62,10 @@ def other_host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
     made = Host(store, tmp_path / "other", continues=True)
     yield made
     made.close()
+
+
+def start(session_id: str, *texts: str, **given: Any) -> Put:
+    return test_fallback.start(session_id, *texts, may_continue=True, **given)
 
 
 def there(store: Store, session_id: str, *texts: str, owner: Any = None, **given: Any) -> None:
@@ -482,3 +487,36 @@ def test_put_of_a_start_of_ours_goes_on_as_before(host: Host) -> None:
     assert receipt.session_id
     assert not receipt.partial
     assert isinstance(merge("s", None), Merge)
+
+
+def test_what_was_read_in_part_replaces_nothing_when_the_store_is_back(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", fields=(("n", b"1"),))
+    worker = host.workers[0]
+    worker.apply(append("s", "c"))
+    host.come_back()
+    worker.apply(start("s", "c", "d", fields=(("n", b"1"),), was_seen_in_part=True))
+    assert texts_in(store, "s") == ["a", "b", "c", "d"]
+    with pytest.raises(ConflictError):
+        worker.apply(start("s", "e", fields=(("n", b"2"),), was_seen_in_part=True))
+    worker.apply(start("new", "e", was_seen_in_part=True))
+    assert (texts_in(store, "s"), texts_in(store, "new")) == (["a", "b", "c", "d"], ["e"])
+
+
+def test_a_change_of_a_part_that_was_handed_over_meanwhile_is_added(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", fields=(("n", b"1"),))
+    worker = host.workers[0]
+    worker.apply(append("s", "c"))
+    part = worker.load("s", None)
+    assert part
+    host.come_back()
+    of_part: dict[str, Any] = {"created_at_ms": part.created_at_ms, "loaded_version": part.version}
+    worker.apply(append("s", "d", **of_part))
+    worker.apply(merge("s", Extend(part.next_seq, (said("e"),)), fields=(FieldChange("m", None, b"1"),), **of_part))
+    with pytest.raises(ConflictError):
+        worker.apply(merge("s", Rewrite(part.history_version, (said("f"),)), **of_part))
+    with pytest.raises(SessionNotFound):
+        worker.apply(append("s", "x", created_at_ms=part.created_at_ms + 1))
+    found = store.load("s", None)
+    assert found
+    assert texts_in(store, "s") == ["a", "b", "c", "d", "e"]
+    assert found.fields == {"n": b"1", "m": b"1"}

@@ -755,7 +755,7 @@ def test_what_the_store_refuses_for_good_is_set_aside(host: Host) -> None:
     host.come_back()
     status = journal.status()
     assert (status.pending, status.aside, status.dropped) == (0, 2, 0)
-    assert texts_in(worker, session_id) == ["somebody else's"]
+    assert texts_in(worker, session_id, "somebody else") == ["somebody else's"]
     assert texts_in(worker, "fine") == ["c"]
 
 
