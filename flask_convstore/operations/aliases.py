@@ -48,7 +48,7 @@ def resolve(
                 return None
             count()
             session_id = _lead_anew(access, name, life_ms)
-        session = (sessions.known if create else sessions.get)(access, session_id, last=last)
+        session = _led_to(access, session_id, last, create=create)
         if session is None and not create:
             return None
         try:
@@ -74,6 +74,11 @@ def _followed(access: Access, alias: Alias, life_ms: int, *, create: bool) -> st
         if create and access.settings.outage == "continue":
             return None
         raise
+
+
+def _led_to(access: Access, session_id: str, last: int | None, *, create: bool) -> AnySession | None:
+    """Load the session that an alias leads to. Where one may be created, nothing known is as good as none."""
+    return (sessions.known if create else sessions.get)(access, session_id, last=last)
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

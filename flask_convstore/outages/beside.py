@@ -65,10 +65,7 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
         is_alike = any(change == (error.what, change.loaded, there) for change in command.fields)
         return Fitted(replace(command, fields=fields), "" if is_alike else error.what)
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
-        elements = load().elements
-        known = {own_id(element) for element in elements} - {""}
-        new = [element for element in command.history.elements or () if own_id(element) not in known]
-        more = _behind(new, elements)
+        more = _new_behind(command.history.elements or (), load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
     return None
 
@@ -101,6 +98,12 @@ def _as_addition(command: Put, there: Snapshot) -> Fitted:
         digest=command.digest,
     )
     return Fitted(addition, ", ".join(lost))
+
+
+def _new_behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
+    """The messages of *ours* that are not there by their ids, behind those with which both begin."""
+    known = {own_id(element) for element in theirs} - {""}
+    return _behind([element for element in ours if own_id(element) not in known], theirs)
 
 
 def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:

@@ -166,17 +166,18 @@ class ContinuationReplay(Replay):
             given = self._rewriting_own(row, given)
         try:
             return super()._done(row, given)
-        except TurnLost:
-            if not isinstance(given, CommitTurn):
+        except (TurnLost, SessionNotFound) as error:
+            other = self._otherwise(given, error)
+            if other == given:
                 raise
-            addition = as_addition(given)
-            return super()._done(row, addition) if addition.elements or addition.fields else None
-        except SessionNotFound:
-            there = self._facts(given.session_id, given.owner)
-            known = as_known(given, there, {getattr(given, "turn", "")}) if there else given
-            if known == given:
-                raise
-            return super()._done(row, known)
+            return super()._done(row, other) if other else None
+
+    def _otherwise(self, given: Any, error: ConvstoreError) -> Any:
+        """Find what to do in the place of *given*, which was refused. None: there is nothing left to do."""
+        if isinstance(error, TurnLost):
+            return _without_turn(given)
+        there = self._facts(given.session_id, given.owner)
+        return as_known(given, there, {getattr(given, "turn", "")}) if there else given
 
     def _rewriting_own(self, row: Row, command: Merge) -> Merge:
         """Take out the own messages that *command* leaves out. Return it with those that it adds."""
@@ -205,3 +206,11 @@ class ContinuationReplay(Replay):
 def _names(session: Snapshot | None) -> set[str]:
     """The ids of a session's messages. All that are written while the store is away have one."""
     return {own_id(element) for element in session.elements} - {""} if session else set()
+
+
+def _without_turn(command: Any) -> Any:
+    """Make of the end of a turn that is lost what adds its content. None: it has none."""
+    if not isinstance(command, CommitTurn):
+        return command
+    addition = as_addition(command)
+    return addition if addition.elements or addition.fields else None

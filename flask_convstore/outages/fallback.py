@@ -122,15 +122,17 @@ class FallbackStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         is_here = self._is_here(command.session_id, command.owner)
-        if isinstance(command, Put) and command.mode == "create" and (command.may_start_away or not self._continues):
-            return self._created(command, is_here)
-        if isinstance(command, Put) and command.mode == "replace" and not self._continues:
-            return self._replaced(command, is_here)
+        if isinstance(command, Put) and command.mode != "first" and self._starts(command):
+            return (self._created if command.mode == "create" else self._replaced)(command, is_here)
         receipt: Receipt | None = self._journalled(command) if is_here else None
         receipt = receipt or self._done(command, self._applied)
         if is_redaction(command):
             self._redact_aside(command)
         return receipt
+
+    def _starts(self, command: Put) -> bool:
+        """Tell whether *command* starts a whole session here, and no continuation, while the store is away."""
+        return command.may_start_away or not (self._continues and command.may_continue)
 
     def _done(self, command: Command | BeginTurn, do: Callable[[Any], _T]) -> _T:
         """Do *command* in the store. Where that is away, it may go on here with a session that is not known whole."""

@@ -269,6 +269,93 @@ def test_what_is_started_while_redis_is_away_is_there_afterwards(redis_server: S
         assert {found.session_id for found in service.convstore.list_sessions().sessions} == {session_id, before}
 
 
+def test_a_conversation_goes_on_while_redis_is_away(redis_server: Server) -> None:
+    service = service_of(redis_server, OUTAGE="continue")
+    session_id = service.start(data={"step": 1}, message={"content": "hi"})
+    redis_server.kill()
+
+    read = service.client.get(f"/sessions/{session_id}")
+    assert (read.status_code, read.headers["Convstore-Degraded"], read.headers["Convstore-Partial"]) == (
+        200,
+        "journal",
+        "true",
+    )
+    shown = Service.json(read, 200)
+    assert (shown["history"], shown["partial"], shown["degraded"]) == ([], True, True)
+    page = Service.json(service.client.get(f"/sessions/{session_id}/messages"), 200)
+    assert (page["messages"], page["next"], page["partial"]) == ([], None, True)
+    said = service.client.post(f"/sessions/{session_id}/messages", json={"content": "more"})
+    exchange = Service.json(said, 201)
+    assert (exchange["partial"], said.headers["Convstore-Partial"], said.headers["Convstore-Level"]) == (
+        True,
+        "true",
+        "journal",
+    )
+    streamed = service.client.post(
+        f"/sessions/{session_id}/messages", json={"content": "last"}, headers={"Accept": "text/event-stream"}
+    )
+    assert (streamed.status_code, streamed.headers["Convstore-Partial"]) == (201, "true")
+    assert '"partial":true' in streamed.text
+    again = service.client.get(f"/sessions/{session_id}")
+    assert contents(Service.json(again, 200)) == ["more", "re: more", "last", "re: last"]
+    health = service.client.get("/sessions/health")
+    assert (health.status_code, health.json and health.json["degraded"]) == (200, True)
+
+    redis_server.start()
+    handed_over(service)
+    whole = service.client.get(f"/sessions/{session_id}")
+    assert "Convstore-Partial" not in whole.headers
+    assert "partial" not in Service.json(whole, 200)
+    assert contents(Service.json(whole, 200)) == ["hi", "re: hi", "more", "re: more", "last", "re: last"]
+    with service.app.app_context():
+        message = service.convstore.get_message(session_id, exchange["message"]["id"])
+    assert message
+    assert message["content"] == "more"
+
+
+def test_the_habits_of_dicts_go_on_while_redis_is_away(redis_server: Server) -> None:
+    service = service_of(redis_server, OUTAGE="continue")
+    app, sessions = service.app, service.convstore.sessions
+
+    @app.post("/chat/<sid>/<text>")
+    def chat(sid: str, text: str) -> dict[str, Any]:
+        if sid not in sessions:
+            sessions[sid] = {"history": [], "count": 0}
+        sessions[sid]["history"].append({"role": "user", "content": text})
+        sessions[sid]["count"] = sessions[sid].get("count", 0) + 1
+        return {}
+
+    @app.post("/default/<sid>/<text>")
+    def default(sid: str, text: str) -> dict[str, Any]:
+        session = sessions.setdefault(sid, {"history": []})
+        session["history"].append({"role": "user", "content": text})
+        return {}
+
+    @app.post("/plain/<sid>/<text>")
+    def plain(sid: str, text: str) -> dict[str, Any]:
+        session = dict(service.convstore.get_session(sid) or {"history": []})
+        session["history"] = [*session["history"], {"role": "user", "content": text}]
+        service.convstore.save_session(sid, session)
+        return {}
+
+    kinds = ("chat", "default", "plain")
+    for kind in kinds:
+        for text in "ab":
+            assert service.client.post(f"/{kind}/{kind}/{text}").status_code == 200
+    redis_server.kill()
+    for kind in kinds:
+        for text in "cde":
+            assert service.client.post(f"/{kind}/{kind}/{text}").status_code == 200
+        assert service.client.post(f"/{kind}/new-{kind}/x").status_code == 200
+    redis_server.start()
+    handed_over(service)
+    for kind in kinds:
+        assert service.client.post(f"/{kind}/{kind}/f").status_code == 200
+        with app.app_context():
+            assert [message["content"] for message in sessions[kind]["history"]] == list("abcdef")
+            assert [message["content"] for message in sessions[f"new-{kind}"]["history"]] == ["x"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fallback", ["journal", "memory"])
 def test_a_server_that_stands_still_longer_than_the_budget_loses_nothing(redis_server: Server, fallback: str) -> None:

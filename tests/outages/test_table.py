@@ -27,6 +27,12 @@ def _turn(_: Service, convstore: ConversationStore, session_id: str) -> Any:
     return turn
 
 
+def _told(method: Callable[..., None], *arguments: str) -> str:
+    """Call what answers nothing."""
+    method(*arguments)
+    return "done"
+
+
 def _http(method: str, path: str = "", body: Any = None) -> Call:
     def call(service: Service, _: ConversationStore, session_id: str) -> Any:
         return service.client.open(f"/sessions/{session_id}{path}", method=method, json=body)
@@ -54,8 +60,8 @@ CALLS: dict[str, Call] = {
     "`edit_message`, `redact_message`, `turn(replaces=)`": lambda _, store, sid: store.redact_message(sid, 1),
     "`resolve(alias)`, `unlink(alias)`, `clear(alias)`": lambda _, store, sid: store.resolve(f"alias of {sid}"),
     "`resolve(alias, create=True)`": lambda _, store, sid: store.resolve(f"alias of {sid}", create=True),
-    "`link(alias, id)`": lambda _, store, sid: store.link(f"other alias of {sid}", sid) or "done",
-    "`share(id, name)`": lambda _, store, sid: store.share(sid, "eve") or "done",
+    "`link(alias, id)`": lambda _, store, sid: _told(store.link, f"other alias of {sid}", sid),
+    "`share(id, name)`": lambda _, store, sid: _told(store.share, sid, "eve"),
     "`compact`, `fork`, `rotate_id`": lambda _, store, sid: store.fork(sid),
     "`list_sessions()`, `export_owner()`, `usage()`": lambda _, store, sid: store.list_sessions(),
     "`POST /sessions`": lambda service, _, __: service.client.post("/sessions", json={}),
@@ -67,7 +73,7 @@ CALLS: dict[str, Call] = {
 
 
 def outcome(call: Call, service: Service, session_id: str) -> str:
-    """What a call answers, in the words of the table."""
+    """Answer of a call, in the words of the table."""
     try:
         answer = call(service, service.convstore, session_id)
     except KeyError:
@@ -86,7 +92,7 @@ def outcome(call: Call, service: Service, session_id: str) -> str:
 
 
 def outcomes_of(server: Server, call: Call) -> list[str]:
-    """What *call* answers: refusing, for a session that is known, and any other. Then going on, for both."""
+    """Answers of *call*: refusing, for a session that is known, and any other. Then going on, for both."""
     found = []
     services = {mode: service_of(server, mode) for mode in ("refuse", "continue")}
     inside = services["refuse"].start(message={"content": "before"})
