@@ -156,6 +156,7 @@ class AppState(Forking):
                 self._replay,
                 self._keys,
                 continues=settings.outage == "continue",
+                keep_warm=settings.keep_warm,
             )
             self._parts[namespace] = Replayed(namespace, watched, fallback, self._lost_in(namespace))
             store = fallback

@@ -37,7 +37,7 @@ from ..errors import (
 )
 from .alias_journal import AliasJournal
 from .command_json import command_of
-from .continuation import as_addition, as_known
+from .continuation import as_added, as_addition
 from .journal import JournalledSession, Row
 from .session_replay import Replay
 
@@ -177,7 +177,14 @@ class ContinuationReplay(Replay):
         if isinstance(error, TurnLost):
             return _without_turn(given)
         there = self._facts(given.session_id, given.owner)
-        return as_known(given, there, {getattr(given, "turn", "")}) if there else given
+        if there is None or getattr(given, "created_at_ms", None) in (None, there.created_at_ms):
+            return given
+        # The session is another one than was read. What was done to that one is added.
+        added = as_added(given)
+        if isinstance(added, Merge):
+            fields = tuple(change._replace(loaded=None) for change in added.fields)
+            added = replace(added, fields=fields)
+        return added
 
     def _rewriting_own(self, row: Row, command: Merge) -> Merge:
         """Take out the own messages that *command* leaves out. Return it with those that it adds."""

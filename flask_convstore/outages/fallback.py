@@ -58,6 +58,7 @@ from .command_json import command_of, text_of
 from .continuation import as_added, as_change, as_first_change, beginning, can_begin, key_of, key_range
 from .journal import AGELESS_MS, NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
+from .recent import Recent
 from .redaction import is_redaction, without_found, without_text
 
 _T = TypeVar("_T")
@@ -86,6 +87,7 @@ class FallbackStore(StoreAround):
         wake: Called when commands wait in the journal, so that they are replayed.
         keys: Gives the keys that sign ids, as ``OtherHostsStore`` has them.
         continues: Sessions that are not known whole are gone on with.
+        keep_warm: Number of sessions that are remembered for that.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class FallbackStore(StoreAround):
         keys: Callable[[], Sequence[bytes]] = tuple,
         *,
         continues: bool = False,
+        keep_warm: int = 0,
     ) -> None:
         super().__init__(store)
         self._journal = journal
@@ -108,6 +111,7 @@ class FallbackStore(StoreAround):
         self._wake = wake
         self._keys = keys
         self._continues = continues
+        self._recent = Recent(keep_warm if continues else 0)
         self._aliases = AliasJournal(journal, namespace)
         self._views: dict[str, JournalView] = {}
         self._seen: set[str] = set()
@@ -121,14 +125,19 @@ class FallbackStore(StoreAround):
     # ---- writes
 
     def apply(self, command: Command) -> Receipt:
+        receipt = self._done_somewhere(command)
+        self._recent.wrote(command, receipt)
+        if is_redaction(command):
+            self._redact_aside(command)
+        return receipt
+
+    def _done_somewhere(self, command: Command) -> Receipt:
+        """Do *command* here, if the session is here, else in the store. Where that is away, it may be done here."""
         is_here = self._is_here(command.session_id, command.owner)
         if isinstance(command, Put) and command.mode != "first" and self._starts(command):
             return (self._created if command.mode == "create" else self._replaced)(command, is_here)
         receipt: Receipt | None = self._journalled(command) if is_here else None
-        receipt = receipt or self._done(command, self._applied)
-        if is_redaction(command):
-            self._redact_aside(command)
-        return receipt
+        return receipt or self._done(command, self._applied)
 
     def _starts(self, command: Put) -> bool:
         """Tell whether *command* starts a whole session here, and no continuation, while the store is away."""
@@ -201,7 +210,9 @@ class FallbackStore(StoreAround):
     def begin(self, command: BeginTurn) -> Begun:
         is_here = self._is_here(command.session_id, command.owner)
         begun: Begun | None = self._journalled(replace(command, wait_ms=0)) if is_here else None
-        return begun or self._done(command, self._store.begin)
+        begun = begun or self._done(command, self._store.begin)
+        self._recent.began(command, begun)
+        return begun
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
         if any(self._is_here(command.session_id, command.owner) for command in commands):
@@ -327,8 +338,6 @@ class FallbackStore(StoreAround):
             view = self._view(key)
             if view is None:
                 view = self._begun(key, command)
-                now = view.load(ANY, None)
-                command = as_first_change(named_away(command), now) if now else command
             answer = self._added_or_absent(view, command)
             is_partial = view.is_partial
         if isinstance(answer, SessionNotFound):
@@ -338,7 +347,8 @@ class FallbackStore(StoreAround):
     def _begun(self, key: str, command: Command | BeginTurn) -> JournalView:
         """Begin a continuation with what is remembered of the session."""
         view, now = self._new_view(key), self._journal.now_ms()
-        start = beginning(command, None, self._limits.history_key, now)
+        remembered = self._recent.find(command.session_id, command.owner)
+        start = beginning(command, remembered, self._limits.history_key, now)
         view.do(start, now)
         owner = None if isinstance(command.owner, Scope) else command.owner
         journalled = view.journalled._replace(owner=owner, expires_at_ms=AGELESS_MS)
@@ -392,11 +402,10 @@ class FallbackStore(StoreAround):
 
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
-        now, journalled, command = self._journal.now_ms(), view.journalled, named_away(command)
+        now, journalled = self._journal.now_ms(), view.journalled
         there = view.load(ANY, None if view.is_partial else 0, now)
         is_start = creates(command) and there is None
-        if view.is_partial and there:
-            command = as_change(command, there)
+        command = _as_meant(view, named_away(command), there)
         if isinstance(command, Put) and is_start:
             command = replace(command, started_at_ms=now)
         answer = self._told(view, command, now)
@@ -467,12 +476,25 @@ class FallbackStore(StoreAround):
                 snapshot = view.load(_seer(view, owner), last) if view else None
                 is_stale = bool(view and snapshot and is_interaction and view.is_stale(snapshot))
         if view is None:
-            return self._asked_for(
-                self._store.load, session_id, owner, last, is_interaction=is_interaction, fields=fields
-            )
+            return self._loaded(session_id, owner, last, is_interaction=is_interaction, fields=fields)
         if is_stale:
             self._touch(session_id, owner)
         return snapshot and replace(part_of(snapshot, fields), fallback=self._journal.kind, partial=view.is_partial)
+
+    def _loaded(self, session_id: str, owner: Owner, last: int | None, **options: Any) -> Snapshot | None:
+        """Load a session from the store. Where that is away, from memory."""
+        try:
+            found = self._asked_for(self._store.load, session_id, owner, last, **options)
+        except NothingKnown:
+            remembered = self._recent.find(session_id, owner)
+            if remembered is None:
+                raise
+            cut = remembered.elements[-last:] if last else remembered.elements[: None if last is None else 0]
+            part = replace(remembered, elements=cut, fallback=self._journal.kind, partial=True)
+            return part_of(part, options["fields"])
+        if last is None:
+            self._recent.read(found, owner)
+        return found
 
     def _asked_for(self, read: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         """Read in the store. Where that is away, nothing may be known."""
@@ -760,6 +782,14 @@ def _is_of(text: bytes, owner: str) -> bool:
         return command_of(text).owner == owner
     except ValueError:
         return False
+
+
+def _as_meant(view: JournalView, command: Any, there: Snapshot | None) -> Any:
+    """Make of a whole session, where a view is partial, a change of what is *there*."""
+    if there is None or not view.is_partial:
+        return command
+    is_first = view.journalled.first == view.journalled.last
+    return as_first_change(command, there) if is_first else as_change(command, there)
 
 
 def _as_start(command: Put | Merge, receipt: Receipt, *, is_first: bool) -> Put:

@@ -520,3 +520,102 @@ def test_a_change_of_a_part_that_was_handed_over_meanwhile_is_added(host: Host, 
     assert found
     assert texts_in(store, "s") == ["a", "b", "c", "d", "e"]
     assert found.fields == {"n": b"1", "m": b"1"}
+
+
+# ---- what is remembered
+
+
+@pytest.fixture
+def warm(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
+    made = Host(store, tmp_path / "journal", continues=True, keep_warm=2)
+    made.switch.is_away = False
+    yield made
+    made.close()
+
+
+def test_what_was_used_last_is_remembered(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", fields=(("n", b"1"),))
+    worker, cold = warm.workers
+    worker.load("s", None)
+    worker.apply(append("s", "c"))
+    turn: dict[str, Any] = {"session_id": "s", "owner": None}
+    worker.begin(BeginTurn(**turn, element=said("q"), lease_ms=9_000, attempt="x", last=2))
+    worker.apply(CommitTurn(**turn, turn="x", elements=(said("r"),), fields=(FieldChange("n", b"1", b"2"),)))
+    warm.switch.is_away = True
+    found = worker.load("s", None)
+    assert found
+    assert (texts_in(worker, "s"), found.fields, found.partial, found.seqs) == (
+        ["c", "q", "r"],
+        {"n": b"2"},
+        True,
+        range(3, 6),
+    )
+    last = worker.load("s", None, 1)
+    assert last
+    assert len(last.elements) == 1
+    with pytest.raises(NothingKnown):
+        cold.load("s", None)
+    begun = worker.begin(BeginTurn(**turn, element=said("q2"), lease_ms=9_000, attempt="y"))
+    assert begun.snapshot
+    assert begun.receipt.first_seq == 6
+    for seer in warm.workers:
+        assert texts_in(seer, "s") == ["c", "q", "r", "q2"]
+    worker.apply(CommitTurn(**turn, turn="y", elements=(said("r2"),)))
+    warm.come_back()
+    assert texts_in(store, "s") == ["a", "b", "c", "q", "r", "q2", "r2"]
+
+
+def test_a_plain_save_of_what_is_remembered_doubles_nothing(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", fields=(("n", b"1"),))
+    worker = warm.workers[0]
+    worker.load("s", None)
+    warm.switch.is_away = True
+    worker.apply(start("s", "a", "b", "c", fields=(("n", b"2"),)))
+    worker.apply(start("s", "a", "b", "c", "d", fields=(("n", b"3"),)))
+    warm.come_back()
+    found = store.load("s", None)
+    assert found
+    assert (texts_in(store, "s"), found.fields) == (["a", "b", "c", "d"], {"n": b"3"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Delete(session_id="s", owner=None),
+        Drop(session_id="s", owner=None, newest=1),
+        append("s", "x", replaces=1),
+        test_fallback.start("s", "x"),
+    ],
+)
+def test_what_is_no_addition_is_forgotten(warm: Host, store: MemoryStore, command: Any) -> None:
+    there(store, "s", "a", "b")
+    worker = warm.workers[0]
+    worker.load("s", None)
+    worker.apply(command)
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", None)
+
+
+def test_what_others_have_changed_is_forgotten(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    worker = warm.workers[0]
+    worker.load("s", None)
+    store.apply(append("s", "theirs"))
+    worker.apply(append("s", "b"))
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", None)
+
+
+def test_no_more_is_remembered_than_was_asked_for(warm: Host, store: MemoryStore) -> None:
+    worker = warm.workers[0]
+    for session_id in "abc":
+        there(store, session_id, *(str(number) for number in range(8)), owner="ann")
+        worker.load(session_id, "ann")
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("a", "ann")
+    with pytest.raises(NothingKnown):
+        worker.load("c", "eve")
+    assert texts_in(worker, "c", "ann") == [str(number) for number in range(8)]

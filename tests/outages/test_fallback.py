@@ -119,6 +119,7 @@ class Host:
         limits: Limits = LIMITS,
         *,
         continues: bool = False,
+        keep_warm: int = 0,
     ) -> None:
         self.switch = Switch(store)
         self.journals = [Journal(folder, "target", 2**24, 1.0) for _ in range(workers)]
@@ -133,6 +134,7 @@ class Host:
                 limits,
                 lambda: None,
                 continues=continues,
+                keep_warm=keep_warm,
             )
             for journal in self.journals
         ]
