@@ -154,17 +154,14 @@ def _known_history(history: Extend | Rewrite | None, now: Snapshot) -> Extend | 
 
 
 def as_addition(command: CommitTurn) -> Append:
-    """Make of the end of a turn what adds its messages and fields, whoever has the turn.
-
-    The token of the end itself may be known already, as that of another attempt.
-    """
+    """Make of the end of a turn what adds its messages and fields, whoever has the turn."""
     return Append(
         session_id=command.session_id,
         owner=command.owner,
         elements=command.elements if command.status != "failed" else (),
         fields=tuple((name, text) for name, _, text in command.fields),
         usage=command.usage,
-        token=f"{command.token}'",
+        token=command.token,
         digest=command.digest,
     )
 

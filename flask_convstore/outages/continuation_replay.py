@@ -32,6 +32,7 @@ from ..errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    TokenReused,
     TurnInProgress,
     TurnLost,
 )
@@ -53,6 +54,7 @@ class ContinuationReplay(Replay):
     """
 
     def run(self) -> None:
+        self._ends: dict[str, str] = {}
         session_id, owner = self._journalled.session_id, self._owner()
         self._into = self._meeting(session_id, owner)
         if self._into != session_id:
@@ -170,7 +172,38 @@ class ContinuationReplay(Replay):
             other = self._otherwise(given, error)
             if other == given:
                 raise
-            return super()._done(row, other) if other else None
+            return self._added(row, other) if other else None
+
+    def _added(self, row: Row, addition: Any) -> Receipt | None:
+        """Do what takes the place of a command that was refused. Another attempt may have ended the turn by its token."""
+        try:
+            return super()._done(row, addition)
+        except TokenReused:
+            return super()._done(row, replace(addition, token=f"{addition.token}'"))
+
+    def _applied(self, command: Command | BeginTurn) -> Receipt:
+        if isinstance(command, BeginTurn):
+            begun = self._store.begin(command)
+            self._ends[command.token] = f"{begun.token or command.token}\n{begun.receipt.version}"
+            return begun.receipt
+        if isinstance(command, CommitTurn):
+            command = replace(command, token=self._end_token(command))
+        return self._store.apply(command)
+
+    def _end_token(self, command: CommitTurn) -> str:
+        """The token by which a turn that is begun again finds its end. It names the version there of the turn's message."""
+        token = command.token.rpartition("\n")[0]
+        if token and token not in self._ends:
+            self._begin_again(token)
+        return self._ends.get(token, command.token)
+
+    def _begin_again(self, token: str) -> None:
+        """Begin a turn of ours again, which another process has begun in the store, to learn the version of its message."""
+        for row in self._journal.rows(self._namespace, self._going, 0):
+            command = command_of(row.text)
+            if isinstance(command, BeginTurn) and command.token == token:
+                with contextlib.suppress(TurnLost):
+                    self._applied(replace(command, session_id=self._into, expected="", replaces=""))
 
     def _otherwise(self, given: Any, error: ConvstoreError) -> Any:
         """Find what to do in the place of *given*, which was refused. None: there is nothing left to do."""

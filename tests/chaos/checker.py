@@ -38,6 +38,7 @@ COUNTS = (
     "late",
     "errors",
     "endless",
+    "unmarked",
     "kept",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,35 @@ def test_a_turn_goes_on(host: Host, store: MemoryStore) -> None:
     host.come_back()
     assert texts_in(store, "s") == ["a", "q", "r"]
     assert store.turn_remaining_ms("s", None) <= 0
+
+
+@pytest.mark.parametrize("is_another_process", [False, True])
+def test_a_turn_that_is_repeated_afterwards_has_its_reply(
+    host: Host, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, is_another_process: bool
+) -> None:
+    there(store, "s", "a")
+    worker = host.workers[0]
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt="x", token="t", digest="d")
+    begun = worker.begin(begin)
+    end = f"t\n{begun.receipt.version}"
+    worker.apply(CommitTurn(session_id="s", owner=None, turn="x", elements=(said("r"),), token=end, digest="x e"))
+    if is_another_process:  # it dies between the two
+        from flask_convstore.outages.continuation_replay import ContinuationReplay
+
+        monkeypatch.setattr(ContinuationReplay, "_ends", {}, raising=False)
+        applied = ContinuationReplay._applied
+
+        def forgetful(self: Any, command: Any) -> Any:
+            if isinstance(command, CommitTurn):
+                self._ends.clear()
+            return applied(self, command)
+
+        monkeypatch.setattr(ContinuationReplay, "_applied", forgetful)
+    host.come_back()
+    again = worker.begin(replace(begin, attempt="y"))
+    assert again.reply
+    assert texts_in(store, "s") == ["a", "q", "r"]
+    assert not host.told
 
 
 def test_the_reply_of_a_turn_that_began_in_the_store_is_kept(host: Host, store: MemoryStore) -> None:
