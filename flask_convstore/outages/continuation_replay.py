@@ -32,6 +32,7 @@ from ..errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    StreamBehind,
     TokenReused,
     TurnInProgress,
     TurnLost,
@@ -168,7 +169,7 @@ class ContinuationReplay(Replay):
             given = self._rewriting_own(row, given)
         try:
             return super()._done(row, given)
-        except (TurnLost, SessionNotFound) as error:
+        except (TurnLost, SessionNotFound, StreamBehind) as error:
             other = self._otherwise(given, error)
             if other == given:
                 raise
@@ -209,6 +210,8 @@ class ContinuationReplay(Replay):
         """Find what to do in the place of *given*, which was refused. None: there is nothing left to do."""
         if isinstance(error, TurnLost):
             return _without_turn(given)
+        if isinstance(error, StreamBehind):  # whoever follows the reply reads it in the session
+            return replace(given, closing=None)
         there = self._facts(given.session_id, given.owner)
         if there is None or getattr(given, "created_at_ms", None) in (None, there.created_at_ms):
             return given
