@@ -1,4 +1,6 @@
-"""The world ``continue``: three hosts, each with a journal of its own, go on with the same sessions while Redis is away.
+"""The worlds ``continue``: three hosts, each with a journal of its own, go on with the same sessions while Redis is away.
+
+In the one each host has a network of its own, and the server dies. In the other one Sentinels let a replica take over.
 
 Each message that was acknowledged stands in its session in the end, once, and behind those that its host had acknowledged
 before it was sent. Each answer of a journal says that it is partial, and each other one has all that was acknowledged.
@@ -6,8 +8,10 @@ before it was sent. Each answer of a journal says that it is partial, and each o
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import random
+import signal
 import tempfile
 import threading
 import time
@@ -17,16 +21,17 @@ from typing import Any
 
 from ..processes import wait_for
 from ..servers import Server, free_port, programs
+from ..topologies import sentinels
 from .checker import Finding
 from .connection import Answer, Connection
-from .nemesis import Struck
+from .nemesis import Struck, kill_primary
 from .proxy import Proxy
 from .records import Attempt, Operation, mark_of, text_of
 from .run import Result
 from .workers import Workers
-from .worlds import SETTINGS
+from .worlds import SETTINGS, SentinelWorld
 
-_HOSTS = 3
+_HOSTS = ("a", "b", "c")
 _CLIENTS = 3
 """Clients of each host."""
 _SESSIONS = 6
@@ -36,19 +41,13 @@ _WELL_SECONDS = 120
 
 
 class Host:
-    """A gunicorn with a journal of its own, behind a network of its own."""
+    """A gunicorn with a journal of its own."""
 
-    def __init__(self, folder: Path, server: Server, name: str) -> None:
+    def __init__(self, folder: Path, name: str, url: str, durability: str) -> None:
         self.name = name
-        self.proxy = Proxy(free_port(), server.port)
-        settings = {
-            **SETTINGS,
-            "CONVSTORE_OUTAGE": "continue",
-            "CONVSTORE_DURABILITY": "fsync",
-            "CONVSTORE_BUDGET": "1",
-        }
+        settings = {**SETTINGS, "CONVSTORE_OUTAGE": "continue", "CONVSTORE_BUDGET": "1", "CONVSTORE_URL": url}
         folder.mkdir()
-        self.workers = Workers(folder, {**settings, "CONVSTORE_URL": f"redis://127.0.0.1:{self.proxy.port}/0"})
+        self.workers = Workers(folder, {**settings, "CONVSTORE_DURABILITY": durability})
 
     def is_well(self) -> bool:
         health = self.workers.health() or {}
@@ -113,87 +112,165 @@ class Client(threading.Thread):
         return answer
 
 
-class World:
-    """A server that has on its disk what it acknowledges, and three hosts."""
+class World(abc.ABC):
+    """Servers, and three hosts.
+
+    Attributes:
+        folder: A folder for the hosts.
+        faults: What breaks them, by name.
+    """
+
+    name: str
+    durability: str
+    faults: Mapping[str, Callable[[Any, random.Random], None]]
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)))
-        self.server = Server(programs()["valkey"], "--appendonly", "yes", "--appendfsync", "always")
-        stack.callback(self.server.stop)
-        self.hosts = [Host(folder / name, self.server, name) for name in ("a", "b", "c")[:_HOSTS]]
+        temporary = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
+        self.folder = Path(stack.enter_context(temporary))
+        self.hosts = [Host(self.folder / name, name, self.url_for(stack, name), self.durability) for name in _HOSTS]
         for host in self.hosts:
-            stack.callback(host.proxy.stop)
             stack.callback(host.workers.kill_with_master)
             host.workers.start()
 
+    @abc.abstractmethod
+    def url_for(self, stack: contextlib.ExitStack, name: str) -> str:
+        """Make what the host of that name needs to reach the servers."""
+
+    @property
+    @abc.abstractmethod
+    def server(self) -> Server:
+        """A server that leads."""
+
+    @abc.abstractmethod
+    def mend(self) -> None:
+        """Let the servers be reached again."""
+
     def heal(self) -> None:
-        for host in self.hosts:
-            host.proxy.tell("pass")
-        wait_for(self.server.client.ping, "the server does not answer")
+        """Wait until all is handed over, or raise AssertionError."""
+        self.mend()
         for host in self.hosts:
             wait_for(host.is_well, f"host {host.name} is not well again", _WELL_SECONDS)
+
+
+class CutWorld(World):
+    """A server that has on its disk what it acknowledges. Each host is behind a network of its own."""
+
+    name = "continue"
+    durability = "fsync"
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._server = Server(programs()["valkey"], "--appendonly", "yes", "--appendfsync", "always")
+        stack.callback(self._server.stop)
+        self.proxies: dict[str, Proxy] = {}
+        self.faults = _OF_NETWORKS
+        super().__init__(stack)
+
+    def url_for(self, stack: contextlib.ExitStack, name: str) -> str:
+        proxy = self.proxies[name] = Proxy(free_port(), self._server.port)
+        stack.callback(proxy.stop)
+        return f"redis://127.0.0.1:{proxy.port}/0"
+
+    @property
+    def server(self) -> Server:
+        return self._server
+
+    def tell(self, mode: str, **more: Any) -> None:
+        """Tell all networks."""
+        for proxy in self.proxies.values():
+            proxy.tell(mode, **more)
+
+    def mend(self) -> None:
+        self.tell("pass")
+        wait_for(self._server.client.ping, "the server does not answer")
+
+
+class FailingOverWorld(World):
+    """A primary and a replica, which has what is acknowledged, watched by three Sentinels."""
+
+    name = "continue-sentinel"
+    durability = "replicas:1"
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        watched = stack.enter_context(sentinels())
+        self._url = watched.url
+        self.faults = _OF_FAIL_OVERS
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True))
+        self.servers = SentinelWorld(Path(folder), watched)
+        stack.callback(self.servers.close)
+        super().__init__(stack)
+
+    def url_for(self, stack: contextlib.ExitStack, name: str) -> str:
+        return self._url
+
+    @property
+    def server(self) -> Server:
+        return self.servers.servers()[0]
+
+    def mend(self) -> None:
+        self.servers.heal()
 
 
 # ---- faults
 
 
-def _server_killed(world: World, chance: random.Random) -> None:
+def _server_killed(world: CutWorld, chance: random.Random) -> None:
     world.server.kill()
     time.sleep(chance.uniform(2, 8))
     world.server.start()
 
 
-def _one_host_cut_off(world: World, chance: random.Random) -> None:
-    host = chance.choice(world.hosts)
-    host.proxy.tell("cut")
+def _one_host_cut_off(world: CutWorld, chance: random.Random) -> None:
+    proxy = world.proxies[chance.choice(_HOSTS)]
+    proxy.tell("cut")
     time.sleep(chance.uniform(2, 8))
-    host.proxy.tell("pass")
+    proxy.tell("pass")
 
 
-def _flapping(world: World, chance: random.Random) -> None:
+def _flapping(world: CutWorld, chance: random.Random) -> None:
     for _ in range(12):
-        for host in world.hosts:
-            host.proxy.tell(chance.choice(("cut", "pass")))
+        for proxy in world.proxies.values():
+            proxy.tell(chance.choice(("cut", "pass")))
         time.sleep(0.3)
-    for host in world.hosts:
-        host.proxy.tell("pass")
+    world.tell("pass")
 
 
-def _killed_while_handing_over(world: World, chance: random.Random) -> None:
-    for host in world.hosts:
-        host.proxy.tell("cut")
+@contextlib.contextmanager
+def _slow_hand_over(world: CutWorld, chance: random.Random) -> Iterator[None]:
+    """Let all hosts be cut off for a while. In the block they hand over, slowly."""
+    world.tell("cut")
     time.sleep(chance.uniform(2, 6))
-    for host in world.hosts:
-        host.proxy.tell("slow", delay=0.01)
+    world.tell("slow", delay=0.01)
+    yield
+    world.tell("pass")
+
+
+def _killed_while_handing_over(world: CutWorld, chance: random.Random) -> None:
+    with _slow_hand_over(world, chance):
+        _kill_workers(world, chance)
+
+
+def _kill_workers(world: World, chance: random.Random) -> None:
     for _ in range(4):
         time.sleep(chance.uniform(0.1, 0.6))
         chance.choice(world.hosts).workers.kill_all()
-    for host in world.hosts:
-        host.proxy.tell("pass")
 
 
-def _server_killed_while_handing_over(world: World, chance: random.Random) -> None:
-    for host in world.hosts:
-        host.proxy.tell("cut")
-    time.sleep(chance.uniform(2, 6))
-    for host in world.hosts:
-        host.proxy.tell("slow", delay=0.01)
-    time.sleep(chance.uniform(0.2, 1.5))
-    world.server.kill()
-    time.sleep(chance.uniform(0.5, 2))
-    world.server.start()
-    for host in world.hosts:
-        host.proxy.tell("pass")
+def _server_killed_while_handing_over(world: CutWorld, chance: random.Random) -> None:
+    with _slow_hand_over(world, chance):
+        time.sleep(chance.uniform(0.2, 1.5))
+        world.server.kill()
+        time.sleep(chance.uniform(0.5, 2))
+        world.server.start()
 
 
-def _replies_lost(world: World, chance: random.Random) -> None:
-    host = chance.choice(world.hosts)
-    host.proxy.tell("lossy", loss=0.7, seed=chance.random())
+def _replies_lost(world: CutWorld, chance: random.Random) -> None:
+    proxy = world.proxies[chance.choice(_HOSTS)]
+    proxy.tell("lossy", loss=0.7, seed=chance.random())
     time.sleep(chance.uniform(1, 4))
-    host.proxy.tell("pass")
+    proxy.tell("pass")
 
 
-FAULTS: dict[str, Callable[[World, random.Random], None]] = {
+_OF_NETWORKS: Mapping[str, Callable[[CutWorld, random.Random], None]] = {
     "server killed": _server_killed,
     "one host cut off": _one_host_cut_off,
     "network flapping": _flapping,
@@ -203,16 +280,59 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
 }
 
 
+@contextlib.contextmanager
+def _all_stood_still(world: FailingOverWorld, chance: random.Random) -> Iterator[None]:
+    """Let primary and replica stand still for a while. In the block they have gone on, and much is handed over."""
+    for server in world.servers.servers():
+        server.process.send_signal(signal.SIGSTOP)
+    time.sleep(chance.uniform(2, 6))
+    for server in world.servers.servers():
+        server.process.send_signal(signal.SIGCONT)
+    time.sleep(chance.uniform(0, 1))
+    yield
+
+
+def _frozen(world: FailingOverWorld, chance: random.Random) -> None:
+    with _all_stood_still(world, chance):
+        pass
+
+
+def _failed_over_while_handing_over(world: FailingOverWorld, chance: random.Random) -> None:
+    with _all_stood_still(world, chance):
+        world.mend()
+        kill_primary(world.servers, chance)
+
+
+def _workers_killed_behind_a_freeze(world: FailingOverWorld, chance: random.Random) -> None:
+    with _all_stood_still(world, chance):
+        _kill_workers(world, chance)
+
+
+def _primary_killed(world: FailingOverWorld, chance: random.Random) -> None:
+    world.mend()
+    kill_primary(world.servers, chance)
+
+
+_OF_FAIL_OVERS: Mapping[str, Callable[[FailingOverWorld, random.Random], None]] = {
+    "servers frozen": _frozen,
+    "fail-over while handing over": _failed_over_while_handing_over,
+    "workers killed while handing over": _workers_killed_behind_a_freeze,
+    "primary killed": _primary_killed,
+}
+
+WORLDS: dict[str, type[World]] = {kind.name: kind for kind in (CutWorld, FailingOverWorld)}
+
+
 # ---- a run
 
 
-def run(seconds: float, seed: int) -> Result:
+def run(name: str, seconds: float, seed: int) -> Result:
     """Load and faults for so many *seconds*, then the last reads."""
-    chance = random.Random(f"{seed} continue")
+    chance = random.Random(f"{seed} {name}")
     struck: list[Struck] = []
     problems: list[str] = []
     with contextlib.ExitStack() as stack:
-        world = World(stack)
+        world = WORLDS[name](stack)
         said: Any = world.server.client.info("server")
         sessions = [_started(world.hosts[0]) for _ in range(_SESSIONS)]
         clients = [
@@ -224,10 +344,10 @@ def run(seconds: float, seed: int) -> Result:
         for client in clients:
             client.start()
         while time.monotonic() < began + seconds:
-            name = chance.choice(sorted(FAULTS))
+            fault = chance.choice(sorted(world.faults))
             at = time.monotonic()
-            FAULTS[name](world, chance)
-            struck.append(Struck(name, at, time.monotonic()))
+            world.faults[fault](world, chance)
+            struck.append(Struck(fault, at, time.monotonic()))
             time.sleep(chance.uniform(0.5, 3))
         took = time.monotonic() - began
         for client in clients:
@@ -242,7 +362,7 @@ def run(seconds: float, seed: int) -> Result:
             world.heal()
         finals = {session_id: _texts(world.hosts[-1], session_id) for session_id in sessions}
     operations = [operation for client in clients for operation in client.operations]
-    result = Result("continue", "fsync", f"Valkey {said['valkey_version']}", took, operations, [], struck)
+    result = Result(name, WORLDS[name].durability, f"Valkey {said['valkey_version']}", took, operations, [], struck)
     result.findings = [*_of_finals(operations, finals), *_of_reads(clients)]
     result.findings += [Finding("errors", problem) for problem in problems]
     result.findings += [Finding("errors", operation.odd) for operation in operations if operation.odd]

@@ -337,7 +337,7 @@ def _come_back(world: ReplicatedWorld, server: Server, primary: Server) -> None:
     server.start(*world.options_of_a_replica(primary))
 
 
-def _kill_primary(world: ReplicatedWorld, chance: random.Random) -> None:
+def kill_primary(world: ReplicatedWorld, chance: random.Random) -> None:
     """It comes back when its replica has taken over, often at once, when not everybody knows yet.
 
     Not before: what has nothing on its disk must not lead again.
@@ -407,7 +407,7 @@ def _is_in_use(server: Server, key: bytes) -> bool:
 
 SENTINEL: list[Fault[SentinelWorld]] = [
     *ANYWHERE,
-    Fault("primary killed", _kill_primary),
+    Fault("primary killed", kill_primary),
     Fault("primary hung", _freeze_primary),
     Fault("replica killed", _kill_replica),
     Fault("fail-over", _fail_over),
@@ -416,7 +416,7 @@ SENTINEL: list[Fault[SentinelWorld]] = [
 
 CLUSTER: list[Fault[ClusterWorld]] = [
     *ANYWHERE,
-    Fault("primary killed", _kill_primary),
+    Fault("primary killed", kill_primary),
     Fault("primary hung", _freeze_primary),
     Fault("replica killed", _kill_replica),
     Fault("slots moved", _move_slots),

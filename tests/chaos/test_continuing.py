@@ -70,6 +70,6 @@ def test_what_is_not_marked_is_found(read: Answer, is_wrong: bool) -> None:
 @pytest.mark.chaos
 @pytest.mark.server
 def test_a_short_run_breaks_no_promise() -> None:
-    result = run(15, 1)
+    result = run("continue", 15, 1)
     assert not result.findings
     assert sum(attempt.is_degraded for operation in result.operations for attempt in operation.attempts) > 100
