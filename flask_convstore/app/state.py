@@ -104,7 +104,13 @@ class AppState(Forking):
     def health(self, *, brief: bool = False) -> Health:
         """Ask the store, the circuit and the journal how they are."""
         health = health_of(self.backend.store, brief=brief, can_start=self._can_start)
-        health = replace(health, circuit="open" if self.circuit.is_open else "closed")
+        refused = self.circuit.refusals.problem if health.connected else None  # else it is the problem already
+        health = replace(
+            health,
+            circuit="open" if self.circuit.is_open else "closed",
+            degraded=health.degraded or refused is not None,
+            problem=_joined(health.problem, refused),
+        )
         if not self.journal:
             return health
         try:

@@ -77,6 +77,8 @@ class _Sentinels(Sentinel):
                 if isinstance(error, exceptions.AuthenticationError):
                     refusal = error
                 continue
+            except (AttributeError, TypeError, IndexError) as error:
+                raise exceptions.InvalidResponse(f"what answers here is no Sentinel ({error})") from error
             state = known.get(service_name)
             if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
                 # The one that answers is asked first the next time.
