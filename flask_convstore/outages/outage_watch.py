@@ -49,10 +49,14 @@ class OutageWatch:
         facts = {**self._facts, "convstore_reason": str(error)}
         text = "the store at %(convstore_target)s cannot be used: %(convstore_reason)s"
         _log.error(f"{text}. Nothing goes to a fallback because of it", facts, extra=facts)
+        if not self.is_out:
+            self._send(signals.store_degraded, reason=str(error))
 
     def accepted(self) -> None:
         """Tell that the server does again what it has refused."""
         _log.warning("the store at %(convstore_target)s can be used again", self._facts, extra=self._facts)
+        if not self.is_out:  # else the outage is not over
+            self._send(signals.store_recovered)
 
     def answered(self, given: object) -> None:
         """Note that a call got its answer, while the store was out."""
