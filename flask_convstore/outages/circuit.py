@@ -172,10 +172,8 @@ class CircuitStore(StoreAround):
             self._circuit.gave_up()
             raise
         self._circuit.answered()
-        if self._circuit.refusals.accepted(kind_of(method, arguments)):
-            self._watch.accepted()
-        if self._watch.is_out:
-            self._watch.answered(given)
+        if self._watch.is_out or self._circuit.refusals.kinds:
+            self._end(kind_of(method, arguments), given)
         return given
 
     def _note(self, error: StoreUnavailable) -> None:
@@ -188,6 +186,13 @@ class CircuitStore(StoreAround):
             self._circuit.answered()
         if not isinstance(error, TooSlow):  # the server has answered, and there is no outage
             self._watch.failed(error)
+
+    def _end(self, kind: Kind, given: object) -> None:
+        """Tell of the end of a refusal, or of an outage."""
+        if self._circuit.refusals.accepted(kind):
+            self._watch.accepted()
+        if self._watch.is_out:
+            self._watch.answered(given)
 
     def _refused(self, kind: Kind, error: StoreMisconfigured) -> None:
         if self._circuit.refusals.refused(kind, error):

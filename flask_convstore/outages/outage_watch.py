@@ -21,16 +21,17 @@ class OutageWatch:
         send: Sends a signal.
         target: Name of the store in the log, without a password.
         fallback: Value of ``CONVSTORE_FALLBACK``, for the log.
+        is_out: It is told already that the store does not answer.
 
     Attributes:
         is_out: The store has not answered, or has refused work.
     """
 
-    def __init__(self, send: signals.Send, target: str, fallback: str) -> None:
+    def __init__(self, send: signals.Send, target: str, fallback: str, *, is_out: bool = False) -> None:
         self._send = send
         self._facts = {"convstore_target": target, "convstore_fallback": fallback}
-        self._is_down = False
-        self.is_out = False
+        self._is_down = is_out
+        self.is_out = is_out
 
     def failed(self, error: StoreUnavailable) -> None:
         """Note that a call got no answer."""

@@ -26,27 +26,28 @@ def kind_of(method: Callable[..., Any], arguments: tuple[Any, ...]) -> Kind:
 
 
 class Refusals:
-    """The kinds of calls that one server has refused to this process, each until its next success.
+    """The kinds of calls that one server has refused to this process, until a success of one of them.
 
     Attributes:
+        kinds: The kinds of calls.
         problem: The last refusal for good (None: there is none).
     """
 
     def __init__(self) -> None:
-        self._kinds: set[Kind] = set()
+        self.kinds: set[Kind] = set()
         self._unexplained = 0
         self.problem: str | None = None
 
     def refused(self, kind: Kind, error: StoreMisconfigured) -> bool:
         """Note that the server refuses calls of that *kind* for good. Tell whether this is news."""
-        self._kinds.add(kind)
+        self.kinds.add(kind)
         is_news = self.problem is None
         self.problem = str(error)
         return is_news
 
     def explained(self, kind: Kind, error: StoreUnavailable) -> StoreMisconfigured | None:
         """Note an error that nobody knows. Return what it has become if it has come too often for an outage."""
-        self._kinds.add(kind)
+        self.kinds.add(kind)
         self._unexplained += 1
         if self._unexplained < TIMES:
             return None
@@ -59,9 +60,9 @@ class Refusals:
 
     def accepted(self, kind: Kind) -> bool:
         """Note that the server has done a call of that *kind*. Tell whether this ends a refusal for good."""
-        if kind not in self._kinds:
+        if kind not in self.kinds:
             return False
         was_told = self.problem is not None
-        self._kinds.clear()
+        self.kinds.clear()
         self._unexplained, self.problem = 0, None
         return was_told
