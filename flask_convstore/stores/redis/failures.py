@@ -60,6 +60,7 @@ FAILURES = (
     Failure("no command in a script", None, "not allowed from script", "misconfigured"),
     Failure("no such database", None, "DB index", "misconfigured"),
     Failure("no such database", None, "SELECT is not allowed", "misconfigured"),
+    Failure("no such primary", exceptions.ResponseError, "no Sentinel knows", "misconfigured"),
     Failure("certificate refused", None, "CERTIFICATE_VERIFY_FAILED", "misconfigured"),
     Failure("our certificate refused", None, "_ALERT_CERTIFICATE_", "misconfigured"),
     Failure("our certificate refused", None, "_ALERT_BAD_CERTIFICATE", "misconfigured"),
@@ -162,6 +163,10 @@ _MISCONFIGURED = {
     "no such database": (
         "the server has no such database for us",
         "end the URL with a number that it has, redis://host:6379/0. A Cluster and some services have 0 only",
+    ),
+    "no such primary": (
+        "the Sentinels watch no such primary",
+        "write the name that they have for it behind their hosts, redis+sentinel://h1:26379/mymaster",
     ),
     "protected mode": (
         "the server takes connections of its own host only",

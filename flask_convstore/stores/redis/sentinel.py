@@ -88,4 +88,6 @@ class _Sentinels(Sentinel):
         if refusal:  # that is no outage
             advice = "their password goes into the URL as ?sentinel_password=…"
             raise exceptions.AuthenticationError(f"a Sentinel refuses us ({refusal}): {advice}") from refusal
+        if set(reasons) == {"unknown"}:  # nor is this
+            raise exceptions.ResponseError(f"no Sentinel knows {service_name!r}")
         raise MasterNotFoundError(f"Error connecting to the primary {service_name!r}: {', '.join(reasons)}")

@@ -36,7 +36,7 @@ from flask_convstore.urls import is_cluster
 from ...clocks import least_seconds
 from ...processes import wait_for
 from ...servers import Server, free_port, programs, running
-from ...topologies import cluster, told
+from ...topologies import cluster, sentinels, told
 from ...wire import Proxy, speaking
 
 pytestmark = pytest.mark.server
@@ -358,6 +358,12 @@ def no_cluster() -> Iterator[RedisStore]:
 
 
 @contextlib.contextmanager
+def no_such_primary() -> Iterator[RedisStore]:
+    with sentinels() as found:
+        yield store_at(found.url.replace("mymaster", "ourmaster"))
+
+
+@contextlib.contextmanager
 def protected() -> Iterator[RedisStore]:
     """The server sees another host's connection, which this machine may have no way to make."""
     with speaking(b"-DENIED Redis is running in protected mode because protected mode is enabled\r\n") as port:
@@ -419,6 +425,7 @@ CAUSES: dict[str, tuple[Callable[[], Any], Callable[[RedisStore], None], str, bo
     "a database that is not there": (without_database, append, "no such database", False, False),
     "a command that is not there": (without_hmget, append, "no command in a script", None, False),
     "no Cluster": (no_cluster, append, "no Cluster", False, False),
+    "a primary that is not there": (no_such_primary, append, "no such primary", False, False),
     "protected mode": (protected, append, "protected mode", False, False),
     "a proxy before nothing": (proxy_before_nothing, append, "nobody behind a proxy", False, True),
 }
@@ -549,6 +556,19 @@ def test_a_forked_child_does_not_wait_behind_callers_of_its_parent() -> None:
     line._waiting.append(threading.Event())
     line._pid = -1
     assert line.lent(SimpleNamespace(get_connection=lambda: "lent"), time.monotonic() + 1) == "lent"
+
+
+def test_a_write_whose_reply_was_lost_before_a_refusal_may_be_done() -> None:
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        told(server, "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all")
+        store = store_at(f"redis://u:p@127.0.0.1:{proxy.port}/0", retries=1)
+        append(store)
+        told(server, "ACL", "SETUSER", "u", "resetpass", ">another")
+        proxy.faults = ["lost reply"]
+        with pytest.raises(StoreMisconfigured) as caught:
+            append(store)
+        assert caught.value.written is None
+        store.close()
 
 
 def test_a_script_that_is_not_known_is_no_failure() -> None:
