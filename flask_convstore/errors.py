@@ -35,7 +35,7 @@ ConvstoreError
 └── StoreError                the store failed
     ├── StoreUnavailable      no answer in time, and the call may be repeated
     │   └── TooSlow           the answer was on its way when the time was over
-    ├── StoreMisconfigured    the server refuses us: a password, a permission, or no Redis
+    ├── StoreMisconfigured    the server refuses us: a password, a permission, a database, or no Redis
     └── CorruptValue          a stored value is not ours
 """
 
@@ -498,9 +498,12 @@ class StoreUnavailable(StoreError):
 
     Attributes:
         is_down: No server answers, or none that could serve anything. None: there was too little time to tell.
+        is_unexplained: The server says something that nobody knows. Where it repeats itself, it becomes
+            ``StoreMisconfigured``.
     """
 
     retry_after_ms: int | None = 1000
+    is_unexplained = False
 
     def __init__(self, reason: str, *, written: bool | None, is_down: bool | None = False) -> None:
         self.reason = reason
@@ -533,7 +536,10 @@ class NothingKnown(StoreUnavailable):
 
 
 class StoreMisconfigured(StoreError):
-    """The server refuses us: a wrong password, a missing permission, or no Redis. Somebody has to mend this first."""
+    """The server refuses us: a wrong password or database, a missing permission or command, or no Redis.
+
+    Somebody has to mend this first.
+    """
 
     retry_after_ms = 60_000
 

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, has_request_context
 from flask.signals import request_started
 from redis.cluster import RedisCluster
 
-from .app import current, json_provider, request_end
+from .app import current, first_look, json_provider, request_end
 from .app.app_conversations import AppConversations
 from .app.bound import BoundStore
 from .app.module_globals import ModuleGlobals
@@ -103,7 +103,9 @@ class ConversationStore(AppConversations):
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Read the settings and register client and store with *app*. Opens no connection.
+        """Read the settings and register client and store with *app*. Waits for no server.
+
+        A thread looks once whether the server of a URL can be reached, and logs a warning if it cannot.
 
         Called again with the same app, this reads the settings anew, and a new client and store take the place of those
         before. The content of ``memory://`` is gone then.
@@ -131,6 +133,8 @@ class ConversationStore(AppConversations):
         if settings.anonymous_owner and self._write_cookie not in functions:
             functions.insert(1, self._write_cookie)  # runs behind those of the app, and before the changes are written
             request_started.connect(self._check_secret_key, app)
+        if self._client is None:
+            first_look.look(state)
 
     def _check_secret_key(self, app: Flask, **_: Any) -> None:
         """Tell at the first request that anonymous owners lack a key. Before that, the app may still set one."""

@@ -26,7 +26,7 @@ _NAME = "convstore"
 def open_store(
     url: str | None = None, *, folder: str | os.PathLike[str] = "instance", owner: Owner = ANY, **settings: Any
 ) -> OpenStore:
-    """Open the store of an app in a script or a worker that has no app. Opens no connection yet.
+    """Open the store of an app in a script or a worker that has no app. Waits for no server.
 
     A setting is named as in the app, in small letters and without ``CONVSTORE_``: ``open_store(url, prefix="chat:")``.
     The others come from the environment. Give the settings of the app that it shares the server with.

@@ -14,8 +14,8 @@ sessions, ``map:<name>`` for a mapping, ``conversations``). No signal has the te
 |                     | replaced (None, a seq or an id)     | oldest, or *replaced* and all behind it gave way       |
 | changes_overwritten | session_id, owner, fields (paths)   | a change in a mapping collided, and the last one won   |
 | changes_lost        | error                               | changes could not be written, or were dropped          |
-| store_degraded      | reason                              | the store does not answer, after it did                |
-| store_recovered     |                                     | it answers again                                       |
+| store_degraded      | reason                              | the store does not answer, after it did, or refuses us |
+| store_recovered     |                                     | it answers again, or refuses us no longer              |
 
 Each of these writes sends its signal once, from the process of the write, after the acknowledgement. A repeat sends none.
 Changes of fields by ``append``, ``update_session`` and a turn send none. Where a turn ends with several messages,

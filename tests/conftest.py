@@ -23,6 +23,8 @@ import redis
 from flask import Flask
 from packaging.requirements import Requirement
 
+from flask_convstore.app import first_look
+
 from .clocks import Clock
 from .harness import Harness, MemoryHarness, PlainConversations, RedisHarness
 from .servers import Server, programs
@@ -81,6 +83,12 @@ def _own_instance_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setattr(Flask, "auto_find_instance_path", lambda app: str(tmp_path / "instance"))
     yield
     shutil.rmtree(tmp_path / "instance", ignore_errors=True)  # who would replay a journal there ends
+
+
+@pytest.fixture(autouse=True)
+def _first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread tells of an outage before the test does. ``test_first_look`` lets it."""
+    monkeypatch.setattr(first_look, "look", lambda _: None)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Literal
 
@@ -37,6 +38,32 @@ class Listener:
     def close(self) -> None:
         end(self._listener)  # accept() would wait on
         self._listener.close()
+
+
+@contextlib.contextmanager
+def speaking(banner: bytes = b"", answer: bytes = b"", pong: bytes = b"") -> Iterator[int]:
+    """The port of something that is no Redis. It says the *banner*, and *answer* for each command.
+
+    Without an *answer* it hangs up: at once behind a banner, else when it is asked.
+
+    Args:
+        pong: Answer to a PING, if another one.
+    """
+
+    def speak(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.sendall(banner)
+            if banner and not answer:
+                return
+            while (asked := client.recv(1 << 16)) and answer:
+                for command in re.split(rb"(?m)^\*\d+\r\n", asked)[1:]:
+                    client.sendall(pong if pong and b"PING" in command else answer)
+
+    listener = Listener(speak)
+    try:
+        yield listener.port
+    finally:
+        listener.close()
 
 
 def end(*sockets: socket.socket) -> None:

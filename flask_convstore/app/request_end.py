@@ -21,6 +21,7 @@ from ..mapping.late_writer import late_writer
 from ..mapping.unit_of_work import Unit
 from . import json_provider
 from .current import KEY, StreamedResponse, context_unit, request_unit
+from .store_away import StoreAway
 
 _log = logging.getLogger("flask_convstore")
 
@@ -32,12 +33,13 @@ _BODY_HEADERS = {"cache-control", "etag", "expires", "last-modified", "location"
 
 def install(app: Flask) -> None:
     """Let *app* write the changes of its requests. Called once for each application."""
-    handle_user_exception = app.handle_user_exception
+    handle_user_exception, away = app.handle_user_exception, StoreAway(app)
 
     def note_exception(*arguments: Any) -> Any:
         _void()
         json_provider.add_cure(arguments[0])
-        return handle_user_exception(*arguments)
+        answer = away.answer(arguments[0])
+        return handle_user_exception(*arguments) if answer is None else answer
 
     def write(response: Response) -> Response:
         return _write(app, response)
@@ -155,7 +157,7 @@ def _as_told(error: Exception) -> ConvstoreError:
 
 
 def _answer(app: Flask, error: ConvstoreError) -> Response:
-    """Answer by the app's own error handler if it has one, else by a problem response."""
+    """Answer by the app's own error handler if it has one, else as while the store is away, or by a problem response."""
     try:
         try:
             raise error

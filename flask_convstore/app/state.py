@@ -75,6 +75,7 @@ class AppState(Forking):
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _replayer: Replayer | None = field(default=None, repr=False)
     _parts: dict[str, Replayed] = field(default_factory=dict, repr=False)
+    _watches: list[OutageWatch] = field(default_factory=list, repr=False)
     backend: Backend = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +106,13 @@ class AppState(Forking):
     def health(self, *, brief: bool = False) -> Health:
         """Ask the store, the circuit and the journal how they are."""
         health = health_of(self.backend.store, brief=brief, can_start=self._can_start)
-        health = replace(health, circuit="open" if self.circuit.is_open else "closed")
+        refused = self.circuit.refusals.problem if health.connected else None  # else it is the problem already
+        health = replace(
+            health,
+            circuit="open" if self.circuit.is_open else "closed",
+            degraded=health.degraded or refused is not None,
+            problem=_joined(health.problem, refused),
+        )
         if not self.journal:
             return health
         try:
@@ -125,6 +132,11 @@ class AppState(Forking):
             problem=_joined(health.problem, status.problem),
         )
 
+    def is_unreachable(self, error: StoreUnavailable) -> None:
+        """Tell that the server could not be reached at the start, unless a call has told it already."""
+        if not any(watch.is_out for watch in self._watches):
+            self._watches[0].failed(error)
+
     def _can_start(self) -> bool:
         return self.journal is not None and self.journal.is_usable()
 
@@ -143,7 +155,9 @@ class AppState(Forking):
             tells_policy=not namespace,
             is_embedded=self.server.startswith("embedded:"),
         )
-        watch = OutageWatch(send, masked(settings.url), settings.fallback)
+        is_told = any(watch.is_out for watch in self._watches)
+        watch = OutageWatch(send, masked(settings.url), settings.fallback, is_out=is_told)
+        self._watches.append(watch)
         watched = CircuitStore(redis_store, self.circuit, watch, settings.budget)
         store: Store = OtherHostsStore(watched, limits, self._keys)
         if self.journal:
@@ -194,7 +208,7 @@ class AppState(Forking):
 
 
 def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redis | RedisCluster | None) -> AppState:
-    """Make the state of *convstore* in *app*, with the client that was *given*, if any. Opens no connection.
+    """Make the state of *convstore* in *app*, with the client that was *given*, if any. Waits for no server.
 
     Raises:
         ConfigurationError: The client cannot be used.

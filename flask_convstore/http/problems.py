@@ -257,11 +257,17 @@ PRECONDITION_FAILED = Problem(
 def problem(error: ConvstoreError) -> Response:
     """Show an error as ``application/problem+json`` (RFC 9457).
 
-    The blueprint does so by itself. For your own routes: ``app.register_error_handler(ConvstoreError, problem)``.
+    The blueprint does so by itself. For your own routes: ``app.register_error_handler(ConvstoreError, problem)``. Without
+    that line they are answered so while the store is away only.
     """
     body, retry_after = problem_json(error, if_match=bool(request.headers.get("If-Match")))
     if body["status"] >= 500:
         _log.error("%s %s: %s", request.method, request.endpoint, error)
+    return response_of(body, retry_after)
+
+
+def response_of(body: dict[str, Any], retry_after: int | None) -> Response:
+    """Make the response with a *body* of ``problem_json``, and the seconds after which a retry helps."""
     response = Response(json_text.dump(body), body["status"], UNCACHED, mimetype=PROBLEM)
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)

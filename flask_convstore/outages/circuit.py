@@ -2,6 +2,8 @@
 
 After so many calls in a row without an answer the circuit is open: calls fail at once, without a try. After 1, 2, 4 … 32
 seconds one caller tries, while the others still fail at once. The first answer closes the circuit.
+
+A server that refuses us for good is no outage, and opens no circuit (``refusals``).
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from ..domain.commands import Append, RenewTurn
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
 from ..domain.results import Receipt
-from ..errors import ConvstoreError, StoreUnavailable, TooSlow
+from ..errors import ConvstoreError, StoreMisconfigured, StoreUnavailable, TooSlow
 from ..stores.store import Store, StoreAround
 from .outage_watch import OutageWatch
+from .refusals import Kind, Refusals, kind_of
 
 _T = TypeVar("_T")
 
@@ -33,9 +36,13 @@ class Circuit(Forking):
     Args:
         failures: Number of failures in a row that open it.
         clock: Seconds since any point in time.
+
+    Attributes:
+        refusals: This process's knowledge of what the server refuses.
     """
 
     def __init__(self, failures: int, clock: Callable[[], float] = monotonic) -> None:
+        self.refusals = Refusals()
         self._threshold = failures
         self._clock = clock
         self._lock = threading.RLock()  # collecting garbage may end another call in its midst
@@ -118,11 +125,13 @@ class CircuitStore(StoreAround):
 
         def all_of_them() -> None:
             answers.extend(self._store.apply_each(commands))
-            if answers and all(isinstance(answer, StoreUnavailable) for answer in answers):
+            if answers and all(isinstance(answer, _AWAY) for answer in answers):
                 raise answers[0]  # type: ignore[misc]
 
         try:
             self._call(all_of_them)
+        except StoreMisconfigured as error:
+            return [copy.copy(error) for _ in commands]
         except StoreUnavailable as error:
             return answers or [copy.copy(error) for _ in commands]
         return answers
@@ -145,17 +154,16 @@ class CircuitStore(StoreAround):
         try:
             with OPERATION.within(self._budget):
                 given = method(*arguments, **options)
-        except TooSlow:
-            self._circuit.answered()  # it has, and there is no outage
+        except StoreMisconfigured as error:
+            self._circuit.answered()
+            self._refused(kind_of(method, arguments), error)
             raise
         except StoreUnavailable as error:
-            if error.is_down:
-                self._circuit.failed()
-            elif error.is_down is None:
-                self._circuit.gave_up()
-            else:
-                self._circuit.answered()
-            self._watch.failed(error)
+            self._note(error)
+            refused = error.is_unexplained and self._circuit.refusals.explained(kind_of(method, arguments), error)
+            if refused:
+                self._refused(kind_of(method, arguments), refused)
+                raise refused from error
             raise
         except ConvstoreError:
             self._circuit.answered()
@@ -164,6 +172,31 @@ class CircuitStore(StoreAround):
             self._circuit.gave_up()
             raise
         self._circuit.answered()
+        if self._watch.is_out or self._circuit.refusals.kinds:
+            self._end(kind_of(method, arguments), given)
+        return given
+
+    def _note(self, error: StoreUnavailable) -> None:
+        """Tell the circuit and the watch of a call without an answer."""
+        if error.is_down:
+            self._circuit.failed()
+        elif error.is_down is None:
+            self._circuit.gave_up()
+        else:
+            self._circuit.answered()
+        if not isinstance(error, TooSlow):  # the server has answered, and there is no outage
+            self._watch.failed(error)
+
+    def _end(self, kind: Kind, given: object) -> None:
+        """Tell of the end of a refusal, or of an outage."""
+        if self._circuit.refusals.accepted(kind):
+            self._watch.accepted()
         if self._watch.is_out:
             self._watch.answered(given)
-        return given
+
+    def _refused(self, kind: Kind, error: StoreMisconfigured) -> None:
+        if self._circuit.refusals.refused(kind, error):
+            self._watch.refused(error)
+
+
+_AWAY = (StoreUnavailable, StoreMisconfigured)

@@ -1,4 +1,7 @@
-"""Reports of outages: log and signals tell once that a store stops answering, and once that it answers again."""
+"""Reports of outages: log and signals tell once that a store stops answering, and once that it answers again.
+
+The log also tells once that a server refuses us for good, with the cure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 
 from .. import signals
 from ..domain.results import Begun, Receipt
-from ..errors import StoreUnavailable
+from ..errors import StoreMisconfigured, StoreUnavailable
 
 _log = logging.getLogger("flask_convstore")
 
@@ -18,16 +21,17 @@ class OutageWatch:
         send: Sends a signal.
         target: Name of the store in the log, without a password.
         fallback: Value of ``CONVSTORE_FALLBACK``, for the log.
+        is_out: It is told already that the store does not answer.
 
     Attributes:
         is_out: The store has not answered, or has refused work.
     """
 
-    def __init__(self, send: signals.Send, target: str, fallback: str) -> None:
+    def __init__(self, send: signals.Send, target: str, fallback: str, *, is_out: bool = False) -> None:
         self._send = send
         self._facts = {"convstore_target": target, "convstore_fallback": fallback}
-        self._is_down = False
-        self.is_out = False
+        self._is_down = is_out
+        self.is_out = is_out
 
     def failed(self, error: StoreUnavailable) -> None:
         """Note that a call got no answer."""
@@ -40,6 +44,20 @@ class OutageWatch:
             text = "the store at %(convstore_target)s does not answer: %(convstore_reason)s"
             _log.warning(f"{text}. Fallback: %(convstore_fallback)s", facts, extra=facts)
             self._send(signals.store_degraded, reason=str(error))
+
+    def refused(self, error: StoreMisconfigured) -> None:
+        """Tell that the server refuses us for good."""
+        facts = {**self._facts, "convstore_reason": str(error)}
+        text = "the store at %(convstore_target)s cannot be used: %(convstore_reason)s"
+        _log.error(f"{text}. Nothing goes to a fallback because of it", facts, extra=facts)
+        if not self.is_out:
+            self._send(signals.store_degraded, reason=str(error))
+
+    def accepted(self) -> None:
+        """Tell that the server does again what it has refused."""
+        _log.warning("the store at %(convstore_target)s can be used again", self._facts, extra=self._facts)
+        if not self.is_out:  # else the outage is not over
+            self._send(signals.store_recovered)
 
     def answered(self, given: object) -> None:
         """Note that a call got its answer, while the store was out."""

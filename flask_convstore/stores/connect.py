@@ -35,6 +35,7 @@ from ..urls import is_cluster, masked
 from .redis.calls import Patience
 from .redis.cluster import LazyCluster
 from .redis.connections import Pool, in_time, with_deadline
+from .redis.reach import Address
 from .redis.sentinel import client_by_sentinels
 
 
@@ -179,6 +180,17 @@ def _sentinel(url: str, options: dict[str, Any]) -> redis.Redis:
     name, _, database = path.partition("/")
     options.setdefault("db", int(database or 0))
     return client_by_sentinels(nodes, name, options, is_secure=url.startswith("rediss"))
+
+
+def addresses_of(url: str) -> list[Address]:
+    """Find where the server of *url* is, or its Sentinels or nodes. None for a server that would be started, or is none."""
+    scheme = url.partition(":")[0]
+    if scheme in ("memory", "embedded"):
+        return []
+    if "+" in scheme:
+        return list(_nodes(url, scheme.rpartition("+")[2], {})[0])
+    found = parse_url(url)  # type: ignore[no-untyped-call]
+    return [found["path"]] if scheme == "unix" else [(found.get("host", "localhost"), found.get("port", 6379))]
 
 
 def patience_of(settings: Settings) -> Patience:

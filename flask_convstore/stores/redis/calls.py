@@ -361,7 +361,9 @@ class Calls:
         """Close the connections, of which one has given another call's reply. Return the error that tells so."""
         self.close()
         reason = "the server's reply belongs to another call, and the connections were closed"
-        return StoreUnavailable(reason, written=written)
+        error = StoreUnavailable(reason, written=written)
+        error.is_unexplained = True
+        return error
 
     def _verify(self, call: Call, deadline: float) -> None:
         """Check before the first write, and after each refusal, that the server lets us do all that sessions need.
@@ -468,10 +470,8 @@ class Calls:
             out_of_time = monotonic() + pause >= deadline
             if not failure.passes or attempt >= self._patience.retries or out_of_time:
                 ours = as_ours(error, key, writes=writes)
-                if isinstance(ours, StoreUnavailable):
-                    tells = None if ours.is_down and not is_down else ours.is_down
-                    ours = type(ours)(ours.reason, written=None if lost and writes else ours.written, is_down=tells)
-                raise ours from error
+                written = None if lost and writes else ours.written
+                raise _in_the_end(ours, written, is_down=is_down) from error
             time.sleep(pause)
         raise AssertionError
 
@@ -548,6 +548,16 @@ class Calls:
                 if not is_read:  # a signal may raise here too: then the connection is not given back
                     connection.disconnect()
                 give_back(pool, connection)
+
+
+def _in_the_end(error: ConvstoreError, written: bool | None, *, is_down: bool) -> ConvstoreError:
+    """Tell of all attempts what *error* tells of the last one."""
+    if not isinstance(error, StoreUnavailable):
+        error.written = written
+        return error
+    told = type(error)(error.reason, written=written, is_down=None if error.is_down and not is_down else error.is_down)
+    told.is_unexplained = error.is_unexplained
+    return told
 
 
 def _in_words(command: Sequence[Argument]) -> list[Argument]:

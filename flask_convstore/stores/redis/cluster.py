@@ -8,6 +8,7 @@ within their budget. The topology is read anew, and a migrating slot tells its n
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import time
@@ -24,6 +25,7 @@ from ...domain.forks import Forking, watch
 from ...domain.hold import Hold, here
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, proving, refusal_among
+from .connections import at_connecting
 from .failures import as_ours, classify
 
 _RETRIES = 1000
@@ -85,7 +87,11 @@ class LazyCluster(Forking):
                 yield
         except exceptions.RedisClusterException as error:
             # redis-py's error is no RedisError, whatever its cause.
-            raise exceptions.ConnectionError(f"Error connecting to any node of the cluster ({error})") from error
+            raise _refusal_of(error) or exceptions.ConnectionError(
+                f"Error connecting to any node of the cluster ({error})"
+            ) from error
+        except (TypeError, IndexError) as error:  # redis-py reads the topology without a look at its form
+            raise exceptions.InvalidResponse(f"a topology that cannot be read ({error})") from error
         finally:
             self._hold.give_back(user)
 
@@ -94,6 +100,21 @@ class LazyCluster(Forking):
         with self._asking(math.inf):
             if self._cluster:
                 self._cluster.close()
+
+
+def _refusal_of(error: Exception) -> exceptions.RedisError | None:
+    """Find out whether the last node that was asked refuses us for good. redis-py tells this in the words of an outage."""
+    cause: Any = error.__cause__
+    if isinstance(cause, exceptions.RedisClusterException):
+        cause = cause.__context__  # the reply to the question for the topology
+    if not isinstance(cause, exceptions.RedisError):
+        return None
+    if isinstance(cause, exceptions.ResponseError):
+        at_connecting(cause)
+    if classify(cause).kind != "misconfigured":
+        return None
+    found: exceptions.RedisError = copy.copy(cause)  # the error itself is a cause of this one
+    return found
 
 
 _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)

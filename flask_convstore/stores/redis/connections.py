@@ -50,6 +50,17 @@ class CutShort(exceptions.TimeoutError):
     """The deadline came in the midst of an exchange that was going on."""
 
 
+def at_connecting(error: Exception) -> Exception:
+    """Mark *error* as the reply of a server to a new connection."""
+    error.is_at_connecting = True  # type: ignore[attr-defined]
+    return error
+
+
+def is_at_connecting(error: Exception) -> bool:
+    """Tell whether *error* is the reply of a server to a new connection."""
+    return getattr(error, "is_at_connecting", False)
+
+
 _STATED: Any = AbstractConnection.socket_connect_timeout
 
 
@@ -82,6 +93,15 @@ class _InTime:
     def on_connect_check_health(self, check_health: bool = True) -> None:
         super().on_connect_check_health(check_health)  # type: ignore[misc]
         self._sock.settimeout(self.socket_timeout)
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """Read a reply to a command of redis-py's own. It passes over refusals of some, and over this one's reason."""
+        try:
+            return super().read_response(*arguments, **options)  # type: ignore[misc]
+        except exceptions.ResponseError as error:
+            if str(error).startswith("DENIED"):  # the server has closed the connection
+                raise exceptions.AuthenticationError(str(error)) from error
+            raise
 
     def send_command(self, *command: Any, **options: Any) -> None:
         """Send a command of redis-py's own, such as the question for a primary. ``Calls`` packs its commands itself."""
@@ -253,7 +273,16 @@ def lent(pool: Any, deadline: float) -> Any:
 
     Raises:
         MaxConnectionsError: None was given back in time.
+        ResponseError: The server refuses a new connection, and ``is_at_connecting``.
     """
+    try:
+        return _lent(pool, deadline)
+    except exceptions.ResponseError as error:
+        at_connecting(error)
+        raise
+
+
+def _lent(pool: Any, deadline: float) -> Any:
     line = pool.__dict__.get("_convstore_line")
     is_waited_for = line is not None and line._waiting
     connection = pool.ready() if not is_waited_for and isinstance(pool, Pool) else None

@@ -4,8 +4,12 @@
 | ------------- | ---------------------------------------------------------------------- | -------------------------------- |
 | ambiguous     | no answer came: a write may have happened                              | repeated, with the same token    |
 | refused       | the server did not do it, and perhaps will in a moment                 | repeated where a moment may help |
-| misconfigured | it never will: password, permissions, a Cluster, no Redis at all       | loud, at once                    |
+| misconfigured | it never will: password, permissions, a database, no Redis at all      | loud, at once                    |
 | local         | it never left this process                                             | repeated: one may be given back  |
+
+An error reply to a new connection that fits no row is misconfigured, since a server that can serve takes connections. Any
+other error that fits no row counts as an outage until it repeats itself, and as misconfigured from then on
+(``outages.refusals``).
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Literal, NamedTuple
 from redis import exceptions
 
 from ...errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable, TooSlow
-from .connections import CutShort
+from .connections import CutShort, is_at_connecting
 
 Kind = Literal["ambiguous", "refused", "misconfigured", "local"]
 
@@ -42,6 +46,7 @@ class Failure(NamedTuple):
 # The first row that fits counts. redis-py has classes for some of the server's errors, and cuts off their first word. There
 # a wrong password, an exhausted pool and LOADING are ConnectionErrors. READONLY, OOM and CLUSTERDOWN are not.
 FAILURES = (
+    Failure("protected mode", None, "protected mode", "misconfigured"),
     Failure("no password", None, "Authentication required", "misconfigured"),
     Failure("wrong password", exceptions.AuthenticationError, "", "misconfigured"),
     Failure("wrong password", exceptions.AuthenticationWrongNumberOfArgsError, "", "misconfigured"),
@@ -50,6 +55,12 @@ FAILURES = (
     Failure("no permission", None, "because of: NOPERM", "misconfigured"),  # at the end of a transaction
     Failure("no permission in a script", None, "The user executing the script", "misconfigured"),  # Redis's words
     Failure("no permission in a script", None, "ACL failure in script", "misconfigured"),  # Valkey's
+    Failure("no command in a script", None, "nknown Redis command called", "misconfigured"),
+    Failure("no command in a script", None, "nknown command called", "misconfigured"),
+    Failure("no command in a script", None, "not allowed from script", "misconfigured"),
+    Failure("no such database", None, "DB index", "misconfigured"),
+    Failure("no such database", None, "SELECT is not allowed", "misconfigured"),
+    Failure("no such primary", exceptions.ResponseError, "no Sentinel knows", "misconfigured"),
     Failure("certificate refused", None, "CERTIFICATE_VERIFY_FAILED", "misconfigured"),
     Failure("our certificate refused", None, "_ALERT_CERTIFICATE_", "misconfigured"),
     Failure("our certificate refused", None, "_ALERT_BAD_CERTIFICATE", "misconfigured"),
@@ -58,9 +69,16 @@ FAILURES = (
     Failure("no TLS there", None, "WRONG_VERSION_NUMBER", "misconfigured"),
     Failure("a Cluster", exceptions.MovedError, "", "misconfigured"),
     Failure("a Cluster", None, "MOVED ", "misconfigured"),
+    Failure("no Cluster", None, "cluster support disabled", "misconfigured"),
     Failure("no Redis at all", exceptions.InvalidResponse, "", "misconfigured"),
     Failure("no Redis at all", None, "Protocol error", "misconfigured"),
-    Failure("an old server", None, "unknown command", "misconfigured"),
+    Failure("no Redis at all", exceptions.ConnectionError, "Invalid Database", "misconfigured"),
+    Failure("no Redis at all", exceptions.ConnectionError, "Invalid RESP version", "misconfigured"),
+    Failure("an old server", exceptions.ResponseError, "nknown command", "misconfigured"),
+    Failure("an old server", exceptions.ResponseError, "nknown subcommand", "misconfigured"),
+    Failure("an old server", exceptions.ResponseError, "nsupported command", "misconfigured"),
+    Failure("an old server", exceptions.ResponseError, "ommand is not", "misconfigured"),  # available, allowed …
+    Failure("an old server", exceptions.ResponseError, "Invalid command passed", "misconfigured"),  # to ``rights``
     Failure("pool exhausted", exceptions.MaxConnectionsError, "", "local", passes=True),
     Failure("loading", exceptions.BusyLoadingError, "", "refused", passes=True, is_down=True),
     Failure("too many clients", None, "max number of clients", "refused", passes=True, is_down=True),
@@ -72,6 +90,10 @@ FAILURES = (
     Failure("no replicas", None, "Not enough good replicas", "refused"),
     Failure("disk is failing", None, "MISCONF", "refused"),
     Failure("busy with a script", None, "BUSY", "refused", passes=True, is_down=True),
+    Failure("nobody behind a proxy", exceptions.ResponseError, "upstream", "refused", passes=True, is_down=True),
+    Failure(
+        "nobody behind a proxy", exceptions.ResponseError, "Connection refused", "refused", passes=True, is_down=True
+    ),
     Failure("cluster down", exceptions.ClusterDownError, "", "refused", passes=True, is_down=True),
     Failure("try again", exceptions.TryAgainError, "", "refused", passes=True),
     Failure("too slow", CutShort, "", "ambiguous"),
@@ -80,13 +102,15 @@ FAILURES = (
     Failure("no answer", exceptions.TimeoutError, "", "ambiguous", passes=True, is_down=True),
     Failure("connection lost", exceptions.ConnectionError, "", "ambiguous", passes=True, is_down=True),
 )
+_REFUSED = Failure("refused at once", None, "", "misconfigured")
 _UNKNOWN = Failure("an unknown error", None, "", "ambiguous")
 
 
 def classify(error: Exception) -> Failure:
     """Find the row of the table that fits *error*."""
     text = _text(error)
-    return next((failure for failure in FAILURES if failure.fits(error, text)), _UNKNOWN)
+    found = next((failure for failure in FAILURES if failure.fits(error, text)), None)
+    return found or (_REFUSED if is_at_connecting(error) else _UNKNOWN)
 
 
 def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> ConvstoreError:
@@ -98,13 +122,15 @@ def as_ours(error: exceptions.RedisError, key: str, *, writes: bool) -> Convstor
     if failure.kind == "misconfigured":
         what, cure = _MISCONFIGURED.get(failure.name, ("the server refuses us", _CURE))
         refused = StoreMisconfigured(f"{what} ({text}): {cure}")
-        if writes and failure.name == "no permission in a script":
-            refused.written = None  # the script may have written before the command that is not permitted
+        if writes and failure.name.endswith("in a script"):
+            refused.written = None  # the script may have written before the command that was refused
         return refused
     # A refusal comes before the first write of a script, and after the check of its token. So the write was never done.
     written = None if failure.kind == "ambiguous" and writes else False
     kind = TooSlow if failure.name == "too slow" else StoreUnavailable
-    return kind(_reason(failure, error, text), written=written, is_down=failure.is_down)
+    ours = kind(_reason(failure, error, text), written=written, is_down=failure.is_down)
+    ours.is_unexplained = failure is _UNKNOWN
+    return ours
 
 
 def _reason(failure: Failure, error: exceptions.RedisError, text: str) -> str:
@@ -127,10 +153,26 @@ def _reason(failure: Failure, error: exceptions.RedisError, text: str) -> str:
 
 
 _CURE = "check the password, the permissions and the address in the URL"
+_ALLOW = "allow the commands in docs/security.md, or name a Redis 7, a Valkey 8 or newer in the URL"
 _MISCONFIGURED = {
     "a Cluster": ("this is one node of a Cluster", "name it as redis+cluster://, or rediss+cluster:// by TLS"),
-    "no Redis at all": ("this is no Redis", _CURE),
-    "an old server": ("the server lacks a command that is needed", _CURE),
+    "no Cluster": ("this is no node of a Cluster", "name it as redis://, or rediss:// by TLS"),
+    "no Redis at all": ("this is no Redis", "check host and port in the URL"),
+    "an old server": ("the server lacks a command that is needed", _ALLOW),
+    "no command in a script": ("the server lacks a command that is needed", _ALLOW),
+    "no such database": (
+        "the server has no such database for us",
+        "end the URL with a number that it has, redis://host:6379/0. A Cluster and some services have 0 only",
+    ),
+    "no such primary": (
+        "the Sentinels watch no such primary",
+        "write the name that they have for it behind their hosts, redis+sentinel://h1:26379/mymaster",
+    ),
+    "protected mode": (
+        "the server takes connections of its own host only",
+        "give it a password (requirepass), and name that in the URL",
+    ),
+    "refused at once": ("the server refuses a new connection", "check user, password, database and options in the URL"),
     "certificate refused": (
         "we do not trust the server's certificate",
         "name the file of its authority in the URL, ?ssl_ca_certs=/path/ca.pem, and a host that is in the certificate",

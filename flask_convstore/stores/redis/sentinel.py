@@ -77,6 +77,8 @@ class _Sentinels(Sentinel):
                 if isinstance(error, exceptions.AuthenticationError):
                     refusal = error
                 continue
+            except (AttributeError, TypeError, IndexError) as error:
+                raise exceptions.InvalidResponse(f"what answers here is no Sentinel ({error})") from error
             state = known.get(service_name)
             if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
                 # The one that answers is asked first the next time.
@@ -86,4 +88,6 @@ class _Sentinels(Sentinel):
         if refusal:  # that is no outage
             advice = "their password goes into the URL as ?sentinel_password=…"
             raise exceptions.AuthenticationError(f"a Sentinel refuses us ({refusal}): {advice}") from refusal
+        if set(reasons) == {"unknown"}:  # nor is this
+            raise exceptions.ResponseError(f"no Sentinel knows {service_name!r}")
         raise MasterNotFoundError(f"Error connecting to the primary {service_name!r}: {', '.join(reasons)}")

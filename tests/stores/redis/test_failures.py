@@ -27,16 +27,17 @@ from flask_convstore.domain.commands import Append, BeginTurn, Put
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable, TooSlow
-from flask_convstore.stores.connect import connect, patience_of
+from flask_convstore.stores.connect import connect, connect_cluster, patience_of
 from flask_convstore.stores.redis.connections import Line, line_of
 from flask_convstore.stores.redis.failures import FAILURES, classify
 from flask_convstore.stores.redis.store import RedisStore
+from flask_convstore.urls import is_cluster
 
 from ...clocks import least_seconds
 from ...processes import wait_for
 from ...servers import Server, free_port, programs, running
-from ...topologies import cluster, told
-from ...wire import Proxy
+from ...topologies import cluster, sentinels, told
+from ...wire import Proxy, speaking
 
 pytestmark = pytest.mark.server
 
@@ -47,7 +48,8 @@ def store_at(url: str, **settings: Any) -> RedisStore:
     chosen = Settings(
         url=url, **{"retries": 0, "command_timeout": 0.5, "connect_timeout": 0.5, "budget": 2, **settings}
     )
-    store = RedisStore(connect(chosen, Path()), chosen.prefix, limits_of(chosen), patience_of(chosen))
+    client = connect_cluster(chosen) if is_cluster(url) else connect(chosen, Path())
+    store = RedisStore(client, chosen.prefix, limits_of(chosen), patience_of(chosen))
     store._calls._is_verified = "u:" not in url  # as if it had written before
     return store
 
@@ -337,6 +339,44 @@ def no_redis() -> Iterator[RedisStore]:
         server.shutdown()
 
 
+@contextlib.contextmanager
+def without_database() -> Iterator[RedisStore]:
+    with running("valkey", "--databases", "1") as server:
+        yield store_at(server.url[:-1] + "1")
+
+
+@contextlib.contextmanager
+def without_hmget() -> Iterator[RedisStore]:
+    with running("valkey", "--rename-command", "HMGET", "") as server:
+        yield store_at(server.url)
+
+
+@contextlib.contextmanager
+def no_cluster() -> Iterator[RedisStore]:
+    with prepared() as server:
+        yield store_at(f"redis+cluster://127.0.0.1:{server.port}")
+
+
+@contextlib.contextmanager
+def no_such_primary() -> Iterator[RedisStore]:
+    with sentinels() as found:
+        yield store_at(found.url.replace("mymaster", "ourmaster"))
+
+
+@contextlib.contextmanager
+def protected() -> Iterator[RedisStore]:
+    """The server sees another host's connection, which this machine may have no way to make."""
+    with speaking(b"-DENIED Redis is running in protected mode because protected mode is enabled\r\n") as port:
+        yield store_at(f"redis://127.0.0.1:{port}/0")
+
+
+@contextlib.contextmanager
+def proxy_before_nothing() -> Iterator[RedisStore]:
+    """Envoy's words, when no server is there."""
+    with speaking(answer=b"-no upstream host\r\n") as port:
+        yield store_at(f"redis://127.0.0.1:{port}/0")
+
+
 def append(store: RedisStore) -> None:
     store.apply(Append(session_id="s", owner=ANY, elements=(ELEMENT,)))
 
@@ -382,6 +422,12 @@ CAUSES: dict[str, tuple[Callable[[], Any], Callable[[RedisStore], None], str, bo
     "a slow network": (slow_network, load, "too slow", False, False),
     "output buffer limit": (small_output_buffer, load, "connection lost", False, True),
     "not a Redis": (no_redis, append, "no Redis at all", False, False),
+    "a database that is not there": (without_database, append, "no such database", False, False),
+    "a command that is not there": (without_hmget, append, "no command in a script", None, False),
+    "no Cluster": (no_cluster, append, "no Cluster", False, False),
+    "a primary that is not there": (no_such_primary, append, "no such primary", False, False),
+    "protected mode": (protected, append, "protected mode", False, False),
+    "a proxy before nothing": (proxy_before_nothing, append, "nobody behind a proxy", False, True),
 }
 
 
@@ -510,6 +556,19 @@ def test_a_forked_child_does_not_wait_behind_callers_of_its_parent() -> None:
     line._waiting.append(threading.Event())
     line._pid = -1
     assert line.lent(SimpleNamespace(get_connection=lambda: "lent"), time.monotonic() + 1) == "lent"
+
+
+def test_a_write_whose_reply_was_lost_before_a_refusal_may_be_done() -> None:
+    with prepared() as server, Proxy(("127.0.0.1", server.port)) as proxy:
+        told(server, "ACL", "SETUSER", "u", "on", ">p", "~*", "+@all")
+        store = store_at(f"redis://u:p@127.0.0.1:{proxy.port}/0", retries=1)
+        append(store)
+        told(server, "ACL", "SETUSER", "u", "resetpass", ">another")
+        proxy.faults = ["lost reply"]
+        with pytest.raises(StoreMisconfigured) as caught:
+            append(store)
+        assert caught.value.written is None
+        store.close()
 
 
 def test_a_script_that_is_not_known_is_no_failure() -> None:
