@@ -125,7 +125,11 @@ class FallbackStore(StoreAround):
     # ---- writes
 
     def apply(self, command: Command) -> Receipt:
-        receipt = self._done_somewhere(command)
+        try:
+            receipt = self._done_somewhere(command)
+        except SessionNotFound:
+            self._recent.forget(command.session_id, command.owner)
+            raise
         self._recent.wrote(command, receipt)
         if is_redaction(command):
             self._redact_aside(command)
@@ -497,11 +501,14 @@ class FallbackStore(StoreAround):
         return found
 
     def _asked_for(self, read: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        """Read in the store. Where that is away, nothing may be known."""
+        """Read in the store. Where that is away, nothing may be known. What is not there any more is forgotten."""
         try:
-            return read(*arguments, **options)
+            found = read(*arguments, **options)
         except StoreUnavailable as error:
             raise self._unknown(error) from error
+        if found is None:
+            self._recent.forget(*arguments[:2])
+        return found
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
@@ -707,6 +714,7 @@ class FallbackStore(StoreAround):
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         """Do as ``Store.forget_owner``. What the journal holds of *owner* is reduced to the ends of sessions first."""
+        self._recent.forget_owner(owner)
         if self._journal.exists():
             for journalled in self._journal.owned(self._namespace, owner):
                 self._end(journalled, self._journal.now_ms())

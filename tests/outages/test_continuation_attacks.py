@@ -1,0 +1,119 @@
+"""Attacks on sessions that a host goes on with while the store is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convstore.domain.commands import (
+    Delete,
+    Edit,
+    Share,
+)
+from flask_convstore.domain.types import ANY
+from flask_convstore.errors import NothingKnown
+from flask_convstore.stores.memory import MemoryStore
+
+from .test_continuation import there
+from .test_fallback import LIMITS, Host, said, texts_in
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(LIMITS)
+
+
+@pytest.fixture
+def host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
+    made = Host(store, tmp_path / "journal", continues=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other_host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
+    made = Host(store, tmp_path / "other", continues=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def warm(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
+    made = Host(store, tmp_path / "journal", continues=True, keep_warm=5)
+    made.switch.is_away = False
+    yield made
+    made.close()
+
+
+def test_what_is_gone_is_forgotten(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = warm.workers[0]
+    worker.load("s", "ann")
+    store.apply(Delete(session_id="s", owner="ann"))
+    assert worker.load("s", "ann") is None
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", "ann")
+
+
+@pytest.mark.parametrize("owner", ["ann", ANY])
+def test_a_guest_reads_nothing_of_a_deleted_session(warm: Host, store: MemoryStore, owner: Any) -> None:
+    there(store, "s", "a", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="reader"))
+    worker = warm.workers[0]
+    worker.load("s", "guest")
+    worker.apply(Delete(session_id="s", owner=owner))
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", "guest")
+
+
+def test_a_guest_reads_nothing_of_a_session_that_was_deleted_meanwhile(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="reader"))
+    worker = warm.workers[0]
+    worker.load("s", "guest")
+    worker.load("s", "ann")
+    warm.switch.is_away = True
+    worker.apply(Delete(session_id="s", owner="eve"))
+    assert texts_in(worker, "s", "guest") == ["a"]
+    worker.apply(Delete(session_id="s", owner="ann"))
+    with pytest.raises(NothingKnown):
+        worker.load("s", "guest")
+
+
+def test_a_guest_no_more_reads_nothing(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="reader"))
+    worker = warm.workers[0]
+    worker.load("s", "guest")
+    worker.apply(Share(session_id="s", owner="ann", name="guest", role=None))
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", "guest")
+
+
+def test_a_forgotten_owner_is_forgotten(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = warm.workers[0]
+    worker.load("s", "ann")
+    worker.forget_owner("ann", [])
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", "ann")
+
+
+def test_a_redacted_message_is_not_remembered_for_others(warm: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="reader"))
+    worker = warm.workers[0]
+    worker.load("s", "guest")
+    found = worker.load("s", "ann")
+    assert found
+    worker.apply(Edit(session_id="s", owner="ann", seq=1, loaded=found.elements[0], element=said("gone")))
+    warm.switch.is_away = True
+    with pytest.raises(NothingKnown):
+        worker.load("s", "guest")
