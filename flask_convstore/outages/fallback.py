@@ -407,7 +407,8 @@ class FallbackStore(StoreAround):
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
         now, journalled = self._journal.now_ms(), view.journalled
-        there = view.load(ANY, None if view.is_partial else 0, now)
+        is_whole = view.is_partial and isinstance(command, Put)  # only that one is compared with all messages
+        there = view.load(ANY, None if is_whole else 0, now)
         is_start = creates(command) and there is None
         command = _as_meant(view, named_away(command), there)
         if isinstance(command, Put) and is_start:

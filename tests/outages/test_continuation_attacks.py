@@ -18,7 +18,7 @@ from flask_convstore.errors import NothingKnown
 from flask_convstore.stores.memory import MemoryStore
 
 from .test_continuation import there
-from .test_fallback import LIMITS, Host, said, texts_in
+from .test_fallback import LIMITS, Host, append, said, texts_in
 
 
 @pytest.fixture
@@ -117,3 +117,21 @@ def test_a_redacted_message_is_not_remembered_for_others(warm: Host, store: Memo
     warm.switch.is_away = True
     with pytest.raises(NothingKnown):
         worker.load("s", "guest")
+
+
+def test_a_look_for_a_session_costs_the_same_beside_many(host: Host) -> None:
+    worker, journal = host.workers[0], host.journals[0]
+
+    def steps() -> int:
+        taken = []
+        with journal.reading() as connection:
+            connection.set_progress_handler(lambda: taken.append(1), 1)
+            journal.keys("", "s1", ("s1\n", "s1\v"))
+            connection.set_progress_handler(None, 1)
+        return len(taken)
+
+    worker.apply(append("s1", "a"))
+    alone = steps()
+    for number in range(2, 60):
+        worker.apply(append(f"s{number}", "a"))
+    assert steps() < alone + 20
