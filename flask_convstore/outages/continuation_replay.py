@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,8 @@ from ..errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
     StreamBehind,
     TokenReused,
     TurnInProgress,
@@ -42,6 +45,10 @@ from .command_json import command_of
 from .continuation import as_added, as_addition
 from .journal import JournalledSession, Row
 from .session_replay import Replay
+
+_log = logging.getLogger("flask_convstore")
+
+_UNANSWERED = (StoreUnavailable, StoreMisconfigured, TurnInProgress)
 
 _ALONE_MS = 10_000
 """Time after which another host may add to a session, where the one that did so has died."""
@@ -138,7 +145,23 @@ class ContinuationReplay(Replay):
     ) -> tuple[JournalledSession, bool]:
         self._going = journalled
         self._is_of_here = getattr(given, "created_at_ms", None) in (None, journalled.created_here_ms)
-        return super()._replayed(journalled, row, replace(given, session_id=self._into))
+        try:
+            return super()._replayed(journalled, row, replace(given, session_id=self._into))
+        except _UNANSWERED:
+            raise
+        except SessionMoved as error:
+            raise TurnInProgress(self._into, 0) from error  # the next run follows it
+        except ConvstoreError as error:
+            if isinstance(given, Put) and given.is_remembered:
+                raise
+            self._refused(row, error)
+            return journalled._replace(replayed=row.number), False
+
+    def _refused(self, row: Row, error: ConvstoreError) -> None:
+        """Set one command aside. The session may refuse it for good, and takes the others."""
+        self._journal.keep_aside(self._namespace, self._into, row, str(error))
+        self._tell(error)
+        _log.error("command %d of the journal was refused, and set aside: %s", row.number, error)
 
     def _started(self, journalled: JournalledSession, row: Row, command: Put) -> JournalledSession:
         if not command.is_remembered:

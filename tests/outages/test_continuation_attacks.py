@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flask_convstore.domain.commands import (
+    Append,
+    BeginTurn,
     Delete,
     Edit,
+    MoveConversation,
     Share,
+    Update,
 )
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import NothingKnown
 from flask_convstore.stores.memory import MemoryStore
 
-from .test_continuation import there
+from .test_continuation import start, there
 from .test_fallback import LIMITS, Host, append, said, texts_in
 
 
@@ -135,3 +140,65 @@ def test_a_look_for_a_session_costs_the_same_beside_many(host: Host) -> None:
     for number in range(2, 60):
         worker.apply(append(f"s{number}", "a"))
     assert steps() < alone + 20
+
+
+def test_a_refused_write_takes_no_other_along(store: MemoryStore, host: Host) -> None:
+    there(store, "s", "a", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="writer"))
+    worker = host.workers[0]
+    worker.apply(append("s", "b", owner="guest"))
+    worker.apply(Delete(session_id="s", owner="guest"))
+    worker.apply(start("s", "c", owner="guest"))
+    worker.apply(append("s", "d", owner="guest"))
+    host.come_back()
+    assert texts_in(store, "s", "ann") == ["a", "b", "d"]
+    assert (len(host.told), host.journals[0].status().aside) == (2, 2)
+
+
+def test_a_title_of_a_guest_takes_no_message_along(store: MemoryStore, host: Host) -> None:
+    there(store, "s", "a", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="writer"))
+    worker = host.workers[0]
+    worker.apply(append("s", "b", owner="guest"))
+    worker.apply(Update(session_id="s", owner="guest", title="mine"))
+    worker.apply(append("s", "c", owner="guest"))
+    host.come_back()
+    assert texts_in(store, "s", "ann") == ["a", "b", "c"]
+
+
+def test_too_long_a_history_takes_no_other_write_along(tmp_path: Path) -> None:
+    limits = replace(LIMITS, trim=False)
+    store = MemoryStore(limits)
+    host = Host(store, tmp_path / "j", continues=True, limits=limits)
+    there(store, "s", *"abcdefgh")
+    worker = host.workers[0]
+    worker.apply(append("s", "i"))
+    worker.apply(Update(session_id="s", owner=None, fields=(("n", b"1"),)))
+    worker.apply(Delete(session_id="s", owner=None))
+    host.come_back()
+    assert len(host.told) == 1
+    assert store.load("s", None) is None
+    host.close()
+
+
+def test_a_conversation_that_is_moved_while_it_is_handed_over_is_followed(
+    host: Host, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(store, "s", "a")
+    there(store, "new", "summary")
+    worker = host.workers[0]
+    worker.apply(append("s", "b"))
+    worker.apply(append("s", "c"))
+    call = host.switch._call
+
+    def moving(method: Any, *arguments: Any, **options: Any) -> Any:
+        if arguments and isinstance(arguments[0], Append) and b'"c"' in arguments[0].elements[0]:
+            monkeypatch.setattr(host.switch, "_call", call)
+            store.begin(BeginTurn(session_id="s", owner=None, element=None, lease_ms=9_000, attempt="x"))
+            store.apply(MoveConversation(session_id="s", owner=None, turn="x", moved_to="new"))
+        return call(method, *arguments, **options)
+
+    monkeypatch.setattr(host.switch, "_call", moving)
+    host.come_back()
+    assert texts_in(store, "new") == ["summary", "c"]
+    assert not host.told
