@@ -43,7 +43,7 @@ from ..errors import (
 from .alias_journal import AliasJournal
 from .command_json import command_of
 from .continuation import as_added, as_addition
-from .journal import JournalledSession, Row
+from .journal import UNBORN_MS, JournalledSession, Row
 from .session_replay import Replay
 
 _log = logging.getLogger("flask_convstore")
@@ -67,12 +67,18 @@ class ContinuationReplay(Replay):
         self._into = self._meeting(session_id, owner)
         if self._into != session_id:
             self._leave_moved(session_id, owner)
+        self._stranger = self._stranger_to(self._into, owner)
         with self._alone():
             super().run()
 
     def _owner(self) -> Any:
         rows = self._journal.rows(self._namespace, self._journalled, 0, 1)
         return command_of(rows[0].text).owner if rows else ANY
+
+    def _stranger_to(self, session_id: str, owner: Any) -> Any:
+        """Find whose writes have no place in the session (ANY: all have one). The server may have joined a stranger."""
+        is_strangers = owner != ANY and self._facts(session_id, owner) is None
+        return owner if is_strangers and self._facts(session_id, ANY) else ANY
 
     # ---- where it belongs
 
@@ -145,6 +151,10 @@ class ContinuationReplay(Replay):
     ) -> tuple[JournalledSession, bool]:
         self._going = journalled
         self._is_of_here = getattr(given, "created_at_ms", None) in (None, journalled.created_here_ms)
+        is_beginning = isinstance(given, Put) and given.is_remembered
+        if given.owner == self._stranger != ANY and not is_beginning:
+            self._refused(row, SessionNotFound(self._into))
+            return journalled._replace(replayed=row.number), False
         try:
             return super()._replayed(journalled, row, replace(given, session_id=self._into))
         except _UNANSWERED:
@@ -152,7 +162,7 @@ class ContinuationReplay(Replay):
         except SessionMoved as error:
             raise TurnInProgress(self._into, 0) from error  # the next run follows it
         except ConvstoreError as error:
-            if isinstance(given, Put) and given.is_remembered:
+            if is_beginning:
                 raise
             self._refused(row, error)
             return journalled._replace(replayed=row.number), False
@@ -175,14 +185,19 @@ class ContinuationReplay(Replay):
             started_at_ms=self._there_ms(here_ms),
             token=command.token,
         )
+        return journalled._replace(created_here_ms=here_ms, created_there_ms=self._there_since_ms(bare))
+
+    def _there_since_ms(self, bare: Put) -> int:
+        """Create the session, unless it is there. Return its time of creation."""
+        if self._stranger != ANY:
+            return self._there(replace(bare, owner=ANY)).created_at_ms
         try:
-            there_ms = self._store.apply(bare).created_at_ms
+            return self._store.apply(bare).created_at_ms or UNBORN_MS
         except (SessionExists, Forbidden):
-            there = self._facts(command.session_id, command.owner)
+            there = self._facts(bare.session_id, bare.owner)
             if there is None:
                 raise
-            there_ms = there.created_at_ms
-        return journalled._replace(created_here_ms=here_ms, created_there_ms=there_ms)
+            return there.created_at_ms
 
     def _done(self, row: Row, given: Command | BeginTurn) -> Receipt | None:
         if isinstance(given, Delete) and self._others_wrote(row, given):

@@ -202,3 +202,59 @@ def test_a_conversation_that_is_moved_while_it_is_handed_over_is_followed(
     host.come_back()
     assert texts_in(store, "new") == ["summary", "c"]
     assert not host.told
+
+
+def test_nobody_reads_what_the_server_has_written(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = host.workers[0]
+    worker.apply(append("s", "secret", owner=ANY))
+    with pytest.raises(NothingKnown):
+        texts_in(worker, "s", None)
+
+
+def test_nobody_loses_what_the_server_has_written(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = host.workers[0]
+    worker.apply(append("s", "of nobody", owner=None))
+    worker.apply(append("s", "b", owner=ANY))
+    host.come_back()
+    assert texts_in(store, "s", ANY) == ["a", "b"]
+
+
+def test_a_stranger_loses_nothing_of_the_server(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = host.workers[0]
+    worker.apply(append("s", "of eve", owner="eve"))
+    worker.apply(append("s", "b", owner=ANY))
+    host.come_back()
+    assert texts_in(store, "s", ANY) == ["a", "b"]
+    assert host.journals[0].status().aside == 1
+
+
+@pytest.mark.xfail(strict=True, reason="the server joins the part of whoever came first, who may be a stranger")
+def test_a_stranger_reads_nothing_that_the_server_writes(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = host.workers[0]
+    worker.apply(append("s", "of eve", owner="eve"))
+    worker.apply(append("s", "secret", owner=ANY))
+    assert texts_in(worker, "s", "eve") == ["of eve"]
+
+
+@pytest.mark.xfail(strict=True, reason="the server reads the part of whoever came first, who may be a stranger")
+def test_the_server_reads_nothing_that_a_stranger_writes(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", owner="zoe")
+    worker = host.workers[0]
+    worker.apply(append("s", "of zoe", owner="zoe"))
+    worker.apply(append("s", "of eve", owner="eve"))
+    assert texts_in(worker, "s", ANY) == ["of zoe"]
+
+
+@pytest.mark.xfail(strict=True, reason="the parts of two owners are handed over one behind the other")
+def test_two_owners_of_one_host_stay_in_order(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "0", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="writer"))
+    worker = host.workers[0]
+    for text, owner in (("q1", "ann"), ("r1", "guest"), ("q2", "ann")):
+        worker.apply(append("s", text, owner=owner))
+    host.come_back()
+    assert texts_in(store, "s", "ann") == ["0", "q1", "r1", "q2"]
