@@ -331,6 +331,7 @@ class FallbackStore(StoreAround):
         for key in self._keys_of(command.session_id, command.owner):
             view = self._view(key)
             if view and (creates(command) or view.is_of(command.owner)):
+                self._refuse_part(view)
                 is_of_there = isinstance(command, RenewTurn) and not view.began(command.turn)
                 return None if is_of_there else view
         return None
@@ -593,12 +594,15 @@ class FallbackStore(StoreAround):
         """Tell why the reply in progress of a session cannot be read or taken that is here. None: it is not here."""
         if not self._is_here(session_id, owner):
             return None
-        with self._viewed(session_id, owner) as view:
-            if view is None:
-                return None
-            in_progress = view.turn_remaining_ms(_seer(view, owner)) > 0
-            if view.is_partial and not in_progress:
-                return None
+        try:
+            with self._viewed(session_id, owner) as view:
+                if view is None:
+                    return None
+                in_progress = view.turn_remaining_ms(_seer(view, owner)) > 0
+                if view.is_partial and not in_progress:
+                    return None
+        except StoreUnavailable as error:
+            return error
         return StoreUnavailable(_UNTOLD, written=False) if in_progress else TurnLost(session_id)
 
     def _asked(
@@ -685,7 +689,17 @@ class FallbackStore(StoreAround):
         """The view of a session, if it is still here and visible to *owner*. For this thread alone."""
         with self._journal.reading():
             views = (self._view(key) for key in self._keys_of(session_id, owner))
-            yield next((view for view in views if view and view.is_of(owner)), None)
+            found = next((view for view in views if view and view.is_of(owner)), None)
+            if found:
+                self._refuse_part(found)
+            yield found
+
+    def _refuse_part(self, view: JournalView) -> None:
+        """Refuse a part of a session where the app does not go on with parts (any more)."""
+        if view.is_partial and not self._continues:
+            raise StoreUnavailable(
+                "a part of the session is not handed over yet, as CONVSTORE_OUTAGE was continue", written=False
+            )
 
     def _view(self, key: str) -> JournalView | None:
         """The view of a session or continuation, with all its commands folded, or None if it is not here."""

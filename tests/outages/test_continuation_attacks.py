@@ -19,7 +19,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.types import ANY
-from flask_convstore.errors import NothingKnown
+from flask_convstore.errors import NothingKnown, StoreUnavailable
 from flask_convstore.stores.memory import MemoryStore
 
 from .test_continuation import start, there
@@ -258,3 +258,23 @@ def test_two_owners_of_one_host_stay_in_order(host: Host, store: MemoryStore) ->
         worker.apply(append("s", text, owner=owner))
     host.come_back()
     assert texts_in(store, "s", "ann") == ["0", "q1", "r1", "q2"]
+
+
+def test_in_the_mode_refuse_nothing_is_read_in_part(host: Host, store: MemoryStore, tmp_path: Path) -> None:
+    there(store, "s", "a")
+    host.workers[0].apply(append("s", "b"))
+    refusing = Host(store, tmp_path / "journal")
+    worker = refusing.workers[0]
+    for read in (
+        lambda: worker.load("s", None),
+        lambda: worker.messages("s", None, None, 10),
+        lambda: worker.message("s", None, 10**12),
+    ):
+        with pytest.raises(StoreUnavailable) as error:
+            read()
+        assert not isinstance(error.value, NothingKnown)
+    with pytest.raises(StoreUnavailable):
+        worker.apply(append("s", "c"))
+    refusing.come_back()
+    assert texts_in(store, "s") == ["a", "b"]
+    refusing.close()
