@@ -71,16 +71,22 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
 
 
 def added_to(command: Put, there: Snapshot) -> Merge:
-    """Make of a session of which the app knew the end, or nothing, what is added to the one that is *there*.
+    """Make of a session of which the app has read a part, or nothing, what is added to the one that is *there*.
 
-    A field of another value is a conflict.
+    The messages that were read stand there together, and others' may stand behind. A field of another value is a conflict.
     """
     ours, theirs = bodies_of(command.elements), bodies_of(there.elements)
-    known = next((count for count in range(len(ours), 0, -1) if theirs[-count:] == ours[:count]), 0)
+    seen = min(len(ours), command.seen_in_part or 0)
+    known = next((count for count in range(seen, 0, -1) if _holds(theirs, ours[:count])), 0)
     addition = _as_addition(command, there).command
     assert isinstance(addition, Merge)
     fields = tuple(FieldChange(name, None, text) for name, text in command.fields if there.fields.get(name) != text)
     return replace(addition, fields=fields, history=Extend(0, command.elements[known:]))
+
+
+def _holds(bodies: list[bytes], run: list[bytes]) -> bool:
+    """Tell whether *run* stands in *bodies*, without anything between."""
+    return any(bodies[start : start + len(run)] == run for start in range(len(bodies) - len(run) + 1))
 
 
 def _as_addition(command: Put, there: Snapshot) -> Fitted:

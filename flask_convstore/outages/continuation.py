@@ -124,6 +124,7 @@ def _change(put: Put, now: Snapshot) -> Merge:
         ttl_ms=put.ttl_ms,
         first_title=put.first_title,
         usage=put.usage,
+        seen_in_part=put.seen_in_part,
         token=put.token,
         digest=put.digest,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..domain.commands import (
     Rewrite,
     new_token,
 )
-from ..domain.messages import message_of, own_id
+from ..domain.messages import bodies_of, message_of, own_id
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import ANY, Alias
 from ..errors import (
@@ -269,7 +269,16 @@ class ContinuationReplay(Replay):
                 this = command.session_id
                 self._store.apply(Drop(session_id=this, owner=ANY, message=name, token=f"{command.token}'{name}"))
         added = [element for element in after.elements if own_id(element) not in {"", *known}] if after else []
+        if command.seen_in_part is None:
+            added = added[self._count_read_before(command, added, known) :]
         return replace(command, history=Extend(0, tuple(added)))
+
+    def _count_read_before(self, command: Merge, added: Sequence[bytes], own: Collection[str]) -> int:
+        """Count the messages that are no addition: the app has read all that was there, before the store was away."""
+        since = self._there_ms(self._going.created_here_ms)
+        there = [element for element in self._there(command).elements if own_id(element) not in own]
+        before = bodies_of([element for element in there if message_of(element, 0).created_at_ms <= since])
+        return len(before) if bodies_of(added)[: len(before)] == before else 0
 
     def _with_own_drops(self, journalled: JournalledSession, row: Row, command: Any) -> Any:
         return super()._with_own_drops(journalled, row, command) if self._is_of_here else command

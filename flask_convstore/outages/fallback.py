@@ -166,7 +166,7 @@ class FallbackStore(StoreAround):
 
     def _applied(self, command: Command) -> Receipt:
         """Apply *command* in the store. It may be of a part that was read here before all was handed over."""
-        if isinstance(command, Put) and command.was_seen_in_part:
+        if isinstance(command, Put) and command.seen_in_part is not None:
             there = self._store.load(command.session_id, command.owner, is_interaction=False)
             return self._store.apply(added_to(command, there) if there else command)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -278,3 +279,41 @@ def test_in_the_mode_refuse_nothing_is_read_in_part(host: Host, store: MemorySto
     refusing.come_back()
     assert texts_in(store, "s") == ["a", "b"]
     refusing.close()
+
+
+def test_a_plain_save_of_what_was_read_before_doubles_nothing(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b")
+    worker = host.workers[0]
+    worker.apply(start("s", "a", "b", "c"))
+    worker.apply(start("s", "a", "b", "c", "d"))
+    theirs = Append(session_id="s", owner=None, elements=(b'1{"at":%d}\n"x"' % (time.time() * 1000 + 100),))
+    store.apply(theirs)
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "b", "x", "c", "d"]
+
+
+def test_a_first_word_that_was_said_before_is_not_lost(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "hi")
+    host.workers[0].apply(start("s", "hi", seen_in_part=0))
+    host.come_back()
+    assert texts_in(store, "s") == ["hi", "hi"]
+
+
+def test_a_plain_save_of_a_part_doubles_nothing_where_others_have_written(
+    host: Host, other_host: Host, store: MemoryStore
+) -> None:
+    there(store, "s", "a", "b")
+    worker = host.workers[0]
+    worker.apply(append("s", "c"))
+    other_host.workers[0].apply(append("s", "x"))
+    host.come_back()
+    other_host.come_back()
+    worker.apply(start("s", "c", "d", seen_in_part=1))
+    assert texts_in(store, "s") == ["a", "b", "c", "x", "d"]
+
+
+def test_what_is_said_again_is_not_lost(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "hi")
+    host.come_back()
+    host.workers[0].apply(start("s", "hi", seen_in_part=0))
+    assert texts_in(store, "s") == ["a", "hi", "hi"]
