@@ -107,9 +107,10 @@ def _as_addition(command: Put, there: Snapshot) -> Fitted:
 
 
 def _new_behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
-    """The messages of *ours* that are not there by their ids, behind those with which both begin."""
+    """The messages of *ours* that are not there, by their ids or their times."""
     known = {own_id(element) for element in theirs} - {""}
-    return _behind([element for element in ours if own_id(element) not in known], theirs)
+    same = {_identity(element) for element in theirs}
+    return tuple(element for element in ours if own_id(element) not in known and _identity(element) not in same)
 
 
 def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
@@ -153,7 +154,7 @@ def _identity(element: bytes) -> tuple[bytes, bytes]:
     return head.partition(b",")[0].rstrip(b"}"), body
 
 
-def _seqs_there(own: Iterable[bytes], there: Snapshot) -> list[int]:
+def seqs_there(own: Iterable[bytes], there: Snapshot) -> list[int]:
     """Find the seqs that messages of a journalled session have in the store, as far as they are there.
 
     Those of a save whose first try has landed have no ids there.
@@ -181,7 +182,7 @@ def taking_own(command: Taking, gone: Sequence[bytes], there: Snapshot) -> tuple
     """
     if command.expected:
         return [], command  # nobody has written since, or it is refused
-    seqs = _seqs_there(gone, there)
+    seqs = seqs_there(gone, there)
     bare = replace(command, newest=0, after=None, message=None) if isinstance(command, Drop) else command
     if isinstance(bare, Drop) and len(seqs) == 1:
         return [], replace(bare, message=seqs[0])

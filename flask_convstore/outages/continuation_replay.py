@@ -14,6 +14,7 @@ from ..domain.commands import (
     CommitTurn,
     Delete,
     Drop,
+    Edit,
     Extend,
     LinkAlias,
     Merge,
@@ -41,6 +42,7 @@ from ..errors import (
     TurnLost,
 )
 from .alias_journal import AliasJournal
+from .beside import seqs_there
 from .command_json import command_of
 from .continuation import as_added, as_addition
 from .journal import UNBORN_MS, JournalledSession, Row
@@ -63,6 +65,7 @@ class ContinuationReplay(Replay):
 
     def run(self) -> None:
         self._ends: dict[str, str] = {}
+        self._answered: set[str] = set()
         session_id, owner = self._journalled.session_id, self._owner()
         self._into = self._meeting(session_id, owner)
         if self._into != session_id:
@@ -208,10 +211,17 @@ class ContinuationReplay(Replay):
         try:
             return super()._done(row, given)
         except (TurnLost, SessionNotFound, StreamBehind) as error:
+            if self._is_second_reply(given):
+                self._refused(row, TokenReused("another reply was given under this token before. Nothing was written."))
+                return None
             other = self._otherwise(given, error)
             if other == given:
                 raise
             return self._added(row, other) if other else None
+
+    def _is_second_reply(self, command: Any) -> bool:
+        """Tell whether *command* ends a turn that another attempt has ended, with another reply."""
+        return isinstance(command, CommitTurn) and command.token.rpartition("\n")[0] in self._answered
 
     def _added(self, row: Row, addition: Any) -> Receipt | None:
         """Do what takes the place of a command that was refused. Another attempt may have ended the turn by its token."""
@@ -223,6 +233,8 @@ class ContinuationReplay(Replay):
     def _applied(self, command: Command | BeginTurn) -> Receipt:
         if isinstance(command, BeginTurn):
             begun = self._store.begin(command)
+            if begun.reply:
+                self._answered.add(command.token)
             self._ends[command.token] = f"{begun.token or command.token}\n{begun.receipt.version}"
             return begun.receipt
         if isinstance(command, CommitTurn):
@@ -264,10 +276,10 @@ class ContinuationReplay(Replay):
         """Take out the own messages that *command* leaves out. Return it with those that it adds."""
         before, after = self._own_before(self._going, row), self._own_before(self._going, row, behind=1)
         known = _names(before)
-        for name in known - _names(after):
-            with contextlib.suppress(MessageNotFound):
-                this = command.session_id
-                self._store.apply(Drop(session_id=this, owner=ANY, message=name, token=f"{command.token}'{name}"))
+        gone = known - _names(after)
+        self._drop_own(command, [element for element in before.elements if own_id(element) in gone] if before else [])
+        for one in _changed_in_place(before, after):
+            super()._done(row, replace(one, session_id=command.session_id, token=f"{command.token}'{one.token}"))
         added = [element for element in after.elements if own_id(element) not in {"", *known}] if after else []
         if command.seen_in_part is None:
             added = added[self._count_read_before(command, added, known) :]
@@ -280,8 +292,22 @@ class ContinuationReplay(Replay):
         before = bodies_of([element for element in there if message_of(element, 0).created_at_ms <= since])
         return len(before) if bodies_of(added)[: len(before)] == before else 0
 
+    def _drop_own(self, command: Merge, elements: Sequence[bytes]) -> None:
+        for seq in seqs_there(elements, self._there(command)):
+            drop = Drop(session_id=command.session_id, owner=ANY, message=seq, token=f"{command.token}'{seq}")
+            with contextlib.suppress(MessageNotFound):
+                self._store.apply(drop)
+
     def _with_own_drops(self, journalled: JournalledSession, row: Row, command: Any) -> Any:
-        return super()._with_own_drops(journalled, row, command) if self._is_of_here else command
+        """See that a command which drops the oldest messages drops own ones, which stand behind those of others."""
+        history = command.history if isinstance(command, Merge) and self._is_of_here else None
+        if not isinstance(history, Extend) or history.drop_below <= 1:
+            return command
+        own = self._own_before(journalled, row)
+        if own:
+            pairs = zip(own.seqs, own.elements, strict=True)
+            self._drop_own(command, [element for seq, element in pairs if seq < history.drop_below])
+        return replace(command, history=replace(history, drop_below=0, oldest_seq=0))
 
     def _others_wrote(self, row: Row, command: Delete) -> bool:
         """Tell whether the session has messages of others that came since the store was away."""
@@ -291,6 +317,17 @@ class ContinuationReplay(Replay):
         return any(
             message_of(element, 0).created_at_ms > since and own_id(element) not in names for element in there.elements
         )
+
+
+def _changed_in_place(before: Snapshot | None, after: Snapshot | None) -> Iterator[Edit]:
+    """Make the edits of own messages that a rewrite has left in the session with another text."""
+    changed = {own_id(element): element for element in after.elements} if after else {}
+    pairs = zip(before.seqs, before.elements, strict=True) if before else ()
+    for seq, loaded in pairs:
+        name = own_id(loaded)
+        element = changed.get(name, loaded) if name else loaded
+        if element != loaded:
+            yield Edit(session_id="", owner=ANY, seq=seq, loaded=loaded, element=element, token=name)
 
 
 def _names(session: Snapshot | None) -> set[str]:

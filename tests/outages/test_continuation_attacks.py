@@ -13,18 +13,22 @@ import pytest
 from flask_convstore.domain.commands import (
     Append,
     BeginTurn,
+    CommitTurn,
     Delete,
     Edit,
+    Extend,
     MoveConversation,
+    Rewrite,
     Share,
     Update,
 )
+from flask_convstore.domain.messages import own_id, with_id
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import NothingKnown, StoreUnavailable
 from flask_convstore.stores.memory import MemoryStore
 
 from .test_continuation import start, there
-from .test_fallback import LIMITS, Host, append, said, texts_in
+from .test_fallback import LIMITS, Host, append, merge, said, texts_in
 
 
 @pytest.fixture
@@ -317,3 +321,131 @@ def test_what_is_said_again_is_not_lost(host: Host, store: MemoryStore) -> None:
     host.come_back()
     host.workers[0].apply(start("s", "hi", seen_in_part=0))
     assert texts_in(store, "s") == ["a", "hi", "hi"]
+
+
+def loaded_before(store: MemoryStore, session_id: str) -> dict[str, Any]:
+    """Facts of a session, for changes of what was loaded before the store was away."""
+    found = store.load(session_id, None)
+    assert found
+    return {"created_at_ms": found.created_at_ms, "loaded_version": found.version}
+
+
+def test_a_session_that_was_loaded_before_and_rewritten_doubles_nothing(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", "c")
+    found, of_there = store.load("s", None), loaded_before(store, "s")
+    assert found
+    kept = (found.elements[0], found.elements[2], said("d"))
+    host.workers[0].apply(merge("s", Rewrite(found.history_version, kept), **of_there))
+    store.apply(append("s", "x"))
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "b", "c", "x", "d"]
+    assert host.told
+
+
+def test_a_session_that_was_loaded_before_and_rewritten_behind_an_own_message(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", "c")
+    found, of_there = store.load("s", None), loaded_before(store, "s")
+    assert found
+    worker = host.workers[0]
+    worker.apply(append("s", "own"))
+    kept = (found.elements[0], found.elements[2], said("d"))
+    worker.apply(merge("s", Rewrite(found.history_version, kept), **of_there))
+    worker.apply(append("s", "e"))
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "b", "c", "own", "d", "e"]
+
+
+def test_own_messages_are_trimmed_behind_those_of_others(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", "b", "c")
+    of_there = loaded_before(store, "s")
+    worker = host.workers[0]
+    worker.apply(append("s", "own"))
+    worker.apply(merge("s", Extend(3, (said("d"),)), **of_there))
+    own = worker.load("s", None)
+    assert own
+    of_here: dict[str, Any] = {"created_at_ms": own.created_at_ms, "loaded_version": own.version}
+    worker.apply(merge("s", Extend(own.seqs[1], (said("e"),)), **of_here))
+    host.come_back()
+    assert texts_in(store, "s") == ["c", "d", "e"]
+
+
+def test_a_turn_that_was_answered_before_gets_no_second_reply(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt="x", token="t", digest="d")
+    begun = store.begin(begin)
+    this: dict[str, Any] = {"token": f"t\n{begun.receipt.version}", "digest": "x e"}
+    end = CommitTurn(session_id="s", owner=None, turn="x", elements=(said("r"),), **this)
+    store.apply(end)
+    worker = host.workers[0]
+    begun = worker.begin(replace(begin, attempt="y"))
+    this = {"token": f"t\n{begun.receipt.version}", "digest": "y e"}
+    end = CommitTurn(session_id="s", owner=None, turn="y", elements=(said("r2"),), **this)
+    worker.apply(end)
+    worker.apply(append("s", "n"))
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "q", "r", "n"]
+    assert len(host.told) == 1
+
+
+def test_a_turn_repeated_on_two_hosts_has_one_reply(host: Host, other_host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    for number, one in enumerate((host, other_host)):
+        worker = one.workers[0]
+        begin = BeginTurn(
+            session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt=f"x{number}", token="t", digest="d"
+        )
+        begun = worker.begin(begin)
+        this: dict[str, Any] = {"token": f"t\n{begun.receipt.version}", "digest": f"x{number} e"}
+        worker.apply(CommitTurn(session_id="s", owner=None, turn=f"x{number}", elements=(said(f"r{number}"),), **this))
+    host.come_back()
+    other_host.come_back()
+    assert texts_in(store, "s") == ["a", "q", "r0"]
+    assert len(other_host.told) == 1
+
+
+def test_an_own_message_that_is_changed_in_place_is_changed(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    worker = host.workers[0]
+    worker.apply(append("s", "b", "c"))
+    found = worker.load("s", None)
+    assert found
+    kept = (with_id(said("B"), own_id(found.elements[0])), found.elements[1])
+    worker.apply(merge("s", Rewrite(found.history_version, kept), created_at_ms=found.created_at_ms))
+    assert texts_in(worker, "s") == ["B", "c"]
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "B", "c"]
+
+
+def test_a_turn_whose_end_had_landed_is_one(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt="x", token="t", digest="d")
+    begun = store.begin(begin)
+    this: dict[str, Any] = {"token": f"t\n{begun.receipt.version}", "digest": "x e"}
+    end = CommitTurn(session_id="s", owner=None, turn="x", elements=(said("tool"), said("r")), **this)
+    store.apply(end)
+    worker = host.workers[0]
+    assert worker.apply(end).partial
+    worker.apply(append("s", "n"))
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "q", "tool", "r", "n"]
+
+
+def test_a_turn_whose_beginning_had_landed_is_one(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt="x", token="t", digest="d")
+    store.begin(begin)
+    host.switch.written = None
+    worker = host.workers[0]
+    begun = worker.begin(begin)
+    this: dict[str, Any] = {"token": f"t\n{begun.receipt.version}", "digest": "x e"}
+    end = CommitTurn(session_id="s", owner=None, turn="x", elements=(said("tool"), said("r")), **this)
+    worker.apply(end)
+    assert worker.apply(end).repeated
+    again = worker.begin(replace(begin, attempt="y"))
+    assert again.reply
+    host.come_back()
+    assert not host.told
+    assert texts_in(store, "s") == ["a", "q", "tool", "r"]
+    again = worker.begin(replace(begin, attempt="z"))
+    assert again.reply
+    assert texts_in(store, "s") == ["a", "q", "tool", "r"]
