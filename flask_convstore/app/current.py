@@ -179,14 +179,15 @@ class CurrentUnit:
         for unit in units(current_unit())[:1] if has_request_context() else ():
             unit.note_seen(store, snapshot)
 
-    def note_seen_in_part(self, store: Store, session_id: str) -> None:
-        """Note in the innermost unit that the app has read a part of a session, or nothing, as the store is away."""
+    def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
+        """Note in the innermost unit that the app has read no more than so many messages, as the store is away."""
         for unit in units(current_unit())[:1] if has_request_context() else ():
-            unit.note_seen_in_part(store, session_id)
+            unit.note_seen_in_part(store, session_id, messages)
 
-    def has_seen_in_part(self, store: Store, session_id: str) -> bool:
-        """Tell whether the app has read no more than a part of a session in a unit."""
-        return any(unit.has_seen_in_part(store, session_id) for unit in units(known_unit()))
+    def seen_in_part(self, store: Store, session_id: str) -> int | None:
+        """Count the messages that the app has read of a session in a unit, where that was a part of it."""
+        counts = (unit.seen_in_part(store, session_id) for unit in units(known_unit()))
+        return next((count for count in counts if count is not None), None)
 
     def seen(self, store: Store, session_id: str) -> State:
         """Find the state of a session that the app has read last in a unit, or made since."""

@@ -141,7 +141,8 @@ class Put:
         first_seq, gaps: The seqs of the messages of a session that is created, as a ``SessionRecord`` has them. A session
             that exists goes on with its own.
         may_continue: While the store is away, it may be a change of a session that this host does not know whole.
-        was_seen_in_part: The app has read a part of the session, or nothing, as the store was away. This replaces nothing.
+        seen_in_part: The app has read no more than so many messages of the session, as the store was away. This replaces
+            nothing (None: the app has read all, or has not read).
         is_remembered: The beginning of a continuation, in a journal only: what a host remembers of a session.
     """
 
@@ -165,7 +166,7 @@ class Put:
     first_seq: int = 1
     gaps: Gaps = ()
     may_continue: bool = False
-    was_seen_in_part: bool = False
+    seen_in_part: int | None = None
     is_remembered: bool = False
     token: str = field(default_factory=new_token)
     digest: str = ""
@@ -192,7 +193,7 @@ class Merge:
             they replace it themselves (None: they do).
         ttl_ms: As in ``Touch``.
         overwrites: Names of fields that others have changed meanwhile. A signal tells them.
-        first_title, usage: As in ``Put``.
+        first_title, usage, seen_in_part: As in ``Put``.
     """
 
     session_id: str
@@ -208,6 +209,7 @@ class Merge:
     overwrites: tuple[str, ...] = ()
     first_title: str = ""
     usage: Usage | None = None
+    seen_in_part: int | None = None
     token: str = field(default_factory=new_token)
     digest: str = ""
 

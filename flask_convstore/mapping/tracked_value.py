@@ -154,8 +154,10 @@ class TrackedValue:
         content = self._content(self.value, base.snapshot if base else None)
         if base:
             return diff.difference(base, content, place.limits, place.access.owner, None, given=self._given)
-        whole = diff.joining if self.is_absent else diff.whole
-        return whole(place.session_id, content, place.limits, place.access.owner, None)
+        if self.is_absent:
+            return diff.joining(place.session_id, content, place.limits, place.access.owner, None)
+        whole = diff.whole(place.session_id, content, place.limits, place.access.owner, None)
+        return replace(whole, seen_in_part=place.access.seen_in_part(place.session_id))
 
     def write(self, command: Put | Merge | Delete) -> None:
         """Write *command*, which becomes the baseline."""

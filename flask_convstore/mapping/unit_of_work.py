@@ -60,7 +60,7 @@ class Unit:
         self._most_values = _MOST_UNHELD
         self._listings: dict[Kind, _Listing] = {}
         self._seen: dict[tuple[Store, str], State] = {}
-        self._seen_in_part: set[tuple[Store, str]] = set()
+        self._seen_in_part: dict[tuple[Store, str], int] = {}
         self._lock = threading.RLock()
         self._is_writing = False
         self._reason = ""
@@ -345,19 +345,19 @@ class Unit:
         """Note which state of a session the app has read. A unit that reads anew may be long, and does not know."""
         if not self.reads_anew:
             self._seen[store, snapshot.session_id] = snapshot.created_at_ms, snapshot.version
-        self._seen_in_part.discard((store, snapshot.session_id))
+        self._seen_in_part.pop((store, snapshot.session_id), None)
 
     def seen(self, store: Store, session_id: str) -> State:
         """Find the state of a session that the app has read last, or made since."""
         return self._seen.get((store, session_id), NOT_SEEN)
 
-    def note_seen_in_part(self, store: Store, session_id: str) -> None:
-        """Note that the app has read a part of a session, or nothing, as the store is away."""
-        self._seen_in_part.add((store, session_id))
+    def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
+        """Note that the app has read no more than so many messages of a session, as the store is away."""
+        self._seen_in_part[store, session_id] = messages
 
-    def has_seen_in_part(self, store: Store, session_id: str) -> bool:
-        """Tell whether the app has read no more than a part of a session."""
-        return (store, session_id) in self._seen_in_part
+    def seen_in_part(self, store: Store, session_id: str) -> int | None:
+        """Count the messages that the app has read of a session, where that was a part of it. None: it was not."""
+        return self._seen_in_part.get((store, session_id))
 
     # ---- values that outlive the unit
 

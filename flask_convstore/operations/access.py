@@ -65,12 +65,12 @@ class UnitOfWork(Protocol):
         """Find the state of a session that the app has read last, or made since."""
         ...
 
-    def note_seen_in_part(self, store: Store, session_id: str) -> None:
-        """Note that the app has read a part of a session, or nothing, as the store is away."""
+    def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
+        """Note that the app has read no more than so many messages of a session, as the store is away."""
         ...
 
-    def has_seen_in_part(self, store: Store, session_id: str) -> bool:
-        """Tell whether the app has read no more than a part of a session."""
+    def seen_in_part(self, store: Store, session_id: str) -> int | None:
+        """Count the messages that the app has read of a session, where that was a part of it. None: it was not."""
         ...
 
     def flush(self) -> None:
@@ -91,12 +91,12 @@ class NothingLoaded:
         """Know of no state."""
         return NOT_SEEN
 
-    def note_seen_in_part(self, store: Store, session_id: str) -> None:
+    def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
         """Do nothing, as ``note_seen``."""
 
-    def has_seen_in_part(self, store: Store, session_id: str) -> bool:
+    def seen_in_part(self, store: Store, session_id: str) -> int | None:
         """Know of no session."""
-        return False
+        return None
 
     def flush(self) -> None:
         """Do nothing, since nothing is loaded."""
@@ -299,15 +299,15 @@ class Access:
         """Note which state of a session the app has read."""
         self.backend.unit_of_work.note_seen(self.store, snapshot)
         if snapshot.partial:
-            self.note_seen_in_part(snapshot.session_id)
+            self.note_seen_in_part(snapshot.session_id, len(snapshot.elements))
 
-    def note_seen_in_part(self, session_id: str) -> None:
-        """Note that the app has read a part of a session, or nothing, as the store is away."""
-        self.backend.unit_of_work.note_seen_in_part(self.store, session_id)
+    def note_seen_in_part(self, session_id: str, messages: int = 0) -> None:
+        """Note that the app has read no more than so many *messages* of a session, as the store is away."""
+        self.backend.unit_of_work.note_seen_in_part(self.store, session_id, messages)
 
-    def has_seen_in_part(self, session_id: str) -> bool:
-        """Tell whether the running request has read no more than a part of a session."""
-        return self.backend.unit_of_work.has_seen_in_part(self.store, session_id)
+    def seen_in_part(self, session_id: str) -> int | None:
+        """Count the messages that the running request has read of a session, where that was a part. None: it was not."""
+        return self.backend.unit_of_work.seen_in_part(self.store, session_id)
 
     def whole(self, session_id: str) -> Snapshot | None:
         """Read a session of which all is needed. None if this owner has no such session.

@@ -70,8 +70,11 @@ def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = 
     session = as_session(data, session_id, origin)
     if session is None:
         command = diff.whole(session_id, data, access.limits, access.owner, ttl_ms)
-        command = replace(command, was_seen_in_part=access.has_seen_in_part(session_id))
-        return based(data, base_created(command, access.apply(command), origin))
+        command = replace(command, seen_in_part=access.seen_in_part(session_id))
+        receipt = access.apply(command)
+        if receipt.partial or command.seen_in_part is not None:
+            access.note_seen_in_part(session_id, len(command.elements))
+        return based(data, base_created(command, receipt, origin))
     _finish_pending(access, session)
     base = base_of(session)
     difference = diff.difference(base, data, access.limits, access.owner, ttl_ms)

@@ -71,16 +71,22 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
 
 
 def added_to(command: Put, there: Snapshot) -> Merge:
-    """Make of a session of which the app knew the end, or nothing, what is added to the one that is *there*.
+    """Make of a session of which the app has read a part, or nothing, what is added to the one that is *there*.
 
-    A field of another value is a conflict.
+    The messages that were read stand there together, and others' may stand behind. A field of another value is a conflict.
     """
     ours, theirs = bodies_of(command.elements), bodies_of(there.elements)
-    known = next((count for count in range(len(ours), 0, -1) if theirs[-count:] == ours[:count]), 0)
+    seen = min(len(ours), command.seen_in_part or 0)
+    known = next((count for count in range(seen, 0, -1) if _holds(theirs, ours[:count])), 0)
     addition = _as_addition(command, there).command
     assert isinstance(addition, Merge)
     fields = tuple(FieldChange(name, None, text) for name, text in command.fields if there.fields.get(name) != text)
     return replace(addition, fields=fields, history=Extend(0, command.elements[known:]))
+
+
+def _holds(bodies: list[bytes], run: list[bytes]) -> bool:
+    """Tell whether *run* stands in *bodies*, without anything between."""
+    return any(bodies[start : start + len(run)] == run for start in range(len(bodies) - len(run) + 1))
 
 
 def _as_addition(command: Put, there: Snapshot) -> Fitted:
@@ -101,9 +107,10 @@ def _as_addition(command: Put, there: Snapshot) -> Fitted:
 
 
 def _new_behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
-    """The messages of *ours* that are not there by their ids, behind those with which both begin."""
+    """The messages of *ours* that are not there, by their ids or their times."""
     known = {own_id(element) for element in theirs} - {""}
-    return _behind([element for element in ours if own_id(element) not in known], theirs)
+    same = {_identity(element) for element in theirs}
+    return tuple(element for element in ours if own_id(element) not in known and _identity(element) not in same)
 
 
 def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
@@ -147,7 +154,7 @@ def _identity(element: bytes) -> tuple[bytes, bytes]:
     return head.partition(b",")[0].rstrip(b"}"), body
 
 
-def _seqs_there(own: Iterable[bytes], there: Snapshot) -> list[int]:
+def seqs_there(own: Iterable[bytes], there: Snapshot) -> list[int]:
     """Find the seqs that messages of a journalled session have in the store, as far as they are there.
 
     Those of a save whose first try has landed have no ids there.
@@ -175,7 +182,7 @@ def taking_own(command: Taking, gone: Sequence[bytes], there: Snapshot) -> tuple
     """
     if command.expected:
         return [], command  # nobody has written since, or it is refused
-    seqs = _seqs_there(gone, there)
+    seqs = seqs_there(gone, there)
     bare = replace(command, newest=0, after=None, message=None) if isinstance(command, Drop) else command
     if isinstance(bare, Drop) and len(seqs) == 1:
         return [], replace(bare, message=seqs[0])

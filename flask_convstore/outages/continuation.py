@@ -36,12 +36,15 @@ _C = TypeVar("_C", bound=Command | BeginTurn)
 _FIRST_SEQ = 10**12
 """The seq of the first message of a session of which nothing is remembered. It stands behind all that may be there."""
 
+_SERVER = "\n"
+"""The server in a key. Nobody's continuation is another one, since nobody may read what the server writes."""
+
 _BEGINNERS = (Put, Merge, Append, Update, Delete, BeginTurn, CommitTurn, NoteAlias)
 
 
 def key_of(session_id: str, owner: Owner) -> str:
-    """Name the continuation of a session by *owner* in a journal. No session has an id with a line end."""
-    return f"{session_id}\n{'' if owner is None or isinstance(owner, Scope) else owner}"
+    """Name the continuation of a session by *owner* in a journal. No session and no owner has a name with a line end."""
+    return f"{session_id}\n{_SERVER if isinstance(owner, Scope) else owner or ''}"
 
 
 def key_range(session_id: str, owner: Owner = Scope.ANY) -> tuple[str, str]:
@@ -121,6 +124,7 @@ def _change(put: Put, now: Snapshot) -> Merge:
         ttl_ms=put.ttl_ms,
         first_title=put.first_title,
         usage=put.usage,
+        seen_in_part=put.seen_in_part,
         token=put.token,
         digest=put.digest,
     )

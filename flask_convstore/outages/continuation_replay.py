@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..domain.commands import (
     CommitTurn,
     Delete,
     Drop,
+    Edit,
     Extend,
     LinkAlias,
     Merge,
@@ -21,7 +23,7 @@ from ..domain.commands import (
     Rewrite,
     new_token,
 )
-from ..domain.messages import message_of, own_id
+from ..domain.messages import bodies_of, message_of, own_id
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import ANY, Alias
 from ..errors import (
@@ -32,16 +34,23 @@ from ..errors import (
     SessionExists,
     SessionMoved,
     SessionNotFound,
+    StoreMisconfigured,
+    StoreUnavailable,
     StreamBehind,
     TokenReused,
     TurnInProgress,
     TurnLost,
 )
 from .alias_journal import AliasJournal
+from .beside import seqs_there
 from .command_json import command_of
 from .continuation import as_added, as_addition
-from .journal import JournalledSession, Row
+from .journal import UNBORN_MS, JournalledSession, Row
 from .session_replay import Replay
+
+_log = logging.getLogger("flask_convstore")
+
+_UNANSWERED = (StoreUnavailable, StoreMisconfigured, TurnInProgress)
 
 _ALONE_MS = 10_000
 """Time after which another host may add to a session, where the one that did so has died."""
@@ -56,16 +65,23 @@ class ContinuationReplay(Replay):
 
     def run(self) -> None:
         self._ends: dict[str, str] = {}
+        self._answered: set[str] = set()
         session_id, owner = self._journalled.session_id, self._owner()
         self._into = self._meeting(session_id, owner)
         if self._into != session_id:
             self._leave_moved(session_id, owner)
+        self._stranger = self._stranger_to(self._into, owner)
         with self._alone():
             super().run()
 
     def _owner(self) -> Any:
         rows = self._journal.rows(self._namespace, self._journalled, 0, 1)
         return command_of(rows[0].text).owner if rows else ANY
+
+    def _stranger_to(self, session_id: str, owner: Any) -> Any:
+        """Find whose writes have no place in the session (ANY: all have one). The server may have joined a stranger."""
+        is_strangers = owner != ANY and self._facts(session_id, owner) is None
+        return owner if is_strangers and self._facts(session_id, ANY) else ANY
 
     # ---- where it belongs
 
@@ -138,7 +154,27 @@ class ContinuationReplay(Replay):
     ) -> tuple[JournalledSession, bool]:
         self._going = journalled
         self._is_of_here = getattr(given, "created_at_ms", None) in (None, journalled.created_here_ms)
-        return super()._replayed(journalled, row, replace(given, session_id=self._into))
+        is_beginning = isinstance(given, Put) and given.is_remembered
+        if given.owner == self._stranger != ANY and not is_beginning:
+            self._refused(row, SessionNotFound(self._into))
+            return journalled._replace(replayed=row.number), False
+        try:
+            return super()._replayed(journalled, row, replace(given, session_id=self._into))
+        except _UNANSWERED:
+            raise
+        except SessionMoved as error:
+            raise TurnInProgress(self._into, 0) from error  # the next run follows it
+        except ConvstoreError as error:
+            if is_beginning:
+                raise
+            self._refused(row, error)
+            return journalled._replace(replayed=row.number), False
+
+    def _refused(self, row: Row, error: ConvstoreError) -> None:
+        """Set one command aside. The session may refuse it for good, and takes the others."""
+        self._journal.keep_aside(self._namespace, self._into, row, str(error))
+        self._tell(error)
+        _log.error("command %d of the journal was refused, and set aside: %s", row.number, error)
 
     def _started(self, journalled: JournalledSession, row: Row, command: Put) -> JournalledSession:
         if not command.is_remembered:
@@ -152,14 +188,19 @@ class ContinuationReplay(Replay):
             started_at_ms=self._there_ms(here_ms),
             token=command.token,
         )
+        return journalled._replace(created_here_ms=here_ms, created_there_ms=self._there_since_ms(bare))
+
+    def _there_since_ms(self, bare: Put) -> int:
+        """Create the session, unless it is there. Return its time of creation."""
+        if self._stranger != ANY:
+            return self._there(replace(bare, owner=ANY)).created_at_ms
         try:
-            there_ms = self._store.apply(bare).created_at_ms
+            return self._store.apply(bare).created_at_ms or UNBORN_MS
         except (SessionExists, Forbidden):
-            there = self._facts(command.session_id, command.owner)
+            there = self._facts(bare.session_id, bare.owner)
             if there is None:
                 raise
-            there_ms = there.created_at_ms
-        return journalled._replace(created_here_ms=here_ms, created_there_ms=there_ms)
+            return there.created_at_ms
 
     def _done(self, row: Row, given: Command | BeginTurn) -> Receipt | None:
         if isinstance(given, Delete) and self._others_wrote(row, given):
@@ -170,10 +211,17 @@ class ContinuationReplay(Replay):
         try:
             return super()._done(row, given)
         except (TurnLost, SessionNotFound, StreamBehind) as error:
+            if self._is_second_reply(given):
+                self._refused(row, TokenReused("another reply was given under this token before. Nothing was written."))
+                return None
             other = self._otherwise(given, error)
             if other == given:
                 raise
             return self._added(row, other) if other else None
+
+    def _is_second_reply(self, command: Any) -> bool:
+        """Tell whether *command* ends a turn that another attempt has ended, with another reply."""
+        return isinstance(command, CommitTurn) and command.token.rpartition("\n")[0] in self._answered
 
     def _added(self, row: Row, addition: Any) -> Receipt | None:
         """Do what takes the place of a command that was refused. Another attempt may have ended the turn by its token."""
@@ -185,6 +233,8 @@ class ContinuationReplay(Replay):
     def _applied(self, command: Command | BeginTurn) -> Receipt:
         if isinstance(command, BeginTurn):
             begun = self._store.begin(command)
+            if begun.reply:
+                self._answered.add(command.token)
             self._ends[command.token] = f"{begun.token or command.token}\n{begun.receipt.version}"
             return begun.receipt
         if isinstance(command, CommitTurn):
@@ -226,15 +276,38 @@ class ContinuationReplay(Replay):
         """Take out the own messages that *command* leaves out. Return it with those that it adds."""
         before, after = self._own_before(self._going, row), self._own_before(self._going, row, behind=1)
         known = _names(before)
-        for name in known - _names(after):
-            with contextlib.suppress(MessageNotFound):
-                this = command.session_id
-                self._store.apply(Drop(session_id=this, owner=ANY, message=name, token=f"{command.token}'{name}"))
+        gone = known - _names(after)
+        self._drop_own(command, [element for element in before.elements if own_id(element) in gone] if before else [])
+        for one in _changed_in_place(before, after):
+            super()._done(row, replace(one, session_id=command.session_id, token=f"{command.token}'{one.token}"))
         added = [element for element in after.elements if own_id(element) not in {"", *known}] if after else []
+        if command.seen_in_part is None:
+            added = added[self._count_read_before(command, added, known) :]
         return replace(command, history=Extend(0, tuple(added)))
 
+    def _count_read_before(self, command: Merge, added: Sequence[bytes], own: Collection[str]) -> int:
+        """Count the messages that are no addition: the app has read all that was there, before the store was away."""
+        since = self._there_ms(self._going.created_here_ms)
+        there = [element for element in self._there(command).elements if own_id(element) not in own]
+        before = bodies_of([element for element in there if message_of(element, 0).created_at_ms <= since])
+        return len(before) if bodies_of(added)[: len(before)] == before else 0
+
+    def _drop_own(self, command: Merge, elements: Sequence[bytes]) -> None:
+        for seq in seqs_there(elements, self._there(command)):
+            drop = Drop(session_id=command.session_id, owner=ANY, message=seq, token=f"{command.token}'{seq}")
+            with contextlib.suppress(MessageNotFound):
+                self._store.apply(drop)
+
     def _with_own_drops(self, journalled: JournalledSession, row: Row, command: Any) -> Any:
-        return super()._with_own_drops(journalled, row, command) if self._is_of_here else command
+        """See that a command which drops the oldest messages drops own ones, which stand behind those of others."""
+        history = command.history if isinstance(command, Merge) and self._is_of_here else None
+        if not isinstance(history, Extend) or history.drop_below <= 1:
+            return command
+        own = self._own_before(journalled, row)
+        if own:
+            pairs = zip(own.seqs, own.elements, strict=True)
+            self._drop_own(command, [element for seq, element in pairs if seq < history.drop_below])
+        return replace(command, history=replace(history, drop_below=0, oldest_seq=0))
 
     def _others_wrote(self, row: Row, command: Delete) -> bool:
         """Tell whether the session has messages of others that came since the store was away."""
@@ -244,6 +317,17 @@ class ContinuationReplay(Replay):
         return any(
             message_of(element, 0).created_at_ms > since and own_id(element) not in names for element in there.elements
         )
+
+
+def _changed_in_place(before: Snapshot | None, after: Snapshot | None) -> Iterator[Edit]:
+    """Make the edits of own messages that a rewrite has left in the session with another text."""
+    changed = {own_id(element): element for element in after.elements} if after else {}
+    pairs = zip(before.seqs, before.elements, strict=True) if before else ()
+    for seq, loaded in pairs:
+        name = own_id(loaded)
+        element = changed.get(name, loaded) if name else loaded
+        if element != loaded:
+            yield Edit(session_id="", owner=ANY, seq=seq, loaded=loaded, element=element, token=name)
 
 
 def _names(session: Snapshot | None) -> set[str]:

@@ -125,7 +125,11 @@ class FallbackStore(StoreAround):
     # ---- writes
 
     def apply(self, command: Command) -> Receipt:
-        receipt = self._done_somewhere(command)
+        try:
+            receipt = self._done_somewhere(command)
+        except SessionNotFound:
+            self._recent.forget(command.session_id, command.owner)
+            raise
         self._recent.wrote(command, receipt)
         if is_redaction(command):
             self._redact_aside(command)
@@ -162,7 +166,7 @@ class FallbackStore(StoreAround):
 
     def _applied(self, command: Command) -> Receipt:
         """Apply *command* in the store. It may be of a part that was read here before all was handed over."""
-        if isinstance(command, Put) and command.was_seen_in_part:
+        if isinstance(command, Put) and command.seen_in_part is not None:
             there = self._store.load(command.session_id, command.owner, is_interaction=False)
             return self._store.apply(added_to(command, there) if there else command)
         try:
@@ -327,6 +331,7 @@ class FallbackStore(StoreAround):
         for key in self._keys_of(command.session_id, command.owner):
             view = self._view(key)
             if view and (creates(command) or view.is_of(command.owner)):
+                self._refuse_part(view)
                 is_of_there = isinstance(command, RenewTurn) and not view.began(command.turn)
                 return None if is_of_there else view
         return None
@@ -403,7 +408,8 @@ class FallbackStore(StoreAround):
     def _added(self, view: JournalView, command: Any) -> Receipt | Begun:
         """Do *command* in the view, and add to the journal what makes every other view the same."""
         now, journalled = self._journal.now_ms(), view.journalled
-        there = view.load(ANY, None if view.is_partial else 0, now)
+        is_whole = view.is_partial and isinstance(command, Put)  # only that one is compared with all messages
+        there = view.load(ANY, None if is_whole else 0, now)
         is_start = creates(command) and there is None
         command = _as_meant(view, named_away(command), there)
         if isinstance(command, Put) and is_start:
@@ -497,11 +503,14 @@ class FallbackStore(StoreAround):
         return found
 
     def _asked_for(self, read: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        """Read in the store. Where that is away, nothing may be known."""
+        """Read in the store. Where that is away, nothing may be known. What is not there any more is forgotten."""
         try:
-            return read(*arguments, **options)
+            found = read(*arguments, **options)
         except StoreUnavailable as error:
             raise self._unknown(error) from error
+        if found is None:
+            self._recent.forget(*arguments[:2])
+        return found
 
     def load_many(
         self, session_ids: Sequence[str], owner: Owner, *, is_interaction: bool = True
@@ -585,12 +594,15 @@ class FallbackStore(StoreAround):
         """Tell why the reply in progress of a session cannot be read or taken that is here. None: it is not here."""
         if not self._is_here(session_id, owner):
             return None
-        with self._viewed(session_id, owner) as view:
-            if view is None:
-                return None
-            in_progress = view.turn_remaining_ms(_seer(view, owner)) > 0
-            if view.is_partial and not in_progress:
-                return None
+        try:
+            with self._viewed(session_id, owner) as view:
+                if view is None:
+                    return None
+                in_progress = view.turn_remaining_ms(_seer(view, owner)) > 0
+                if view.is_partial and not in_progress:
+                    return None
+        except StoreUnavailable as error:
+            return error
         return StoreUnavailable(_UNTOLD, written=False) if in_progress else TurnLost(session_id)
 
     def _asked(
@@ -677,7 +689,17 @@ class FallbackStore(StoreAround):
         """The view of a session, if it is still here and visible to *owner*. For this thread alone."""
         with self._journal.reading():
             views = (self._view(key) for key in self._keys_of(session_id, owner))
-            yield next((view for view in views if view and view.is_of(owner)), None)
+            found = next((view for view in views if view and view.is_of(owner)), None)
+            if found:
+                self._refuse_part(found)
+            yield found
+
+    def _refuse_part(self, view: JournalView) -> None:
+        """Refuse a part of a session where the app does not go on with parts (any more)."""
+        if view.is_partial and not self._continues:
+            raise StoreUnavailable(
+                "a part of the session is not handed over yet, as CONVSTORE_OUTAGE was continue", written=False
+            )
 
     def _view(self, key: str) -> JournalView | None:
         """The view of a session or continuation, with all its commands folded, or None if it is not here."""
@@ -707,6 +729,7 @@ class FallbackStore(StoreAround):
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         """Do as ``Store.forget_owner``. What the journal holds of *owner* is reduced to the ends of sessions first."""
+        self._recent.forget_owner(owner)
         if self._journal.exists():
             for journalled in self._journal.owned(self._namespace, owner):
                 self._end(journalled, self._journal.now_ms())

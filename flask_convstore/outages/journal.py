@@ -278,11 +278,13 @@ class Journal:
     def keys(self, namespace: str, session_id: str, continuations: tuple[str, str]) -> list[str]:
         """The keys under which a session is here: its own first, then those between the two of *continuations*."""
         with self.reading() as connection:
+            # An OR would walk through all sessions, at each call.
             query = (
-                "SELECT session_id FROM sessions WHERE namespace = ? AND (session_id = ? OR session_id BETWEEN ? AND ?) "
-                "ORDER BY session_id"
+                "SELECT session_id FROM sessions WHERE namespace = ? AND session_id = ? UNION ALL "
+                "SELECT session_id FROM sessions WHERE namespace = ? AND session_id BETWEEN ? AND ? ORDER BY session_id"
             )
-            return [key for (key,) in connection.execute(query, (namespace, session_id, *continuations))]
+            where = (namespace, session_id, namespace, *continuations)
+            return [key for (key,) in connection.execute(query, where)]
 
     def rows(self, namespace: str, journalled: JournalledSession, after: int, limit: int = -1) -> list[Row]:
         """Commands of a session behind number *after*, oldest first."""

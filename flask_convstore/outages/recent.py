@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
-from ..domain.commands import Append, BeginTurn, Command, CommitTurn, Extend, Harmless, Merge, Rewrite, Update
+from ..domain.commands import Append, BeginTurn, Command, CommitTurn, Extend, Harmless, Merge, Rewrite, Share, Update
 from ..domain.forks import Forking, watch
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.types import Owner
@@ -53,9 +53,22 @@ class Recent(Forking):
             return self._memories.get((session_id, owner))
 
     def forget(self, session_id: str, owner: Owner) -> None:
-        """Forget a session."""
+        """Forget a session for one owner."""
         with self._lock:
             self._memories.pop((session_id, owner), None)
+
+    def forget_for_all(self, session_id: str) -> None:
+        """Forget a session for everybody: some may not see it any more, or not what was in it."""
+        with self._lock:
+            for place in [place for place in self._memories if place[0] == session_id]:
+                del self._memories[place]
+
+    def forget_owner(self, owner: str) -> None:
+        """Forget all sessions of *owner*, and all that *owner* has seen."""
+        with self._lock:
+            for place, snapshot in list(self._memories.items()):
+                if owner in (place[1], snapshot.owner):
+                    del self._memories[place]
 
     def began(self, command: BeginTurn, begun: Begun) -> None:
         """Remember a session whose turn has begun."""
@@ -63,18 +76,22 @@ class Recent(Forking):
 
     def wrote(self, command: Command, receipt: Receipt) -> None:
         """Take over what was written, or forget the session."""
-        if not self._most or isinstance(command, Harmless) or receipt.fallback:
-            return
+        place = command.session_id, command.owner
         with self._lock:
-            place = command.session_id, command.owner
             before = self._memories.get(place)
-            if before is None or receipt.repeated:
-                return
-            after = _with(before, command, receipt)
-            if after:
-                self._memories[place] = after
-            else:
-                del self._memories[place]
+            if _takes_away(command) and (before or not receipt.fallback):  # away, anybody may seem to have done it
+                self.forget_for_all(command.session_id)
+            elif before and not (receipt.fallback or receipt.repeated or isinstance(command, Harmless)):
+                after = _with(before, command, receipt)
+                if after:
+                    self._memories[place] = after
+                else:
+                    del self._memories[place]
+
+
+def _takes_away(command: Command) -> bool:
+    """Tell whether there may be less of the session afterwards, for anybody."""
+    return isinstance(command, Share) or not (isinstance(command, Harmless) or _added_by(command) is not None)
 
 
 def _with(before: Snapshot, command: Any, receipt: Receipt) -> Snapshot | None:

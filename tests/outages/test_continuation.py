@@ -524,11 +524,11 @@ def test_what_was_read_in_part_replaces_nothing_when_the_store_is_back(host: Hos
     worker = host.workers[0]
     worker.apply(append("s", "c"))
     host.come_back()
-    worker.apply(start("s", "c", "d", fields=(("n", b"1"),), was_seen_in_part=True))
+    worker.apply(start("s", "c", "d", fields=(("n", b"1"),), seen_in_part=1))
     assert texts_in(store, "s") == ["a", "b", "c", "d"]
     with pytest.raises(ConflictError):
-        worker.apply(start("s", "e", fields=(("n", b"2"),), was_seen_in_part=True))
-    worker.apply(start("new", "e", was_seen_in_part=True))
+        worker.apply(start("s", "e", fields=(("n", b"2"),), seen_in_part=0))
+    worker.apply(start("new", "e", seen_in_part=0))
     assert (texts_in(store, "s"), texts_in(store, "new")) == (["a", "b", "c", "d"], ["e"])
 
 
