@@ -34,6 +34,9 @@ Load = Callable[[], Snapshot]
 """Function that reads the session as it is in the store."""
 
 
+_EMPTY = (b"null", b"false", b"0", b'""', b"[]", b"{}")
+
+
 class Fitted(NamedTuple):
     """A command that fits, and a part of the one before that was left out for it ("": nothing)."""
 
@@ -61,16 +64,28 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
     """Leave out the field that others have changed, or the order of the messages. None if it is neither."""
     if error.is_field:
         fields = tuple(change for change in command.fields if change.name != error.what)
-        there = load().fields.get(error.what)
-        is_alike = any(change == (error.what, change.loaded, there) for change in command.fields)
-        return Fitted(replace(command, fields=fields), "" if is_alike else error.what)
+        loses = _loses(command, error.what, load().fields.get(error.what))
+        return Fitted(replace(command, fields=fields), error.what if loses else "")
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
-        elements = load().elements
-        known = {own_id(element) for element in elements} - {""}
-        new = [element for element in command.history.elements or () if own_id(element) not in known]
-        more = _behind(new, elements)
+        more = _new_in(command.history, load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
     return None
+
+
+def _new_in(history: Rewrite, theirs: list[bytes]) -> tuple[bytes, ...]:
+    """The messages of a history that was rewritten which are not there."""
+    known = {own_id(element) for element in theirs} - {""}
+    return _behind([element for element in history.elements or () if own_id(element) not in known], theirs)
+
+
+def _loses(command: Merge | CommitTurn, name: str, there: bytes | None) -> bool:
+    """Tell whether anything is lost where a change of the field *name* gives way to what is *there*.
+
+    An empty value of a session that was begun is none.
+    """
+    may_begin = isinstance(command, Merge) and command.creates
+    alike = [there, *(_EMPTY if may_begin else ())]
+    return not any(change.name == name and change.value in alike for change in command.fields)
 
 
 def added_to(command: Put, there: Snapshot) -> Merge:
