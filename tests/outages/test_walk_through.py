@@ -61,9 +61,11 @@ class Walk(abc.ABC):
     def __init__(self, site: Site) -> None:
         self.site = site
         self.said: list[str] = []
+        self.id = ""
 
     def begin(self) -> None:
-        """Begin the conversation."""
+        """Begin the conversation, where the app has a request for that."""
+        assert not self.id
 
     @abc.abstractmethod
     def turn(self, text: str) -> None:
