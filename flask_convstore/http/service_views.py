@@ -45,9 +45,7 @@ def script(door: Door, access: Access) -> Response:
     return response
 
 
-_FOR_PEOPLE = re.compile(
-    r"^ *(?:/\*\*.*?\*/|//.*?)\n|/\*\*.*?\*/ ?|^ +|(?<=[;{}]) // [^\n]*", re.MULTILINE | re.DOTALL
-)
+_FOR_PEOPLE = re.compile(r"^ *(?:/\*\*.*?\*/|//.*?)\n|/\*\*.*?\*/ ?|^ +|(?<=[;{}]) // [^\n]*", re.MULTILINE | re.DOTALL)
 """Comments, types, and indentation: a quarter of the module, and nothing for a browser."""
 
 
