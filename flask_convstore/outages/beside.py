@@ -29,6 +29,7 @@ from ..domain.results import Snapshot
 from ..domain.types import ANY
 from ..errors import ConflictError, ConvstoreError, SessionExists
 from .redaction import is_redaction
+from .united import united
 
 Load = Callable[[], Snapshot]
 """Function that reads the session as it is in the store."""
@@ -63,9 +64,7 @@ def _beside(command: Command | BeginTurn, error: ConflictError, load: Load) -> F
 def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fitted | None:
     """Leave out the field that others have changed, or the order of the messages. None if it is neither."""
     if error.is_field:
-        fields = tuple(change for change in command.fields if change.name != error.what)
-        loses = _loses(command, error.what, load().fields.get(error.what))
-        return Fitted(replace(command, fields=fields), error.what if loses else "")
+        return _field_beside(command, error.what, load().fields.get(error.what))
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
         more = _new_in(command.history, load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
@@ -78,14 +77,21 @@ def _new_in(history: Rewrite, theirs: list[bytes]) -> tuple[bytes, ...]:
     return _behind([element for element in history.elements or () if own_id(element) not in known], theirs)
 
 
-def _loses(command: Merge | CommitTurn, name: str, there: bytes | None) -> bool:
-    """Tell whether anything is lost where a change of the field *name* gives way to what is *there*.
+def _field_beside(command: Merge | CommitTurn, name: str, there: bytes | None) -> Fitted:
+    """Fit the change of the field *name* to what is *there*, which stays. Of two dicts the keys of both stay."""
+    (change,) = (change for change in command.fields if change.name == name)
+    others = tuple(change for change in command.fields if change.name != name)
+    both = united(change.loaded, change.value, there)
+    if both is None:
+        loses = change.value != there and not _is_beginning(command, change)
+        return Fitted(replace(command, fields=others), name if loses else "")
+    fields = (*others, FieldChange(name, there, both.text)) if both.text != there else others
+    return Fitted(replace(command, fields=fields), "" if both.is_whole else name)
 
-    An empty value of a session that was begun is none.
-    """
-    may_begin = isinstance(command, Merge) and command.creates
-    alike = [there, *(_EMPTY if may_begin else ())]
-    return not any(change.name == name and change.value in alike for change in command.fields)
+
+def _is_beginning(command: Merge | CommitTurn, change: FieldChange) -> bool:
+    """Tell whether a change is the empty value with which a session was begun."""
+    return isinstance(command, Merge) and command.creates and change.value in _EMPTY
 
 
 def added_to(command: Put, there: Snapshot) -> Merge:

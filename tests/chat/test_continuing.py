@@ -99,7 +99,7 @@ def test_a_conversation_goes_on_in_the_page_and_is_whole_afterwards(scene: Scene
 
 
 def test_a_page_that_is_opened_while_redis_is_away_goes_on(scene: Scene) -> None:
-    """What is begun then is whole at once."""
+    """A conversation that is begun then is whole at once."""
     scene.server.kill()
     scene.ada.reload()
     for number in range(20):
