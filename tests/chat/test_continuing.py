@@ -43,7 +43,9 @@ class Scene(NamedTuple):
 
     def hand_over(self) -> None:
         self.server.start()
+        self.until_handed_over()
 
+    def until_handed_over(self) -> None:
         def is_done() -> bool:
             health = httpx.get(f"{self.site.url}/sessions/health").json()
             return bool(health["connected"] and not health["pending"])
@@ -112,3 +114,40 @@ def test_a_page_that_is_opened_while_redis_is_away_goes_on(scene: Scene) -> None
     scene.ada.reload()
     scene.ada.until_idle(40)
     scene.ada.check()
+
+
+def test_a_reply_that_comes_as_redis_goes_away_comes_to_its_end(scene: Scene) -> None:
+    ada = scene.ada
+    ada.ask("Hello")
+    ada.send("Count to 200")
+    ada.until_coming()
+    scene.server.kill()
+    numbers = [str(number) for number in range(1, 201)]
+    assert ada.until_idle(4)[3].words == numbers
+    ada.send("Count to 200")
+    ada.until_coming()
+    scene.server.start()
+    ada.until(lambda shown: len(shown) == 6 and shown[5].words == numbers)
+    scene.until_handed_over()
+    ada.until_idle(6)
+    ada.until(lambda _: ada.banner == "")
+    ada.check()
+
+
+def test_all_tabs_show_what_is_said_meanwhile(scene: Scene) -> None:
+    ada = scene.ada
+    ada.ask("Hello")
+    tab = ada.another_tab()
+    tab.until_idle(2)
+    scene.server.kill()
+    ada.ask("My name is Ada")
+    tab.until_idle(4)
+    tab.ask("Who am I?")
+    late = ada.another_tab()
+    for each in (ada, tab, late):
+        each.until_idle(6)
+    scene.hand_over()
+    for each in (ada, tab, late):
+        each.until(lambda _, each=each: each.banner == "")
+        each.until_idle(6)
+        each.check()
