@@ -148,6 +148,6 @@ def test_all_tabs_show_what_is_said_meanwhile(scene: Scene) -> None:
         each.until_idle(6)
     scene.hand_over()
     for each in (ada, tab, late):
-        each.until(lambda _, each=each: each.banner == "")
+        each.page.wait_for_function("() => !document.getElementById('banner').textContent")
         each.until_idle(6)
         each.check()
