@@ -33,10 +33,13 @@ SAID = "The user said before: "
 WINDOW = 20
 """Number of messages that a reply is made from."""
 
+IN_PART = "I cannot look back for the moment."
+
 
 def create_app() -> Flask:
     """The application. ``CONVSTORE_URL`` names its store."""
     app = Flask(__name__)
+    app.config["CONVSTORE_OUTAGE"] = "continue"  # the bot answers also while Redis is away
     convstore.init_app(app)
     app.register_blueprint(api)
     app.register_error_handler(ConvstoreError, problem)
@@ -58,8 +61,11 @@ def chat() -> Any:
         except (SessionMoved, SessionNotFound, TurnLost):
             continue  # compacted, deleted, or answered this very moment
         with turn:
-            body = {"role": "assistant", "content": answer(turn.history, turn.data)}
-            reply = turn.reply(Message(body, {"reply_to": token}))
+            text = answer(turn.history, turn.data)
+            if turn.partial:  # Redis is away, and knows the number
+                text = re.sub(r" as number \d+", "", f"{text} {IN_PART}")
+                del turn.data["heard"]
+            reply = turn.reply(Message({"role": "assistant", "content": text}, {"reply_to": token}))
         return answer_json(turn.session_id, reply)
     return abort(409, "The conversation has gone on meanwhile. Send the message anew.")
 

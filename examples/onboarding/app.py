@@ -20,6 +20,8 @@ QUESTIONS = {
     "goals": "What do you want to achieve? Separate your goals by commas.",
 }
 
+CANNOT_LOOK_BACK = "I cannot look back for the moment. What you tell me is added to what you have told me before."
+
 
 @dataclass
 class State:
@@ -35,25 +37,35 @@ class State:
 
 
 class OnboardingAgent:
-    """Asks questions and keeps the answers in *states*."""
+    """Asks questions and keeps the answers in *states*, which are in *store*."""
 
-    def __init__(self, states: SessionMapping) -> None:
+    def __init__(self, states: SessionMapping, store: ConversationStore) -> None:
         self._states = states
+        self._store = store
 
     def begin(self, user_id: str) -> dict[str, Any]:
         """The first question, or the question that was open when the user left."""
-        return self._next(self._states.setdefault(user_id, State()))
+        is_known = user_id in self._states
+        asked = self._next(self._states.setdefault(user_id, State()))
+        return asked if is_known or not self._is_away() else {**asked, "note": CANNOT_LOOK_BACK}
 
     def resume(self, user_id: str) -> dict[str, Any] | None:
         """The open question, or None for a user who has not begun or is done."""
         state: State | None = self._states.get(user_id)
-        return None if state is None else self._next(state)
+        return self._anew(user_id) if state is None else self._next(state)
+
+    def _anew(self, user_id: str) -> dict[str, Any] | None:
+        """While Redis is away, nobody knows what a user has told: begin anew, and say so. Else nothing is asked: None."""
+        return self.begin(user_id) if self._is_away() else None
+
+    def _is_away(self) -> bool:
+        return not self._store.health(brief=True).connected
 
     def hear(self, user_id: str, answer: str) -> dict[str, Any] | None:
         """Take an answer to the open question. Give the next question, or the profile after the last one."""
         state: State | None = self._states.get(user_id)
         if state is None:
-            return None
+            return self._anew(user_id)
         topic = state.missing()
         if topic == "goals":
             state.goals = [goal.strip() for goal in answer.split(",") if goal.strip()]
@@ -71,13 +83,14 @@ class OnboardingAgent:
 
 
 convstore = ConversationStore()
-agent = OnboardingAgent(convstore.mapping("onboarding", load=State, ttl=7 * 86_400))
+agent = OnboardingAgent(convstore.mapping("onboarding", load=State, ttl=7 * 86_400), convstore)
 
 
 def create_app() -> Flask:
     """The application. ``CONVSTORE_URL`` names its store."""
     app = Flask(__name__)
     app.config["CONVSTORE_CONFLICT"] = "raise"
+    app.config["CONVSTORE_OUTAGE"] = "continue"  # the agent asks on also while Redis is away
     convstore.init_app(app)
     app.register_error_handler(ConvstoreError, problem)
     app.register_error_handler(HTTPException, as_problem)

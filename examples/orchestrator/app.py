@@ -19,6 +19,8 @@ from flask_convstore import ConversationStore, ConvstoreError, problem
 
 DAY = 86_400
 
+IN_PART = "I cannot see the task for the moment. Ask me again in a while."
+
 FACTS = {
     "flask": "Flask is a small framework for the web.",
     "redis": "Redis keeps data in memory and serves them to many processes.",
@@ -45,6 +47,9 @@ class Orchestrator:
         """Take the next step and give the task after it."""
         with self.store.turn(task_id, {"role": "user", "content": "Go on."}) as turn:
             task = turn.data
+            if turn.partial and "topic" not in task:  # Redis is away, and has the task
+                turn.reply(IN_PART)
+                return {"plan": [], "results": {}, "complete": False, "partial": True}
             left = [name for name in self.steps if name not in task["results"]]
             if left:
                 task["results"][left[0]] = self.steps[left[0]](task)
@@ -64,9 +69,9 @@ class Orchestrator:
         return f"{task['topic']}: {' '.join(task['results']['research'].values()) or 'I know nothing about it.'}"
 
     def health(self) -> dict[str, Any]:
-        """Report the health of the agent, which cannot work without its store."""
+        """Report the health of the agent. While Redis is away, it works on with the journal of its store."""
         store = self.store.health()
-        status = "ok" if store.connected else "unavailable"
+        status = "ok" if store.connected else "degraded" if store.can_start else "unavailable"
         return {"status": status, "agent": {"name": "orchestrator", "steps": list(self.steps)}, "store": asdict(store)}
 
 
@@ -79,6 +84,7 @@ def create_app() -> Flask:
     url = os.environ.get("ORCHESTRATOR_URL") or os.environ.get("CONVSTORE_URL")
     app.config.update(ORCHESTRATOR_URL=url, ORCHESTRATOR_PREFIX="orchestrator:")
     app.config.update(ORCHESTRATOR_TTL=DAY, ORCHESTRATOR_TTL_COMPLETE=7 * DAY)
+    app.config["ORCHESTRATOR_OUTAGE"] = "continue"  # new tasks are worked on also while Redis is away
     orchestrator.store.init_app(app)
     app.register_error_handler(ConvstoreError, problem)
     app.register_error_handler(HTTPException, as_problem)
@@ -92,7 +98,7 @@ def create_app() -> Flask:
 
 def health() -> Any:
     report = orchestrator.health()
-    return report, 200 if report["status"] == "ok" else 503
+    return report, 503 if report["status"] == "unavailable" else 200
 
 
 def start() -> Any:
@@ -104,12 +110,16 @@ def start() -> Any:
 
 
 def show(task_id: str) -> Any:
-    return orchestrator.store.get_session(task_id) or abort(404, "no such task, or it has expired")
+    task = orchestrator.store.get_session(task_id)
+    if task is None:
+        orchestrator.store.touch(task_id)  # a 503 while Redis is away, since it may have the task
+        abort(404, "no such task, or it has expired")
+    return {**task, "partial": True} if task.partial else task
 
 
 def step(task_id: str) -> Any:
     task = orchestrator.step(task_id)
-    return {name: task[name] for name in ("plan", "results", "complete")}
+    return {name: task[name] for name in ("plan", "results", "complete", "partial") if name in task}
 
 
 def forget(task_id: str) -> Any:

@@ -225,6 +225,7 @@ class Merge:
             ttl_ms=self.ttl_ms,
             first_title=self.first_title,
             usage=self.usage,
+            may_continue=True,
             token=self.token,
             digest=self.digest,
         )

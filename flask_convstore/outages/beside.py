@@ -29,9 +29,13 @@ from ..domain.results import Snapshot
 from ..domain.types import ANY
 from ..errors import ConflictError, ConvstoreError, SessionExists
 from .redaction import is_redaction
+from .united import united
 
 Load = Callable[[], Snapshot]
 """Function that reads the session as it is in the store."""
+
+
+_EMPTY = (b"null", b"false", b"0", b'""', b"[]", b"{}")
 
 
 class Fitted(NamedTuple):
@@ -60,14 +64,28 @@ def _beside(command: Command | BeginTurn, error: ConflictError, load: Load) -> F
 def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fitted | None:
     """Leave out the field that others have changed, or the order of the messages. None if it is neither."""
     if error.is_field:
-        fields = tuple(change for change in command.fields if change.name != error.what)
-        there = load().fields.get(error.what)
-        is_alike = any(change == (error.what, change.loaded, there) for change in command.fields)
-        return Fitted(replace(command, fields=fields), "" if is_alike else error.what)
+        return _field_beside(command, error.what, load().fields.get(error.what))
     if isinstance(command, Merge) and isinstance(command.history, Rewrite):
         more = _new_behind(command.history.elements or (), load().elements)
         return Fitted(replace(command, history=Extend(0, more)), "the order of the messages")
     return None
+
+
+def _field_beside(command: Merge | CommitTurn, name: str, there: bytes | None) -> Fitted:
+    """Fit the change of the field *name* to what is *there*, which stays. Of two dicts the keys of both stay."""
+    (change,) = (change for change in command.fields if change.name == name)
+    others = tuple(change for change in command.fields if change.name != name)
+    both = united(change.loaded, change.value, there)
+    if both is None:
+        loses = change.value != there and not _is_beginning(command, change)
+        return Fitted(replace(command, fields=others), name if loses else "")
+    fields = (*others, FieldChange(name, there, both.text)) if both.text != there else others
+    return Fitted(replace(command, fields=fields), "" if both.is_whole else name)
+
+
+def _is_beginning(command: Merge | CommitTurn, change: FieldChange) -> bool:
+    """Tell whether a change is the empty value with which a session was begun."""
+    return isinstance(command, Merge) and command.creates and change.value in _EMPTY
 
 
 def added_to(command: Put, there: Snapshot) -> Merge:

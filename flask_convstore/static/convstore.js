@@ -29,6 +29,8 @@ const IMPORTED_AT_ONCE = 20;
 const UNREACHABLE = {
   status: 0, type: "unreachable", detail: "The server cannot be reached.", written: null, retryAfter: 0,
 };
+/** The server knows a part only, as its store is away. What is shown is more. @type {Problem} */
+const AWAY = { ...UNREACHABLE, status: 503, type: "unavailable" };
 /** @type {Problem} */
 const ABORTED = { status: 0, type: "aborted", detail: "It was broken off.", written: null, retryAfter: 0 };
 
@@ -1092,6 +1094,7 @@ export class Chats extends EventTarget {
   /** Ask, as long as this is not closed. @param {string} method @param {string} path @param {object} [options] @returns {Promise<Result<any>>} */
   async #ask(method, path, options) {
     const result = await this.#server.ask(method, path, options);
+    if (method === "GET" && result.value?.partial) return failed(AWAY);
     return this.isClosed ? failed(ABORTED) : result;
   }
 
@@ -1515,6 +1518,7 @@ export class Chat extends EventTarget {
       if (value.history.at(-1)?.role === "user") this.#chats.follow(this.id);
     } else if (error?.status === 404) return this.lose();
     else if (error && isPassing(error)) setTimeout(() => this.#load(), 1500);
+    if (error?.type === AWAY.type) this.version = 0; // what is told meanwhile counts from another beginning
     this.#changed();
   }
 

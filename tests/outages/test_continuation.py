@@ -283,6 +283,36 @@ def test_changes_of_a_session_that_the_store_has_lost_are_kept(host: Host, store
     assert (texts_in(store, "s"), found.fields) == (["a"], {"n": b"2"})
 
 
+def test_the_empty_values_of_a_session_that_was_begun_are_no_loss(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a", fields=(("name", b'"Ada"'), ("goals", b'["x"]'), ("step", b"3")))
+    empty = (("name", b"null"), ("goals", b"[]"), ("step", b"0"), ("new", b"{}"))
+    worker = host.workers[0]
+    worker.apply(start("s", mode="create", fields=empty))
+    host.come_back()
+    assert not host.told
+    worker.apply(start("t", fields=(("step", b"3"),)))
+    host.switch.is_away = True
+    worker.apply(merge("t", None, fields=(FieldChange("step", None, b"0"),)))
+    host.come_back()
+    assert host.told, "an empty value may be meant"
+    found = store.load("s", None)
+    assert found
+    assert found.fields == {"name": b'"Ada"', "goals": b'["x"]', "step": b"3", "new": b"{}"}
+
+
+def test_dicts_in_fields_keep_the_keys_of_both(host: Host, store: MemoryStore) -> None:
+    there(store, "s", fields=(("profile", b'{"name":"Ada","seen":{"a":1}}'), ("step", b"3")))
+    worker = host.workers[0]
+    worker.apply(start("s", fields=(("profile", b'{"seen":{}}'),)))
+    worker.apply(merge("s", None, fields=(FieldChange("profile", b'{"seen":{}}', b'{"seen":{"b":1}}'),)))
+    worker.apply(merge("s", None, fields=(FieldChange("profile", b'{"seen":{"b":1}}', b'{"seen":{"b":2,"c":1}}'),)))
+    host.come_back()
+    found = store.load("s", None)
+    assert found
+    assert found.fields == {"profile": b'{"name":"Ada","seen":{"a":1,"b":2,"c":1}}', "step": b"3"}
+    assert not host.told
+
+
 def test_a_rewritten_history_doubles_nothing(host: Host, store: MemoryStore) -> None:
     there(store, "s", "a")
     worker = host.workers[0]

@@ -168,18 +168,61 @@ def test_flask_finds_the_app_in_a_checkout(name: str) -> None:
     assert "POST" in done.stdout
 
 
-@pytest.mark.parametrize("name", APPS)
-def test_a_store_that_is_away_is_a_503_and_no_empty_conversation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+# ---- while the store is away
+
+
+@pytest.fixture
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONVSTORE_URL", f"redis://127.0.0.1:{free_port()}/0")
-    call = Caller(APPS[name].create_app())
-    requests: dict[str, Request] = {
-        "channels": ("POST", "/api/v1/chat", spoken("hello")),
-        "develope": ("GET", "/session/x", None),
-        "onboarding": ("GET", "/onboarding/ada", None),
-        "orchestrator": ("POST", "/tasks/x/step", None),
-    }
-    status, answer = call(*requests[name])
+
+
+while_away = pytest.mark.usefixtures("_no_server")
+
+
+@while_away
+@pytest.mark.parametrize(("name", "path"), [("develope", "/session/x"), ("orchestrator", "/tasks/x")])
+def test_a_store_that_is_away_is_a_503_and_no_empty_conversation(name: str, path: str) -> None:
+    status, answer = Caller(APPS[name].create_app())("GET", path)
     assert (status, answer["type"]) == (503, "urn:convstore:unavailable")
+
+
+@while_away
+def test_develope_takes_new_sessions_while_the_store_is_away() -> None:
+    answers = Caller(develope.create_app()).play([*ANALYZED, ("GET", "/session/<id>", None)])
+    assert [status for status, _ in answers] == [201, *[200] * 5]
+
+
+@while_away
+def test_the_bot_goes_on_while_the_store_is_away_and_says_that_it_cannot_look_back() -> None:
+    app = channels.create_app()
+    replies = [talk(app, text)[1]["reply"] for text in ("It rains", "Who am I?", "My name is Ada", "Who am I?")]
+    assert [reply.removesuffix(f" {channels.IN_PART}") for reply in replies] == [
+        "Noted.",
+        "You have not told me your name.",
+        "Nice to meet you, Ada.",
+        "You are Ada.",
+    ]
+    assert all(reply.endswith(channels.IN_PART) for reply in replies)
+
+
+@while_away
+def test_onboarding_asks_on_while_the_store_is_away_and_says_that_it_cannot_look_back() -> None:
+    call = Caller(onboarding.create_app())
+    for method, path, body in (("GET", "/onboarding/bob", None), ("POST", "/onboarding/eve", {"answer": "too early"})):
+        status, answer = call(method, path, body)
+        assert (status, answer["question"]) == (200, onboarding.QUESTIONS["name"])
+        assert answer["note"] == onboarding.CANNOT_LOOK_BACK
+    answers = call.play(TOLD[2:11])
+    assert answers[-1][1]["profile"]["goals"] == ["a program", "an engine"]
+
+
+@while_away
+def test_the_orchestrator_works_on_new_tasks_while_the_store_is_away() -> None:
+    call = Caller(orchestrator.create_app())
+    assert call("POST", "/tasks/x/step") == (200, {"plan": [], "results": {}, "complete": False, "partial": True})
+    answers = call.play(WORKED[3:9])
+    assert [status for status, _ in answers] == [201, *[200] * 5]
+    assert answers[-1][1]["complete"] is True
 
 
 # ---- develope
@@ -614,7 +657,12 @@ def test_health_tells_of_agent_and_store() -> None:
     assert report["agent"]["steps"] == ["plan", "research", "write"]
 
 
-def test_health_is_a_503_when_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONVSTORE_URL", f"redis://127.0.0.1:{free_port()}/0")
+@while_away
+@pytest.mark.parametrize(("fallback", "expected"), [("journal", (200, "degraded")), ("none", (503, "unavailable"))])
+def test_health_is_a_503_when_nothing_can_be_served(
+    fallback: str, expected: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that serves from its journal is not drained."""
+    monkeypatch.setenv("ORCHESTRATOR_FALLBACK", fallback)
     status, report = Caller(orchestrator.create_app())("GET", "/health")
-    assert (status, report["status"], report["store"]["connected"]) == (503, "unavailable", False)
+    assert ((status, report["status"]), report["store"]["connected"]) == (expected, False)

@@ -190,6 +190,34 @@ const scenarios = {
     assert.equal(chats.waiting, 0);
   },
 
+  async "a server that knows a part only"() {
+    const kept = storage();
+    const before = tab(kept);
+    const { id } = await talk(before);
+    await same(before.open(id));
+    await until(() => [...kept.texts.keys()].some((key) => key.endsWith(`s:${id}`)), "it is kept");
+    const { messages } = before.open(id);
+    let asked = 0;
+    broken.fault = async (input, options) => {
+      const answer = await realFetch(input, options);
+      if (!input.includes("?last=")) return answer;
+      asked += 1;
+      return Response.json({ ...(await answer.json()), history: [], version: 1, partial: true });
+    };
+    await say(id);
+    await until(() => asked > 1, "it is asked again");
+    assert.deepEqual(facts(before.open(id).messages), facts(messages));
+    close(before);
+    const chat = tab(kept).open(id);
+    await until(() => asked > 3, "it is asked again behind a reload");
+    assert.deepEqual(facts(chat.messages), facts(messages));
+    assert.equal(chat.error.type, "unavailable");
+    broken.fault = null;
+    await same(chat);
+    assert.equal(chat.messages.length, 4);
+    assert.equal(chat.error, null);
+  },
+
   async "a reload before the answer"() {
     const kept = storage();
     broken.fault = async (input, options) => {
