@@ -158,8 +158,9 @@ class AppState(Forking):
         is_told = any(watch.is_out for watch in self._watches)
         watch = OutageWatch(send, masked(settings.url), settings.fallback, is_out=is_told)
         self._watches.append(watch)
-        watched = CircuitStore(redis_store, self.circuit, watch, settings.budget)
-        store: Store = OtherHostsStore(watched, limits, self._keys)
+        called = CircuitStore(redis_store, self.circuit, watch, settings.budget)
+        watched = CircuitStore(redis_store, self.circuit, watch, settings.budget, is_for_callers=False)
+        store: Store = OtherHostsStore(called, limits, self._keys)
         if self.journal:
             fallback = FallbackStore(
                 store,

@@ -111,10 +111,20 @@ class CircuitStore(StoreAround):
     Args:
         watch: Is told of outages.
         budget: Seconds that a call may take with all its round trips, unless the operation around it has less left.
+        is_for_callers: Errors that nobody knows are counted. Those of the replay, which tries again and again, are not.
     """
 
-    def __init__(self, store: Store, circuit: Circuit, watch: OutageWatch, budget: float = math.inf) -> None:
+    def __init__(
+        self,
+        store: Store,
+        circuit: Circuit,
+        watch: OutageWatch,
+        budget: float = math.inf,
+        *,
+        is_for_callers: bool = True,
+    ) -> None:
         super().__init__(store)
+        self._is_for_callers = is_for_callers
         self._budget = budget
         self._circuit = circuit
         self._watch = watch
@@ -160,10 +170,8 @@ class CircuitStore(StoreAround):
             raise
         except StoreUnavailable as error:
             self._note(error)
-            refused = error.is_unexplained and self._circuit.refusals.explained(kind_of(method, arguments), error)
-            if refused:
-                self._refused(kind_of(method, arguments), refused)
-                raise refused from error
+            if error.is_unexplained and self._is_for_callers:
+                self._explain(kind_of(method, arguments), error)
             raise
         except ConvstoreError:
             self._circuit.answered()
@@ -193,6 +201,17 @@ class CircuitStore(StoreAround):
             self._watch.accepted()
         if self._watch.is_out:
             self._watch.answered(given)
+
+    def _explain(self, kind: Kind, error: StoreUnavailable) -> None:
+        """Count an error that nobody knows.
+
+        Raises:
+            StoreMisconfigured: It has come too often for an outage.
+        """
+        refused = self._circuit.refusals.explained(kind, error)
+        if refused:
+            self._refused(kind, refused)
+            raise refused from error
 
     def _refused(self, kind: Kind, error: StoreMisconfigured) -> None:
         if self._circuit.refusals.refused(kind, error):

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from flask_convstore import StoreMisconfigured, StoreUnavailable
+from flask_convstore.domain.commands import Append
+from flask_convstore.domain.types import ANY
+from flask_convstore.outages.circuit import CircuitStore
 from flask_convstore.outages.refusals import TIMES, Refusals, kind_of
 
 from ..servers import running
 from ..service import Service, problem
 from ..wire import speaking
+from .test_circuit import WATCH, World
 from .test_outage import contents, handed_over, journals
 
 STRANGE = b"-ERR the quota of the day is used up\r\n"
@@ -162,3 +166,32 @@ def test_a_refusal_is_news_once_until_it_is_over() -> None:
 def test_a_kind_is_a_method_and_a_command() -> None:
     assert kind_of(Refusals.refused, ()) == ("refused", None)
     assert kind_of(Refusals.refused, ("s", 1)) == ("refused", str)
+
+
+def odd() -> StoreUnavailable:
+    error = StoreUnavailable("odd", written=None)
+    error.is_unexplained = True
+    return error
+
+
+def test_writes_to_several_sessions_are_one_call_and_each_gets_the_refusal() -> None:
+    world = World()
+    commands = [Append(session_id=name, owner=ANY, elements=()) for name in "st"]
+    world.inner.error = odd()
+    found = [world.store.apply_each(commands) for _ in range(TIMES)]
+    assert [[type(one) for one in answers] for answers in found] == [
+        *[[StoreUnavailable, StoreUnavailable]] * (TIMES - 1),
+        [StoreMisconfigured, StoreMisconfigured],
+    ]
+
+
+def test_the_replay_that_tries_again_and_again_does_not_count() -> None:
+    """It would make a wrong setting of any outage of a second."""
+    world = World()
+    world.inner.error = odd()
+    replay = CircuitStore(world.inner, world.circuit, WATCH, is_for_callers=False)
+    for _ in range(2 * TIMES):
+        with pytest.raises(StoreUnavailable):
+            replay.ping()
+    with pytest.raises(StoreUnavailable):
+        world.store.ping()
