@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-SECONDS = 15
+SECONDS = 40
 
 
 KEPT = """async () => {
