@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import itertools
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ..project.test_docs import DIFFS, PYTHON
@@ -277,3 +281,43 @@ def test_the_product_assistant_refuses_what_only_redis_has(
             site.json("POST", "/continue", {**before, "message": "children"})
             shown = site.json("GET", f"/session/{before['session_id']}")
             assert contents(shown)[::2] == ["a toy car", "painted wood", "children"]
+
+
+def talking(site: Site, path: str, name: str, until: float, said: list[str]) -> None:
+    """Say one thing after the other, each as often as it takes. A repeat has the same key."""
+    for number in itertools.count():
+        if time.monotonic() > until:
+            return
+        text = f"{name}-{number}"
+        answer = None
+        while answer is None:
+            with contextlib.suppress(httpx.TransportError):  # a worker was killed
+                answer = site.call("POST", path, {"content": text}, **{"Idempotency-Key": text})
+        assert answer.status_code == 201, answer.text
+        said.append(text)
+        time.sleep(0.02)  # the conversation is read at once at the end, which has 1,000 messages at most
+
+
+def test_redis_and_workers_that_go_and_come_again_lose_nothing(redis_server: Server, tmp_path: Path) -> None:
+    with walked(complete_app(), tmp_path, redis_server, **GOES_ON) as site, ThreadPoolExecutor() as threads:
+        ids = [site.json("POST", "/sessions", {})["session_id"] for _ in range(3)]
+        said: dict[str, list[str]] = {session_id: [] for session_id in ids}
+        until = time.monotonic() + 10
+        talks = [
+            threads.submit(talking, site, f"/sessions/{session_id}/messages", session_id, until, said[session_id])
+            for session_id in ids
+        ]
+        for _ in range(3):
+            time.sleep(1)
+            redis_server.kill()
+            time.sleep(0.5)
+            site.kill_a_worker()
+            time.sleep(0.5)
+            redis_server.start()
+        for talk in talks:
+            talk.result()
+        site.until_handed_over()
+        for session_id in ids:
+            shown = contents(site.json("GET", f"/sessions/{session_id}?last=1000"))
+            assert shown[::2] == said[session_id]
+            assert shown[1::2] == [f"You said: {text}" for text in said[session_id]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from ..processes import kill, wait_for
+from ..processes import children, kill, wait_for
 from ..servers import Server, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,10 @@ class Site:
             return len(whole) == WORKERS
 
         wait_for(is_done, "nothing is handed over")
+
+    def kill_a_worker(self) -> None:
+        """End a worker as kill -9 does. Another one takes its place."""
+        os.kill(children(self._process.pid)[0], signal.SIGKILL)
 
     @property
     def log(self) -> str:
