@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,11 @@ from flask_convstore.domain.types import ANY
 from flask_convstore.errors import NothingKnown, StoreUnavailable
 from flask_convstore.stores.memory import MemoryStore
 
+from ..servers import Server, running
+from ..service import Service
 from .test_continuation import start, there
 from .test_fallback import LIMITS, Host, append, merge, said, texts_in
+from .test_outage import handed_over
 
 
 @pytest.fixture
@@ -449,3 +452,92 @@ def test_a_turn_whose_beginning_had_landed_is_one(host: Host, store: MemoryStore
     again = worker.begin(replace(begin, attempt="z"))
     assert again.reply
     assert texts_in(store, "s") == ["a", "q", "tool", "r"]
+
+
+# ---- apps
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running("valkey", "--appendonly", "yes", "--appendfsync", "always") as running_server:
+        yield running_server
+
+
+@pytest.fixture
+def service(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """An app whose server has the session "s" with the message "a", and is away."""
+    monkeypatch.chdir(tmp_path)
+    made = Service(server.url, OUTAGE="continue", RETRIES=0, CIRCUIT_FAILURES=1, PREFIX=f"{tmp_path.name}:")
+    with made.app.app_context():
+        made.convstore.save_session("s", {"history": [told("a")], "step": 1})
+    server.kill()
+    return made
+
+
+def told(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+def in_request(service: Service, run: Callable[[], Any]) -> None:
+    """Run a function as a view, so that the changes of mappings are written at its end."""
+    with service.app.test_request_context():
+        service.app.preprocess_request()
+        run()
+        service.app.process_response(service.app.make_response(""))
+
+
+def come_back(server: Server, service: Service) -> None:
+    server.start()
+    handed_over(service)
+
+
+def stored(service: Service) -> tuple[list[str], Any]:
+    with service.app.app_context():
+        session = service.convstore.get_session("s")
+    assert session
+    return [message["content"] for message in session["history"]], session.get("step")
+
+
+LOOKS: dict[str, Callable[[Service], Any]] = {
+    "get_session": lambda service: service.convstore.get_session("s"),
+    "exists": lambda service: service.convstore.exists("s"),
+    "get": lambda service: service.convstore.sessions.get("s"),
+    "in": lambda service: "s" in service.convstore.sessions,
+}
+SAVES: dict[str, Callable[[Service], Any]] = {
+    "save_session": lambda service: service.convstore.save_session("s", {"history": [told("b")]}),
+    "mapping": lambda service: service.convstore.sessions.update({"s": {"history": [told("b")]}}),
+}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("is_request", [True, False])
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("save", SAVES)
+def test_what_was_not_read_is_not_replaced(
+    server: Server, service: Service, look: str, save: str, is_request: bool
+) -> None:
+    def run() -> None:
+        assert not LOOKS[look](service)
+        come_back(server, service)
+        SAVES[save](service)
+
+    if is_request:
+        in_request(service, run)
+    else:
+        with service.app.app_context():
+            run()
+    assert stored(service) == (["a", "b"], 1)
+
+
+@pytest.mark.server
+def test_a_mapping_goes_on_where_nothing_was_found(server: Server, service: Service) -> None:
+    def go_on() -> None:
+        session = service.convstore.sessions.get("s") or {"history": [], "step": 7}
+        session["history"].append(told("b"))
+        service.convstore.sessions["s"] = session
+
+    in_request(service, go_on)
+    in_request(service, go_on)
+    come_back(server, service)
+    assert stored(service) == (["a", "b", "b"], 1)
