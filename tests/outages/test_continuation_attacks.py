@@ -17,16 +17,20 @@ from flask_convstore.domain.commands import (
     Delete,
     Edit,
     Extend,
+    LinkAlias,
     MoveConversation,
+    NoteAlias,
     Rewrite,
     Share,
     Update,
 )
 from flask_convstore.domain.messages import own_id, with_id
-from flask_convstore.domain.types import ANY
-from flask_convstore.errors import NothingKnown, StoreUnavailable
+from flask_convstore.domain.types import ANY, Alias
+from flask_convstore.errors import ConvstoreError, NothingKnown, StoreUnavailable
+from flask_convstore.outages.replay import Replayer
 from flask_convstore.stores.memory import MemoryStore
 
+from ..processes import wait_for
 from ..servers import Server, running
 from ..service import Service
 from .test_continuation import start, there
@@ -541,3 +545,110 @@ def test_a_mapping_goes_on_where_nothing_was_found(server: Server, service: Serv
     in_request(service, go_on)
     come_back(server, service)
     assert stored(service) == (["a", "b", "b"], 1)
+
+
+def test_a_session_of_an_owner_who_is_deleted_is_deleted(
+    host: Host, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(store, "s", "a", owner="ann")
+    worker = host.workers[0]
+    worker.apply(append("s", "b", owner="ann"))
+    time.sleep(0.003)
+    store.apply(append("s", "of another host", owner="ann"))
+    forgotten_ms = time.time_ns() // 10**6
+    monkeypatch.setattr(store, "forgotten_at_ms", lambda _: forgotten_ms)
+    worker.apply(Delete(session_id="s", owner="ann"))
+    host.come_back()
+    assert store.load("s", "ann") is None
+
+
+@pytest.mark.server
+def test_nothing_works_on_the_whole_of_a_session_before_all_is_handed_over(
+    server: Server, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = service.convstore
+    come_back(server, service)
+    with service.app.app_context():
+        store.delete_session("s")
+        store.save_session("s", {"history": [told("a")], "step": 1}, owner="ann")
+        server.kill()
+        with monkeypatch.context() as patched:
+            patched.setattr(Replayer, "_replay", lambda _: None)
+            store.append("s", told("b"), owner="ann")
+            server.start()
+            wait_for(lambda: store.health().connected, "it is not found back")
+            for work in (
+                lambda: store.compact("s", "a summary", keep=1, owner="ann"),
+                lambda: store.fork("s", owner="ann"),
+                lambda: list(store.export_owner(owner="ann")),
+            ):
+                with pytest.raises(ConvstoreError):
+                    work()
+    handed_over(service)
+    assert stored(service) == (["a", "b"], 1)
+
+
+@pytest.mark.xfail(strict=True, reason="a message without its id, and one that was moved, goes behind the others")
+@pytest.mark.parametrize("kept", [("b", "X", "d"), ("d", "c", "b")])
+def test_own_messages_keep_the_order_that_they_are_given(host: Host, store: MemoryStore, kept: tuple[str, ...]) -> None:
+    there(store, "s", "a")
+    worker = host.workers[0]
+    worker.apply(append("s", "b", "c", "d"))
+    found = worker.load("s", None)
+    assert found
+    own = dict(zip("bcd", found.elements, strict=True))
+    elements = tuple(own.get(text, said(text)) for text in kept)
+    worker.apply(merge("s", Rewrite(found.history_version, elements), created_at_ms=found.created_at_ms))
+    host.come_back()
+    assert texts_in(store, "s") == ["a", *kept]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_alias_on_two_hosts_leads_to_one_session(
+    host: Host, other_host: Host, store: MemoryStore, first: int
+) -> None:
+    resolved(host.workers[0], "tg", "s1", "a", owner="ann")
+    resolved(other_host.workers[0], "tg", "s2", "b", owner="ann")
+    hosts = [host, other_host]
+    hosts[first].come_back()
+    hosts[1 - first].come_back()
+    led = store.follow(Alias("ann", "tg"), 1000)
+    assert led
+    assert sorted(texts_in(store, led, "ann") or []) == ["a", "b"]
+    assert not host.told + other_host.told
+
+
+@pytest.mark.xfail(strict=True, reason="an alias that leads to nothing yet is handed over before its session begins")
+def test_an_alias_that_is_handed_over_before_its_session_begins_leads_to_it(host: Host, store: MemoryStore) -> None:
+    there(store, "s0", "a")
+    store.link(alias("tg", "s0"))
+    worker = host.workers[0]
+    led = worker.link(alias("tg", "s1"))
+    assert led == "s1"
+    host.come_back()
+    host.switch.is_away = True
+    worker.apply(start(led, mode="first"))
+    worker.apply(NoteAlias(session_id=led, owner=None, alias=Alias(None, "tg"), leads_here=True))
+    worker.apply(append(led, "b"))
+    host.come_back()
+    assert store.follow(Alias(None, "tg"), 1000) == "s0"
+    assert texts_in(store, "s0") == ["a", "b"]
+
+
+def alias(name: str, session_id: str | None, expected: Any = None, owner: str | None = None) -> LinkAlias:
+    return LinkAlias(alias=Alias(owner, name), session_id=session_id, expected=expected, lifetime_ms=10**6)
+
+
+def resolved(worker: Any, name: str, session_id: str, *texts: str, owner: str | None = None) -> str:
+    """Do as ``resolve(create=True)`` and append."""
+    led: str = worker.link(alias(name, session_id, owner=owner))
+    try:
+        found = worker.load(led, owner)
+    except NothingKnown:
+        found = None
+    if found is None:
+        worker.apply(start(led, mode="first", owner=owner))
+        worker.apply(NoteAlias(session_id=led, owner=owner, alias=Alias(owner, name), leads_here=True))
+    for text in texts:
+        worker.apply(append(led, text, owner=owner))
+    return led
