@@ -175,13 +175,16 @@ class CurrentUnit:
             unit.refresh(store, command, receipt)
 
     def note_seen(self, store: Store, snapshot: Snapshot) -> None:
-        """Note in the innermost unit which state of a session the app has read."""
-        for unit in units(current_unit())[:1] if has_request_context() else ():
-            unit.note_seen(store, snapshot)
+        """Note in the innermost unit which state of a session the app has read. Outside a request, that all was read."""
+        if has_request_context():
+            units(current_unit())[0].note_seen(store, snapshot)
+        else:
+            for unit in units(known_unit())[:1]:
+                unit.forget_seen_in_part(store, snapshot.session_id)
 
     def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
         """Note in the innermost unit that the app has read no more than so many messages, as the store is away."""
-        for unit in units(current_unit())[:1] if has_request_context() else ():
+        for unit in units(current_unit())[:1]:
             unit.note_seen_in_part(store, session_id, messages)
 
     def seen_in_part(self, store: Store, session_id: str) -> int | None:

@@ -345,7 +345,7 @@ class Unit:
         """Note which state of a session the app has read. A unit that reads anew may be long, and does not know."""
         if not self.reads_anew:
             self._seen[store, snapshot.session_id] = snapshot.created_at_ms, snapshot.version
-        self._seen_in_part.pop((store, snapshot.session_id), None)
+        self.forget_seen_in_part(store, snapshot.session_id)
 
     def seen(self, store: Store, session_id: str) -> State:
         """Find the state of a session that the app has read last, or made since."""
@@ -354,6 +354,10 @@ class Unit:
     def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
         """Note that the app has read no more than so many messages of a session, as the store is away."""
         self._seen_in_part[store, session_id] = messages
+
+    def forget_seen_in_part(self, store: Store, session_id: str) -> None:
+        """Note that the app has read all of a session since."""
+        self._seen_in_part.pop((store, session_id), None)
 
     def seen_in_part(self, store: Store, session_id: str) -> int | None:
         """Count the messages that the app has read of a session, where that was a part of it. None: it was not."""

@@ -39,6 +39,7 @@ FOR_CLEANING = 0.2
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_S = TypeVar("_S", Snapshot, Snapshot | None)
 
 
 Around = Callable[[Callable[[], None]], Callable[[], None]]
@@ -315,11 +316,7 @@ class Access:
         Raises:
             StoreUnavailable: The store is away, and this host knows a part only.
         """
-        snapshot = self.load(session_id)
-        if snapshot and snapshot.partial:
-            reason = "the store is away, and this host does not know the whole session"
-            raise StoreUnavailable(reason, written=False, is_down=True)
-        return snapshot
+        return whole(self.load(session_id))
 
     def seen(self, session_id: str) -> State:
         """Find the state of a session that the running request has read last, or made since."""
@@ -356,6 +353,18 @@ class Access:
         if ttl is None:
             return None
         return round(check_lifetime(ttl, self.settings.max_ttl) * 1000)
+
+
+def whole(snapshot: _S) -> _S:
+    """Give back what was read, if it was all of the session, or nothing.
+
+    Raises:
+        StoreUnavailable: The store is away, or not all is handed over, and this host knows a part only.
+    """
+    if snapshot and snapshot.partial:
+        reason = "the store is away, or was, and this host does not know the whole session"
+        raise StoreUnavailable(reason, written=False, is_down=True)
+    return snapshot
 
 
 def in_time(operation: Callable[Concatenate[Access, _P], _T]) -> Callable[Concatenate[Access, _P], _T]:

@@ -22,7 +22,7 @@ from ..errors import ConflictError, ConvstoreError, CorruptValue, InvalidInput, 
 from ..sessions import content, diff
 from ..sessions.session import AnySession, content_of
 from . import aliases, sessions
-from .access import FOR_CLEANING, Access, in_time
+from .access import FOR_CLEANING, Access, in_time, whole
 from .owners import Watch
 from .turns import Policy, Turn, hold, seconds_for
 
@@ -69,6 +69,7 @@ def compact(
         watch = Watch(seconds)
         turn, snapshot = hold(access, session_id, policy=policy)
         with turn:
+            whole(snapshot)
             watch.check_half()
             numbered = _summarised(access, snapshot, summary, keep, kept_head)
             with OPERATION.sparing(FOR_CLEANING):

@@ -72,7 +72,7 @@ def save(access: Access, session_id: str, data: Content, ttl: Lifetime | None = 
         command = diff.whole(session_id, data, access.limits, access.owner, ttl_ms)
         command = replace(command, seen_in_part=access.seen_in_part(session_id))
         receipt = access.apply(command)
-        if receipt.partial or command.seen_in_part is not None:
+        if command.seen_in_part is not None:
             access.note_seen_in_part(session_id, len(command.elements))
         return based(data, base_created(command, receipt, origin))
     _finish_pending(access, session)
@@ -443,6 +443,7 @@ def exists(access: Access, session_id: str) -> bool:
     try:
         return touch(access, session_id)
     except NothingKnown:
+        access.note_seen_in_part(session_id)
         return False
 
 

@@ -34,7 +34,7 @@ from ..sessions import content
 from ..sessions.content import ContentLimits
 from ..stores.store import pages
 from . import aliases
-from .access import Access
+from .access import Access, whole
 from .owners import Watch, required
 
 _log = logging.getLogger("flask_convstore")
@@ -89,7 +89,7 @@ def _cursor_behind(access: Access, after: str | None, done: Collection[str]) -> 
 def _line(access: Access, session_id: str) -> dict[str, Any] | None:
     """Export one session. None if the session is gone. A damaged session is named, and its damage is logged."""
     try:
-        snapshot = access.load(session_id, is_interaction=False)
+        snapshot = whole(access.load(session_id, is_interaction=False))
         return _exported(snapshot) if snapshot else None
     except (CorruptValue, ValueError, TypeError, LookupError) as error:
         _log.error("session %r cannot be exported: %s", session_id, error)

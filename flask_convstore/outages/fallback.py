@@ -763,7 +763,17 @@ class FallbackStore(StoreAround):
         rows = self._journal.rows(self._namespace, journalled, 0)
         begun = [row.at_ms for row in rows if _is_start(row.text)]
         if begun and max(begun) <= until_ms and journalled.expires_at_ms != NEVER_MS:
+            if journalled.is_continuation and any(_is_delete(row.text) for row in rows):
+                self._delete_there(journalled)
             self._end(journalled, max(until_ms, rows[-1].at_ms))
+
+    def _delete_there(self, journalled: JournalledSession) -> None:
+        """Delete a session in the store whose owner has had all sessions deleted. A later one stays."""
+        session_id, owner = journalled.session_id, journalled.owner
+        there = self._store.load(session_id, owner, 0, is_interaction=False)
+        forgotten_ms = owner and self._store.forgotten_at_ms(owner)
+        if there and forgotten_ms and there.created_at_ms <= forgotten_ms and owner == there.owner:
+            self._store.apply(Delete(session_id=session_id, owner=owner, created_at_ms=there.created_at_ms))
 
     def _end(self, journalled: JournalledSession, at_ms: int) -> None:
         """Put a session's beginning and its end, without any content, in the place of its commands.
@@ -797,6 +807,14 @@ def _is_start(text: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(command, Put) and command.started_at_ms is not None
+
+
+def _is_delete(text: bytes) -> bool:
+    """Tell whether a command deletes a session. One that cannot be read does not."""
+    try:
+        return isinstance(command_of(text), Delete)
+    except ValueError:
+        return False
 
 
 def _is_of(text: bytes, owner: str) -> bool:

@@ -43,7 +43,7 @@ def _http(method: str, path: str = "", body: Any = None) -> Call:
 CALLS: dict[str, Call] = {
     "`get_session(id)`, `sessions.get(id)`": lambda _, store, sid: store.get_session(sid),
     "`id in sessions`, `exists(id)`": lambda _, store, sid: sid in store.sessions,
-    "`sessions[id]`": lambda _, store, sid: dict(store.sessions[sid]),
+    "`sessions[id]`, `del sessions[id]`": lambda _, store, sid: dict(store.sessions[sid]),
     "`setdefault(id, {…})`": lambda _, store, sid: store.setdefault(sid, {"step": 1, "history": []}),
     "`save_session(id, {…})`, `sessions[id] = {…}`": lambda _, store, sid: store.save_session(sid, {"step": 1}),
     "`append(id, …)`, `append_many`": lambda _, store, sid: store.append(sid, "more"),
@@ -54,7 +54,7 @@ CALLS: dict[str, Call] = {
     "`turn(id, …)`": _turn,
     "`update_session(id, {…}, title=)`": lambda _, store, sid: store.update_session(sid, {"step": 2}, title="new"),
     "`touch(id)`": lambda _, store, sid: store.touch(sid),
-    "`delete_session(id)`, `del sessions[id]`": lambda _, store, sid: store.delete_session(sid),
+    "`delete_session(id)`": lambda _, store, sid: store.delete_session(sid),
     "`messages(id)`": lambda _, store, sid: store.messages(sid),
     "`drop(id, newest=1)`, `pop_message(id)`": lambda _, store, sid: store.drop(sid, newest=1),
     "`edit_message`, `redact_message`, `turn(replaces=)`": lambda _, store, sid: store.redact_message(sid, 1),
