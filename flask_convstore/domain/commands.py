@@ -223,7 +223,6 @@ class Merge:
             fields=tuple((name, text) for name, _, text in self.fields if text is not None),
             elements=(self.history and self.history.elements) or (),
             ttl_ms=self.ttl_ms,
-            may_continue=True,
             first_title=self.first_title,
             usage=self.usage,
             may_continue=True,

@@ -37,6 +37,7 @@ from flask_convstore.errors import (
     SessionMoved,
     SessionNotFound,
     StoreUnavailable,
+    TokenReused,
     TurnInProgress,
 )
 from flask_convstore.stores.memory import MemoryStore
@@ -300,6 +301,19 @@ def test_the_empty_values_of_a_session_that_was_begun_are_no_loss(host: Host, st
     assert found.fields == {"name": b'"Ada"', "goals": b'["x"]', "step": b"3", "new": b"{}"}
 
 
+def test_a_whole_history_that_the_app_knows_by_itself_is_not_doubled(host: Host, store: MemoryStore) -> None:
+    """The page may send all messages each time."""
+    there(store, "s", "a", "b")
+    there(store, "short", "a", "b")
+    worker = host.workers[0]
+    worker.apply(start("s", "a", "b", "c"))
+    worker.apply(start("s", "a", "b", "c", "d"))
+    worker.apply(start("short", "a", "b"))
+    host.come_back()
+    assert texts_in(store, "s") == ["a", "b", "c", "d"]
+    assert texts_in(store, "short") == ["a", "b"]
+
+
 def test_dicts_in_fields_keep_the_keys_of_both(host: Host, store: MemoryStore) -> None:
     there(store, "s", fields=(("profile", b'{"name":"Ada","seen":{"a":1}}'), ("step", b"3")))
     worker = host.workers[0]
@@ -410,6 +424,28 @@ def test_a_repeat_across_the_outage_is_one(host: Host, store: MemoryStore) -> No
     assert worker.apply(landed).repeated
     assert worker.apply(fresh).repeated
     assert texts_in(store, "s") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_turn_that_was_answered_before_has_one_reply(host: Host, store: MemoryStore, before: int) -> None:
+    """Its answer was lost, and the client repeated it while the store was away."""
+    there(store, "s", *("a" * before))
+
+    def turn(store: Store, reply: str) -> None:
+        begin = BeginTurn(
+            session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt=reply, token="T", digest="d"
+        )
+        version = store.begin(begin).receipt.version
+        end: dict[str, Any] = {"turn": reply, "elements": (said(reply),), "digest": reply}
+        store.apply(CommitTurn(session_id="s", owner=None, token=f"T\n{version}", **end))
+
+    turn(store, "r")
+    worker = host.workers[0]
+    turn(worker, "r2")
+    worker.apply(append("s", "b"))
+    host.come_back()
+    assert texts_in(store, "s") == [*("a" * before), "q", "r", "b"]
+    assert [type(error) for error in host.told] == [TokenReused]  # its reader has seen another reply
 
 
 def test_two_hosts_parts_stand_one_behind_the_other(host: Host, other_host: Host, store: MemoryStore) -> None:

@@ -209,3 +209,25 @@ def test_a_request_that_begins_before_an_outage_and_ends_behind_it_loses_nothing
     said = ["before", "meanwhile", "in another request", "and behind it", "at last"]
     assert contents(service.get("x")) == said
     assert service.get("x")["data"] == {"profile": dict.fromkeys(said, True)}
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_turn_that_is_repeated_because_redis_went_away_has_one_reply(before: int, redis_server: Server) -> None:
+    """The answer was lost, and the client asks again with the same key."""
+    service = service_of(redis_server, OUTAGE="continue", CIRCUIT_FAILURES=1)
+    replies = iter(["first", "second"])
+    session_id = service.start()
+    for _ in range(before):
+        service.say(session_id)
+    service.convstore.reply(lambda turn: next(replies))
+    again: dict[str, Any] = {"json": {"content": "q"}, "headers": {"Idempotency-Key": "K"}}
+    path = f"/sessions/{session_id}/messages"
+    assert service.client.post(path, **again).status_code == 201
+    redis_server.kill()
+    assert service.client.post(path, **again).status_code == 201
+    service.convstore.reply(echo)
+    service.say(session_id, "next")
+    redis_server.start()
+    handed_over(service)
+    assert contents(service.get(session_id))[2 * before :] == ["q", "first", "next", "re: next"]
+    assert Service.json(service.client.post(path, **again), 201)["reply"]["content"] == "first"
