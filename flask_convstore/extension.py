@@ -20,7 +20,7 @@ from .app.app_conversations import AppConversations
 from .app.bound import BoundStore
 from .app.module_globals import ModuleGlobals
 from .app.namespaces import Namespaces
-from .config import load_settings, share_keys
+from .config import Settings, load_settings, share_keys
 from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
 from .domain.validation import check_whole, name_problem
 from .errors import ConfigurationError, OwnerRequired
@@ -182,6 +182,10 @@ class ConversationStore(AppConversations):
         if owner is CALLER:
             owner = self._caller(state) if current.is_in_request_of(state.app) else ANY
         return BoundStore(self, state.app, Access(state.backend, owner).owner)
+
+    def _has_owners(self, settings: Settings) -> bool:
+        """Tell whether requests have owners, by ``owner_loader`` or by the anonymous owner."""
+        return self._owner_loader is not None or settings.anonymous_owner
 
     def owner_loader(self, loader: Callable[[], str | int | None]) -> Callable[[], str | int | None]:
         """Register a function that names the owner of a request, such as a user's id, or None for nobody.
@@ -397,7 +401,7 @@ class ConversationStore(AppConversations):
     def _served(self, name: str) -> Served:
         """Tell what the current app serves of this store, by the blueprint of that name."""
         app, settings = current.app(), self._state().settings
-        has_owners = self._owner_loader is not None or settings.anonymous_owner
+        has_owners = self._has_owners(settings)
         rules = tuple(
             (rule.rule, rule.endpoint) for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{name}.")
         )

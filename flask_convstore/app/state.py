@@ -171,6 +171,7 @@ class AppState(Forking):
                 self._replay,
                 self._keys,
                 continues=settings.outage == "continue",
+                has_owners=lambda: self.convstore._has_owners(settings),
                 keep_warm=settings.keep_warm,
             )
             self._parts[namespace] = Replayed(namespace, watched, fallback, self._lost_in(namespace))

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..domain.commands import LinkAlias
 from ..domain.types import Alias, Scope
-from .continuation import key_range
+from .continuation import all_keys
 from .journal import Journal
 
 _ANYTHING = "\n"
@@ -79,4 +79,4 @@ class AliasJournal:
         ]
 
     def _is_here(self, session_id: str) -> bool:
-        return bool(self._journal.keys(self._namespace, session_id, key_range(session_id)))
+        return bool(self._journal.keys(self._namespace, session_id, all_keys(session_id)))

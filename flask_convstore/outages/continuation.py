@@ -37,7 +37,7 @@ _FIRST_SEQ = 10**12
 """The seq of the first message of a session of which nothing is remembered. It stands behind all that may be there."""
 
 _SERVER = "\n"
-"""The server in a key. Nobody's continuation is another one, since nobody may read what the server writes."""
+"""The server in a key, where sessions have owners. Nobody else may read what it writes to a session of somebody's."""
 
 _BEGINNERS = (Put, Merge, Append, Update, Delete, BeginTurn, CommitTurn, NoteAlias)
 
@@ -47,11 +47,9 @@ def key_of(session_id: str, owner: Owner) -> str:
     return f"{session_id}\n{_SERVER if isinstance(owner, Scope) else owner or ''}"
 
 
-def key_range(session_id: str, owner: Owner = Scope.ANY) -> tuple[str, str]:
-    """The first and the last key of the continuations of a session that *owner* may see."""
-    if owner is Scope.ANY:
-        return f"{session_id}\n", f"{session_id}\v"
-    return key_of(session_id, owner), key_of(session_id, owner)
+def all_keys(session_id: str) -> tuple[str, str]:
+    """The first and the last key that a continuation of a session may have."""
+    return f"{session_id}\n", f"{session_id}\v"
 
 
 def can_begin(command: Command | BeginTurn) -> bool:

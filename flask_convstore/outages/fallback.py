@@ -55,7 +55,7 @@ from .alias_journal import AliasJournal
 from .beside import added_to
 from .circuit import Circuit
 from .command_json import command_of, text_of
-from .continuation import as_added, as_change, as_first_change, beginning, can_begin, key_of, key_range
+from .continuation import all_keys, as_added, as_change, as_first_change, beginning, can_begin, key_of
 from .journal import AGELESS_MS, NEVER_MS, UNBORN_MS, Journal, JournalledSession
 from .journal_view import JournalView
 from .recent import Recent
@@ -87,6 +87,7 @@ class FallbackStore(StoreAround):
         wake: Called when commands wait in the journal, so that they are replayed.
         keys: Gives the keys that sign ids, as ``OtherHostsStore`` has them.
         continues: Sessions that are not known whole are gone on with.
+        has_owners: Tells whether sessions may have owners. Then the server goes on apart from callers without one.
         keep_warm: Number of sessions that are remembered for that.
     """
 
@@ -101,6 +102,7 @@ class FallbackStore(StoreAround):
         keys: Callable[[], Sequence[bytes]] = tuple,
         *,
         continues: bool = False,
+        has_owners: Callable[[], bool] = lambda: False,
         keep_warm: int = 0,
     ) -> None:
         super().__init__(store)
@@ -111,6 +113,7 @@ class FallbackStore(StoreAround):
         self._wake = wake
         self._keys = keys
         self._continues = continues
+        self._has_owners = has_owners
         self._recent = Recent(keep_warm if continues else 0)
         self._aliases = AliasJournal(journal, namespace)
         self._views: dict[str, JournalView] = {}
@@ -225,7 +228,7 @@ class FallbackStore(StoreAround):
 
     def place_of(self, session_id: str) -> str:
         is_seen = session_id in self._seen  # a turn that is here was begun in one
-        return _HERE if is_seen and self._is_here(session_id, ANY) else self._store.place_of(session_id)
+        return _HERE if is_seen and self._is_anybodys(session_id) else self._store.place_of(session_id)
 
     def _created(self, command: Put, is_here: bool) -> Receipt:
         """Create a session in the store. Where that is away, it may be started here, under an id that tells so."""
@@ -338,7 +341,7 @@ class FallbackStore(StoreAround):
 
     def _continued(self, command: Command | BeginTurn) -> Any:
         """Do *command* in the continuation of its session, which it may begin."""
-        key = key_of(command.session_id, command.owner)
+        key = self._key_of(command.session_id, command.owner)
         with self._changing(key):
             view = self._view(key)
             if view is None:
@@ -387,7 +390,7 @@ class FallbackStore(StoreAround):
         """Drop what this process has folded of a session."""
         if session_id in self._seen:
             self._seen.discard(session_id)
-            first, last = key_range(session_id)
+            first, last = all_keys(session_id)
             for key in [key for key in self._views if key == session_id or first <= key <= last]:
                 del self._views[key]
 
@@ -620,7 +623,7 @@ class FallbackStore(StoreAround):
         return [next(answers) if answer is None else answer for answer in here]
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
-        if not self._is_here(session_id, ANY):
+        if not self._is_anybodys(session_id):
             return self._store.wait_for_turn(session_id, attempt, seconds)
         time.sleep(min(seconds, UNTOLD_PAUSE))
         return False
@@ -680,9 +683,19 @@ class FallbackStore(StoreAround):
             self._circuit.try_now()  # another process has handed it over
         return is_here
 
+    def _is_anybodys(self, session_id: str) -> bool:
+        """Tell whether the session, or a part of it, is here for anybody."""
+        return self._journal.may_hold() and bool(self._journal.keys(self._namespace, session_id, all_keys(session_id)))
+
     def _keys_of(self, session_id: str, owner: Owner) -> list[str]:
         """List the keys under which the session is here for *owner*, the one of the whole session first."""
-        return self._journal.keys(self._namespace, session_id, key_range(session_id, owner))
+        key = self._key_of(session_id, owner)
+        return self._journal.keys(self._namespace, session_id, (key, key))
+
+    def _key_of(self, session_id: str, owner: Owner) -> str:
+        """Name the continuation in which *owner* reads and writes. Where no session has an owner, there is only one."""
+        is_servers = isinstance(owner, Scope) and self._has_owners()
+        return key_of(session_id, ANY if is_servers else None if isinstance(owner, Scope) else owner)
 
     @contextlib.contextmanager
     def _viewed(self, session_id: str, owner: Owner) -> Iterator[JournalView | None]:

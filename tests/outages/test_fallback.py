@@ -119,6 +119,7 @@ class Host:
         limits: Limits = LIMITS,
         *,
         continues: bool = False,
+        has_owners: bool = False,
         keep_warm: int = 0,
     ) -> None:
         self.switch = Switch(store)
@@ -134,6 +135,7 @@ class Host:
                 limits,
                 lambda: None,
                 continues=continues,
+                has_owners=lambda: has_owners,
                 keep_warm=keep_warm,
             )
             for journal in self.journals
