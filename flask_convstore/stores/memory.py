@@ -18,7 +18,6 @@ from weakref import WeakSet
 from ..domain import streams
 from ..domain.clock import now_ms
 from ..domain.commands import (
-    Append,
     BeginTurn,
     Command,
     CommitTurn,
@@ -75,7 +74,7 @@ from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
 from .bells import MemoryBell
-from .store import Bell, load_each, one_by_one, renew_each
+from .store import Bell, load_each, one_by_one, renew_each, written
 
 _W = TypeVar("_W", bound=Write)
 
@@ -166,8 +165,8 @@ class MemoryStore(Forking):
                 self._turn_ended.notify_all()
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
-        return one_by_one(self.apply, commands)
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
+        return one_by_one(lambda command: written(self, command), commands)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
         """Do as ``Store.begin``. *in_place* as in ``apply``."""
@@ -316,8 +315,8 @@ class MemoryStore(Forking):
     def note_forgotten(self, owner: str) -> None:
         """Do nothing: no other host has a journal for this store."""
 
-    def forgotten_at_ms(self, owner: str) -> int | None:
-        return None
+    def forgotten_at_ms(self, owners: Sequence[str]) -> dict[str, int]:
+        return {}
 
     def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
         return [self.link(command) for command in commands]
