@@ -15,6 +15,7 @@ import itertools
 import multiprocessing
 import pstats
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -70,8 +71,8 @@ def turns(session_id: str) -> Iterator[Command | BeginTurn]:
         yield CommitTurn(session_id=session_id, owner="ann", turn=begin.attempt, elements=(said(f"re: {TEXT}"),))
 
 
-def filled(folder: Path, writes: int, sessions: int, kind: str, limits: Limits) -> Journal:
-    """A journal in which so many writes of so many sessions wait, as they come when all go on at once."""
+def fill(folder: Path, writes: int, sessions: int, kind: str, limits: Limits) -> None:
+    """Let so many writes of so many sessions wait in a journal, as they come when all sessions go on at once."""
     journal = Journal(folder, "target", 2**31, 5.0)
     store = FallbackStore(Away(MemoryStore(limits)), journal, Circuit(1), "", limits, lambda: None)
     with journal.writing() as connection:
@@ -84,7 +85,6 @@ def filled(folder: Path, writes: int, sessions: int, kind: str, limits: Limits) 
         command = next(session)
         store.begin(command) if isinstance(command, BeginTurn) else store.apply(command)
     journal.close()
-    return journal
 
 
 def others(path: str, limits: Limits, ready: Any, stop: Any, took: Any) -> None:
@@ -136,17 +136,19 @@ def main() -> None:
     asked.add_argument("--sessions", type=int, default=2_000)
     asked.add_argument("--kind", choices=("appends", "turns"), default="appends")
     asked.add_argument("--profile", action="store_true")
-    asked.add_argument("--folder", type=Path, help="the disk of the journal")
+    asked.add_argument("--keep", type=Path, help="the folder where the full journal is kept for the next run")
     given = asked.parse_args()
     limits = limits_of(Settings(max_history=100_000, max_session_bytes=2**28))
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        context = multiprocessing.get_context("spawn")  # so that the views of the sessions are not in this one's memory
-        filling = context.Process(
-            target=filled, args=(Path(name, "journal"), given.writes, given.sessions, given.kind, limits)
-        )
-        filling.start()
-        filling.join()
-        handed_over(Path(name, "journal"), limits, given)
+    with tempfile.TemporaryDirectory() as name:
+        full = (given.keep or Path(name)) / f"{given.kind}-{given.writes}-{given.sessions}"
+        if not full.exists():
+            # In a process of its own, so that the views of the sessions are not in the memory of this one.
+            filling = multiprocessing.get_context("spawn").Process(
+                target=fill, args=(full, given.writes, given.sessions, given.kind, limits)
+            )
+            filling.start()
+            filling.join()
+        handed_over(Path(shutil.copytree(full, Path(name, "journal"))), limits, given)
 
 
 def handed_over(folder: Path, limits: Limits, given: argparse.Namespace) -> None:

@@ -5,8 +5,7 @@ store together, such as one primary of a Cluster, and are noted together. So a c
 Where a session has ended, the next one takes its place, so that a long one holds up nobody.
 
 Nothing depends on the order between sessions. Within one, a command may only be done behind the one before it. So a round
-takes one command of a session, and further ones only if they refuse to run unless the session has the version that the
-command before them makes.
+takes one command of a session, and further ones only if they refuse to run unless the token of the one before is known.
 
 A session whose next command takes more than one call, or is refused, is left to its own replay, see ``session_replay``.
 """
@@ -18,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from ..domain.commands import Append, BeginTurn, Command, Update
+from ..domain.commands import BEHIND, Append, BeginTurn, Command, Harmless, Update
 from ..domain.results import Receipt
 from ..errors import ConflictError, ConvstoreError, StoreUnavailable
 from .command_json import command_of
@@ -34,66 +33,60 @@ _COMMANDS = 512
 _ROUND_BYTES = 2**22
 """Bytes of text after which a round takes no further command."""
 
-Chained = Append | BeginTurn | Update
-"""The commands that can refuse to run unless the session has a version."""
-
 
 class SessionUnderWay:
     """A session of which commands are handed over.
 
     Attributes:
-        journalled: The journal's record of it, with what was noted.
-        state: ``<created>-<version>`` in the store ("": it is not known).
+        journalled: The journal's record of it.
+        sent: The commands that go out in this round.
     """
 
     def __init__(self, replay: Replay, journalled: JournalledSession) -> None:
         self.journalled = journalled
-        self.replay = replay
-        self.created_at_ms = 0
-        self.version = 0
-        self.rows: list[Row] = []
-        self.given: list[Command | BeginTurn] = []
         self.sent: list[Command | BeginTurn] = []
+        self._replay = replay
+        self._done: list[tuple[Row, Command | BeginTurn]] = []
 
     def prepare(self, rows: Sequence[Row]) -> bool:
-        """Choose from the next *rows* the commands that go out together. False if there is none for here."""
-        self.rows, self.given, self.sent = [], [], []
+        """Choose from the next *rows* the commands that go out together. False if there is none for here.
+
+        The beginning of a turn is the last of them, since it may not come again when the turn has ended.
+        """
+        self.sent, self._done = [], []
         for row in rows:
             try:
                 given = command_of(row.text)
             except ValueError:
                 break  # the replay sets it aside
-            command = self.replay.sent(self.journalled, row, given)
+            command = self._replay.sent(self.journalled, row, given)
             if command is not None and self.sent:
-                command = self._behind(command, len(self.sent))
+                command = _behind(self.sent[-1], command)
             if command is None:
                 break
-            self.rows.append(row)
-            self.given.append(given)
             self.sent.append(command)
+            self._done.append((row, given))
             if isinstance(given, BeginTurn):
                 break
         return bool(self.sent)
 
-    def _behind(self, command: Command | BeginTurn, place: int) -> Chained | None:
-        """Let *command* refuse to run unless so many writes have been done. None where it cannot."""
-        if not self.version or not isinstance(command, Chained):
-            return None
-        if command.expected:
-            return command
-        return replace(command, expected=f"{self.created_at_ms}-{self.version + place}")
-
     def take(self, answers: Sequence[Receipt | ConvstoreError]) -> ConvstoreError | None:
-        """Take the *answers* to what was sent. Return the first error. Commands behind it were not done."""
-        for place, (row, given, answer) in enumerate(zip(self.rows, self.given, answers, strict=True)):
+        """Take the *answers* to what was sent. Return the error for which the session cannot go on here."""
+        for place, ((row, given), answer) in enumerate(zip(self._done, answers, strict=True)):
             if isinstance(answer, ConvstoreError):
-                self.version = 0
-                is_broken_chain = place > 0 and isinstance(answer, ConflictError)
-                return None if is_broken_chain else answer
-            self.journalled = self.replay.reached(self.journalled, row, given, answer)
-            self.created_at_ms = answer.created_at_ms
-            self.version = 0 if answer.repeated else answer.version
+                is_behind = place > 0 and isinstance(
+                    answer, ConflictError
+                )  # the token before it is known as another one
+                return None if is_behind else answer
+            self.journalled = self._replay.reached(self.journalled, row, given, answer)
         return None
+
+
+def _behind(before: Command | BeginTurn, command: Command | BeginTurn) -> Command | BeginTurn | None:
+    """Let *command* run only behind the one *before* it. None where it cannot refuse to run otherwise."""
+    if not isinstance(command, (Append, BeginTurn, Update)) or command.expected or isinstance(before, Harmless):
+        return None
+    return replace(command, expected=f"{BEHIND}{before.token}")
 
 
 class HandOver:
@@ -170,8 +163,7 @@ class HandOver:
         sessions = [one.journalled for one in group]
         read = self._journal.next_rows(self._part.namespace, sessions, most, _ROUND_BYTES // len(group))
         for one, rows in zip(group, read, strict=True):
-            if rows:
-                (ready if one.prepare(rows) else hard).append(one)
+            (ready if one.prepare(rows) else hard).append(one)
         return ready, hard
 
     def _noted(

@@ -18,11 +18,13 @@ from weakref import WeakSet
 from ..domain import streams
 from ..domain.clock import now_ms
 from ..domain.commands import (
+    BEHIND,
     BeginTurn,
     Command,
     CommitTurn,
     Delete,
     EventPosition,
+    Expecting,
     FeedReply,
     Harmless,
     LinkAlias,
@@ -72,7 +74,7 @@ from ..domain.rules import (
 from ..domain.stored_messages import find
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
-from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
+from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
 from .bells import MemoryBell
 from .store import Bell, load_each, one_by_one, renew_each, written
 
@@ -537,7 +539,17 @@ class MemoryStore(Forking):
             tokens.receipts[command.token] = receipt, command.digest, 0
             tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
 
+    def _refuse_before(self, command: Write, session: StoredSession | None, now: int) -> Write:
+        """Refuse a command that comes before the one behind which it belongs. Return it with nothing left to expect."""
+        if not session or not isinstance(command, Expecting) or not command.expected.startswith(BEHIND):
+            return command
+        tokens = self._tokens_of(command.session_id, now)
+        if not tokens or command.expected.removeprefix(BEHIND) not in tokens.receipts:
+            raise ConflictError(command.session_id, "version", expected=None, actual=session.version)
+        return replace(command, expected="")
+
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
+        command = self._refuse_before(command, before, now)
         predecessor = _predecessor(command, before)
         if predecessor:
             before = None

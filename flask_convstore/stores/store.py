@@ -82,9 +82,9 @@ class Store(Protocol):
     def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         """Do several commands, each all or nothing for itself. One that failed is an error in the list.
 
-        They take one round trip, in a Cluster one for each primary. Where sessions are created or are active after a
-        minute, their owners' indexes take another one. Commands of one session are done in their order, whatever becomes of
-        the ones before. Of a turn that begins, the session is not read, and nobody stands in line for it.
+        They take one round trip, in a Cluster one for each primary. Where sessions are created, or are active again after a
+        minute, their owners' indexes take another one. The commands may be done in any order: one that belongs behind
+        another one says so by ``BEHIND``. Of a turn that begins, the session is not read.
         """
         ...
 
