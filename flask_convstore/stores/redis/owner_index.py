@@ -200,10 +200,10 @@ class RedisIndex:
 
     def enter(self, entries: Sequence[Call]) -> list[ConvstoreError | None]:
         """Write *entries* of sessions that are about to be created, in one round trip. Return an error or None for each."""
-        replies = self._calls.call_all([entry._replace(writes=False) for entry in entries])
         before, self._creations = self._creations, self._creations + len(entries)
         if before // _PRUNE_EVERY < self._creations // _PRUNE_EVERY:
-            self._prune((entries[-1].keys[0], entries[-1].keys[1]))
+            self._prune((entries[-1].keys[0], entries[-1].keys[1]))  # before there are entries without a session yet
+        replies = self._calls.call_all([entry._replace(writes=False) for entry in entries])
         return [reply if isinstance(reply, ConvstoreError) else None for reply in replies]
 
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool, order: Order) -> Page:
