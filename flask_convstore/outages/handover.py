@@ -24,11 +24,11 @@ from .command_json import command_of
 from .journal import Journal, JournalledSession, Row
 from .session_replay import Replay, Replayed
 
-_SESSIONS = 256
+_SESSIONS = 128
 """Sessions that are under way at once."""
 
-_COMMANDS = 512
-"""Commands of a round. The server takes some 30 ms for them, in which it also serves others."""
+_COMMANDS = 256
+"""Commands of a round. The server takes some 10 ms for them, in which it also serves others."""
 
 _ROUND_BYTES = 2**22
 """Bytes of text after which a round takes no further command."""
