@@ -68,6 +68,10 @@ def digest_if_known(
     return digest_of(kind, elements, fields)
 
 
+BEHIND = ">"
+"""Stands before a token in the *expected* of a command: the write with that token must have been done."""
+
+
 class FieldChange(NamedTuple):
     """A data field: its JSON text as loaded and as it shall be, or None where there is none."""
 
@@ -237,7 +241,7 @@ class Append:
 
     Attributes:
         fields: Names and JSON texts. None removes a field.
-        expected: The version that the session must have, or ``<created>-<version>`` ("": any).
+        expected: The version that the session must have, or ``<created>-<version>`` ("": any), or ``BEHIND`` and a token.
         created_at_ms: Only the session that was created then (None: any).
         loaded_version: Only the conversation that had this version (None: any). See ``Merge``.
         replaces: This message, and all behind it, give way to the *elements* ("": none does).

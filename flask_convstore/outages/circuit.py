@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..domain.clock import monotonic
-from ..domain.commands import Append, RenewTurn
+from ..domain.commands import BeginTurn, Command, RenewTurn
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
 from ..domain.results import Receipt
@@ -129,7 +129,7 @@ class CircuitStore(StoreAround):
         self._circuit = circuit
         self._watch = watch
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         """Do as ``Store.apply_each``. Where no write got an answer, the server has not answered."""
         answers: list[Receipt | ConvstoreError] = []
 

@@ -50,7 +50,7 @@ from ..errors import (
     TooSlow,
     TurnLost,
 )
-from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, load_each, one_by_one, renew_each
+from ..stores.store import UNTOLD_PAUSE, Store, StoreAround, load_each, one_by_one, renew_each, written
 from .alias_journal import AliasJournal
 from .beside import added_to
 from .circuit import Circuit
@@ -197,13 +197,13 @@ class FallbackStore(StoreAround):
             return error
         return NothingKnown(error.reason, fallback=self._journal.kind, is_down=error.is_down)
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         if self._journal.may_hold():
-            return one_by_one(self.apply, commands)
+            return one_by_one(lambda command: written(self, command), commands)
         answers = super().apply_each(commands)
         return [self._each(command, answer) for command, answer in zip(commands, answers, strict=True)]
 
-    def _each(self, command: Append, answer: Receipt | ConvstoreError) -> Receipt | ConvstoreError:
+    def _each(self, command: Command | BeginTurn, answer: Receipt | ConvstoreError) -> Receipt | ConvstoreError:
         """Go on here with a session where the *answer* is that the store is away."""
         if not isinstance(answer, StoreUnavailable):
             return answer
@@ -212,7 +212,7 @@ class FallbackStore(StoreAround):
             raise answer
 
         (gone_on,) = one_by_one(lambda one: self._done(one, answered), [command])
-        return gone_on
+        return gone_on.receipt if isinstance(gone_on, Begun) else gone_on
 
     def begin(self, command: BeginTurn) -> Begun:
         is_here = self._is_here(command.session_id, command.owner)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -271,9 +271,7 @@ class Journal:
     def find(self, namespace: str, key: str) -> JournalledSession | None:
         """The session or continuation with that key, or None if it is not here."""
         with self.reading() as connection:
-            query = _SELECT + "WHERE namespace = ? AND session_id = ?"
-            found = connection.execute(query, (namespace, key)).fetchone()
-            return JournalledSession(*found) if found else None
+            return _find(connection, namespace, key)
 
     def keys(self, namespace: str, session_id: str, continuations: tuple[str, str]) -> list[str]:
         """The keys under which a session is here: its own first, then those between the two of *continuations*."""
@@ -289,12 +287,20 @@ class Journal:
     def rows(self, namespace: str, journalled: JournalledSession, after: int, limit: int = -1) -> list[Row]:
         """Commands of a session behind number *after*, oldest first."""
         with self.reading() as connection:
-            query = (
-                "SELECT number, at_ms, command FROM commands "
-                "WHERE namespace = ? AND session_id = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?"
-            )
-            where = (namespace, journalled.key, max(after, journalled.first - 1), journalled.last, limit)
-            return [Row(*row) for row in connection.execute(query, where)]
+            return list(_rows(connection, namespace, journalled, after, limit))
+
+    def next_rows(
+        self, namespace: str, sessions: Sequence[JournalledSession], limit: int, most_bytes: int
+    ) -> list[list[Row]]:
+        """The next commands of each of these sessions that were not replayed, so many at most.
+
+        Where those of a session come to *most_bytes* of text, no further one of it is read.
+        """
+        with self.reading() as connection:
+            return [
+                _within(_rows(connection, namespace, journalled, journalled.replayed, limit), most_bytes)
+                for journalled in sessions
+            ]
 
     def sessions(self, namespace: str, after: int, limit: int) -> list[JournalledSession]:
         """Sessions that were started here behind the command number *after*, oldest first."""
@@ -377,17 +383,12 @@ class Journal:
         """
         with self.writing() as connection:
             _count_dropped(connection, dropped)
-            found = self.find(namespace, journalled.key)
-            if not found or found.first != journalled.first:
-                return None
-            where = (namespace, journalled.key)
-            if found.last == journalled.replayed:
-                _forget(connection, where)
-                return None
-            query = "UPDATE sessions SET replayed = ?, created_here_ms = ?, created_there_ms = ? "
-            values = (journalled.replayed, journalled.created_here_ms, journalled.created_there_ms)
-            connection.execute(query + "WHERE namespace = ? AND session_id = ?", (*values, *where))
-            return journalled._replace(last=found.last)
+            return _noted(connection, namespace, journalled)
+
+    def all_replayed(self, namespace: str, sessions: Sequence[JournalledSession]) -> list[JournalledSession | None]:
+        """Note how far each of these sessions was replayed, in one transaction. Return for each as ``replayed``."""
+        with self.writing() as connection:
+            return [_noted(connection, namespace, journalled) for journalled in sessions]
 
     def end(self, namespace: str, journalled: JournalledSession, instead: Sequence[tuple[int, bytes]]) -> None:
         """Put other commands, *instead* (time and text), in the place of those that were not replayed yet.
@@ -471,6 +472,48 @@ def _offset_in(connection: sqlite3.Connection) -> int | None:
 
 def _keep_offset(connection: sqlite3.Connection, offset: int) -> None:
     connection.execute("INSERT OR REPLACE INTO about VALUES ('clock', ?)", (f"{boot()} {offset}",))
+
+
+def _find(connection: sqlite3.Connection, namespace: str, key: str) -> JournalledSession | None:
+    found = connection.execute(_SELECT + "WHERE namespace = ? AND session_id = ?", (namespace, key)).fetchone()
+    return JournalledSession(*found) if found else None
+
+
+def _rows(
+    connection: sqlite3.Connection, namespace: str, journalled: JournalledSession, after: int, limit: int
+) -> Iterator[Row]:
+    query = (
+        "SELECT number, at_ms, command FROM commands "
+        "WHERE namespace = ? AND session_id = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?"
+    )
+    where = (namespace, journalled.key, max(after, journalled.first - 1), journalled.last, limit)
+    return (Row(*row) for row in connection.execute(query, where))
+
+
+def _within(rows: Iterable[Row], most_bytes: int) -> list[Row]:
+    """Take *rows* until they come to *most_bytes* of text."""
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        most_bytes -= len(row.text)
+        if most_bytes <= 0:
+            break
+    return found
+
+
+def _noted(connection: sqlite3.Connection, namespace: str, journalled: JournalledSession) -> JournalledSession | None:
+    """Note how far a session was replayed. Return it as ``Journal.replayed``."""
+    found = _find(connection, namespace, journalled.key)
+    if not found or found.first != journalled.first:
+        return None
+    where = (namespace, journalled.key)
+    if found.last == journalled.replayed:
+        _forget(connection, where)
+        return None
+    query = "UPDATE sessions SET replayed = ?, created_here_ms = ?, created_there_ms = ? "
+    values = (journalled.replayed, journalled.created_here_ms, journalled.created_there_ms)
+    connection.execute(query + "WHERE namespace = ? AND session_id = ?", (*values, *where))
+    return journalled._replace(last=found.last)
 
 
 def _forget(connection: sqlite3.Connection, where: tuple[str, str]) -> None:

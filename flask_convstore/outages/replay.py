@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ..domain.clock import hear
 from ..domain.forks import Forking, watch
@@ -18,6 +18,7 @@ from ..errors import StoreUnavailable, TurnInProgress
 from .alias_journal import AliasJournal
 from .circuit import Circuit
 from .continuation_replay import ContinuationReplay
+from .handover import HandOver
 from .journal import Journal, JournalledSession
 from .session_replay import Replay, Replayed
 
@@ -119,29 +120,43 @@ class Replayer(Forking):
             aliases.forget(led)
 
     def _replay_all(self, part: Replayed, behind_ms: int) -> None:
-        after, failed = 0, None
-        while entries := self._journal.sessions(part.namespace, after, _PAGE):
-            for journalled in entries:
-                try:
-                    self._end_forgotten(part, journalled, behind_ms)
-                    kind = ContinuationReplay if journalled.is_continuation else Replay
-                    kind(part, self._journal, journalled, self._batch, behind_ms, self._begun_again).run()
-                except TurnInProgress:
-                    continue  # another host's turn: it ends, or its lease does
-                except StoreUnavailable as error:
-                    if self._circuit.is_open:
-                        raise
-                    failed = error  # perhaps only a part of a Cluster is away
-                    continue
-                part.fallback.forget(journalled.session_id)
-            after = entries[-1].first
-        if failed:
-            raise failed
+        failed: list[StoreUnavailable] = []
 
-    def _end_forgotten(self, part: Replayed, journalled: JournalledSession, behind_ms: int) -> None:
-        """End a session whose owner has had all sessions deleted since, on another host. Nothing of it was handed over."""
-        if journalled.owner is None or journalled.replayed:
-            return
-        forgotten_ms = part.store.forgotten_at_ms(journalled.owner)
-        if forgotten_ms is not None:
-            part.fallback.end_forgotten(journalled, forgotten_ms + behind_ms)
+        def replay_of(journalled: JournalledSession) -> Replay:
+            kind = ContinuationReplay if journalled.is_continuation else Replay
+            return kind(part, self._journal, journalled, self._batch, behind_ms, self._begun_again)
+
+        def alone(journalled: JournalledSession) -> None:
+            try:
+                replay_of(journalled).run()
+            except TurnInProgress:
+                return  # another host's turn: it ends, or its lease does
+            except StoreUnavailable as error:
+                if self._circuit.is_open:
+                    raise
+                failed.append(error)  # perhaps only a part of a Cluster is away
+                return
+            part.fallback.forget(journalled.session_id)
+
+        waiting = self._waiting(part, behind_ms)
+        hand_over = HandOver(part, self._journal, waiting, replay_of, alone, self._batch)
+        hand_over.run()
+        for error in (*failed, hand_over.failed):
+            if error:
+                raise error
+
+    def _waiting(self, part: Replayed, behind_ms: int) -> Iterator[JournalledSession]:
+        """Iterate over the sessions that wait, oldest first."""
+        after = 0
+        while entries := self._journal.sessions(part.namespace, after, _PAGE):
+            self._end_forgotten(part, entries, behind_ms)
+            yield from entries
+            after = entries[-1].first
+
+    def _end_forgotten(self, part: Replayed, entries: Sequence[JournalledSession], behind_ms: int) -> None:
+        """End sessions whose owners have had all sessions deleted since, on another host. Nothing of them is there yet."""
+        unreplayed = [one for one in entries if one.owner is not None and not one.replayed]
+        forgotten = part.store.forgotten_at_ms(sorted({str(one.owner) for one in unreplayed}))
+        for one in unreplayed:
+            if one.owner in forgotten:
+                part.fallback.end_forgotten(one, forgotten[str(one.owner)] + behind_ms)

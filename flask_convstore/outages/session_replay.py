@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ..domain.clock import CLOCKS_DIFFER_MS
 from ..domain.commands import BeginTurn, Command, Delete, Drop, Extend, Merge, NoteAlias, Put, RenewTurn, Touch
@@ -119,6 +119,20 @@ class Replay:
                 return
             going = self._note(reached, dropped)
 
+    def sent(self, journalled: JournalledSession, row: Row, given: Command | BeginTurn) -> Command | BeginTurn | None:
+        """Make of the command *given* in *row* what the store is sent. None where that takes more than this one call."""
+        command = self._as_of(row, _as_there(given, journalled))
+        if takes_out(command) or _drops_oldest(command) or getattr(command, "instead_of", None):
+            return None
+        return self._as_start(row, command) if _is_start(command) else command
+
+    def reached(
+        self, journalled: JournalledSession, row: Row, given: Command | BeginTurn, receipt: Receipt | None
+    ) -> JournalledSession:
+        """Return the session as it is when the command *given* in *row* was done."""
+        done = journalled._replace(replayed=row.number)
+        return _started_as(done, given, receipt) if _is_start(given) else done
+
     def _note(self, reached: JournalledSession, dropped: int) -> JournalledSession | None:
         return self._journal.replayed(self._namespace, reached, dropped)
 
@@ -127,7 +141,7 @@ class Replay:
     ) -> tuple[JournalledSession, bool]:
         """Do the command *given* in *row*. Return the session as it is then, and whether the command had to be dropped."""
         command = self._as_of(row, _as_there(given, journalled))
-        is_start = isinstance(command, Put) and command.started_at_ms is not None
+        is_start = _is_start(command)
         done = journalled._replace(replayed=row.number)
         try:
             if is_start:
@@ -164,17 +178,18 @@ class Replay:
         Raises:
             SessionNotFound: The id is another owner's.
         """
-        if command.mode == "replace":
-            command = replace(command, unchanged_since_ms=row.at_ms - self._behind_ms)
-        here_ms = command.started_at_ms or 0
-        receipt = self._done(row, replace(command, started_at_ms=self._there_ms(here_ms)))
+        receipt = self._done(row, self._as_start(row, command))
         if command.instead_of:  # a first try may have left that session, and nobody knows its id
             with contextlib.suppress(SessionNotFound):
                 left = Delete(session_id=command.instead_of, owner=command.owner, token=f"{command.token}'")
                 self._store.apply(left)
-        # A session that has ended since has no time of creation. Nothing of this one is for its successor.
-        there_ms = (receipt and receipt.created_at_ms) or UNBORN_MS
-        return journalled._replace(created_here_ms=here_ms, created_there_ms=there_ms)
+        return _started_as(journalled, command, receipt)
+
+    def _as_start(self, row: Row, command: Put) -> Put:
+        """Let a session begin by the store's clock, and replace nothing that was written since."""
+        if command.mode == "replace":
+            command = replace(command, unchanged_since_ms=row.at_ms - self._behind_ms)
+        return replace(command, started_at_ms=self._there_ms(command.started_at_ms or 0))
 
     def _there_ms(self, here_ms: int) -> int:
         """Convert a time of the journal to the store's, unless one round trip explains the difference."""
@@ -243,8 +258,7 @@ class Replay:
 
     def _with_own_drops(self, journalled: JournalledSession, row: Row, command: Any) -> Any:
         """See that a command that drops the oldest messages drops none of others."""
-        history = command.history if isinstance(command, Merge) else None
-        if not isinstance(history, Extend) or history.drop_below <= 1:
+        if not _drops_oldest(command):
             return command
         own = self._own_before(journalled, row)
         return with_own_drops(command, own, self._there(command)) if own else command
@@ -256,6 +270,24 @@ class Replay:
         for one in self._journal.rows(self._namespace, before, view.seen):
             view.fold(one)
         return view.load(ANY, None, row.at_ms)
+
+
+def _is_start(command: Command | BeginTurn) -> TypeGuard[Put]:
+    return isinstance(command, Put) and command.started_at_ms is not None
+
+
+def _started_as(journalled: JournalledSession, start: Put, receipt: Receipt | None) -> JournalledSession:
+    """Return a session with its times of creation, here and in the store.
+
+    One that has ended since has none in the store. Nothing of this one is for its successor.
+    """
+    there_ms = (receipt and receipt.created_at_ms) or UNBORN_MS
+    return journalled._replace(created_here_ms=start.started_at_ms or 0, created_there_ms=there_ms)
+
+
+def _drops_oldest(command: Command | BeginTurn) -> bool:
+    history = command.history if isinstance(command, Merge) else None
+    return isinstance(history, Extend) and history.drop_below > 1
 
 
 def _as_there(command: Any, journalled: JournalledSession) -> Any:

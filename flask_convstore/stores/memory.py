@@ -18,12 +18,13 @@ from weakref import WeakSet
 from ..domain import streams
 from ..domain.clock import now_ms
 from ..domain.commands import (
-    Append,
+    BEHIND,
     BeginTurn,
     Command,
     CommitTurn,
     Delete,
     EventPosition,
+    Expecting,
     FeedReply,
     Harmless,
     LinkAlias,
@@ -73,9 +74,9 @@ from ..domain.rules import (
 from ..domain.stored_messages import find
 from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
-from ..errors import ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
+from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
 from .bells import MemoryBell
-from .store import Bell, load_each, one_by_one, renew_each
+from .store import Bell, load_each, one_by_one, renew_each, written
 
 _W = TypeVar("_W", bound=Write)
 
@@ -166,8 +167,8 @@ class MemoryStore(Forking):
                 self._turn_ended.notify_all()
             return self._repeated(command, session, now) or self._write(command, session, now, in_place)
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
-        return one_by_one(self.apply, commands)
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
+        return one_by_one(lambda command: written(self, command), commands)
 
     def begin(self, command: BeginTurn, *, in_place: bool = False) -> Begun:
         """Do as ``Store.begin``. *in_place* as in ``apply``."""
@@ -316,8 +317,8 @@ class MemoryStore(Forking):
     def note_forgotten(self, owner: str) -> None:
         """Do nothing: no other host has a journal for this store."""
 
-    def forgotten_at_ms(self, owner: str) -> int | None:
-        return None
+    def forgotten_at_ms(self, owners: Sequence[str]) -> dict[str, int]:
+        return {}
 
     def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
         return [self.link(command) for command in commands]
@@ -538,7 +539,17 @@ class MemoryStore(Forking):
             tokens.receipts[command.token] = receipt, command.digest, 0
             tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
 
+    def _refuse_before(self, command: Write, session: StoredSession | None, now: int) -> Write:
+        """Refuse a command that comes before the one behind which it belongs. Return it with nothing left to expect."""
+        if not session or not isinstance(command, Expecting) or not command.expected.startswith(BEHIND):
+            return command
+        tokens = self._tokens_of(command.session_id, now)
+        if not tokens or command.expected.removeprefix(BEHIND) not in tokens.receipts:
+            raise ConflictError(command.session_id, "version", expected=None, actual=session.version)
+        return replace(command, expected="")
+
     def _write(self, command: Write, before: StoredSession | None, now: int, in_place: bool) -> Receipt:
+        command = self._refuse_before(command, before, now)
         predecessor = _predecessor(command, before)
         if predecessor:
             before = None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..domain.commands import (
-    Append,
     BeginTurn,
     Command,
     EventPosition,
@@ -80,10 +79,12 @@ class Store(Protocol):
         """
         ...
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
-        """Apply several writes, each all or nothing for itself. One that failed is an error in the list.
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
+        """Do several commands, each all or nothing for itself. One that failed is an error in the list.
 
-        They take one round trip, in a Cluster one for each primary.
+        They take one round trip, in a Cluster one for each primary. Where sessions are created, or are active again after a
+        minute, their owners' indexes take another one. The commands may be done in any order: one that belongs behind
+        another one says so by ``BEHIND``. Of a turn that begins, the session is not read.
         """
         ...
 
@@ -280,8 +281,8 @@ class Store(Protocol):
         """
         ...
 
-    def forgotten_at_ms(self, owner: str) -> int | None:
-        """Return the time of the last note, by the server's clock. None: there is none."""
+    def forgotten_at_ms(self, owners: Sequence[str]) -> dict[str, int]:
+        """Return the time of the last note for each of *owners* that has one, by the server's clock."""
         ...
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
@@ -357,6 +358,11 @@ def one_by_one(function: Callable[[_A], _T], given: Iterable[_A]) -> list[_T | C
     return answers
 
 
+def written(store: Store, command: Command | BeginTurn) -> Receipt:
+    """Do one command. Of a turn that begins, nothing is returned but the receipt."""
+    return store.begin(command).receipt if isinstance(command, BeginTurn) else store.apply(command)
+
+
 def renew_each(store: Store, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
     """Renew leases one after the other, as ``Store.renew``."""
     answers = one_by_one(store.apply, commands)
@@ -379,7 +385,7 @@ class StoreAround:
     def apply(self, command: Command) -> Receipt:
         return self._call(self._store.apply, command)
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         return self._call(self._store.apply_each, commands)
 
     def begin(self, command: BeginTurn) -> Begun:
@@ -483,8 +489,8 @@ class StoreAround:
     def note_forgotten(self, owner: str) -> None:
         self._call(self._store.note_forgotten, owner)
 
-    def forgotten_at_ms(self, owner: str) -> int | None:
-        return self._call(self._store.forgotten_at_ms, owner)
+    def forgotten_at_ms(self, owners: Sequence[str]) -> dict[str, int]:
+        return self._call(self._store.forgotten_at_ms, owners)
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._call(self._store.forget_owner, owner, ended)

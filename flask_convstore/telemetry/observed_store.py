@@ -53,14 +53,14 @@ class ObservedStore(StoreAround):
             raise
         return self._told(command, receipt)
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         answers = self._store.apply_each(commands)
         return [
             self._told(command, answer) if isinstance(answer, Receipt) else answer
             for command, answer in zip(commands, answers, strict=True)
         ]
 
-    def _told(self, command: Command, receipt: Receipt) -> Receipt:
+    def _told(self, command: Command | BeginTurn, receipt: Receipt) -> Receipt:
         if isinstance(command, Harmless):
             return receipt
         # A token that nobody else knows was seen before only if an answer was lost, and the write was repeated by the stores

@@ -67,7 +67,7 @@ from flask_convstore.outages.replay import Replayer
 from flask_convstore.outages.session_replay import Replay, Replayed
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
-from flask_convstore.stores.store import Store, StoreAround
+from flask_convstore.stores.store import Store, StoreAround, one_by_one, written
 
 from ..clocks import Clock
 from ..processes import on_disk, wait_for
@@ -94,7 +94,14 @@ class Switch(StoreAround):
         return method(*arguments, **options)
 
 
-class Failing(StoreAround):
+class OneByOne(StoreAround):
+    """A store that does one command after the other, whose subclass sees each."""
+
+    def apply_each(self, commands: Any) -> Any:
+        return one_by_one(lambda command: written(self, command), commands)
+
+
+class Failing(OneByOne):
     """A store that does so many commands."""
 
     def __init__(self, store: Store, left: int) -> None:
@@ -1336,7 +1343,7 @@ def test_a_session_that_fails_does_not_keep_the_others(host: Host) -> None:
     for session_id in ("a", "b", "c"):
         worker.apply(start(session_id, session_id))
 
-    class Broken(StoreAround):
+    class Broken(OneByOne):
         """A part of a Cluster is away."""
 
         def apply(self, command: Any) -> Any:

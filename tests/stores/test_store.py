@@ -11,6 +11,7 @@ import pytest
 
 from flask_convstore.config import limits_of
 from flask_convstore.domain.commands import (
+    BEHIND,
     Append,
     BeginTurn,
     Command,
@@ -44,6 +45,7 @@ from flask_convstore.errors import (
     SessionNotFound,
     TokenReused,
     TooLarge,
+    TooManySessions,
     TurnInProgress,
     TurnLost,
 )
@@ -1372,3 +1374,59 @@ def test_a_corrupt_session_among_several_spoils_no_other(server: Server) -> None
     assert isinstance(corrupt, CorruptValue)
     assert isinstance(first, Snapshot)
     assert isinstance(last, Snapshot)
+
+
+# ---- several commands at once
+
+
+def test_several_commands_are_each_done_or_refused_for_itself(harness: Harness) -> None:
+    store = harness.store
+    store.apply(save("s", b"a"))
+    begun = take(b"{}\nhi")
+    asked: list[Command | BeginTurn] = [
+        save("new", b"m", owner="ann"),
+        upsert("other", b"m"),
+        append("missing", b"m"),
+        begun,
+        Touch(session_id="s", owner=ANY),
+        Touch(session_id="missing", owner=ANY),
+        Delete(session_id="other", owner=ANY, expected="7"),
+    ]
+    answers = store.apply_each(asked)
+    found = [answer if isinstance(answer, Receipt) else type(answer) for answer in answers]
+    assert found[2] is found[5] is SessionNotFound
+    assert found[6] in (ConflictError, SessionNotFound)
+    assert all(isinstance(found[place], Receipt) for place in (0, 1, 3, 4))
+    assert [one.elements for name in ("new", "s") if (one := load(harness, name))] == [[b"m"], [b"a", b"{}\nhi"]]
+    assert [one.session_id for one in store.page("ann").sessions] == ["new"]
+    again = store.apply_each([asked[0], begun])
+    assert [isinstance(answer, Receipt) and answer.repeated for answer in again] == [True, True]
+    store.apply(end(begun, b"{}\nre"))
+
+
+def test_sessions_that_need_one_of_their_owners_places_get_it_among_others(server: Server) -> None:
+    limits = replace(limits_for(SETTINGS), max_sessions=1, evict=False)
+    store = RedisStore(server.client, "places:", limits)
+    answers = store.apply_each([save("one", owner="ann"), save("two", owner="bob"), save("three", owner="ann")])
+    assert [isinstance(answer, Receipt) for answer in answers] == [True, True, False]
+    assert isinstance(answers[2], TooManySessions)
+
+
+def test_a_command_is_refused_before_the_one_behind_which_it_belongs(harness: Harness) -> None:
+    store = harness.store
+    store.apply(save("s", b"a"))
+    first = append("s", b"b")
+    for command in (append("s", b"c"), update("s", a=b"1"), take(b"{}\nhi")):
+        behind = replace(command, expected=f"{BEHIND}{first.token}")
+        (answer,) = store.apply_each([behind])
+        assert isinstance(answer, ConflictError)
+        assert not answer.written
+    assert load(harness).version == 1
+    store.apply(first)
+    store.apply(append("s", b"theirs"))
+    second = replace(append("s", b"c"), expected=f"{BEHIND}{first.token}")
+    for is_repeat in (False, True):
+        (done,) = store.apply_each([second])
+        assert isinstance(done, Receipt)
+        assert done.repeated == is_repeat
+    assert load(harness).elements == [b"a", b"b", b"theirs", b"c"]

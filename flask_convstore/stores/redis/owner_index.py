@@ -198,6 +198,14 @@ class RedisIndex:
             self._prune((entry.keys[0], entry.keys[1]))
         return reply
 
+    def enter(self, entries: Sequence[Call]) -> list[ConvstoreError | None]:
+        """Write *entries* of sessions that are about to be created, in one round trip. Return an error or None for each."""
+        before, self._creations = self._creations, self._creations + len(entries)
+        if before // _PRUNE_EVERY < self._creations // _PRUNE_EVERY:
+            self._prune((entries[-1].keys[0], entries[-1].keys[1]))  # before there are entries without a session yet
+        replies = self._calls.call_all([entry._replace(writes=False) for entry in entries])
+        return [reply if isinstance(reply, ConvstoreError) else None for reply in replies]
+
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool, order: Order) -> Page:
         """List sessions, as ``Store.page``."""
         form = _WALK if owner is ANY else _TIME

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ...domain.clock import LATEST_MS
 from ...domain.commands import (
+    BEHIND,
     BeginTurn,
     Command,
     CommitTurn,
@@ -151,7 +152,7 @@ def _corrupt(reply: list[Any], keys: tuple[str, str, str]) -> CorruptValue:
 def _conflict(command: Refusable, reply: list[Any]) -> ConflictError:
     expected = command.loaded_version if isinstance(command, Merge) else None
     what = reply[3].decode()
-    if what == "version" and isinstance(command, Expecting):
+    if what == "version" and isinstance(command, Expecting) and not command.expected.startswith(BEHIND):
         expected = int(command.expected.rpartition("-")[2])
     field = what.removeprefix("d:") if what.startswith("d:") else None
     return ConflictError(

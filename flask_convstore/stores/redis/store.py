@@ -38,15 +38,14 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import redis
 
 from ...domain.clock import hear, monotonic
 from ...domain.commands import (
-    Append,
     BeginTurn,
     Command,
     Delete,
@@ -75,10 +74,10 @@ from ...domain.results import (
     Summary,
     Traces,
 )
-from ...domain.rules import may_evict, takes_place
+from ...domain.rules import creates, may_evict, takes_place
 from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
-from ..store import Bell
+from ..store import Bell, one_by_one
 from .arguments import (
     alias_of,
     alias_text,
@@ -120,6 +119,15 @@ _SCANNED = 1000
 """Keys that the server looks at in one step of a walk."""
 _SECONDS_TO_SCRUB = 5.0
 """Longest wait for a rewrite of the embedded server's log that runs already."""
+
+
+class Spread(NamedTuple):
+    """An interaction of which a script says that the owner's index, and the aliases in *due*, must hear."""
+
+    session_id: str
+    lifetime_ms: int
+    updated_at_ms: int
+    due: Sequence[bytes]
 
 
 class RedisStore:
@@ -178,17 +186,50 @@ class RedisStore:
             reply = self._calls.call(call)
         if self._tells_policy:
             self._tell_policy()
-        return self._receipt(command, reply)
+        spreads: list[Spread] = []
+        receipt = self._receipt(command, reply, spreads)
+        self._spread(spreads)
+        return receipt
 
-    def apply_each(self, commands: Sequence[Append]) -> list[Receipt | ConvstoreError]:
-        calls = []
-        for command in commands:
-            name, arguments = writing(command)
-            calls.append(Call(name, self._keys(command.session_id), (*self._head(command), *arguments)))
-        return each_of(commands, self._calls.write_all(calls), self._receipt)
+    def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
+        answers = dict(self._entered([command for command in commands if creates(command)]))
+        together = [command for command in commands if id(command) not in answers]
+        replies = self._calls.write_all([self._call_of(command) for command in together])
+        spreads: list[Spread] = []
 
-    def _receipt(self, command: Write, reply: Any) -> Receipt:
-        """Make the receipt from the *reply* to a write, and tell the index."""
+        def receipt(command: Any, reply: Any) -> Receipt:
+            if isinstance(command, Harmless):
+                return self._kept_as(command, reply, spreads)
+            return self._receipt(command, reply, spreads)
+
+        for command, answer in zip(together, each_of(together, replies, receipt), strict=True):
+            answers[id(command)] = answer
+        self._spread(spreads)
+        return [answers[id(command)] for command in commands]
+
+    def _call_of(self, command: Command | BeginTurn) -> Call:
+        keys = self._keys(command.session_id)
+        if isinstance(command, Harmless):
+            return self._keeping(command, keys)
+        if isinstance(command, BeginTurn):
+            return Call("begin_turn", keys, (*self._head(command), *beginning(command)))
+        name, arguments = writing(command)
+        return Call(name, keys, (*self._head(command), *arguments))
+
+    def _entered(self, commands: Sequence[Put | Merge]) -> Iterator[tuple[int, Receipt | ConvstoreError]]:
+        """Write the index entries of sessions that may be created, before these are. Yield the answers that are known then.
+
+        These are errors, and the receipts of what needs a place of its owner's, which takes a call by itself.
+        """
+        unplaced = [command for command in commands if not self._needs_place(command)]
+        for command, error in zip(unplaced, self._index.enter([self._entry(one) for one in unplaced]), strict=True):
+            if error:
+                yield id(command), error
+        placed = [command for command in commands if self._needs_place(command)]
+        yield from zip(map(id, placed), one_by_one(self.apply, placed), strict=True)
+
+    def _receipt(self, command: Write, reply: Any, spreads: list[Spread]) -> Receipt:
+        """Make the receipt from the *reply* to a write, and tell the index. Add to *spreads* what it is due to hear."""
         if isinstance(reply, ConvstoreError):
             raise reply
         if reply[0] != b"ok":
@@ -196,26 +237,32 @@ class RedisStore:
             refuse(command, reply, keys)
             return first_receipt(reply, reply[2], keys[2], self._level)
         receipt = receipt_of(reply, self._level)
-        self._tell_index(command, receipt, reply[8])
+        self._tell_index(command, receipt, reply[8], spreads)
         return receipt
 
-    def _tell_index(self, command: Write, receipt: Receipt, due: Sequence[bytes]) -> None:
+    def _tell_index(self, command: Write, receipt: Receipt, due: Sequence[bytes], spreads: list[Spread]) -> None:
         """Tell the owner's index of a write that was done, as far as it has to know."""
         if isinstance(command, Delete):
             self._give_back(command.session_id, due[0], receipt)
         elif due:
-            self._spread(command.session_id, receipt.lifetime_ms, receipt.updated_at_ms, due)
+            spreads.append(Spread(command.session_id, receipt.lifetime_ms, receipt.updated_at_ms, due))
         if isinstance(command, Put) and command.changed_at_ms is not None:
             owner = None if isinstance(command.owner, Scope) else command.owner
             self._index.date(owner, command.session_id, command.changed_at_ms)
 
     def _kept(self, command: Harmless) -> Receipt:
-        keys = self._keys(command.session_id)
-        reply = self._calls.call(self._keeping(command, keys))
-        refuse(command, reply, keys)
+        spreads: list[Spread] = []
+        reply = self._calls.call(self._keeping(command, self._keys(command.session_id)))
+        receipt = self._kept_as(command, reply, spreads)
+        self._spread(spreads)
+        return receipt
+
+    def _kept_as(self, command: Harmless, reply: Any, spreads: list[Spread]) -> Receipt:
+        """Make the receipt from the *reply* to a command without a token."""
+        refuse(command, reply, self._keys(command.session_id))
         version, created, updated, expires, lifetime, *due = reply[2:]
         if due and due[0]:
-            self._spread(command.session_id, lifetime, updated, due[0])
+            spreads.append(Spread(command.session_id, lifetime, updated, due[0]))
         return Receipt(
             version=version,
             first_seq=None,
@@ -277,7 +324,7 @@ class RedisStore:
         if snapshot is None:
             raise SessionNotFound(session_id)  # it was deleted just behind the beginning of the turn
         if reply[8]:
-            self._spread(session_id, receipt.lifetime_ms, receipt.updated_at_ms, reply[8])
+            self._spread([Spread(session_id, receipt.lifetime_ms, receipt.updated_at_ms, reply[8])])
         return Begun(receipt, snapshot)
 
     def _loaded_to_begin(self, command: BeginTurn) -> Snapshot | None:
@@ -377,7 +424,7 @@ class RedisStore:
             hear(reply[5] - reply[6])
         self._reads += 1
         if reply[7]:
-            self._spread(session_id, reply[6], reply[4], reply[7])
+            self._spread([Spread(session_id, reply[6], reply[4], reply[7])])
         return snapshot
 
     def spend(self, owner: str, most: int) -> int:
@@ -408,9 +455,12 @@ class RedisStore:
         lifetime = self._longest_ms + self._tombstone_ms
         self._calls.call(Call("forget", (self._forgotten(owner),), (f"{lifetime}",)))
 
-    def forgotten_at_ms(self, owner: str) -> int | None:
-        found = self._calls.command("GET", self._forgotten(owner))
-        return None if found is None else int(found)
+    def forgotten_at_ms(self, owners: Sequence[str]) -> dict[str, int]:
+        replies = self._calls.commands([("GET", self._forgotten(owner)) for owner in owners]) if owners else []
+        refusal = refusal_among(replies)
+        if refusal:
+            raise as_ours(refusal, self._forgotten(owners[0]), writes=False) from refusal
+        return {owner: int(found) for owner, found in zip(owners, replies, strict=True) if found is not None}
 
     def forget_owner(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         self._calls.command("UNLINK", self._bucket(owner))
@@ -595,13 +645,25 @@ class RedisStore:
 
     # ---- the owner's index
 
+    def _needs_place(self, command: Put | Merge) -> bool:
+        """Tell whether a session that is created takes one of its owner's places."""
+        is_owned = isinstance(command.owner, str)
+        return bool(self._limits.max_sessions) and is_owned and takes_place(command)
+
+    def _lifetime_of_entry(self, command: Put | Merge) -> int:
+        return max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
+
+    def _entry(self, command: Put | Merge) -> Call:
+        """Make the call that tells the owner's index of a session before it is created."""
+        owner = None if isinstance(command.owner, Scope) else command.owner
+        lifetime, keeps = self._lifetime_of_entry(command), _keeps_entry(command)
+        return self._index.entry(owner, command.session_id, lifetime, keeps=keeps)
+
     def _created(self, command: Put | Merge, call: Call) -> Any:
         """Run *command*, which may create a session, behind its index entry, and with a place where places are counted."""
-        lifetime = max(command.ttl_ms or 0, self._longest_ms) + self._tombstone_ms
-        owner = None if isinstance(command.owner, Scope) else command.owner
-        most, keeps = self._limits.max_sessions, isinstance(command, Put) and command.changed_at_ms is not None
-        if not most or owner is None or not takes_place(command):
-            return self._index.create(self._index.entry(owner, command.session_id, lifetime, keeps=keeps), call)
+        if not self._needs_place(command):
+            return self._index.create(self._entry(command), call)
+        owner = str(command.owner)
         spared = command.spared if isinstance(command, Put) else None
 
         def evict(sessions: Sequence[Summary]) -> list[Call | None]:
@@ -610,7 +672,8 @@ class RedisStore:
 
         name, arguments = writing(command, is_placed=False)
         unplaced = Call(name, call.keys, (*self._head(command), *arguments))
-        place = QuotaPlace(owner, command.session_id, lifetime, most, keeps)
+        lifetime, most = self._lifetime_of_entry(command), self._limits.max_sessions
+        place = QuotaPlace(owner, command.session_id, lifetime, most, _keeps_entry(command))
         return self._index.create_in_place(place, call, unplaced, evict if may_evict(command, self._limits) else None)
 
     def _busy_among(self, session_ids: Sequence[str], owner: str) -> list[str]:
@@ -638,21 +701,33 @@ class RedisStore:
         except ConvstoreError as error:
             _log.warning("the index was not told that %s was deleted: %s", self._keys(session_id)[0], error)
 
-    def _spread(self, session_id: str, lifetime: int, updated_at_ms: int, due: Sequence[bytes]) -> None:
-        """Tell the owner's index and the aliases of an interaction, when a script says that this is *due*.
+    def _spread(self, spreads: Sequence[Spread]) -> None:
+        """Tell owners' indexes and aliases of interactions, in one round trip.
 
-        The call itself is done already. A failure is logged, and made good a minute later.
+        The calls themselves are done already. A failure is logged, and made good a minute later.
         """
-        owner, *aliases = due
-        longer = max(0, lifetime) + self._tombstone_ms
+        if not spreads:
+            return
         try:
-            told = self._index.entry(owner.decode()[1:] or None, session_id, longer, updated_at_ms=updated_at_ms)
-            follows = [Call("follow", (self._alias(alias.decode()),), (longer,), writes=False) for alias in aliases]
-            for reply in self._calls.call_all([told._replace(writes=False), *follows]):
+            for reply in self._calls.call_all([call for spread in spreads for call in self._spreading(spread)]):
                 if isinstance(reply, ConvstoreError):
                     raise reply
         except ConvstoreError as error:
-            _log.warning("the index of %s was not told of an interaction: %s", self._keys(session_id)[0], error)
+            key = self._keys(spreads[0].session_id)[0]
+            _log.warning("the index of %s was not told of an interaction: %s", key, error)
+
+    def _spreading(self, spread: Spread) -> list[Call]:
+        owner, *aliases = spread.due
+        longer = max(0, spread.lifetime_ms) + self._tombstone_ms
+        name, updated = owner.decode()[1:] or None, spread.updated_at_ms
+        told = self._index.entry(name, spread.session_id, longer, updated_at_ms=updated)
+        follows = [Call("follow", (self._alias(alias.decode()),), (longer,), writes=False) for alias in aliases]
+        return [told._replace(writes=False), *follows]
+
+
+def _keeps_entry(command: Put | Merge) -> bool:
+    """Tell whether an index entry that is there stays as it is."""
+    return isinstance(command, Put) and command.changed_at_ms is not None
 
 
 def _as_it_is(session: Summary, owner: str) -> Delete:

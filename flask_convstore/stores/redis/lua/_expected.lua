@@ -1,4 +1,9 @@
--- _expected: refuse a session that is not in the expected state: a version, or "<created>-<version>" ("" any).
-if expected ~= "" and expected ~= meta[1] and expected ~= meta[3] .. "-" .. meta[1] then
+-- _expected: refuse a session that is not in the expected state: a version, or "<created>-<version>", or ">" and the token
+-- of a write that was done ("" any).
+local is_expected = expected == "" or expected == meta[1] or expected == meta[3] .. "-" .. meta[1]
+if string.sub(expected, 1, 1) == ">" then
+    is_expected = redis.call("HGET", tokens, "t:" .. string.sub(expected, 2))
+end
+if not is_expected then
     return {"conflict", nonce, version, "version"}
 end
