@@ -784,7 +784,7 @@ class FallbackStore(StoreAround):
         """Delete a session in the store whose owner has had all sessions deleted. A later one stays."""
         session_id, owner = journalled.session_id, journalled.owner
         there = self._store.load(session_id, owner, 0, is_interaction=False)
-        forgotten_ms = owner and self._store.forgotten_at_ms(owner)
+        forgotten_ms = self._store.forgotten_at_ms([owner]).get(owner) if owner else None
         if there and forgotten_ms and there.created_at_ms <= forgotten_ms and owner == there.owner:
             self._store.apply(Delete(session_id=session_id, owner=owner, created_at_ms=there.created_at_ms))
 
