@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,8 +45,8 @@ from ..errors import (
 from .alias_journal import AliasJournal
 from .beside import seqs_there
 from .command_json import command_of
-from .continuation import as_added, as_addition
-from .journal import UNBORN_MS, JournalledSession, Row
+from .continuation import all_keys, as_added, as_addition
+from .journal import UNBORN_MS, Journal, JournalledSession, Row
 from .session_replay import Replay
 
 _log = logging.getLogger("flask_convstore")
@@ -56,12 +57,45 @@ _ALONE_MS = 10_000
 """Time after which another host may add to a session, where the one that did so has died."""
 
 
+NEVER = sys.maxsize
+
+
+def in_order(
+    journal: Journal, namespace: str, session_id: str, make: Callable[[JournalledSession], ContinuationReplay]
+) -> None:
+    """Replay all continuations of a session, their commands in the order in which this host has taken them.
+
+    Raises:
+        StoreUnavailable, StoreMisconfigured, TurnInProgress: The store does not take the next command for now.
+    """
+    while parts := _next_of(journal, namespace, session_id):
+        replays = [make(part) for _, part in parts]
+        replays[0].before = parts[1][0] if len(parts) > 1 else NEVER
+        try:
+            replays[0].run()
+        except TurnInProgress:
+            for other in replays[1:]:
+                other.run()  # perhaps one of them has the turn
+            raise
+
+
+def _next_of(journal: Journal, namespace: str, session_id: str) -> list[tuple[int, JournalledSession]]:
+    """List the continuations of a session, each with the number of its next command, in that order."""
+    found = (journal.find(namespace, key) for key in journal.keys(namespace, session_id, all_keys(session_id)))
+    parts = [part for part in found if part and part.is_continuation]
+    numbered = ((journal.rows(namespace, part, part.replayed, 1), part) for part in parts)
+    return sorted((rows[0].number, part) for rows, part in numbered if rows)
+
+
 class ContinuationReplay(Replay):
-    """The replay of one continuation.
+    """The replay of one continuation, or of its commands *before* a number.
 
     Where an alias led to it that leads to another session in the store, it is added to that one. The session in which it
     was begun is left there as one that has moved. Hosts add to a session one after the other.
     """
+
+    before = NEVER
+    """The number of a command of another continuation of the session, which comes first."""
 
     def run(self) -> None:
         self._ends: dict[str, str] = {}
@@ -145,7 +179,10 @@ class ContinuationReplay(Replay):
         going = super()._note(reached, dropped)
         if going:
             self._locked(self._name, self._name)
-        return going
+        return going if going and self._next_rows(going) else None
+
+    def _next_rows(self, going: JournalledSession) -> Sequence[Row]:
+        return [row for row in super()._next_rows(going) if row.number < self.before]
 
     # ---- its commands
 

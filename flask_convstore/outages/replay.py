@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 from ..domain.clock import hear
 from ..domain.forks import Forking, watch
 from ..errors import StoreUnavailable, TurnInProgress
 from .alias_journal import AliasJournal
 from .circuit import Circuit
-from .continuation_replay import ContinuationReplay
+from .continuation_replay import ContinuationReplay, in_order
 from .handover import HandOver
 from .journal import Journal, JournalledSession
 from .session_replay import Replay, Replayed
@@ -122,13 +123,16 @@ class Replayer(Forking):
     def _replay_all(self, part: Replayed, behind_ms: int) -> None:
         failed: list[StoreUnavailable] = []
 
-        def replay_of(journalled: JournalledSession) -> Replay:
-            kind = ContinuationReplay if journalled.is_continuation else Replay
-            return kind(part, self._journal, journalled, self._batch, behind_ms, self._begun_again)
+        def facts(journalled: JournalledSession) -> Any:
+            return part, self._journal, journalled, self._batch, behind_ms, self._begun_again
 
         def alone(journalled: JournalledSession) -> None:
             try:
-                replay_of(journalled).run()
+                if journalled.is_continuation:
+                    session_id = journalled.session_id
+                    in_order(self._journal, part.namespace, session_id, lambda one: ContinuationReplay(*facts(one)))
+                else:
+                    Replay(*facts(journalled)).run()
             except TurnInProgress:
                 return  # another host's turn: it ends, or its lease does
             except StoreUnavailable as error:
@@ -139,7 +143,7 @@ class Replayer(Forking):
             part.fallback.forget(journalled.session_id)
 
         waiting = self._waiting(part, behind_ms)
-        hand_over = HandOver(part, self._journal, waiting, replay_of, alone, self._batch)
+        hand_over = HandOver(part, self._journal, waiting, lambda one: Replay(*facts(one)), alone, self._batch)
         hand_over.run()
         for error in (*failed, hand_over.failed):
             if error:

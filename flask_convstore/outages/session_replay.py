@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
@@ -98,7 +98,7 @@ class Replay:
         while going:
             reached, dropped = going, 0
             try:
-                for row in self._journal.rows(self._namespace, going, going.replayed, self._batch):
+                for row in self._next_rows(going):
                     command = command_of(row.text)
                     reached, is_dropped = self._replayed(reached, row, command)
                     dropped += is_dropped
@@ -132,6 +132,9 @@ class Replay:
         """Return the session as it is when the command *given* in *row* was done."""
         done = journalled._replace(replayed=row.number)
         return _started_as(done, given, receipt) if _is_start(given) else done
+
+    def _next_rows(self, going: JournalledSession) -> Sequence[Row]:
+        return self._journal.rows(self._namespace, going, going.replayed, self._batch)
 
     def _note(self, reached: JournalledSession, dropped: int) -> JournalledSession | None:
         return self._journal.replayed(self._namespace, reached, dropped)

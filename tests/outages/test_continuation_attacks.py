@@ -269,7 +269,6 @@ def test_the_server_reads_nothing_that_a_stranger_writes(owned: Host, store: Mem
     assert texts_in(worker, "s", ANY) == ["of the server"]
 
 
-@pytest.mark.xfail(strict=True, reason="the parts of two owners are handed over one behind the other")
 def test_two_owners_of_one_host_stay_in_order(host: Host, store: MemoryStore) -> None:
     there(store, "s", "0", owner="ann")
     store.apply(Share(session_id="s", owner="ann", name="guest", role="writer"))
@@ -564,7 +563,7 @@ def test_a_session_of_an_owner_who_is_deleted_is_deleted(
     time.sleep(0.003)
     store.apply(append("s", "of another host", owner="ann"))
     forgotten_ms = time.time_ns() // 10**6
-    monkeypatch.setattr(store, "forgotten_at_ms", lambda _: forgotten_ms)
+    monkeypatch.setattr(store, "forgotten_at_ms", lambda owners: dict.fromkeys(owners, forgotten_ms))
     worker.apply(Delete(session_id="s", owner="ann"))
     host.come_back()
     assert store.load("s", "ann") is None
@@ -660,3 +659,17 @@ def resolved(worker: Any, name: str, session_id: str, *texts: str, owner: str | 
     for text in texts:
         worker.apply(append(led, text, owner=owner))
     return led
+
+
+def test_two_owners_who_both_have_a_turn_are_handed_over(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "0", owner="ann")
+    store.apply(Share(session_id="s", owner="ann", name="guest", role="writer"))
+    worker = host.workers[0]
+    turns: list[dict[str, Any]] = [{"session_id": "s", "owner": owner} for owner in ("ann", "guest")]
+    for number, turn in enumerate(turns):
+        worker.begin(BeginTurn(**turn, element=said(f"q{number}"), lease_ms=60_000, attempt=str(number)))
+    for number, turn in reversed(list(enumerate(turns))):
+        worker.apply(CommitTurn(**turn, turn=str(number), elements=(said(f"r{number}"),)))
+    host.come_back()
+    assert texts_in(store, "s", "ann") == ["0", "q0", "r0", "q1", "r1"]
+    assert not host.told
