@@ -73,7 +73,8 @@ def _merged(command: Merge | CommitTurn, error: ConflictError, load: Load) -> Fi
 def added_to(command: Put, there: Snapshot) -> Merge:
     """Make of a session of which the app has read a part, or nothing, what is added to the one that is *there*.
 
-    The messages that were read stand there together, and others' may stand behind. A field of another value is a conflict.
+    The messages that were read stand there in their order, and others' may stand between. A field of another value is a
+    conflict.
     """
     ours, theirs = bodies_of(command.elements), bodies_of(there.elements)
     known = count_seen(ours, theirs, command.seen_in_part or 0)
@@ -84,13 +85,13 @@ def added_to(command: Put, there: Snapshot) -> Merge:
 
 
 def count_seen(ours: list[bytes], theirs: list[bytes], seen: int) -> int:
-    """Count the bodies at the beginning of *ours*, no more than were *seen*, that stand together in *theirs*."""
-    return next((count for count in range(min(seen, len(ours)), 0, -1) if _holds(theirs, ours[:count])), 0)
-
-
-def _holds(bodies: list[bytes], run: list[bytes]) -> bool:
-    """Tell whether *run* stands in *bodies*, without anything between."""
-    return any(bodies[start : start + len(run)] == run for start in range(len(bodies) - len(run) + 1))
+    """Count the bodies at the beginning of *ours*, no more than were *seen*, that stand in *theirs* in the same order."""
+    place = 0
+    for count, body in enumerate(ours[: max(0, seen)]):
+        if body not in theirs[place:]:
+            return count
+        place = theirs.index(body, place) + 1
+    return min(max(0, seen), len(ours))
 
 
 def _as_addition(command: Put, there: Snapshot) -> Fitted:
