@@ -91,20 +91,25 @@ def _is_beginning(command: Merge | CommitTurn, change: FieldChange) -> bool:
 def added_to(command: Put, there: Snapshot) -> Merge:
     """Make of a session of which the app has read a part, or nothing, what is added to the one that is *there*.
 
-    The messages that were read stand there together, and others' may stand behind. A field of another value is a conflict.
+    The messages that were read stand there in their order, and others' may stand between. A field of another value is a
+    conflict.
     """
     ours, theirs = bodies_of(command.elements), bodies_of(there.elements)
-    seen = min(len(ours), command.seen_in_part or 0)
-    known = next((count for count in range(seen, 0, -1) if _holds(theirs, ours[:count])), 0)
+    known = count_seen(ours, theirs, command.seen_in_part or 0)
     addition = _as_addition(command, there).command
     assert isinstance(addition, Merge)
     fields = tuple(FieldChange(name, None, text) for name, text in command.fields if there.fields.get(name) != text)
     return replace(addition, fields=fields, history=Extend(0, command.elements[known:]))
 
 
-def _holds(bodies: list[bytes], run: list[bytes]) -> bool:
-    """Tell whether *run* stands in *bodies*, without anything between."""
-    return any(bodies[start : start + len(run)] == run for start in range(len(bodies) - len(run) + 1))
+def count_seen(ours: list[bytes], theirs: list[bytes], seen: int) -> int:
+    """Count the bodies at the beginning of *ours*, no more than were *seen*, that stand in *theirs* in the same order."""
+    place = 0
+    for count, body in enumerate(ours[: max(0, seen)]):
+        if body not in theirs[place:]:
+            return count
+        place = theirs.index(body, place) + 1
+    return min(max(0, seen), len(ours))
 
 
 def _as_addition(command: Put, there: Snapshot) -> Fitted:
@@ -115,7 +120,7 @@ def _as_addition(command: Put, there: Snapshot) -> Fitted:
         session_id=command.session_id,
         owner=command.owner,
         fields=new,
-        history=Extend(0, _behind(command.elements, there.elements)),
+        history=Extend(0, behind(command.elements, there.elements)),
         first_title=command.first_title,
         usage=command.usage,
         token=command.token,
@@ -131,7 +136,7 @@ def _new_behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]
     return tuple(element for element in ours if own_id(element) not in known and _identity(element) not in same)
 
 
-def _behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
+def behind(ours: Iterable[bytes], theirs: list[bytes]) -> tuple[bytes, ...]:
     """The messages of *ours* behind those with which both begin. The times of messages do not count."""
     ours = list(ours)
     same = 0

@@ -43,7 +43,7 @@ from ..errors import (
     TurnLost,
 )
 from .alias_journal import AliasJournal
-from .beside import seqs_there
+from .beside import behind, count_seen, seqs_there
 from .command_json import command_of
 from .continuation import all_keys, as_added, as_addition
 from .journal import UNBORN_MS, Journal, JournalledSession, Row
@@ -317,17 +317,19 @@ class ContinuationReplay(Replay):
         self._drop_own(command, [element for element in before.elements if own_id(element) in gone] if before else [])
         for one in _changed_in_place(before, after):
             super()._done(row, replace(one, session_id=command.session_id, token=f"{command.token}'{one.token}"))
-        added = [element for element in after.elements if own_id(element) not in {"", *known}] if after else []
-        if command.seen_in_part is None:
-            added = added[self._count_read_before(command, added, known) :]
+        added: Sequence[bytes] = [one for one in after.elements if own_id(one) not in {"", *known}] if after else ()
+        if after and added:
+            added = self._without_read(command, added, known, after.elements.index(added[0]))
         return replace(command, history=Extend(0, tuple(added)))
 
-    def _count_read_before(self, command: Merge, added: Sequence[bytes], own: Collection[str]) -> int:
-        """Count the messages that are no addition: the app has read all that was there, before the store was away."""
-        since = self._there_ms(self._going.created_here_ms)
+    def _without_read(
+        self, command: Merge, added: Sequence[bytes], own: Collection[str], place: int
+    ) -> Sequence[bytes]:
+        """Take those that the app has read before out of the messages that were *added*, from *place* on."""
         there = [element for element in self._there(command).elements if own_id(element) not in own]
-        before = bodies_of([element for element in there if message_of(element, 0).created_at_ms <= since])
-        return len(before) if bodies_of(added)[: len(before)] == before else 0
+        if command.seen_in_part is None:  # it had read all, or saves without reading
+            return behind(added, there)
+        return added[count_seen(bodies_of(added), bodies_of(there), command.seen_in_part - place) :]
 
     def _drop_own(self, command: Merge, elements: Sequence[bytes]) -> None:
         for seq in seqs_there(elements, self._there(command)):

@@ -330,6 +330,21 @@ def test_a_plain_save_of_a_part_doubles_nothing_where_others_have_written(
     assert texts_in(store, "s") == ["a", "b", "c", "x", "d"]
 
 
+def test_a_plain_save_of_what_was_remembered_doubles_nothing_where_others_stand_between(
+    warm: Host, other_host: Host, store: MemoryStore
+) -> None:
+    there(store, "s", "a", "b")
+    worker = warm.workers[0]
+    worker.load("s", None)
+    warm.switch.is_away = True
+    worker.apply(append("s", "c"))
+    other_host.workers[0].apply(append("s", "x"))
+    other_host.come_back()
+    warm.come_back()
+    worker.apply(start("s", "a", "b", "c", "d", seen_in_part=3))
+    assert texts_in(store, "s") == ["a", "b", "x", "c", "d"]
+
+
 def test_what_is_said_again_is_not_lost(host: Host, store: MemoryStore) -> None:
     there(store, "s", "a", "hi")
     host.come_back()
