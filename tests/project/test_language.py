@@ -218,7 +218,6 @@ RULES = {
 KNOWN: dict[str, set[str]] = {
     "branched_functions": {
         "flask_convstore/domain/json_text.py:_reason",
-        "flask_convstore/outages/fallback.py:FallbackStore._added",
         "flask_convstore/stores/connect.py:_check",
         "flask_convstore/stores/memory.py:MemoryStore._sweep",
         "flask_convstore/stores/redis/calls.py:Calls._retried",
