@@ -17,7 +17,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming frames compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
+.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming bench-handover frames compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -29,6 +29,7 @@ help:
 	@echo "make screenshots     the pictures of the chat in docs/assets, from the real page (needs Chromium)"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/streaming.md"
+	@echo "make bench-handover  handing over a journal of 100,000 writes, and what others wait meanwhile: ARGS='--kind turns'"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
 	@echo "make compare         what a turn takes in other packages, and what eight writers at once leave: REPORT=docs/comparison.md"
 	@echo "make scaling         what sessions take of a server, and what millions need: ARGS=--quick, REPORT=docs/scaling.md"
@@ -112,6 +113,9 @@ bench: $(VENV)/ready
 
 bench-streaming: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.streaming $(ARGS) $(if $(REPORT),--report $(REPORT))
+
+bench-handover: $(VENV)/ready
+	@exec $(BIN)/python -m benchmarks.handover $(ARGS)
 
 frames: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.frames $(ARGS)

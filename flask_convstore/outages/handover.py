@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from ..domain.commands import BEHIND, Append, BeginTurn, Command, Harmless, Update
 from ..domain.results import Receipt
-from ..errors import ConflictError, ConvstoreError, StoreUnavailable
+from ..errors import ConvstoreError, StoreUnavailable
 from .command_json import command_of
 from .journal import Journal, JournalledSession, Row
 from .session_replay import Replay, Replayed
@@ -74,10 +74,8 @@ class SessionUnderWay:
         """Take the *answers* to what was sent. Return the error for which the session cannot go on here."""
         for place, ((row, given), answer) in enumerate(zip(self._done, answers, strict=True)):
             if isinstance(answer, ConvstoreError):
-                is_behind = place > 0 and isinstance(
-                    answer, ConflictError
-                )  # the token before it is known as another one
-                return None if is_behind else answer
+                # One behind others may succeed by itself, such as behind a start whose time of creation is known then.
+                return None if place > 0 and not isinstance(answer, StoreUnavailable) else answer
             self.journalled = self._replay.reached(self.journalled, row, given, answer)
         return None
 

@@ -142,25 +142,42 @@ class Replayer(Forking):
                 return
             part.fallback.forget(journalled.session_id)
 
-        waiting = self._waiting(part, behind_ms)
+        waiting = self._waiting(part, behind_ms, failed)
         hand_over = HandOver(part, self._journal, waiting, lambda one: Replay(*facts(one)), alone, self._batch)
         hand_over.run()
         for error in (*failed, hand_over.failed):
             if error:
                 raise error
 
-    def _waiting(self, part: Replayed, behind_ms: int) -> Iterator[JournalledSession]:
-        """Iterate over the sessions that wait, oldest first."""
+    def _waiting(self, part: Replayed, behind_ms: int, failed: list[StoreUnavailable]) -> Iterator[JournalledSession]:
+        """Iterate over the sessions that wait, oldest first, but for those of which a part that is away may know more."""
         after = 0
         while entries := self._journal.sessions(part.namespace, after, _PAGE):
-            self._end_forgotten(part, entries, behind_ms)
-            yield from entries
+            new = {one: str(one.owner) for one in entries if one.owner is not None and not one.replayed}
+            forgotten = self._forgotten(part, sorted(set(new.values())), failed)
+            for one in entries:
+                forgotten_ms = forgotten.get(new[one]) if one in new else None
+                if forgotten_ms is not None:
+                    part.fallback.end_forgotten(one, forgotten_ms + behind_ms)
+                if one not in new or new[one] in forgotten:
+                    yield one
             after = entries[-1].first
 
-    def _end_forgotten(self, part: Replayed, entries: Sequence[JournalledSession], behind_ms: int) -> None:
-        """End sessions whose owners have had all sessions deleted since, on another host. Nothing of them is there yet."""
-        unreplayed = [one for one in entries if one.owner is not None and not one.replayed]
-        forgotten = part.store.forgotten_at_ms(sorted({str(one.owner) for one in unreplayed}))
-        for one in unreplayed:
-            if one.owner in forgotten:
-                part.fallback.end_forgotten(one, forgotten[str(one.owner)] + behind_ms)
+    def _forgotten(
+        self, part: Replayed, owners: Sequence[str], failed: list[StoreUnavailable]
+    ) -> dict[str, int | None]:
+        """Ask when all sessions of *owners* were deleted on another host (None: never).
+
+        An owner of whom a part of the store knows that is away is left out, and the error is added to *failed*.
+        """
+        try:
+            found = part.store.forgotten_at_ms(owners)
+        except StoreUnavailable as error:
+            if self._circuit.is_open:
+                raise
+            if len(owners) == 1:
+                failed.append(error)
+                return {}
+            each = [self._forgotten(part, [owner], failed) for owner in owners]
+            return {owner: at_ms for one in each for owner, at_ms in one.items()}
+        return {owner: found.get(owner) for owner in owners}

@@ -21,7 +21,8 @@ from flask_convstore.errors import StoreUnavailable
 from flask_convstore.outages.circuit import Circuit
 from flask_convstore.outages.fallback import FallbackStore
 from flask_convstore.outages.journal import Journal
-from flask_convstore.outages.session_replay import Replay, Replayed
+from flask_convstore.outages.replay import Replayer
+from flask_convstore.outages.session_replay import Replayed
 from flask_convstore.stores.redis.store import RedisStore
 
 from ..servers import Server
@@ -35,7 +36,7 @@ _PATIENCE = 0.1
 _EVERY = 13
 """Each so many lines of the work are a moment to stop at."""
 
-_ROOMS = ("sqlite_file.py", "journal.py", "fallback.py", "replay.py", "hold.py")
+_ROOMS = ("sqlite_file.py", "journal.py", "fallback.py", "replay.py", "handover.py", "hold.py")
 
 
 class Worker:
@@ -105,8 +106,8 @@ def begin(worker: Worker) -> None:
 
 def hand_over(worker: Worker) -> None:
     worker.switch.is_away = False
-    for found in worker.journal.sessions("", 0, 10):
-        Replay(Replayed("", worker.switch, worker.store), worker.journal, found, 10, 0, set()).run()
+    part = Replayed("", worker.switch, worker.store)
+    Replayer(worker.journal, Circuit(10**9), lambda: [part], 10)._replay_all(part, 0)
     worker.journal.unmark_if_empty()
 
 

@@ -102,7 +102,7 @@ def assert_said(host: Host, said_in: dict[str, list[str]]) -> None:
 
 
 def test_sessions_go_over_together(host: Host) -> None:
-    said_in = filled(host, 20, 30)
+    said_in = filled(host, 8, 40)
     watched = Watched(host.switch)
     handed_over(host, watched)
     assert_said(host, said_in)
@@ -290,6 +290,48 @@ def test_a_part_of_the_store_that_is_away_is_asked_once_and_holds_up_nobody(host
     assert_said(host, said_in)
 
 
+def test_a_part_that_knows_of_an_owner_and_is_away_holds_up_the_sessions_of_that_owner_only(host: Host) -> None:
+    worker, inner = host.workers[0], host.switch._store
+
+    class Part(StoreAround):
+        """A store of which a part is away."""
+
+        is_away = True
+
+        def forgotten_at_ms(self, owners: Sequence[str]) -> dict[str, int]:
+            if self.is_away and "ann" in owners:
+                raise StoreUnavailable("its primary is away", written=False)
+            return super().forgotten_at_ms(owners)
+
+    for name, owner in (("a", "ann"), ("b", "bob"), ("c", None)):
+        worker.apply(start(name, name, owner=owner))
+    part = Part(host.switch)
+    with pytest.raises(StoreUnavailable):
+        handed_over(host, part)
+    assert [texts_in(inner, name, owner) for name, owner in (("a", "ann"), ("b", "bob"), ("c", None))] == [
+        None,
+        ["b"],
+        ["c"],
+    ]
+    part.is_away = False
+    handed_over(host, part)
+    assert texts_in(inner, "a", "ann") == ["a"]
+
+
+def test_a_server_whose_clock_is_elsewhere_is_told_together_too(host: Host) -> None:
+    said_in = filled(host, 5, 4)
+    created = host.workers[0].load("s0", None)
+    assert created
+    host.workers[0].apply(append("s0", "4", created_at_ms=created.created_at_ms))
+    said_in["s0"].append("4")
+    watched = Watched(host.switch)
+    host.switch.is_away = False
+    part = Replayed("", watched, host.workers[0], host.told.append)
+    Replayer(host.journals[0], host.circuit, lambda: [part], 50)._replay_all(part, -3_600_000)
+    assert_said(host, said_in)
+    assert not watched.alone
+
+
 def test_a_hundred_sessions_take_a_handful_of_round_trips(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,8 +354,8 @@ def test_a_hundred_sessions_take_a_handful_of_round_trips(
 
     monkeypatch.setattr(store._calls, "_exchange", counted)
     handed_over(host, host.switch)
-    # The time, the notes of deleted owners, a look for old entries, the new ones, the commands.
-    assert trips == [3, 9, 3, 100, 400]
+    # The time, the notes of deleted owners, the entries, the commands, a look for old entries, the other commands.
+    assert trips == [3, 9, 100, 200, 3, 47, 200]
     assert all(texts_in(store, f"s{number}", f"owner{number % 7}") == ["a", "b", "c"] for number in range(100))
     assert len(store.page("owner3", limit=50).sessions) == 14
     host.close()

@@ -160,24 +160,40 @@ class ClusterCalls(Calls):
         return [found[number] for number in range(len(commands))]
 
     def _told_all(self, commands: Sequence[Sequence[Argument]], deadline: float, *, writes: bool) -> list[Any]:
-        """Send scripts in one trip to each primary. What a primary does not answer is sent again, one by one."""
+        """Send scripts in one trip to each primary. What a primary does not answer is sent again, one by one.
+
+        The first trips share half of the time, so that a primary that stands still leaves time for the others.
+        """
         nodes: dict[str, list[int]] = {}
         with contextlib.suppress(exceptions.RedisError):
             cluster, _ = self._lazy.get(deadline)
             for number, command in enumerate(commands):
                 nodes.setdefault(cluster.get_node_from_key(str(command[3])).name, []).append(number)
         found: dict[int, Any] = {}
+        share = (deadline - monotonic()) / 2 / max(1, len(nodes))
         for numbers in nodes.values():
             with contextlib.suppress(exceptions.RedisError, ConvstoreError):
-                replies = self._acknowledged([commands[number] for number in numbers], "", writes, deadline)
+                asked = [commands[number] for number in numbers]
+                replies = self._acknowledged(asked, "", writes, min(deadline, monotonic() + share))
                 found.update(zip(numbers, replies, strict=True))
-        for number, command in enumerate(commands):
-            if number not in found or isinstance(found[number], _ELSEWHERE):
-                try:
-                    (found[number],) = self._acknowledged([command], "", writes, deadline)
-                except ConvstoreError as error:
-                    found[number] = error
+        self._tell_again(commands, found, deadline, writes=writes)
         return [found[number] for number in range(len(commands))]
+
+    def _tell_again(
+        self, commands: Sequence[Sequence[Argument]], found: dict[int, Any], deadline: float, *, writes: bool
+    ) -> None:
+        """Send those of *commands* one by one that are not answered. When the time is over, they get the last error."""
+        last: ConvstoreError | None = None
+        for number, command in enumerate(commands):
+            if number in found and not isinstance(found[number], _ELSEWHERE):
+                continue
+            if last and monotonic() >= deadline:
+                found[number] = copy.copy(last)
+                continue
+            try:
+                (found[number],) = self._acknowledged([command], "", writes, deadline)
+            except ConvstoreError as error:
+                found[number] = last = error
 
     def place_of(self, key: str) -> str:
         return self._lazy.node_of(key)

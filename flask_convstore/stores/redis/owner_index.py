@@ -26,6 +26,7 @@ from urllib.parse import unquote
 from redis.exceptions import RedisError
 
 from ...domain.clock import now_ms
+from ...domain.deadlines import OPERATION
 from ...domain.messages import Usage
 from ...domain.results import Page, Summary
 from ...domain.types import ANY, Order, Owner
@@ -193,17 +194,19 @@ class RedisIndex:
     def create(self, entry: Call, call: Call) -> Any:
         """Run *call*, which may create a session, behind its *entry* in the same round trip."""
         reply = self._calls.call_after(entry, call, is_first_known=self._creations > 0)
-        self._creations += 1
-        if self._creations % _PRUNE_EVERY == 0:
-            self._prune((entry.keys[0], entry.keys[1]))
+        self.created([entry])
         return reply
+
+    def created(self, entries: Sequence[Call]) -> None:
+        """Note that sessions were created behind these *entries*. Now and then an index is pruned."""
+        before, self._creations = self._creations, self._creations + len(entries)
+        if before // _PRUNE_EVERY < self._creations // _PRUNE_EVERY:
+            self._prune((entries[-1].keys[0], entries[-1].keys[1]))
 
     def enter(self, entries: Sequence[Call]) -> list[ConvstoreError | None]:
         """Write *entries* of sessions that are about to be created, in one round trip. Return an error or None for each."""
-        before, self._creations = self._creations, self._creations + len(entries)
-        if before // _PRUNE_EVERY < self._creations // _PRUNE_EVERY:
-            self._prune((entries[-1].keys[0], entries[-1].keys[1]))  # before there are entries without a session yet
-        replies = self._calls.call_all([entry._replace(writes=False) for entry in entries])
+        with OPERATION.sparing(0.5):  # a primary that is away may have the indexes of a few
+            replies = self._calls.call_all([entry._replace(writes=False) for entry in entries])
         return [reply if isinstance(reply, ConvstoreError) else None for reply in replies]
 
     def page(self, owner: Owner, cursor: str | None, limit: int, newest_first: bool, order: Order) -> Page:

@@ -205,6 +205,7 @@ class RedisStore:
         for command, answer in zip(together, each_of(together, replies, receipt), strict=True):
             answers[id(command)] = answer
         self._spread(spreads)
+        self._index.created([self._entry(command) for command in together if creates(command)])
         return [answers[id(command)] for command in commands]
 
     def _call_of(self, command: Command | BeginTurn) -> Call:

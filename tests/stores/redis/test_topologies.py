@@ -14,15 +14,19 @@ import redis
 from redis.cluster import RedisCluster
 
 from flask_convstore import ANY, ConversationStore, Message, Receipt, StoreMisconfigured, StoreUnavailable
-from flask_convstore.config import Settings
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.domain.commands import Put
+from flask_convstore.domain.deadlines import OPERATION
 from flask_convstore.errors import ConfigurationError
+from flask_convstore.stores.connect import connect_cluster, patience_of
 from flask_convstore.stores.redis.cluster import ClusterCalls
+from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.urls import masked
 
 from ...conftest import check_lifetimes
 from ...processes import wait_for
 from ...service import Service, problem
-from ...topologies import cluster, sentinels, told
+from ...topologies import cluster, is_whole, sentinels, told
 
 pytestmark = pytest.mark.server
 
@@ -289,6 +293,55 @@ def test_a_silent_cluster_ends_with_the_budget() -> None:
         finally:
             for server in found.primaries:
                 server.process.send_signal(signal.SIGCONT)
+
+
+def test_a_primary_that_stands_still_takes_no_time_from_the_others_of_a_batch() -> None:
+    with cluster() as found:
+        for server in found.primaries:
+            told(server, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        service = Service(found.url, BUDGET=2)
+        names = [f"s{number}" for number in range(30)]
+        with service.app.app_context():
+            for name in names:
+                service.convstore.save_session(name, [])
+            service.convstore.append_many({name: [Message("a")] for name in names})
+            place_of = service.convstore._access().store.place_of
+        for stopped in found.primaries:
+            stopped.process.send_signal(signal.SIGSTOP)
+            try:
+                with service.app.app_context():
+                    landed = service.convstore.append_many({name: [Message("b")] for name in names})
+            finally:
+                stopped.process.send_signal(signal.SIGCONT)
+            away = {name for name, answer in landed.items() if isinstance(answer, StoreUnavailable)}
+            assert {place_of(name) for name in away} == {f"127.0.0.1:{stopped.port}"}
+            wait_for(lambda: is_whole(found), "the cluster does not come up again")
+
+
+def test_an_index_that_is_away_holds_up_the_sessions_of_its_owners_only() -> None:
+    with cluster() as found:
+        for server in found.primaries:
+            told(server, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        settings = Settings(url=found.url, budget=2, max_sessions=0)
+        store = RedisStore(connect_cluster(settings), "c:", limits_of(settings), patience_of(settings))
+        stopped = found.primaries[0]
+        made = [
+            Put(session_id=f"s{number}", owner=f"o{number}", mode="create", shape="full", token=f"{number}")
+            for number in range(60)
+        ]
+        store.apply_each(made[:30])  # it knows the nodes then
+        late = [one for one in made[30:] if store.place_of(one.session_id) == f"127.0.0.1:{found.primaries[1].port}"]
+        stopped.process.send_signal(signal.SIGSTOP)
+        try:
+            with OPERATION.within(2):
+                answers = store.apply_each(late)
+        finally:
+            stopped.process.send_signal(signal.SIGCONT)
+        for one, answer in zip(late, answers, strict=True):
+            index_place = store._calls.place_of(f"c:owner:{{{one.owner}}}")
+            assert isinstance(answer, StoreUnavailable) == (index_place == f"127.0.0.1:{stopped.port}")
+        assert {type(answer) for answer in answers} == {Receipt, StoreUnavailable}
+        store.close()
 
 
 def test_nobody_there() -> None:
