@@ -226,14 +226,15 @@ def test_turns_go_over_together_and_each_begins_at_the_end_of_a_round(host: Host
         for number in range(4):
             turn = BeginTurn(session_id=session_id, owner=None, element=said(f"{number}"), lease_ms=60_000)
             worker.begin(turn)
+            worker.apply(append(session_id, "and"))
             worker.apply(CommitTurn(session_id=session_id, owner=None, turn=turn.attempt, elements=(said("re"),)))
     watched = Watched(host.switch)
     handed_over(host, watched)
-    assert_said(host, {name: [text for number in range(4) for text in (f"{number}", "re")] for name in "st"})
+    assert_said(host, {name: [text for number in range(4) for text in (f"{number}", "and", "re")] for name in "st"})
     for commands in watched.rounds:
         for _, own in itertools.groupby(commands, key=lambda command: command.session_id):
             assert not any(isinstance(command, BeginTurn) for command in list(own)[:-1])
-    assert len(watched.rounds) == 5
+    assert len(watched.rounds) == 9
     assert not watched.alone
 
 
