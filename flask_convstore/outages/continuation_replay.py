@@ -45,7 +45,7 @@ from ..errors import (
 from .alias_journal import AliasJournal
 from .beside import behind, count_seen, seqs_there
 from .command_json import command_of
-from .continuation import all_keys, as_added, as_addition
+from .continuation import all_keys, as_added
 from .journal import UNBORN_MS, Journal, JournalledSession, Row
 from .session_replay import Replay
 
@@ -375,8 +375,19 @@ def _names(session: Snapshot | None) -> set[str]:
 
 
 def _without_turn(command: Any) -> Any:
-    """Make of the end of a turn that is lost what adds its content. None: it has none."""
+    """Make of the end of a turn that is lost what merges its content, whoever has the turn. None: it has none."""
     if not isinstance(command, CommitTurn):
         return command
-    addition = as_addition(command)
-    return addition if addition.elements or addition.fields else None
+    elements = command.elements if command.status != "failed" else ()
+    if not (elements or command.fields):
+        return None
+    return Merge(
+        session_id=command.session_id,
+        owner=command.owner,
+        fields=command.fields,
+        history=Extend(0, elements),
+        creates=True,
+        usage=command.usage,
+        token=command.token,
+        digest=command.digest,
+    )

@@ -214,14 +214,20 @@ def test_the_reply_of_a_turn_that_others_have_taken_is_added(host: Host, store: 
     there(store, "s", "a")
     store.begin(BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt="x"))
     worker = host.workers[0]
-    end = CommitTurn(session_id="s", owner=None, turn="x", elements=(said("r"),), token="end")
+    fields = (FieldChange("n", None, b'"ours"'), FieldChange("m", None, b'"ours"'))
+    end = CommitTurn(session_id="s", owner=None, turn="x", elements=(said("r"),), fields=fields, token="end")
     worker.apply(end)
     assert worker.apply(end).repeated
     host.switch.is_away = False
     store.begin(BeginTurn(session_id="s", owner=None, element=said("q2"), lease_ms=9_000, attempt="y", supersede=True))
-    store.apply(CommitTurn(session_id="s", owner=None, turn="y", elements=(said("r2"),)))
+    theirs = (FieldChange("n", None, b'"theirs"'),)
+    store.apply(CommitTurn(session_id="s", owner=None, turn="y", elements=(said("r2"),), fields=theirs))
     host.come_back()
     assert texts_in(store, "s") == ["a", "q", "q2", "r2", "r"]
+    found = store.load("s", None)
+    assert found
+    assert found.fields == {"n": b'"theirs"', "m": b'"ours"'}
+    assert [type(error) for error in host.told] == [ConflictError]
 
 
 def test_a_whole_session_replaces_nothing_that_was_not_seen(host: Host, store: MemoryStore) -> None:
