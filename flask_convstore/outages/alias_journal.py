@@ -52,16 +52,21 @@ class AliasJournal:
         return [led for led in self._found("1") if led.session_id is None or not self._is_here(led.session_id)]
 
     def link(self, command: LinkAlias) -> None:
-        """Lead an alias, in a transaction of the journal's. What was expected of it at first is kept."""
+        """Lead an alias, in a transaction of the journal's. What was expected of it at first is kept.
+
+        Once it was led to nothing here, it leads nowhere in the store either, wherever it led there.
+        """
         self._journal.mark()
         with self._journal.reading() as connection:
             expected = _ANYTHING if command.expected is Scope.ANY else command.expected
             query = (
                 "INSERT INTO aliases VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, owner, name) DO UPDATE "
-                "SET session_id = excluded.session_id, lifetime_ms = max(lifetime_ms, excluded.lifetime_ms)"
+                "SET session_id = excluded.session_id, lifetime_ms = max(lifetime_ms, excluded.lifetime_ms), "
+                "expected = CASE WHEN excluded.session_id IS NULL THEN ? ELSE expected END"
             )
             name = command.alias.owner or "", command.alias.name
-            connection.execute(query, (self._namespace, *name, command.session_id, expected, command.lifetime_ms))
+            led = command.session_id, expected, command.lifetime_ms
+            connection.execute(query, (self._namespace, *name, *led, _ANYTHING))
 
     def forget(self, led: JournalledAlias) -> None:
         """Forget an alias that was handed over, unless it was led elsewhere since."""
