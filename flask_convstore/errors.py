@@ -34,7 +34,8 @@ ConvstoreError
 ├── NotInstalled              an optional package is missing
 └── StoreError                the store failed
     ├── StoreUnavailable      no answer in time, and the call may be repeated
-    │   └── TooSlow           the answer was on its way when the time was over
+    │   ├── TooSlow           the answer was on its way when the time was over
+    │   └── NothingKnown      the store is away, and this host knows nothing of the session (CONVSTORE_OUTAGE=continue)
     ├── StoreMisconfigured    the server refuses us: a password, a permission, a database, or no Redis
     └── CorruptValue          a stored value is not ours
 """

@@ -147,23 +147,27 @@ def streamed_exchange(
     Raises:
         ConvstoreError: As ``begin``.
     """
+    begin_turn = partial(
+        begin,
+        access,
+        session_id,
+        message,
+        last=replier.last,
+        token=token,
+        expected=expected,
+        replaces=replaces,
+        is_counted=is_counted,
+        follows=True,
+    )
     try:
-        turn, begun = begin(
-            access,
-            session_id,
-            message,
-            last=replier.last,
-            token=token,
-            expected=expected,
-            replaces=replaces,
-            is_counted=is_counted,
-            follows=True,
-        )
+        turn, begun = begin_turn()
     except TurnInProgress as busy:
-        found = follow(access, session_id, "") if busy.written else None
+        if not busy.written:
+            raise
+        found = follow(access, session_id, "")
         if isinstance(found, StreamedReply):
             return found
-        raise
+        turn, begun = begin_turn()  # it has ended meanwhile
     if turn:
         return turn.begin_stream(partial(replier.handler, turn))
     if begun.snapshot is None:
