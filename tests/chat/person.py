@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 SECONDS = 40
 
+_LOST_ANSWERS = ("Failed to load resource", "resulted in a network error response")
+"""The browser's own words for an answer that is lost, to the page and to its service worker."""
+
 
 KEPT = """async () => {
     const found = {local: Object.keys(localStorage).filter(name => name !== "theme"), session: Object.keys(sessionStorage)};
@@ -66,7 +69,7 @@ class Person:
         self.goto(url)
 
     def _note(self, kind: str, text: str) -> None:
-        if kind == "error" and "Failed to load resource" not in text:  # the browser's own words for a lost answer
+        if kind == "error" and not any(words in text for words in _LOST_ANSWERS):
             self.problems.append(text)
 
     # ---- what one does
@@ -186,5 +189,5 @@ class Person:
         assert len({message["id"] for message in stored}) == len(stored)
         listed = self.get("/sessions")["sessions"]
         self.until(lambda _: self.titles() == [session["title"] for session in listed])
-        assert self.problems == []
+        assert self.problems == [], self.problems
         assert "fetch" not in self.page.inner_text("body").lower()
