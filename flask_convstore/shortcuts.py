@@ -44,6 +44,8 @@ def open_store(
     """
     app = Flask("flask_convstore", instance_path=os.path.abspath(folder))
     given = {"fallback": os.environ.get("CONVSTORE_FALLBACK", "none"), **settings}
+    if given["fallback"] == "none":
+        given.setdefault("outage", "refuse")  # whatever the environment says to the app
     if url is not None:
         given["url"] = url
     app.config.update({f"CONVSTORE_{name.upper()}": value for name, value in given.items()})

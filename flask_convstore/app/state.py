@@ -228,6 +228,10 @@ def make_state(convstore: Any, app: Flask, settings: Settings, given: redis.Redi
 def _journal_of(settings: Settings, folder: Path, target: str, *, is_needed: bool) -> Journal | None:
     """Make the journal for a *target* that may be away. None if the settings want none, or the system cannot have one."""
     if settings.fallback == "none" or not is_needed:
+        if is_needed and settings.outage == "continue":
+            _log.warning(
+                "CONVSTORE_OUTAGE=continue needs a journal: with CONVSTORE_FALLBACK=none calls are refused in an outage."
+            )
         return None
     _warn_of_uwsgi()
     is_kept = settings.fallback == "journal"

@@ -104,12 +104,13 @@ def added_to(command: Put, there: Snapshot) -> Merge:
 
 def count_seen(ours: list[bytes], theirs: list[bytes], seen: int) -> int:
     """Count the bodies at the beginning of *ours*, no more than were *seen*, that stand in *theirs* in the same order."""
-    place = 0
-    for count, body in enumerate(ours[: max(0, seen)]):
-        if body not in theirs[place:]:
-            return count
-        place = theirs.index(body, place) + 1
-    return min(max(0, seen), len(ours))
+    rest = iter(theirs)
+    count = 0
+    for body in ours[: max(0, seen)]:
+        if body not in rest:  # which goes on behind the one before
+            break
+        count += 1
+    return count
 
 
 def _as_addition(command: Put, there: Snapshot) -> Fitted:

@@ -136,7 +136,7 @@ def as_known(command: Any, now: Snapshot, attempts: Collection[str]) -> Any:
         attempts: The turns that began here.
     """
     if isinstance(command, CommitTurn) and command.turn not in attempts:
-        return as_addition(command)
+        return _with_any_fields(as_addition(command))
     is_of_here = getattr(command, "created_at_ms", None) in (None, now.created_at_ms)
     if is_of_here or isinstance(command, Put):
         return command
@@ -144,9 +144,13 @@ def as_known(command: Any, now: Snapshot, attempts: Collection[str]) -> Any:
     if isinstance(known, (Merge, Append, Delete)):
         known = replace(known, loaded_version=None)
     if isinstance(known, Merge):
-        fields = tuple(FieldChange(name, ANYTHING, text) for name, _, text in known.fields)
-        return replace(known, fields=fields, history=_known_history(known.history, now))
+        return _with_any_fields(replace(known, history=_known_history(known.history, now)))
     return known
+
+
+def _with_any_fields(command: Merge) -> Merge:
+    """Let *command* set its fields whatever they are here."""
+    return replace(command, fields=tuple(change._replace(loaded=ANYTHING) for change in command.fields))
 
 
 def _known_history(history: Extend | Rewrite | None, now: Snapshot) -> Extend | Rewrite | None:
@@ -155,13 +159,14 @@ def _known_history(history: Extend | Rewrite | None, now: Snapshot) -> Extend | 
     return history and Extend(0, history.elements)
 
 
-def as_addition(command: CommitTurn) -> Append:
-    """Make of the end of a turn what adds its messages and fields, whoever has the turn."""
-    return Append(
+def as_addition(command: CommitTurn) -> Merge:
+    """Make of the end of a turn what merges its messages and fields, whoever has the turn."""
+    return Merge(
         session_id=command.session_id,
         owner=command.owner,
-        elements=command.elements if command.status != "failed" else (),
-        fields=tuple((name, text) for name, _, text in command.fields),
+        fields=command.fields,
+        history=Extend(0, command.elements if command.status != "failed" else ()),
+        creates=True,
         usage=command.usage,
         token=command.token,
         digest=command.digest,

@@ -45,7 +45,7 @@ from ..errors import (
 from .alias_journal import AliasJournal
 from .beside import behind, count_seen, seqs_there
 from .command_json import command_of
-from .continuation import all_keys, as_added
+from .continuation import all_keys, as_added, as_addition
 from .journal import UNBORN_MS, Journal, JournalledSession, Row
 from .session_replay import Replay
 
@@ -56,8 +56,8 @@ _UNANSWERED = (StoreUnavailable, StoreMisconfigured, TurnInProgress)
 _ALONE_MS = 10_000
 """Time after which another host may add to a session, where the one that did so has died."""
 
-
 NEVER = sys.maxsize
+"""The number of no command: no other continuation comes first."""
 
 
 def in_order(
@@ -101,10 +101,10 @@ class ContinuationReplay(Replay):
         self._ends: dict[str, str] = {}
         self._answered: set[str] = set()
         session_id, owner = self._journalled.session_id, self._owner()
-        self._into = self._meeting(session_id, owner)
+        self._into, is_there = self._meeting(session_id, owner)
         if self._into != session_id:
             self._leave_moved(session_id, owner)
-        self._stranger = self._stranger_to(self._into, owner)
+        self._stranger = ANY if is_there else self._stranger_to(self._into, owner)
         with self._alone():
             super().run()
 
@@ -113,14 +113,16 @@ class ContinuationReplay(Replay):
         return command_of(rows[0].text).owner if rows else ANY
 
     def _stranger_to(self, session_id: str, owner: Any) -> Any:
-        """Find whose writes have no place in the session (ANY: all have one). The server may have joined a stranger."""
-        is_strangers = owner != ANY and self._facts(session_id, owner) is None
-        return owner if is_strangers and self._facts(session_id, ANY) else ANY
+        """Find whose writes have no place in a session that *owner* does not see (ANY: all have one).
+
+        Those of the server have one, which may go on together with callers without an owner.
+        """
+        return owner if owner != ANY and self._facts(session_id, ANY) else ANY
 
     # ---- where it belongs
 
-    def _meeting(self, session_id: str, owner: Any) -> str:
-        """Find the session to which the commands are added, and lead the aliases there."""
+    def _meeting(self, session_id: str, owner: Any) -> tuple[str, bool]:
+        """Find the session to which the commands are added, and lead the aliases there. Tell if it is there for *owner*."""
         into, aliases = session_id, AliasJournal(self._journal, self._namespace).leading_to(session_id)
         for led in aliases:
             leads_to = self._store.link(led.command(session_id))
@@ -135,7 +137,7 @@ class ContinuationReplay(Replay):
         for led in aliases:
             if into != session_id:
                 self._store.link(replace(led.command(into), expected=session_id))
-        return into
+        return into, there is not None
 
     def _facts(self, session_id: str, owner: Any) -> Snapshot | None:
         try:
@@ -375,19 +377,9 @@ def _names(session: Snapshot | None) -> set[str]:
 
 
 def _without_turn(command: Any) -> Any:
-    """Make of the end of a turn that is lost what merges its content, whoever has the turn. None: it has none."""
+    """Make of the end of a turn that is lost what adds its content. None: it has none."""
     if not isinstance(command, CommitTurn):
         return command
-    elements = command.elements if command.status != "failed" else ()
-    if not (elements or command.fields):
-        return None
-    return Merge(
-        session_id=command.session_id,
-        owner=command.owner,
-        fields=command.fields,
-        history=Extend(0, elements),
-        creates=True,
-        usage=command.usage,
-        token=command.token,
-        digest=command.digest,
-    )
+    addition = as_addition(command)
+    has_content = addition.fields or (addition.history and addition.history.elements)
+    return addition if has_content else None

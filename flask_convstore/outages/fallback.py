@@ -502,9 +502,14 @@ class FallbackStore(StoreAround):
             return self._led(command)
 
     def link_all(self, commands: Sequence[LinkAlias]) -> list[str | None]:
-        if self._continues or self._journal.may_hold():
+        if self._journal.may_hold():
             return [self.link(command) for command in commands]
-        return super().link_all(commands)
+        try:
+            return super().link_all(commands)
+        except StoreUnavailable as error:
+            if not self._is_away(error):
+                raise
+            return [self._led(command) for command in commands]
 
     def _led(self, command: LinkAlias) -> str | None:
         """Lead an alias here, if it leads where the command expects, as far as that is known here."""

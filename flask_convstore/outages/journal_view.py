@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..domain.commands import BeginTurn, Command, Delete, Edit, Put, Target
+from ..domain.commands import BeginTurn, Command, CommitTurn, Delete, Edit, Merge, Put, Target
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Limits, Owner
 from ..errors import ConvstoreError, CorruptValue, SessionNotFound
@@ -74,14 +74,17 @@ class JournalView:
         """Do *command* as of *at_ms*."""
         return self._do(command, at_ms, in_place=False)
 
-    def _do(self, command: Command | BeginTurn, at_ms: int, *, in_place: bool) -> Receipt | Begun:
-        command = self._as_known(command, at_ms)
+    def _do(self, given: Command | BeginTurn, at_ms: int, *, in_place: bool) -> Receipt | Begun:
+        command = self._as_known(given, at_ms)
         with self._as_of(at_ms):
             if isinstance(command, BeginTurn):
                 begun = self._store.begin(command, in_place=in_place)
                 self._attempts.add(command.attempt)
                 return begun
             receipt = self._store.apply(command, in_place=in_place)
+        if isinstance(given, CommitTurn) and isinstance(command, Merge) and receipt.first_seq:
+            # The receipt of a turn's end names the last message.
+            receipt = replace(receipt, first_seq=receipt.first_seq + len(given.elements) - 1)
         if isinstance(command, Delete):
             self.is_partial = False
         return receipt

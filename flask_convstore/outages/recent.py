@@ -20,7 +20,7 @@ _BYTES = 2**18
 
 
 class Recent(Forking):
-    """The last *most* sessions, each for the owner that has used it. 0: nothing is remembered.
+    """The last *most* sessions, each for the owners that have used it. 0: nothing is remembered.
 
     A session that was changed by anybody else since it was read here, as its version tells, is forgotten.
     """
@@ -28,7 +28,7 @@ class Recent(Forking):
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.RLock()  # collecting garbage may end another call in its midst
-        self._memories: OrderedDict[tuple[str, Owner], Snapshot] = OrderedDict()
+        self._memories: OrderedDict[str, dict[Owner, Snapshot]] = OrderedDict()
         watch(self)
 
     def in_child(self) -> None:
@@ -42,33 +42,32 @@ class Recent(Forking):
             self.forget(snapshot.session_id, owner)
             return
         with self._lock:
-            self._memories[snapshot.session_id, owner] = _bounded(snapshot)
-            self._memories.move_to_end((snapshot.session_id, owner))
+            self._memories.setdefault(snapshot.session_id, {})[owner] = _bounded(snapshot)
+            self._memories.move_to_end(snapshot.session_id)
             while len(self._memories) > self._most:
                 self._memories.popitem(last=False)
 
     def find(self, session_id: str, owner: Owner) -> Snapshot | None:
         """Find a session as it was known last. None: it is not remembered."""
         with self._lock:
-            return self._memories.get((session_id, owner))
+            return self._memories.get(session_id, {}).get(owner)
 
     def forget(self, session_id: str, owner: Owner) -> None:
         """Forget a session for one owner."""
         with self._lock:
-            self._memories.pop((session_id, owner), None)
+            self._memories.get(session_id, {}).pop(owner, None)
 
     def forget_for_all(self, session_id: str) -> None:
         """Forget a session for everybody: some may not see it any more, or not what was in it."""
         with self._lock:
-            for place in [place for place in self._memories if place[0] == session_id]:
-                del self._memories[place]
+            self._memories.pop(session_id, None)
 
     def forget_owner(self, owner: str) -> None:
         """Forget all sessions of *owner*, and all that *owner* has seen."""
         with self._lock:
-            for place, snapshot in list(self._memories.items()):
-                if owner in (place[1], snapshot.owner):
-                    del self._memories[place]
+            for session_id, seen in list(self._memories.items()):
+                if owner in seen or any(snapshot.owner == owner for snapshot in seen.values()):
+                    del self._memories[session_id]
 
     def began(self, command: BeginTurn, begun: Begun) -> None:
         """Remember a session whose turn has begun."""
@@ -76,17 +75,19 @@ class Recent(Forking):
 
     def wrote(self, command: Command, receipt: Receipt) -> None:
         """Take over what was written, or forget the session."""
-        place = command.session_id, command.owner
+        if not self._memories:
+            return
         with self._lock:
-            before = self._memories.get(place)
+            seen = self._memories.get(command.session_id, {})
+            before = seen.get(command.owner)
             if _takes_away(command) and (before or not receipt.fallback):  # away, anybody may seem to have done it
                 self.forget_for_all(command.session_id)
             elif before and not (receipt.fallback or receipt.repeated or isinstance(command, Harmless)):
                 after = _with(before, command, receipt)
                 if after:
-                    self._memories[place] = after
+                    seen[command.owner] = after
                 else:
-                    del self._memories[place]
+                    del seen[command.owner]
 
 
 def _takes_away(command: Command) -> bool:

@@ -143,6 +143,7 @@ class SessionsHere:
         return JournalView(self._limits, journalled, self._journal.now_ms)
 
     def begun_view(self, key: str) -> JournalView:
+        """Begin the view of a session or continuation that is not here yet, or is folded anew."""
         view = self._views[key] = JournalView(self._limits, JournalledSession(key), self._journal.now_ms)
         self._seen.add(view.journalled.session_id)
         return view
@@ -234,7 +235,7 @@ class SessionsHere:
         self._wake()
 
     def _added_or_absent(self, view: JournalView, command: Any) -> Receipt | Begun | SessionNotFound:
-        """Do as ``_added``. A delete that has found no session is noted, so that its repeat spares one that began since."""
+        """Do as ``added``. A delete that has found no session is noted, so that its repeat spares one that began since."""
         is_known = isinstance(command, Delete) and view.knows(command.token)
         try:
             return self.added(view, command)

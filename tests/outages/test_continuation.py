@@ -47,25 +47,6 @@ from . import test_fallback
 from .test_fallback import LIMITS, Host, append, edited, merge, said, texts_in, upsert
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore(LIMITS)
-
-
-@pytest.fixture
-def host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
-    made = Host(store, tmp_path / "journal", continues=True)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def other_host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
-    made = Host(store, tmp_path / "other", continues=True)
-    yield made
-    made.close()
-
-
 def start(session_id: str, *texts: str, **given: Any) -> Put:
     return test_fallback.start(session_id, *texts, may_continue=True, **given)
 
@@ -208,6 +189,25 @@ def test_the_reply_of_a_turn_that_began_in_the_store_is_kept(host: Host, store: 
         worker.apply(renewal)  # the turn is the store's
     host.come_back()
     assert texts_in(store, "s") == ["a", "q", "r"]
+
+
+def test_the_seq_of_a_reply_is_the_last_one_of_its_turn(host: Host, store: MemoryStore) -> None:
+    there(store, "s", "a")
+    store.begin(BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=9_000, attempt="x"))
+    worker = host.workers[0]
+    receipt = worker.apply(CommitTurn(session_id="s", owner=None, turn="x", elements=(said("tool"), said("r"))))
+    found = worker.load("s", None)
+    assert found
+    assert receipt.first_seq == found.seqs[-1]
+
+
+def test_aliases_are_led_in_one_trip(host: Host, store: MemoryStore) -> None:
+    commands = [alias(name, "s") for name in "abc"]
+    assert host.workers[0].link_all(commands) == ["s", "s", "s"]
+    host.come_back()
+    host.switch.calls.clear()
+    assert host.workers[0].link_all([alias(name, "t", "s") for name in "abc"]) == ["t", "t", "t"]
+    assert len(host.switch.calls) == 1
 
 
 def test_the_reply_of_a_turn_that_others_have_taken_is_added(host: Host, store: MemoryStore) -> None:

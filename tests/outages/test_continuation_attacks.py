@@ -39,28 +39,9 @@ from .test_outage import handed_over
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore(LIMITS)
-
-
-@pytest.fixture
-def host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
-    made = Host(store, tmp_path / "journal", continues=True)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def owned(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
     """A host of an app whose sessions have owners."""
     made = Host(store, tmp_path / "owned", continues=True, has_owners=True)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def other_host(store: MemoryStore, tmp_path: Path) -> Iterator[Host]:
-    made = Host(store, tmp_path / "other", continues=True)
     yield made
     made.close()
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flask_convstore import open_store
+from flask_convstore.domain.commands import BeginTurn, CommitTurn, FieldChange
+from flask_convstore.errors import ConflictError
+from flask_convstore.stores.redis.store import RedisStore
+
 from ..processes import wait_for
-from ..servers import Server, running
+from ..servers import Server, programs, running
 from ..service import Service
+from .test_fallback import LIMITS, Host, said, start, texts_in
 from .test_outage import contents, handed_over, service_of
 
 pytestmark = [pytest.mark.server]
@@ -115,3 +122,37 @@ def test_a_conversation_that_is_cleared_stays_so(redis_server: Server) -> None:
         found = convstore.resolve("telegram:1")
         assert found
         assert [message["content"] for message in found["history"]] == ["after"]
+
+
+def test_a_script_without_a_journal_is_not_told_of_the_mode_of_the_app(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CONVSTORE_OUTAGE", "continue")
+    open_store("memory://").close()
+    open_store("redis://127.0.0.1:1/0").close()
+    assert not caplog.records
+    open_store("redis://127.0.0.1:1/0", fallback="none", outage="continue").close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize("kind", sorted(programs()))
+def test_a_server_takes_the_reply_of_a_turn_that_others_have_taken(kind: str, tmp_path: Path) -> None:
+    with running(kind) as server:
+        store = RedisStore(server.client, "e:", LIMITS)
+        store.apply(start("s", "a"))
+        turn: dict[str, Any] = {"session_id": "s", "owner": None}
+        store.begin(BeginTurn(**turn, element=said("q"), lease_ms=9_000, attempt="x"))
+        host = Host(store, tmp_path / "journal", continues=True)
+        fields = (FieldChange("n", None, b"1"), FieldChange("m", None, b"1"))
+        elements = (said("tool"), said("r"))
+        host.workers[0].apply(CommitTurn(**turn, turn="x", elements=elements, fields=fields, token="end"))
+        store.begin(BeginTurn(**turn, element=said("q2"), lease_ms=9_000, attempt="y", supersede=True))
+        theirs = (FieldChange("n", None, b"2"),)
+        store.apply(CommitTurn(**turn, turn="y", elements=(said("r2"),), fields=theirs))
+        host.come_back()
+        found = store.load("s", None)
+        assert found
+        assert texts_in(store, "s") == ["a", "q", "q2", "r2", "tool", "r"]
+        assert found.fields == {"n": b"2", "m": b"1"}
+        assert [type(error) for error in host.told] == [ConflictError]
+        host.close()
