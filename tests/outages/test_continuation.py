@@ -40,6 +40,7 @@ from flask_convstore.errors import (
     TokenReused,
     TurnInProgress,
 )
+from flask_convstore.outages.beside import count_seen
 from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.store import Store
 
@@ -721,3 +722,23 @@ def test_no_more_is_remembered_than_was_asked_for(warm: Host, store: MemoryStore
     with pytest.raises(NothingKnown):
         worker.load("c", "eve")
     assert texts_in(worker, "c", "ann") == [str(number) for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "seen", "known"),
+    [
+        ("ab", "ab", 2, 2),
+        ("ab", "xayb", 2, 2),  # others' may stand between
+        ("abc", "abc", 2, 2),  # no more than was seen
+        ("aXc", "abc", 3, 1),  # one that the app has changed
+        ("ba", "ab", 2, 1),
+        ("aa", "a", 2, 1),
+        ("a", "", 1, 0),
+        ("ab", "ab", -1, 0),
+    ],
+)
+def test_messages_that_were_read_are_counted_in_their_order(ours: str, theirs: str, seen: int, known: int) -> None:
+    def bodies(text: str) -> list[bytes]:
+        return [letter.encode() for letter in text]
+
+    assert count_seen(bodies(ours), bodies(theirs), seen) == known
